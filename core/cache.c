@@ -1,0 +1,191 @@
+#include "cache.h"
+
+#include <stdio.h>
+
+/* ---- Commands -------------------------------------------------------------------------------- */
+
+static bool begin_arg(struct stores__args *args) {
+    if (args->count + 1 >= args->room) {
+        int room = args->room ? args->room * 2 : 32;
+        size_t *offsets = realloc(args->offsets, (size_t)room * sizeof *offsets);
+        if (offsets == NULL) {
+            args->failed = true;
+            return false;
+        }
+        args->offsets = offsets;
+        args->room = room;
+    }
+    args->offsets[args->count++] = args->buf.len;
+    return true;
+}
+
+void stores__args_add(struct stores__args *args, const void *data, size_t len) {
+    if (begin_arg(args)) stores__buf_add(&args->buf, data, len);
+}
+
+void stores__args_str(struct stores__args *args, const char *text) {
+    stores__args_add(args, text, strlen(text));
+}
+
+static void add_table(struct stores__args *args, const struct stores__table *table) {
+    stores__buf_str(&args->buf, table->engine->cache->prefix);
+    stores__buf_add(&args->buf, "{", 1);
+    stores__buf_str(&args->buf, table->name);
+    stores__buf_add(&args->buf, "}", 1);
+}
+
+void stores__args_epoch_key(struct stores__args *args, const struct stores__table *table) {
+    if (begin_arg(args)) add_table(args, table);
+}
+
+void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
+                          const char *epoch, int64_t id) {
+    char text[24];
+    if (!begin_arg(args)) return;
+    add_table(args, table);
+    stores__buf_add(&args->buf, "/", 1);
+    stores__buf_str(&args->buf, epoch);
+    stores__buf_add(&args->buf, "/", 1);
+    int len = snprintf(text, sizeof text, "%lld", (long long)id);
+    stores__buf_add(&args->buf, text, (size_t)len);
+}
+
+static void free_args(struct stores__args *args) {
+    stores__buf_free(&args->buf);
+    free(args->offsets);
+    memset(args, 0, sizeof *args);
+}
+
+bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
+                       struct stores__redis_req *req, struct stores__redis_script *script,
+                       int nkeys) {
+    int count = args->count;
+    const char **argv = malloc(((size_t)count + 1) * sizeof *argv);
+    size_t *lens = malloc(((size_t)count + 1) * sizeof *lens);
+    bool ok = argv && lens && !args->failed && !args->buf.failed;
+    for (int i = 0; ok && i < count; i++) {
+        size_t end = i + 1 < count ? args->offsets[i + 1] : args->buf.len;
+        argv[i] = args->buf.data + args->offsets[i];
+        lens[i] = end - args->offsets[i];
+    }
+    if (ok) {
+        ok = script ? stores__redis_script(cache->redis, req, script, nkeys, count, argv, lens)
+                    : stores__redis_send(cache->redis, req, count, argv, lens);
+    }
+    free(argv);
+    free(lens);
+    free_args(args);
+    return ok;
+}
+
+void stores__cache_ttl(uint64_t ms, char out[24]) {
+    uint64_t spread = ms / 5 + 1;
+    snprintf(out, 24, "%llu",
+             (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
+}
+
+/* ---- Who the servers are --------------------------------------------------------------------- */
+
+void stores__cache_identity(struct stores__cache *cache, const struct stores__pg_conn *conn) {
+    const struct stores__pg_identity *identity = &conn->identity;
+    if (conn->standby) return; /* the timeline that counts is the primary's */
+    cache->identity_serial++;
+    bool other = strcmp(cache->system, identity->system) != 0 || cache->prefix[0] == '\0';
+    if (other) {
+        memcpy(cache->system, identity->system, sizeof cache->system);
+        if (cache->fixed_prefix != NULL) {
+            snprintf(cache->prefix, sizeof cache->prefix, "%s", cache->fixed_prefix);
+        } else {
+            snprintf(cache->prefix, sizeof cache->prefix, "stores1:%s/%s/", identity->system,
+                     identity->database);
+        }
+    }
+    if (other || strcmp(cache->timeline, identity->timeline) != 0) {
+        memcpy(cache->timeline, identity->timeline, sizeof cache->timeline);
+        stores__epoch_void_all(cache->engine);
+    }
+}
+
+static void redis_up(void *arg, const char *run_id, bool evicts_any) {
+    struct stores__cache *cache = arg;
+    bool said = cache->evicts_any;
+    snprintf(cache->run_id, sizeof cache->run_id, "%.16s", run_id);
+    cache->wants_up = false;
+    cache->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
+    if (cache->evicts_any && !said) {
+        stores__log(cache->engine,
+                    "Redis may evict write intents (maxmemory-policy allkeys-*): nothing is read "
+                    "into the cache; set a volatile-* policy or noeviction");
+    }
+    stores__epoch_void_all(cache->engine);
+    stores__epoch_resume_all(cache->engine);
+}
+
+static void redis_down(void *arg, const char *why) {
+    struct stores__cache *cache = arg;
+    if (cache->run_id[0] != '\0' || cache->wants_up) {
+        stores__log(cache->engine, "Redis is not reachable: %s", why);
+    }
+    cache->wants_up = false;
+    cache->run_id[0] = '\0';
+    stores__epoch_void_all(cache->engine);
+}
+
+bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error) {
+    struct stores__cache *cache = calloc(1, sizeof *cache);
+    engine->cache = cache;
+    if (cache == NULL) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for the cache");
+        return false;
+    }
+    cache->engine = engine;
+    cache->wants_up = true;
+    struct stores__redis_config redis = {.host = config->redis_host,
+                                         .port = config->redis_port,
+                                         .path = config->redis_path,
+                                         .username = config->redis_username,
+                                         .password = config->redis_password,
+                                         .db = config->redis_db,
+                                         .timeout_ms = config->redis_timeout_ms,
+                                         .connect_timeout_ms = config->redis_connect_timeout_ms};
+    struct stores__redis_hooks hooks = {.arg = cache, .up = redis_up, .down = redis_down};
+    if (config->prefix != NULL) cache->fixed_prefix = stores__strdup(config->prefix);
+    if (config->prefix == NULL || cache->fixed_prefix != NULL) {
+        cache->redis = stores__redis_open(engine->loop, &engine->timers, &redis, &hooks);
+    }
+    if (cache->redis == NULL) {
+        free(cache->fixed_prefix);
+        free(cache);
+        engine->cache = NULL;
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for the Redis link");
+        return false;
+    }
+    return true;
+}
+
+void stores__cache_close(stores_engine *engine, void (*done)(void *arg)) {
+    stores__redis_flush(engine->cache->redis);
+    stores__redis_close(engine->cache->redis, done, engine);
+    engine->cache->redis = NULL;
+}
+
+void stores__cache_free(stores_engine *engine) {
+    if (engine->cache == NULL) return;
+    free(engine->cache->fixed_prefix);
+    free(engine->cache);
+    engine->cache = NULL;
+}
+
+bool stores__cache_up(const struct stores__cache *cache) {
+    return cache->redis != NULL && (cache->run_id[0] != '\0' || cache->wants_up);
+}
+
+bool stores__cache_covers(const struct stores__table *table) {
+    return table->engine->cache != NULL && table->cacheable;
+}
+
+bool stores__cache_readable(const struct stores__table *table) {
+    const struct stores__cache *cache = table->engine->cache;
+    return cache != NULL && table->cacheable && stores__cache_up(cache) &&
+           cache->timeline[0] != '\0' && !stores__epoch_is_bypassed(table);
+}

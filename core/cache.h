@@ -1,0 +1,105 @@
+/*
+ * cache.h - the cache of an engine: its Redis link, what the servers are, keys and lifetimes.
+ * The protocol itself: docs/cache.md. Rows are read by reads.c and written by commit.c; epoch.c
+ * moves the epoch of each table.
+ */
+#ifndef STORES_CACHE_H
+#define STORES_CACHE_H
+
+#include "engine.h"
+#include "redis_reply.h"
+#include "table.h"
+
+enum {
+    STORES__EPOCH_TEXT = 48, /* 16 random characters . 16 of run_id . 8 of the timeline */
+    STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
+    STORES__TOKEN_TEXT = 16,
+    STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
+    STORES__VALUE_MAX = 256 * 1024 /* larger documents are not cached */
+};
+
+struct stores__cache {
+    stores_engine *engine;
+    struct stores__redis *redis;
+    bool wants_up; /* never connected so far: calls wait for the first attempt */
+    bool evicts_any; /* intents could be evicted: no lease is taken */
+    char *fixed_prefix;
+    char prefix[512];
+    char run_id[17]; /* the first 16 digits; "" while Redis is down */
+    char timeline[12], system[24];
+    uint64_t identity_serial; /* how often PostgreSQL told who it is */
+    struct stores__pg_wait identity_wait;
+    bool identity_asked;
+};
+
+bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);
+/* Closes the link; done(engine) comes from the loop. */
+void stores__cache_close(stores_engine *engine, void (*done)(void *arg));
+void stores__cache_free(stores_engine *engine);
+/* A connection told who its server is. */
+void stores__cache_identity(struct stores__cache *cache, const struct stores__pg_conn *conn);
+
+/* The rows of this table may be read from Redis now (or as soon as the link is up for the first
+ * time). */
+bool stores__cache_readable(const struct stores__table *table);
+/* Writes to this table have to tell Redis. */
+bool stores__cache_covers(const struct stores__table *table);
+/* The link answers, as far as anybody knows. */
+bool stores__cache_up(const struct stores__cache *cache);
+
+/* A lifetime with its jitter of 10 %, in ms, as text. */
+void stores__cache_ttl(uint64_t ms, char out[24]);
+
+/* ---- A command in the making: keys and values by offset, for the buffer may move. ------------- */
+
+struct stores__args {
+    struct stores__buf buf;
+    size_t *offsets; /* of each argument in buf; one more than count is set by the end */
+    int count, room;
+    bool failed;
+};
+
+void stores__args_add(struct stores__args *args, const void *data, size_t len);
+void stores__args_str(struct stores__args *args, const char *text);
+/* The key of the table's epoch. */
+void stores__args_epoch_key(struct stores__args *args, const struct stores__table *table);
+/* The key of a row under an epoch. */
+void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
+                          const char *epoch, int64_t id);
+/* Sends it as a command, or as a script with the first nkeys as keys; frees the args either way.
+ * False: no memory; done never comes. */
+bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
+                       struct stores__redis_req *req, struct stores__redis_script *script,
+                       int nkeys);
+
+/* ---- Epochs (epoch.c) ------------------------------------------------------------------------ */
+
+bool stores__epoch_new(struct stores__table *table);
+void stores__epoch_free(struct stores__table *table);
+/* The epoch that this process believes in, "" where it knows none. */
+const char *stores__epoch_text(const struct stores__table *table);
+enum stores__epoch_state stores__epoch_state(const struct stores__table *table);
+/* What Redis said the epoch is (NULL or "": absent). True: it is V, and the one believed in, so the
+ * rows that were read with it count. Otherwise the belief is corrected, and a turn begun or ended
+ * in the background where one is due. */
+bool stores__epoch_seen(struct stores__table *table, const char *value, size_t len);
+/* Forgets the belief of every table: the link or the server is another one. */
+void stores__epoch_void_all(stores_engine *engine);
+/* Sets B<new> whatever was there, for rows that cannot be named; done(ok) comes from the loop, at
+ * most once, and never where false (no memory) is returned. Begins the turn only when
+ * stores__epoch_end_turn is called after the write is over. */
+struct stores__turn;
+struct stores__turn *stores__epoch_turn(struct stores__table *table,
+                                        void (*done)(void *arg, bool ok), void *arg);
+/* Looks for the end of a turn, in the background. */
+void stores__epoch_end_turn(struct stores__table *table);
+/* A write was committed without telling Redis: the table is turned when Redis is back, and not read
+ * from the cache until then. */
+void stores__epoch_bypassed(struct stores__table *table);
+/* Redis is back. */
+void stores__epoch_resume_all(stores_engine *engine);
+/* Stops what runs in the background. */
+void stores__epoch_stop_all(stores_engine *engine);
+bool stores__epoch_is_bypassed(const struct stores__table *table);
+
+#endif

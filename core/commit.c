@@ -1,0 +1,427 @@
+#include "commit.h"
+
+#include <stdio.h>
+
+#include "cache_scripts.h"
+#include "settle.h"
+
+enum {
+    NAMED_ROWS_MAX = 5000, /* more in one table: its epoch is turned instead */
+    EPOCH_TRIES = 40, /* looks at an epoch that is not known yet, 1 to 10 ms apart */
+    EPOCH_WAIT_MS = 10
+};
+
+const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
+
+/* What the transaction itself locked for writing (or more strongly). Tables that it dropped or made
+ * anew have no row of pg_class that it sees, or one that is its own; see docs/cache.md. */
+const char stores__commit_locks_sql[] =
+    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"
+    " FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
+    " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
+    " 'AccessExclusiveLock') AND c.relkind IN ('r', 'p')"
+    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')"
+    " AND l.database = (SELECT oid FROM pg_catalog.pg_database"
+    "  WHERE datname = pg_catalog.current_database())";
+
+enum commit_step { STEP_LOCKS, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ROLLBACK };
+
+struct intent_req {
+    struct stores__redis_req req;
+    struct stores__commit *commit;
+    struct stores__table *table;
+};
+
+struct stores__commit {
+    stores_engine *engine;
+    struct stores__pg_conn *conn;
+    stores__commit_done done;
+    void *arg;
+    enum commit_step step;
+
+    char xid[24];
+    char entry[STORES__ENTRY_TEXT + 1];
+    struct stores__settle *rows; /* the named rows, and what becomes of them */
+    struct stores__table **turns;
+    size_t turn_count, turn_room;
+    bool ask_locks, no_memory;
+
+    size_t waiting; /* answers of Redis that are to come */
+    bool refused, failed; /* an epoch was another one; Redis could not be told */
+    int tries;
+    struct stores__timer timer;
+    struct stores__pg_req req;
+    bool committed;
+    stores_error error;
+};
+
+static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT};
+
+struct stores__commit *stores__commit_new(stores_engine *engine) {
+    struct stores__commit *commit = calloc(1, sizeof *commit);
+    if (commit == NULL) return NULL;
+    commit->engine = engine;
+    commit->rows = stores__settle_new(engine);
+    if (commit->rows == NULL) {
+        free(commit);
+        return NULL;
+    }
+    return commit;
+}
+
+void stores__commit_free(struct stores__commit *commit) {
+    if (commit == NULL) return;
+    stores__timer_stop(&commit->engine->timers, &commit->timer);
+    stores__settle_free(commit->rows);
+    free(commit->turns);
+    free(commit);
+}
+
+void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result) {
+    const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, NULL) : NULL;
+    if (xid != NULL) snprintf(commit->xid, sizeof commit->xid, "%s", xid);
+}
+
+void stores__commit_ask_locks(struct stores__commit *commit) {
+    commit->ask_locks = true;
+}
+
+void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
+    if (!stores__cache_covers(table)) return;
+    for (size_t i = 0; i < commit->turn_count; i++) {
+        if (commit->turns[i] == table) return;
+    }
+    if (commit->turn_count == commit->turn_room) {
+        size_t room = commit->turn_room ? commit->turn_room * 2 : 4;
+        struct stores__table **turns = realloc(commit->turns, room * sizeof(*turns));
+        if (turns == NULL) {
+            commit->no_memory = true;
+            return;
+        }
+        commit->turns = turns;
+        commit->turn_room = room;
+    }
+    commit->turns[commit->turn_count++] = table;
+}
+
+void stores__commit_row(struct stores__commit *commit, struct stores__table *table, int64_t id,
+                        const char *text, size_t len, struct stores__blob *blob, bool publish) {
+    if (!stores__cache_covers(table)) return;
+    if (!stores__settle_add(commit->rows, table, id, text, len, blob,
+                            publish && !table->after_trigger)) {
+        commit->no_memory = true;
+    }
+}
+
+struct stores__table **stores__commit_turns(struct stores__commit *commit, size_t *count) {
+    struct stores__table **turns = commit->turns;
+    *count = commit->turn_count;
+    commit->turns = NULL;
+    commit->turn_count = commit->turn_room = 0;
+    return turns;
+}
+
+size_t stores__commit_mark(const struct stores__commit *commit) {
+    return stores__settle_count(commit->rows);
+}
+
+void stores__commit_rolled_back(struct stores__commit *commit, size_t mark) {
+    stores__settle_unpublish(commit->rows, mark);
+}
+
+void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
+    commit->ask_locks = false;
+    for (int row = 0; row < stores__pg_rows(result); row++) {
+        struct stores__table *table =
+            stores__table_get(commit->engine, stores__pg_value(result, row, 0, NULL));
+        if (table == NULL) {
+            commit->no_memory = true;
+            return;
+        }
+        const char *cacheable = stores__pg_value(result, row, 2, NULL);
+        if (table->oid == 0) table->cacheable = cacheable != NULL && cacheable[0] == 't';
+        /* every row of it that changed has its intent, unless a trigger changed more */
+        if (stores__settle_names(commit->rows, table) && !table->any_trigger) continue;
+        stores__commit_turn(commit, table);
+    }
+}
+
+bool stores__commit_may_write(const struct stores__table *table, stores_error *error) {
+    const stores_engine *engine = table->engine;
+    if (!stores__cache_covers(table)) return true;
+    if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) return true;
+    if (stores__cache_up(engine->cache)) return true;
+    stores__error_set(error, STORES_CACHE_FAILURE,
+                      "Redis is not reachable, and on_cache_failure is 'error'");
+    return false;
+}
+
+/* ---- COMMIT ---------------------------------------------------------------------------------- */
+
+static void finish(struct stores__commit *commit) {
+    const stores_error *error = commit->error.code == STORES_OK ? NULL : &commit->error;
+    struct stores__counters *counters = &commit->engine->counters;
+    if (error == NULL) {
+        counters->commits++;
+    } else if (error->outcome == STORES_OUTCOME_UNKNOWN) {
+        counters->unknown_outcomes++;
+    } else {
+        counters->rollbacks++;
+    }
+    bool unknown = error != NULL && error->outcome == STORES_OUTCOME_UNKNOWN;
+    bool committed = error == NULL;
+    commit->done(commit->arg, error);
+    if (!unknown) {
+        /* where the outcome is not known the intents stay: who reads them asks the server */
+        stores__settle_send(commit->rows, commit->entry, committed);
+        commit->rows = NULL;
+    }
+    for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_end_turn(commit->turns[i]);
+    stores__commit_free(commit);
+}
+
+static void took_commit(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    stores_error error;
+    (void)index;
+    commit->committed = true; /* answered */
+    if (!stores__pg_result_ok(result, &error)) {
+        commit->error = error;
+        /* a server that goes down may have done it already */
+        if (error.code == STORES_CONNECTION_LOST) {
+            commit->error.outcome = STORES_OUTCOME_UNKNOWN;
+            commit->error.retryable = false;
+        }
+    } else if (strcmp(stores__pg_tag(result), "COMMIT") != 0) {
+        stores__error_set(&commit->error, STORES_QUERY_FAILED,
+                          "the transaction had failed before its COMMIT, and was rolled back");
+    }
+    stores__pg_result_free(result);
+}
+
+static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    if (end == STORES__PG_LOST && !commit->committed) {
+        stores__error_set(&commit->error, STORES_CONNECTION_LOST,
+                          "the connection was lost during COMMIT");
+        commit->error.outcome = req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+        commit->error.retryable = !req->sent;
+    }
+    finish(commit);
+}
+
+static void send_end(struct stores__commit *commit, const char *sql) {
+    commit->req.done = commit_over;
+    stores__pg_begin(commit->conn, &commit->req);
+    stores__pg_add(commit->conn, &commit->req, sql, 0, NULL, false);
+    stores__pg_sync(commit->conn, &commit->req);
+}
+
+static void send_commit(struct stores__commit *commit) {
+    commit->step = STEP_COMMIT;
+    commit->req.result = took_commit;
+    send_end(commit, "COMMIT");
+}
+
+/* The error is set already; what the server says to the ROLLBACK changes nothing about it. */
+static void took_rollback(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    (void)index;
+    commit->committed = true;
+    stores__pg_result_free(result);
+}
+
+static void rollback_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    (void)end; /* a lost connection rolls back as well */
+    finish(STORES__CONTAINER(req, struct stores__commit, req));
+}
+
+static void send_rollback(struct stores__commit *commit) {
+    commit->step = STEP_ROLLBACK;
+    commit->req.result = took_rollback;
+    commit->req.done = rollback_over;
+    stores__pg_begin(commit->conn, &commit->req);
+    stores__pg_add(commit->conn, &commit->req, "ROLLBACK", 0, NULL, false);
+    stores__pg_sync(commit->conn, &commit->req);
+}
+
+/* ---- Redis ----------------------------------------------------------------------------------- */
+
+static void tell(struct stores__commit *commit);
+
+static void not_told(struct stores__commit *commit) {
+    stores_engine *engine = commit->engine;
+    if (engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
+        stores__error_set(&commit->error, STORES_CACHE_FAILURE,
+                          "Redis did not take the intents of this write, which was rolled back");
+        send_rollback(commit);
+        return;
+    }
+    for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_bypassed(commit->turns[i]);
+    stores__settle_bypass(commit->rows);
+    engine->counters.bypassed++;
+    send_commit(commit);
+}
+
+static void look_again(struct stores__timer *timer) {
+    tell(STORES__CONTAINER(timer, struct stores__commit, timer));
+}
+
+static void told(struct stores__commit *commit) {
+    stores_engine *engine = commit->engine;
+    if (commit->failed) {
+        not_told(commit);
+    } else if (!commit->refused) {
+        send_commit(commit);
+    } else if (commit->tries++ >= EPOCH_TRIES) {
+        not_told(commit);
+    } else if (stores__settle_epochs_known(commit->rows)) {
+        tell(commit);
+    } else {
+        /* somebody, perhaps we, is setting the epoch at this moment */
+        uint64_t ms = (uint64_t)(commit->tries < EPOCH_WAIT_MS ? commit->tries : EPOCH_WAIT_MS);
+        commit->step = STEP_WAIT;
+        commit->timer.fire = look_again;
+        if (!stores__timer_set(&engine->timers, &commit->timer, stores__now(engine) + ms)) {
+            not_told(commit);
+        }
+    }
+}
+
+static void answered(struct stores__commit *commit) {
+    if (--commit->waiting == 0) told(commit);
+}
+
+static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
+    struct intent_req *intent = STORES__CONTAINER(req, struct intent_req, req);
+    struct stores__commit *commit = intent->commit;
+    size_t len = 0;
+    const char *epoch = stores__redis_text(*reply, &len);
+    if (epoch != NULL) {
+        stores__epoch_seen(intent->table, epoch, len);
+        commit->refused = true;
+    } else if (stores__redis_integer(*reply, 0) != 1) {
+        commit->failed = true;
+    }
+    free(intent);
+    answered(commit);
+}
+
+static void turned(void *arg, bool ok) {
+    struct stores__commit *commit = arg;
+    if (!ok) commit->failed = true;
+    answered(commit);
+}
+
+/* One script for at most so many rows of one table, all under the epoch believed in now. */
+static bool place(void *arg, struct stores__table *table, const char *epoch,
+                  struct stores__args *keys, int count) {
+    struct stores__commit *commit = arg;
+    struct intent_req *intent = calloc(1, sizeof *intent);
+    if (intent == NULL) return false;
+    intent->commit = commit;
+    intent->table = table;
+    intent->req.done = intent_placed;
+    stores__args_str(keys, epoch);
+    stores__args_str(keys, commit->entry);
+    if (!stores__args_send(keys, commit->engine->cache, &intent->req, &script_intent, count + 1)) {
+        free(intent);
+        return false;
+    }
+    commit->engine->counters.intents += (uint64_t)count;
+    commit->waiting++;
+    return true;
+}
+
+static bool make_entry(struct stores__commit *commit) {
+    char random[17];
+    if (commit->xid[0] == '\0' || !stores__random_text(random, 16)) return false;
+    snprintf(commit->entry, sizeof commit->entry, "%s%016llx", random,
+             strtoull(commit->xid, NULL, 10));
+    return true;
+}
+
+static void tell(struct stores__commit *commit) {
+    struct stores__cache *cache = commit->engine->cache;
+    commit->step = STEP_TELL;
+    commit->refused = commit->failed = false;
+    commit->waiting = 1; /* ours, so that answers cannot end it before all is sent */
+    if (cache->redis == NULL || !stores__cache_up(cache)) {
+        commit->failed = true;
+    } else {
+        bool named = stores__settle_count(commit->rows) > 0;
+        if (named && commit->entry[0] == '\0' && !make_entry(commit)) commit->failed = true;
+        for (size_t i = 0; !commit->failed && commit->tries == 0 && i < commit->turn_count; i++) {
+            commit->waiting++;
+            if (stores__epoch_turn(commit->turns[i], turned, commit) == NULL) {
+                commit->waiting--;
+                commit->failed = true;
+            }
+        }
+        if (!commit->failed && named && !stores__settle_place(commit->rows, place, commit)) {
+            commit->failed = true;
+        }
+        stores__redis_flush(cache->redis);
+    }
+    answered(commit);
+}
+
+/* ---- Start ----------------------------------------------------------------------------------- */
+
+static void begin_telling(struct stores__commit *commit) {
+    if (commit->no_memory) {
+        stores__error_set(&commit->error, STORES_NO_MEMORY, "no memory for the intents");
+        send_rollback(commit);
+        return;
+    }
+    stores__settle_turn_large(commit->rows, NAMED_ROWS_MAX, commit, stores__commit_turn);
+    if (commit->turn_count == 0 && stores__settle_count(commit->rows) == 0) {
+        send_commit(commit);
+    } else {
+        tell(commit);
+    }
+}
+
+static void took_locks(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    (void)index;
+    if (stores__pg_result_ok(result, &commit->error)) {
+        stores__commit_take_locks(commit, result);
+        commit->error.code = STORES_OK;
+    }
+    stores__pg_result_free(result);
+}
+
+static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    if (end == STORES__PG_LOST) {
+        stores__error_set(&commit->error, STORES_CONNECTION_LOST,
+                          "the connection was lost before COMMIT");
+        finish(commit);
+    } else if (commit->ask_locks) {
+        /* the question itself failed, so the transaction has failed before */
+        send_rollback(commit);
+    } else {
+        begin_telling(commit);
+    }
+}
+
+void stores__commit_start(struct stores__commit *commit, struct stores__pg_conn *conn,
+                          stores__commit_done done, void *arg) {
+    commit->conn = conn;
+    commit->done = done;
+    commit->arg = arg;
+    if (!commit->ask_locks) {
+        begin_telling(commit);
+        return;
+    }
+    commit->step = STEP_LOCKS;
+    commit->req.result = took_locks;
+    commit->req.done = locks_over;
+    stores__pg_begin(conn, &commit->req);
+    stores__pg_add(conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
+    stores__pg_sync(conn, &commit->req);
+}

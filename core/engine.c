@@ -1,0 +1,340 @@
+#include "engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "cache.h"
+#include "ids.h"
+#include "reads.h"
+#include "shard.h"
+#include "writes.h"
+
+void stores_config_init(stores_config *config) {
+    memset(config, 0, sizeof *config);
+    config->poolsize = 10;
+    config->connect_timeout_ms = 10 * 1000;
+    config->statement_timeout_ms = 30 * 1000;
+    config->acquire_timeout_ms = 5 * 1000;
+    config->timeout_ms = 30 * 1000;
+    config->cache = true;
+    config->redis_host = "127.0.0.1";
+    config->redis_port = 6379;
+    config->redis_timeout_ms = 50;
+    config->redis_connect_timeout_ms = 1000;
+    config->ttl_ms = 10 * 60 * 1000;
+    config->negative_ttl_ms = 10 * 1000;
+}
+
+void stores__log(stores_engine *engine, const char *format, ...) {
+    char text[512];
+    va_list args;
+    if (engine->config.log == NULL) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    engine->config.log(engine->config.log_arg, text);
+}
+
+/* ---- The tick -------------------------------------------------------------------------------- */
+
+static void run_flushes(stores_engine *engine) {
+    struct stores__list batch;
+    stores__list_init(&batch);
+    stores__list_move(&engine->flushes, &batch);
+    for (struct stores__list *at; (at = stores__list_shift(&batch)) != NULL;) {
+        struct stores__flush *flush = STORES__CONTAINER(at, struct stores__flush, link);
+        flush->run(flush);
+    }
+}
+
+static void turn_idle(uv_idle_t *idle) {
+    (void)idle;
+}
+
+/* The end of a tick, before the loop waits. What completed inside the calls of this tick is told
+ * first, and then the loop must not wait: its host has something to do. */
+static void before_poll(uv_prepare_t *prepare) {
+    stores_engine *engine = prepare->data;
+    if (stores__op_drain(engine) > 0 && !engine->closing) uv_idle_start(&engine->idle, turn_idle);
+    run_flushes(engine);
+    if (engine->cache != NULL && engine->cache->redis != NULL) {
+        stores__redis_flush(engine->cache->redis);
+    }
+    if (!stores__list_empty(&engine->ready) && !engine->closing) {
+        uv_idle_start(&engine->idle, turn_idle);
+    }
+}
+
+static void after_poll(uv_check_t *check) {
+    stores_engine *engine = check->data;
+    if (!engine->closing) uv_idle_stop(&engine->idle);
+    stores__op_drain(engine);
+    if (engine->cache != NULL && engine->cache->redis != NULL) {
+        stores__redis_flush(engine->cache->redis);
+    }
+}
+
+void stores__engine_hold(stores_engine *engine) {
+    if (!engine->closing) uv_ref((uv_handle_t *)&engine->prepare);
+}
+
+void stores__engine_let_go(stores_engine *engine) {
+    if (!engine->closing) uv_unref((uv_handle_t *)&engine->prepare);
+}
+
+void stores_flush(stores_engine *engine) {
+    if (engine->closing) return;
+    run_flushes(engine);
+    if (engine->cache != NULL) stores__redis_flush(engine->cache->redis);
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+static void connected(void *arg, const struct stores__pg_conn *conn) {
+    stores_engine *engine = arg;
+    if (engine->cache != NULL) stores__cache_identity(engine->cache, conn);
+}
+
+static void part_closed(void *arg);
+
+static bool open_handles(stores_engine *engine, stores_error *error) {
+    int rc = uv_prepare_init(engine->loop, &engine->prepare);
+    if (rc == 0) rc = uv_check_init(engine->loop, &engine->check);
+    if (rc == 0) rc = uv_idle_init(engine->loop, &engine->idle);
+    if (rc == 0) rc = stores__timers_open(&engine->timers, engine->loop);
+    if (rc != 0) {
+        stores__error_set(error, STORES_INTERNAL, "libuv: %s", uv_strerror(rc));
+        return false;
+    }
+    engine->prepare.data = engine->check.data = engine->idle.data = engine;
+    uv_prepare_start(&engine->prepare, before_poll);
+    uv_check_start(&engine->check, after_poll);
+    uv_unref((uv_handle_t *)&engine->prepare);
+    uv_unref((uv_handle_t *)&engine->check);
+    uv_unref((uv_handle_t *)&engine->idle);
+    return true;
+}
+
+static bool open_loop(stores_engine *engine, stores_error *error) {
+    engine->loop = engine->config.loop;
+    if (engine->loop != NULL) return true;
+    engine->loop = malloc(sizeof *engine->loop);
+    if (engine->loop == NULL || uv_loop_init(engine->loop) != 0) {
+        free(engine->loop);
+        engine->loop = NULL;
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for a loop");
+        return false;
+    }
+    engine->owns_loop = true;
+    return true;
+}
+
+static bool check_config(const stores_config *config, stores_error *error) {
+    if (config->poolsize < 1) {
+        stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
+    } else if (config->shard_count > 0 &&
+               (config->shard_id < 0 || config->shard_id >= config->shard_count)) {
+        stores__error_set(error, STORES_INVALID_OPTION, "shard_id is from 0 to shard_count - 1");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* The engine's own copy keeps no pointer into the caller's memory. */
+static void keep_config(stores_engine *engine, const stores_config *config) {
+    stores_config *own = &engine->config;
+    *own = *config;
+    own->pg_keys = own->pg_values = NULL;
+    own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
+    own->prefix = NULL;
+}
+
+stores_engine *stores_engine_new(const stores_config *config, stores_error *error) {
+    stores_engine *engine = check_config(config, error) ? calloc(1, sizeof *engine) : NULL;
+    if (engine == NULL) {
+        if (config->poolsize >= 1) stores__error_set(error, STORES_NO_MEMORY, "no memory");
+        return NULL;
+    }
+    keep_config(engine, config);
+    engine->pid = getpid();
+    stores__list_init(&engine->ready);
+    stores__list_init(&engine->pending);
+    stores__list_init(&engine->flushes);
+    stores__list_init(&engine->tables);
+    stores__list_init(&engine->txs);
+    stores__flake_init(&engine->flake,
+                       config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
+                       config->shard_id, config->shard_count);
+    bool handles = open_loop(engine, error) && open_handles(engine, error);
+    bool ok = handles && stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config,
+                                              error);
+    engine->pool.arg = engine;
+    engine->pool.connected = connected;
+    engine->pool.closed = part_closed;
+    if (ok && !stores__writes_open(engine)) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory");
+        ok = false;
+    }
+    if (ok && config->cache) ok = stores__cache_open(engine, config, error);
+    if (ok) return engine;
+    if (handles) {
+        stores_engine_close(engine, NULL, NULL);
+    } else {
+        free(engine);
+    }
+    return NULL;
+}
+
+/* ---- Closing --------------------------------------------------------------------------------- */
+
+void stores__engine_op_gone(stores_engine *engine) {
+    engine->live_ops--;
+    if (engine->closed_all && engine->live_ops == 0) free(engine);
+}
+
+static void all_closed(stores_engine *engine) {
+    void (*closed)(void *arg) = engine->closed;
+    void *arg = engine->closed_arg;
+    stores__op_drain(engine);
+    stores__tables_free(engine);
+    stores__cache_free(engine);
+    stores__writes_free(engine);
+    stores__pg_pool_free(&engine->pool);
+    engine->closed_all = true;
+    engine->live_ops++; /* closed() may free ops */
+    if (closed != NULL) closed(arg);
+    stores__engine_op_gone(engine);
+}
+
+static void handle_closed(uv_handle_t *handle) {
+    stores_engine *engine = handle->data;
+    if (--engine->closing_parts == 0) all_closed(engine);
+}
+
+static void timers_closed(uv_handle_t *handle) {
+    stores_engine *engine =
+        STORES__CONTAINER((uv_timer_t *)handle, stores_engine, timers.uv);
+    if (--engine->closing_parts == 0) all_closed(engine);
+}
+
+static void close_handles(stores_engine *engine) {
+    engine->closing_parts = 4;
+    uv_close((uv_handle_t *)&engine->prepare, handle_closed);
+    uv_close((uv_handle_t *)&engine->check, handle_closed);
+    uv_close((uv_handle_t *)&engine->idle, handle_closed);
+    stores__timers_close(&engine->timers, timers_closed);
+}
+
+static void part_closed(void *arg) {
+    stores_engine *engine = arg;
+    if (--engine->closing_parts == 0) close_handles(engine);
+}
+
+void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg) {
+    if (engine->closing) return;
+    stores_flush(engine);
+    engine->closed = closed;
+    engine->closed_arg = arg;
+    engine->closing = true;
+    /* the loop is held until the last handle is closed */
+    uv_ref((uv_handle_t *)&engine->prepare);
+    stores__op_close_all(engine);
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        stores__reads_stop(STORES__CONTAINER(at, struct stores__table, link));
+    }
+    stores__epoch_stop_all(engine);
+    engine->closing_parts = 1 + (engine->cache != NULL);
+    if (engine->cache != NULL) stores__cache_close(engine, part_closed);
+    engine->live_ops++; /* ours, until this function returns */
+    stores__pg_pool_close(&engine->pool);
+    if (engine->owns_loop) {
+        uv_run(engine->loop, UV_RUN_DEFAULT);
+        uv_loop_close(engine->loop);
+        free(engine->loop);
+    }
+    stores__engine_op_gone(engine);
+}
+
+/* ---- Hosts ----------------------------------------------------------------------------------- */
+
+struct uv_loop_s *stores_engine_loop(stores_engine *engine) {
+    return engine->loop;
+}
+
+int stores_backend_fd(stores_engine *engine) {
+    return uv_backend_fd(engine->loop);
+}
+
+int stores_backend_timeout(stores_engine *engine) {
+    return uv_backend_timeout(engine->loop);
+}
+
+void stores_pump(stores_engine *engine) {
+    /* libuv applies changes of its poll set only on the next turn: turn until nothing is due */
+    do {
+        uv_run(engine->loop, UV_RUN_NOWAIT);
+    } while (uv_backend_timeout(engine->loop) == 0);
+}
+
+void stores_wait(stores_engine *engine, stores_op *op) {
+    while (op->state != STORES__OP_DONE) uv_run(engine->loop, UV_RUN_ONCE);
+    stores_flush(engine);
+}
+
+/* ---- Ids and figures ------------------------------------------------------------------------- */
+
+int64_t stores_generate_id(stores_engine *engine) {
+    struct timeval now;
+    int64_t id = 0;
+    gettimeofday(&now, NULL);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+    return stores__flake_next(&engine->flake, ms, &id) ? id : 0;
+}
+
+bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error) {
+    stores_error own;
+    return stores__id_parse(text, len, id, error ? error : &own);
+}
+
+int stores_shard_of(int64_t id, int count) {
+    return stores__shard_of(id, count);
+}
+
+void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *name, double value),
+                  void *arg) {
+    const struct stores__counters *counters = &engine->counters;
+    const struct stores__pg_pool *pool = &engine->pool;
+#define STORES__X(name) figure(arg, #name, (double)counters->name);
+    STORES__COUNTERS(STORES__X)
+#undef STORES__X
+    figure(arg, "ops", (double)engine->pending_count);
+    size_t open = 0;
+    for (struct stores__list *at = engine->txs.next; at != &engine->txs; at = at->next) open++;
+    figure(arg, "transactions", (double)open);
+    figure(arg, "pool_size", pool->size);
+    figure(arg, "pool_connecting", pool->counts[STORES__PG_CONNECTING]);
+    figure(arg, "pool_idle", pool->counts[STORES__PG_IDLE]);
+    figure(arg, "pool_reading", pool->counts[STORES__PG_READING]);
+    figure(arg, "pool_writing", pool->counts[STORES__PG_WRITING]);
+    figure(arg, "pool_checked_out", pool->counts[STORES__PG_CHECKED_OUT]);
+    figure(arg, "pool_waiters", pool->lane_waiting + pool->checkout_waiting);
+    figure(arg, "pg_round_trips", (double)pool->stats.round_trips);
+    figure(arg, "pg_statements", (double)pool->stats.statements);
+    figure(arg, "pg_prepares", (double)pool->stats.prepares);
+    figure(arg, "pg_connects", (double)pool->stats.connects);
+    figure(arg, "pg_connect_failures", (double)pool->stats.connect_failures);
+    figure(arg, "pg_lost", (double)pool->stats.lost);
+    figure(arg, "pg_cancels", (double)pool->stats.cancels);
+    if (engine->cache == NULL || engine->cache->redis == NULL) return;
+    const struct stores__redis_stats *redis = stores__redis_stats(engine->cache->redis);
+    figure(arg, "redis_up", stores__redis_state(engine->cache->redis) == STORES__REDIS_UP);
+    figure(arg, "redis_round_trips", (double)redis->round_trips);
+    figure(arg, "redis_commands", (double)redis->commands);
+    figure(arg, "redis_connects", (double)redis->connects);
+    figure(arg, "redis_failures", (double)redis->failures);
+    figure(arg, "redis_timeouts", (double)redis->timeouts);
+    figure(arg, "redis_pending", (double)stores__redis_pending(engine->cache->redis));
+}

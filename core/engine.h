@@ -1,0 +1,106 @@
+/* engine.h - the engine as its own files see it. */
+#ifndef STORES_ENGINE_H
+#define STORES_ENGINE_H
+
+#include <sys/types.h>
+
+#include "flake.h"
+#include "op.h"
+#include "pg_pool.h"
+#include "redis_link.h"
+
+/* Every figure that is counted by the engine itself; the names are those of stats(). */
+#define STORES__COUNTERS(X)                                                                       \
+    X(calls)                                                                                      \
+    X(timeouts)                                                                                   \
+    X(hits)                                                                                       \
+    X(negative_hits)                                                                              \
+    X(misses)                                                                                     \
+    X(leases_granted)                                                                             \
+    X(leases_refused)                                                                             \
+    X(lease_waits)                                                                                \
+    X(fills)                                                                                      \
+    X(fills_refused)                                                                              \
+    X(intents)                                                                                    \
+    X(settles_published)                                                                          \
+    X(settles_deleted)                                                                            \
+    X(settles_resolved)                                                                           \
+    X(turns_started)                                                                              \
+    X(turns_ended)                                                                                \
+    X(bypassed)                                                                                   \
+    X(segments)                                                                                   \
+    X(segment_writes)                                                                             \
+    X(segment_retries)                                                                            \
+    X(selects)                                                                                    \
+    X(read_retries)                                                                               \
+    X(commits)                                                                                    \
+    X(rollbacks)                                                                                  \
+    X(unknown_outcomes)
+
+struct stores__counters {
+#define STORES__X(name) uint64_t name;
+    STORES__COUNTERS(STORES__X)
+#undef STORES__X
+};
+
+enum { STORES__NAME_BUCKETS = 64 };
+
+struct stores__table_name;
+struct stores__cache;
+struct stores__writes;
+
+struct stores_engine {
+    uv_loop_t *loop;
+    bool owns_loop, closing, closed_all;
+    pid_t pid;
+    stores_config config; /* its strings are not kept: each part copied what it needs */
+    struct stores__timers timers;
+    struct stores__pg_pool pool;
+    struct stores__cache *cache; /* NULL: the engine does not cache */
+    struct stores__flake flake;
+    struct stores__counters counters;
+
+    uv_prepare_t prepare; /* the end of a tick; referenced while an op is pending, and only then */
+    uv_check_t check; /* after the poll: callbacks of what completed in it */
+    uv_idle_t idle; /* active for one turn after callbacks ran before the poll: it must not block */
+    struct stores__list ready;
+    struct stores__list pending; /* every op that has not completed */
+    size_t pending_count; /* ops that are not done */
+    size_t live_ops; /* ops that are not freed */
+    struct stores__list flushes; /* struct stores__flush: who has something to send at the tick's end */
+    struct stores__list txs; /* open transactions */
+
+    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
+    struct stores__list tables;
+    struct stores__writes *writes;
+
+    int closing_parts;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* Work that is done once at the end of the tick, however often it was asked for. */
+struct stores__flush {
+    struct stores__list link;
+    void (*run)(struct stores__flush *flush);
+};
+
+/* Asks for the flush at the end of this tick. */
+static inline void stores__flush_at_end(stores_engine *engine, struct stores__flush *flush) {
+    if (stores__list_empty(&flush->link)) stores__list_append(&engine->flushes, &flush->link);
+}
+
+static inline uint64_t stores__now(const stores_engine *engine) {
+    return uv_now(engine->loop);
+}
+
+/* Says something to the host's log. */
+void stores__log(stores_engine *engine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The first and the last pending op hold and free the loop. */
+void stores__engine_hold(stores_engine *engine);
+void stores__engine_let_go(stores_engine *engine);
+/* An op was freed; the last one of a closed engine takes the engine with it. */
+void stores__engine_op_gone(stores_engine *engine);
+
+#endif

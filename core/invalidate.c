@@ -1,0 +1,91 @@
+/* After a write that Stores did not see: one row is invalidated, or a table is turned. */
+#include "cache.h"
+#include "cache_scripts.h"
+
+struct invalidation {
+    struct stores__redis_req req;
+    struct stores__table *table;
+    stores_op *op; /* NULL: it left */
+    int64_t id;
+    bool row;
+};
+
+static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE};
+
+static stores_outcome leave(stores_op *op) {
+    struct invalidation *invalidation = op->stage;
+    invalidation->op = NULL;
+    return STORES_OUTCOME_UNKNOWN;
+}
+
+static void answer(struct invalidation *invalidation, bool ok) {
+    stores_op *op = invalidation->op;
+    if (op != NULL && ok) {
+        stores__op_finish(op);
+    } else if (op != NULL) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation");
+    }
+    free(invalidation);
+}
+
+static void invalidated(struct stores__redis_req *req, struct redisReply **reply) {
+    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, req);
+    answer(invalidation, stores__redis_integer(*reply, 0) == 1);
+}
+
+static void turned(void *arg, bool ok) {
+    struct invalidation *invalidation = arg;
+    if (ok) stores__epoch_end_turn(invalidation->table);
+    answer(invalidation, ok);
+}
+
+/* Under an epoch that this process does not believe in, the row may have another key: the table is
+ * turned instead. */
+static bool send_it(struct invalidation *invalidation, struct stores__table *table) {
+    struct stores__args args = {0};
+    if (!invalidation->row || stores__epoch_state(table) != STORES__EPOCH_VALID) {
+        return stores__epoch_turn(table, turned, invalidation) != NULL;
+    }
+    invalidation->req.done = invalidated;
+    stores__args_row_key(&args, table, stores__epoch_text(table), invalidation->id);
+    return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
+                             1);
+}
+
+static void resolved(stores_op *op, struct stores__table *table) {
+    struct invalidation *invalidation = op->stage;
+    if (!stores__cache_covers(table)) {
+        stores__op_finish(op);
+        return;
+    }
+    invalidation->table = table;
+    if (!stores__cache_readable(table) || !send_it(invalidation, table)) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable");
+        return;
+    }
+    op->leave = leave;
+    op->dispose = NULL;
+}
+
+static void dispose(stores_op *op) {
+    free(op->stage);
+}
+
+stores_op *stores_invalidate(stores_engine *engine, const stores_call *call, const char *table,
+                             const int64_t *id) {
+    stores_op *op = stores__op_new(engine, call);
+    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    struct invalidation *invalidation = calloc(1, sizeof *invalidation);
+    if (invalidation == NULL) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory");
+        return op;
+    }
+    invalidation->op = op;
+    invalidation->row = id != NULL;
+    invalidation->id = id ? *id : 0;
+    op->stage = invalidation;
+    op->dispose = dispose;
+    op->resolved = resolved;
+    stores__table_resolve(op, table);
+    return op;
+}

@@ -1,0 +1,204 @@
+#include "op.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine.h"
+
+static void complete(stores_op *op) {
+    assert(op->state == STORES__OP_PENDING);
+    stores__timer_stop(&op->engine->timers, &op->timer);
+    stores__list_remove(&op->link);
+    stores__list_remove(&op->stage_link);
+    op->state = STORES__OP_READY;
+    op->leave = NULL;
+    if (op->dispose != NULL) op->dispose(op);
+    op->dispose = NULL;
+    op->stage = NULL;
+    stores__list_append(&op->engine->ready, &op->link);
+}
+
+static void deadline(struct stores__timer *timer) {
+    stores_op *op = STORES__CONTAINER(timer, stores_op, timer);
+    stores_outcome outcome = op->leave ? op->leave(op) : STORES_OUTCOME_NONE;
+    op->leave = NULL;
+    if (op->state != STORES__OP_PENDING) return;
+    op->engine->counters.timeouts++;
+    op->error = stores__error_new(STORES_TIMEOUT, "the call did not end within %.3g s",
+                                  (double)op->timeout_ms / 1000);
+    op->error->outcome = outcome;
+    op->error->retryable = outcome == STORES_OUTCOME_NONE;
+    complete(op);
+}
+
+stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
+    static const stores_call defaults;
+    if (call == NULL) call = &defaults;
+    stores_op *op = calloc(1, sizeof *op);
+    if (op == NULL) return NULL;
+    op->engine = engine;
+    op->cb = call->cb;
+    op->arg = call->arg;
+    op->cache = engine->cache != NULL && !call->no_cache;
+    op->source = '-';
+    op->timer.fire = deadline;
+    op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
+    if (!stores__timer_set(&engine->timers, &op->timer, stores__now(engine) + op->timeout_ms)) {
+        free(op);
+        return NULL;
+    }
+    stores__list_init(&op->link);
+    stores__list_init(&op->stage_link);
+    stores__list_append(&engine->pending, &op->link);
+    engine->live_ops++;
+    engine->counters.calls++;
+    if (engine->pending_count++ == 0) stores__engine_hold(engine);
+    if (engine->closing) stores__op_failf(op, STORES_CLOSED, "the store is closed");
+    return op;
+}
+
+bool stores__op_docs(stores_op *op, size_t n) {
+    op->docs = n <= 1 ? &op->one : calloc(n, sizeof *op->docs);
+    if (op->docs == NULL) return false;
+    op->doc_count = n;
+    return true;
+}
+
+void stores__op_set_doc(stores_op *op, size_t index, int64_t id, const char *text, size_t len,
+                        struct stores__blob *blob) {
+    struct stores__doc *doc = &op->docs[index];
+    doc->id = id;
+    doc->text = text;
+    doc->len = len;
+    doc->blob = text ? stores__blob_ref(blob) : NULL;
+}
+
+void stores__op_finish(stores_op *op) {
+    complete(op);
+}
+
+void stores__op_fail(stores_op *op, const stores_error *error) {
+    op->error = stores__error_dup(error);
+    complete(op);
+}
+
+void stores__op_failf(stores_op *op, stores_code code, const char *format, ...) {
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    op->error = stores__error_new(code, "%s", text);
+    complete(op);
+}
+
+static void destroy(stores_op *op) {
+    for (size_t i = 0; i < op->doc_count; i++) stores__blob_drop(op->docs[i].blob);
+    if (op->docs != &op->one) free(op->docs);
+    if (op->result != NULL) stores__pg_result_free(op->result);
+    stores__error_free(op->error);
+    stores__engine_op_gone(op->engine);
+    free(op);
+}
+
+static void settle(stores_op *op) {
+    stores_engine *engine = op->engine;
+    op->state = STORES__OP_DONE;
+    if (--engine->pending_count == 0) stores__engine_let_go(engine);
+    if (op->freed) {
+        destroy(op);
+    } else if (op->cb != NULL) {
+        op->cb(op, op->arg);
+    }
+}
+
+size_t stores__op_drain(stores_engine *engine) {
+    struct stores__list batch;
+    size_t count = 0;
+    stores__list_init(&batch);
+    stores__list_move(&engine->ready, &batch);
+    for (struct stores__list *at; (at = stores__list_shift(&batch)) != NULL; count++) {
+        settle(STORES__CONTAINER(at, stores_op, link));
+    }
+    return count;
+}
+
+void stores__op_end_early(stores_op *op, stores_code code, const char *text) {
+    stores_outcome outcome = op->leave ? op->leave(op) : STORES_OUTCOME_NONE;
+    op->leave = NULL;
+    if (op->state != STORES__OP_PENDING) return;
+    op->error = stores__error_new(code, "%s", text);
+    op->error->outcome = outcome;
+    if (outcome != STORES_OUTCOME_NONE) op->error->retryable = false;
+    complete(op);
+}
+
+void stores__op_close_all(stores_engine *engine) {
+    while (!stores__list_empty(&engine->pending)) {
+        stores__op_end_early(STORES__CONTAINER(engine->pending.next, stores_op, link), STORES_CLOSED,
+                  "the store was closed");
+    }
+}
+
+void stores_op_free(stores_op *op) {
+    if (op == NULL) return;
+    if (op->state == STORES__OP_PENDING) stores__op_end_early(op, STORES_ABANDONED, "the caller went away");
+    if (op->state == STORES__OP_READY) {
+        op->freed = true;
+    } else {
+        destroy(op);
+    }
+}
+
+bool stores_op_done(const stores_op *op) {
+    return op->state == STORES__OP_DONE;
+}
+
+const stores_error *stores_op_error(const stores_op *op) {
+    return op->error;
+}
+
+size_t stores_op_document_count(const stores_op *op) {
+    return op->doc_count;
+}
+
+bool stores_op_document(const stores_op *op, size_t index, int64_t *id, const char **text,
+                        size_t *len) {
+    if (index >= op->doc_count || op->docs[index].text == NULL) return false;
+    *id = op->docs[index].id;
+    *text = op->docs[index].text;
+    *len = op->docs[index].len;
+    return true;
+}
+
+int64_t stores_op_affected(const stores_op *op) {
+    return op->affected;
+}
+
+bool stores_op_inserted(const stores_op *op) {
+    return op->inserted;
+}
+
+int stores_op_rows(const stores_op *op) {
+    return op->result ? stores__pg_rows(op->result) : 0;
+}
+
+int stores_op_columns(const stores_op *op) {
+    return op->result ? stores__pg_columns(op->result) : 0;
+}
+
+const char *stores_op_column(const stores_op *op, int column) {
+    return op->result ? stores__pg_column(op->result, column) : NULL;
+}
+
+uint32_t stores_op_column_type(const stores_op *op, int column) {
+    return op->result ? stores__pg_column_type(op->result, column) : 0;
+}
+
+const char *stores_op_value(const stores_op *op, int row, int column, size_t *len) {
+    return op->result ? stores__pg_value(op->result, row, column, len) : NULL;
+}
+
+char stores_op_source(const stores_op *op) {
+    return op->source;
+}

@@ -1,0 +1,414 @@
+#include "pg_wire.h"
+
+#include <stdio.h>
+
+/* ---- The socket ------------------------------------------------------------------------------ */
+
+void stores__pg_handle_gone(struct stores__pg_wire *wire) {
+    wire->open_handles--;
+    if (wire->phase != WIRE_CLOSED || wire->open_handles > 0) return;
+    struct stores__pg_conn *conn = wire->conn;
+    stores__pg_statements_clear(wire);
+    stores__pg_target_free(wire->target);
+    free(wire->ring);
+    free(wire);
+    conn->wire = NULL;
+    stores__pg_pool_gone(conn);
+}
+
+static void poll_closed(uv_handle_t *handle) {
+    struct stores__pg_wire *wire = handle->data;
+    free(handle);
+    stores__pg_handle_gone(wire);
+}
+
+void stores__pg_unwatch(struct stores__pg_wire *wire) {
+    if (wire->poll == NULL) return;
+    uv_poll_stop(wire->poll);
+    uv_close((uv_handle_t *)wire->poll, poll_closed);
+    wire->poll = NULL;
+    wire->events = 0;
+}
+
+static void process(struct stores__pg_wire *wire);
+
+static void on_socket(uv_poll_t *poll, int status, int events) {
+    struct stores__pg_wire *wire = poll->data;
+    if (wire->phase == WIRE_CONNECTING) {
+        stores__pg_connect_step(wire);
+        return;
+    }
+    if (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING) return;
+    if (status < 0) events = UV_READABLE; /* libpq's read finds out what is wrong */
+    /* reading goes on while writing, or both sides could wait for each other */
+    if ((events & UV_READABLE) && !PQconsumeInput(wire->pg)) {
+        process(wire);
+        if (wire->phase != WIRE_CLOSED) stores__pg_break(wire);
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        int left = PQflush(wire->pg);
+        if (left < 0) {
+            stores__pg_break(wire);
+            return;
+        }
+        if (left == 0) stores__pg_watch(wire, UV_READABLE);
+    }
+    process(wire);
+}
+
+void stores__pg_watch(struct stores__pg_wire *wire, int events) {
+    int fd = PQsocket(wire->pg);
+    if (wire->poll != NULL && wire->fd == fd) {
+        if (wire->events != events) uv_poll_start(wire->poll, events, on_socket);
+        wire->events = events;
+        return;
+    }
+    stores__pg_unwatch(wire);
+    uv_poll_t *poll = fd >= 0 ? malloc(sizeof *poll) : NULL;
+    if (poll == NULL || uv_poll_init(wire->loop, poll, fd) != 0) {
+        free(poll);
+        stores__pg_break(wire);
+        return;
+    }
+    poll->data = wire;
+    wire->open_handles++;
+    wire->poll = poll;
+    wire->fd = fd;
+    wire->events = events;
+    /* what keeps a loop alive is pending ops, not connections */
+    uv_unref((uv_handle_t *)poll);
+    uv_poll_start(poll, events, on_socket);
+}
+
+static void flush(struct stores__pg_wire *wire) {
+    int left = PQflush(wire->pg);
+    if (left < 0) {
+        stores__pg_break(wire);
+    } else {
+        stores__pg_watch(wire, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+    }
+}
+
+/* ---- What the server owes -------------------------------------------------------------------- */
+
+bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry) {
+    if (wire->count == wire->room) {
+        size_t room = wire->room ? wire->room * 2 : 16;
+        struct stores__pg_entry *ring = malloc(room * sizeof *ring);
+        if (ring == NULL) return false;
+        for (size_t i = 0; i < wire->count; i++) {
+            ring[i] = wire->ring[(wire->head + i) & (wire->room - 1)];
+        }
+        free(wire->ring);
+        wire->ring = ring;
+        wire->room = room;
+        wire->head = 0;
+    }
+    wire->ring[(wire->head + wire->count++) & (wire->room - 1)] = *entry;
+    return true;
+}
+
+static struct stores__pg_entry *head(struct stores__pg_wire *wire) {
+    return wire->count ? &wire->ring[wire->head] : NULL;
+}
+
+static struct stores__pg_entry pop(struct stores__pg_wire *wire) {
+    struct stores__pg_entry entry = wire->ring[wire->head];
+    wire->head = (wire->head + 1) & (wire->room - 1);
+    wire->count--;
+    return entry;
+}
+
+static void deliver(struct stores__pg_req *req, int index, PGresult *result) {
+    if (req->result != NULL) {
+        req->result(req, index, result);
+    } else {
+        PQclear(result);
+    }
+}
+
+static void finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
+                   enum stores__pg_end end) {
+    struct stores__pg_conn *conn = wire->conn;
+    conn->in_flight--;
+    req->done(req, end);
+    if (end == STORES__PG_SYNCED && wire->phase == WIRE_UP && conn->in_flight == 0) {
+        stores__pg_pool_drained(conn);
+    }
+}
+
+static bool is_copy(const PGresult *result) {
+    ExecStatusType status = PQresultStatus(result);
+    return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+static void take_prepare(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
+                         PGresult *result) {
+    if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+        PQclear(result);
+        return;
+    }
+    stores__pg_statement_drop(wire, entry->statement);
+    PQclear(wire->prepare_error);
+    wire->prepare_error = result;
+}
+
+static void take_statement(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
+                           PGresult *result) {
+    if (entry->prepared_here && wire->prepare_error != NULL) {
+        /* the caller is to hear why its statement failed, not that it was skipped */
+        if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED) {
+            PQclear(result);
+            result = wire->prepare_error;
+        } else {
+            PQclear(wire->prepare_error);
+        }
+        wire->prepare_error = NULL;
+    }
+    bool copy = is_copy(result);
+    deliver(entry->req, entry->index, result);
+    if (copy && wire->phase == WIRE_UP) stores__pg_break(wire);
+}
+
+/* A result, or the NULL that ends the results of a statement. False: nothing more for now. */
+static bool take(struct stores__pg_wire *wire, PGresult *result) {
+    struct stores__pg_entry *entry = head(wire);
+    if (result == NULL) {
+        if (!entry->answered) return false;
+        struct stores__pg_entry over = pop(wire);
+        if (over.kind != ENTRY_SIMPLE) return true;
+        if (!PQenterPipelineMode(wire->pg)) stores__pg_break(wire);
+        finish(wire, over.req, STORES__PG_SYNCED);
+        return true;
+    }
+    entry->answered = true;
+    switch (entry->kind) {
+        case ENTRY_SYNC: {
+            struct stores__pg_entry over = pop(wire);
+            PQclear(result);
+            finish(wire, over.req, STORES__PG_SYNCED);
+            break;
+        }
+        case ENTRY_PREPARE: take_prepare(wire, entry, result); break;
+        case ENTRY_INTERNAL: PQclear(result); break;
+        case ENTRY_SIMPLE: {
+            struct stores__pg_entry copy = *entry;
+            entry->index++;
+            take_statement(wire, &copy, result);
+            break;
+        }
+        default: {
+            struct stores__pg_entry copy = *entry; /* the callee may send, and move the ring */
+            take_statement(wire, &copy, result);
+        }
+    }
+    return true;
+}
+
+static void process(struct stores__pg_wire *wire) {
+    wire->open_handles++; /* a callback may close the connection: the wire stays until we return */
+    while ((wire->phase == WIRE_UP || wire->phase == WIRE_GREETING) && wire->count > 0) {
+        if (PQisBusy(wire->pg)) break;
+        if (!take(wire, PQgetResult(wire->pg))) break;
+    }
+    if (wire->phase == WIRE_UP || wire->phase == WIRE_GREETING) {
+        if (PQstatus(wire->pg) == CONNECTION_BAD) stores__pg_break(wire);
+    }
+    stores__pg_handle_gone(wire);
+}
+
+/* ---- Loss and close -------------------------------------------------------------------------- */
+
+static void fail_pending(struct stores__pg_wire *wire) {
+    PQclear(wire->prepare_error);
+    wire->prepare_error = NULL;
+    while (wire->count > 0) {
+        struct stores__pg_entry entry = pop(wire);
+        if (entry.kind == ENTRY_SYNC || entry.kind == ENTRY_SIMPLE) {
+            finish(wire, entry.req, STORES__PG_LOST);
+        }
+    }
+}
+
+static void tell_loss(struct stores__timer *timer) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(timer, struct stores__pg_wire, timer);
+    wire->open_handles++;
+    fail_pending(wire);
+    if (wire->phase == WIRE_BROKEN) stores__pg_pool_lost(wire->conn);
+    stores__pg_handle_gone(wire);
+}
+
+void stores__pg_break(struct stores__pg_wire *wire) {
+    if (wire->phase == WIRE_BROKEN || wire->phase == WIRE_CLOSED) return;
+    wire->phase = WIRE_BROKEN;
+    stores__pg_unwatch(wire);
+    stores__timer_stop(wire->timers, &wire->timer);
+    wire->timer.fire = tell_loss;
+    /* without memory for the timer the deadlines of those who wait end their calls */
+    stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop));
+}
+
+static void life_closed(uv_handle_t *handle) {
+    stores__pg_handle_gone(handle->data);
+}
+
+void stores__pg_conn_close(struct stores__pg_conn *conn) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (wire->phase == WIRE_CLOSED) return;
+    wire->phase = WIRE_CLOSED;
+    stores__timer_stop(wire->timers, &wire->timer);
+    stores__pg_unwatch(wire);
+    fail_pending(wire);
+    PQfinish(wire->pg);
+    wire->pg = NULL;
+    uv_close((uv_handle_t *)&wire->life, life_closed);
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
+
+void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    (void)conn;
+    req->added = 0;
+    req->sent = false;
+    stores__list_init(&req->link);
+}
+
+static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *req, const char *sql,
+                          int nparams, const char *const *values, bool *fresh) {
+    struct stores__pg_statement *statement =
+        stores__pg_statement_get(wire, req, sql, nparams, fresh);
+    if (statement == NULL) return false;
+    char name[16];
+    snprintf(name, sizeof name, "s%u", statement->number);
+    return PQsendQueryPrepared(wire->pg, name, nparams, values, NULL, NULL, 0);
+}
+
+bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+                    int nparams, const char *const *values, bool prepare) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING) return false;
+    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_STATEMENT, .index = req->added++};
+    bool sent = prepare && !wire->pooler
+                    ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
+                    : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
+    if (!sent || !stores__pg_push(wire, &entry)) {
+        stores__pg_break(wire);
+        return false;
+    }
+    stores__pg_pool_stats(conn->pool)->statements++;
+    return true;
+}
+
+void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    struct stores__pg_wire *wire = conn->wire;
+    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_SYNC};
+    conn->in_flight++;
+    stores__pg_pool_stats(conn->pool)->round_trips++;
+    bool up = wire->phase == WIRE_UP || wire->phase == WIRE_GREETING;
+    /* a broken wire keeps the entry, so that its loss is told in its turn */
+    if (!stores__pg_push(wire, &entry)) {
+        stores__pg_break(wire);
+        conn->in_flight--;
+        req->done(req, STORES__PG_LOST);
+        return;
+    }
+    if (!up) return;
+    req->sent = true;
+    if (!PQpipelineSync(wire->pg)) {
+        stores__pg_break(wire);
+        return;
+    }
+    flush(wire);
+}
+
+void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql) {
+    struct stores__pg_wire *wire = conn->wire;
+    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_SIMPLE};
+    stores__pg_begin(conn, req);
+    conn->in_flight++;
+    stores__pg_pool_stats(conn->pool)->round_trips++;
+    if (!stores__pg_push(wire, &entry)) {
+        stores__pg_break(wire);
+        conn->in_flight--;
+        req->done(req, STORES__PG_LOST);
+        return;
+    }
+    if (wire->phase != WIRE_UP) return;
+    req->sent = true;
+    if (!PQexitPipelineMode(wire->pg) || !PQsendQuery(wire->pg, sql)) {
+        stores__pg_break(wire);
+        return;
+    }
+    flush(wire);
+}
+
+/* ---- Cancel ---------------------------------------------------------------------------------- */
+
+struct cancel {
+    uv_work_t work;
+    struct stores__pg_wire *wire;
+    PGcancel *cancel;
+};
+
+/* libpq 15 can only cancel by a blocking connection of its own, so a thread of libuv does it. */
+static void run_cancel(uv_work_t *work) {
+    struct cancel *cancel = work->data;
+    char why[256];
+    PQcancel(cancel->cancel, why, (int)sizeof why);
+}
+
+static void cancel_over(uv_work_t *work, int status) {
+    struct cancel *cancel = work->data;
+    struct stores__pg_wire *wire = cancel->wire;
+    (void)status;
+    PQfreeCancel(cancel->cancel);
+    free(cancel);
+    wire->cancels--;
+    if (wire->phase == WIRE_UP && wire->conn->in_flight == 0 && wire->cancels == 0) {
+        stores__pg_pool_drained(wire->conn);
+    }
+    stores__pg_handle_gone(wire);
+}
+
+void stores__pg_cancel(struct stores__pg_conn *conn) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (wire->phase != WIRE_UP) return;
+    struct cancel *cancel = calloc(1, sizeof *cancel);
+    if (cancel == NULL) return;
+    cancel->work.data = cancel;
+    cancel->wire = wire;
+    cancel->cancel = PQgetCancel(wire->pg);
+    if (cancel->cancel == NULL ||
+        uv_queue_work(wire->loop, &cancel->work, run_cancel, cancel_over) != 0) {
+        PQfreeCancel(cancel->cancel);
+        free(cancel);
+        return;
+    }
+    wire->cancels++;
+    wire->open_handles++;
+    stores__pg_pool_stats(conn->pool)->cancels++;
+}
+
+/* ---- What is known of it --------------------------------------------------------------------- */
+
+bool stores__pg_is_idle(const struct stores__pg_conn *conn) {
+    const struct stores__pg_wire *wire = conn->wire;
+    return wire != NULL && wire->phase == WIRE_UP && conn->in_flight == 0 && wire->cancels == 0 &&
+           PQtransactionStatus(wire->pg) == PQTRANS_IDLE;
+}
+
+bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {
+    if (conn->wire == NULL || conn->wire->pg == NULL) return false;
+    PGTransactionStatusType status = PQtransactionStatus(conn->wire->pg);
+    return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+}
+
+void stores__pg_forget_statements(struct stores__pg_conn *conn) {
+    if (conn->wire != NULL) stores__pg_statements_clear(conn->wire);
+}
+
+const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name) {
+    const char *value = conn->wire && conn->wire->pg ? PQparameterStatus(conn->wire->pg, name) : NULL;
+    return value ? value : "";
+}

@@ -1,0 +1,131 @@
+/*
+ * pg_conn.h - one connection to PostgreSQL: connect, session set-up, pipelined requests, results.
+ * Only pg_*.c include libpq; the rest of the core reads results through the functions below.
+ *
+ * A request is a group of statements up to one Sync, embedded in whoever waits for it. Its results
+ * come in order, result() once for each statement, then done() exactly once: when the server
+ * confirmed the Sync, or when the connection was lost. Neither is called inside a function that
+ * sends. The connection is owned by its pool; requests are owned by their callers and must stay
+ * until done().
+ */
+#ifndef STORES_PG_CONN_H
+#define STORES_PG_CONN_H
+
+#include <uv.h>
+
+#include "err.h"
+#include "timers.h"
+
+struct pg_result; /* libpq's PGresult */
+struct stores__pg_conn;
+struct stores__pg_target;
+struct stores__pg_pool;
+
+enum stores__pg_end {
+    STORES__PG_SYNCED, /* the server took everything up to the Sync */
+    STORES__PG_LOST /* the connection is gone; what had no result has none */
+};
+
+struct stores__pg_req {
+    struct stores__list link;
+    /* index counts the statements from 0. The result is the callee's, who frees it with
+     * stores__pg_result_free (or keeps it). May be NULL where it leaves the default: freed. */
+    void (*result)(struct stores__pg_req *req, int index, struct pg_result *result);
+    void (*done)(struct stores__pg_req *req, enum stores__pg_end end);
+    int added; /* statements so far */
+    bool sent; /* the Sync is out: the server may have done all of it */
+};
+
+/* What the session told about its server at the start, and what the engine's cache needs to know. */
+struct stores__pg_identity {
+    char system[24]; /* pg_control_system().system_identifier */
+    char database[64 * 4];
+    char timeline[12]; /* 8 hex digits; "" on a standby */
+};
+
+enum stores__pg_place {
+    STORES__PG_CONNECTING,
+    STORES__PG_IDLE,
+    STORES__PG_READING,
+    STORES__PG_WRITING,
+    STORES__PG_CHECKED_OUT,
+    STORES__PG_CLOSING,
+    STORES__PG_PLACES
+};
+
+struct stores__pg_conn {
+    struct stores__list link; /* in the list of its place; moved by the pool's mover alone */
+    enum stores__pg_place place;
+    struct stores__pg_pool *pool;
+    uint64_t serial; /* counts the engine's connections; a higher one was opened later */
+    uint64_t opened_at, idle_since;
+    uint64_t retire_at; /* age limit with jitter: not used again after this */
+    int in_flight; /* requests whose done() is to come */
+    struct stores__pg_identity identity;
+    bool standby;
+    const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
+    struct stores__pg_wire *wire; /* libpq's and libuv's side, private to pg_conn.c */
+};
+
+/* Callbacks of a connection to its pool, each from the loop. */
+void stores__pg_pool_ready(struct stores__pg_conn *conn); /* connected and set up */
+void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error);
+void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOST) */
+void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
+void stores__pg_pool_gone(struct stores__pg_conn *conn); /* every handle is closed; free it */
+
+/* Starts to connect; the target is the connection's from here on. False: no memory or no socket;
+ * nothing was started. */
+bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
+                           struct stores__timers *timers, struct stores__pg_target *target,
+                           uint64_t connect_timeout_ms, bool pooler);
+/* Closes it: pending requests get done(LOST) first. Ends with stores__pg_pool_gone. */
+void stores__pg_conn_close(struct stores__pg_conn *conn);
+
+/* Begins a request; statements are then added and it is ended by a Sync. */
+void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* Adds a statement with text parameters (copied). prepare: the text will come again, so that it
+ * is worth a prepared statement. False: no memory or the connection broke; done() comes anyway
+ * after stores__pg_sync. */
+bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+                    int nparams, const char *const *values, bool prepare);
+/* Ends the request and sends it: one write where the socket takes it all. */
+void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* Several statements in one text: leaves pipeline mode for it; the connection has nothing else in
+ * flight. result() comes for each statement that gives one. */
+void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql);
+/* Asks the server to cancel what runs on the connection, off the loop's thread. */
+void stores__pg_cancel(struct stores__pg_conn *conn);
+
+/* ReadyForQuery said idle, nothing is in flight, no cancel is on its way. */
+bool stores__pg_is_idle(const struct stores__pg_conn *conn);
+/* ReadyForQuery said that a transaction is open (also a failed one). */
+bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
+/* Forgets the prepared statements, after DDL made one of them useless. */
+void stores__pg_forget_statements(struct stores__pg_conn *conn);
+/* The server's setting as it reported it ("in_hot_standby"), or "". */
+const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name);
+
+/* ---- Results -------------------------------------------------------------------------------- */
+
+void stores__pg_result_free(void *result);
+/* False where the statement failed, and then error is filled in (outcome none). An aborted
+ * statement, one that stands behind a failed one, is error with code OK and no text. */
+bool stores__pg_result_ok(const struct pg_result *result, stores_error *error);
+int stores__pg_rows(const struct pg_result *result);
+int stores__pg_columns(const struct pg_result *result);
+const char *stores__pg_column(const struct pg_result *result, int column);
+uint32_t stores__pg_column_type(const struct pg_result *result, int column);
+/* NULL: SQL's NULL; len may be NULL. */
+const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len);
+int64_t stores__pg_affected(const struct pg_result *result);
+const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
+/* The statement has to be prepared again: the plan it had does not fit the table any more. */
+bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *result);
+bool stores__pg_has_rows(const struct pg_result *result);
+
+struct stores__pg_stats {
+    uint64_t connects, connect_failures, lost, round_trips, statements, prepares, cancels;
+};
+
+#endif

@@ -1,0 +1,164 @@
+/* Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
+ * the server is. See "Asynchronous connection" in libpq's manual, section 34.1. */
+#include "pg_wire.h"
+
+/* One statement, for a lone statement is what a transaction pooler passes on untouched. */
+static const char identity_sql[] =
+    "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
+    " pg_catalog.current_database(),"
+    " CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''"
+    " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),"
+    " 1, 8) END";
+
+static void fail(struct stores__pg_wire *wire, const stores_error *error) {
+    stores__timer_stop(wire->timers, &wire->timer);
+    stores__pg_pool_failed(wire->conn, error);
+}
+
+/* libpq gives no fields for a refused connection, but in the verbose form its text carries the
+ * SQLSTATE: `FATAL:  28P01: password authentication failed for user "x"`. */
+static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
+    const char *text = wire->pg ? PQerrorMessage(wire->pg) : "no memory";
+    const char *fatal = strstr(text, "FATAL:  ");
+    char sqlstate[6] = "", message[400];
+    const char *start = text;
+    if (fatal != NULL && strlen(fatal) > 15 && fatal[13] == ':') {
+        memcpy(sqlstate, fatal + 8, 5);
+        start = fatal + 15;
+    }
+    size_t len = strcspn(start, "\n");
+    if (len >= sizeof message) len = sizeof message - 1;
+    memcpy(message, start, len);
+    message[len] = '\0';
+    if (sqlstate[0] != '\0') {
+        stores__error_from_pg(error, sqlstate, message, NULL, NULL, NULL, NULL);
+        if (error->code == STORES_QUERY_FAILED) error->code = STORES_CONNECT_FAILED;
+    } else {
+        stores__error_set(error, STORES_CONNECT_FAILED, "%s", message);
+    }
+    if (strstr(text, "root certificate file") != NULL) {
+        stores_error plain = *error;
+        stores__error_set(error, STORES_CONNECT_FAILED, "%s", plain.message);
+        strcpy(error->hint, "a server that is not local is spoken to with sslmode = 'verify-full':"
+                            " set sslrootcert to the file of its certificate authority, or say"
+                            " another sslmode");
+    }
+}
+
+static void greeted(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_identity *identity = &wire->conn->identity;
+    stores_error error;
+    (void)index;
+    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
+        const char *system = stores__pg_value(result, 0, 0, NULL);
+        const char *database = stores__pg_value(result, 0, 1, NULL);
+        const char *timeline = stores__pg_value(result, 0, 2, NULL);
+        if (system) strncpy(identity->system, system, sizeof identity->system - 1);
+        if (database) strncpy(identity->database, database, sizeof identity->database - 1);
+        if (timeline) strncpy(identity->timeline, timeline, sizeof identity->timeline - 1);
+    }
+    stores__pg_result_free(result);
+}
+
+static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    stores__timer_stop(wire->timers, &wire->timer);
+    if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
+    const struct stores__pg_identity *identity = &wire->conn->identity;
+    if (identity->system[0] == '\0') {
+        stores_error error;
+        stores__error_set(&error, STORES_CONNECT_FAILED,
+                          "the server does not tell its system identifier (pg_control_system)");
+        fail(wire, &error);
+        return;
+    }
+    wire->conn->standby = identity->timeline[0] == '\0';
+    wire->phase = WIRE_UP;
+    stores__pg_pool_ready(wire->conn);
+}
+
+static void greet(struct stores__pg_wire *wire) {
+    PQsetErrorVerbosity(wire->pg, PQERRORS_DEFAULT);
+    stores_error error;
+    if (PQsetnonblocking(wire->pg, 1) != 0 || !PQenterPipelineMode(wire->pg)) {
+        connect_error(wire, &error);
+        fail(wire, &error);
+        return;
+    }
+    wire->phase = WIRE_GREETING;
+    stores__pg_watch(wire, UV_READABLE);
+    wire->greeting.result = greeted;
+    wire->greeting.done = greeting_done;
+    stores__pg_begin(wire->conn, &wire->greeting);
+    stores__pg_add(wire->conn, &wire->greeting, identity_sql, 0, NULL, false);
+    stores__pg_sync(wire->conn, &wire->greeting);
+}
+
+void stores__pg_connect_step(struct stores__pg_wire *wire) {
+    /* libpq may close this socket and open another one of the same number inside the call */
+    stores__pg_unwatch(wire);
+    PostgresPollingStatusType status = PQconnectPoll(wire->pg);
+    stores_error error;
+    switch (status) {
+        case PGRES_POLLING_OK: greet(wire); break;
+        case PGRES_POLLING_READING: stores__pg_watch(wire, UV_READABLE); break;
+        case PGRES_POLLING_WRITING: stores__pg_watch(wire, UV_WRITABLE); break;
+        default:
+            connect_error(wire, &error);
+            fail(wire, &error);
+    }
+}
+
+static void connect_timed_out(struct stores__timer *timer) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(timer, struct stores__pg_wire, timer);
+    stores_error error;
+    const char *host = PQhost(wire->pg), *port = PQport(wire->pg);
+    if (PQstatus(wire->pg) == CONNECTION_BAD) {
+        connect_error(wire, &error);
+    } else {
+        stores__error_set(&error, STORES_CONNECT_FAILED, "no answer from %s port %s in time",
+                          host ? host : "the server", port ? port : "?");
+    }
+    fail(wire, &error);
+}
+
+static void ignore_notice(void *arg, const PGresult *result) {
+    (void)arg;
+    (void)result;
+}
+
+bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
+                           struct stores__timers *timers, struct stores__pg_target *target,
+                           uint64_t connect_timeout_ms, bool pooler) {
+    struct stores__pg_wire *wire = calloc(1, sizeof *wire);
+    if (wire == NULL) return false;
+    wire->conn = conn;
+    wire->loop = loop;
+    wire->timers = timers;
+    wire->pooler = pooler;
+    wire->fd = -1;
+    stores__list_init(&wire->lru);
+    wire->pg = PQconnectStartParams(target->keys, target->values, 0);
+    wire->timer.fire = connect_timed_out;
+    if (wire->pg == NULL ||
+        !stores__timer_set(timers, &wire->timer, uv_now(loop) + connect_timeout_ms)) {
+        PQfinish(wire->pg);
+        free(wire);
+        return false;
+    }
+    wire->target = target;
+    conn->wire = wire;
+    uv_idle_init(loop, &wire->life);
+    wire->life.data = wire;
+    wire->open_handles = 1;
+    PQsetErrorVerbosity(wire->pg, PQERRORS_VERBOSE);
+    PQsetNoticeReceiver(wire->pg, ignore_notice, NULL);
+    if (PQstatus(wire->pg) == CONNECTION_BAD || PQsocket(wire->pg) < 0) {
+        /* told on a later turn, like every failure: the timer's next firing says why */
+        stores__timer_set(timers, &wire->timer, uv_now(loop));
+        return true;
+    }
+    stores__pg_watch(wire, UV_WRITABLE);
+    return true;
+}

@@ -1,0 +1,50 @@
+/*
+ * pg_params.h - what a connection to PostgreSQL is opened with: the user's keywords, defaults where
+ * he said nothing, and the hosts, whose names are resolved off the loop before libpq sees them.
+ */
+#ifndef STORES_PG_PARAMS_H
+#define STORES_PG_PARAMS_H
+
+#include <uv.h>
+
+#include "err.h"
+
+struct stores__pg_host {
+    char *name; /* as given; a directory (unix socket) where it starts with '/' or '@'; may be "" */
+    char *port;
+    bool local; /* needs no resolving and no encryption */
+};
+
+struct stores__pg_params {
+    char **keys, **values; /* without host, hostaddr and port; ended by NULL */
+    int count;
+    struct stores__pg_host *hosts;
+    int host_count;
+    char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
+};
+
+/* Reads the config's keywords. False: *error says why (never quoting a password). */
+bool stores__pg_params_read(struct stores__pg_params *params, const stores_config *config,
+                            stores_error *error);
+void stores__pg_params_free(struct stores__pg_params *params);
+
+/* The keywords of one attempt, with addresses: what PQconnectStartParams takes. */
+struct stores__pg_target {
+    const char **keys, **values; /* point into params, but for the three below */
+    char *host, *hostaddr, *port;
+};
+
+struct stores__pg_resolve;
+
+/* Resolves every host. done(arg, target, why) runs once, from the loop: target is the callee's to
+ * free with stores__pg_target_free, or NULL with the reason. NULL: no memory. */
+struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
+                                              const struct stores__pg_params *params,
+                                              void (*done)(void *arg, struct stores__pg_target *t,
+                                                           const char *why),
+                                              void *arg);
+/* done will not be called any more; the memory goes when libuv let go of it. */
+void stores__pg_resolve_cancel(struct stores__pg_resolve *resolve);
+void stores__pg_target_free(struct stores__pg_target *target);
+
+#endif

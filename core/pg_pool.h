@@ -1,0 +1,78 @@
+/*
+ * pg_pool.h - which connection serves what. A connection is in exactly one list, and one function
+ * moves it. Who needs one waits here, with a deadline, first come first served among its kind;
+ * where connections are scarce the two kinds take turns.
+ *
+ *   lanes      serve statements that the engine built: a reading lane is shared by several requests
+ *              in flight, a writing lane belongs to one segment from BEGIN to COMMIT.
+ *   checkouts  belong to one transaction, or to one call that may take long.
+ */
+#ifndef STORES_PG_POOL_H
+#define STORES_PG_POOL_H
+
+#include "pg_conn.h"
+#include "pg_params.h"
+
+struct stores__pg_wait {
+    struct stores__list link;
+    struct stores__timer timer; /* acquire_timeout */
+    struct stores__pg_pool *pool;
+    enum stores__pg_place place; /* READING, WRITING or CHECKED_OUT */
+    const char *purpose; /* static: what a message calls it */
+    uint64_t since;
+    bool waiting;
+    /* Exactly one of them comes, once; granted may come inside stores__pg_acquire. */
+    void (*granted)(struct stores__pg_wait *wait, struct stores__pg_conn *conn);
+    void (*failed)(struct stores__pg_wait *wait, const stores_error *error);
+};
+
+struct stores__pg_pool {
+    uv_loop_t *loop;
+    struct stores__timers *timers;
+    struct stores__pg_params params;
+    int size, limit; /* limit: size, or less while the server has no room for more */
+    int max_waiters;
+    bool pooler, closing;
+    uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms;
+
+    struct stores__list places[STORES__PG_PLACES];
+    int counts[STORES__PG_PLACES];
+    struct stores__list lane_waits, checkout_waits;
+    int lane_waiting, checkout_waiting;
+    bool lanes_next; /* whose turn it is at a connection that both want */
+
+    struct stores__pg_resolve *resolving; /* one attempt to connect at a time */
+    struct stores__timer retry, reaper;
+    int failures; /* in a row: the back-off */
+    stores_error last_error;
+    uint64_t next_serial;
+    struct stores__pg_stats stats;
+
+    /* To the engine, from the loop. */
+    void *arg;
+    void (*connected)(void *arg, const struct stores__pg_conn *conn);
+    void (*closed)(void *arg);
+};
+
+bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
+                          struct stores__timers *timers, const stores_config *config,
+                          stores_error *error);
+/* Fails who waits, closes what is open; closed(arg) when the last handle is gone. */
+void stores__pg_pool_close(struct stores__pg_pool *pool);
+void stores__pg_pool_free(struct stores__pg_pool *pool);
+
+/* Asks for a connection; wait is the caller's until granted or failed. */
+void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wait,
+                        enum stores__pg_place place, const char *purpose);
+/* Leaves the queue; harmless for one that does not wait. */
+void stores__pg_unwait(struct stores__pg_wait *wait);
+/* Gives back a WRITING or CHECKED_OUT connection. One that is not idle is closed, never reused. */
+void stores__pg_release(struct stores__pg_conn *conn);
+/* Closes a connection that is good for nothing any more. */
+void stores__pg_discard(struct stores__pg_conn *conn);
+/* Has the idle connections replaced, so that the next ones tell who the server is now. */
+void stores__pg_pool_renew(struct stores__pg_pool *pool);
+/* Connections that are open, without those that connect. */
+int stores__pg_open_count(const struct stores__pg_pool *pool);
+
+#endif

@@ -1,0 +1,83 @@
+/* Reading libpq's results, for those who do not include libpq. */
+#include <libpq-fe.h>
+
+#include "pg_conn.h"
+
+void stores__pg_result_free(void *result) {
+    PQclear(result);
+}
+
+bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
+    ExecStatusType status = PQresultStatus(result);
+    switch (status) {
+        case PGRES_COMMAND_OK:
+        case PGRES_TUPLES_OK:
+        case PGRES_EMPTY_QUERY: return true;
+        case PGRES_PIPELINE_ABORTED:
+            stores__error_set(error, STORES_OK, "%s", "");
+            return false;
+        case PGRES_COPY_IN:
+        case PGRES_COPY_OUT:
+        case PGRES_COPY_BOTH:
+            stores__error_set(error, STORES_UNSUPPORTED, "COPY is not possible in a query");
+            return false;
+        default: break;
+    }
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate == NULL) {
+        stores__error_set(error, STORES_CONNECTION_LOST, "%.*s",
+                          (int)strcspn(PQresultErrorMessage(result), "\n"),
+                          PQresultErrorMessage(result));
+        return false;
+    }
+    stores__error_from_pg(error, sqlstate, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
+                          PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
+                          PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    return false;
+}
+
+int stores__pg_rows(const struct pg_result *result) {
+    return PQntuples(result);
+}
+
+int stores__pg_columns(const struct pg_result *result) {
+    return PQnfields(result);
+}
+
+const char *stores__pg_column(const struct pg_result *result, int column) {
+    return PQfname(result, column);
+}
+
+uint32_t stores__pg_column_type(const struct pg_result *result, int column) {
+    return PQftype(result, column);
+}
+
+const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len) {
+    if (PQgetisnull(result, row, column)) return NULL;
+    if (len != NULL) *len = (size_t)PQgetlength(result, row, column);
+    return PQgetvalue(result, row, column);
+}
+
+int64_t stores__pg_affected(const struct pg_result *result) {
+    /* PQcmdTuples takes a result that is not const, and does not change it */
+    const char *text = PQcmdTuples((PGresult *)result);
+    return text[0] == '\0' ? 0 : strtoll(text, NULL, 10);
+}
+
+const char *stores__pg_tag(const struct pg_result *result) {
+    return PQcmdStatus((PGresult *)result);
+}
+
+bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *result) {
+    if (strcmp(error->sqlstate, "26000") == 0) return true;
+    if (strcmp(error->sqlstate, "0A000") != 0) return false;
+    /* the only 0A000 of the plan cache; its function name is not translated */
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    return function != NULL && strcmp(function, "RevalidateCachedQuery") == 0;
+}
+
+bool stores__pg_has_rows(const struct pg_result *result) {
+    return PQresultStatus(result) == PGRES_TUPLES_OK;
+}

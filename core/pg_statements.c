@@ -1,0 +1,83 @@
+/* The prepared statements of a connection: found by their text, the longest unused one goes. */
+#include <stdio.h>
+
+#include "pg_wire.h"
+
+static void unlink_statement(struct stores__pg_wire *wire, struct stores__pg_statement *statement) {
+    struct stores__pg_statement **at = &wire->buckets[statement->hash % STATEMENT_BUCKETS];
+    while (*at != statement) at = &(*at)->chain;
+    *at = statement->chain;
+    stores__list_remove(&statement->lru);
+    wire->statement_count--;
+}
+
+/* The server keeps a statement until it is told; the answer concerns nobody. */
+static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *req) {
+    struct stores__pg_statement *oldest =
+        STORES__CONTAINER(wire->lru.next, struct stores__pg_statement, lru);
+    char sql[40];
+    snprintf(sql, sizeof sql, "DEALLOCATE s%u", oldest->number);
+    unlink_statement(wire, oldest);
+    free(oldest);
+    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_INTERNAL};
+    return PQsendQueryParams(wire->pg, sql, 0, NULL, NULL, NULL, NULL, 0) &&
+           stores__pg_push(wire, &entry);
+}
+
+struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
+                                                      struct stores__pg_req *req, const char *sql,
+                                                      int nparams, bool *fresh) {
+    size_t len = strlen(sql);
+    uint64_t hash = stores__hash(sql, len);
+    struct stores__pg_statement *statement = wire->buckets[hash % STATEMENT_BUCKETS];
+    *fresh = false;
+    for (; statement != NULL; statement = statement->chain) {
+        if (statement->hash == hash && strcmp(statement->sql, sql) == 0) {
+            stores__list_remove(&statement->lru);
+            stores__list_append(&wire->lru, &statement->lru);
+            return statement;
+        }
+    }
+    if (wire->statement_count >= STATEMENTS_MAX && !evict_oldest(wire, req)) return NULL;
+    statement = calloc(1, sizeof *statement + len + 1);
+    if (statement == NULL) return NULL;
+    memcpy(statement->sql, sql, len + 1);
+    statement->hash = hash;
+    statement->number = wire->next_statement++;
+    char name[16];
+    snprintf(name, sizeof name, "s%u", statement->number);
+    struct stores__pg_entry entry = {
+        .req = req, .kind = ENTRY_PREPARE, .statement = statement->number};
+    if (!PQsendPrepare(wire->pg, name, sql, nparams, NULL) || !stores__pg_push(wire, &entry)) {
+        free(statement);
+        return NULL;
+    }
+    statement->chain = wire->buckets[hash % STATEMENT_BUCKETS];
+    wire->buckets[hash % STATEMENT_BUCKETS] = statement;
+    stores__list_append(&wire->lru, &statement->lru);
+    wire->statement_count++;
+    stores__pg_pool_stats(wire->conn->pool)->prepares++;
+    *fresh = true;
+    return statement;
+}
+
+void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number) {
+    for (struct stores__list *at = wire->lru.next; at != &wire->lru; at = at->next) {
+        struct stores__pg_statement *statement =
+            STORES__CONTAINER(at, struct stores__pg_statement, lru);
+        if (statement->number == number) {
+            unlink_statement(wire, statement);
+            free(statement);
+            return;
+        }
+    }
+}
+
+void stores__pg_statements_clear(struct stores__pg_wire *wire) {
+    while (!stores__list_empty(&wire->lru)) {
+        struct stores__pg_statement *statement =
+            STORES__CONTAINER(wire->lru.next, struct stores__pg_statement, lru);
+        unlink_statement(wire, statement);
+        free(statement);
+    }
+}

@@ -1,0 +1,85 @@
+/*
+ * pg_wire.h - what pg_conn.c, pg_connect.c and pg_statements.c share of one connection: libpq's and
+ * libuv's side of it. Nobody else looks in here.
+ */
+#ifndef STORES_PG_WIRE_H
+#define STORES_PG_WIRE_H
+
+#include <libpq-fe.h>
+
+#include "pg_conn.h"
+#include "pg_params.h"
+
+enum stores__pg_phase { WIRE_CONNECTING, WIRE_GREETING, WIRE_UP, WIRE_BROKEN, WIRE_CLOSED };
+
+/* What the server still owes an answer for, in the order of sending. */
+enum stores__pg_entry_kind { ENTRY_STATEMENT, ENTRY_PREPARE, ENTRY_INTERNAL, ENTRY_SYNC, ENTRY_SIMPLE };
+
+struct stores__pg_entry {
+    struct stores__pg_req *req;
+    enum stores__pg_entry_kind kind;
+    int index; /* of the statement in its request; of the result in a simple query */
+    bool answered; /* a result came, the NULL that ends it has not */
+    bool prepared_here; /* an ENTRY_PREPARE stands right before it */
+    unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
+};
+
+struct stores__pg_statement {
+    struct stores__pg_statement *chain; /* of its hash bucket */
+    struct stores__list lru;
+    uint64_t hash;
+    unsigned number; /* its name is s<number>; never used twice on a connection */
+    char sql[];
+};
+
+enum { STATEMENT_BUCKETS = 256, STATEMENTS_MAX = 256 };
+
+struct stores__pg_wire {
+    struct stores__pg_conn *conn;
+    PGconn *pg;
+    uv_loop_t *loop;
+    struct stores__timers *timers;
+    struct stores__pg_target *target;
+    enum stores__pg_phase phase;
+    bool pooler;
+
+    uv_poll_t *poll; /* on its own heap memory: libuv lets go of it later than we do */
+    int fd, events;
+    uv_idle_t life; /* never started; its closing is what frees the wire from the loop */
+    int open_handles; /* life, polls and cancels that libuv still has, and callbacks on the stack */
+    int cancels; /* cancels under way: one may hit whatever runs then */
+    struct stores__timer timer; /* connecting: the deadline; later: a loss to be told */
+
+    struct stores__pg_entry *ring; /* a power of two of room */
+    size_t head, count, room;
+    PGresult *prepare_error; /* why the statement behind it was aborted */
+    struct stores__pg_req greeting;
+
+    struct stores__pg_statement *buckets[STATEMENT_BUCKETS];
+    struct stores__list lru; /* the longest unused first */
+    int statement_count;
+    unsigned next_statement;
+};
+
+struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
+
+/* pg_conn.c */
+bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
+void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a later turn */
+void stores__pg_watch(struct stores__pg_wire *wire, int events);
+void stores__pg_unwatch(struct stores__pg_wire *wire);
+void stores__pg_handle_gone(struct stores__pg_wire *wire);
+
+/* pg_connect.c */
+void stores__pg_connect_step(struct stores__pg_wire *wire);
+
+/* pg_statements.c */
+/* The statement of this text, made (and its PREPARE sent, *fresh) where there is none. NULL: no
+ * memory, or the connection broke. */
+struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
+                                                      struct stores__pg_req *req, const char *sql,
+                                                      int nparams, bool *fresh);
+void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number);
+void stores__pg_statements_clear(struct stores__pg_wire *wire);
+
+#endif

@@ -1,0 +1,231 @@
+/* redis_link.c - requests of a link: queued, flushed, answered, timed out. See redis_link.h. */
+#include "redis_link.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+
+#include "redis_internal.h"
+#include "sha1.h"
+
+/* ---- Sending -------------------------------------------------------------------------------- */
+
+/* Where a new request goes: into the output while the link is up or its first attempt runs. */
+static bool takes(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_UP || redis->first;
+}
+
+static void die(struct stores__redis *redis, struct stores__redis_req *req);
+
+static void queue(struct stores__redis *redis, struct stores__redis_req *req) {
+    redis->count++;
+    redis->stats.commands++;
+    redis->unflushed++;
+    stores__list_append(&redis->pending, &req->link);
+}
+
+bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *req, int argc,
+                        const char *const *argv, const size_t *lens) {
+    if (redis->state == STORES__REDIS_CLOSED) return false;
+    req->script = NULL;
+    memset(&req->tail, 0, sizeof req->tail);
+    if (!takes(redis)) {
+        die(redis, req);
+        return true;
+    }
+    if (!stores__redis_out_command(&redis->out, argc, argv, lens, 0, NULL, NULL, NULL)) {
+        return false;
+    }
+    queue(redis, req);
+    return true;
+}
+
+/* The three words before the keys; words[2] is made in count. */
+static void script_head(const char *verb, const char *what, int nkeys, const char *words[3],
+                        size_t lens[3], char count[12]) {
+    int i;
+
+    snprintf(count, 12, "%d", nkeys);
+    words[0] = verb;
+    words[1] = what;
+    words[2] = count;
+    for (i = 0; i < 3; i++) lens[i] = strlen(words[i]);
+}
+
+/* Engines of several threads may share a script: the first digit says that the rest is there. */
+static void name_script(struct stores__redis_script *script) {
+    char sha[41];
+
+    if (__atomic_load_n(&script->sha[0], __ATOMIC_ACQUIRE)) return;
+    stores__sha1_hex(script->source, strlen(script->source), sha);
+    memcpy(script->sha + 1, sha + 1, sizeof sha - 1);
+    __atomic_store_n(&script->sha[0], sha[0], __ATOMIC_RELEASE);
+}
+
+bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req *req,
+                          struct stores__redis_script *script, int nkeys, int argc,
+                          const char *const *argv, const size_t *lens) {
+    const char *words[3];
+    size_t word_lens[3];
+    char count[12];
+
+    if (redis->state == STORES__REDIS_CLOSED) return false;
+    req->script = script;
+    req->nkeys = nkeys;
+    memset(&req->tail, 0, sizeof req->tail);
+    if (!takes(redis)) {
+        die(redis, req);
+        return true;
+    }
+    name_script(script);
+    script_head("EVALSHA", script->sha, nkeys, words, word_lens, count);
+    if (!stores__redis_out_command(&redis->out, 3, words, word_lens, argc, argv, lens,
+                                   &req->tail)) {
+        return false;
+    }
+    queue(redis, req);
+    return true;
+}
+
+void stores__redis_flush(struct stores__redis *redis) {
+    if (redis->state != STORES__REDIS_UP || redis->out.unsent == 0) return;
+    if (redis->unflushed > 0) {
+        redis->stats.round_trips++;
+        if (redis->due == 0) {
+            redis->since = stores__redis_now();
+            if (redis->timer.at == UINT64_MAX) {
+                stores__timer_set(redis->timers, &redis->timer,
+                                  redis->since + redis->config.timeout_ms);
+            }
+        }
+        redis->due += redis->unflushed;
+        redis->unflushed = 0;
+    }
+    stores__redis_socket_flush(redis->socket, &redis->out);
+}
+
+/* ---- Answers -------------------------------------------------------------------------------- */
+
+static void give(struct stores__redis *redis, struct stores__redis_req *req,
+                 struct redisReply *reply) {
+    stores__redis_tail_drop(&req->tail);
+    redis->count--;
+    req->done(req, &reply);
+    stores__redis_reply_free(reply);
+}
+
+static bool begins(const char *text, const char *with) {
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Whether an error reply says that this server is not to be used, for now or any more. Before
+ * Redis 7 a script's error is wrapped in words of its own. */
+static bool ends_link(const char *text) {
+    static const char *const words[] = {"READONLY ", "LOADING ", "MASTERDOWN ", "NOAUTH "};
+    size_t i;
+
+    if (begins(text, "ERR Error running script")) {
+        const char *inner = strstr(text, ": -");
+        if (inner) text = inner + 3;
+    }
+    for (i = 0; i < sizeof words / sizeof *words; i++) {
+        if (begins(text, words[i])) return true;
+    }
+    return false;
+}
+
+/* Sends the script itself, on the next turn. False: no memory; the requester then gets NOSCRIPT. */
+static bool resend(struct stores__redis *redis, struct stores__redis_req *req) {
+    const char *words[3];
+    size_t lens[3];
+    char count[12];
+
+    script_head("EVAL", req->script->source, req->nkeys, words, lens, count);
+    if (!stores__redis_out_again(&redis->out, 3, words, lens, &req->tail)) return false;
+    req->script = NULL;
+    stores__redis_tail_drop(&req->tail);
+    stores__list_append(&redis->pending, &req->link);
+    redis->unflushed++;
+    stores__redis_soon(redis);
+    return true;
+}
+
+void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply) {
+    const char *error = reply->type == REDIS_REPLY_ERROR ? reply->str : NULL;
+    struct stores__redis_req *req;
+    char why[160] = "";
+
+    if (redis->due == 0) {
+        stores__redis_reply_free(reply);
+        stores__redis_fail(redis, "Redis gave an answer that nobody asked for");
+        return;
+    }
+    redis->due--;
+    redis->failed_in_row = 0;
+    req = STORES__CONTAINER(stores__list_shift(&redis->pending), struct stores__redis_req, link);
+    if (error && req->script && begins(error, "NOSCRIPT") && resend(redis, req)) {
+        stores__redis_reply_free(reply);
+        return;
+    }
+    if (error && ends_link(error)) snprintf(why, sizeof why, "%s", error);
+    give(redis, req, reply);
+    if (why[0]) stores__redis_fail(redis, "Redis cannot be used: %s", why);
+}
+
+static void die(struct stores__redis *redis, struct stores__redis_req *req) {
+    redis->count++;
+    stores__list_append(&redis->dead, &req->link);
+    stores__redis_soon(redis);
+}
+
+void stores__redis_fail_dead(struct stores__redis *redis) {
+    struct stores__list dead, *node;
+
+    /* What a done() sends meanwhile is for the turn after this one. */
+    stores__list_init(&dead);
+    stores__list_move(&redis->dead, &dead);
+    while ((node = stores__list_shift(&dead)) != NULL) {
+        give(redis, STORES__CONTAINER(node, struct stores__redis_req, link), NULL);
+    }
+}
+
+/* The timer is not moved on every answer: it looks here whether the silence was long enough. */
+void stores__redis_on_silence(struct stores__redis *redis) {
+    uint64_t timeout = redis->config.timeout_ms;
+
+    if (redis->due == 0) return;
+    /* It may be the loop that was held up, with the answers waiting in the socket. */
+    if (redis->since + timeout <= stores__redis_now()) stores__redis_socket_read(redis->socket);
+    if (redis->state != STORES__REDIS_UP || redis->due == 0) return;
+    if (redis->since + timeout <= stores__redis_now()) {
+        redis->stats.timeouts++;
+        stores__redis_fail(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
+        return;
+    }
+    stores__timer_set(redis->timers, &redis->timer, redis->since + timeout);
+}
+
+/* ---- Looking at it -------------------------------------------------------------------------- */
+
+enum stores__redis_state stores__redis_state(const struct stores__redis *redis) {
+    return redis->state;
+}
+
+const char *stores__redis_run_id(const struct stores__redis *redis) {
+    return redis->run_id;
+}
+
+const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis) {
+    return &redis->stats;
+}
+
+const char *stores__redis_why(const struct stores__redis *redis) {
+    return redis->why;
+}
+
+size_t stores__redis_pending(const struct stores__redis *redis) {
+    return redis->count;
+}
+
+void stores__redis_reply_free(void *reply) {
+    if (reply) freeReplyObject(reply);
+}

@@ -1,0 +1,42 @@
+/*
+ * settle.h - the rows that a transaction changed: which get an intent before COMMIT, and what is
+ * published in their place after it. Owned by one commit until it is sent.
+ */
+#ifndef STORES_SETTLE_H
+#define STORES_SETTLE_H
+
+#include "cache.h"
+
+struct stores__settle;
+struct stores__commit;
+
+struct stores__settle *stores__settle_new(stores_engine *engine);
+void stores__settle_free(struct stores__settle *settle); /* NULL is allowed */
+/* Remembers a changed row; the blob is referenced. text NULL: the row is gone. */
+bool stores__settle_add(struct stores__settle *settle, struct stores__table *table, int64_t id,
+                        const char *text, size_t len, struct stores__blob *blob, bool publish);
+size_t stores__settle_count(const struct stores__settle *settle);
+/* True where a row of the table is among them. */
+bool stores__settle_names(const struct stores__settle *settle, const struct stores__table *table);
+/* What was added since the mark was rolled back to a savepoint. */
+void stores__settle_unpublish(struct stores__settle *settle, size_t mark);
+/* Takes out the tables with more than max rows, and has them turned instead. */
+void stores__settle_turn_large(struct stores__settle *settle, size_t max,
+                               struct stores__commit *commit,
+                               void (*turn)(struct stores__commit *, struct stores__table *));
+
+/* Calls place for every chunk of rows of one table with their keys (the epoch's key first) under
+ * the epoch that is believed in now, and remembers that epoch. False: place failed. */
+bool stores__settle_place(struct stores__settle *settle,
+                          bool (*place)(void *arg, struct stores__table *table, const char *epoch,
+                                        struct stores__args *keys, int count),
+                          void *arg);
+/* Every table's epoch is known (or being turned), so that placing may be tried. */
+bool stores__settle_epochs_known(const struct stores__settle *settle);
+/* Redis did not take them: the tables are remembered. */
+void stores__settle_bypass(struct stores__settle *settle);
+/* The transaction is over: takes the entry out of the rows and publishes them where it committed.
+ * Frees settle; what Redis answers is counted. */
+void stores__settle_send(struct stores__settle *settle, const char *entry, bool committed);
+
+#endif

@@ -1,0 +1,345 @@
+/*
+ * stores.h - the one header of libstores: PostgreSQL jsonb documents behind a Redis cache that
+ * never lies. C11, no other header of the project is needed, and libuv's is not needed either.
+ *
+ * How it works. An engine lives on one libuv loop and belongs to one thread. A call gives an op;
+ * the op completes exactly once, from the loop, never inside the call that started it; then its
+ * callback runs, once. What the op holds (documents, rows, the error) stays valid until
+ * stores_op_free. All times are in milliseconds. All strings that go in are copied unless a
+ * function says otherwise; lengths are in bytes; text is UTF-8.
+ *
+ * Ids are the signed 64-bit primary keys of rows (id bigint primary key, value jsonb).
+ */
+#ifndef STORES_H
+#define STORES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(STORES_STATIC)
+#define STORES_API
+#else
+#define STORES_API __attribute__((visibility("default")))
+#endif
+
+#define STORES_VERSION "0.1.0"
+
+struct uv_loop_s;
+typedef struct stores_engine stores_engine;
+typedef struct stores_op stores_op;
+typedef struct stores_tx stores_tx;
+
+/* ---- Errors ------------------------------------------------------------------------------- */
+
+/*
+ * Every code there is: X(ENUM, name, http status, retryable, text). The enum, the names that Lua
+ * sees and the table of the docs are made from this list.
+ */
+#define STORES_ERRORS(X)                                                                          \
+    X(INVALID_ARGUMENT, "invalid_argument", 400, 0, "an argument is not what the call takes")     \
+    X(INVALID_OPTION, "invalid_option", 400, 0, "an option is unknown or has a wrong value")      \
+    X(INVALID_ID, "invalid_id", 400, 0, "an id is not a signed 64-bit decimal string")            \
+    X(INVALID_TABLE, "invalid_table", 400, 0, "a table name cannot be read")                      \
+    X(INVALID_DOCUMENT, "invalid_document", 400, 0, "a value cannot be stored as it is")          \
+    X(ID_MISMATCH, "id_mismatch", 400, 0, "the document's own id is not the row's")               \
+    X(EMPTY_CRITERIA, "empty_criteria", 400, 0, "criteria that would match every row")            \
+    X(WRONG_SHARD, "wrong_shard", 400, 0, "the id belongs to another shard")                      \
+    X(NOT_FOUND, "not_found", 404, 0, "no row has this id")                                       \
+    X(TABLE_NOT_FOUND, "table_not_found", 404, 0, "the table is not there")                       \
+    X(DUPLICATE, "duplicate", 409, 0, "a unique constraint refuses the row")                      \
+    X(CONSTRAINT, "constraint", 409, 0, "a constraint refuses the row")                           \
+    X(PATH_BLOCKED, "path_blocked", 409, 0, "a value in the way of the path is not an object")    \
+    X(NOT_A_DOCUMENT, "not_a_document", 409, 0, "the row's value is not an object")               \
+    X(UNSUPPORTED, "unsupported", 400, 0, "not possible in this place or with this build")        \
+    X(FOREIGN_COROUTINE, "foreign_coroutine", 500, 0, "a call in a coroutine of somebody else")   \
+    X(FORKED, "forked", 500, 0, "the engine belongs to the process that made it")                 \
+    X(CLOSED, "closed", 503, 0, "the store is closed")                                            \
+    X(TX_BUSY, "tx_busy", 500, 0, "the transaction is in use by another coroutine")               \
+    X(TX_ENDED, "tx_ended", 500, 0, "the transaction is over")                                    \
+    X(SELF_DEADLOCK, "self_deadlock", 500, 0, "the call would wait for its own coroutine")        \
+    X(ACQUIRE_TIMEOUT, "acquire_timeout", 503, 1, "no connection became free in time")            \
+    X(POOL_FULL, "pool_full", 503, 1, "too many calls wait for a connection")                     \
+    X(TIMEOUT, "timeout", 504, 1, "the call did not end within its deadline")                     \
+    X(CANCELED, "canceled", 503, 1, "the statement was canceled")                                 \
+    X(CONNECT_FAILED, "connect_failed", 503, 1, "PostgreSQL cannot be reached")                   \
+    X(AUTH_FAILED, "auth_failed", 500, 0, "PostgreSQL refuses the user or the database")          \
+    X(CONNECTION_LOST, "connection_lost", 503, 1, "the connection to PostgreSQL was lost")        \
+    X(SERIALIZATION, "serialization", 409, 1, "a concurrent transaction was in the way")          \
+    X(DEADLOCK, "deadlock", 409, 1, "a deadlock was broken by ending this statement")             \
+    X(LOCK_TIMEOUT, "lock_timeout", 503, 1, "a lock was not granted in time")                     \
+    X(READ_ONLY, "read_only", 503, 1, "the server does not take writes")                          \
+    X(QUERY_FAILED, "query_failed", 500, 0, "PostgreSQL refuses the statement")                   \
+    X(CACHE_FAILURE, "cache_failure", 503, 1, "Redis cannot take the intent of this write")       \
+    X(ABANDONED, "abandoned", 500, 0, "the caller went away")                                     \
+    X(MIGRATION_CHANGED, "migration_changed", 409, 0, "a migration that ran was edited")          \
+    X(MIGRATION_FAILED, "migration_failed", 500, 0, "a migration failed")                         \
+    X(NO_MEMORY, "no_memory", 500, 0, "memory ran out")                                           \
+    X(INTERNAL, "internal", 500, 0, "a defect in Stores")
+
+typedef enum stores_code {
+    STORES_OK = 0,
+#define STORES_X(NAME, name, http, retryable, text) STORES_##NAME,
+    STORES_ERRORS(STORES_X)
+#undef STORES_X
+    STORES_CODE_MAX
+} stores_code;
+
+/* What became of the work of a call that failed. */
+typedef enum stores_outcome {
+    STORES_OUTCOME_NONE = 0, /* nothing was done */
+    STORES_OUTCOME_COMMITTED, /* it was done, and stays */
+    STORES_OUTCOME_UNKNOWN /* the server may have done it */
+} stores_outcome;
+
+/* One error. Fixed room, so that making one cannot fail half-way; longer text is cut. */
+typedef struct stores_error {
+    stores_code code;
+    stores_outcome outcome;
+    bool retryable; /* the same call may succeed later; never true where outcome is not NONE */
+    int shard; /* -1 where there are none */
+    char sqlstate[6]; /* "" where PostgreSQL said nothing */
+    char message[512]; /* no password and no document value is ever in here */
+    char detail[512]; /* what the server added; may quote values of the call */
+    char hint[256];
+    char constraint[64];
+    char table[264]; /* as SQL writes it: "schema"."table" */
+} stores_error;
+
+/* The name of a code ("not_found"), static. "ok" for STORES_OK, "internal" for what is none. */
+STORES_API const char *stores_code_name(stores_code code);
+/* The HTTP status that says the same as the code, 200 for STORES_OK. */
+STORES_API int stores_code_http(stores_code code);
+/* "none", "committed" or "unknown", static. */
+STORES_API const char *stores_outcome_name(stores_outcome outcome);
+
+/* ---- Engines ------------------------------------------------------------------------------ */
+
+typedef enum stores_cache_failure {
+    STORES_CACHE_FAILURE_BYPASS = 0, /* commit, remember the tables, turn them when Redis is back */
+    STORES_CACHE_FAILURE_ERROR /* refuse the write before its row is touched */
+} stores_cache_failure;
+
+/*
+ * What an engine is made of. Start from stores_config_init, which sets every default; strings are
+ * copied by stores_engine_new. A time of 0 means "the default" that stands beside it.
+ */
+typedef struct stores_config {
+    struct uv_loop_s *loop; /* the host's loop, which must outlive the engine; NULL: one of its own */
+
+    /* libpq's connection keywords and values, ended by a NULL key; "url" is one more of them. */
+    const char *const *pg_keys;
+    const char *const *pg_values;
+    int poolsize; /* 10 */
+    int max_waiters; /* 0: no limit */
+    bool transaction_pooler; /* a PgBouncer in transaction mode stands before the server */
+    uint64_t connect_timeout_ms; /* 10 s */
+    uint64_t statement_timeout_ms; /* 30 s */
+    uint64_t acquire_timeout_ms; /* 5 s */
+    uint64_t timeout_ms; /* of a whole call: 30 s */
+
+    bool cache; /* false: Redis is never spoken to */
+    const char *redis_host; /* "127.0.0.1" */
+    int redis_port; /* 6379 */
+    const char *redis_path; /* a unix socket, instead of host and port */
+    const char *redis_username, *redis_password;
+    int redis_db;
+    uint64_t redis_timeout_ms; /* 50 ms of silence while an answer is due */
+    uint64_t redis_connect_timeout_ms; /* 1 s */
+    const char *prefix; /* NULL: stores1:<system identifier>/<database>/ */
+    uint64_t ttl_ms; /* 10 min, +-10 % */
+    uint64_t negative_ttl_ms; /* 10 s */
+    stores_cache_failure on_cache_failure;
+    bool unsafe_eviction; /* take leases although the server may evict intents */
+
+    bool no_segments; /* every write a transaction of its own */
+    bool simpleflake; /* ids with 23 low bits */
+    int shard_id, shard_count; /* count 0: no shards */
+
+    /* What a person should know, said once for each cause; never called with values of documents.
+     * May be NULL. Runs inside the loop: it must not call the engine. */
+    void (*log)(void *arg, const char *text);
+    void *log_arg;
+} stores_config;
+
+STORES_API void stores_config_init(stores_config *config);
+
+/* Makes an engine; nothing is connected until the first call needs it (Redis: at once, in the
+ * background). NULL: *error says why. Free it with stores_engine_close. */
+STORES_API stores_engine *stores_engine_new(const stores_config *config, stores_error *error);
+
+/* Fails what is pending with `closed`, rolls back what is open, writes out what is queued, closes
+ * every handle; then calls closed(arg) from the loop, after which the engine is gone. Ops that were
+ * not freed yet stay valid. Calls on a closing engine complete with `closed`. An engine with a loop
+ * of its own turns it here, to the end, and may not be closed from inside a callback. */
+STORES_API void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg);
+
+/* The loop, for hosts that turn it themselves (uv_run). */
+STORES_API struct uv_loop_s *stores_engine_loop(stores_engine *engine);
+/* For hosts with a poll loop of their own: wait for this descriptor to be readable, at most so
+ * many milliseconds (-1: for ever), then call stores_pump, which never waits. */
+STORES_API int stores_backend_fd(stores_engine *engine);
+STORES_API int stores_backend_timeout(stores_engine *engine);
+STORES_API void stores_pump(stores_engine *engine);
+/* Turns the loop, waiting, until the op is done. Not from inside a callback. */
+STORES_API void stores_wait(stores_engine *engine, stores_op *op);
+/* Sends what the calls since the last turn have queued, without waiting for the loop. */
+STORES_API void stores_flush(stores_engine *engine);
+
+/* ---- Calls -------------------------------------------------------------------------------- */
+
+typedef void (*stores_cb)(stores_op *op, void *arg);
+
+/* How one call is made. Zeroed, it asks for the engine's defaults and no callback. */
+typedef struct stores_call {
+    uint64_t timeout_ms; /* 0: the engine's */
+    bool no_cache; /* neither read from the cache nor publish to it; intents are placed all the same */
+    stores_cb cb; /* runs once, from the loop; may free the op and may start others */
+    void *arg;
+} stores_call;
+
+/* Text parameters of a statement; a NULL value is SQL's NULL. */
+typedef struct stores_params {
+    int count;
+    const char *const *values;
+} stores_params;
+
+typedef enum stores_change_kind {
+    STORES_INSERT, /* fails with `duplicate` where the id is taken */
+    STORES_UPDATE, /* replaces the document; affected 0 where no row has the id */
+    STORES_UPSERT,
+    STORES_DELETE,
+    STORES_MODIFY /* value = expr, an SQL expression over `value`, $1 (the id) and $2.. (params) */
+} stores_change_kind;
+
+typedef struct stores_change {
+    stores_change_kind kind;
+    const char *table;
+    int64_t id;
+    const char *json; /* the document, NUL-terminated; not for DELETE and MODIFY */
+    const char *expr;
+    stores_params params; /* for MODIFY: $2 and on */
+    bool want_document; /* keep the row as it is after the change; MODIFY always does */
+} stores_change;
+
+typedef struct stores_query_options {
+    bool autocommit; /* run as it comes, in no transaction: for statements that refuse one */
+    bool readonly; /* the statement writes nothing: spares the question, and the server checks */
+    bool simple; /* several statements in one text; no parameters */
+    const char *const *invalidates; /* tables that it writes, instead of asking; NULL: ask */
+    int invalidates_count;
+} stores_query_options;
+
+/*
+ * Every one of these gives an op that completes later, or NULL only where memory ran out. What
+ * the arguments get wrong is an error of the op, not of the call.
+ */
+STORES_API stores_op *stores_find(stores_engine *engine, const stores_call *call, const char *table,
+                                  int64_t id);
+STORES_API stores_op *stores_find_many(stores_engine *engine, const stores_call *call,
+                                       const char *table, const int64_t *ids, size_t count);
+STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *call,
+                                   const stores_change *change);
+/* A SELECT that only reads; %T in the text is replaced by the quoted name of the table. */
+STORES_API stores_op *stores_select(stores_engine *engine, const stores_call *call,
+                                    const char *table, const char *sql, const stores_params *params);
+STORES_API stores_op *stores_query(stores_engine *engine, const stores_call *call, const char *sql,
+                                   const stores_params *params, const stores_query_options *options);
+/* After a write that Stores did not see: of one row (id), or of the whole table (id NULL). */
+STORES_API stores_op *stores_invalidate(stores_engine *engine, const stores_call *call,
+                                        const char *table, const int64_t *id);
+
+STORES_API bool stores_op_done(const stores_op *op);
+/* NULL: it succeeded (or is not done). Lives as long as the op. */
+STORES_API const stores_error *stores_op_error(const stores_op *op);
+/* Documents of find, find_many (in the order of the ids) and of changes. */
+STORES_API size_t stores_op_document_count(const stores_op *op);
+/* False where there is no such row. text is not NUL-terminated and lives as long as the op. */
+STORES_API bool stores_op_document(const stores_op *op, size_t index, int64_t *id,
+                                   const char **text, size_t *len);
+/* Rows that were changed (changes, queries). */
+STORES_API int64_t stores_op_affected(const stores_op *op);
+/* UPSERT: the row was not there before. */
+STORES_API bool stores_op_inserted(const stores_op *op);
+/* Rows of select and query: of the last statement that gave rows. */
+STORES_API int stores_op_rows(const stores_op *op);
+STORES_API int stores_op_columns(const stores_op *op);
+STORES_API const char *stores_op_column(const stores_op *op, int column);
+STORES_API uint32_t stores_op_column_type(const stores_op *op, int column); /* pg_type oid */
+/* NULL: SQL's NULL. NUL-terminated text; len may be NULL. */
+STORES_API const char *stores_op_value(const stores_op *op, int row, int column, size_t *len);
+/* Where the answer came from: 'c' the cache, 'p' PostgreSQL, '-' nowhere yet. */
+STORES_API char stores_op_source(const stores_op *op);
+/* Frees a done op, or abandons a pending one: its callback never runs, and what it had not sent
+ * yet is not sent. NULL is allowed. */
+STORES_API void stores_op_free(stores_op *op);
+
+/* ---- Transactions ------------------------------------------------------------------------- */
+
+typedef enum stores_isolation {
+    STORES_READ_COMMITTED = 0,
+    STORES_REPEATABLE_READ,
+    STORES_SERIALIZABLE
+} stores_isolation;
+
+typedef struct stores_tx_options {
+    stores_isolation isolation;
+    bool readonly;
+    bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks) */
+} stores_tx_options;
+
+/*
+ * A transaction takes its connection at its first op and gives it back at commit or rollback. One
+ * op at a time: another one meanwhile completes with `tx_busy`. NULL: no memory.
+ */
+STORES_API stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options);
+/* Reads the row in the transaction; lock: FOR UPDATE. Never through the cache. */
+STORES_API stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table,
+                                     int64_t id, bool lock);
+STORES_API stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
+                                          const int64_t *ids, size_t count);
+/* commit: commit right after it, in the same op (the op is done when the server said COMMIT). */
+STORES_API stores_op *stores_tx_write(stores_tx *tx, const stores_call *call,
+                                      const stores_change *change, bool commit);
+STORES_API stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
+                                       const char *sql, const stores_params *params);
+STORES_API stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
+                                      const stores_params *params,
+                                      const stores_query_options *options);
+/* Savepoints are named by their depth, by the transaction itself. */
+STORES_API stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call);
+STORES_API stores_op *stores_tx_release(stores_tx *tx, const stores_call *call);
+STORES_API stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *call);
+STORES_API stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call);
+STORES_API stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call);
+/* Ends the use of a tx; one that is open is rolled back in the background. Does no I/O itself. */
+STORES_API void stores_tx_free(stores_tx *tx);
+
+/* ---- Ids, shards, figures ----------------------------------------------------------------- */
+
+/* A new flake id, of the engine's own shard; strictly increasing in this process. */
+STORES_API int64_t stores_generate_id(stores_engine *engine);
+/* Milliseconds since 1970 of an id, and the smallest id of such a time; 22-bit layout. */
+STORES_API int64_t stores_flake_time(int64_t id);
+STORES_API int64_t stores_flake_at(int64_t unix_ms);
+/* The same for engines with `simpleflake`. */
+STORES_API int64_t stores_simpleflake_time(int64_t id);
+STORES_API int64_t stores_simpleflake_at(int64_t unix_ms);
+/* Reads a canonical signed 64-bit decimal. False: *error (may be NULL) says what is wrong. */
+STORES_API bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error);
+/* The true modulo of the signed id: -1 of 4 is 3. count must be positive. */
+STORES_API int stores_shard_of(int64_t id, int count);
+
+/* Calls figure(name, value) for every figure of the engine; names are static. */
+STORES_API void stores_stats(stores_engine *engine,
+                             void (*figure)(void *arg, const char *name, double value), void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

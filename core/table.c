@@ -1,0 +1,359 @@
+#include "table.h"
+
+#include "cache.h"
+#include "reads.h"
+
+enum { NAME_BYTES_MAX = 63 };
+
+/* The server's %I writes names the way that SQL and the keys of the cache both use. Triggers that
+ * run after the row was written have neither the BEFORE (2) nor the INSTEAD (64) bit. */
+const char stores__table_sql[] =
+    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relrowsecurity"
+    "  AND NOT c.relhasrules,"
+    " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
+    "  AND t.tgenabled <> 'D' AND t.tgtype & 66 = 0),"
+    " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
+    "  AND t.tgenabled <> 'D')"
+    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid"
+    "  AND k.conrelid = c.oid AND k.contype = 'f'),"
+    " EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
+    "  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.oid = pg_catalog.to_regclass($1)";
+
+/* One way of writing a table's name. */
+struct stores__table_name {
+    struct stores__table_name *chain;
+    stores_engine *engine;
+    struct stores__table *table; /* NULL while nobody asked, and while the answer is awaited */
+    bool asking, again; /* again: the one retry after a lost connection was used */
+    struct stores__list waiters; /* ops by stage_link */
+    struct stores__pg_wait wait;
+    struct stores__pg_req req;
+    stores_error error;
+    bool answered;
+    char quoted[STORES__TABLE_NAME_MAX];
+    char text[];
+};
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+static bool is_start(unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80;
+}
+
+static bool is_inner(unsigned char c) {
+    return is_start(c) || (c >= '0' && c <= '9') || c == '$';
+}
+
+static bool refuse(stores_error *error, const char *why) {
+    /* the text of the name is not repeated: it may be somebody's input */
+    stores__error_set(error, STORES_INVALID_TABLE, "a table name %s", why);
+    return false;
+}
+
+/* One identifier, from *at; the characters that count go to word. */
+static bool parse_identifier(const char **at, char *word, size_t *len, stores_error *error) {
+    const char *c = *at;
+    *len = 0;
+    if (*c == '"') {
+        for (c++; *c != '\0' && (*c != '"' || c[1] == '"'); c++) {
+            if (*c == '"') c++;
+            if (*len >= NAME_BYTES_MAX) return refuse(error, "has at most 63 bytes");
+            word[(*len)++] = *c;
+        }
+        if (*c != '"') return refuse(error, "lacks its closing quote");
+        if (*len == 0) return refuse(error, "is empty");
+        *at = c + 1;
+        return true;
+    }
+    if (*c == '\0' || *c == '.') return refuse(error, "is empty");
+    if (!is_start((unsigned char)*c)) {
+        return refuse(error, "starts with a letter or _, or stands in double quotes");
+    }
+    for (; is_inner((unsigned char)*c); c++) {
+        if (*len >= NAME_BYTES_MAX) return refuse(error, "has at most 63 bytes");
+        word[(*len)++] = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
+    }
+    *at = c;
+    return true;
+}
+
+static char *quote(char *out, const char *word, size_t len) {
+    *out++ = '"';
+    for (size_t i = 0; i < len; i++) {
+        if (word[i] == '"') *out++ = '"';
+        *out++ = word[i];
+    }
+    *out++ = '"';
+    return out;
+}
+
+bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error) {
+    char word[NAME_BYTES_MAX];
+    size_t len;
+    char *out = quoted;
+    assert(room >= STORES__TABLE_NAME_MAX);
+    (void)room;
+    for (int part = 0;; part++) {
+        if (!parse_identifier(&name, word, &len, error)) return false;
+        out = quote(out, word, len);
+        if (*name != '.') break;
+        if (part == 1) return refuse(error, "has two parts at most: a schema and a table");
+        *out++ = '.';
+        name++;
+    }
+    *out = '\0';
+    if (*name != '\0') {
+        return refuse(error, "is letters, digits, _ and $, or stands in double quotes");
+    }
+    return true;
+}
+
+/* ---- Known tables ---------------------------------------------------------------------------- */
+
+struct stores__table *stores__table_known(stores_engine *engine, const char *quoted) {
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (strcmp(table->name, quoted) == 0) return table;
+    }
+    return NULL;
+}
+
+static char *make_sql(const struct stores__table *table, const char *sql, bool *ok) {
+    char *text = stores__table_expand(table, sql);
+    if (text == NULL) *ok = false;
+    return text;
+}
+
+static void free_table(struct stores__table *table) {
+    stores__list_remove(&table->link);
+    stores__orphans_free(table);
+    stores__epoch_free(table);
+    stores__reads_free(table);
+    free(table->find_sql);
+    free(table->find_any_sql);
+    free(table->insert_sql);
+    free(table->update_sql);
+    free(table->upsert_sql);
+    free(table->delete_sql);
+    free(table);
+}
+
+struct stores__table *stores__table_get(stores_engine *engine, const char *quoted) {
+    struct stores__table *table = stores__table_known(engine, quoted);
+    if (table != NULL) return table;
+    table = calloc(1, sizeof *table);
+    if (table == NULL) return NULL;
+    bool ok = true;
+    stores__list_init(&table->link);
+    table->engine = engine;
+    strncpy(table->name, quoted, sizeof table->name - 1);
+    table->find_sql = make_sql(table, "SELECT id, value::text FROM %T WHERE id = $1", &ok);
+    table->find_any_sql = make_sql(
+        table, "SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])", &ok);
+    table->insert_sql = make_sql(table,
+                                 "INSERT INTO %T (id, value) VALUES ($1, $2)"
+                                 " ON CONFLICT (id) DO NOTHING RETURNING id, value::text",
+                                 &ok);
+    table->update_sql = make_sql(
+        table, "UPDATE %T SET value = $2 WHERE id = $1 RETURNING id, value::text", &ok);
+    /* a row that was there before has been locked by this statement: its xmax is set */
+    table->upsert_sql = make_sql(table,
+                                 "INSERT INTO %T AS t (id, value) VALUES ($1, $2)"
+                                 " ON CONFLICT (id) DO UPDATE SET value = excluded.value"
+                                 " RETURNING id, value::text, t.xmax = 0",
+                                 &ok);
+    table->delete_sql = make_sql(table, "DELETE FROM %T WHERE id = $1 RETURNING id", &ok);
+    if (!ok || !stores__reads_new(table) || !stores__epoch_new(table)) {
+        free_table(table);
+        return NULL;
+    }
+    stores__list_append(&engine->tables, &table->link);
+    return table;
+}
+
+char *stores__table_expand(const struct stores__table *table, const char *sql) {
+    struct stores__buf buf = {0};
+    for (const char *next; (next = strstr(sql, "%T")) != NULL; sql = next + 2) {
+        stores__buf_add(&buf, sql, (size_t)(next - sql));
+        stores__buf_str(&buf, table->name);
+    }
+    stores__buf_str(&buf, sql);
+    const char *text = stores__buf_text(&buf);
+    char *copy = text ? stores__strdup(text) : NULL;
+    stores__buf_free(&buf);
+    return copy;
+}
+
+static bool is_true(const struct pg_result *result, int row, int column) {
+    const char *value = stores__pg_value(result, row, column, NULL);
+    return value != NULL && value[0] == 't';
+}
+
+void stores__table_learn(struct stores__table *table, const struct pg_result *result, int row) {
+    const char *oid = stores__pg_value(result, row, 1, NULL);
+    table->oid = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
+    table->cacheable = is_true(result, row, 2);
+    table->after_trigger = is_true(result, row, 3);
+    table->any_trigger = is_true(result, row, 4);
+    table->cascades = is_true(result, row, 5);
+}
+
+/* ---- Asking ---------------------------------------------------------------------------------- */
+
+static void ask(struct stores__table_name *name);
+
+static void tell(struct stores__table_name *name) {
+    struct stores__list batch;
+    stores__list_init(&batch);
+    stores__list_move(&name->waiters, &batch);
+    name->asking = false;
+    for (struct stores__list *at; (at = stores__list_shift(&batch)) != NULL;) {
+        stores_op *op = STORES__CONTAINER(at, stores_op, stage_link);
+        op->leave = NULL;
+        if (name->table != NULL) {
+            op->resolved(op, name->table);
+        } else {
+            stores__op_fail(op, &name->error);
+        }
+    }
+}
+
+static void learned(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__table_name *name = STORES__CONTAINER(req, struct stores__table_name, req);
+    (void)index;
+    if (stores__pg_result_ok(result, &name->error)) {
+        name->answered = true;
+        if (stores__pg_rows(result) == 0) {
+            stores__error_set(&name->error, STORES_TABLE_NOT_FOUND, "there is no table %s",
+                              name->quoted);
+            strncpy(name->error.table, name->quoted, sizeof name->error.table - 1);
+        } else {
+            name->table =
+                stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));
+            if (name->table != NULL) {
+                stores__table_learn(name->table, result, 0);
+            } else {
+                stores__error_set(&name->error, STORES_NO_MEMORY, "no memory for a table");
+            }
+        }
+    }
+    stores__pg_result_free(result);
+}
+
+static void learned_all(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__table_name *name = STORES__CONTAINER(req, struct stores__table_name, req);
+    if (end == STORES__PG_LOST && !name->answered) {
+        if (!name->again) {
+            name->again = true;
+            ask(name);
+            return;
+        }
+        stores__error_set(&name->error, STORES_CONNECTION_LOST,
+                          "the connection was lost while asking for the table");
+    }
+    tell(name);
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__table_name *name = STORES__CONTAINER(wait, struct stores__table_name, wait);
+    const char *values[] = {name->quoted};
+    name->req.result = learned;
+    name->req.done = learned_all;
+    stores__pg_begin(conn, &name->req);
+    stores__pg_add(conn, &name->req, stores__table_sql, 1, values, true);
+    stores__pg_sync(conn, &name->req);
+}
+
+static void not_granted(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__table_name *name = STORES__CONTAINER(wait, struct stores__table_name, wait);
+    name->error = *error;
+    tell(name);
+}
+
+static void ask(struct stores__table_name *name) {
+    name->asking = true;
+    name->answered = false;
+    name->wait.granted = granted;
+    name->wait.failed = not_granted;
+    stores__pg_acquire(&name->engine->pool, &name->wait, STORES__PG_READING, "lookups");
+}
+
+static struct stores__table_name *name_find(stores_engine *engine, const char *text, size_t bucket) {
+    struct stores__table_name *name = engine->names[bucket];
+    while (name != NULL && strcmp(name->text, text) != 0) name = name->chain;
+    return name;
+}
+
+/* Parsed before it is kept: a name that cannot be is not worth an entry. */
+static struct stores__table_name *name_add(stores_engine *engine, const char *text, size_t bucket,
+                                           stores_error *error) {
+    char quoted[STORES__TABLE_NAME_MAX];
+    size_t len = strlen(text);
+    if (!stores__table_parse(text, quoted, sizeof quoted, error)) return NULL;
+    struct stores__table_name *name = calloc(1, sizeof *name + len + 1);
+    if (name == NULL) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for a table's name");
+        return NULL;
+    }
+    memcpy(name->text, text, len + 1);
+    memcpy(name->quoted, quoted, sizeof quoted);
+    name->engine = engine;
+    stores__list_init(&name->waiters);
+    stores__list_init(&name->wait.link);
+    name->chain = engine->names[bucket];
+    engine->names[bucket] = name;
+    return name;
+}
+
+static stores_outcome leave_name(stores_op *op) {
+    stores__list_remove(&op->stage_link);
+    return STORES_OUTCOME_NONE;
+}
+
+void stores__table_resolve(stores_op *op, const char *text) {
+    stores_engine *engine = op->engine;
+    stores_error error;
+    if (op->state != STORES__OP_PENDING) return; /* the engine closes: it has failed already */
+    if (text == NULL) text = "";
+    size_t bucket = stores__hash(text, strlen(text)) % STORES__NAME_BUCKETS;
+    struct stores__table_name *name = name_find(engine, text, bucket);
+    if (name == NULL) name = name_add(engine, text, bucket, &error);
+    if (name == NULL) {
+        stores__op_fail(op, &error);
+        return;
+    }
+    if (name->table != NULL) {
+        op->resolved(op, name->table);
+        return;
+    }
+    stores__list_append(&name->waiters, &op->stage_link);
+    op->leave = leave_name;
+    if (!name->asking) {
+        name->again = false;
+        ask(name);
+    }
+}
+
+void stores__table_forget_names(stores_engine *engine) {
+    for (int i = 0; i < STORES__NAME_BUCKETS; i++) {
+        for (struct stores__table_name *name = engine->names[i]; name; name = name->chain) {
+            name->table = NULL;
+        }
+    }
+}
+
+void stores__tables_free(stores_engine *engine) {
+    for (int i = 0; i < STORES__NAME_BUCKETS; i++) {
+        while (engine->names[i] != NULL) {
+            struct stores__table_name *name = engine->names[i];
+            engine->names[i] = name->chain;
+            free(name);
+        }
+    }
+    while (!stores__list_empty(&engine->tables)) {
+        free_table(STORES__CONTAINER(engine->tables.next, struct stores__table, link));
+    }
+}

@@ -1,0 +1,59 @@
+/*
+ * table.h - the tables that an engine has met. A name as the caller writes it is read the way
+ * PostgreSQL reads an identifier and resolved once by the server, so that `users` and
+ * `public.users` are one table; what the server's catalog says of it decides what may be cached.
+ */
+#ifndef STORES_TABLE_H
+#define STORES_TABLE_H
+
+#include "engine.h"
+
+enum { STORES__TABLE_NAME_MAX = 264 }; /* two quoted names of 63 bytes, and a dot */
+
+/* What an epoch is to this process (cache.c moves it). */
+enum stores__epoch_state {
+    STORES__EPOCH_UNKNOWN, /* not read yet, or void: it is read with the next MGET */
+    STORES__EPOCH_VALID, /* V: rows under it count */
+    STORES__EPOCH_TURNING /* B: rows come from PostgreSQL */
+};
+
+struct stores__table {
+    struct stores__list link; /* engine->tables */
+    stores_engine *engine;
+    char name[STORES__TABLE_NAME_MAX]; /* "schema"."table" as quote_ident writes it: SQL and keys */
+    uint32_t oid;
+    uint64_t checked; /* serial of the connection that last told the facts below */
+    bool cacheable; /* a plain table without row security */
+    bool after_trigger; /* RETURNING may give a value that a trigger changes later: not published */
+    bool any_trigger; /* writes may change rows that they do not name */
+    bool cascades; /* deletes and key changes may change other tables */
+
+    /* Statements that come again and again, as they are prepared. */
+    char *find_sql, *find_any_sql, *insert_sql, *update_sql, *upsert_sql, *delete_sql;
+
+    /* The cache's side (cache.c, epoch.c). */
+    struct stores__epoch *epoch;
+    struct stores__orphans *orphans; /* orphans.c; made when it is needed */
+    struct stores__reads *reads; /* the tick's reads (reads.c) */
+};
+
+/* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,
+ * later otherwise; fails the op where there is no such table. */
+void stores__table_resolve(stores_op *op, const char *name);
+/* Reads a name: "a", "A.b", "\"A\"" into its quoted form. False: *error says what is wrong. */
+bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error);
+/* The statement that asks the catalog, and its one parameter: the quoted name. */
+extern const char stores__table_sql[];
+/* Takes the catalog's answer for a table that is known. */
+void stores__table_learn(struct stores__table *table, const struct pg_result *result, int row);
+/* Forgets what names mean, after the server said that a table is not there. */
+void stores__table_forget_names(stores_engine *engine);
+/* A known table by its quoted name, or NULL. */
+struct stores__table *stores__table_known(stores_engine *engine, const char *quoted);
+/* The same, made where it is not known yet; NULL: no memory. */
+struct stores__table *stores__table_get(stores_engine *engine, const char *quoted);
+void stores__tables_free(stores_engine *engine);
+/* sql with %T replaced by the table's name, the caller's to free; NULL: no memory. */
+char *stores__table_expand(const struct stores__table *table, const char *sql);
+
+#endif

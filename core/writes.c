@@ -1,0 +1,452 @@
+#include "writes.h"
+
+#include <stdio.h>
+
+#include "statement.h"
+
+enum {
+    SEGMENT_WRITES = 64,
+    SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
+    LOST_TRIES = 1
+};
+
+/* One change of one caller. It is in the queue, or in a segment. */
+struct write {
+    struct stores__list link;
+    stores_op *op; /* NULL: it left while the segment was under way */
+    struct segment *segment;
+    struct stores__statement *statement;
+    uint64_t queued_at;
+    unsigned char lost_tries;
+    bool alone; /* it runs by itself, after the segment it was in was rolled back */
+    bool failed;
+    stores_error error;
+};
+
+struct segment {
+    struct stores__list link;
+    stores_engine *engine;
+    struct stores__list writes;
+    struct write *order[SEGMENT_WRITES];
+    size_t count, checks; /* checks: tables whose facts are asked for in front */
+    struct stores__table *checked[SEGMENT_WRITES];
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__commit *commit; /* NULL: one statement that commits itself */
+    size_t first; /* index of the first write's statement in the request */
+    bool failed, stale_plan, committed;
+    stores_error error; /* of the statement that failed the segment */
+    size_t failed_at;
+};
+
+struct stores__writes {
+    struct stores__flush flush;
+    stores_engine *engine;
+    struct stores__list queue, alone;
+    struct stores__list segments;
+    int running;
+};
+
+static void flush_writes(struct stores__flush *flush);
+
+/* ---- Writes ---------------------------------------------------------------------------------- */
+
+static void write_free(struct write *write) {
+    stores__list_remove(&write->link);
+    stores__statement_free(write->statement);
+    free(write);
+}
+
+static void write_over(struct write *write, const stores_error *error) {
+    stores_op *op = write->op;
+    if (op != NULL) {
+        write->op = NULL;
+        if (error != NULL) {
+            stores__op_fail(op, error);
+        } else {
+            stores__op_finish(op);
+        }
+    }
+    write_free(write);
+}
+
+static stores_outcome leave_write(stores_op *op) {
+    struct write *write = op->stage;
+    write->op = NULL;
+    if (write->segment != NULL) return STORES_OUTCOME_UNKNOWN; /* it is on its way */
+    write_free(write);
+    return STORES_OUTCOME_NONE;
+}
+
+static void requeue(struct stores__writes *writes, struct write *write, bool alone) {
+    stores__list_remove(&write->link);
+    write->segment = NULL;
+    write->failed = false;
+    write->alone = alone;
+    if (write->op == NULL) {
+        write_free(write); /* nobody waits for it, and it was not done */
+        return;
+    }
+    stores__list_append(alone ? &writes->alone : &writes->queue, &write->link);
+    stores__flush_at_end(writes->engine, &writes->flush);
+}
+
+/* ---- The end of a segment -------------------------------------------------------------------- */
+
+static void segment_free(struct segment *segment) {
+    struct stores__writes *writes = segment->engine->writes;
+    stores__list_remove(&segment->link);
+    stores__commit_free(segment->commit);
+    writes->running--;
+    if (!stores__list_empty(&writes->queue) || !stores__list_empty(&writes->alone)) {
+        stores__flush_at_end(writes->engine, &writes->flush);
+    }
+    free(segment);
+}
+
+/* Every write of the segment ends the same way, but for those that failed by themselves. */
+static void end_all(struct segment *segment, const stores_error *error) {
+    while (!stores__list_empty(&segment->writes)) {
+        struct write *write = STORES__CONTAINER(segment->writes.next, struct write, link);
+        write_over(write, error ? error : write->failed ? &write->error : NULL);
+    }
+}
+
+static bool may_run_again(const struct segment *segment, const stores_error *error) {
+    if (segment->engine->closing || error->outcome != STORES_OUTCOME_NONE) return false;
+    /* what a segment met may not concern the others; what a single write met is its own */
+    return segment->count > 1 || segment->stale_plan;
+}
+
+/* The segment was rolled back (outcome none): each write runs again by itself, or hears why not. */
+static void rolled_back(struct segment *segment, const stores_error *error) {
+    struct stores__writes *writes = segment->engine->writes;
+    bool again = may_run_again(segment, error);
+    bool lost = error->code == STORES_CONNECTION_LOST && error->outcome == STORES_OUTCOME_NONE;
+    if (again) segment->engine->counters.segment_retries++;
+    while (!stores__list_empty(&segment->writes)) {
+        struct write *write = STORES__CONTAINER(segment->writes.next, struct write, link);
+        if (again || (lost && !segment->engine->closing && write->lost_tries++ < LOST_TRIES)) {
+            if (segment->stale_plan && segment->count == 1 && write->lost_tries++ >= LOST_TRIES) {
+                write_over(write, error);
+            } else {
+                requeue(writes, write, true);
+            }
+        } else {
+            write_over(write, error);
+        }
+    }
+}
+
+static void committed(void *arg, const stores_error *error) {
+    struct segment *segment = arg;
+    struct stores__pg_conn *conn = segment->conn;
+    segment->commit = NULL; /* it frees itself */
+    if (error == NULL) {
+        end_all(segment, NULL);
+    } else if (error->outcome == STORES_OUTCOME_NONE && error->code != STORES_CACHE_FAILURE) {
+        rolled_back(segment, error);
+    } else {
+        end_all(segment, error);
+    }
+    stores__pg_release(conn);
+    segment_free(segment);
+}
+
+static void rollback_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct segment *segment = STORES__CONTAINER(req, struct segment, req);
+    struct stores__pg_conn *conn = segment->conn;
+    (void)end; /* a connection that is lost rolls back as well */
+    segment->engine->counters.rollbacks++;
+    if (segment->stale_plan) stores__pg_forget_statements(conn);
+    if (segment->error.code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(segment->engine);
+    rolled_back(segment, &segment->error);
+    stores__pg_release(conn);
+    segment_free(segment);
+}
+
+static void roll_back(struct segment *segment) {
+    segment->req.result = NULL;
+    segment->req.done = rollback_over;
+    stores__pg_begin(segment->conn, &segment->req);
+    stores__pg_add(segment->conn, &segment->req, "ROLLBACK", 0, NULL, false);
+    stores__pg_sync(segment->conn, &segment->req);
+}
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static void failed_by(struct segment *segment, const stores_error *error, size_t at) {
+    if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
+    segment->failed = true;
+    segment->error = *error;
+    segment->failed_at = at;
+}
+
+static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct segment *segment = STORES__CONTAINER(req, struct segment, req);
+    size_t at = (size_t)index;
+    stores_error error;
+    if (!stores__pg_result_ok(result, &error)) {
+        if (stores__pg_stale_plan(&error, result)) segment->stale_plan = true;
+        failed_by(segment, &error, at - segment->first);
+        stores__pg_result_free(result);
+        return;
+    }
+    if (at < segment->checks) {
+        struct stores__table *table = segment->checked[at];
+        if (stores__pg_rows(result) == 1) {
+            stores__table_learn(table, result, 0);
+            table->checked = segment->conn->serial;
+        }
+    } else if (at >= segment->first && at < segment->first + segment->count) {
+        struct write *write = segment->order[at - segment->first];
+        write->failed = !stores__statement_take(write->statement, write->op, result,
+                                                segment->commit, &write->error);
+        if (segment->commit && stores__statement_reaches(write->statement)) {
+            stores__commit_ask_locks(segment->commit);
+        }
+        return; /* statement_take has the result */
+    } else if (at == segment->first + segment->count && segment->commit != NULL) {
+        stores__commit_take_xid(segment->commit, result);
+    }
+    stores__pg_result_free(result);
+}
+
+static void sent_all(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct segment *segment = STORES__CONTAINER(req, struct segment, req);
+    if (end == STORES__PG_LOST) {
+        if (!segment->failed || segment->error.code != STORES_CONNECTION_LOST) {
+            stores__error_set(&segment->error, STORES_CONNECTION_LOST,
+                              "the connection was lost while writing");
+        }
+        if (segment->commit == NULL && req->sent) {
+            /* a statement that commits itself: nobody knows */
+            segment->error.outcome = STORES_OUTCOME_UNKNOWN;
+            segment->error.retryable = false;
+        }
+        if (segment->error.outcome == STORES_OUTCOME_UNKNOWN) {
+            segment->engine->counters.unknown_outcomes++;
+            end_all(segment, &segment->error);
+        } else {
+            rolled_back(segment, &segment->error);
+        }
+        stores__pg_release(segment->conn);
+        segment_free(segment);
+    } else if (segment->commit == NULL) {
+        struct stores__pg_conn *conn = segment->conn;
+        if (segment->stale_plan) stores__pg_forget_statements(conn);
+        if (segment->failed) {
+            rolled_back(segment, &segment->error);
+        } else {
+            segment->engine->counters.commits++;
+            end_all(segment, NULL);
+        }
+        stores__pg_release(conn);
+        segment_free(segment);
+    } else if (segment->failed) {
+        roll_back(segment);
+    } else {
+        struct stores__commit *commit = segment->commit;
+        stores__commit_start(commit, segment->conn, committed, segment);
+    }
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+static int by_row(const void *a, const void *b) {
+    const struct write *x = *(struct write *const *)a, *y = *(struct write *const *)b;
+    const struct stores__table *s = x->statement->table, *t = y->statement->table;
+    if (s != t) return strcmp(s->name, t->name);
+    if (x->statement->id != y->statement->id) return x->statement->id < y->statement->id ? -1 : 1;
+    return x->queued_at < y->queued_at ? -1 : x->queued_at > y->queued_at;
+}
+
+static void take_writes(struct segment *segment) {
+    struct stores__writes *writes = segment->engine->writes;
+    bool alone = !stores__list_empty(&writes->alone);
+    struct stores__list *queue = alone ? &writes->alone : &writes->queue;
+    size_t most = alone || segment->engine->config.no_segments ? 1 : SEGMENT_WRITES;
+    for (struct stores__list *at; segment->count < most && (at = stores__list_shift(queue));) {
+        struct write *write = STORES__CONTAINER(at, struct write, link);
+        write->segment = segment;
+        stores__list_append(&segment->writes, at);
+        segment->order[segment->count++] = write;
+    }
+    /* so that two segments lock rows in one order; writes of one row stay as they came */
+    if (segment->count > 1) {
+        for (size_t i = 0; i < segment->count; i++) segment->order[i]->queued_at = i;
+        qsort(segment->order, segment->count, sizeof *segment->order, by_row);
+    }
+}
+
+/* The facts of a table are to be no older than the connection that writes to it. */
+static void add_checks(struct segment *segment) {
+    for (size_t i = 0; i < segment->count; i++) {
+        struct stores__table *table = segment->order[i]->statement->table;
+        if (table->checked >= segment->conn->serial) continue;
+        if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
+        const char *values[] = {table->name};
+        stores__pg_add(segment->conn, &segment->req, stores__table_sql, 1, values, true);
+        segment->checked[segment->checks++] = table;
+    }
+}
+
+static void send_segment(struct segment *segment) {
+    struct stores__pg_conn *conn = segment->conn;
+    struct stores__pg_req *req = &segment->req;
+    bool caches = segment->commit != NULL;
+    req->result = took_result;
+    req->done = sent_all;
+    stores__pg_begin(conn, req);
+    if (caches) add_checks(segment);
+    segment->first = segment->checks;
+    if (caches || segment->count > 1) {
+        stores__pg_add(conn, req, "BEGIN", 0, NULL, true);
+        segment->first++;
+        if (segment->count > 1) {
+            /* a segment that waits for a row could wait for somebody who waits for the segment */
+            stores__pg_add(conn, req, "SET LOCAL lock_timeout = 50", 0, NULL, true);
+            segment->first++;
+        }
+    }
+    for (size_t i = 0; i < segment->count; i++) {
+        const struct stores__statement *statement = segment->order[i]->statement;
+        stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
+    }
+    if (caches) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
+    stores__pg_sync(conn, req);
+    segment->engine->counters.segments++;
+    segment->engine->counters.segment_writes += segment->count;
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct segment *segment = STORES__CONTAINER(wait, struct segment, wait);
+    stores_engine *engine = segment->engine;
+    segment->conn = conn;
+    take_writes(segment);
+    bool needs_commit = segment->count > 1 || engine->cache != NULL;
+    if (segment->count > 0 && needs_commit) {
+        segment->commit = stores__commit_new(engine);
+        if (segment->commit == NULL) {
+            stores_error error;
+            stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
+            end_all(segment, &error);
+            segment->count = 0;
+        }
+    }
+    if (segment->count == 0) {
+        stores__pg_release(conn);
+        segment_free(segment);
+        return;
+    }
+    send_segment(segment);
+}
+
+static void refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct segment *segment = STORES__CONTAINER(wait, struct segment, wait);
+    struct stores__writes *writes = segment->engine->writes;
+    struct stores__list *queues[] = {&writes->alone, &writes->queue};
+    /* those who came after this request began to wait have not waited long enough */
+    bool all = error->code != STORES_ACQUIRE_TIMEOUT && error->code != STORES_POOL_FULL;
+    for (int i = 0; i < 2; i++) {
+        for (struct stores__list *at = queues[i]->next, *next; at != queues[i]; at = next) {
+            next = at->next;
+            struct write *write = STORES__CONTAINER(at, struct write, link);
+            if (all || write->queued_at <= wait->since) write_over(write, error);
+        }
+    }
+    segment_free(segment);
+}
+
+static void flush_writes(struct stores__flush *flush) {
+    struct stores__writes *writes = STORES__CONTAINER(flush, struct stores__writes, flush);
+    stores_engine *engine = writes->engine;
+    /* every write that runs alone may take a segment; the others share what is left */
+    while (writes->running < SEGMENTS_MAX && !engine->closing &&
+           (!stores__list_empty(&writes->alone) || !stores__list_empty(&writes->queue))) {
+        struct segment *segment = calloc(1, sizeof *segment);
+        if (segment == NULL) return; /* the deadlines of the writes end them */
+        segment->engine = engine;
+        stores__list_init(&segment->writes);
+        stores__list_append(&writes->segments, &segment->link);
+        writes->running++;
+        segment->wait.granted = granted;
+        segment->wait.failed = refused;
+        bool idle = engine->pool.counts[STORES__PG_IDLE] > 0;
+        stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
+        if (!idle) break; /* the writes wait together, not one request each */
+    }
+}
+
+/* ---- Ops ------------------------------------------------------------------------------------- */
+
+static void dispose_write(stores_op *op) {
+    write_free(op->stage);
+}
+
+static void write_resolved(stores_op *op, struct stores__table *table) {
+    struct write *write = op->stage;
+    struct stores__writes *writes = op->engine->writes;
+    stores_error error;
+    if (!stores__statement_bind(write->statement, table)) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
+        return;
+    }
+    if (!stores__commit_may_write(table, &error)) {
+        stores__op_fail(op, &error);
+        return;
+    }
+    op->dispose = NULL; /* from here on the write belongs to its queue or segment */
+    write->queued_at = stores__now(op->engine);
+    op->leave = leave_write;
+    stores__list_append(&writes->queue, &write->link);
+    stores__flush_at_end(writes->engine, &writes->flush);
+}
+
+stores_op *stores_write(stores_engine *engine, const stores_call *call,
+                        const stores_change *change) {
+    stores_op *op = stores__op_new(engine, call);
+    if (op == NULL) return NULL;
+    struct write *write = calloc(1, sizeof *write);
+    if (write != NULL) write->statement = stores__statement_new(change);
+    if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {
+        if (write != NULL) stores__statement_free(write->statement);
+        free(write);
+        if (op->state == STORES__OP_PENDING) {
+            stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
+        }
+        return op;
+    }
+    if (op->state != STORES__OP_PENDING) {
+        stores__statement_free(write->statement);
+        free(write);
+        return op;
+    }
+    stores__list_init(&write->link);
+    write->op = op;
+    op->stage = write;
+    op->id = change->id;
+    op->resolved = write_resolved;
+    op->dispose = dispose_write;
+    stores__table_resolve(op, write->statement->name);
+    return op;
+}
+
+bool stores__writes_open(stores_engine *engine) {
+    struct stores__writes *writes = calloc(1, sizeof *writes);
+    if (writes == NULL) return false;
+    writes->engine = engine;
+    writes->flush.run = flush_writes;
+    stores__list_init(&writes->flush.link);
+    stores__list_init(&writes->queue);
+    stores__list_init(&writes->alone);
+    stores__list_init(&writes->segments);
+    engine->writes = writes;
+    return true;
+}
+
+void stores__writes_free(stores_engine *engine) {
+    free(engine->writes);
+    engine->writes = NULL;
+}
