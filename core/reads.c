@@ -178,20 +178,14 @@ static void filled(struct stores__redis_req *req, struct redisReply **reply) {
 static void fill_rows(struct batch *from, const int *found) {
     struct stores__table *table = from->table;
     stores_engine *engine = table->engine;
-    struct batch *batch = batch_new(table, 0);
-    struct stores__args args = {0};
     const struct read_row *first = NULL;
-    if (batch == NULL || engine->cache->redis == NULL) {
-        free(batch);
-        return;
-    }
+    struct stores__args args = {0};
     for (size_t i = 0; i < from->count && first == NULL; i++) {
         if (from->rows[i]->fill) first = from->rows[i];
     }
-    if (first == NULL) {
-        free(batch);
-        return;
-    }
+    if (first == NULL || engine->cache->redis == NULL) return;
+    struct batch *batch = batch_new(table, 0);
+    if (batch == NULL) return; /* the lease runs out by itself */
     stores__args_epoch_key(&args, table);
     for (size_t i = 0; i < from->count; i++) {
         if (!from->rows[i]->fill) continue;

@@ -1,5 +1,7 @@
 #include "table.h"
 
+#include <stdio.h>
+
 #include "cache.h"
 #include "reads.h"
 
@@ -229,7 +231,7 @@ static void learned(struct stores__pg_req *req, int index, struct pg_result *res
         if (stores__pg_rows(result) == 0) {
             stores__error_set(&name->error, STORES_TABLE_NOT_FOUND, "there is no table %s",
                               name->quoted);
-            strncpy(name->error.table, name->quoted, sizeof name->error.table - 1);
+            snprintf(name->error.table, sizeof name->error.table, "%s", name->quoted);
         } else {
             name->table =
                 stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));

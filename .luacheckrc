@@ -1,0 +1,5 @@
+std = 'luajit'
+max_line_length = 100
+exclude_files = { 'build*/' }
+files['spec'] = { std = 'luajit+busted' }
+files['lua/stores/hosts/openresty.lua'] = { std = 'luajit+ngx_lua' }

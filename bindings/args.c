@@ -1,0 +1,160 @@
+/* Arguments of Lua, checked and brought into the core's form. */
+#include "binding.h"
+
+int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine) {
+    stores_error error;
+    int64_t id = 0;
+    size_t len = 0;
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        stores__raise(L, STORES_INVALID_ID,
+                      "pass the id as a string: a number cannot carry 64 bits");
+    }
+    if (lua_type(L, index) != LUA_TSTRING) {
+        stores__raise(L, STORES_INVALID_ID, "an id is a string of a signed 64-bit decimal, got %s",
+                      luaL_typename(L, index));
+    }
+    const char *text = lua_tolstring(L, index, &len);
+    if (!stores_id_parse(text, len, &id, &error)) {
+        stores__error_push(L, &error);
+        lua_error(L);
+    }
+    if (engine != NULL && engine->shard_count > 0 &&
+        stores_shard_of(id, engine->shard_count) != engine->shard) {
+        stores__raise(L, STORES_WRONG_SHARD, "the id belongs to shard %d of %d, this is shard %d",
+                      stores_shard_of(id, engine->shard_count), engine->shard_count, engine->shard);
+    }
+    return id;
+}
+
+uint64_t stores__ms_check(lua_State *L, int index) {
+    if (lua_isnoneornil(L, index)) return 0;
+    lua_Number seconds = luaL_checknumber(L, index);
+    if (!(seconds > 0)) return 1;
+    double ms = seconds * 1000;
+    return ms >= 1e15 ? UINT64_C(1000000000000000) : ms < 1 ? 1 : (uint64_t)ms;
+}
+
+/* A buffer that the collector owns, so that what raises meanwhile leaves nothing behind. */
+static int buffer_gc(lua_State *L) {
+    stores__buf_free(lua_touserdata(L, 1));
+    return 0;
+}
+
+static struct stores__buf *new_buffer(lua_State *L) {
+    struct stores__buf *buf = lua_newuserdata(L, sizeof *buf);
+    memset(buf, 0, sizeof *buf);
+    if (luaL_newmetatable(L, "stores.buffer")) {
+        lua_pushcfunction(L, buffer_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return buf;
+}
+
+static void encode(lua_State *L, int index, struct stores__buf *buf) {
+    luaL_checkstack(L, 8, "values");
+    int rc = stores__json_encode(L, index, buf);
+    if (rc == STORES__JSON_NO_MEMORY) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
+    if (rc != 0) stores__raise(L, STORES_INVALID_DOCUMENT, "%s", lua_tostring(L, -1));
+}
+
+const char *stores__document_check(lua_State *L, int index) {
+    struct stores__buf *buf = new_buffer(L);
+    if (lua_type(L, index) != LUA_TTABLE) {
+        stores__raise(L, STORES_INVALID_DOCUMENT, "a document is a table, got %s",
+                      luaL_typename(L, index));
+    }
+    encode(L, index, buf);
+    const char *text = stores__buf_text(buf);
+    if (text == NULL) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
+    if (text[0] != '{') stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
+    return text;
+}
+
+/* Strings go as they are; numbers, big numbers and tables as JSON; null as SQL's NULL. */
+static bool add_param(lua_State *L, struct stores__buf *buf, int number) {
+    size_t len;
+    const char *text;
+    switch (lua_type(L, -1)) {
+        case LUA_TSTRING:
+            text = lua_tolstring(L, -1, &len);
+            if (memchr(text, '\0', len) != NULL) {
+                stores__raise(L, STORES_INVALID_ARGUMENT,
+                              "parameter $%d holds a zero byte, which PostgreSQL cannot store",
+                              number);
+            }
+            stores__buf_add(buf, text, len);
+            return true;
+        case LUA_TBOOLEAN:
+            stores__buf_str(buf, lua_toboolean(L, -1) ? "true" : "false");
+            return true;
+        case LUA_TLIGHTUSERDATA:
+            if (lua_touserdata(L, -1) == NULL) return false;
+            break;
+        case LUA_TNIL:
+        case LUA_TFUNCTION:
+        case LUA_TTHREAD: break;
+        default: encode(L, lua_gettop(L), buf); return true;
+    }
+    stores__raise(L, STORES_INVALID_ARGUMENT, "parameter $%d cannot be sent: %s", number,
+                  luaL_typename(L, -1));
+    return false;
+}
+
+stores_params stores__params_check(lua_State *L, int index) {
+    stores_params params = {0, NULL};
+    if (lua_isnoneornil(L, index)) return params;
+    luaL_checktype(L, index, LUA_TTABLE);
+    params.count = (int)lua_objlen(L, index);
+    if (params.count > 65535) {
+        stores__raise(L, STORES_INVALID_ARGUMENT, "PostgreSQL takes 65535 parameters at most");
+    }
+    luaL_checkstack(L, 12, "parameters");
+    struct stores__buf *buf = new_buffer(L);
+    size_t *offsets = lua_newuserdata(L, ((size_t)params.count + 1) * sizeof *offsets);
+    for (int i = 0; i < params.count; i++) {
+        lua_rawgeti(L, index, i + 1);
+        offsets[i] = buf->len;
+        if (add_param(L, buf, i + 1)) {
+            stores__buf_add(buf, "", 1);
+        } else {
+            offsets[i] = (size_t)-1;
+        }
+        lua_pop(L, 1);
+    }
+    if (buf->failed) stores__raise(L, STORES_NO_MEMORY, "no memory for parameters");
+    const char **values = lua_newuserdata(L, ((size_t)params.count + 1) * sizeof *values);
+    for (int i = 0; i < params.count; i++) {
+        values[i] = offsets[i] == (size_t)-1 ? NULL : buf->data + offsets[i];
+    }
+    params.values = values;
+    return params;
+}
+
+stores_query_options stores__query_options_check(lua_State *L, int index) {
+    stores_query_options options;
+    memset(&options, 0, sizeof options);
+    if (lua_isnoneornil(L, index)) return options;
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, "transaction");
+    options.autocommit = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    lua_getfield(L, index, "readonly");
+    options.readonly = lua_toboolean(L, -1);
+    lua_getfield(L, index, "simple");
+    options.simple = lua_toboolean(L, -1);
+    lua_pop(L, 3);
+    lua_getfield(L, index, "invalidates");
+    if (lua_istable(L, -1)) {
+        /* the strings stay alive in the table, and the table in the options */
+        int names = lua_gettop(L), count = (int)lua_objlen(L, names);
+        const char **list = lua_newuserdata(L, ((size_t)count + 1) * sizeof *list);
+        for (int i = 0; i < count; i++) {
+            lua_rawgeti(L, names, i + 1);
+            list[i] = luaL_checkstring(L, -1);
+            lua_pop(L, 1);
+        }
+        options.invalidates = list;
+        options.invalidates_count = count;
+    }
+    return options;
+}

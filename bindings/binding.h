@@ -1,0 +1,121 @@
+/*
+ * binding.h - what the files of the Lua module stores.core share. Nothing in here knows how the
+ * core does its work: bindings include stores.h (and the buffers and lists of base.h) alone.
+ *
+ * A hub is the loop of one Lua state with the calls that wait on it. A call is a slot, a small
+ * integer: starting one gives its slot, a finished one is found by hub:next, hub:result takes its
+ * values and frees it. Callbacks of the core only move slots to the ready list; Lua runs after the
+ * loop has turned.
+ */
+#ifndef STORES_BINDING_H
+#define STORES_BINDING_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base.h"
+#include "json.h"
+
+#define STORES__HUB "stores.hub"
+#define STORES__ENGINE "stores.engine"
+#define STORES__TX "stores.tx"
+
+enum stores__slot_kind {
+    SLOT_DOCUMENT, /* a document, or nil */
+    SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
+    SLOT_CHANGE, /* found, inserted, document */
+    SLOT_SELECT, /* an array of documents: of (id, value) rows */
+    SLOT_ROWS, /* an array of row tables */
+    SLOT_NOTHING, /* true */
+    SLOT_SLEEP
+};
+
+enum stores__slot_state { SLOT_FREE, SLOT_PENDING, SLOT_READY, SLOT_DONE };
+
+struct stores__hub;
+
+struct stores__slot {
+    struct stores__list link; /* free list, or ready list */
+    struct stores__hub *hub;
+    stores_op *op;
+    uv_timer_t *timer; /* SLEEP */
+    int index;
+    enum stores__slot_state state;
+    enum stores__slot_kind kind;
+    bool raw; /* documents as their JSON text */
+};
+
+struct stores__hub {
+    uv_loop_t *loop;
+    uv_loop_t own;
+    bool owns_loop, closed, turning;
+    pid_t pid;
+    struct stores__list ready, free_slots, engines;
+    struct stores__slot **slots;
+    int slot_count, slot_room, pending;
+};
+
+struct stores__lua_engine {
+    struct stores__list link; /* hub->engines */
+    struct stores__hub *hub;
+    stores_engine *engine; /* NULL: closed */
+    int shard, shard_count;
+};
+
+/* ---- Hubs (hub.c) ---------------------------------------------------------------------------- */
+
+void stores__hub_register(lua_State *L);
+struct stores__hub *stores__hub_check(lua_State *L, int index);
+/* A pending slot; the op's callback is stores__slot_done with the slot as its argument. Raises
+ * where memory ran out. */
+struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
+                                      enum stores__slot_kind kind, bool raw);
+void stores__slot_done(stores_op *op, void *arg);
+/* Keeps the op in its slot and pushes the slot's number; an op that is NULL for want of memory
+ * raises. Returns 1. */
+int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
+/* A slot whose op was never made, because an argument raised. */
+void stores__slot_free(struct stores__slot *slot);
+
+/* ---- Values (result.c, error.c, args.c) ------------------------------------------------------ */
+
+/* Pushes the values of a done slot, and returns how many; raises its error. */
+int stores__result_push(lua_State *L, struct stores__slot *slot);
+/* Pushes the error table of an error, with the metatable that Lua gave. */
+void stores__error_push(lua_State *L, const stores_error *error);
+int stores__raise(lua_State *L, stores_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void stores__error_register(lua_State *L);
+
+/* The id at index, a canonical string; raises invalid_id, or wrong_shard. */
+int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine);
+/* Seconds at index, in ms; nil: 0, which is the engine's default. */
+uint64_t stores__ms_check(lua_State *L, int index);
+/* An array of parameters as texts, anchored by a userdata that is pushed. */
+stores_params stores__params_check(lua_State *L, int index);
+/* The document at index as JSON text, anchored by a userdata that is pushed. Raises
+ * invalid_document. */
+const char *stores__document_check(lua_State *L, int index);
+
+/* ---- Engines and transactions (engine.c, tx.c) ----------------------------------------------- */
+
+void stores__engine_register(lua_State *L);
+void stores__tx_register(lua_State *L);
+struct stores__lua_engine *stores__engine_check(lua_State *L, int index);
+int stores__engine_new_lua(lua_State *L); /* core.engine(hub, config) */
+int stores__tx_new_lua(lua_State *L); /* engine:tx(options) */
+/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change; what it
+ * points to is anchored on the stack. */
+stores_change stores__change_check(lua_State *L, int index, const struct stores__lua_engine *engine);
+/* Reads the engine's options of a query from the table at index. */
+stores_query_options stores__query_options_check(lua_State *L, int index);
+
+/* ---- Configuration (config.c) ---------------------------------------------------------------- */
+
+/* Fills config from the flat table at index; its strings are anchored by that table, and by what is
+ * pushed. */
+void stores__config_check(lua_State *L, int index, stores_config *config);
+
+#endif

@@ -1,0 +1,103 @@
+/* The flat table of lua/stores/config.lua as a stores_config. */
+#include "binding.h"
+
+/* Leaves the value on the stack, which anchors its string. NULL: it is nil. */
+static const char *text_of(lua_State *L, int table, const char *key) {
+    luaL_checkstack(L, 4, "options");
+    lua_getfield(L, table, key);
+    return lua_isnil(L, -1) ? NULL : luaL_checkstring(L, -1);
+}
+
+static bool number_of(lua_State *L, int table, const char *key, double *value) {
+    lua_getfield(L, table, key);
+    bool there = !lua_isnil(L, -1);
+    if (there) *value = luaL_checknumber(L, -1);
+    lua_pop(L, 1);
+    return there;
+}
+
+static bool true_of(lua_State *L, int table, const char *key) {
+    lua_getfield(L, table, key);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static void ms_of(lua_State *L, int table, const char *key, uint64_t *ms) {
+    double seconds;
+    if (!number_of(L, table, key, &seconds)) return;
+    double value = seconds * 1000;
+    *ms = value >= 1e15 ? UINT64_C(1000000000000000) : value < 1 ? 1 : (uint64_t)value;
+}
+
+static void int_of(lua_State *L, int table, const char *key, int *out) {
+    double value;
+    if (number_of(L, table, key, &value)) *out = (int)value;
+}
+
+/* Every pair of the table pg is a keyword of libpq. */
+static void pg_keywords(lua_State *L, int pg, stores_config *config) {
+    int count = 0;
+    for (lua_pushnil(L); lua_next(L, pg); lua_pop(L, 1)) count++;
+    const char **keys = lua_newuserdata(L, ((size_t)count + 1) * 2 * sizeof *keys);
+    const char **values = keys + count + 1;
+    memset(keys, 0, ((size_t)count + 1) * 2 * sizeof *keys);
+    int i = 0;
+    for (lua_pushnil(L); lua_next(L, pg); lua_pop(L, 1), i++) {
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
+            stores__raise(L, STORES_INVALID_OPTION, "libpq's keywords and values are strings");
+        }
+        keys[i] = lua_tostring(L, -2);
+        values[i] = lua_tostring(L, -1);
+    }
+    config->pg_keys = keys;
+    config->pg_values = values;
+}
+
+static void redis_options(lua_State *L, int redis, stores_config *config) {
+    const char *host = text_of(L, redis, "host");
+    if (host != NULL) config->redis_host = host;
+    config->redis_path = text_of(L, redis, "path");
+    config->redis_username = text_of(L, redis, "username");
+    config->redis_password = text_of(L, redis, "password");
+    int_of(L, redis, "port", &config->redis_port);
+    int_of(L, redis, "db", &config->redis_db);
+    ms_of(L, redis, "timeout", &config->redis_timeout_ms);
+    ms_of(L, redis, "connect_timeout", &config->redis_connect_timeout_ms);
+    if (true_of(L, redis, "tls")) {
+        stores__raise(L, STORES_UNSUPPORTED,
+                      "TLS to Redis needs hiredis 1.0 or later with hiredis_ssl; this build has none");
+    }
+}
+
+void stores__config_check(lua_State *L, int index, stores_config *config) {
+    lua_getfield(L, index, "pg");
+    luaL_checktype(L, -1, LUA_TTABLE);
+    pg_keywords(L, lua_gettop(L), config);
+    lua_getfield(L, index, "redis");
+    bool redis = lua_istable(L, -1);
+    if (redis) redis_options(L, lua_gettop(L), config);
+    config->cache = redis && true_of(L, index, "cache");
+    int_of(L, index, "poolsize", &config->poolsize);
+    int_of(L, index, "max_waiters", &config->max_waiters);
+    int_of(L, index, "shard_id", &config->shard_id);
+    int_of(L, index, "shard_count", &config->shard_count);
+    ms_of(L, index, "connect_timeout", &config->connect_timeout_ms);
+    ms_of(L, index, "statement_timeout", &config->statement_timeout_ms);
+    ms_of(L, index, "acquire_timeout", &config->acquire_timeout_ms);
+    ms_of(L, index, "timeout", &config->timeout_ms);
+    ms_of(L, index, "ttl", &config->ttl_ms);
+    ms_of(L, index, "negative_ttl", &config->negative_ttl_ms);
+    config->prefix = text_of(L, index, "prefix");
+    const char *pooler = text_of(L, index, "pooler");
+    config->transaction_pooler = pooler != NULL && strcmp(pooler, "transaction") == 0;
+    const char *failure = text_of(L, index, "on_cache_failure");
+    if (failure != NULL && strcmp(failure, "error") == 0) {
+        config->on_cache_failure = STORES_CACHE_FAILURE_ERROR;
+    }
+    const char *flake = text_of(L, index, "flake");
+    config->simpleflake = flake != NULL && strcmp(flake, "simpleflake") == 0;
+    config->unsafe_eviction = true_of(L, index, "unsafe_eviction");
+    lua_getfield(L, index, "segment");
+    config->no_segments = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+}

@@ -1,0 +1,258 @@
+/* Engines: the verbs that the core has, each starting a call. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "binding.h"
+
+struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
+    struct stores__lua_engine *engine = luaL_checkudata(L, index, STORES__ENGINE);
+    if (engine->hub->pid != getpid()) {
+        stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
+    }
+    if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+    return engine;
+}
+
+/* Index of a boolean that is nil unless the caller said something; false: no cache. */
+static bool refuses_cache(lua_State *L, int index) {
+    return lua_isboolean(L, index) && !lua_toboolean(L, index);
+}
+
+static stores_call call_to(struct stores__slot *slot, uint64_t timeout_ms, bool no_cache) {
+    stores_call call = {.timeout_ms = timeout_ms,
+                        .no_cache = no_cache,
+                        .cb = stores__slot_done,
+                        .arg = slot};
+    return call;
+}
+
+/* engine:find(table, id, timeout, cache, raw) */
+static int engine_find(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = luaL_checkstring(L, 2);
+    int64_t id = stores__id_check(L, 3, engine);
+    uint64_t ms = stores__ms_check(L, 4);
+    struct stores__slot *slot =
+        stores__slot_new(L, engine->hub, SLOT_DOCUMENT, lua_toboolean(L, 6));
+    stores_call call = call_to(slot, ms, refuses_cache(L, 5));
+    return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
+}
+
+static int64_t *check_ids(lua_State *L, int index, const struct stores__lua_engine *engine,
+                          size_t *count) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    *count = lua_objlen(L, index);
+    int64_t *ids = lua_newuserdata(L, (*count + 1) * sizeof *ids);
+    for (size_t i = 0; i < *count; i++) {
+        lua_rawgeti(L, index, (int)i + 1);
+        ids[i] = stores__id_check(L, -1, engine);
+        lua_pop(L, 1);
+    }
+    return ids;
+}
+
+/* engine:find_many(table, ids, timeout, cache, raw) */
+static int engine_find_many(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = luaL_checkstring(L, 2);
+    size_t count;
+    int64_t *ids = check_ids(L, 3, engine, &count);
+    uint64_t ms = stores__ms_check(L, 4);
+    struct stores__slot *slot =
+        stores__slot_new(L, engine->hub, SLOT_DOCUMENTS, lua_toboolean(L, 6));
+    stores_call call = call_to(slot, ms, refuses_cache(L, 5));
+    return stores__slot_started(L, slot,
+                                stores_find_many(engine->engine, &call, table, ids, count));
+}
+
+stores_change stores__change_check(lua_State *L, int index,
+                                   const struct stores__lua_engine *engine) {
+    static const char *const kinds[] = {"insert", "update", "upsert", "delete", "modify", NULL};
+    stores_change change;
+    memset(&change, 0, sizeof change);
+    change.kind = (stores_change_kind)luaL_checkoption(L, index, NULL, kinds);
+    change.table = luaL_checkstring(L, index + 1);
+    change.id = stores__id_check(L, index + 2, engine);
+    if (change.kind == STORES_MODIFY) {
+        change.expr = luaL_checkstring(L, index + 7);
+        change.params = stores__params_check(L, index + 8);
+    } else if (change.kind != STORES_DELETE) {
+        change.json = stores__document_check(L, index + 3);
+    }
+    return change;
+}
+
+/* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params) */
+static int engine_write(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    uint64_t ms = stores__ms_check(L, 6);
+    bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
+    lua_settop(L, 10);
+    stores_change change = stores__change_check(L, 2, engine);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    stores_call call = call_to(slot, ms, no_cache);
+    return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
+}
+
+/* engine:select(table, sql, params, timeout, raw, rows) */
+static int engine_select(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = luaL_checkstring(L, 2), *sql = luaL_checkstring(L, 3);
+    uint64_t ms = stores__ms_check(L, 5);
+    bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
+    lua_settop(L, 7);
+    stores_params params = stores__params_check(L, 4);
+    struct stores__slot *slot =
+        stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT, raw);
+    stores_call call = call_to(slot, ms, true);
+    return stores__slot_started(L, slot,
+                                stores_select(engine->engine, &call, table, sql, &params));
+}
+
+/* engine:query(sql, params, options, timeout, raw) */
+static int engine_query(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *sql = luaL_checkstring(L, 2);
+    uint64_t ms = stores__ms_check(L, 5);
+    bool raw = lua_toboolean(L, 6);
+    lua_settop(L, 6);
+    stores_params params = stores__params_check(L, 3);
+    stores_query_options options = stores__query_options_check(L, 4);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_ROWS, raw);
+    stores_call call = call_to(slot, ms, false);
+    return stores__slot_started(L, slot,
+                                stores_query(engine->engine, &call, sql, &params, &options));
+}
+
+/* engine:invalidate(table, id or nil, timeout) */
+static int engine_invalidate(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = luaL_checkstring(L, 2);
+    bool row = !lua_isnoneornil(L, 3);
+    int64_t id = row ? stores__id_check(L, 3, engine) : 0;
+    uint64_t ms = stores__ms_check(L, 4);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    stores_call call = call_to(slot, ms, false);
+    return stores__slot_started(
+        L, slot, stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
+}
+
+/* engine:id() -> a new id, as text */
+static int engine_id(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    int64_t id = stores_generate_id(engine->engine);
+    if (id == 0) return stores__raise(L, STORES_INTERNAL, "the clock is out of the range of ids");
+    char text[24];
+    int at = (int)sizeof text - 1;
+    text[at] = '\0';
+    /* ids that are made are positive */
+    for (int64_t rest = id; rest > 0; rest /= 10) text[--at] = (char)('0' + rest % 10);
+    lua_pushstring(L, text + at);
+    return 1;
+}
+
+static void add_figure(void *arg, const char *name, double value) {
+    lua_State *L = arg;
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static int engine_stats(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    lua_newtable(L);
+    stores_stats(engine->engine, add_figure, L);
+    return 1;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+static void say(void *arg, const char *text) {
+    (void)arg;
+    /* the host's hook is Lua, and no Lua runs inside the loop: the text waits for it */
+    fprintf(stderr, "stores: %s\n", text);
+}
+
+/* core.engine(hub, config) -> engine */
+int stores__engine_new_lua(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    stores_config config;
+    stores_error error;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    stores_config_init(&config);
+    lua_settop(L, 2);
+    stores__config_check(L, 2, &config);
+    config.loop = hub->loop;
+    config.log = say;
+    struct stores__lua_engine *engine = lua_newuserdata(L, sizeof *engine);
+    memset(engine, 0, sizeof *engine);
+    stores__list_init(&engine->link);
+    engine->hub = hub;
+    engine->shard = config.shard_id;
+    engine->shard_count = config.shard_count;
+    luaL_getmetatable(L, STORES__ENGINE);
+    lua_setmetatable(L, -2);
+    /* the hub outlives its engines */
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, -2);
+    engine->engine = stores_engine_new(&config, &error);
+    if (engine->engine == NULL) {
+        stores__error_push(L, &error);
+        return lua_error(L);
+    }
+    stores__list_append(&hub->engines, &engine->link);
+    return 1;
+}
+
+static void closed(void *arg) {
+    stores__slot_done(NULL, arg);
+}
+
+static stores_engine *detach(struct stores__lua_engine *engine) {
+    stores_engine *core = engine->engine;
+    engine->engine = NULL;
+    stores__list_remove(&engine->link);
+    return core;
+}
+
+/* engine:close() -> slot */
+static int engine_close(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    stores_engine_close(detach(engine), closed, slot);
+    lua_pushinteger(L, slot->index);
+    return 1;
+}
+
+static int engine_gc(lua_State *L) {
+    struct stores__lua_engine *engine = lua_touserdata(L, 1);
+    /* in a child the sockets are the parent's: a farewell would end the parent's sessions */
+    if (engine->engine == NULL || engine->hub->pid != getpid()) return 0;
+    stores_engine_close(detach(engine), NULL, NULL);
+    return 0;
+}
+
+static const luaL_Reg engine_methods[] = {{"find", engine_find},
+                                          {"find_many", engine_find_many},
+                                          {"write", engine_write},
+                                          {"select", engine_select},
+                                          {"query", engine_query},
+                                          {"invalidate", engine_invalidate},
+                                          {"id", engine_id},
+                                          {"tx", stores__tx_new_lua},
+                                          {"stats", engine_stats},
+                                          {"close", engine_close},
+                                          {NULL, NULL}};
+
+void stores__engine_register(lua_State *L) {
+    luaL_newmetatable(L, STORES__ENGINE);
+    lua_pushcfunction(L, engine_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, engine_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    lua_pushcfunction(L, stores__engine_new_lua);
+    lua_setfield(L, -2, "engine");
+}

@@ -1,0 +1,312 @@
+/* The loop of one Lua state, and the calls that wait on it. */
+#include <unistd.h>
+
+#include "binding.h"
+
+enum { SLAB = 64 };
+
+struct stores__hub *stores__hub_check(lua_State *L, int index) {
+    struct stores__hub *hub = luaL_checkudata(L, index, STORES__HUB);
+    if (hub->pid != getpid()) {
+        stores__raise(L, STORES_FORKED, "this loop belongs to the process before the fork");
+    }
+    if (hub->closed) stores__raise(L, STORES_CLOSED, "the loop is closed");
+    return hub;
+}
+
+/* ---- Slots ----------------------------------------------------------------------------------- */
+
+static bool more_slots(struct stores__hub *hub) {
+    if (hub->slot_count + SLAB > hub->slot_room) {
+        int room = hub->slot_room ? hub->slot_room * 2 : SLAB;
+        struct stores__slot **slots = realloc(hub->slots, (size_t)room * sizeof(*slots));
+        if (slots == NULL) return false;
+        hub->slots = slots;
+        hub->slot_room = room;
+    }
+    /* slots keep their address: ops point to them */
+    struct stores__slot *slab = calloc(SLAB, sizeof *slab);
+    if (slab == NULL) return false;
+    for (int i = 0; i < SLAB; i++) {
+        slab[i].hub = hub;
+        slab[i].index = hub->slot_count + 1;
+        hub->slots[hub->slot_count++] = &slab[i];
+        stores__list_append(&hub->free_slots, &slab[i].link);
+    }
+    return true;
+}
+
+struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
+                                      enum stores__slot_kind kind, bool raw) {
+    if (stores__list_empty(&hub->free_slots) && !more_slots(hub)) {
+        stores__raise(L, STORES_NO_MEMORY, "no memory for a call");
+    }
+    struct stores__slot *slot =
+        STORES__CONTAINER(stores__list_shift(&hub->free_slots), struct stores__slot, link);
+    slot->state = SLOT_PENDING;
+    slot->kind = kind;
+    slot->raw = raw;
+    slot->op = NULL;
+    slot->timer = NULL;
+    hub->pending++;
+    return slot;
+}
+
+static void set_ready(struct stores__slot *slot) {
+    slot->state = SLOT_READY;
+    slot->hub->pending--;
+    stores__list_append(&slot->hub->ready, &slot->link);
+}
+
+void stores__slot_done(stores_op *op, void *arg) {
+    (void)op;
+    set_ready(arg);
+}
+
+int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op) {
+    if (op == NULL) {
+        stores__slot_free(slot);
+        stores__raise(L, STORES_NO_MEMORY, "no memory for a call");
+    }
+    slot->op = op;
+    lua_pushinteger(L, slot->index);
+    return 1;
+}
+
+static void free_timer(uv_handle_t *handle) {
+    free(handle);
+}
+
+void stores__slot_free(struct stores__slot *slot) {
+    if (slot->state == SLOT_PENDING) slot->hub->pending--;
+    if (slot->timer != NULL) uv_close((uv_handle_t *)slot->timer, free_timer);
+    stores_op_free(slot->op);
+    slot->op = NULL;
+    slot->timer = NULL;
+    slot->state = SLOT_FREE;
+    stores__list_remove(&slot->link);
+    /* the one used last is used first: its memory is warm, and numbers stay small */
+    stores__list_prepend(&slot->hub->free_slots, &slot->link);
+}
+
+static struct stores__slot *check_slot(lua_State *L, struct stores__hub *hub, int index) {
+    lua_Integer number = luaL_checkinteger(L, index);
+    if (number < 1 || number > hub->slot_count || hub->slots[number - 1]->state == SLOT_FREE) {
+        stores__raise(L, STORES_INTERNAL, "there is no call number %d", (int)number);
+    }
+    return hub->slots[number - 1];
+}
+
+/* ---- Turning --------------------------------------------------------------------------------- */
+
+static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
+    if (hub->turning) {
+        stores__raise(L, STORES_UNSUPPORTED,
+                      "a call that waits inside a callback of the loop would turn it twice");
+    }
+    hub->turning = true;
+    uv_run(hub->loop, mode);
+    hub->turning = false;
+}
+
+/* hub:turn(block) -> the number of calls that are still pending */
+static int hub_turn(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    if (lua_toboolean(L, 2) && stores__list_empty(&hub->ready)) {
+        turn(L, hub, UV_RUN_ONCE);
+    } else {
+        /* libuv applies changes of its poll set on the next turn only */
+        do {
+            turn(L, hub, UV_RUN_NOWAIT);
+        } while (stores__list_empty(&hub->ready) && uv_backend_timeout(hub->loop) == 0);
+    }
+    lua_pushinteger(L, hub->pending);
+    return 1;
+}
+
+/* hub:next() -> a slot that is done and that nobody was told of, or nil */
+static int hub_next(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    struct stores__list *at = stores__list_shift(&hub->ready);
+    if (at == NULL) return 0;
+    struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
+    slot->state = SLOT_DONE;
+    lua_pushinteger(L, slot->index);
+    return 1;
+}
+
+static void flush_engines(struct stores__hub *hub) {
+    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
+        stores_flush(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine);
+    }
+}
+
+/* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
+static int hub_wait(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    struct stores__slot *slot = check_slot(L, hub, 2);
+    while (slot->state == SLOT_PENDING) turn(L, hub, UV_RUN_ONCE);
+    if (slot->state == SLOT_READY) {
+        stores__list_remove(&slot->link);
+        slot->state = SLOT_DONE;
+    }
+    /* nobody may turn the loop after this: a FILL or a SETTLE leaves now */
+    flush_engines(hub);
+    return 0;
+}
+
+static int hub_flush(lua_State *L) {
+    flush_engines(stores__hub_check(L, 1));
+    return 0;
+}
+
+static int hub_done(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_pushboolean(L, check_slot(L, hub, 2)->state >= SLOT_READY);
+    return 1;
+}
+
+/* hub:result(slot) -> the values of the call; raises its error. The slot is free afterwards. */
+static int hub_result(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    struct stores__slot *slot = check_slot(L, hub, 2);
+    if (slot->state == SLOT_PENDING) {
+        return stores__raise(L, STORES_INTERNAL, "the call is not done");
+    }
+    return stores__result_push(L, slot);
+}
+
+static int hub_abandon(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_Integer number = luaL_checkinteger(L, 2);
+    if (number >= 1 && number <= hub->slot_count &&
+        hub->slots[number - 1]->state != SLOT_FREE) {
+        stores__slot_free(hub->slots[number - 1]);
+    }
+    return 0;
+}
+
+/* ---- Time ------------------------------------------------------------------------------------ */
+
+static void woke(uv_timer_t *timer) {
+    struct stores__slot *slot = timer->data;
+    set_ready(slot);
+}
+
+static int hub_sleep(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_Number seconds = luaL_checknumber(L, 2);
+    struct stores__slot *slot = stores__slot_new(L, hub, SLOT_SLEEP, false);
+    slot->timer = malloc(sizeof *slot->timer);
+    if (slot->timer == NULL) {
+        stores__slot_free(slot);
+        return stores__raise(L, STORES_NO_MEMORY, "no memory to sleep");
+    }
+    uv_timer_init(hub->loop, slot->timer);
+    slot->timer->data = slot;
+    uv_update_time(hub->loop);
+    uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
+    lua_pushinteger(L, slot->index);
+    return 1;
+}
+
+static int hub_now(lua_State *L) {
+    stores__hub_check(L, 1);
+    lua_pushnumber(L, (lua_Number)uv_hrtime() / 1e9);
+    return 1;
+}
+
+static int hub_fd(lua_State *L) {
+    lua_pushinteger(L, uv_backend_fd(stores__hub_check(L, 1)->loop));
+    return 1;
+}
+
+/* hub:timeout() -> seconds until the loop has something to do by itself, or nil: nothing */
+static int hub_timeout(lua_State *L) {
+    int ms = uv_backend_timeout(stores__hub_check(L, 1)->loop);
+    if (ms < 0) return 0;
+    lua_pushnumber(L, (lua_Number)ms / 1000);
+    return 1;
+}
+
+static int hub_pending(lua_State *L) {
+    lua_pushinteger(L, stores__hub_check(L, 1)->pending);
+    return 1;
+}
+
+static int hub_any_ready(lua_State *L) {
+    lua_pushboolean(L, !stores__list_empty(&stores__hub_check(L, 1)->ready));
+    return 1;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+/* core.hub([loop]) -> hub */
+static int hub_new(lua_State *L) {
+    uv_loop_t *loop = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1) : NULL;
+    struct stores__hub *hub = lua_newuserdata(L, sizeof *hub);
+    memset(hub, 0, sizeof *hub);
+    stores__list_init(&hub->ready);
+    stores__list_init(&hub->free_slots);
+    stores__list_init(&hub->engines);
+    hub->pid = getpid();
+    hub->closed = true;
+    luaL_getmetatable(L, STORES__HUB);
+    lua_setmetatable(L, -2);
+    if (loop == NULL && uv_loop_init(&hub->own) != 0) {
+        return stores__raise(L, STORES_NO_MEMORY, "no memory for a loop");
+    }
+    hub->owns_loop = loop == NULL;
+    hub->loop = loop ? loop : &hub->own;
+    hub->closed = false;
+    return 1;
+}
+
+static void close_engines(struct stores__hub *hub) {
+    while (!stores__list_empty(&hub->engines)) {
+        struct stores__lua_engine *engine =
+            STORES__CONTAINER(hub->engines.next, struct stores__lua_engine, link);
+        stores__list_remove(&engine->link);
+        stores_engine *core = engine->engine;
+        engine->engine = NULL;
+        stores_engine_close(core, NULL, NULL);
+    }
+}
+
+static int hub_gc(lua_State *L) {
+    struct stores__hub *hub = lua_touserdata(L, 1);
+    if (hub->closed || hub->pid != getpid()) return 0;
+    hub->closed = true;
+    close_engines(hub);
+    for (int i = 0; i < hub->slot_count; i++) {
+        if (hub->slots[i]->state != SLOT_FREE) stores__slot_free(hub->slots[i]);
+    }
+    if (hub->owns_loop) {
+        uv_run(hub->loop, UV_RUN_DEFAULT);
+        uv_loop_close(hub->loop);
+    }
+    for (int i = 0; i < hub->slot_count; i += SLAB) free(hub->slots[i]);
+    free(hub->slots);
+    return 0;
+}
+
+static const luaL_Reg hub_methods[] = {{"turn", hub_turn},       {"next", hub_next},
+                                       {"wait", hub_wait},       {"flush", hub_flush},
+                                       {"done", hub_done},       {"result", hub_result},
+                                       {"abandon", hub_abandon}, {"sleep", hub_sleep},
+                                       {"now", hub_now},         {"fd", hub_fd},
+                                       {"timeout", hub_timeout}, {"pending", hub_pending},
+                                       {"ready", hub_any_ready}, {NULL, NULL}};
+
+/* Stack: the module's table. */
+void stores__hub_register(lua_State *L) {
+    luaL_newmetatable(L, STORES__HUB);
+    lua_pushcfunction(L, hub_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, hub_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    lua_pushcfunction(L, hub_new);
+    lua_setfield(L, -2, "hub");
+}

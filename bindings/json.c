@@ -1,0 +1,130 @@
+/*
+ * json.c - the codec of one Lua state: made, found again, and put into the module's table.
+ */
+#include "json.h"
+
+#include <lauxlib.h>
+
+#include "json_digits.h"
+
+#define SCRATCH_KEPT (1024 * 1024)
+
+static char codec_key;
+
+/* The digits of an int64_t or uint64_t; nothing for other cdata. The C API cannot tell them apart,
+ * and istype alone takes the type itself for one of its values. */
+static const char cdata_source[] =
+    "local ok, ffi = pcall(require, 'ffi')\n"
+    "if not ok then return function() end end\n"
+    "local istype, tostring, match = ffi.istype, tostring, string.match\n"
+    "local int64, uint64 = ffi.typeof('int64_t'), ffi.typeof('uint64_t')\n"
+    "return function(value)\n"
+    "    if istype(int64, value) or istype(uint64, value) then\n"
+    "        return match(tostring(value), '^(-?%d+)U?LL$')\n"
+    "    end\n"
+    "end\n";
+
+/* A codec begins with its scratch, so this is the finalizer of both. */
+static int buffer_free(lua_State *L) {
+    struct stores__buf *buf = lua_touserdata(L, 1);
+    if (buf) stores__buf_free(buf);
+    return 0;
+}
+
+static void push_buffer_metatable(lua_State *L) {
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, buffer_free);
+    lua_setfield(L, -2, "__gc");
+}
+
+struct stores__codec *stores__json_codec(lua_State *L) {
+    lua_pushlightuserdata(L, &codec_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    struct stores__codec *codec = lua_touserdata(L, -1);
+    assert(codec);
+    lua_getfenv(L, -1);
+    lua_replace(L, -2);
+    return codec;
+}
+
+struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env) {
+    if (!codec->taken) {
+        codec->taken = true;
+        codec->scratch.len = 0;
+        return &codec->scratch;
+    }
+    struct stores__buf *buf = lua_newuserdata(L, sizeof *buf);
+    memset(buf, 0, sizeof *buf);
+    lua_rawgeti(L, env, STORES__CODEC_BUFFER);
+    lua_setmetatable(L, -2);
+    return buf;
+}
+
+void stores__json_give(struct stores__codec *codec, struct stores__buf *buf) {
+    if (buf->failed || buf->cap > SCRATCH_KEPT) stores__buf_free(buf);
+    if (buf == &codec->scratch) codec->taken = false;
+}
+
+/* Stack: the environment of the codec. */
+static void fill_environment(lua_State *L, struct stores__codec *codec) {
+    int env = lua_gettop(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "stores.json.array");
+    lua_setfield(L, -2, "__name");
+    codec->array_metatable = lua_topointer(L, -1);
+    lua_rawseti(L, env, STORES__CODEC_ARRAY);
+
+    if (luaL_loadbuffer(L, cdata_source, sizeof cdata_source - 1, "=stores.json") != 0)
+        lua_error(L);
+    lua_call(L, 0, 1);
+    lua_rawseti(L, env, STORES__CODEC_CDATA);
+
+    lua_pushlightuserdata(L, codec);
+    lua_pushcclosure(L, stores__json_encode_protected, 1);
+    lua_rawseti(L, env, STORES__CODEC_ENCODE);
+    push_buffer_metatable(L);
+    lua_rawseti(L, env, STORES__CODEC_BUFFER);
+    stores__json_number_open(L, codec);
+}
+
+void stores__json_open(lua_State *L) {
+    stores__digits_init();
+    lua_pushlightuserdata(L, &codec_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    bool there = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (there) return;
+
+    lua_pushlightuserdata(L, &codec_key);
+    struct stores__codec *codec = lua_newuserdata(L, sizeof *codec);
+    memset(codec, 0, sizeof *codec);
+    push_buffer_metatable(L);
+    lua_setmetatable(L, -2);
+    lua_createtable(L, STORES__CODEC_BUFFER, 0);
+    fill_environment(L, codec);
+    lua_setfenv(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+void stores__json_fields(lua_State *L, int index) {
+    static const luaL_Reg functions[] = {
+        {"json_encode", stores__json_encode_lua},
+        {"json_decode", stores__json_decode_lua},
+        {"number", stores__json_number_new},
+        {"is_number", stores__json_number_is},
+    };
+    lua_pushvalue(L, index);
+    int module = lua_gettop(L);
+    struct stores__codec *codec = stores__json_codec(L);
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        lua_pushlightuserdata(L, codec);
+        lua_pushvalue(L, module + 1);
+        lua_pushcclosure(L, functions[i].func, 2);
+        lua_setfield(L, module, functions[i].name);
+    }
+    lua_pushlightuserdata(L, NULL);
+    lua_setfield(L, module, "null");
+    lua_rawgeti(L, module + 1, STORES__CODEC_ARRAY);
+    lua_setfield(L, module, "array_metatable");
+    lua_settop(L, module - 1);
+}

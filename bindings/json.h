@@ -1,0 +1,123 @@
+/*
+ * json.h - the exact JSON codec: PostgreSQL's jsonb to Lua values and back, nothing lost.
+ *
+ * Objects are tables; arrays are tables with the array metatable; null is lightuserdata NULL (the
+ * same as cjson.null); a number that no double carries is a stores.json.number, which keeps its
+ * digits. What jsonb has no place for is refused, by its path.
+ */
+#ifndef STORES_BINDINGS_JSON_H
+#define STORES_BINDINGS_JSON_H
+
+#include <lua.h>
+
+#include "base.h"
+
+/* Levels of arrays and objects: what is written, and, more generously, what is read. */
+#define STORES__JSON_WRITE_DEPTH 512
+#define STORES__JSON_READ_DEPTH 1024
+
+#define STORES__JSON_REFUSED (-1)
+#define STORES__JSON_NO_MEMORY (-2)
+#define STORES__JSON_NOT_A_DOCUMENT 1
+
+/*
+ * Pushes the value of len bytes of JSON text (no NUL needed, not changed, not kept). Returns 0, or
+ * STORES__JSON_REFUSED with a message pushed instead, which has the place but nothing of the text.
+ * Raises only when Lua's memory ran out; nothing leaks then that was made in here.
+ */
+int stores__json_decode(lua_State *L, const char *text, size_t len);
+
+/*
+ * The same for a row's value: an object is wanted. id (NUL-terminated) becomes its field "id"
+ * where it has none. NULL: leave it as it is. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing
+ * pushed, for any other JSON value.
+ */
+int stores__json_decode_document(lua_State *L, const char *text, size_t len, const char *id);
+
+/*
+ * Appends the JSON of the value at index to buf, which stays the caller's. Returns 0, or pushes a
+ * message and returns STORES__JSON_REFUSED ("cannot store .tags[3]: function") or
+ * STORES__JSON_NO_MEMORY; what buf held before is then unharmed. Never raises, so that buf may be
+ * a local of the caller's; needs 6 free stack slots. Invokes no metamethod, and runs nothing of
+ * the user's.
+ */
+int stores__json_encode(lua_State *L, int index, struct stores__buf *buf);
+
+/* Makes what the codec needs in this Lua state. Before anything else here; again is harmless. */
+void stores__json_open(lua_State *L);
+
+/*
+ * Sets the codec's fields of the table at index: json_encode, json_decode, null, array_metatable,
+ * number, is_number. The functions return nil and a message where they refuse; stores.json raises.
+ */
+void stores__json_fields(lua_State *L, int index);
+
+/* ---- Between the files of the codec --------------------------------------------------------- */
+
+/* One a Lua state; the registry holds it, and its collector frees what it owns. */
+struct stores__codec {
+    struct stores__buf scratch;
+    bool taken; /* the scratch is in use; also for ever after Lua ran out of memory meanwhile */
+    const void *array_metatable, *number_metatable; /* to compare with lua_topointer */
+    void *call; /* hands stores__json_encode_protected its argument */
+};
+
+/* What the codec's environment table holds, which keeps it alive. */
+enum {
+    STORES__CODEC_ARRAY = 1,
+    STORES__CODEC_NUMBER,
+    STORES__CODEC_CDATA,
+    STORES__CODEC_ENCODE,
+    STORES__CODEC_BUFFER
+};
+
+/* Pushes the codec's environment table. */
+struct stores__codec *stores__json_codec(lua_State *L);
+
+/*
+ * An empty buffer that the collector owns, so that an error of Lua's may leave it behind. It is the
+ * codec's own, or, where that is taken (a finalizer may run JSON inside of JSON), a new one that is
+ * pushed. Given back it keeps nothing large; what was pushed stays, for the caller to remove.
+ */
+struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env);
+void stores__json_give(struct stores__codec *codec, struct stores__buf *buf);
+
+/* Registers the metatable of numbers in the codec whose environment is on top. */
+void stores__json_number_open(lua_State *L, struct stores__codec *codec);
+
+/* Pushes a stores.json.number that prints as text, which must be a JSON number. env: the index of
+ * the codec's environment. */
+void stores__json_number_push(lua_State *L, int env, const char *text, size_t len);
+
+/* The digits of the number at index, or NULL where it is something else. */
+const char *stores__json_number_text(lua_State *L, struct stores__codec *codec, int index,
+                                     size_t *len);
+
+/* Parts of a JSON number, in its text. */
+struct stores__decimal {
+    const char *digits, *end; /* of the digits, a '.' among them; no leading zeros; may be empty */
+    size_t len; /* of the whole literal; 0: it is none */
+    int64_t lead; /* the value is 0.DIGITS * 10^lead; held within +-10^15 */
+    int64_t exponent; /* as it is written; held likewise */
+    int64_t scale; /* how many places after the point the text asks for; 0 at least */
+    bool negative;
+};
+
+/* Reads the JSON number that text begins with. */
+struct stores__decimal stores__json_decimal(const char *text, const char *end);
+
+/* True, and the double in *value, where the decimal is what its nearest double would print as. */
+bool stores__json_decimal_exact(const struct stores__decimal *decimal, double *value);
+
+/* What jsonb's numeric takes: 131072 digits before the point, 16383 after. */
+bool stores__json_decimal_fits(const struct stores__decimal *decimal);
+
+/* lua_CFunctions of the module; their upvalues are the codec and its environment. */
+int stores__json_number_new(lua_State *L);
+int stores__json_number_is(lua_State *L);
+int stores__json_encode_lua(lua_State *L);
+int stores__json_decode_lua(lua_State *L);
+/* The encoder's part that may raise: run by stores__json_encode in a protected call. */
+int stores__json_encode_protected(lua_State *L);
+
+#endif

@@ -1,0 +1,404 @@
+/*
+ * json_decode.c - JSON text as Lua values. Strict: what PostgreSQL would not take as jsonb is not
+ * read either.
+ *
+ * Members gather on the Lua stack, so that a small table is made once, in its right size. Deep
+ * down, where the stack could run out, they go into the table one by one.
+ */
+#include <lauxlib.h>
+#include <stdio.h>
+
+#include "json.h"
+#include "json_digits.h"
+#include "json_text.h"
+
+#define GATHERED 32 /* members that wait on the stack */
+#define GATHER_DEPTH 24 /* how deep that is done */
+
+struct decoder {
+    lua_State *L;
+    struct stores__codec *codec;
+    const unsigned char *start, *at, *end;
+    const char *wrong; /* what is wrong at `at`, where a function returned false */
+    int env, array_metatable; /* stack indexes */
+    int depth;
+};
+
+static bool read_value(struct decoder *d);
+
+static bool fail(struct decoder *d, const unsigned char *at, const char *wrong) {
+    d->at = at;
+    d->wrong = wrong;
+    return false;
+}
+
+static inline void skip_space(struct decoder *d) {
+    const unsigned char *at = d->at;
+    if (at < d->end && *at == ' ') at++; /* PostgreSQL writes one after ':' and ',' */
+    while (at < d->end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
+    d->at = at;
+}
+
+/* ---- Strings -------------------------------------------------------------------------------- */
+
+/* d->at: behind "\u". */
+static bool read_unicode(struct decoder *d, char *out, size_t *len) {
+    const unsigned char *escape = d->at - 2;
+    unsigned code, low;
+    if (!stores__text_hex4(d->at, d->end, &code)) return fail(d, escape, "invalid escape");
+    d->at += 4;
+    if (code == 0) return fail(d, escape, "\\u0000, which jsonb has not");
+    if (code >= 0xdc00 && code <= 0xdfff) return fail(d, escape, "lone surrogate");
+    if (code >= 0xd800 && code <= 0xdbff) {
+        if (d->end - d->at < 6 || d->at[0] != '\\' || d->at[1] != 'u' ||
+            !stores__text_hex4(d->at + 2, d->end, &low) || low < 0xdc00 || low > 0xdfff)
+            return fail(d, escape, "lone surrogate");
+        d->at += 6;
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+    }
+    *len = stores__text_put_utf8(out, code);
+    return true;
+}
+
+/* d->at: at a backslash. Writes up to 4 bytes. */
+static bool read_escape(struct decoder *d, char *out, size_t *len) {
+    if (d->end - d->at < 2) return fail(d, d->end, "unterminated string");
+    *len = 1;
+    switch (d->at[1]) {
+    case '"':
+    case '\\':
+    case '/': *out = (char)d->at[1]; break;
+    case 'b': *out = '\b'; break;
+    case 'f': *out = '\f'; break;
+    case 'n': *out = '\n'; break;
+    case 'r': *out = '\r'; break;
+    case 't': *out = '\t'; break;
+    case 'u': d->at += 2; return read_unicode(d, out, len);
+    default: return fail(d, d->at, "invalid escape");
+    }
+    d->at += 2;
+    return true;
+}
+
+/* Moves d->at to the next quote or backslash; what lies before it is valid text. */
+static bool skip_text(struct decoder *d) {
+    for (;;) {
+        const unsigned char *at = stores__text_skip(d->at, d->end);
+        if (at == d->end) return fail(d, at, "unterminated string");
+        while (*at >= 0x80) {
+            int bytes = stores__text_utf8(at, d->end);
+            if (bytes == 0) return fail(d, at, "string that is not UTF-8");
+            at += bytes;
+            if (at == d->end) return fail(d, at, "unterminated string");
+        }
+        d->at = at;
+        if (*at == '"' || *at == '\\') return true;
+        if (*at < 0x20) return fail(d, at, "control character in a string");
+    }
+}
+
+/* What lies between start and the closing quote, without its escapes. d->at: at the first. */
+static bool unescape(struct decoder *d, const unsigned char *start, struct stores__buf *buf) {
+    for (;;) {
+        size_t plain = (size_t)(d->at - start), len;
+        if (!stores__buf_reserve(buf, plain + 4)) return fail(d, d->at, "not enough memory");
+        memcpy(buf->data + buf->len, start, plain);
+        buf->len += plain;
+        if (*d->at == '"') return true;
+        if (!read_escape(d, buf->data + buf->len, &len)) return false;
+        buf->len += len;
+        start = d->at;
+        if (!skip_text(d)) return false;
+    }
+}
+
+/* d->at: behind the opening quote. Pushes the string. */
+static bool read_string(struct decoder *d) {
+    lua_State *L = d->L;
+    const unsigned char *start = d->at;
+    if (!skip_text(d)) return false;
+    if (*d->at == '"') {
+        lua_pushlstring(L, (const char *)start, (size_t)(d->at++ - start));
+        return true;
+    }
+    struct stores__buf *buf = stores__json_take(L, d->codec, d->env);
+    bool ok = unescape(d, start, buf);
+    if (ok) {
+        lua_pushlstring(L, buf->data, buf->len);
+        d->at++;
+        if (buf != &d->codec->scratch) lua_remove(L, -2);
+    }
+    stores__json_give(d->codec, buf);
+    return ok;
+}
+
+/* ---- Numbers -------------------------------------------------------------------------------- */
+
+/* Any literal, exactly: what the fast path below leaves over. */
+static bool read_any_number(struct decoder *d) {
+    const char *text = (const char *)d->at;
+    struct stores__decimal decimal = stores__json_decimal(text, (const char *)d->end);
+    if (decimal.len == 0) return fail(d, d->at, "invalid number");
+    double value;
+    if (stores__json_decimal_exact(&decimal, &value))
+        lua_pushnumber(d->L, value);
+    else
+        stores__json_number_push(d->L, d->env, text, decimal.len);
+    d->at += decimal.len;
+    return true;
+}
+
+/* Up to 15 digits with a point anywhere: digits and power of ten are exact as doubles, so one
+ * division is, too. */
+static bool read_number(struct decoder *d) {
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    const unsigned char *at = d->at, *end = d->end;
+    bool negative = *at == '-';
+    at += negative;
+    const unsigned char *whole = at;
+    uint64_t digits = 0;
+    while (at < end && (unsigned)(*at - '0') < 10) digits = digits * 10 + (*at++ - '0');
+    size_t count = (size_t)(at - whole), after = 0;
+    if (count == 0 || (*whole == '0' && count > 1)) return read_any_number(d);
+    if (at < end && *at == '.') {
+        const unsigned char *fraction = ++at;
+        while (at < end && (unsigned)(*at - '0') < 10) digits = digits * 10 + (*at++ - '0');
+        after = (size_t)(at - fraction);
+        if (after == 0) return read_any_number(d);
+    }
+    if (count + after > 15 || (at < end && (*at | 0x20) == 'e')) return read_any_number(d);
+    double value = (double)digits / powers[after];
+    lua_pushnumber(d->L, negative && digits ? -value : value);
+    d->at = at;
+    return true;
+}
+
+/* ---- Arrays and objects --------------------------------------------------------------------- */
+
+static bool enter(struct decoder *d) {
+    int slots = d->depth < GATHER_DEPTH ? 2 * GATHERED + 8 : 8;
+    if (++d->depth > STORES__JSON_READ_DEPTH || !lua_checkstack(d->L, slots))
+        return fail(d, d->at, "deeper than 1024 levels");
+    d->at++;
+    skip_space(d);
+    return true;
+}
+
+/* Behind a member: true where another one follows. */
+static bool more(struct decoder *d, unsigned char closing, bool *failed) {
+    skip_space(d);
+    if (d->at < d->end && *d->at == ',') {
+        d->at++;
+        skip_space(d);
+        return true;
+    }
+    if (d->at < d->end && *d->at == closing)
+        d->at++;
+    else
+        *failed = !fail(d, d->at, d->at == d->end ? "unexpected end" : "unexpected character");
+    return false;
+}
+
+/* Puts the elements that lie from base on into a new array, which takes their place. */
+static void gather_array(struct decoder *d, int base, int count, int room) {
+    lua_State *L = d->L;
+    lua_createtable(L, room, 0);
+    lua_pushvalue(L, d->array_metatable);
+    lua_setmetatable(L, -2);
+    if (count == 0) return;
+    lua_insert(L, base);
+    for (int i = count; i > 0; i--) lua_rawseti(L, base, i);
+}
+
+static bool read_array(struct decoder *d) {
+    lua_State *L = d->L;
+    int base = lua_gettop(L) + 1, count = 0;
+    int gathered = d->depth < GATHER_DEPTH ? GATHERED : 0;
+    if (!enter(d)) return false;
+    bool failed = false, table = false;
+    if (d->at < d->end && *d->at == ']') {
+        d->at++;
+    } else {
+        do {
+            if (!table && count == gathered) {
+                gather_array(d, base, count, 2 * count);
+                table = true;
+            }
+            if (!read_value(d)) return false;
+            count++;
+            if (table) lua_rawseti(L, base, count);
+        } while (more(d, ']', &failed));
+        if (failed) return false;
+    }
+    if (!table) gather_array(d, base, count, count);
+    d->depth--;
+    return true;
+}
+
+/* The same for the members of an object; of a name that comes twice the last one counts. */
+static void gather_object(struct decoder *d, int base, int count, int room) {
+    lua_State *L = d->L;
+    lua_createtable(L, 0, room);
+    for (int i = 0; i < count; i++) {
+        lua_pushvalue(L, base + 2 * i);
+        lua_pushvalue(L, base + 2 * i + 1);
+        lua_rawset(L, -3);
+    }
+    if (count == 0) return;
+    lua_replace(L, base);
+    lua_settop(L, base);
+}
+
+static bool read_member(struct decoder *d) {
+    if (d->at == d->end) return fail(d, d->at, "unexpected end");
+    if (*d->at != '"') return fail(d, d->at, "unexpected character");
+    d->at++;
+    if (!read_string(d)) return false;
+    skip_space(d);
+    if (d->at == d->end) return fail(d, d->at, "unexpected end");
+    if (*d->at != ':') return fail(d, d->at, "unexpected character");
+    d->at++;
+    skip_space(d);
+    return read_value(d);
+}
+
+static bool read_object(struct decoder *d) {
+    lua_State *L = d->L;
+    int base = lua_gettop(L) + 1, count = 0;
+    int gathered = d->depth < GATHER_DEPTH ? GATHERED : 0;
+    if (!enter(d)) return false;
+    bool failed = false, table = false;
+    if (d->at < d->end && *d->at == '}') {
+        d->at++;
+    } else {
+        do {
+            if (!table && count == gathered) {
+                gather_object(d, base, count, 2 * count);
+                table = true;
+            }
+            if (!read_member(d)) return false;
+            if (table)
+                lua_rawset(L, base);
+            else
+                count++;
+        } while (more(d, '}', &failed));
+        if (failed) return false;
+    }
+    if (!table) gather_object(d, base, count, count);
+    d->depth--;
+    return true;
+}
+
+/* ---- Values --------------------------------------------------------------------------------- */
+
+static bool read_word(struct decoder *d, const char *word, size_t len) {
+    if ((size_t)(d->end - d->at) < len || memcmp(d->at, word, len) != 0)
+        return fail(d, d->at, "unexpected character");
+    d->at += len;
+    return true;
+}
+
+static bool read_value(struct decoder *d) {
+    if (d->at == d->end) return fail(d, d->at, "unexpected end");
+    switch (*d->at) {
+    case '"': d->at++; return read_string(d);
+    case '{': return read_object(d);
+    case '[': return read_array(d);
+    case 't':
+        if (!read_word(d, "true", 4)) return false;
+        lua_pushboolean(d->L, 1);
+        return true;
+    case 'f':
+        if (!read_word(d, "false", 5)) return false;
+        lua_pushboolean(d->L, 0);
+        return true;
+    case 'n':
+        if (!read_word(d, "null", 4)) return false;
+        lua_pushlightuserdata(d->L, NULL);
+        return true;
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': return read_number(d);
+    default: return fail(d, d->at, "unexpected character");
+    }
+}
+
+/* Stack: the environment at env, the array metatable on top, which goes. Pushes the value, or the
+ * message. */
+static int decode(lua_State *L, struct stores__codec *codec, int env, const char *text,
+                  size_t len) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    struct decoder d = {.L = L, .codec = codec, .env = env};
+    d.array_metatable = lua_gettop(L);
+    d.start = d.at = bytes;
+    d.end = bytes + len;
+
+    skip_space(&d);
+    bool ok = read_value(&d);
+    if (ok) {
+        skip_space(&d);
+        if (d.at < d.end) ok = fail(&d, d.at, "text behind the value");
+    }
+    if (ok) {
+        lua_replace(L, d.array_metatable);
+        return 0;
+    }
+    lua_settop(L, d.array_metatable - 1);
+    char place[32];
+    snprintf(place, sizeof place, "%zu", (size_t)(d.at - d.start) + 1);
+    lua_pushfstring(L, "invalid JSON at byte %s: %s", place, d.wrong);
+    return STORES__JSON_REFUSED;
+}
+
+int stores__json_decode(lua_State *L, const char *text, size_t len) {
+    luaL_checkstack(L, 16, "JSON");
+    struct stores__codec *codec = stores__json_codec(L);
+    lua_rawgeti(L, -1, STORES__CODEC_ARRAY);
+    int result = decode(L, codec, lua_gettop(L) - 1, text, len);
+    lua_replace(L, -2);
+    return result;
+}
+
+int stores__json_decode_document(lua_State *L, const char *text, size_t len, const char *id) {
+    size_t at = 0;
+    while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
+    bool object = at < len && text[at] == '{';
+    int refused = stores__json_decode(L, text, len);
+    if (refused) return refused;
+    if (!object) {
+        lua_pop(L, 1);
+        return STORES__JSON_NOT_A_DOCUMENT;
+    }
+    if (!id) return 0;
+    lua_pushliteral(L, "id");
+    lua_rawget(L, -2);
+    bool lacks = lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (!lacks) return 0;
+    lua_pushliteral(L, "id");
+    lua_pushstring(L, id);
+    lua_rawset(L, -3);
+    return 0;
+}
+
+/* Upvalues: the codec, its environment. */
+int stores__json_decode_lua(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    lua_settop(L, 1);
+    lua_rawgeti(L, lua_upvalueindex(2), STORES__CODEC_ARRAY);
+    if (decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text, len) == 0)
+        return 1;
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}

@@ -1,0 +1,433 @@
+/*
+ * json_encode.c - Lua values as JSON text. One pass over each table decides what it is while it is
+ * written; only arrays that Lua keeps out of order take a second.
+ *
+ * Nothing here may leave by an error of Lua's except through the protected call that
+ * stores__json_encode makes, for the buffer is the caller's.
+ */
+#include <lauxlib.h>
+#include <math.h>
+
+#include "json.h"
+#include "json_digits.h"
+#include "json_path.h"
+#include "json_text.h"
+
+#define STACK_LEVELS 16 /* the Lua stack grows for so many levels at once */
+#define STACK_SLOTS 6
+#define SIZE_MAX_JSON ((size_t)0x3fffffff) /* 1 GB: no column of PostgreSQL holds more */
+
+struct encoder {
+    lua_State *L;
+    struct stores__codec *codec;
+    struct stores__buf *buf;
+    struct stores__json_level *level;
+    int env;
+    int depth;
+};
+
+static bool encode_value(struct encoder *e);
+
+_Static_assert(STORES__JSON_WRITE_DEPTH <= STORES__JSON_PATH_LEVELS, "a path holds every level");
+
+/* ---- Refusals ------------------------------------------------------------------------------- */
+
+/* Pushes the message; where is the innermost part of the path. Returns false, for callers. */
+static bool refuse(struct encoder *e, const struct stores__json_level *where, const char *kind) {
+    struct stores__json_path path;
+    stores__json_path(&path, where);
+    luaL_checkstack(e->L, 4, "cannot store the value");
+    lua_pushfstring(e->L, "cannot store %s%s: %s", path.text, path.cut ? "..." : "", kind);
+    return false;
+}
+
+/* ---- Bytes ---------------------------------------------------------------------------------- */
+
+static bool make_room(struct encoder *e, size_t more) {
+    if (e->buf->len + more > SIZE_MAX_JSON) return refuse(e, NULL, "more than 1 GB of JSON");
+    if (!stores__buf_reserve(e->buf, more)) return luaL_error(e->L, "not enough memory");
+    return true;
+}
+
+static inline bool room(struct encoder *e, size_t more) {
+    if (e->buf->cap - e->buf->len >= more) return true;
+    return make_room(e, more);
+}
+
+static inline bool put(struct encoder *e, char c) {
+    if (!room(e, 1)) return false;
+    e->buf->data[e->buf->len++] = c;
+    return true;
+}
+
+static inline bool put_text(struct encoder *e, const char *text, size_t len) {
+    if (!room(e, len)) return false;
+    memcpy(e->buf->data + e->buf->len, text, len);
+    e->buf->len += len;
+    return true;
+}
+
+/* ---- Strings -------------------------------------------------------------------------------- */
+
+static size_t escape(char *out, unsigned char c) {
+    static const char short_forms[] = "btn?fr"; /* from 0x08 on */
+    static const char hex[] = "0123456789abcdef";
+    out[0] = '\\';
+    if (c == '"' || c == '\\') {
+        out[1] = (char)c;
+        return 2;
+    }
+    if (c >= 0x08 && c <= 0x0d && c != 0x0b) {
+        out[1] = short_forms[c - 0x08];
+        return 2;
+    }
+    memcpy(out + 1, "u00", 3);
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
+}
+
+enum fault { FAULT_NONE, FAULT_UTF8, FAULT_NUL, FAULT_REFUSED /* the message is pushed */ };
+
+/* Copies a string that is plain all through, which most are, by words that may overlap. False: it
+ * is not, and what is behind out is of no use. */
+static inline bool copy_plain(char *out, const unsigned char *text, size_t len) {
+    uint64_t word;
+    if (len >= 8) {
+        for (size_t at = 0; at + 8 < len; at += 8) {
+            memcpy(&word, text + at, 8);
+            if (stores__text_special(word)) return false;
+            memcpy(out + at, &word, 8);
+        }
+        memcpy(&word, text + len - 8, 8);
+        memcpy(out + len - 8, &word, 8);
+        return !stores__text_special(word);
+    }
+    if (len >= 4) {
+        uint32_t front, back;
+        memcpy(&front, text, 4);
+        memcpy(&back, text + len - 4, 4);
+        memcpy(out, &front, 4);
+        memcpy(out + len - 4, &back, 4);
+        return !stores__text_special((uint64_t)front << 32 | back);
+    }
+    for (size_t at = 0; at < len; at++) {
+        if (!stores__text_plain(text[at])) return false;
+        out[at] = (char)text[at];
+    }
+    return true;
+}
+
+/* Copies the valid text at *from up to the next byte that needs an escape, or an end. Words are
+ * tried only where eight plain bytes have just gone by: other languages are no plain runs. */
+static inline char *copy_text(char *out, const unsigned char **from, const unsigned char *end) {
+    const unsigned char *at = *from, *run = at;
+    while (at < end) {
+        unsigned char c = *at;
+        if (stores__text_plain(c)) {
+            *out++ = (char)c;
+            at++;
+            if (at - run < 8) continue;
+            while (end - at >= 8) {
+                uint64_t word;
+                memcpy(&word, at, 8);
+                memcpy(out, &word, 8);
+                size_t plain = stores__text_plain_bytes(stores__text_special(word));
+                at += plain;
+                out += plain;
+                if (plain < 8) break;
+            }
+            run = at;
+        } else if (c >= 0x80) {
+            int bytes = stores__text_utf8(at, end);
+            if (bytes == 0) break;
+            memcpy(out, at, 2);
+            if (bytes > 2) {
+                out[2] = (char)at[2];
+                if (bytes > 3) out[3] = (char)at[3];
+            }
+            out += bytes;
+            at += bytes;
+            run = at;
+        } else {
+            break;
+        }
+    }
+    *from = at;
+    return out;
+}
+
+/* Any other text. The room for what is left of it as it is, and for a word or an escape more, is
+ * made at the start and after each escape. */
+static enum fault put_escaped(struct encoder *e, const unsigned char *at, size_t len) {
+    const unsigned char *end = at + len;
+    char *out = e->buf->data + e->buf->len + 1;
+    while ((out = copy_text(out, &at, end)), at < end) {
+        if (*at >= 0x80) return FAULT_UTF8;
+        if (*at == 0) return FAULT_NUL;
+        out += escape(out, *at++);
+        size_t used = (size_t)(out - e->buf->data), needed = (size_t)(end - at) + 16;
+        if (e->buf->cap - used < needed) {
+            e->buf->len = used;
+            if (!room(e, needed)) return FAULT_REFUSED;
+            out = e->buf->data + used;
+        }
+    }
+    *out++ = '"';
+    e->buf->len = (size_t)(out - e->buf->data);
+    return FAULT_NONE;
+}
+
+/* Writes a string with its quotes. There is room for two characters more then. */
+static inline enum fault put_string(struct encoder *e, const char *text, size_t len) {
+    if (!room(e, len + 16)) return FAULT_REFUSED;
+    char *out = e->buf->data + e->buf->len;
+    out[0] = '"';
+    if (!copy_plain(out + 1, (const unsigned char *)text, len))
+        return put_escaped(e, (const unsigned char *)text, len);
+    out[len + 1] = '"';
+    e->buf->len += len + 2;
+    return FAULT_NONE;
+}
+
+static bool encode_string(struct encoder *e) {
+    size_t len;
+    const char *text = lua_tolstring(e->L, -1, &len);
+    switch (put_string(e, text, len)) {
+    case FAULT_NONE: return true;
+    case FAULT_UTF8: return refuse(e, e->level, "string that is not UTF-8");
+    case FAULT_NUL: return refuse(e, e->level, "string with \\u0000");
+    default: return false;
+    }
+}
+
+/* The key of the table whose level is given. A wrong key is no part of the path. */
+static bool encode_key(struct encoder *e, struct stores__json_level *level) {
+    switch (put_string(e, level->key, level->key_len)) {
+    case FAULT_NONE: e->buf->data[e->buf->len++] = ':'; return true;
+    case FAULT_UTF8: return refuse(e, level->up, "key that is not UTF-8");
+    case FAULT_NUL: return refuse(e, level->up, "key with \\u0000");
+    default: return false;
+    }
+}
+
+/* ---- Numbers -------------------------------------------------------------------------------- */
+
+static bool encode_number(struct encoder *e) {
+    double value = lua_tonumber(e->L, -1);
+    if (isnan(value)) return refuse(e, e->level, "NaN");
+    if (isinf(value)) return refuse(e, e->level, "infinity");
+    if (!room(e, STORES__DIGITS_ROOM)) return false;
+    e->buf->len += stores__digits_write(e->buf->data + e->buf->len, value);
+    return true;
+}
+
+static bool encode_userdata(struct encoder *e) {
+    size_t len;
+    const char *text = stores__json_number_text(e->L, e->codec, -1, &len);
+    if (!text) return refuse(e, e->level, "userdata");
+    struct stores__decimal decimal = stores__json_decimal(text, text + len);
+    if (!stores__json_decimal_fits(&decimal))
+        return refuse(e, e->level, "number beyond the range of numeric");
+    return put_text(e, text, len);
+}
+
+/* The value on top of the stack is an int64_t or uint64_t, or refused. */
+static bool encode_cdata(struct encoder *e) {
+    lua_State *L = e->L;
+    lua_rawgeti(L, e->env, STORES__CODEC_CDATA);
+    lua_pushvalue(L, -2);
+    lua_call(L, 1, 1);
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    if (!text) return refuse(e, e->level, "cdata");
+    bool ok = put_text(e, text, len);
+    if (ok) lua_pop(L, 1);
+    return ok;
+}
+
+/* ---- Tables --------------------------------------------------------------------------------- */
+
+static const char mixed[] = "table with array and other keys";
+static const char sparse[] = "sparse array";
+
+/* What is wrong with a table that has the key on top of the stack, beside what it should be. */
+static const char *wrong_key(lua_State *L, int index) {
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING: return mixed;
+    case LUA_TNUMBER: {
+        double key = lua_tonumber(L, index);
+        return key >= 1 && key == floor(key) ? sparse : "key that is no array index";
+    }
+    case LUA_TBOOLEAN: return "key of type boolean";
+    case LUA_TTABLE: return "key of type table";
+    case LUA_TFUNCTION: return "key of type function";
+    case LUA_TTHREAD: return "key of type thread";
+    case LUA_TLIGHTUSERDATA:
+    case LUA_TUSERDATA: return "key of type userdata";
+    default: return "key of type cdata";
+    }
+}
+
+/* The whole table by its indexes, for it is no sequence in the order in which Lua walks it. */
+static bool encode_shuffled(struct encoder *e, struct stores__json_level *level, int table) {
+    lua_State *L = e->L;
+    size_t count = 0;
+    double highest = 0;
+    const char *wrong = NULL;
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        lua_pop(L, 1);
+        const char *other = wrong_key(L, -1);
+        double key = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+        if (other != sparse && (!wrong || other == mixed)) wrong = other;
+        if (key > highest) highest = key;
+        count++;
+    }
+    if (wrong) return refuse(e, level->up, wrong);
+    if ((double)count != highest) return refuse(e, level->up, sparse);
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, table, (int)i);
+        level->index = i;
+        if (i > 1 && !put(e, ',')) return false;
+        if (!encode_value(e)) return false;
+        lua_pop(L, 1);
+    }
+    return put(e, ']');
+}
+
+/* Stack: the first key and value. */
+static bool encode_array(struct encoder *e, struct stores__json_level *level, int table) {
+    lua_State *L = e->L;
+    size_t start = e->buf->len;
+    if (!put(e, '[')) return false;
+    level->key = NULL;
+    level->index = 0;
+    do {
+        if (lua_type(L, -2) != LUA_TNUMBER || lua_tonumber(L, -2) != (double)(level->index + 1)) {
+            lua_pop(L, 2);
+            e->buf->len = start + 1;
+            return encode_shuffled(e, level, table);
+        }
+        if (level->index++ > 0 && !put(e, ',')) return false;
+        if (!encode_value(e)) return false;
+        lua_pop(L, 1);
+    } while (lua_next(L, table));
+    return put(e, ']');
+}
+
+/* Stack: the first key and value. */
+static bool encode_object(struct encoder *e, struct stores__json_level *level, int table) {
+    lua_State *L = e->L;
+    char before = '{';
+    do {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            lua_pushvalue(L, -2);
+            const char *wrong = wrong_key(L, -1);
+            return refuse(e, level->up, wrong == sparse ? mixed : wrong);
+        }
+        level->key = lua_tolstring(L, -2, &level->key_len);
+        if (!put(e, before) || !encode_key(e, level) || !encode_value(e)) return false;
+        before = ',';
+        lua_pop(L, 1);
+    } while (lua_next(L, table));
+    return put(e, '}');
+}
+
+static bool is_array(struct encoder *e) {
+    if (!lua_getmetatable(e->L, -1)) return false;
+    bool is = lua_topointer(e->L, -1) == e->codec->array_metatable;
+    lua_pop(e->L, 1);
+    return is;
+}
+
+static bool encode_table(struct encoder *e) {
+    lua_State *L = e->L;
+    struct stores__json_level level = {.up = e->level, .table = lua_topointer(L, -1)};
+    for (struct stores__json_level *up = e->level; up; up = up->up)
+        if (up->table == level.table) return refuse(e, e->level, "cycle");
+    if (e->depth == STORES__JSON_WRITE_DEPTH) return refuse(e, e->level, "deeper than 512 levels");
+
+    if (e->depth % STACK_LEVELS == 0)
+        luaL_checkstack(L, STACK_LEVELS * STACK_SLOTS, "cannot store the value");
+    int table = lua_gettop(L);
+    bool array = is_array(e);
+    lua_pushnil(L);
+    if (!lua_next(L, table)) return put_text(e, array ? "[]" : "{}", 2);
+
+    e->depth++;
+    e->level = &level;
+    bool ok = array || lua_type(L, -2) == LUA_TNUMBER ? encode_array(e, &level, table)
+                                                      : encode_object(e, &level, table);
+    e->level = level.up;
+    e->depth--;
+    return ok;
+}
+
+/* The value on top of the stack, which stays there. False: a message is on top instead. */
+static bool encode_value(struct encoder *e) {
+    lua_State *L = e->L;
+    switch (lua_type(L, -1)) {
+    case LUA_TSTRING: return encode_string(e);
+    case LUA_TNUMBER: return encode_number(e);
+    case LUA_TBOOLEAN:
+        return lua_toboolean(L, -1) ? put_text(e, "true", 4) : put_text(e, "false", 5);
+    case LUA_TTABLE: return encode_table(e);
+    case LUA_TLIGHTUSERDATA:
+        return lua_touserdata(L, -1) ? refuse(e, e->level, "userdata") : put_text(e, "null", 4);
+    case LUA_TUSERDATA: return encode_userdata(e);
+    case LUA_TFUNCTION: return refuse(e, e->level, "function");
+    case LUA_TTHREAD: return refuse(e, e->level, "thread");
+    case LUA_TNIL: return refuse(e, e->level, "nil");
+    default: return encode_cdata(e);
+    }
+}
+
+/* ---- Entry ---------------------------------------------------------------------------------- */
+
+/* Upvalue: the codec. Stack: the environment, the value. Returns nothing, or the message. */
+int stores__json_encode_protected(lua_State *L) {
+    struct stores__codec *codec = lua_touserdata(L, lua_upvalueindex(1));
+    struct encoder *e = codec->call;
+    e->L = L;
+    e->env = 1;
+    return encode_value(e) ? 0 : 1;
+}
+
+/* Nothing before the protected call allocates, not even room for a pointer. */
+int stores__json_encode(lua_State *L, int index, struct stores__buf *buf) {
+    if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
+    size_t start = buf->len;
+    bool failed = buf->failed;
+    struct encoder e = {.buf = buf, .codec = stores__json_codec(L)};
+    lua_rawgeti(L, -1, STORES__CODEC_ENCODE);
+    lua_insert(L, -2);
+    lua_pushvalue(L, index);
+    e.codec->call = &e;
+    int raised = lua_pcall(L, 2, 1, 0);
+    if (raised == 0 && lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    buf->len = start;
+    buf->failed = failed;
+    return raised ? STORES__JSON_NO_MEMORY : STORES__JSON_REFUSED;
+}
+
+/* Upvalues: the codec, its environment. */
+int stores__json_encode_lua(lua_State *L) {
+    struct stores__codec *codec = lua_touserdata(L, lua_upvalueindex(1));
+    struct encoder e = {.L = L, .codec = codec, .env = lua_upvalueindex(2)};
+    lua_settop(L, 1);
+    e.buf = stores__json_take(L, codec, e.env);
+    lua_pushvalue(L, 1);
+    if (encode_value(&e)) {
+        lua_pushlstring(L, e.buf->data, e.buf->len);
+        stores__json_give(codec, e.buf);
+        return 1;
+    }
+    stores__json_give(codec, e.buf);
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}

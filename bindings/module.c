@@ -1,0 +1,66 @@
+/* luaopen_stores_core: the table that lua/stores builds on. */
+#include <math.h>
+#include <stdio.h>
+
+#include "binding.h"
+
+STORES_API int luaopen_stores_core(lua_State *L);
+
+static void push_id(lua_State *L, int64_t id) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)id);
+    lua_pushstring(L, text);
+}
+
+/* core.check_id(text) -> the canonical text; raises invalid_id */
+static int check_id(lua_State *L) {
+    push_id(L, stores__id_check(L, 1, NULL));
+    return 1;
+}
+
+/* core.shard(id, count) -> the shard of an id */
+static int shard(lua_State *L) {
+    int64_t id = stores__id_check(L, 1, NULL);
+    lua_Integer count = luaL_checkinteger(L, 2);
+    if (count < 1) return stores__raise(L, STORES_INVALID_ARGUMENT, "there is at least one shard");
+    lua_pushinteger(L, stores_shard_of(id, (int)count));
+    return 1;
+}
+
+/* core.flake_time(id, simple) -> seconds since 1970; core.flake_at(seconds, simple) -> id */
+static int flake_time(lua_State *L) {
+    int64_t id = stores__id_check(L, 1, NULL);
+    int64_t ms = lua_toboolean(L, 2) ? stores_simpleflake_time(id) : stores_flake_time(id);
+    lua_pushnumber(L, (lua_Number)ms / 1000);
+    return 1;
+}
+
+static int flake_at(lua_State *L) {
+    lua_Number seconds = luaL_checknumber(L, 1);
+    if (!(fabs(seconds) < 1e12)) {
+        return stores__raise(L, STORES_INVALID_ARGUMENT, "a time is in seconds since 1970");
+    }
+    int64_t ms = (int64_t)floor(seconds * 1000 + 0.5);
+    push_id(L, lua_toboolean(L, 2) ? stores_simpleflake_at(ms) : stores_flake_at(ms));
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"check_id", check_id},
+                                     {"shard", shard},
+                                     {"flake_time", flake_time},
+                                     {"flake_at", flake_at},
+                                     {NULL, NULL}};
+
+int luaopen_stores_core(lua_State *L) {
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    stores__json_open(L);
+    stores__json_fields(L, lua_gettop(L));
+    stores__error_register(L);
+    stores__hub_register(L);
+    stores__engine_register(L);
+    stores__tx_register(L);
+    lua_pushliteral(L, STORES_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}

@@ -1,0 +1,190 @@
+/* Transactions, one connection each. A tx that is collected while it is open is rolled back. */
+#include <unistd.h>
+
+#include "binding.h"
+
+struct lua_tx {
+    stores_tx *tx; /* NULL: given up */
+    struct stores__lua_engine *engine;
+};
+
+static struct lua_tx *check_tx(lua_State *L, int index) {
+    struct lua_tx *tx = luaL_checkudata(L, index, STORES__TX);
+    if (tx->engine->hub->pid != getpid()) {
+        stores__raise(L, STORES_FORKED, "the transaction belongs to the process before the fork");
+    }
+    if (tx->engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+    if (tx->tx == NULL) stores__raise(L, STORES_TX_ENDED, "the transaction is over");
+    return tx;
+}
+
+/* engine:tx(options) -> tx */
+int stores__tx_new_lua(lua_State *L) {
+    static const char *const levels[] = {"read committed", "repeatable read", "serializable", NULL};
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    stores_tx_options options;
+    memset(&options, 0, sizeof options);
+    lua_settop(L, 2);
+    if (lua_istable(L, 2)) {
+        lua_getfield(L, 2, "isolation");
+        options.isolation = (stores_isolation)luaL_checkoption(L, -1, levels[0], levels);
+        lua_getfield(L, 2, "readonly");
+        options.readonly = lua_toboolean(L, -1);
+        lua_getfield(L, 2, "session");
+        options.session = lua_toboolean(L, -1);
+        lua_pop(L, 3);
+    }
+    struct lua_tx *tx = lua_newuserdata(L, sizeof *tx);
+    memset(tx, 0, sizeof *tx);
+    tx->engine = engine;
+    luaL_getmetatable(L, STORES__TX);
+    lua_setmetatable(L, -2);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, -2);
+    tx->tx = stores_tx_new(engine->engine, &options);
+    if (tx->tx == NULL) return stores__raise(L, STORES_NO_MEMORY, "no memory for a transaction");
+    return 1;
+}
+
+static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_kind kind, bool raw,
+                            uint64_t ms, struct stores__slot **slot) {
+    *slot = stores__slot_new(L, tx->engine->hub, kind, raw);
+    stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = *slot};
+    return call;
+}
+
+/* tx:find(table, id, timeout, lock, raw) */
+static int tx_find(lua_State *L) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    const char *table = luaL_checkstring(L, 2);
+    int64_t id = stores__id_check(L, 3, tx->engine);
+    uint64_t ms = stores__ms_check(L, 4);
+    bool lock = lua_toboolean(L, 5);
+    stores_call call = new_call(L, tx, SLOT_DOCUMENT, lua_toboolean(L, 6), ms, &slot);
+    return stores__slot_started(L, slot, stores_tx_find(tx->tx, &call, table, id, lock));
+}
+
+/* tx:find_many(table, ids, timeout, raw) */
+static int tx_find_many(lua_State *L) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    const char *table = luaL_checkstring(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    size_t count = lua_objlen(L, 3);
+    uint64_t ms = stores__ms_check(L, 4);
+    bool raw = lua_toboolean(L, 5);
+    int64_t *ids = lua_newuserdata(L, (count + 1) * sizeof *ids);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, 3, (int)i + 1);
+        ids[i] = stores__id_check(L, -1, tx->engine);
+        lua_pop(L, 1);
+    }
+    stores_call call = new_call(L, tx, SLOT_DOCUMENTS, raw, ms, &slot);
+    return stores__slot_started(L, slot, stores_tx_find_many(tx->tx, &call, table, ids, count));
+}
+
+/* tx:write(kind, table, id, doc, timeout, cache, raw, expr, params, commit) */
+static int tx_write(lua_State *L) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    uint64_t ms = stores__ms_check(L, 6);
+    bool no_cache = lua_isboolean(L, 7) && !lua_toboolean(L, 7), raw = lua_toboolean(L, 8);
+    bool commit = lua_toboolean(L, 11);
+    lua_settop(L, 11);
+    stores_change change = stores__change_check(L, 2, tx->engine);
+    change.want_document = commit;
+    stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
+    call.no_cache = no_cache;
+    return stores__slot_started(L, slot, stores_tx_write(tx->tx, &call, &change, commit));
+}
+
+/* tx:select(table, sql, params, timeout, raw, rows) */
+static int tx_select(lua_State *L) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    const char *table = luaL_checkstring(L, 2), *sql = luaL_checkstring(L, 3);
+    uint64_t ms = stores__ms_check(L, 5);
+    bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
+    lua_settop(L, 7);
+    stores_params params = stores__params_check(L, 4);
+    stores_call call = new_call(L, tx, rows ? SLOT_ROWS : SLOT_SELECT, raw, ms, &slot);
+    return stores__slot_started(L, slot, stores_tx_select(tx->tx, &call, table, sql, &params));
+}
+
+/* tx:query(sql, params, options, timeout, raw) */
+static int tx_query(lua_State *L) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    const char *sql = luaL_checkstring(L, 2);
+    uint64_t ms = stores__ms_check(L, 5);
+    bool raw = lua_toboolean(L, 6);
+    lua_settop(L, 6);
+    stores_params params = stores__params_check(L, 3);
+    stores_query_options options = stores__query_options_check(L, 4);
+    stores_call call = new_call(L, tx, SLOT_ROWS, raw, ms, &slot);
+    return stores__slot_started(L, slot,
+                                stores_tx_query(tx->tx, &call, sql, &params, &options));
+}
+
+static int plain(lua_State *L, stores_op *(*start)(stores_tx *tx, const stores_call *call)) {
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    stores_call call = new_call(L, tx, SLOT_NOTHING, false, stores__ms_check(L, 2), &slot);
+    return stores__slot_started(L, slot, start(tx->tx, &call));
+}
+
+static int tx_savepoint(lua_State *L) {
+    return plain(L, stores_tx_savepoint);
+}
+
+static int tx_release(lua_State *L) {
+    return plain(L, stores_tx_release);
+}
+
+static int tx_rollback_to(lua_State *L) {
+    return plain(L, stores_tx_rollback_to);
+}
+
+static int tx_commit(lua_State *L) {
+    return plain(L, stores_tx_commit);
+}
+
+static int tx_rollback(lua_State *L) {
+    return plain(L, stores_tx_rollback);
+}
+
+/* tx:free(): gives it up; an open one is rolled back in the background. Harmless again. */
+static int tx_free(lua_State *L) {
+    struct lua_tx *tx = luaL_checkudata(L, 1, STORES__TX);
+    if (tx->tx == NULL || tx->engine->hub->pid != getpid()) return 0;
+    stores_tx *core = tx->tx;
+    tx->tx = NULL;
+    stores_tx_free(core);
+    return 0;
+}
+
+static const luaL_Reg tx_methods[] = {{"find", tx_find},
+                                      {"find_many", tx_find_many},
+                                      {"write", tx_write},
+                                      {"select", tx_select},
+                                      {"query", tx_query},
+                                      {"savepoint", tx_savepoint},
+                                      {"release", tx_release},
+                                      {"rollback_to", tx_rollback_to},
+                                      {"commit", tx_commit},
+                                      {"rollback", tx_rollback},
+                                      {"free", tx_free},
+                                      {NULL, NULL}};
+
+void stores__tx_register(lua_State *L) {
+    luaL_newmetatable(L, STORES__TX);
+    lua_pushcfunction(L, tx_free);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, tx_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

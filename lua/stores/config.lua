@@ -1,0 +1,366 @@
+--- What Store.new and the verbs take as options: checked, with defaults left to the core, and
+--- brought into the flat table that core.engine reads. No message ever quotes a password or a url.
+
+local errors = require('stores.errors')
+local keywords = require('stores.keywords')
+local options = require('stores.options')
+
+local config = {}
+
+local seconds, integer, one_of = options.seconds, options.integer, options.one_of
+
+-- The longest times that are believed. An hour for a call; Redis answers in milliseconds or not.
+local HOUR, MINUTE, MONTH, DAY = 3600, 60, 30 * 86400, 86400
+
+local function one_host(value)
+  local text, expected = options.text(value)
+  if not text then return nil, expected end
+  if text:find('://', 1, true) then return nil, 'a host name; a url goes in url' end
+  return text
+end
+
+-- One host, or several in the order of preference.
+local function list_of_hosts(value)
+  if type(value) == 'table' then
+    local names, expected = options.names(value)
+    if not names or #names == 0 then return nil, expected or 'a host name or an array of them' end
+    for _, name in ipairs(names) do
+      if name:find(',', 1, true) then return nil, 'an array of host names without commas' end
+    end
+    value = table.concat(names, ',')
+  end
+  return one_host(value)
+end
+
+local port_number = integer(1, 65535, true)
+
+-- One port, or as many as there are hosts; libpq takes them as text.
+local function list_of_ports(value)
+  local items = { value }
+  if type(value) == 'table' then
+    items = value
+    if #items == 0 then return nil, 'a port or an array of ports' end
+  elseif type(value) == 'string' and value:find(',', 1, true) then
+    items = {}
+    for item in (value .. ','):gmatch('([^,]*),') do items[#items + 1] = item end
+  end
+  local ports = {}
+  for i, item in ipairs(items) do
+    local port, expected = port_number(item)
+    if not port then return nil, expected end
+    ports[i] = ('%d'):format(port)
+  end
+  return table.concat(ports, ',')
+end
+
+local function postgres_url(value)
+  if type(value) ~= 'string' then return nil, 'a string, got ' .. errors.kind(value) end
+  if value:find('%z') then return nil, 'a url without NUL bytes' end
+  if not value:find('^postgresql://') and not value:find('^postgres://') then
+    return nil, "a url that begins with 'postgresql://' or 'postgres://'"
+  end
+  return value
+end
+
+---@type stores.OptionSpec
+local DB = {
+  where = 'db',
+  aliases = keywords.db_aliases,
+  keys = {
+    host = list_of_hosts, port = list_of_ports, database = options.text, user = options.text,
+    password = options.secret, url = postgres_url, sslmode = one_of(keywords.sslmodes),
+    sslrootcert = options.text, sslcert = options.text, sslkey = options.text,
+    application_name = options.text,
+    target_session_attrs = one_of(keywords.session_attrs),
+    poolsize = integer(1, 10000, true), poolSize = integer(1, 10000, true),
+    max_waiters = integer(0, 1e9),
+    connect_timeout = seconds(HOUR), statement_timeout = seconds(HOUR, true),
+    acquire_timeout = seconds(HOUR, true), pooler = one_of({ 'session', 'transaction' }),
+    migrate_url = postgres_url, params = options.anything,
+  },
+}
+
+---@type stores.OptionSpec
+local REDIS = {
+  where = 'redis',
+  aliases = keywords.redis_aliases,
+  keys = {
+    host = one_host, port = port_number, path = options.text, url = options.secret,
+    opts = options.anything,
+  },
+}
+
+---@type stores.OptionSpec
+local REDIS_OPTS = {
+  where = 'redis.opts',
+  aliases = keywords.redis_opts_aliases,
+  keys = {
+    password = options.secret, username = options.text, db = integer(0, 65535, true),
+    timeout = seconds(10), connect_timeout = seconds(MINUTE), tls = options.anything,
+  },
+}
+
+---@type stores.OptionSpec
+local TLS = {
+  where = 'redis.opts.tls',
+  keys = { ca = options.text, cert = options.text, key = options.text,
+           server_name = options.text, verify = options.boolean },
+}
+
+---@type stores.OptionSpec
+local OPTS = {
+  where = 'opts',
+  aliases = keywords.opts_aliases,
+  keys = {
+    cache = options.boolean, transaction = options.boolean, raw = options.boolean,
+    ttl = seconds(MONTH), negative_ttl = seconds(DAY), prefix = options.text,
+    timeout = seconds(HOUR, true), on_cache_failure = one_of({ 'bypass', 'error' }),
+    unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
+    segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
+    on_connect = options.callback, log = options.callback,
+  },
+}
+
+---@type stores.OptionSpec
+local CALL = {
+  where = 'options',
+  aliases = keywords.call_aliases,
+  keys = {
+    timeout = seconds(HOUR, true), cache = options.boolean, raw = options.boolean,
+    must = options.boolean, limit = integer(0, 2 ^ 53), after = options.anything,
+    order = options.anything, all = options.boolean, as = one_of({ 'array', 'map' }),
+    transaction = options.boolean, readonly = options.boolean, invalidates = options.names,
+    create = options.boolean, predicate = options.boolean,
+    isolation = one_of({ 'read committed', 'repeatable read', 'serializable' }),
+    retries = integer(0, 1000), combine = options.boolean, segment = options.boolean,
+    batch = integer(1, 100000), partial = options.boolean, concurrency = integer(1, 100000),
+  },
+}
+
+local function refuse(message, ...)
+  errors.raise('invalid_option', message:format(...))
+end
+
+--- libpq's own keywords from db.params, as strings.
+local function add_params(pg, params)
+  if type(params) ~= 'table' then
+    refuse('db.params must be a table of libpq keywords, got %s', errors.kind(params))
+  end
+  for key, value in pairs(params) do
+    if keywords.elsewhere[key] then
+      refuse('db.params.%s has a key of its own: use db.%s', key, keywords.elsewhere[key])
+    elseif not keywords.libpq[key] then
+      refuse("unknown key '%s' in db.params: %s", tostring(key):sub(1, 60),
+        options.suggestion(key, keywords.libpq))
+    end
+    local kind = type(value)
+    if kind == 'boolean' then value = value and '1' or '0' end
+    if kind == 'number' then value = ('%.14g'):format(value) end
+    if type(value) ~= 'string' or value:find('%z') then
+      refuse('db.params.%s must be a string or a number, got %s', key, errors.kind(value))
+    end
+    pg[key] = value
+  end
+end
+
+--- Whether a url names a database: in its path, or as ?dbname=.
+local function names_database(url)
+  local rest = url:match('^%w+://(.*)$')
+  -- A password may hold an unescaped slash or question mark; the host begins after the last @.
+  rest = rest:match('^[^/?]*@(.*)$') or rest
+  return rest:find('^[^/?]*/[^?]') ~= nil or rest:find('[?&]dbname=[^&]') ~= nil
+end
+
+---@param db table
+---@return table pg libpq keyword -> string (and 'url')
+---@return table checked
+local function resolve_db(db)
+  if type(db) ~= 'table' then
+    refuse("db must be a table such as {host = 'localhost', database = 'app', user = 'me'}, "
+      .. 'got %s', errors.kind(db))
+  end
+  local checked = options.check(db, DB)
+  local pg = { host = checked.host, port = checked.port, dbname = checked.database,
+    url = checked.url, user = checked.user, password = checked.password }
+  if checked.url then
+    for _, key in ipairs({ 'host', 'port', 'database' }) do
+      if checked[key] then refuse('db.url and db.%s are both given: give one of them', key) end
+    end
+    if not names_database(checked.url) then
+      refuse('db.url names no database: postgresql://user@host/database')
+    end
+  elseif not checked.database then
+    refuse("db.database is missing: the name of the database, such as {database = 'app'}")
+  end
+  if checked.poolsize and checked.poolSize then
+    refuse('db.poolsize and db.poolSize are both given: give one of them')
+  end
+  for _, key in ipairs({ 'sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'application_name',
+                         'target_session_attrs' }) do
+    pg[key] = checked[key]
+  end
+  if checked.params ~= nil then add_params(pg, checked.params) end
+  return pg, checked
+end
+
+---@param text string the url's escapes undone
+local function unescape(text)
+  return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+--- Takes redis://user:password@host:port/db, rediss://.. or unix:///path?db=n apart.
+---@param url string
+---@return table
+local function read_redis_url(url)
+  local scheme, rest = url:match('^(%w+)://(.*)$')
+  if scheme ~= 'redis' and scheme ~= 'rediss' and scheme ~= 'unix' then
+    refuse("redis.url must begin with 'redis://', 'rediss://' or 'unix://'")
+  end
+  local parts = { tls = scheme == 'rediss' or nil }
+  local query
+  rest, query = rest:match('^([^?]*)%??(.*)$')
+  local credentials, place = rest:match('^(.*)@([^@]*)$')
+  if credentials then
+    local user, password = credentials:match('^([^:]*):(.*)$')
+    user = user or credentials
+    parts.username = user ~= '' and unescape(user) or nil
+    parts.password = password and unescape(password) or nil
+  end
+  place = place or rest
+  local database = query:match('^db=(.*)$')
+  if query ~= '' and not database then
+    refuse('redis.url: only db= may follow the question mark')
+  end
+  if scheme == 'unix' then
+    if place:sub(1, 1) ~= '/' then refuse('redis.url: unix:// needs an absolute path') end
+    parts.path = unescape(place)
+  else
+    local authority, path = place:match('^([^/]*)/?(.*)$')
+    local host, port = authority:match('^%[(.-)%]:?(.*)$')
+    if not host then host, port = authority:match('^([^:]*):?(.*)$') end
+    if host == '' then refuse('redis.url names no host') end
+    parts.host = unescape(host)
+    if port ~= '' then
+      parts.port = port_number(port)
+      if not parts.port then refuse('redis.url: the port must be a number from 1 to 65535') end
+    end
+    if path ~= '' then database = path end
+  end
+  if database then
+    parts.db = REDIS_OPTS.keys.db(database)
+    if not parts.db then refuse('redis.url: the database must be a number from 0 to 65535') end
+  end
+  return parts
+end
+
+---@param redis table
+---@return table
+local function resolve_redis(redis)
+  if type(redis) ~= 'table' then
+    refuse("redis must be a table such as {host = 'localhost', port = 6379}, got %s",
+      errors.kind(redis))
+  end
+  local checked = options.check(redis, REDIS)
+  local places = 0
+  for _, key in ipairs({ 'url', 'path', 'host' }) do
+    places = places + (checked[key] and 1 or 0)
+  end
+  if places == 0 then
+    refuse('redis must say where the server is: host and port, path (a unix socket) or url')
+  elseif places > 1 or (checked.port and not checked.host) then
+    refuse('redis must say where the server is in one way: host and port, or path, or url')
+  end
+  local flat = checked.url and read_redis_url(checked.url)
+    or { host = checked.host, port = checked.port, path = checked.path }
+  local opts = options.check(checked.opts, REDIS_OPTS)
+  if type(opts.tls) == 'table' then
+    opts.tls = options.check(opts.tls, TLS)
+  elseif opts.tls ~= nil and type(opts.tls) ~= 'boolean' then
+    refuse('redis.opts.tls must be true, false or a table, got %s', errors.kind(opts.tls))
+  end
+  for key, value in pairs(opts) do
+    if flat[key] ~= nil and key ~= 'tls' then
+      refuse('redis.opts.%s is in redis.url as well: give it once', key)
+    elseif key == 'tls' and not value and flat.tls then
+      refuse('redis.opts.tls is false, but redis.url says rediss://')
+    end
+    flat[key] = value
+  end
+  return flat
+end
+
+--- Checks the three tables of Store.new and makes the table that core.engine takes.
+---@param db table
+---@param redis table? nil or false: no Redis, and so no cache
+---@param opts table?
+---@return table flat times in seconds; what is not given is absent, and the core's default holds
+---Raises invalid_option.
+function config.resolve(db, redis, opts)
+  if opts ~= nil and type(opts) ~= 'table' then
+    refuse('opts must be a table, got %s', errors.kind(opts))
+  end
+  local pg, checked_db = resolve_db(db)
+  local flat = options.check(opts, OPTS)
+  flat.pg = pg
+  flat.poolsize = checked_db.poolsize or checked_db.poolSize
+  for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',
+                         'pooler', 'migrate_url' }) do
+    flat[key] = checked_db[key]
+  end
+  local server = redis and resolve_redis(redis) or false
+  if flat.cache and not server then refuse('opts.cache is true, but there is no redis') end
+  if flat.cache == nil then flat.cache = server and true or false end
+  flat.redis = flat.cache and server or false
+  if flat.transaction == nil then flat.transaction = true end
+  if flat.raw == nil then flat.raw = false end
+  return flat
+end
+
+-- What a call without options gets; shared, so nobody may write into it.
+local NONE = setmetatable({}, {
+  __newindex = function() error('the options of a call are read only', 2) end,
+})
+
+--- The set of options that a verb takes, for config.call.
+---@param ... string
+---@return table<string, boolean>
+function config.allow(...)
+  local set = {}
+  for i = 1, select('#', ...) do
+    local name = select(i, ...)
+    if not CALL.keys[name] then error('no such per-call option: ' .. tostring(name), 2) end
+    set[name] = true
+  end
+  return set
+end
+
+--- Whether a key is an option of some call: for messages where options stand in the wrong place.
+---@param key any
+---@return boolean
+function config.is_option(key)
+  return CALL.keys[key] ~= nil
+end
+
+--- Checks the options of one call.
+---@param opts table? nil costs nothing
+---@param allowed table<string, boolean> what this verb takes, from config.allow
+---@return table checked not to be written into
+---Raises invalid_option.
+function config.call(opts, allowed)
+  if opts == nil then return NONE end
+  if type(opts) ~= 'table' then
+    refuse('options must be a table, got %s', errors.kind(opts))
+  end
+  for key in pairs(opts) do
+    if not allowed[key] and CALL.keys[key] then
+      refuse("option '%s' does not belong to this call, which takes %s", key,
+        options.list(allowed))
+    elseif not allowed[key] then
+      refuse("unknown option '%s': %s", tostring(key):sub(1, 60),
+        options.suggestion(key, allowed, CALL.aliases))
+    end
+  end
+  return options.check(opts, CALL)
+end
+
+return config

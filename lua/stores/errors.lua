@@ -1,0 +1,90 @@
+--- The errors that Stores raises. Misuse and failure both raise one of these, so that nil is only
+--- ever "no such row". The codes are the core's (core/stores.h); nothing here names one.
+
+local core = require('stores.core')
+
+---@class stores.Error
+---@field code string a name of the core's list, for programs: 'not_found', 'timeout' ...
+---@field message string for people; holds neither a password nor the value of a document
+---@field outcome 'none'|'committed'|'unknown' what became of the work of the call
+---@field retryable boolean the same call may succeed later; never true where outcome is not 'none'
+---@field http integer the HTTP status that says the same
+---@field sqlstate string? five characters, where PostgreSQL said something
+---@field detail string? what the server added; may quote values of the call
+---@field hint string?
+---@field constraint string? the name of the constraint that refused
+---@field table string?
+---@field shard integer?
+
+local errors = {}
+
+---@type metatable
+local Error = { __name = 'stores.Error' }
+errors.Error = Error
+
+function Error.__tostring(self)
+  local text = self.code .. ': ' .. self.message
+  if self.sqlstate then text = text .. ' (SQLSTATE ' .. self.sqlstate .. ')' end
+  return text
+end
+
+-- 'failed: ' .. err is what people write in a log line; without this it would raise a second error.
+function Error.__concat(left, right)
+  return tostring(left) .. tostring(right)
+end
+
+--- Makes an error without raising it.
+---@param code string one of the core's codes; any other is a defect and gives an 'internal' error
+---@param message string? for people; the core's text of the code where nil
+---@param fields table? further fields of the error; they win over the defaults
+---@return stores.Error
+function errors.new(code, message, fields)
+  local known = core.codes[code]
+  if not known then
+    message = ('unknown error code %q: %s'):format(tostring(code), tostring(message))
+    code, known = 'internal', core.codes.internal
+  end
+  local err = {
+    code = code,
+    message = message or known.text,
+    outcome = 'none',
+    retryable = known.retryable == true or known.retryable == 1,
+    http = known.http,
+  }
+  for key, value in pairs(fields or {}) do err[key] = value end
+  if err.outcome ~= 'none' then err.retryable = false end
+  return setmetatable(err, Error)
+end
+
+--- Raises an error. The value is a table, so no position is put before the message.
+---@param code string
+---@param message string?
+---@param fields table?
+function errors.raise(code, message, fields)
+  error(errors.new(code, message, fields), 0)
+end
+
+--- Whether a value is an error of Stores, made here or in the core.
+---@param value any
+---@param code string? also: whether it has this code
+---@return boolean
+function errors.is(value, code)
+  -- debug.getmetatable sees through a __metatable field and needs no type check.
+  if debug.getmetatable(value) ~= Error then return false end
+  return code == nil or value.code == code
+end
+
+--- 'a string', 'an integer', 'nil': the type of a value for a message, and never the value itself.
+---@param value any
+---@return string
+function errors.kind(value)
+  if value == nil then return 'nil' end
+  if value == core.null then return 'json.null' end
+  local name = type(value)
+  if name == 'boolean' then return tostring(value) end
+  return name == 'userdata' and 'a userdata' or 'a ' .. name
+end
+
+if core.set_error_metatable then core.set_error_metatable(Error) end
+
+return errors

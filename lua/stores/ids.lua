@@ -1,0 +1,22 @@
+--- Ids: strings of a signed 64-bit decimal, for a Lua number cannot carry 64 bits.
+
+local core = require('stores.core')
+
+local ids = {}
+
+local check_id = core.check_id
+
+--- An id as a string; int64_t and uint64_t cdata are taken too. Raises invalid_id for what can be
+--- none; the digits of a string are read by the core, which every verb hands it to.
+---@param id string|ffi.cdata*
+---@return string
+function ids.check(id)
+  if type(id) == 'string' then return id end
+  if type(id) == 'cdata' then
+    -- only 64-bit integers print like this; every other cdata is refused by its type below
+    id = tostring(id):match('^(-?%d+)U?LL$') or id
+  end
+  return check_id(id)
+end
+
+return ids

@@ -1,0 +1,56 @@
+--- Stores: PostgreSQL jsonb documents behind a Redis cache that never lies.
+---   local stores = require 'stores'
+
+local core = require('stores.core')
+local errors = require('stores.errors')
+core.set_error_metatable(errors.Error)
+
+local json = require('stores.json')
+local Store = require('stores.store')
+local tasks = require('stores.tasks')
+
+local stores = {
+  VERSION = core.version,
+  Store = Store,
+  Shards = require('stores.shards'),
+  json = json,
+  errors = errors,
+  run = tasks.run,
+  spawn = tasks.spawn,
+  all = tasks.all,
+  map = tasks.map,
+  sleep = tasks.sleep,
+  wrap = tasks.wrap,
+}
+
+--- Ids made by generateId and insert.
+stores.flake = {
+  --- When an id was made, in seconds since 1970.
+  ---@param id string
+  ---@param layout? 'flake'|'simpleflake'
+  ---@return number
+  time = function(id, layout) return core.flake_time(id, layout == 'simpleflake') end,
+  --- The smallest id of a time, for ranges of ids.
+  ---@param seconds number since 1970
+  ---@param layout? 'flake'|'simpleflake'
+  ---@return string
+  at = function(seconds, layout) return core.flake_at(seconds, layout == 'simpleflake') end,
+}
+
+--- A store over a PostgreSQL and a Redis of its own, which live in a folder and are started when they
+--- do not run; the last one who closes stops them.
+---@param path string
+---@param opts? table as the third argument of Store.new
+---@return stores.Store
+function stores.open(path, opts)
+  local servers = require('stores.local').up(path)
+  local ok, store = pcall(Store.new, servers.pg, servers.redis, opts)
+  if not ok then
+    servers.close()
+    error(store, 0)
+  end
+  store.servers = servers
+  return store
+end
+
+return stores

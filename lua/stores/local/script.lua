@@ -1,0 +1,233 @@
+--- The shell script that starts and stops the pair of servers of a folder. It runs as the user
+--- that the servers run as, in a session of its own, with nothing but stderr open.
+---
+--- After a start one copy of it stays as the parent of the servers and waits for an exclusive lock
+--- on `users.lock`, which it gets when the last user is gone, however that user ended; then it
+--- stops them. Three locks, all on files of the folder:
+---   users.lock       shared: held by each user process. Exclusive: nobody uses the servers.
+---   start.lock       exclusive: held while servers are being started or stopped.
+---   supervisor.lock  exclusive: held by the copy that waits, so that there is one.
+
+return [==[
+set -u
+umask 077
+mode=$1 folder=$2 sockets=$3 timeout=$4
+shift 4
+cd -- "$folder" || exit 1
+
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+# alive NAME PID FOLDER: a number in a file may be another process's by now, so what runs under it
+# must be the program, working in that folder (or in one that was removed since).
+alive() {
+    [ -n "$2" ] && [ "$(cat "/proc/$2/comm" 2>/dev/null)" = "$1" ] &&
+        { [ ! -e "$3" ] || [ "/proc/$2/cwd" -ef "$3" ]; }
+}
+
+first_line() {
+    sed -n '1{p;q;}' "$1" 2>/dev/null
+}
+
+postgres_ready() {
+    [ "$(sed -n '8s/ *$//p' pgdata/postmaster.pid 2>/dev/null)" = ready ]
+}
+
+# until_true SECONDS COMMAND...: polls; false when the time is over.
+until_true() {
+    turns=$(($1 * 20))
+    shift
+    while ! "$@"; do
+        [ "$turns" -gt 0 ] || return 1
+        turns=$((turns - 1))
+        sleep 0.05
+    done
+}
+
+gone() {
+    ! alive "$@"
+}
+
+major_of() {
+    "$1/postgres" --version 2>/dev/null | sed 's/^[^0-9]*\([0-9]*\).*/\1/'
+}
+
+# Sets bin to the programs of the major version that made the folder, or of the newest one.
+find_postgres() {
+    made_by=$(first_line pgdata/PG_VERSION)
+    bin='' newest=0 known=''
+    on_path=$(command -v postgres)
+    for candidate in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+        "$(pg_config --bindir 2>/dev/null)" "${on_path%/*}"; do
+        [ -x "$candidate/postgres" ] && [ -x "$candidate/initdb" ] || continue
+        major=$(major_of "$candidate")
+        case " $known " in *" $major "*) ;; *) known="$known $major" ;; esac
+        if [ -n "$made_by" ]; then
+            [ "$major" = "$made_by" ] && bin=$candidate
+        elif [ "${major:-0}" -gt "$newest" ]; then
+            newest=$major bin=$candidate
+        fi
+    done
+    [ -n "$bin" ] && return
+    [ -n "$known" ] || fail "no PostgreSQL server is installed (Debian package: postgresql-15)"
+    fail "the folder was made by PostgreSQL $made_by; installed is PostgreSQL$known." \
+        "Install postgresql-$made_by, or dump the data there and load it into a new folder"
+}
+
+# A folder appears under its name only when it is complete, so a killed initdb leaves no half.
+init_postgres() {
+    rm -rf pgdata.new
+    "$bin/initdb" -D pgdata.new -U postgres -E UTF8 --locale=C.UTF-8 --lc-messages=C \
+        --auth-local=trust --auth-host=reject >initdb.log 2>&1 ||
+        fail "initdb failed: $(tail -n 3 initdb.log)"
+    cat >>pgdata.new/postgresql.conf <<'CONF'
+
+# Settings of Stores; what is set below them wins.
+max_connections = 100
+shared_buffers = 64MB
+max_wal_size = 512MB
+wal_level = minimal
+max_wal_senders = 0
+jit = off
+log_timezone = 'UTC'
+timezone = 'UTC'
+CONF
+    mv pgdata.new pgdata
+    rm -f initdb.log
+}
+
+# Backends can outlive a postmaster that was killed, and a new one must not start beside them.
+end_orphans() {
+    for process in /proc/[0-9]*; do
+        alive postgres "${process#/proc/}" pgdata || continue
+        kill -QUIT "${process#/proc/}" 2>/dev/null
+        until_true 5 gone postgres "${process#/proc/}" pgdata ||
+            kill -KILL "${process#/proc/}" 2>/dev/null
+    done
+}
+
+# A child that ended but was not yet waited for has no cwd.
+ended() {
+    [ ! -e "/proc/$1/cwd" ]
+}
+
+postgres_up_or_gone() {
+    postgres_ready || ended "$postgres_pid"
+}
+
+start_postgres() {
+    postgres_pid=$(first_line pgdata/postmaster.pid)
+    if alive postgres "$postgres_pid" pgdata; then
+        until_true "$timeout" postgres_up_or_gone
+        postgres_ready || fail "PostgreSQL (process $postgres_pid) does not become ready"
+        [ -S "$sockets/.s.PGSQL.5432" ] ||
+            fail "the folder was moved while its servers ran: end the programs that use it first"
+        return
+    fi
+    find_postgres
+    [ -n "$made_by" ] || init_postgres
+    if [ -n "$postgres_pid" ]; then
+        end_orphans
+        # No server is left, so a process of this number has nothing to do with the folder.
+        rm -f pgdata/postmaster.pid
+    fi
+    rm -f "$sockets/.s.PGSQL.5432" "$sockets/.s.PGSQL.5432.lock"
+    before=$(wc -c 2>/dev/null <postgresql.log)
+    "$bin/postgres" -D "$folder/pgdata" "$@" >>postgresql.log 2>&1 </dev/null 8>&- &
+    postgres_pid=$!
+    until_true "$timeout" postgres_up_or_gone
+    postgres_ready && return
+    kill -INT "$postgres_pid" 2>/dev/null
+    fail "PostgreSQL did not start: $(tail -c "+$((${before:-0} + 1))" postgresql.log | tail -n 8)"
+}
+
+redis_up_or_gone() {
+    [ -S "$sockets/redis.sock" ] || ended "$redis_pid"
+}
+
+start_redis() {
+    redis_pid=$(first_line redis.pid)
+    if alive redis-server "$redis_pid" . && [ -S "$sockets/redis.sock" ]; then return; fi
+    stop_redis
+    command -v redis-server >/dev/null ||
+        fail "no Redis server is installed (Debian package: redis-server)"
+    rm -f "$sockets/redis.sock"
+    printf '%s\n' "$STORES_REDIS_CONF" >redis.conf
+    redis-server "$folder/redis.conf" >redis.log 2>&1 </dev/null 8>&- &
+    redis_pid=$!
+    printf '%s\n' "$redis_pid" >redis.pid
+    until_true "$timeout" redis_up_or_gone
+    [ -S "$sockets/redis.sock" ] || fail "Redis did not start: $(tail -n 5 redis.log)"
+}
+
+stop_postgres() {
+    pid=$(first_line pgdata/postmaster.pid)
+    pid=${pid:-${postgres_pid:-}}
+    alive postgres "$pid" pgdata || return 0
+    for try in INT:20 QUIT:5 KILL:5; do
+        kill -"${try%:*}" "$pid" 2>/dev/null
+        until_true "${try#*:}" gone postgres "$pid" pgdata && break
+    done
+}
+
+stop_redis() {
+    pid=$(first_line redis.pid)
+    pid=${pid:-${redis_pid:-}}
+    if alive redis-server "$pid" .; then
+        for try in TERM:5 KILL:5; do
+            kill -"${try%:*}" "$pid" 2>/dev/null
+            until_true "${try#*:}" gone redis-server "$pid" . && break
+        done
+    fi
+    rm -f redis.pid
+}
+
+# The folder of the sockets, where it is not the folder itself, is in /tmp: it must be ours alone.
+make_sockets() {
+    [ "$sockets" = "$folder" ] && return
+    mkdir -m 700 -- "$sockets" 2>/dev/null
+    [ -d "$sockets" ] && [ ! -L "$sockets" ] && [ -O "$sockets" ] ||
+        fail "$sockets, where the sockets should go, belongs to somebody else"
+}
+
+stop_all() {
+    # Where the folder was removed, nobody else can be at it, and a failed exec ends a shell.
+    if [ -e start.lock ]; then
+        exec 8>>start.lock
+        flock -x 8 || exit 1
+    fi
+    stop_redis
+    stop_postgres
+    [ "$sockets" = "$folder" ] || rm -rf -- "$sockets"
+    exec 8>&-
+}
+
+supervise() {
+    exec 9>>supervisor.lock
+    # One that stops the servers just now ends at once; one that waits for the last user will do.
+    flock -w 1 9 || return 0
+    exec 7>>users.lock
+    flock -x 7 || return 0
+    [ -e keep ] || stop_all
+}
+
+# Says ok when both are ready, and closes its output then: that ends the caller's wait.
+serve() {
+    exec 8>>start.lock
+    flock -x 8 || exit 1
+    make_sockets
+    start_redis
+    start_postgres "$@"
+    exec 8>&-
+    echo ok
+    exec >/dev/null 2>&1
+    supervise
+}
+
+case $mode in
+    start) [ "$(serve "$@" &)" = ok ] ;;
+    stop) stop_all ;;
+esac
+]==]

@@ -1,0 +1,109 @@
+--- One runner at a time: a PostgreSQL advisory lock, asked for again and again. A statement that
+--- waits for the lock would hold a snapshot, and a concurrent index build of the winner waits for
+--- every older snapshot: a deadlock. So the waiting is done here, with no transaction open.
+
+local errors = require('stores.errors')
+
+local lock = {}
+
+local SHORTEST, LONGEST = 0.05, 0.5
+local CURRENT_PID = 'SELECT pg_backend_pid() AS pid'
+
+-- LuaJIT seeds every process alike, so math.random would keep two runners in step.
+local function random()
+  local address = tonumber(tostring({}):match('0x(%x+)') or '0', 16)
+  return (address / 16 + os.clock() * 1e6) % 1009 / 1009
+end
+
+--- Sleeps for a random time between the two.
+---@param least number seconds
+---@param most number seconds
+function lock.pause(least, most)
+  require('stores').sleep(least + random() * (most - least))
+end
+
+local TRY = [[SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS mine,
+  pg_backend_pid() AS pid, extract(epoch FROM clock_timestamp())::float8 AS now]]
+
+local HOLDER = [[
+SELECT l.pid, coalesce(a.application_name, '') AS application,
+  coalesce(a.client_addr::text, '') AS address, coalesce(a.backend_start::text, '') AS since
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = (hashtextextended($1, 0) >> 32) & 4294967295
+  AND l.objid::bigint = hashtextextended($1, 0) & 4294967295
+LIMIT 1]]
+
+local function holder(session, key)
+  local row = session:query(HOLDER, { key })[1]
+  if not row then return nil end
+  local text = 'process ' .. row.pid
+  if row.application ~= '' then text = text .. " '" .. row.application .. "'" end
+  if row.address ~= '' then text = text .. ' from ' .. row.address end
+  if row.since ~= '' then text = text .. ', connected since ' .. row.since end
+  return text
+end
+
+local function refuse_pooler()
+  errors.raise('unsupported', 'the connection to PostgreSQL goes through a transaction pooler,'
+    .. ' which strands the lock of the migrations: give the db a migrate_url of the server itself')
+end
+
+-- Asks until the lock is granted or `limit` seconds have passed; gives the backend's pid.
+local function acquire(session, key, limit, notify)
+  local began, said
+  while true do
+    local row = session:query(TRY, { key })[1]
+    if row.mine then return row.pid end
+    began = began or row.now
+    local waited = row.now - began
+    local by = (not said or waited >= limit) and holder(session, key)
+    if waited >= limit then
+      errors.raise('lock_timeout', ('waited %.1f s for another runner of the migrations%s'):format(
+        waited, by and ' (' .. by .. ')' or ''))
+    end
+    if not said then
+      notify({ event = 'waiting', holder = by or nil })
+      said = true
+    end
+    local longest = math.min(LONGEST, SHORTEST + waited)
+    lock.pause(SHORTEST, math.max(math.min(longest, limit - waited), SHORTEST))
+  end
+end
+
+---@class stores.MigrationLock
+---@field session table the connection that holds the lock, without a transaction
+---@field pid integer
+local Held = {}
+Held.__index = Held
+
+--- Raises unless the connection that took the lock still is the one that answers.
+function Held:check()
+  if self.session:query(CURRENT_PID)[1].pid ~= self.pid then refuse_pooler() end
+end
+
+--- Runs fn(held) while this process holds the lock of one ledger, on a connection of its own.
+---@param store stores.MigrationTarget
+---@param ledger stores.Ledger
+---@param limit number seconds to wait for another runner
+---@param notify fun(event: table)
+---@param fn fun(held: stores.MigrationLock): any
+---@return any what fn returned
+function lock.hold(store, ledger, limit, notify, fn)
+  local key = ledger.key
+  return store:session(function(session)
+    local held = setmetatable({ session = session }, Held)
+    held.pid = acquire(session, key, limit, notify)
+    local ok, result = pcall(function()
+      held:check()
+      return fn(held)
+    end)
+    -- A session that broke lost the lock with its connection.
+    pcall(session.query, session, 'SELECT pg_advisory_unlock(hashtextextended($1, 0))', { key })
+    if not ok then error(result, 0) end
+    return result
+  end, { timeout = math.huge })
+end
+
+return lock

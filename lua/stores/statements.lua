@@ -1,0 +1,63 @@
+--- What a query may be: its options, its parameters, and no transaction control of its own.
+
+local config = require('stores.config')
+local errors = require('stores.errors')
+local query = require('stores.query')
+local sql = require('stores.sql')
+
+local statements = {}
+
+local ALLOWED = {
+  store = config.allow('timeout', 'transaction', 'readonly', 'invalidates', 'raw'),
+  tx = config.allow('timeout', 'readonly', 'raw'),
+  session = config.allow('timeout', 'readonly', 'raw'),
+}
+
+-- Texts come again and again; taking one apart is not free. Bounded, and forgotten as a whole.
+local KEPT = 256
+local known, count = {}, 0
+
+local function take_apart(text)
+  local parts = known[text]
+  if parts then return parts end
+  parts = sql.split(text)
+  for _, part in ipairs(parts) do
+    part.control = sql.transaction_control(part.text) or false
+  end
+  if count >= KEPT then known, count = {}, 0 end
+  known[text], count = parts, count + 1
+  return parts
+end
+
+--- Checks the arguments of a query.
+---@param text string
+---@param params? any[]
+---@param opts? table
+---@param place 'store'|'tx'|'session'
+---@return table call the options, as a table of its own
+---@return {text: string, line: integer}[] parts the statements of the text
+function statements.check(text, params, opts, place)
+  if type(text) ~= 'string' then
+    errors.raise('invalid_argument', 'the SQL must be a string, got ' .. errors.kind(text))
+  end
+  if text:find('%z') then
+    errors.raise('invalid_argument', 'the SQL holds a zero byte')
+  end
+  local call = {}
+  for key, value in pairs(config.call(opts, ALLOWED[place])) do call[key] = value end
+  local given = query.params(params)
+  local parts = take_apart(text)
+  if #parts > 1 and #given > 0 then
+    errors.raise('invalid_argument', 'several statements in one query take no parameters: '
+      .. 'send them one by one, or in a transaction')
+  end
+  for _, part in ipairs(parts) do
+    if part.control and place ~= 'session' then
+      errors.raise('unsupported', part.control .. ' does not belong into a query: '
+        .. 'store:transaction(fn) begins and ends a transaction')
+    end
+  end
+  return call, parts
+end
+
+return statements

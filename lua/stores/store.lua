@@ -1,0 +1,224 @@
+--- A Store: documents in PostgreSQL behind a cache in Redis.
+
+local config = require('stores.config')
+local core = require('stores.core')
+local errors = require('stores.errors')
+local ids = require('stores.ids')
+local query = require('stores.query')
+local statements = require('stores.statements')
+local transaction = require('stores.transaction')
+local Verbs = require('stores.verbs')
+local wait = require('stores.wait')
+
+---@class stores.Store : stores.Verbs
+---@field try stores.Store the same verbs, giving true, value... or false, error instead of raising
+local Store = { is_stores_target = true }
+for name, verb in pairs(Verbs) do Store[name] = verb end
+
+local TIMEOUT = 30
+local TRANSACTION = config.allow('timeout', 'isolation', 'readonly', 'retries')
+local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create', 'retries',
+  'combine')
+local INVALIDATE = config.allow('timeout')
+
+local function try(store)
+  return setmetatable({}, {
+    __index = function(_, name)
+      local verb = Store[name]
+      if type(verb) ~= 'function' then return verb end
+      return function(self, ...)
+        -- store.try:find(...) passes the proxy as self
+        return pcall(verb, type(self) == 'table' and rawget(self, 'engine') and self or store, ...)
+      end
+    end,
+  })
+end
+
+function Store.__index(store, name)
+  if name == 'try' then
+    local proxy = try(store)
+    rawset(store, 'try', proxy)
+    return proxy
+  end
+  return Store[name]
+end
+
+--- Makes a store; nothing is connected before the first call needs it.
+---@param db table where PostgreSQL is: {host, port, database, user, password, poolsize, ...} or {url}
+---@param redis? table where Redis is: {host, port, opts}, {path} or {url}; nil: no cache
+---@param opts? table {cache, transaction, ttl, negative_ttl, prefix, timeout, on_cache_failure, ...}
+---@return stores.Store
+---Raises invalid_option.
+function Store.new(db, redis, opts)
+  if db == Store then
+    errors.raise('invalid_argument', 'call it with a dot: Store.new(db, redis, opts)')
+  end
+  return Store.from_config(config.resolve(db, redis, opts))
+end
+
+--- A store of a configuration that config.resolve made.
+---@param flat table
+---@return stores.Store
+function Store.from_config(flat)
+  local hub = wait.host.hub()
+  return setmetatable({
+    hub = hub,
+    engine = core.engine(hub, flat),
+    raw = flat.raw,
+    transactional = flat.transaction,
+    timeout = flat.timeout or TIMEOUT,
+    retries = flat.retries,
+    flake = flat.flake,
+  }, Store)
+end
+
+function Store:check_usable()
+  if not self.engine then errors.raise('closed', 'the store is closed') end
+  wait.host.check()
+end
+
+local function check(self, verb)
+  if type(self) ~= 'table' or not self.is_stores_target then
+    errors.raise('invalid_argument', ('call it with a colon: store:%s(...)'):format(verb))
+  end
+  self:check_usable()
+end
+
+function Store:start_find(name, id, timeout, cache, raw)
+  return self.engine:find(name, id, timeout, cache, raw)
+end
+
+function Store:start_find_many(name, list, timeout, cache, raw)
+  return self.engine:find_many(name, list, timeout, cache, raw)
+end
+
+function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
+  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
+end
+
+function Store:start_select(name, text, params, timeout, raw, rows)
+  return self.engine:select(name, text, params, timeout, raw, rows)
+end
+
+--- Runs SQL and returns its rows as an array of tables, with the field affected. Bound parameters are
+--- $1 and on; several statements in one text take none. In a transaction of its own, unless
+--- transaction = false: then each statement runs as it comes.
+---@param text string
+---@param params? any[]
+---@param opts? {timeout: number, transaction: boolean, readonly: boolean, invalidates: string[], raw: boolean}
+---@return table[] rows
+function Store:query(text, params, opts)
+  check(self, 'query')
+  local call, parts = statements.check(text, params, opts, 'store')
+  if call.transaction == nil then call.transaction = self.transactional end
+  local raw = call.raw
+  if raw == nil then raw = self.raw end
+  local function run(one)
+    return wait.slot(self.hub, self.engine:query(one, query.params(params), call, call.timeout, raw))
+  end
+  if #parts <= 1 then return run(text) end
+  if call.transaction then
+    call.simple = true
+    return run(text)
+  end
+  -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
+  local rows
+  for _, part in ipairs(parts) do rows = run(part.text) end
+  return rows
+end
+
+--- Changes a document by a Lua function, inside a transaction that holds the row's lock: fn(document)
+--- may change the table in place or return another one; false abandons; an error rolls back and is
+--- raised; it may call the store, and may run more than once.
+---@param name string
+---@param id string
+---@param fn fun(document: table?): table|false|nil
+---@param opts? {timeout: number, cache: boolean, raw: boolean, must: boolean, create: boolean, retries: integer}
+---@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
+function Store:updateObject(name, id, fn, opts)
+  check(self, 'updateObject')
+  if type(name) ~= 'string' then
+    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
+  end
+  opts = config.call(opts, UPDATE)
+  id = ids.check(id)
+  local document = transaction.update_object(self, name, id, fn, opts)
+  if document == nil and opts.must then
+    errors.raise('not_found', ('%s has no row %s'):format(name, id), { table = name })
+  end
+  return document
+end
+
+--- Runs fn(tx) in one transaction: COMMIT when it returns, ROLLBACK and the same error when it raises.
+---@param fn fun(tx: stores.Transaction): any
+---@param opts? {timeout: number, isolation: string, readonly: boolean, retries: integer}
+---@return any ...
+function Store:transaction(fn, opts)
+  check(self, 'transaction')
+  return transaction.run(self, fn, config.call(opts, TRANSACTION))
+end
+
+--- The transaction of the migrations: as transaction, run once.
+---@param fn fun(tx: stores.Transaction): any
+---@param opts? {timeout: number}
+---@return any ...
+function Store:in_transaction(fn, opts)
+  check(self, 'in_transaction')
+  return transaction.run(self, fn, { timeout = opts and opts.timeout, retries = 0 })
+end
+
+--- Runs fn(session) with a connection of its own that is in no transaction.
+---@param fn fun(session: stores.Session): any
+---@param opts? {timeout: number}
+---@return any ...
+function Store:session(fn, opts)
+  check(self, 'session')
+  return transaction.session(self, fn, opts or {})
+end
+
+--- Tells the cache of a write that Stores did not see: of a row, or of a whole table.
+---@param name string
+---@param id? string nil: the whole table
+---@param opts? {timeout: number}
+function Store:invalidate(name, id, opts)
+  check(self, 'invalidate')
+  opts = config.call(opts, INVALIDATE)
+  if id ~= nil then id = ids.check(id) end
+  wait.slot(self.hub, self.engine:invalidate(name, id, opts.timeout))
+end
+
+--- Runs what is new in a list of migrations (docs/migrations.md) on this store's database.
+---@param list table[]
+---@param opts? table
+---@return table
+function Store:migrate(list, opts)
+  check(self, 'migrate')
+  return require('stores.migrations').runMigrations(list, self, opts)
+end
+
+--- A new id: a flake, strictly increasing in this process, of this store's shard.
+---@return string
+function Store:generateId()
+  if not self.engine then errors.raise('closed', 'the store is closed') end
+  return self.engine:id()
+end
+
+--- Figures of the engine: calls, hits, round trips, the pool.
+---@return table<string, number>
+function Store:stats()
+  if not self.engine then errors.raise('closed', 'the store is closed') end
+  return self.engine:stats()
+end
+
+--- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
+function Store:close()
+  if not self.engine then return end
+  local engine, hub, servers = self.engine, self.hub, self.servers
+  self.engine, self.servers = nil, nil
+  wait.slot(hub, engine:close())
+  if servers then servers.close() end
+end
+
+return setmetatable(Store, {
+  __call = function(_, db, redis, opts) return Store.new(db, redis, opts) end,
+})

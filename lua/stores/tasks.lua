@@ -1,0 +1,178 @@
+--- Coroutines side by side: run, spawn, all, map, sleep, wrap. A task's error is never swallowed: who
+--- joins it gets it, and run raises it where nobody did.
+
+local errors = require('stores.errors')
+local wait = require('stores.wait')
+
+local tasks = {}
+
+---@class stores.Task
+---@field done boolean
+local Task = {}
+Task.__index = Task
+
+local live, failed = 0, nil -- tasks that run; the first error that nobody has joined
+
+local function pack(...)
+  return { n = select('#', ...), ... }
+end
+
+local function finish(task, ok, ...)
+  task.done, task.ok, task.results = true, ok, pack(...)
+  live = live - 1
+  if not ok and not task.joiner then failed = failed or task end
+  if task.joiner then wait.host.unpark(task.joiner) end
+end
+
+local function check_function(fn, what)
+  if type(fn) ~= 'function' then
+    errors.raise('invalid_argument', what .. ' takes a function, got ' .. errors.kind(fn))
+  end
+end
+
+local function start(fn, ...)
+  local args = pack(...)
+  local task = setmetatable({ done = false }, Task)
+  live = live + 1
+  wait.host.spawn(function() finish(task, pcall(fn, unpack(args, 1, args.n))) end)
+  return task
+end
+
+--- Waits for the task and returns what its function returned; raises what it raised.
+---@return any ...
+function Task:join()
+  if not self.done then
+    local co = wait.host.task()
+    if not co then return tasks.run(function() return self:join() end) end
+    self.joiner = co
+    while not self.done do wait.host.park() end
+  end
+  if failed == self then failed = nil end
+  if not self.ok then error(self.results[1], 0) end
+  return unpack(self.results, 1, self.results.n)
+end
+
+--- Runs a function in a coroutine, where calls wait without blocking the others, and returns what it
+--- returns when it and all that it spawned have ended. Inside of run it just calls the function.
+---@param fn function
+---@param ... any arguments of fn
+---@return any ...
+function tasks.run(fn, ...)
+  check_function(fn, 'stores.run')
+  if wait.host.task() then return fn(...) end
+  local task = start(fn, ...)
+  task.joiner = false
+  wait.host.turn_until(function() return task.done and live == 0 end)
+  if failed == task then failed = nil end
+  if not task.ok then
+    failed = nil
+    error(task.results[1], 0)
+  end
+  if failed then
+    local err = failed.results[1]
+    failed = nil
+    error(err, 0)
+  end
+  return unpack(task.results, 1, task.results.n)
+end
+
+--- Starts a function as a coroutine of its own and returns its task; task:join() waits for it.
+---@param fn function
+---@param ... any arguments of fn
+---@return stores.Task
+function tasks.spawn(fn, ...)
+  check_function(fn, 'stores.spawn')
+  return start(fn, ...)
+end
+
+local function join_all(list, count)
+  local results, err = {}, nil
+  for i = 1, count do
+    local ok, value = pcall(Task.join, list[i])
+    if ok then results[i] = value elseif err == nil then err = value end
+  end
+  if err ~= nil then error(err, 0) end
+  return results
+end
+
+--- Runs functions side by side and returns the array of their first results, when all have ended;
+--- raises the first error in their order.
+---@param fns function[]
+---@return any[]
+function tasks.all(fns)
+  if type(fns) ~= 'table' then
+    errors.raise('invalid_argument', 'stores.all takes an array of functions, got '
+      .. errors.kind(fns))
+  end
+  for i = 1, #fns do check_function(fns[i], 'stores.all') end
+  return tasks.run(function()
+    local list = {}
+    for i = 1, #fns do list[i] = start(fns[i]) end
+    return join_all(list, #fns)
+  end)
+end
+
+--- Calls fn(value, index) for each value of a list, side by side, and returns the array of results in
+--- the order of the list; raises the first error, after those under way have ended.
+---@generic T
+---@param list T[]
+---@param fn fun(value: T, index: integer): any
+---@param opts {concurrency: integer?}? how many at once; all of them where it is left out
+---@return any[]
+function tasks.map(list, fn, opts)
+  check_function(fn, 'stores.map')
+  if type(list) ~= 'table' then
+    errors.raise('invalid_argument', 'stores.map takes an array, got ' .. errors.kind(list))
+  end
+  for key in pairs(opts or {}) do
+    if key ~= 'concurrency' then
+      errors.raise('invalid_option', ("stores.map has no option '%s'; it takes concurrency")
+        :format(tostring(key)))
+    end
+  end
+  local concurrency = opts and opts.concurrency or #list
+  if type(concurrency) ~= 'number' or (concurrency < 1 and #list > 0) or concurrency % 1 ~= 0 then
+    errors.raise('invalid_option', 'concurrency must be a whole number from 1 on')
+  end
+  return tasks.run(function()
+    local results, position, failure = {}, 0, nil
+    local function worker()
+      while position < #list and failure == nil do
+        position = position + 1
+        local at = position
+        local ok, value = pcall(fn, list[at], at)
+        if ok then
+          results[at] = value
+        elseif failure == nil then
+          failure = { value }
+        end
+      end
+    end
+    local workers = {}
+    for i = 1, math.min(concurrency, #list) do workers[i] = start(worker) end
+    join_all(workers, #workers)
+    if failure then error(failure[1], 0) end
+    return results
+  end)
+end
+
+--- Waits for some seconds; other coroutines run meanwhile.
+---@param seconds number
+function tasks.sleep(seconds)
+  if type(seconds) ~= 'number' or seconds ~= seconds or seconds < 0 or seconds > 1e9 then
+    errors.raise('invalid_argument', 'stores.sleep takes seconds, from 0 on')
+  end
+  local hub = wait.host.hub()
+  wait.host.check()
+  return wait.slot(hub, hub:sleep(seconds)) and nil
+end
+
+--- coroutine.wrap for functions that call a store: its waits go through to who calls it.
+---@param fn function
+---@return function
+function tasks.wrap(fn)
+  check_function(fn, 'stores.wrap')
+  return wait.host.wrap(fn)
+end
+
+return tasks

@@ -1,0 +1,17 @@
+--- Waiting for a call: the one place where the rest of the library meets its host.
+
+local wait = {}
+
+---@type table the host in use; stores.use sets it before the first store is made
+wait.host = require('stores.hosts.standalone')
+
+--- Waits until the call is done, and gives its values or raises its error.
+---@param hub userdata
+---@param slot integer
+---@return any ...
+function wait.slot(hub, slot)
+  wait.host.wait(hub, slot)
+  return hub:result(slot)
+end
+
+return wait

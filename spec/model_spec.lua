@@ -1,0 +1,319 @@
+--- Section 9 of DESIGN.md, checked exhaustively: no violation in the protocol, and each mutant of
+-- it is caught. STORES_MODEL_DEEP=1: larger bounds (minutes). STORES_MODEL_TRACE=1: prints the
+-- counterexample of each mutant.
+
+local ffi = require 'ffi'
+local checker = require 'spec.model.checker'
+local rows = require 'spec.model.rows'
+local epochs = require 'spec.model.epochs'
+
+local deep, show = os.getenv 'STORES_MODEL_DEEP' == '1', os.getenv 'STORES_MODEL_TRACE' == '1'
+
+local function set(words, into)
+  for word in words:gmatch '%S+' do into[word] = true end
+  return into
+end
+
+local function report(name, result)
+  local end_ = result.violation and ('caught in %d steps'):format(#result.violation.trace - 1)
+    or 'no violation'
+  io.write(('\n%-70s %8d states %9d steps %5.1f s  %s'):format(name, result.states,
+    result.transitions, result.seconds, end_))
+  if result.violation and show then io.write('\n', checker.format(result.violation)) end
+  io.flush()
+end
+
+-- Explores the correct protocol in one configuration, once however often it is asked for.
+local explored = {}
+local function explore(kind, case)
+  if not explored[case] then
+    local model = kind.new(case.config)
+    explored[case] = checker.run(model, { goal = model.goal,
+      goal_name = 'a state without intents, and without a turn' })
+    report(case.name, explored[case])
+  end
+  return explored[case]
+end
+
+local function holds(kind, case)
+  local result = explore(kind, case)
+  assert.is_nil(result.violation, result.violation and '\n' .. checker.format(result.violation))
+  assert.is_true(result.complete)
+  assert.is_true(result.states >= case.least, 'only ' .. result.states .. ' states')
+end
+
+-- The steps that the correct protocol took, over all the configurations of the normal suite: label
+-- -> true.
+local function steps_taken(kind, cases)
+  local taken = {}
+  for _, case in ipairs(cases) do
+    if not case.deep then
+      for label in pairs(explore(kind, case).labels) do taken[label] = true end
+    end
+  end
+  return taken
+end
+
+-- The mutant lets a read go wrong; the protocol itself, in the same bounds and with the same
+-- ingredients, does not.
+local function is_caught(kind, mutant, bounds)
+  local config = { mutant = mutant, invariant = false }
+  for key, value in pairs(bounds) do config[key] = value end
+  for key, value in pairs(kind.mutants[mutant].needs) do config[key] = value end
+  local result = checker.run(kind.new(config))
+  report(mutant, result)
+  assert.is_table(result.violation)
+  assert.matches('^a read returned', result.violation.message)
+  assert.is_true(#result.violation.trace > 5)
+
+  config.mutant, config.invariant, config.forget = nil, true, true
+  local control = checker.run(kind.new(config))
+  assert.is_nil(control.violation, control.violation and '\n' .. checker.format(control.violation))
+  assert.is_true(control.complete)
+  assert.is_true(control.states > result.states / 20)
+end
+
+-- Every label in the model's source was taken, but for those that only a mutant has.
+local function covers(taken, path, only_mutants)
+  local file = assert(io.open(path))
+  local source = file:read '*a'
+  file:close()
+  local missing, known = {}, 0
+  for label in source:gmatch "'(%l+: [^'\n]*)'" do
+    known = known + 1
+    local found = only_mutants[label] or taken[label]
+    if label:sub(-2) == ', ' then -- a family: 'writer: dies, ' .. where
+      for other in pairs(taken) do found = found or other:sub(1, #label) == label end
+    end
+    if not found then missing[#missing + 1] = label end
+  end
+  assert.are.same({}, missing)
+  return known
+end
+
+describe('the checker', function()
+  -- `count` tokens, each of which goes from 0 to `top` by single steps.
+  local function tokens(count, top, changes)
+    local model = { size = 4 * count }
+    function model.init(_, emit) emit() end
+    function model.next(s, t, emit)
+      for i = 0, count - 1 do
+        if s[4 * i] < top then
+          ffi.copy(t, s, model.size)
+          t[4 * i] = s[4 * i] + 1
+          emit('token: moves', i + 1)
+        end
+      end
+    end
+    function model.describe(s) return ffi.string(s, model.size):gsub('.',
+      function(c) return c:byte() .. ' ' end) end
+    for key, value in pairs(changes or {}) do model[key] = value end
+    return model
+  end
+
+  it('finds every state once', function()
+    local result = checker.run(tokens(3, 9))
+    assert.are.equal(1000, result.states)
+    assert.are.equal(3 * 9 * 100, result.transitions)
+    assert.are.equal(27, result.depth)
+    assert.is_true(result.complete)
+    assert.are.equal(2700, result.labels['token: moves'])
+  end)
+
+  it('counts identical processes once when they are sorted', function()
+    local result = checker.run(tokens(3, 9, { canon = function(t) checker.sort_blocks(t, 0, 1,
+      3) end }))
+    assert.are.equal(220, result.states)
+  end)
+
+  it('gives a shortest trace to a wrong state, its processes named the same throughout', function()
+    local result = checker.run(tokens(2, 5, {
+      canon = function(t) checker.sort_blocks(t, 0, 1, 2) end,
+      invariant = function(s) return (s[0] == 3 or s[4] == 3) and 'a token stands on 3' or nil end,
+    }))
+    assert.are.equal('a token stands on 3', result.violation.message)
+    assert.are.equal(4, #result.violation.trace)
+    local who = result.violation.trace[2].who
+    for i = 3, 4 do assert.are.equal(who, result.violation.trace[i].who) end
+    assert.is_false(result.complete)
+  end)
+
+  it('gives the trace to a wrong step', function()
+    local model = tokens(1, 3)
+    function model.next(s, t, emit)
+      ffi.copy(t, s, 4)
+      t[0] = s[0] < 3 and s[0] + 1 or 0
+      emit('token: moves', 1, s[0] == 3 and 'it went back' or nil)
+    end
+    local result = checker.run(model)
+    assert.are.equal('it went back', result.violation.message)
+    assert.are.equal(5, #result.violation.trace)
+  end)
+
+  it('finds a state from which the goal is out of reach', function()
+    local goal = function(s) return s[0] <= 2 and s[4] == 5 end
+    local result = checker.run(tokens(2, 5), { goal = goal, goal_name = 'a low first token' })
+    assert.are.equal('no way leads back to: a low first token', result.violation.message)
+    assert.are.equal(3, #result.violation.trace - 1)
+    assert.is_nil(checker.run(tokens(2, 5), { goal = function(s) return s[0] == 5
+      and s[4] == 5 end }).violation)
+  end)
+
+  it('says when it stopped at its bound', function()
+    local result = checker.run(tokens(3, 9), { limit = 100 })
+    assert.is_false(result.complete)
+    assert.is_nil(result.violation)
+  end)
+end)
+
+local row_cases = {}
+-- name, writers, readers, commits (false: any number), ingredients, least states, only when deep
+for i, case in ipairs {
+  { 'any number of transactions, crashes, late commits, eviction', 3, 3, false, 'crash evict',
+    150000 },
+  { 'rollbacks, inserts and deletes, 3 readers', 2, 3, false, 'crash evict rollback deletes',
+    250000 },
+  { 'rollbacks, inserts and deletes, 3 writers', 3, 2, false, 'crash evict rollback deletes',
+    350000 },
+  { 'counted versions, 3 commits', 2, 2, 3, 'crash evict rollback deletes', 150000 },
+  { 'writes outside Stores, INVALIDATE', 2, 2, false, 'crash evict rollback deletes outside',
+    130000 },
+  { 'the same, counted versions, 2 commits', 2, 2, 2, 'crash evict deletes outside', 50000 },
+  { 'an administrator deletes keys that hold intents', 2, 2, false,
+    'crash evict rollback deletes admin', 130000 },
+  { 'the same, counted versions, 2 commits', 2, 2, 2, 'crash evict admin', 20000 },
+  { 'INTENT and SETTLE time out and are sent again', 2, 2, false, 'crash evict rollback again',
+    150000 },
+  { 'the same, counted versions, 2 commits', 2, 2, 2, 'crash evict again', 100000 },
+  { 'savepoints that were rolled back', 2, 2, false, 'crash evict rollback deletes savepoint',
+    60000 },
+  { 'rows that are not locked', 2, 2, false, 'crash evict rollback deletes no_locks', 60000 },
+  { 'everything but deletes at once', 2, 1, false,
+    'crash evict rollback outside admin again savepoint', 150000 },
+  { 'everything at once', 2, 2, false, 'crash evict rollback deletes outside admin again savepoint',
+    5000000, deep = true },
+  { '3 writers and 3 readers, rollbacks and deletes', 3, 3, false, 'crash evict rollback deletes',
+    1500000, deep = true },
+  { 'counted versions, 3 commits', 3, 3, 3, 'crash evict', 400000, deep = true },
+} do
+  row_cases[i] = {
+    name = ('%s (%dW %dR)'):format(case[1], case[2], case[3]), least = case[6], deep = case.deep,
+    config = set(case[5], { writers = case[2], readers = case[3], commits = case[4] or nil }),
+  }
+end
+
+local epoch_cases = {}
+-- name, writers, readers, turners, commits (false: any number), roles, ingredients, least states,
+-- only when deep
+for i, case in ipairs {
+  { 'bulk and row writers, Redis wiped, dead epochs kept', 2, 1, 1, false, 'row bulk',
+    'crash evict rollback wipe', 150000 },
+  { 'two processes end turns', 2, 2, 2, false, 'row bulk', 'crash evict wipe forget', 150000 },
+  { 'a writer in bypass', 2, 2, 1, false, 'row bulk bypass', 'crash evict rollback wipe forget',
+    100000 },
+  { 'Redis comes back with an old dump', 2, 1, 1, false, 'row bulk', 'crash dump forget', 50000 },
+  { 'the same, dead epochs kept', 1, 1, 1, false, 'row bulk', 'crash evict dump wipe', 150000 },
+  { 'a writer outside Stores, INVALIDATE, dead epochs kept', 2, 1, 1, false, 'row outside',
+    'crash evict blind', 150000 },
+  { 'every role, turned at any time', 2, 1, 1, false, 'row bulk bypass outside',
+    'crash evict rollback wipe blind forget',
+    50000 },
+  { 'the same, counted versions, 2 commits', 2, 1, 1, 2, 'row bulk bypass outside',
+    'crash evict wipe blind forget', 30000 },
+  { 'bulk and row writers, dead epochs kept', 2, 2, 1, false, 'row bulk', 'crash evict wipe',
+    2000000, deep = true },
+  { 'every role, two end turns, wiped', 2, 2, 2, false, 'row bulk bypass outside',
+    'crash evict rollback wipe blind forget',
+    500000, deep = true },
+  { 'every role, two end turns, old dump', 2, 1, 2, false, 'row bulk bypass',
+    'crash evict wipe dump forget', 500000,
+    deep = true },
+  { 'every role, three writers', 3, 2, 1, false, 'row bulk bypass', 'crash evict wipe forget',
+    500000, deep = true },
+} do
+  local roles = {}
+  for role in case[6]:gmatch '%S+' do roles[#roles + 1] = role end
+  epoch_cases[i] = {
+    name = ('%s (%dW %dR %dT)'):format(case[1], case[2], case[3], case[4]), least = case[8],
+      deep = case.deep,
+    config = set(case[7], { writers = case[2], readers = case[3], turners = case[4],
+      commits = case[5] or nil, roles = roles }),
+  }
+end
+
+local function every(kind, cases)
+  for _, case in ipairs(cases) do
+    if deep or not case.deep then
+      it(case.name, function() holds(kind, case) end)
+    end
+  end
+end
+
+describe('the row protocol has no violation', function()
+  every(rows, row_cases)
+
+  it('and each of its steps was taken', function()
+    local taken = steps_taken(rows, row_cases)
+    local known = covers(taken, 'spec/model/rows.lua', {
+      ['writer: DEL after COMMIT'] = true, ['writer: SET if newer'] = true,
+        ['writer: INTENT for no row'] = true,
+      ['reader: joins a read that runs'] = true,
+        ['reader: T timed out, SETTLE for its writer'] = true,
+      ['redis: a late copy of LEASE arrives, of reader'] = true,
+    })
+    assert.is_true(known > 60, known)
+    for _, where in ipairs { 'wrote', 'intent', 'COMMIT sent', 'committed', 'acked', 'rolled back',
+      'no row', 'savepoint undone',
+      'savepoint, intent' } do
+      assert.is_true(taken['writer: dies, ' .. where], where)
+    end
+    for _, where in ipairs { 'missed', 'leased', 'selected', 'answered', 'waits', 'meets T' } do
+      assert.is_true(taken['reader: dies, ' .. where], where)
+    end
+  end)
+end)
+
+describe('the epoch protocol has no violation', function()
+  every(epochs, epoch_cases)
+
+  it('and each of its steps was taken', function()
+    local taken = steps_taken(epochs, epoch_cases)
+    local known = covers(taken, 'spec/model/epochs.lua', {
+      ['writer: learns the epoch'] = true, ['writer: sets B<new> after COMMIT'] = true,
+      ['writer: sets B<new>, will run its statement'] = true,
+        ['writer: statement that commits by itself'] = true,
+      ['reader: learns the epoch'] = true, ['reader: GET hits'] = true,
+    })
+    assert.is_true(known > 50, known)
+    for _, where in ipairs { 'wrote', 'ready', 'COMMIT sent', 'committed', 'acked',
+      'rolled back' } do
+      assert.is_true(taken['writer: dies, ' .. where], where)
+    end
+    for _, where in ipairs { 'missed', 'leased', 'selected' } do
+      assert.is_true(taken['reader: dies, ' .. where], where)
+    end
+    for _, where in ipairs { 'saw B', 'waits' } do
+      assert.is_true(taken['turner: dies, ' .. where], where)
+    end
+  end)
+end)
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+describe('the row checker catches', function()
+  for _, mutant in ipairs(sorted_keys(rows.mutants)) do
+    it(mutant, function() is_caught(rows, mutant, { writers = 2, readers = 2, commits = 3 }) end)
+  end
+end)
+
+describe('the epoch checker catches', function()
+  for _, mutant in ipairs(sorted_keys(epochs.mutants)) do
+    it(mutant, function() is_caught(epochs, mutant, { writers = 2, readers = 2, turners = 1,
+      commits = 2 }) end)
+  end
+end)

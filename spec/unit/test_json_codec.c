@@ -1,0 +1,171 @@
+/*
+ * test_json_codec.c - the codec's C entry points: what the stack and the buffer are left as, also
+ * when memory runs out at every place where it can. Links bindings/json*.c, core/base.c, LuaJIT.
+ */
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "check.h"
+#include "json.h"
+
+/* Lua's memory, of which the last allocation of `left` fails; -1: none does. */
+static long left = -1;
+
+static void *allocate(void *unused, void *ptr, size_t old, size_t size) {
+    (void)unused;
+    if (size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    if (left >= 0 && size > (ptr ? old : 0) && left-- == 0) {
+        left = 0;
+        return NULL;
+    }
+    return realloc(ptr, size);
+}
+
+static lua_State *open_state(void) {
+    lua_State *L = lua_newstate(allocate, NULL);
+    if (!L) L = luaL_newstate(); /* builds that take no other allocator */
+    luaL_openlibs(L);
+    stores__json_open(L);
+    stores__json_open(L);
+    return L;
+}
+
+static void push(lua_State *L, const char *expression) {
+    lua_pushfstring(L, "return %s", expression);
+    if (luaL_loadstring(L, lua_tostring(L, -1)) || lua_pcall(L, 0, 1, 0))
+        printf("%s\n", lua_tostring(L, -1));
+    lua_remove(L, -2);
+}
+
+static void test_encode(void) {
+    lua_State *L = open_state();
+    struct stores__buf buf = {0};
+    int top = lua_gettop(L);
+
+    stores__buf_str(&buf, "head:");
+    push(L, "{1, {a = 'x'}}");
+    CHECK_INT(stores__json_encode(L, -1, &buf), 0);
+    CHECK_STR(stores__buf_text(&buf), "head:[1,{\"a\":\"x\"}]");
+    CHECK_INT(lua_gettop(L), top + 1);
+    CHECK_INT(stores__json_encode(L, top + 1, &buf), 0);
+    CHECK_STR(stores__buf_text(&buf), "head:[1,{\"a\":\"x\"}][1,{\"a\":\"x\"}]");
+    lua_settop(L, top);
+
+    buf.len = 5;
+    push(L, "{1, {a = print}}");
+    CHECK_INT(stores__json_encode(L, -1, &buf), STORES__JSON_REFUSED);
+    CHECK_STR(lua_tostring(L, -1), "cannot store [2].a: function");
+    CHECK_INT(lua_gettop(L), top + 2);
+    CHECK_STR(stores__buf_text(&buf), "head:");
+    stores__buf_free(&buf);
+    lua_close(L);
+}
+
+static void test_decode(void) {
+    lua_State *L = open_state();
+    int top = lua_gettop(L);
+
+    CHECK_INT(stores__json_decode(L, "[1]garbage", 3), 0);
+    CHECK(lua_istable(L, -1));
+    CHECK_INT(lua_gettop(L), top + 1);
+    lua_settop(L, top);
+    CHECK_INT(stores__json_decode(L, "[1", 2), STORES__JSON_REFUSED);
+    CHECK_STR(lua_tostring(L, -1), "invalid JSON at byte 3: unexpected end");
+    CHECK_INT(lua_gettop(L), top + 1);
+    lua_close(L);
+}
+
+static void check_document(lua_State *L, const char *text, const char *id, const char *want) {
+    int top = lua_gettop(L);
+    CHECK_INT(stores__json_decode_document(L, text, strlen(text), id), 0);
+    CHECK_INT(lua_gettop(L), top + 1);
+    lua_getfield(L, -1, "id");
+    CHECK_STR(lua_tostring(L, -1), want);
+    lua_settop(L, top);
+}
+
+static void test_document(void) {
+    static const char *const others[] = {"[]", "[{\"id\":1}]", "1", "\"{}\"", "null", " true"};
+    lua_State *L = open_state();
+    int top = lua_gettop(L);
+
+    check_document(L, "{}", "7", "7");
+    check_document(L, " {\"a\": 1}", "9223372036854775807", "9223372036854775807");
+    check_document(L, "{\"id\": \"8\"}", "7", "8");
+    CHECK_INT(stores__json_decode_document(L, "{}", 2, NULL), 0);
+    lua_getfield(L, -1, "id");
+    CHECK(lua_isnil(L, -1));
+    lua_settop(L, top);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CHECK_INT(stores__json_decode_document(L, others[i], strlen(others[i]), "7"),
+                  STORES__JSON_NOT_A_DOCUMENT);
+        CHECK_INT(lua_gettop(L), top);
+    }
+    CHECK_INT(stores__json_decode_document(L, "{", 1, "7"), STORES__JSON_REFUSED);
+    CHECK_INT(lua_gettop(L), top + 1);
+    lua_close(L);
+}
+
+static const char document[] =
+    "{\"a\": [1, 2.5, 9007199254740993, \"x\\n\", {\"b\": [[], {}, null]}], \"long\": \"\\t"
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\"}";
+
+static int decode_both(lua_State *L) {
+    CHECK_INT(stores__json_decode(L, document, sizeof document - 1), 0);
+    return 1;
+}
+
+/* Every allocation fails once. The sanitizer tells whether anything leaked. */
+static void test_memory(void) {
+    lua_State *L = open_state();
+    int top = lua_gettop(L);
+    long fails = 0;
+    bool done = false;
+
+    while (!done && fails < 1000) {
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        lua_pushcfunction(L, decode_both);
+        left = fails++;
+        int raised = lua_pcall(L, 0, 1, 0);
+        done = left > 0 || !raised;
+        left = -1;
+        CHECK_INT(lua_gettop(L), top + 1);
+        if (raised) lua_settop(L, top);
+    }
+    CHECK(done);
+    CHECK(lua_istable(L, top + 1));
+
+    push(L, "(function() local t = {} for i = 1, 500 do t = {t} end return {t, 5LL, print} end)()");
+    push(L, "{5LL, ('x'):rep(1000), {('\\n'):rep(1000)}}");
+    for (long i = 0; i < 50; i++) {
+        struct stores__buf buf = {0};
+        int at = lua_gettop(L);
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        left = i;
+        int refused = stores__json_encode(L, at - 1, &buf);
+        left = -1;
+        CHECK(refused == STORES__JSON_REFUSED || refused == STORES__JSON_NO_MEMORY);
+        CHECK_INT(lua_gettop(L), at + 1);
+        CHECK_INT(buf.len, 0);
+        lua_settop(L, at);
+        left = i;
+        int encoded = stores__json_encode(L, at, &buf);
+        left = -1;
+        CHECK(encoded == 0 || encoded == STORES__JSON_NO_MEMORY);
+        CHECK_INT(lua_gettop(L), encoded ? at + 1 : at);
+        lua_settop(L, at);
+        stores__buf_free(&buf);
+    }
+    lua_close(L);
+}
+
+int main(void) {
+    test_encode();
+    test_decode();
+    test_document();
+    test_memory();
+    return check_report();
+}
