@@ -1,0 +1,140 @@
+--- What specs share: the servers of the test run, a fresh database for each spec file, stores over
+--- them, and the check that nothing is left behind.
+
+local stores = require('stores')
+
+local support = {}
+
+local servers -- {host, redis}: of the run (tools/test.sh), or of this process
+
+local function start_own()
+  local folder = os.tmpname()
+  os.remove(folder)
+  local handle = require('stores.local').up(folder)
+  support.folder = folder
+  -- busted ends by os.exit, which collects nothing: the servers go with the lock of this process
+  return { host = handle.pg.host, redis = handle.redis.path, user = handle.pg.user, handle = handle }
+end
+
+local function get_servers()
+  if not servers then
+    local host, redis = os.getenv('STORES_TEST_PGHOST'), os.getenv('STORES_TEST_REDIS_SOCKET')
+    servers = host and redis and { host = host, redis = redis, user = 'postgres' } or start_own()
+  end
+  return servers
+end
+
+--- The config of a database of the servers.
+---@param database? string 'postgres' where it is left out
+---@param fields? table more keys of the config
+---@return table
+function support.config(database, fields)
+  local at = get_servers()
+  local db = { host = at.host, port = 5432, database = database or 'postgres', user = at.user }
+  for key, value in pairs(fields or {}) do db[key] = value end
+  return db
+end
+
+--- The config of the Redis of the run.
+---@param opts? table its opts
+---@return table
+function support.redis(opts)
+  return { path = get_servers().redis, opts = opts }
+end
+
+local count = 0
+
+--- A fresh, empty database.
+---@param fields? table more keys of the config
+---@return table db the config of it
+function support.db(fields)
+  count = count + 1
+  local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6), count)
+  local admin = stores.Store.new(support.config(), nil, { cache = false })
+  admin:query('CREATE DATABASE ' .. name, nil, { transaction = false })
+  admin:close()
+  return support.config(name, fields)
+end
+
+--- Drops a database, whoever is still connected to it.
+---@param db table
+function support.drop(db)
+  local admin = stores.Store.new(support.config(), nil, { cache = false })
+  admin:query('DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)', nil,
+    { transaction = false })
+  admin:close()
+end
+
+--- A store over a fresh database that has the tables, each (id bigint primary key, value jsonb).
+---@param tables? string[]
+---@param opts? table of Store.new; no_redis = true for none
+---@param fields? table more keys of the database's config
+---@return stores.Store
+---@return table db
+function support.store(tables, opts, fields)
+  local db = support.db(fields)
+  local no_redis = opts and opts.no_redis
+  if no_redis then
+    local rest = {}
+    for key, value in pairs(opts) do if key ~= 'no_redis' then rest[key] = value end end
+    opts = rest
+  end
+  local store = stores.Store.new(db, not no_redis and support.redis() or nil, opts)
+  for _, name in ipairs(tables or {}) do
+    store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
+  end
+  return store, db
+end
+
+--- Closes a store, after a look whether its calls left something behind, and drops its database.
+---@param store stores.Store
+---@param db? table
+function support.close(store, db)
+  if store.engine then
+    local stats = store:stats()
+    local left = {}
+    for _, figure in ipairs({ 'ops', 'transactions', 'pool_checked_out', 'pool_waiters' }) do
+      if stats[figure] ~= 0 then left[#left + 1] = figure .. ' = ' .. stats[figure] end
+    end
+    store:close()
+    if #left > 0 then error('the specs left something behind: ' .. table.concat(left, ', '), 0) end
+  end
+  if db then support.drop(db) end
+end
+
+--- Waits until condition() is true, turning the loop meanwhile; raises after some seconds.
+---@param condition fun(): any
+---@param seconds? number 5 where it is left out
+---@param what? string
+---@return any
+function support.eventually(condition, seconds, what)
+  local hub = require('stores.wait').host.hub()
+  local deadline = hub:now() + (seconds or 5)
+  while true do
+    local value = condition()
+    if value then return value end
+    if hub:now() > deadline then
+      error('it did not happen within ' .. (seconds or 5) .. ' s: ' .. (what or ''), 2)
+    end
+    stores.sleep(0.005)
+  end
+end
+
+--- A psql of the servers, for what must not go through Stores.
+---@param db table
+---@param sql string
+---@return string
+function support.psql(db, sql)
+  local file = os.tmpname()
+  local out = assert(io.open(file, 'w'))
+  out:write(sql)
+  out:close()
+  local pipe = assert(io.popen(("psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1")
+    :format(db.host, tostring(db.port), db.user, db.database, file)))
+  local text = pipe:read('*a')
+  pipe:close()
+  os.remove(file)
+  return text
+end
+
+return support
