@@ -47,7 +47,7 @@ struct stores__commit {
     struct stores__settle *rows; /* the named rows, and what becomes of them */
     struct stores__table **turns;
     size_t turn_count, turn_room;
-    bool ask_locks, no_memory;
+    bool ask_locks, raw, no_memory;
 
     size_t waiting; /* answers of Redis that are to come */
     bool refused, failed; /* an epoch was another one; Redis could not be told */
@@ -85,8 +85,9 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
     if (xid != NULL) snprintf(commit->xid, sizeof commit->xid, "%s", xid);
 }
 
-void stores__commit_ask_locks(struct stores__commit *commit) {
+void stores__commit_ask_locks(struct stores__commit *commit, bool raw) {
     commit->ask_locks = true;
+    if (raw) commit->raw = true;
 }
 
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
@@ -144,7 +145,9 @@ void stores__commit_take_locks(struct stores__commit *commit, const struct pg_re
         const char *cacheable = stores__pg_value(result, row, 2, NULL);
         if (table->oid == 0) table->cacheable = cacheable != NULL && cacheable[0] == 't';
         /* every row of it that changed has its intent, unless a trigger changed more */
-        if (stores__settle_names(commit->rows, table) && !table->any_trigger) continue;
+        bool named = stores__settle_names(commit->rows, table);
+        if (named && !table->any_trigger && !commit->raw) continue;
+        if (named) stores__settle_drop(commit->rows, table);
         stores__commit_turn(commit, table);
     }
 }

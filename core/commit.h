@@ -31,8 +31,9 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
  * answered. Those tables are turned, but for those whose rows are all named. */
 extern const char stores__commit_locks_sql[];
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
-/* Ask for the locks before COMMIT. */
-void stores__commit_ask_locks(struct stores__commit *commit);
+/* Ask for the locks before COMMIT. raw: statements that Stores did not build have run, which may have
+ * changed, or undone, whatever rows of those tables: then every one of them is turned. */
+void stores__commit_ask_locks(struct stores__commit *commit, bool raw);
 
 /* A row was changed: text is what RETURNING gave, NULL for a deleted one. The blob is referenced.
  * publish false: what stands in the row is not known, or not to be shown. */

@@ -287,7 +287,7 @@ static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *r
 bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
                     int nparams, const char *const *values, bool prepare) {
     struct stores__pg_wire *wire = conn->wire;
-    if (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING) return false;
+    if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
     struct stores__pg_entry entry = {.req = req, .kind = ENTRY_STATEMENT, .index = req->added++};
     bool sent = prepare && !wire->pooler
                     ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
@@ -300,20 +300,33 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
     return true;
 }
 
-void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+/* The entry that ends a request. A broken wire keeps it, so that its loss is told in its turn; one
+ * that was closed under its holder can tell nothing later. False: there is nothing to send. */
+static bool end_request(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                        enum stores__pg_entry_kind kind) {
     struct stores__pg_wire *wire = conn->wire;
-    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_SYNC};
+    struct stores__pg_entry entry = {.req = req, .kind = kind};
+    if (wire == NULL || wire->phase == WIRE_CLOSED) {
+        req->done(req, STORES__PG_LOST);
+        return false;
+    }
     conn->in_flight++;
     stores__pg_pool_stats(conn->pool)->round_trips++;
-    bool up = wire->phase == WIRE_UP || wire->phase == WIRE_GREETING;
-    /* a broken wire keeps the entry, so that its loss is told in its turn */
     if (!stores__pg_push(wire, &entry)) {
         stores__pg_break(wire);
         conn->in_flight--;
         req->done(req, STORES__PG_LOST);
-        return;
+        return false;
     }
-    if (!up) return;
+    if (wire->phase == WIRE_BROKEN && !stores__timer_armed(&wire->timer)) {
+        stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop));
+    }
+    return wire->phase != WIRE_BROKEN;
+}
+
+void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (!end_request(conn, req, ENTRY_SYNC)) return;
     req->sent = true;
     if (!PQpipelineSync(wire->pg)) {
         stores__pg_break(wire);
@@ -324,17 +337,8 @@ void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req) {
 
 void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql) {
     struct stores__pg_wire *wire = conn->wire;
-    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_SIMPLE};
     stores__pg_begin(conn, req);
-    conn->in_flight++;
-    stores__pg_pool_stats(conn->pool)->round_trips++;
-    if (!stores__pg_push(wire, &entry)) {
-        stores__pg_break(wire);
-        conn->in_flight--;
-        req->done(req, STORES__PG_LOST);
-        return;
-    }
-    if (wire->phase != WIRE_UP) return;
+    if (!end_request(conn, req, ENTRY_SIMPLE)) return;
     req->sent = true;
     if (!PQexitPipelineMode(wire->pg) || !PQsendQuery(wire->pg, sql)) {
         stores__pg_break(wire);
@@ -373,7 +377,7 @@ static void cancel_over(uv_work_t *work, int status) {
 
 void stores__pg_cancel(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
-    if (wire->phase != WIRE_UP) return;
+    if (wire == NULL || wire->phase != WIRE_UP) return;
     struct cancel *cancel = calloc(1, sizeof *cancel);
     if (cancel == NULL) return;
     cancel->work.data = cancel;

@@ -5,7 +5,7 @@
  * A request is a group of statements up to one Sync, embedded in whoever waits for it. Its results
  * come in order, result() once for each statement, then done() exactly once: when the server
  * confirmed the Sync, or when the connection was lost. Neither is called inside a function that
- * sends. The connection is owned by its pool; requests are owned by their callers and must stay
+ * sends, but for done(LOST) on a connection that was closed under its holder. The connection is owned by its pool; requests are owned by their callers and must stay
  * until done().
  */
 #ifndef STORES_PG_CONN_H
@@ -63,6 +63,8 @@ struct stores__pg_conn {
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;
     bool standby;
+    bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
+    bool gone; /* every handle is closed; freed when its holder lets go */
     const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
     struct stores__pg_wire *wire; /* libpq's and libuv's side, private to pg_conn.c */
 };

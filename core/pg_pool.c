@@ -82,6 +82,7 @@ static void grant(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     if (wait->waiting) leave_queue(wait);
     if (conn->place == STORES__PG_IDLE) move(conn, wait->place);
     conn->purpose = wait->purpose;
+    conn->held = wait->place != STORES__PG_READING;
     wait->granted(wait, conn);
     /* granted without a request of its own in flight, a lane would never drain */
     if (conn->place == STORES__PG_READING && conn->in_flight == 0) stores__pg_pool_drained(conn);
@@ -216,6 +217,11 @@ static void give_back(struct stores__pg_conn *conn) {
 }
 
 void stores__pg_release(struct stores__pg_conn *conn) {
+    conn->held = false;
+    if (conn->gone) {
+        free(conn);
+        return;
+    }
     if (conn->place == STORES__PG_CLOSING || conn->place == STORES__PG_IDLE) return;
     give_back(conn);
 }
@@ -327,6 +333,7 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     bool connecting = conn->place == STORES__PG_CONNECTING;
     if (!connecting) pool->stats.lost++;
+    if (conn->held) return; /* its holder finds out at his next request, and gives it back */
     stores__pg_discard(conn);
     if (pool->closing) return;
     if (connecting) {
@@ -352,7 +359,8 @@ void stores__pg_pool_gone(struct stores__pg_conn *conn) {
     assert(conn->place == STORES__PG_CLOSING);
     stores__list_remove(&conn->link);
     pool->counts[STORES__PG_CLOSING]--;
-    free(conn);
+    conn->gone = true;
+    if (!conn->held) free(conn);
     check_closed(pool);
 }
 

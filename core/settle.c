@@ -70,6 +70,18 @@ bool stores__settle_names(const struct stores__settle *settle, const struct stor
     return false;
 }
 
+void stores__settle_drop(struct stores__settle *settle, const struct stores__table *table) {
+    size_t kept = 0;
+    for (size_t i = 0; i < settle->count; i++) {
+        if (settle->rows[i].table == table) {
+            stores__blob_drop(settle->rows[i].doc.blob);
+        } else {
+            settle->rows[kept++] = settle->rows[i];
+        }
+    }
+    settle->count = kept;
+}
+
 void stores__settle_unpublish(struct stores__settle *settle, size_t mark) {
     for (size_t i = 0; i < settle->count; i++) {
         if (settle->rows[i].order >= mark) settle->rows[i].publish = false;
@@ -167,6 +179,7 @@ bool stores__settle_epochs_known(const struct stores__settle *settle) {
 }
 
 void stores__settle_bypass(struct stores__settle *settle) {
+    stores__settle_unpublish(settle, 0);
     for (size_t at = 0; at < settle->count; at = table_end(settle, at)) {
         stores__epoch_bypassed(settle->rows[at].table);
     }

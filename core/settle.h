@@ -18,6 +18,8 @@ bool stores__settle_add(struct stores__settle *settle, struct stores__table *tab
 size_t stores__settle_count(const struct stores__settle *settle);
 /* True where a row of the table is among them. */
 bool stores__settle_names(const struct stores__settle *settle, const struct stores__table *table);
+/* Forgets the rows of a table, which is turned instead. */
+void stores__settle_drop(struct stores__settle *settle, const struct stores__table *table);
 /* What was added since the mark was rolled back to a savepoint. */
 void stores__settle_unpublish(struct stores__settle *settle, size_t mark);
 /* Takes out the tables with more than max rows, and has them turned instead. */
@@ -33,7 +35,9 @@ bool stores__settle_place(struct stores__settle *settle,
                           void *arg);
 /* Every table's epoch is known (or being turned), so that placing may be tried. */
 bool stores__settle_epochs_known(const struct stores__settle *settle);
-/* Redis did not take them: the tables are remembered. */
+/* Redis did not take them (or it is not known which): the tables are remembered, and nothing is
+ * published. A copy of the INTENT that is still on its way could come after the SETTLE of another
+ * writer, and a value published for it would be older than what stands (spec/model/rows.lua). */
 void stores__settle_bypass(struct stores__settle *settle);
 /* The transaction is over: takes the entry out of the rows and publishes them where it committed.
  * Frees settle; what Redis answers is counted. */

@@ -209,7 +209,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         case TXOP_WRITE:
             tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit,
                                                  &tx->error);
-            if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit);
+            if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
             break;
         default:
             if (txop->result == NULL || stores__pg_has_rows(result) ||
@@ -619,7 +619,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
     if (!txop->readonly && !tx->options.readonly && !tx->options.session && tx->engine->cache) {
-        stores__commit_ask_locks(tx->commit);
+        stores__commit_ask_locks(tx->commit, true);
     }
     start_op(tx);
     return op;

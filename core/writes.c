@@ -204,7 +204,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
         write->failed = !stores__statement_take(write->statement, write->op, result,
                                                 segment->commit, &write->error);
         if (segment->commit && stores__statement_reaches(write->statement)) {
-            stores__commit_ask_locks(segment->commit);
+            stores__commit_ask_locks(segment->commit, false);
         }
         return; /* statement_take has the result */
     } else if (at == segment->first + segment->count && segment->commit != NULL) {

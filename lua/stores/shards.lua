@@ -7,7 +7,7 @@ local ids = require('stores.ids')
 local Store = require('stores.store')
 
 ---@class stores.Shards
----@field stores stores.Store[] in the order of the shards, from shard 0 on
+---@field shards stores.Store[] their stores, in the order of the shards, from shard 0 on
 local Shards = {}
 Shards.__index = Shards
 
@@ -65,25 +65,25 @@ function Shards.new(list)
   end
   local stores = {}
   for id = 0, count - 1 do stores[id + 1] = Store.from_config(flats[id]) end
-  return setmetatable({ stores = stores, count = count }, Shards)
+  return setmetatable({ shards = stores, count = count }, Shards)
 end
 
 --- The store that an id belongs to: by the true modulo of the signed 64-bit id (-1 of 4 is 3).
 ---@param id string
 ---@return stores.Store
 function Shards:mod(id)
-  return self.stores[core.shard(ids.check(id), self.count) + 1]
+  return self.shards[core.shard(ids.check(id), self.count) + 1]
 end
 
 --- A new id, of any shard.
 ---@return string
 function Shards:generateId()
-  return self.stores[math.random(self.count)]:generateId()
+  return self.shards[math.random(self.count)]:generateId()
 end
 
 --- Closes every store.
 function Shards:close()
-  for _, store in ipairs(self.stores) do store:close() end
+  for _, store in ipairs(self.shards) do store:close() end
 end
 
 return setmetatable(Shards, { __call = function(_, list) return Shards.new(list) end })

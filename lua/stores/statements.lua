@@ -13,6 +13,15 @@ local ALLOWED = {
   session = config.allow('timeout', 'readonly', 'raw'),
 }
 
+-- SAVEPOINT, RELEASE and ROLLBACK TO stay inside the transaction; what they undo the core asks the
+-- server about, as after every query that may have written.
+local function is_savepoint(part)
+  if part.control == 'SAVEPOINT' or part.control == 'RELEASE' then return true end
+  if part.control ~= 'ROLLBACK' then return false end
+  local words = sql.keywords(part.text, 3)
+  return words[2] == 'TO' or words[3] == 'TO'
+end
+
 -- Texts come again and again; taking one apart is not free. Bounded, and forgotten as a whole.
 local KEPT = 256
 local known, count = {}, 0
@@ -52,7 +61,8 @@ function statements.check(text, params, opts, place)
       .. 'send them one by one, or in a transaction')
   end
   for _, part in ipairs(parts) do
-    if part.control and place ~= 'session' then
+    local allowed = place == 'session' or (place == 'tx' and is_savepoint(part))
+    if part.control and not allowed then
       errors.raise('unsupported', part.control .. ' does not belong into a query: '
         .. 'store:transaction(fn) begins and ends a transaction')
     end
