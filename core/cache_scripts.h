@@ -91,10 +91,14 @@
     "end\n"                                                                                       \
     "return out\n"
 
-/* KEYS rows, after a write that is over. A plain DEL would destroy the intent of a writer. */
+/* KEYS epoch, rows; ARGV epoch; after a write that is over. A plain DEL would destroy the intent of a
+ * writer; under another epoch than the present one it would clear a key that nobody reads. Gives 1,
+ * or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE                                                                 \
     "#!lua flags=allow-oom\n"                                                                     \
-    "for i = 1, #KEYS do\n"                                                                       \
+    "local now = redis.call('GET', KEYS[1])\n"                                                    \
+    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"              \
+    "for i = 2, #KEYS do\n"                                                                       \
     "  local v = redis.call('GET', KEYS[i])\n"                                                    \
     "  if v and string.byte(v) == 84 then\n"                                                      \
     "    redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3))\n"                                  \

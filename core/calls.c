@@ -17,6 +17,7 @@ enum call_step {
     CALL_TURNING, /* their epochs, before a statement that commits itself */
     CALL_BEGIN, /* before several statements in one text */
     CALL_RUNNING,
+    CALL_TURNING_AGAIN, /* after it: the first turn may have ended before the statement locked */
     CALL_LOCKS, /* what did they write? */
     CALL_COMMITTING,
     CALL_ENDING /* ROLLBACK */
@@ -170,7 +171,12 @@ static void committed(void *arg, const stores_error *error) {
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
+static void bypass_turns(struct call *call) {
+    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
+}
+
 static void run(struct call *call);
+static void turn_all(struct call *call, enum call_step step);
 
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct call *call = STORES__CONTAINER(req, struct call, req);
@@ -201,12 +207,20 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     stores__pg_result_free(result);
 }
 
+/* A statement that commits itself may have done part of its work, or all of it. */
+static void end_failed(struct call *call) {
+    if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
+        turn_all(call, CALL_TURNING_AGAIN);
+    } else {
+        fail_call(call, call->failed ? &call->error : NULL);
+    }
+}
+
 static bool lost(struct call *call, enum stores__pg_end end) {
     if (end != STORES__PG_LOST) return false;
     bool done = call->answered && call->options.autocommit;
     if (done && !call->failed) {
-        answer(call, NULL);
-        close_call(call);
+        end_failed(call);
         return true;
     }
     if (!call->failed || call->error.code != STORES_CONNECTION_LOST) {
@@ -226,7 +240,8 @@ static bool lost(struct call *call, enum stores__pg_end end) {
         call->error.outcome = STORES_OUTCOME_UNKNOWN;
         call->error.retryable = false;
     }
-    fail_call(call, &call->error);
+    call->failed = true;
+    end_failed(call);
     return true;
 }
 
@@ -270,24 +285,29 @@ static void turned(void *arg, bool ok) {
     struct call *call = arg;
     if (!ok) call->turn_failed = true;
     if (--call->turns_waiting > 0) return;
+    if (call->step == CALL_TURNING_AGAIN) {
+        if (call->turn_failed) bypass_turns(call);
+        answer(call, call->failed ? &call->error : NULL);
+        close_call(call);
+        return;
+    }
     if (call->turn_failed &&
         call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
         stores__error_set(&call->error, STORES_CACHE_FAILURE, "Redis could not be told");
         fail_call(call, &call->error);
         return;
     }
-    if (call->turn_failed) {
-        for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
+    if (call->turn_failed) bypass_turns(call);
+    if (call->op == NULL) {
+        fail_call(call, NULL);
+    } else {
+        send_statement(call);
     }
-    send_statement(call);
 }
 
-/* A statement that commits itself: its tables are turned before it is sent. */
-static void turn_first(struct call *call) {
-    call->step = CALL_TURNING;
-    call->turned = stores__commit_turns(call->commit, &call->turned_count);
-    stores__commit_free(call->commit);
-    call->commit = NULL;
+static void turn_all(struct call *call, enum call_step step) {
+    call->step = step;
+    call->turn_failed = false;
     call->turns_waiting = 1;
     for (size_t i = 0; i < call->turned_count; i++) {
         call->turns_waiting++;
@@ -299,15 +319,24 @@ static void turn_first(struct call *call) {
     turned(call, true);
 }
 
+/* A statement that commits itself: its tables are turned before it is sent. */
+static void turn_first(struct call *call) {
+    call->turned = stores__commit_turns(call->commit, &call->turned_count);
+    stores__commit_free(call->commit);
+    call->commit = NULL;
+    turn_all(call, CALL_TURNING);
+}
+
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct call *call = STORES__CONTAINER(req, struct call, req);
     stores__timer_stop(&call->engine->timers, &call->grace);
     if (lost(call, end)) return;
     if (call->failed) {
-        fail_call(call, &call->error);
+        end_failed(call);
         return;
     }
-    if (call->op == NULL) { /* canceled too late: what it did is not kept */
+    /* the caller left: what a transaction did is not kept, what was not sent yet is not sent */
+    if (call->op == NULL && (!call->options.autocommit || call->step == CALL_NAMES)) {
         fail_call(call, NULL);
         return;
     }
@@ -315,7 +344,9 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         case CALL_NAMES: turn_first(call); break;
         case CALL_BEGIN: send_simple(call); break;
         case CALL_RUNNING:
-            if (call->options.autocommit) {
+            if (call->options.autocommit && call->turned_count > 0) {
+                turn_all(call, CALL_TURNING_AGAIN);
+            } else if (call->options.autocommit) {
                 answer(call, NULL);
                 close_call(call);
             } else if (!stores__pg_in_transaction(call->conn)) {
@@ -425,6 +456,7 @@ static stores_outcome leave_call(stores_op *op) {
             call_free(call);
             return STORES_OUTCOME_NONE;
         case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
+        case CALL_TURNING_AGAIN: return STORES_OUTCOME_COMMITTED;
         case CALL_ENDING:
         case CALL_TURNING: return STORES_OUTCOME_NONE;
         default: break;

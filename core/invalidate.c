@@ -28,28 +28,38 @@ static void answer(struct invalidation *invalidation, bool ok) {
     free(invalidation);
 }
 
-static void invalidated(struct stores__redis_req *req, struct redisReply **reply) {
-    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, req);
-    answer(invalidation, stores__redis_integer(*reply, 0) == 1);
-}
-
 static void turned(void *arg, bool ok) {
     struct invalidation *invalidation = arg;
     if (ok) stores__epoch_end_turn(invalidation->table);
     answer(invalidation, ok);
 }
 
-/* Under an epoch that this process does not believe in, the row may have another key: the table is
- * turned instead. */
+static void invalidated(struct stores__redis_req *req, struct redisReply **reply) {
+    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, req);
+    struct stores__table *table = invalidation->table;
+    size_t len = 0;
+    const char *epoch = stores__redis_text(*reply, &len);
+    if (epoch == NULL) {
+        answer(invalidation, stores__redis_integer(*reply, 0) == 1);
+        return;
+    }
+    /* the row has another key than we thought: the whole table is turned, which clears it as well */
+    stores__epoch_seen(table, epoch, len);
+    if (stores__epoch_turn(table, turned, invalidation) == NULL) answer(invalidation, false);
+}
+
 static bool send_it(struct invalidation *invalidation, struct stores__table *table) {
     struct stores__args args = {0};
-    if (!invalidation->row || stores__epoch_state(table) != STORES__EPOCH_VALID) {
+    const char *epoch = stores__epoch_text(table);
+    if (!invalidation->row || epoch[0] == '\0') {
         return stores__epoch_turn(table, turned, invalidation) != NULL;
     }
     invalidation->req.done = invalidated;
-    stores__args_row_key(&args, table, stores__epoch_text(table), invalidation->id);
+    stores__args_epoch_key(&args, table);
+    stores__args_row_key(&args, table, epoch, invalidation->id);
+    stores__args_str(&args, epoch);
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
-                             1);
+                             2);
 }
 
 static void resolved(stores_op *op, struct stores__table *table) {
