@@ -28,6 +28,7 @@ enum stores__slot_kind {
     SLOT_CHANGE, /* found, inserted, document */
     SLOT_SELECT, /* an array of documents: of (id, value) rows */
     SLOT_ROWS, /* an array of row tables */
+    SLOT_COUNT, /* how many were affected */
     SLOT_NOTHING, /* true */
     SLOT_SLEEP
 };

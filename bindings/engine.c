@@ -157,11 +157,36 @@ static void add_figure(void *arg, const char *name, double value) {
     lua_setfield(L, -2, name);
 }
 
+/* Stack: the array of turning tables. */
+static void add_turning(void *arg, const char *table, uint64_t ms, const char *writers) {
+    lua_State *L = arg;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, table);
+    lua_setfield(L, -2, "table");
+    lua_pushnumber(L, (lua_Number)ms / 1000);
+    lua_setfield(L, -2, "seconds");
+    lua_pushstring(L, writers);
+    lua_setfield(L, -2, "waits_for");
+    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+}
+
 static int engine_stats(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     lua_newtable(L);
     stores_stats(engine->engine, add_figure, L);
+    lua_newtable(L);
+    stores_turning(engine->engine, add_turning, L);
+    lua_setfield(L, -2, "turning");
     return 1;
+}
+
+/* engine:sweep(timeout) */
+static int engine_sweep(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    uint64_t ms = stores__ms_check(L, 2);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_COUNT, false);
+    stores_call call = call_to(slot, ms, false);
+    return stores__slot_started(L, slot, stores_sweep(engine->engine, &call));
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -242,6 +267,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"id", engine_id},
                                           {"tx", stores__tx_new_lua},
                                           {"stats", engine_stats},
+                                          {"sweep", engine_sweep},
                                           {"close", engine_close},
                                           {NULL, NULL}};
 

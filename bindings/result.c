@@ -160,6 +160,7 @@ static int push_values(lua_State *L, const struct stores__slot *slot) {
             return 3;
         case SLOT_SELECT: return push_select(L, slot);
         case SLOT_ROWS: return push_rows(L, slot);
+        case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
         default: lua_pushboolean(L, 1); return 1;
     }
 }

@@ -50,7 +50,7 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
     stores__buf_add(&args->buf, text, (size_t)len);
 }
 
-static void free_args(struct stores__args *args) {
+void stores__args_free(struct stores__args *args) {
     stores__buf_free(&args->buf);
     free(args->offsets);
     memset(args, 0, sizeof *args);
@@ -74,7 +74,7 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
     }
     free(argv);
     free(lens);
-    free_args(args);
+    stores__args_free(args);
     return ok;
 }
 

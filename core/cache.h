@@ -66,6 +66,8 @@ void stores__args_epoch_key(struct stores__args *args, const struct stores__tabl
 /* The key of a row under an epoch. */
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id);
+/* For those that are not sent. */
+void stores__args_free(struct stores__args *args);
 /* Sends it as a command, or as a script with the first nkeys as keys; frees the args either way.
  * False: no memory; done never comes. */
 bool stores__args_send(struct stores__args *args, struct stores__cache *cache,

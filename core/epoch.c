@@ -9,7 +9,7 @@
 #include "cache.h"
 #include "cache_scripts.h"
 
-enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200 };
+enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200, RESUME_MS = 200 };
 
 enum turn_step {
     TURN_NONE,
@@ -23,7 +23,9 @@ struct stores__epoch {
     struct stores__table *table;
     enum stores__epoch_state state;
     char text[STORES__EPOCH_TEXT];
-    bool bypassed; /* a write went by Redis: to be turned when it is back */
+    unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
+    unsigned turned_bypasses; /* how many of them the turn on its way covers */
+    struct stores__timer resume;
     char odd[STORES__EPOCH_TEXT]; /* an epoch of a later timeline than the one we know */
     uint64_t odd_serial;
 
@@ -88,7 +90,7 @@ enum stores__epoch_state stores__epoch_state(const struct stores__table *table) 
 }
 
 bool stores__epoch_is_bypassed(const struct stores__table *table) {
-    return table->epoch->bypassed;
+    return table->epoch->bypasses > 0;
 }
 
 /* ---- Compare-and-set ------------------------------------------------------------------------- */
@@ -287,7 +289,7 @@ bool stores__epoch_seen(struct stores__table *table, const char *value, size_t l
     }
     if (value[0] == 'V') {
         epoch->since = 0;
-        bool counts = same && !epoch->bypassed;
+        bool counts = same && epoch->bypasses == 0;
         epoch->state = STORES__EPOCH_VALID;
         return counts;
     }
@@ -358,21 +360,44 @@ struct stores__turn *stores__epoch_turn(struct stores__table *table,
 
 /* ---- Redis was away -------------------------------------------------------------------------- */
 
-void stores__epoch_bypassed(struct stores__table *table) {
-    table->epoch->bypassed = true;
+static void resume(struct stores__epoch *epoch);
+
+static void resume_later(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->table->engine;
+    stores__timer_set(&engine->timers, &epoch->resume, stores__now(engine) + RESUME_MS);
 }
 
+void stores__epoch_bypassed(struct stores__table *table) {
+    table->epoch->bypasses++;
+    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does not */
+    resume_later(table->epoch);
+}
+
+/* Those that were counted before the turn was sent have either committed, or hold their locks, which
+ * the end of the turn waits for. */
 static void resumed(void *arg, bool ok) {
-    struct stores__table *table = arg;
+    struct stores__epoch *epoch = arg;
     if (!ok) return; /* it stays remembered: the next time that Redis is up it is tried again */
-    table->epoch->bypassed = false;
-    stores__epoch_end_turn(table);
+    epoch->bypasses -= epoch->turned_bypasses;
+    epoch->turned_bypasses = 0;
+    stores__epoch_end_turn(epoch->table);
+    if (epoch->bypasses > 0) resume_later(epoch);
+}
+
+static void resume(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->table->engine;
+    if (epoch->bypasses == 0 || engine->closing || !stores__cache_up(engine->cache)) return;
+    epoch->turned_bypasses = epoch->bypasses;
+    if (stores__epoch_turn(epoch->table, resumed, epoch) == NULL) resume_later(epoch);
+}
+
+static void resume_timer(struct stores__timer *timer) {
+    resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
 }
 
 void stores__epoch_resume_all(stores_engine *engine) {
     for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        if (table->epoch->bypassed) stores__epoch_turn(table, resumed, table);
+        resume(STORES__CONTAINER(at, struct stores__table, link)->epoch);
     }
 }
 
@@ -383,6 +408,7 @@ bool stores__epoch_new(struct stores__table *table) {
     if (epoch == NULL) return false;
     epoch->table = table;
     stores__list_init(&epoch->wait.link);
+    epoch->resume.fire = resume_timer;
     table->epoch = epoch;
     return true;
 }
@@ -398,6 +424,22 @@ void stores__epoch_stop_all(stores_engine *engine) {
     for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
         struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__table, link)->epoch;
         stores__timer_stop(&engine->timers, &epoch->timer);
+        stores__timer_stop(&engine->timers, &epoch->resume);
         stores__pg_unwait(&epoch->wait);
+    }
+}
+
+void stores_turning(stores_engine *engine,
+                    void (*turning)(void *arg, const char *table, uint64_t ms, const char *writers),
+                    void *arg) {
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        const struct stores__epoch *epoch = table->epoch;
+        if (epoch->step == TURN_NONE && epoch->state != STORES__EPOCH_TURNING &&
+            epoch->bypasses == 0) {
+            continue;
+        }
+        uint64_t since = epoch->since ? stores__now(engine) - epoch->since : 0;
+        turning(arg, table->name, since, epoch->writers ? epoch->writers : "{}");
     }
 }

@@ -338,6 +338,19 @@ STORES_API int stores_shard_of(int64_t id, int count);
 STORES_API void stores_stats(stores_engine *engine,
                              void (*figure)(void *arg, const char *name, double value), void *arg);
 
+/* Calls turning(table, ms, writers) for every table whose epoch this engine knows to be turning (or
+ * that waits for Redis to be turned): since how many ms, and the virtual ids of the transactions that
+ * are waited for, as PostgreSQL writes an array ("{3/12,4/7}"). Reads of such a table come from
+ * PostgreSQL. */
+STORES_API void stores_turning(stores_engine *engine,
+                               void (*turning)(void *arg, const char *table, uint64_t ms,
+                                               const char *writers),
+                               void *arg);
+
+/* Unlinks the rows of dead epochs, of all tables under the engine's prefix, by SCAN; nobody reads
+ * them, but intents under them have no lifetime. op's affected: how many were unlinked. */
+STORES_API stores_op *stores_sweep(stores_engine *engine, const stores_call *call);
+
 #ifdef __cplusplus
 }
 #endif

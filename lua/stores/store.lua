@@ -210,6 +210,15 @@ function Store:stats()
   return self.engine:stats()
 end
 
+--- Unlinks the cached rows of dead epochs in Redis, which nobody reads any more.
+---@param opts? {timeout: number}
+---@return integer unlinked
+function Store:sweep(opts)
+  check(self, 'sweep')
+  opts = config.call(opts, INVALIDATE)
+  return wait.slot(self.hub, self.engine:sweep(opts.timeout))
+end
+
 --- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
 function Store:close()
   if not self.engine then return end
