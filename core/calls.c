@@ -50,7 +50,7 @@ struct call {
 /* The tables of a list of names, in the form of stores__commit_locks_sql. */
 static const char names_sql[] =
     "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"
+    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p', false, false"
     " FROM pg_catalog.unnest($1::text[]) x"
     " JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(x)"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";

@@ -13,21 +13,30 @@ enum {
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
 
-/* What the transaction itself locked for writing (or more strongly). Tables that it dropped or made
- * anew have no row of pg_class that it sees, or one that is its own; see docs/cache.md. */
+/* What the transaction itself locked for writing, or more strongly. A table that it dropped has no
+ * name any more, one that it renamed has its new one: for AccessExclusive, which DDL takes, the old
+ * name is asked of another connection, which sees the catalog as it was. */
 const char stores__commit_locks_sql[] =
-    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"
-    " FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    "SELECT CASE WHEN c.oid IS NOT NULL THEN"
+    " pg_catalog.format('%I.%I', n.nspname, c.relname) END, l.relation,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p',"
+    " l.mode = 'AccessExclusiveLock', c.oid IS NULL"
+    " FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation"
+    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
     " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
-    " 'AccessExclusiveLock') AND c.relkind IN ('r', 'p')"
-    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')"
+    " 'AccessExclusiveLock') AND (c.oid IS NULL OR c.relkind IN ('r', 'p'))"
+    " AND coalesce(n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'), true)"
     " AND l.database = (SELECT oid FROM pg_catalog.pg_database"
     "  WHERE datname = pg_catalog.current_database())";
 
-enum commit_step { STEP_LOCKS, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ROLLBACK };
+static const char old_names_sql[] =
+    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p', false, false"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.oid = ANY($1::pg_catalog.oid[]) AND c.relkind IN ('r', 'p')";
+
+enum commit_step { STEP_LOCKS, STEP_NAMES, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ROLLBACK };
 
 struct intent_req {
     struct stores__redis_req req;
@@ -48,6 +57,9 @@ struct stores__commit {
     struct stores__table **turns;
     size_t turn_count, turn_room;
     bool ask_locks, raw, no_memory;
+    struct stores__buf ddl; /* an array of the tables whose definition it may have changed */
+    bool ddl_asked;
+    struct stores__pg_wait wait;
 
     size_t waiting; /* answers of Redis that are to come */
     bool refused, failed; /* an epoch was another one; Redis could not be told */
@@ -64,6 +76,7 @@ struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
     if (commit == NULL) return NULL;
     commit->engine = engine;
+    stores__list_init(&commit->wait.link);
     commit->rows = stores__settle_new(engine);
     if (commit->rows == NULL) {
         free(commit);
@@ -76,6 +89,7 @@ void stores__commit_free(struct stores__commit *commit) {
     if (commit == NULL) return;
     stores__timer_stop(&commit->engine->timers, &commit->timer);
     stores__settle_free(commit->rows);
+    stores__buf_free(&commit->ddl);
     free(commit->turns);
     free(commit);
 }
@@ -133,17 +147,26 @@ void stores__commit_rolled_back(struct stores__commit *commit, size_t mark) {
     stores__settle_unpublish(commit->rows, mark);
 }
 
+static bool says(const struct pg_result *result, int row, int column) {
+    const char *value = stores__pg_value(result, row, column, NULL);
+    return value != NULL && value[0] == 't';
+}
+
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
     commit->ask_locks = false;
     for (int row = 0; row < stores__pg_rows(result); row++) {
+        if (says(result, row, 3)) {
+            stores__buf_str(&commit->ddl, commit->ddl.len ? "," : "{");
+            stores__buf_str(&commit->ddl, stores__pg_value(result, row, 1, NULL));
+        }
+        if (says(result, row, 4)) continue; /* it is no more: only its old name can be told */
         struct stores__table *table =
             stores__table_get(commit->engine, stores__pg_value(result, row, 0, NULL));
         if (table == NULL) {
             commit->no_memory = true;
             return;
         }
-        const char *cacheable = stores__pg_value(result, row, 2, NULL);
-        if (table->oid == 0) table->cacheable = cacheable != NULL && cacheable[0] == 't';
+        if (table->oid == 0) table->cacheable = says(result, row, 2);
         /* every row of it that changed has its intent, unless a trigger changed more */
         bool named = stores__settle_names(commit->rows, table);
         if (named && !table->any_trigger && !commit->raw) continue;
@@ -374,7 +397,52 @@ static void tell(struct stores__commit *commit) {
 
 /* ---- Start ----------------------------------------------------------------------------------- */
 
+static void begin_telling(struct stores__commit *commit);
+
+static void took_names(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    stores_error error;
+    (void)index;
+    if (stores__pg_result_ok(result, &error)) stores__commit_take_locks(commit, result);
+    stores__pg_result_free(result);
+}
+
+static void names_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    (void)end; /* what is not known by its old name is turned by its new one at least */
+    begin_telling(STORES__CONTAINER(req, struct stores__commit, req));
+}
+
+static void names_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
+    const char *values[] = {stores__buf_text(&commit->ddl)};
+    commit->req.result = took_names;
+    commit->req.done = names_over;
+    stores__pg_begin(conn, &commit->req);
+    stores__pg_add(conn, &commit->req, old_names_sql, 1, values, true);
+    stores__pg_sync(conn, &commit->req);
+}
+
+static void names_refused(struct stores__pg_wait *wait, const stores_error *error) {
+    (void)error;
+    begin_telling(STORES__CONTAINER(wait, struct stores__commit, wait));
+}
+
+/* Only worth asking where another connection can be had. */
+static bool ask_old_names(struct stores__commit *commit) {
+    if (commit->ddl.len == 0 || commit->ddl_asked || commit->engine->cache == NULL) return false;
+    commit->ddl_asked = true;
+    stores__table_forget_names(commit->engine);
+    if (commit->engine->pool.limit < 2) return false;
+    stores__buf_str(&commit->ddl, "}");
+    commit->step = STEP_NAMES;
+    commit->wait.granted = names_granted;
+    commit->wait.failed = names_refused;
+    stores__pg_acquire(&commit->engine->pool, &commit->wait, STORES__PG_READING, "lookups");
+    return true;
+}
+
 static void begin_telling(struct stores__commit *commit) {
+    if (ask_old_names(commit)) return;
     if (commit->no_memory) {
         stores__error_set(&commit->error, STORES_NO_MEMORY, "no memory for the intents");
         send_rollback(commit);
