@@ -8,7 +8,9 @@
 enum {
     NAMED_ROWS_MAX = 5000, /* more in one table: its epoch is turned instead */
     EPOCH_TRIES = 40, /* looks at an epoch that is not known yet, 1 to 10 ms apart */
-    EPOCH_WAIT_MS = 10
+    EPOCH_WAIT_MS = 10,
+    STATUS_TRIES = 40, /* questions whether a COMMIT that was lost has happened, 10 to 250 ms apart */
+    STATUS_WAIT_MS = 250
 };
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
@@ -36,7 +38,7 @@ static const char old_names_sql[] =
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = ANY($1::pg_catalog.oid[]) AND c.relkind IN ('r', 'p')";
 
-enum commit_step { STEP_LOCKS, STEP_NAMES, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ROLLBACK };
+enum commit_step { STEP_LOCKS, STEP_NAMES, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ASK, STEP_ROLLBACK };
 
 struct intent_req {
     struct stores__redis_req req;
@@ -66,6 +68,8 @@ struct stores__commit {
     int tries;
     struct stores__timer timer;
     struct stores__pg_req req;
+    bool asking; /* the last answer about a lost COMMIT settled nothing */
+    int status_tries;
     bool committed;
     stores_error error;
 };
@@ -228,6 +232,75 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     stores__pg_result_free(result);
 }
 
+/* ---- A COMMIT whose answer was lost: the server is asked, where it is still the same one --------- */
+
+static void ask_status(struct stores__commit *commit);
+
+static void took_status(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    stores_error error;
+    (void)index;
+    commit->asking = false;
+    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
+        const char *status = stores__pg_value(result, 0, 0, NULL);
+        const char *started = stores__pg_value(result, 0, 1, NULL);
+        bool same = started && strcmp(started, commit->conn->identity.started) == 0;
+        if (same && status && strcmp(status, "committed") == 0) {
+            commit->error.code = STORES_OK;
+        } else if (same && status && strcmp(status, "aborted") == 0) {
+            commit->error.outcome = STORES_OUTCOME_NONE;
+            commit->error.retryable = true;
+        } else if (same && status && strcmp(status, "in progress") == 0) {
+            commit->asking = true; /* the server works on it, or has not noticed that we are gone */
+        }
+    }
+    stores__pg_result_free(result);
+}
+
+static void status_again(struct stores__timer *timer) {
+    ask_status(STORES__CONTAINER(timer, struct stores__commit, timer));
+}
+
+static void status_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
+    stores_engine *engine = commit->engine;
+    uint64_t ms = (uint64_t)commit->status_tries * 10;
+    bool again = (end == STORES__PG_LOST || commit->asking) && !engine->closing &&
+                 commit->status_tries++ < STATUS_TRIES;
+    commit->timer.fire = status_again;
+    if (ms > STATUS_WAIT_MS) ms = STATUS_WAIT_MS;
+    if (!again || !stores__timer_set(&engine->timers, &commit->timer, stores__now(engine) + ms)) {
+        finish(commit);
+    }
+}
+
+static void status_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
+    const char *values[] = {commit->xid};
+    commit->req.result = took_status;
+    commit->req.done = status_over;
+    stores__pg_begin(conn, &commit->req);
+    stores__pg_add(conn, &commit->req,
+                   "SELECT pg_catalog.pg_xact_status($1::text::xid8),"
+                   " pg_catalog.pg_postmaster_start_time()::text",
+                   1, values, true);
+    stores__pg_sync(conn, &commit->req);
+}
+
+static void status_refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
+    (void)error;
+    commit->asking = true;
+    status_over(&commit->req, STORES__PG_LOST);
+}
+
+static void ask_status(struct stores__commit *commit) {
+    commit->step = STEP_ASK;
+    commit->wait.granted = status_granted;
+    commit->wait.failed = status_refused;
+    stores__pg_acquire(&commit->engine->pool, &commit->wait, STORES__PG_READING, "lookups");
+}
+
 static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     if (end == STORES__PG_LOST && !commit->committed) {
@@ -236,7 +309,13 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
         commit->error.outcome = req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
         commit->error.retryable = !req->sent;
     }
-    finish(commit);
+    bool unknown = commit->error.code != STORES_OK &&
+                   commit->error.outcome == STORES_OUTCOME_UNKNOWN;
+    if (unknown && commit->xid[0] != '\0' && !commit->engine->closing) {
+        ask_status(commit);
+    } else {
+        finish(commit);
+    }
 }
 
 static void send_end(struct stores__commit *commit, const char *sql) {
@@ -458,10 +537,13 @@ static void begin_telling(struct stores__commit *commit) {
 
 static void took_locks(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
-    (void)index;
-    if (stores__pg_result_ok(result, &commit->error)) {
+    stores_error error;
+    if (!stores__pg_result_ok(result, &error)) {
+        if (error.code != STORES_OK) commit->error = error;
+    } else if (index == 0) {
         stores__commit_take_locks(commit, result);
-        commit->error.code = STORES_OK;
+    } else {
+        stores__commit_take_xid(commit, result);
     }
     stores__pg_result_free(result);
 }
@@ -494,5 +576,9 @@ void stores__commit_start(struct stores__commit *commit, struct stores__pg_conn 
     commit->req.done = locks_over;
     stores__pg_begin(conn, &commit->req);
     stores__pg_add(conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
+    if (commit->xid[0] == '\0') {
+        stores__pg_add(conn, &commit->req,
+                       "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text", 0, NULL, true);
+    }
     stores__pg_sync(conn, &commit->req);
 }

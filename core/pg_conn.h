@@ -41,6 +41,7 @@ struct stores__pg_identity {
     char system[24]; /* pg_control_system().system_identifier */
     char database[64 * 4];
     char timeline[12]; /* 8 hex digits; "" on a standby */
+    char started[48]; /* when the server was started: xids of before a crash are used again */
 };
 
 enum stores__pg_place {

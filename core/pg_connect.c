@@ -8,7 +8,8 @@ static const char identity_sql[] =
     " pg_catalog.current_database(),"
     " CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''"
     " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),"
-    " 1, 8) END";
+    " 1, 8) END,"
+    " pg_catalog.pg_postmaster_start_time()::text";
 
 static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     stores__timer_stop(wire->timers, &wire->timer);
@@ -54,6 +55,8 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         const char *system = stores__pg_value(result, 0, 0, NULL);
         const char *database = stores__pg_value(result, 0, 1, NULL);
         const char *timeline = stores__pg_value(result, 0, 2, NULL);
+        const char *started = stores__pg_value(result, 0, 3, NULL);
+        if (started) strncpy(identity->started, started, sizeof identity->started - 1);
         if (system) strncpy(identity->system, system, sizeof identity->system - 1);
         if (database) strncpy(identity->database, database, sizeof identity->database - 1);
         if (timeline) strncpy(identity->timeline, timeline, sizeof identity->timeline - 1);

@@ -333,8 +333,7 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     bool connecting = conn->place == STORES__PG_CONNECTING;
     if (!connecting) pool->stats.lost++;
-    if (conn->held) return; /* its holder finds out at his next request, and gives it back */
-    stores__pg_discard(conn);
+    stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
     if (pool->closing) return;
     if (connecting) {
         stores_error error;

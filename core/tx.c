@@ -40,6 +40,7 @@ struct txop {
     bool commit; /* WRITE: commit right after it */
     bool simple, readonly, lock;
     int index; /* of its statement in the request */
+    int check; /* of the question about its table before it, plus one; 0: none */
     bool xid_asked, begun_here;
     struct pg_result *result;
 };
@@ -239,6 +240,11 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
                 tx->error.retryable = true;
             }
         }
+    } else if (txop->check > 0 && index == txop->check - 1) {
+        if (stores__pg_rows(result) == 1) {
+            stores__table_learn(txop->table, result, 0);
+            txop->table->checked = tx->conn->serial;
+        }
     } else if (txop->simple || index == txop->index) {
         take_answer(tx, result);
         return;
@@ -337,7 +343,7 @@ static void add_op(stores_tx *tx, struct txop *txop) {
         case TXOP_WRITE:
             stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
                            txop->statement->values, true);
-            if (!tx->xid_known && stores__cache_covers(txop->table)) {
+            if (!tx->xid_known) { /* for the intents, and to ask after a COMMIT that was lost */
                 txop->xid_asked = true;
                 stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
             }
@@ -372,6 +378,13 @@ static void send_op(stores_tx *tx) {
             stores__pg_add(tx->conn, &tx->req,
                            "SET LOCAL idle_in_transaction_session_timeout = 15000", 0, NULL, false);
         }
+    }
+    if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL &&
+        txop->table->checked < tx->conn->serial) {
+        /* the facts of a table are to be no older than the connection that writes to it */
+        const char *values[] = {txop->table->name};
+        txop->check = tx->req.added + 1;
+        stores__pg_add(tx->conn, &tx->req, stores__table_sql, 1, values, true);
     }
     txop->index = tx->req.added;
     if (txop->simple) {

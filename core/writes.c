@@ -295,13 +295,13 @@ static void add_checks(struct segment *segment) {
 static void send_segment(struct segment *segment) {
     struct stores__pg_conn *conn = segment->conn;
     struct stores__pg_req *req = &segment->req;
-    bool caches = segment->commit != NULL;
+    bool opened = segment->commit != NULL;
     req->result = took_result;
     req->done = sent_all;
     stores__pg_begin(conn, req);
-    if (caches) add_checks(segment);
+    if (segment->engine->cache != NULL) add_checks(segment);
     segment->first = segment->checks;
-    if (caches || segment->count > 1) {
+    if (opened) {
         stores__pg_add(conn, req, "BEGIN", 0, NULL, true);
         segment->first++;
         if (segment->count > 1) {
@@ -314,7 +314,7 @@ static void send_segment(struct segment *segment) {
         const struct stores__statement *statement = segment->order[i]->statement;
         stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
     }
-    if (caches) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
+    if (opened) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
     stores__pg_sync(conn, req);
     segment->engine->counters.segments++;
     segment->engine->counters.segment_writes += segment->count;
