@@ -8,6 +8,7 @@ cd "$root" || exit 1
 data=$root/build/demo-data
 
 sh tools/setup.sh demo || exit 1
+echo "demo: building into build/" >&2
 sh tools/build.sh "$root/build" || exit 1
 unset STORES_BUILD
 STORES_ROOT=$root
@@ -23,4 +24,5 @@ trap 'exit 143' TERM
 
 # Each run begins with an empty database; the last run's stays there to be looked at.
 stop && rm -rf "$data" || exit 1
+echo "demo: running examples/quickstart.lua over build/demo-data" >&2
 luajit examples/quickstart.lua "$data"
