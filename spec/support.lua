@@ -120,6 +120,24 @@ function support.eventually(condition, seconds, what)
   end
 end
 
+--- Calls fn, which must raise an error of Stores with this code.
+---@param code string
+---@param text? string a plain part of its message
+---@param fn function
+---@param ... any its arguments
+---@return stores.Error
+function support.refused(code, text, fn, ...)
+  local ok, err = pcall(fn, ...)
+  if ok then error('nothing was raised; expected ' .. code, 2) end
+  if not stores.errors.is(err, code) then
+    error(('expected %s, got %s'):format(code, tostring(err)), 2)
+  end
+  if text and not err.message:find(text, 1, true) then
+    error(("expected '%s' in the message: %s"):format(text, err.message), 2)
+  end
+  return err
+end
+
 --- A psql of the servers, for what must not go through Stores.
 ---@param db table
 ---@param sql string

@@ -8,6 +8,7 @@
 local config = require('stores.config')
 local core = require('stores.core')
 local errors = require('stores.errors')
+local ids = require('stores.ids')
 local jsonpath = require('stores.jsonpath')
 local paths = require('stores.paths')
 
@@ -70,7 +71,7 @@ local function tail(opts, add)
         .. 'by a path')
     end
     text = (' WHERE id %s %s'):format(direction == 'DESC' and '<' or '>',
-      add(core.check_id(opts.after), 'bigint'))
+      add(core.check_id(ids.check(opts.after)), 'bigint'))
   end
   text = text .. ' ORDER BY ' .. clause
   if opts.limit then text = text .. ' LIMIT ' .. add(('%d'):format(opts.limit), 'bigint') end

@@ -84,6 +84,23 @@ function Verbs:exists(name, id, opts)
     self:start_find(name, ids.check(id), opts.timeout, opts.cache, true)) ~= nil
 end
 
+-- The ids of an array. A gap or a name in it is refused: what it hides would read as "not asked".
+local function check_ids(list)
+  if type(list) ~= 'table' then refuse('the ids must be an array, got %s', errors.kind(list)) end
+  local wanted, count = {}, 0
+  for key in pairs(list) do
+    if type(key) ~= 'number' then
+      refuse("the ids must be an array, it has the key '%s'", tostring(key):sub(1, 60))
+    end
+    count = count + 1
+  end
+  for i = 1, count do
+    if list[i] == nil then refuse('the array of ids has a gap at %d', i) end
+    wanted[i] = ids.check(list[i])
+  end
+  return wanted
+end
+
 --- Finds documents by their ids: those that are there, in the order of the ids (an id asked twice
 --- comes twice), then the ids that are not. With as = 'map': a table by id, then the same.
 ---@param name string
@@ -95,9 +112,7 @@ function Verbs:findAllByIds(name, list, opts)
   check(self, 'findAllByIds')
   check_table(name)
   opts = config.call(opts, READ_MANY)
-  if type(list) ~= 'table' then refuse('the ids must be an array, got %s', errors.kind(list)) end
-  local wanted = {}
-  for i = 1, #list do wanted[i] = ids.check(list[i]) end
+  local wanted = check_ids(list)
   local documents = wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts)))
   local found, missing, seen = {}, {}, {}
@@ -142,6 +157,7 @@ function Verbs:each(name, opts)
   opts = config.call(opts, EACH)
   local size = opts.batch or 500
   local after, batch, at, over = opts.after, {}, 0, false
+  query.each_batch(after, size) -- what is wrong is said here, and not in the middle of a loop
   return function()
     at = at + 1
     if batch[at] == nil and not over then
@@ -258,6 +274,12 @@ local function record_id(record, verb)
   return ids.check(record.id)
 end
 
+-- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
+-- was, the id stays: it is the only way to find out.
+local function take_back(record, err)
+  if not errors.is(err) or err.outcome == 'none' then record.id = nil end
+end
+
 --- Inserts a record, which gets an id where it has none. Raises duplicate where the id is taken.
 ---@param name string
 ---@param record table
@@ -276,7 +298,7 @@ function Verbs:insert(name, record, opts)
     if ok then return record end
     -- an id that was made here and is taken is drawn again; everything else is the caller's
     if given or try == GENERATED_TRIES or not errors.is(err, 'duplicate') or err.constraint then
-      if not given then record.id = nil end
+      if not given then take_back(record, err) end
       error(err, 0)
     end
   end
@@ -310,9 +332,14 @@ function Verbs:upsert(name, record, opts)
   check_table(name)
   check_record(record)
   opts = config.call(opts, WRITE)
-  local id = record.id == nil and self:generateId() or ids.check(record.id)
+  local given = record.id ~= nil
+  local id = given and ids.check(record.id) or self:generateId()
   record.id = id
-  local _, inserted = write(self, 'upsert', name, id, record, opts)
+  local ok, err, inserted = pcall(write, self, 'upsert', name, id, record, opts)
+  if not ok then
+    if not given then take_back(record, err) end
+    error(err, 0)
+  end
   return record, inserted
 end
 
