@@ -16,30 +16,65 @@ static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     stores__pg_pool_failed(wire->conn, error);
 }
 
-/* libpq gives no fields for a refused connection, but in the verbose form its text carries the
- * SQLSTATE: `FATAL:  28P01: password authentication failed for user "x"`. */
+/* The SQLSTATE in a line of libpq's verbose text, `FATAL:  28P01: password authentication ...`, whose
+ * first word is in the server's language; NULL: there is none. */
+static const char *find_sqlstate(const char *line, size_t len) {
+    for (size_t i = 0; i + 10 <= len; i++) {
+        if (memcmp(line + i, ":  ", 3) != 0 || memcmp(line + i + 8, ": ", 2) != 0) continue;
+        if (strspn(line + i + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") >= 5) return line + i + 3;
+    }
+    return NULL;
+}
+
+/* libpq gives no fields for a refused connection, but a text: a line for each host that it tried, and
+ * lines that explain them. Each host's line is kept, without its SQLSTATE. */
+static void read_failures(const char *text, char sqlstate[6], struct stores__buf *out) {
+    static const char marker[] = "failed: ";
+    const char *before = "";
+    for (size_t len; *text != '\0'; text += len + (text[len] == '\n')) {
+        len = strcspn(text, "\n");
+        const char *of_host = strstr(text, marker), *from = text;
+        bool tells = out->len == 0 || (of_host != NULL && of_host < text + len);
+        /* a host is tried twice where sslmode has two ways */
+        if (!tells || len == 0 || strncmp(before, text, len + 1) == 0) continue;
+        before = text;
+        if (out->len > 0) stores__buf_str(out, "; ");
+        const char *state = find_sqlstate(text, len);
+        if (state != NULL) {
+            memcpy(sqlstate, state, 5);
+            const char *severity = state - 3;
+            while (severity > text && severity[-1] != ' ') severity--;
+            stores__buf_add(out, text, (size_t)(severity - text));
+            from = state + 7;
+        }
+        stores__buf_add(out, from, (size_t)(text + len - from));
+    }
+}
+
 static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     const char *text = wire->pg ? PQerrorMessage(wire->pg) : "no memory";
-    const char *fatal = strstr(text, "FATAL:  ");
-    char sqlstate[6] = "", message[400];
-    const char *start = text;
-    if (fatal != NULL && strlen(fatal) > 15 && fatal[13] == ':') {
-        memcpy(sqlstate, fatal + 8, 5);
-        start = fatal + 15;
+    char sqlstate[6] = "";
+    struct stores__buf buf = {0};
+    read_failures(text, sqlstate, &buf);
+    if (wire->target->unresolved[0] != '\0') {
+        stores__buf_fmt(&buf, buf.len ? "; %s" : "%s", wire->target->unresolved);
     }
-    size_t len = strcspn(start, "\n");
-    if (len >= sizeof message) len = sizeof message - 1;
-    memcpy(message, start, len);
-    message[len] = '\0';
+    const char *message = stores__buf_text(&buf);
+    if (message == NULL) message = "no memory";
     if (sqlstate[0] != '\0') {
         stores__error_from_pg(error, sqlstate, message, NULL, NULL, NULL, NULL);
-        if (error->code == STORES_QUERY_FAILED) error->code = STORES_CONNECT_FAILED;
+        /* whatever it says, no statement ran and no connection was lost */
+        if (error->code == STORES_QUERY_FAILED || error->code == STORES_CONNECTION_LOST) {
+            error->code = STORES_CONNECT_FAILED;
+        }
     } else {
-        stores__error_set(error, STORES_CONNECT_FAILED, "%s", message);
+        bool password = wire->pg && PQconnectionNeedsPassword(wire->pg);
+        stores__error_set(error, password ? STORES_AUTH_FAILED : STORES_CONNECT_FAILED, "%s",
+                          message);
     }
-    if (strstr(text, "root certificate file") != NULL) {
-        stores_error plain = *error;
-        stores__error_set(error, STORES_CONNECT_FAILED, "%s", plain.message);
+    stores__buf_free(&buf);
+    if (wire->target->verify_by_default &&
+        (strstr(text, "certificate") != NULL || strstr(text, "SSL was required") != NULL)) {
         strcpy(error->hint, "a server that is not local is spoken to with sslmode = 'verify-full':"
                             " set sslrootcert to the file of its certificate authority, or say"
                             " another sslmode");

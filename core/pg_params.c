@@ -154,7 +154,8 @@ static bool set_defaults(struct stores__pg_params *params, const stores_config *
     char user_timeout[24];
     snprintf(user_timeout, sizeof user_timeout, "%llu",
              (unsigned long long)config->statement_timeout_ms + 5000);
-    return set_default(params, "sslmode", all_local(params) ? "prefer" : "verify-full") &&
+    params->verify_by_default = find_key(params, "sslmode") < 0 && !all_local(params);
+    return set_default(params, "sslmode", params->verify_by_default ? "verify-full" : "prefer") &&
            set_default(params, "gssencmode", "disable") &&
            set_default(params, "application_name", "stores") &&
            set_default(params, "keepalives_idle", "30") &&
@@ -225,7 +226,7 @@ struct stores__pg_resolve {
     uv_getaddrinfo_t request;
     uv_timer_t turn; /* the answer comes from the loop also where nothing had to be resolved */
     struct stores__buf hosts, addresses, ports;
-    char why[256];
+    char why[256]; /* which name cannot be resolved; the last one of several */
     int found;
 };
 
@@ -234,6 +235,7 @@ void stores__pg_target_free(struct stores__pg_target *target) {
     free(target->host);
     free(target->hostaddr);
     free(target->port);
+    free(target->unresolved);
     free(target->keys);
     free(target->values);
     free(target);
@@ -255,7 +257,10 @@ static struct stores__pg_target *make_target(struct stores__pg_resolve *r) {
     target->hostaddr = params->fixed_hostaddr ? stores__strdup(params->fixed_hostaddr)
                                               : owned_text(&r->addresses);
     target->port = owned_text(&r->ports);
-    if (!target->keys || !target->values || !target->host || !target->hostaddr || !target->port) {
+    target->unresolved = stores__strdup(r->why);
+    target->verify_by_default = params->verify_by_default;
+    if (!target->keys || !target->values || !target->host || !target->hostaddr || !target->port ||
+        !target->unresolved) {
         stores__pg_target_free(target);
         return NULL;
     }

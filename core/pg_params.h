@@ -21,6 +21,7 @@ struct stores__pg_params {
     struct stores__pg_host *hosts;
     int host_count;
     char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
+    bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
 };
 
 /* Reads the config's keywords. False: *error says why (never quoting a password). */
@@ -30,8 +31,10 @@ void stores__pg_params_free(struct stores__pg_params *params);
 
 /* The keywords of one attempt, with addresses: what PQconnectStartParams takes. */
 struct stores__pg_target {
-    const char **keys, **values; /* point into params, but for the three below */
+    const char **keys, **values; /* point into params, but for host, hostaddr and port */
     char *host, *hostaddr, *port;
+    char *unresolved; /* why a host of several is not among them; "" where all are */
+    bool verify_by_default;
 };
 
 struct stores__pg_resolve;

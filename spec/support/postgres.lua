@@ -1,0 +1,193 @@
+--- A private PostgreSQL of one spec, beside the one that all specs share: it has settings of its
+--- own, listens on TCP too, and may be stopped, killed, frozen and started again.
+
+local local_servers = require('stores.local')
+local support = require('spec.support')
+local system = require('stores.local.system')
+
+local postgres = {}
+
+---@class spec.Postgres
+---@field socket string the folder of its unix socket
+---@field port integer of the socket and of 127.0.0.1
+---@field home string a folder for files of the spec
+local Postgres = {}
+Postgres.__index = Postgres
+
+-- Who comes by the socket is trusted, who comes by TCP needs a password, and this one no user has.
+local HBA = [[
+local all all trust
+host all all all scram-sha-256
+]]
+
+local function shell(command, ...)
+  local line = command:format(...)
+  assert(os.execute(line) == 0, 'failed: ' .. line)
+end
+
+-- Gives a file to the user that the server runs as.
+local function hand_over(path, secret)
+  if system.euid() == 0 then shell("chown postgres '%s'", path) end
+  shell("chmod %s '%s'", secret and '600' or '644', path)
+end
+
+--- Writes a file that the server can read, and nobody else where it is secret.
+---@param name string in the spec's folder
+---@param text string
+---@param secret? boolean
+---@return string path
+function Postgres:write(name, text, secret)
+  local path = self.home .. '/' .. name
+  local file = assert(io.open(path, 'w'))
+  file:write(text)
+  file:close()
+  hand_over(path, secret)
+  return path
+end
+
+--- Monotonic seconds.
+---@return number
+function postgres.now()
+  return require('stores.wait').host.hub():now()
+end
+
+local next_port = 0
+
+-- Other programs may have a port already: then the next one.
+local function up(self, settings)
+  local all = { listen_addresses = '127.0.0.1', hba_file = self.home .. '/hba.conf', fsync = 'off' }
+  for name, value in pairs(self.settings) do all[name] = value end
+  for name, value in pairs(settings or {}) do all[name] = value end
+  for _ = 1, 20 do
+    if not self.port then
+      next_port = next_port + 1
+      self.port = 15000 + (system.pid() * 13 + next_port) % 15000
+    end
+    all.port = self.port
+    local ok, handle = pcall(local_servers.up, self.home .. '/server', { postgres = all })
+    if ok then return handle end
+    if self.pid or not tostring(handle):find('could not create any TCP/IP sockets', 1, true) then
+      error(handle, 0)
+    end
+    self.port = nil
+  end
+  error('no port is free')
+end
+
+--- Makes and starts a server.
+---@param settings? table<string, string|number> of postgresql.conf
+---@param hba? string its pg_hba.conf
+---@return spec.Postgres
+function postgres.start(settings, hba)
+  local home = os.tmpname()
+  os.remove(home)
+  local self = setmetatable({ home = home, settings = settings or {} }, Postgres)
+  shell("mkdir '%s' && chmod 755 '%s'", home, home)
+  self:write('hba.conf', hba or HBA)
+  local ok, failure = pcall(self.start, self)
+  if ok then return self end
+  shell("rm -rf '%s'", home)
+  error(failure, 0)
+end
+
+--- Starts it again after a stop, with more settings if need be.
+---@param settings? table<string, string|number>
+function Postgres:start(settings)
+  local before = self.handle
+  self.handle = up(self, settings)
+  self.socket = self.handle.pg.host
+  local file = assert(io.open(self.home .. '/server/pgdata/postmaster.pid'))
+  self.pid = tonumber(file:read('*l'))
+  file:close()
+  if before then before.close() end
+end
+
+-- The postmaster and its children; frozen children get no word of their parent's end.
+local function processes(self)
+  local list = { self.pid }
+  for _, name in ipairs(system.list('/proc')) do
+    local file = name:find('^%d+$') and io.open('/proc/' .. name .. '/stat')
+    if file then
+      local parent = (file:read('*a') or ''):match('^%d+ %(.*%) %a (%d+)')
+      file:close()
+      if tonumber(parent) == self.pid then list[#list + 1] = tonumber(name) end
+    end
+  end
+  return list
+end
+
+local function signal(name, pids)
+  shell('kill -%s %s 2>/dev/null || true', name, table.concat(pids, ' '))
+end
+
+local function is_gone(pid)
+  local file = io.open('/proc/' .. pid .. '/stat')
+  local state = file and file:read('*a'):match('^%d+ %(.*%) (%a)')
+  if file then file:close() end
+  return not state or state == 'Z'
+end
+
+local SIGNALS = { smart = 'TERM', fast = 'INT', immediate = 'QUIT', kill = 'KILL' }
+
+--- Stops it and waits, without turning the loop, until it and its children are gone.
+---@param how 'fast'|'immediate'|'kill' kill: all of its processes at once, as a power cut would
+function Postgres:stop(how)
+  local pids = processes(self)
+  signal(SIGNALS[how], how == 'kill' and pids or { self.pid })
+  for _, pid in ipairs(pids) do
+    local turns = 0
+    while not is_gone(pid) do
+      turns = turns + 1
+      assert(turns < 1000, 'the server does not stop')
+      system.sleep(0.01)
+    end
+  end
+end
+
+--- Stops it and starts it again.
+---@param how 'fast'|'immediate'|'kill'
+---@param settings? table<string, string|number>
+function Postgres:restart(how, settings)
+  self:stop(how)
+  self:start(settings)
+end
+
+--- Freezes it: its sockets stay open, and nothing is answered.
+function Postgres:freeze()
+  self.frozen = processes(self)
+  signal('STOP', self.frozen)
+end
+
+--- Ends the freeze.
+function Postgres:thaw()
+  if not self.frozen then return end
+  signal('CONT', self.frozen)
+  self.frozen = nil
+end
+
+--- The config of one of its databases, by its unix socket.
+---@param fields? table more keys of the config; host = '127.0.0.1' for TCP
+---@return table
+function Postgres:config(fields)
+  local db = { host = self.socket, port = self.port, database = 'postgres', user = 'postgres' }
+  for key, value in pairs(fields or {}) do db[key] = value end
+  return db
+end
+
+--- What psql prints for a statement, over a connection that is not Stores'.
+---@param sql string
+---@param database? string
+---@return string text without the last newline
+function Postgres:psql(sql, database)
+  return (support.psql(self:config({ database = database }), sql):gsub('\n$', ''))
+end
+
+--- Stops it and removes what is left of it.
+function Postgres:remove()
+  self:thaw()
+  if not is_gone(self.pid) then self:stop('immediate') end
+  self.handle.close()
+  shell("rm -rf '%s'", self.home)
+end
+
+return postgres
