@@ -1,5 +1,5 @@
 # Installs the Debian packages that are missing; quick and silent where all are there.
-#   sh tools/setup.sh [demo|test|check]
+#   sh tools/setup.sh [demo|test|check|bench|plot]
 # As root, or as a user with sudo. No server is started and no PostgreSQL cluster is made.
 set -u
 
@@ -11,9 +11,11 @@ case $group in
     demo) packages="$packages $servers iso-codes" ;;
     test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
         strace openssl pgbouncer" ;;
+    bench) packages="$packages $servers" ;;
+    plot) packages="$packages $servers gnuplot-nox" ;;
     check) packages="$packages lua-check cppcheck clang-format" ;;
     *)
-        echo "usage: sh tools/setup.sh [demo|test|check]" >&2
+        echo "usage: sh tools/setup.sh [demo|test|check|bench|plot]" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,117 @@
+--- Each workload of Stores beside its ceiling: see bench/run.sh, which starts the servers.
+local ceilings = require('bench.ceilings')
+local system = require('bench.system')
+
+local options = { seconds = 1, repeats = 5, rows = 100000, clients = { 1, 4, 16, 64 } }
+
+--- bench/run.sh knows which options there are; here they get their values.
+local function read_options()
+  local at = 1
+  local function number(option)
+    at = at + 1
+    local value = tonumber(arg[at])
+    if value and value > 0 then return value end
+    io.stderr:write('bench/run.sh: ', option, ' takes a number above 0\n')
+    os.exit(2)
+  end
+  while arg[at] do
+    local option = arg[at]
+    if option == '--quick' then
+      options.seconds, options.repeats, options.rows, options.clients = 0.2, 1, 2000, { 4, 16 }
+    elseif option == '--plot' then
+      options.plot = true
+    elseif option == '--only' then
+      at = at + 1
+      options.only = arg[at] or ''
+    elseif option == '--repeat' then
+      options.repeats = math.ceil(number(option))
+    elseif option == '--rows' then
+      options.rows = math.ceil(number(option))
+    elseif option == '--seconds' then
+      options.seconds = number(option)
+    end
+    at = at + 1
+  end
+end
+
+-- name, workload, calls in flight, ceiling. For the last two the ratio is that of the times.
+local WORKLOADS = {
+  { 'find, cached', 'find_cached', 1024, ceilings.redis_benchmark, at_least = 0.5, aim = 0.75 },
+  { 'find, cache = false', 'find', 256, ceilings.pgbench('find'), at_least = 4, aim = 6 },
+  { 'findAllByIds of 100, cached', 'find_all_by_ids_cached', 16,
+    ceilings.workload('find_cached', 1024, 'find, cached, as above'), at_least = 1.2, aim = 2 },
+  { 'insert, cache = false', 'insert', 256, ceilings.pgbench('insert'), at_least = 2, aim = 4 },
+  { 'update, cache = false', 'update', 256, ceilings.pgbench('update'), at_least = 2, aim = 4 },
+  { 'update, cached', 'update_cached', 256, ceilings.pgbench('update'), at_least = 1.3, aim = 2.5 },
+  { 'updateObject, cached', 'update_object_cached', 256, ceilings.pgbench('transaction'),
+    at_least = 1, aim = 2 },
+  { 'find, cached', 'find_cached', 0, ceilings.hiredis_loop, at_most = 1.3, aim = 1.1 },
+  { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.3, aim = 1.1 },
+}
+
+local function median(list)
+  table.sort(list)
+  local middle = math.floor(#list / 2)
+  if #list % 2 == 1 then return list[middle + 1] end
+  return (list[middle] + list[middle + 1]) / 2
+end
+
+local function progress(text, ...)
+  if system.terminal then io.stderr:write('\r\27[K', text:format(...)) end
+end
+
+--- Medians of both, measured in turns, so that a busy machine is busy for both.
+local function measure(workload)
+  local name, kind, in_flight, make = unpack(workload, 1, 4)
+  local ceiling = make(options)
+  local command = ceilings.command(kind, in_flight, options)
+  local ours, theirs = {}, {}
+  for i = 1, #ceiling.list do theirs[i] = {} end
+  if kind == 'find_cached' or kind == 'find_all_by_ids_cached' then
+    system.run(ceilings.command('fill_cached', 0, options)) -- every row is in the cache
+  end
+  for round = 1, options.repeats do
+    progress('%s: %d of %d', name, round, options.repeats)
+    for i, once in ipairs(ceiling.list) do theirs[i][round] = once() end
+    ours[round] = tonumber(system.run(command)) or error(command .. ' gave no figure', 0)
+  end
+  progress('')
+  local best = 0
+  for _, list in ipairs(theirs) do best = math.max(best, median(list)) end
+  return median(ours), best, ceiling, command
+end
+
+local function show(workload)
+  local rate, best, ceiling, command = measure(workload)
+  local ratio, wanted = rate / best, ('at least %g, aim %g'):format(workload.at_least or 0,
+    workload.aim)
+  local unit = 'x'
+  if workload.at_most then
+    ratio, unit = best / rate, 'x the time'
+    wanted = ('at most %g, aim %g'):format(workload.at_most, workload.aim)
+  end
+  print(('%-28s %6s %11.0f /s   %11.0f /s  %6.2f %-10s  %s'):format(workload[1],
+    workload[3] == 0 and 'alone' or workload[3], rate, best, ratio, unit, wanted))
+  io.stdout:flush()
+  return ('%s: %s\n  beside %s: %s'):format(workload[1], command, ceiling.what, ceiling.command)
+end
+
+read_options()
+ceilings.fill(options.rows)
+if options.plot then
+  require('bench.plot')(options)
+  os.exit(0)
+end
+print(table.concat(system.describe(), '\n'))
+print(('figures   median of %d measurements of %g s, %d rows'):format(options.repeats,
+  options.seconds, options.rows))
+print(('\n%-28s %6s %14s   %14s  %6s %-10s  %s'):format('workload', 'flight', 'Stores', 'ceiling',
+  'ratio', '', 'wanted'))
+local said = {}
+for _, workload in ipairs(WORKLOADS) do
+  if not options.only or workload[1]:find(options.only, 1, true)
+    or workload[2]:find(options.only, 1, true) then
+    said[#said + 1] = show(workload)
+  end
+end
+print('\nwhat was run\n' .. table.concat(said, '\n'))

@@ -1,0 +1,64 @@
+# The speed of Stores beside its ceilings, on private servers of this clone:
+#   sh bench/run.sh             each workload and its ceiling, median of 5, a few minutes
+#   sh bench/run.sh --quick     one short measurement of each
+#   sh bench/run.sh --plot      curves over rows, coroutines and processes, as SVG in build/bench
+# Options:
+#   --seconds S   of one measurement        --repeat N   measurements of each
+#   --rows N      rows of the tables        --only TEXT  workloads whose name contains it
+# The ceilings are redis-benchmark, pgbench and loops in C, in the same run, on the same servers
+# and payload; every figure is printed with what it is divided by.
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+cd "$root" || exit 1
+
+group=bench
+value=''
+for argument in "$@"; do
+    case $value$argument in
+        --plot) group=plot ;;
+        --quick) ;;
+        --seconds | --repeat | --rows | --only) value='value ' ;;
+        'value '*) value='' ;;
+        *)
+            echo "usage: sh bench/run.sh [--quick] [--plot] [--seconds S] [--repeat N] [--rows N]" \
+                "[--only TEXT]" >&2
+            exit 2
+            ;;
+    esac
+done
+sh tools/setup.sh $group || exit 1
+if [ -z "${STORES_BUILD:-}" ]; then
+    sh tools/build.sh "$root/build" || exit 1
+fi
+STORES_ROOT=$root
+. tools/env.sh
+
+out=$root/build/bench
+mkdir -p "$out" || exit 1
+for loop in hiredis libpq; do
+    # shellcheck disable=SC2046
+    cc -std=c11 -O2 -o "$out/${loop}_loop" "bench/${loop}_loop.c" \
+        $(pkg-config --cflags --libs "$loop") || exit 1
+done
+
+# The servers stop when nobody holds this lock any more: this shell, however it goes.
+data=$out/data-$$
+finish() {
+    status=$?
+    trap - EXIT
+    exec 9>&-
+    luajit tools/servers.lua down "$data" >/dev/null 2>&1
+    rm -rf "$data"
+    exit $status
+}
+mkdir -m 700 "$data" || exit 1
+trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+exec 9>>"$data/users.lock"
+flock -s 9
+where=$(luajit tools/servers.lua up "$data") || exit 1
+eval "$where"
+export PGHOST PGPORT PGUSER PGDATABASE REDIS_SOCKET
+STORES_BENCH_OUT=$out luajit bench/run.lua "$@"

@@ -1,0 +1,120 @@
+--- One workload of Stores in a process of its own; prints calls (or documents) a second.
+---
+---     luajit bench/workload.lua NAME IN_FLIGHT SECONDS ROWS [SEED]
+---
+--- The servers are those of the environment (PGHOST, PGPORT, PGUSER, PGDATABASE, REDIS_SOCKET),
+--- and the tables those that bench/run.lua makes. IN_FLIGHT 0 is one call at a time, without
+--- coroutines. With STORES_BENCH_STATS set, store:stats() goes to stderr, divided by the calls.
+local stores = require('stores')
+
+local name, in_flight = arg[1], tonumber(arg[2])
+local seconds, rows = tonumber(arg[3]), tonumber(arg[4])
+
+local random = math.random
+math.randomseed(tonumber(arg[5] or 1))
+
+local function id()
+  return ('%d'):format(random(rows))
+end
+
+--- About 100 bytes, and the same members as the rows that the tables begin with.
+local function document(number, own)
+  return { id = own, name = 'user ' .. number, email = number .. '@x.org',
+    score = random(10000) / 8, tags = { 'a', 'b' }, ok = true }
+end
+
+local workloads = {}
+
+function workloads.find(store)
+  assert(store:find('bench_read', id()))
+  return 1
+end
+
+function workloads.find_all_by_ids(store)
+  local ids = {}
+  for i = 1, 100 do ids[i] = id() end
+  return #store:findAllByIds('bench_read', ids)
+end
+
+function workloads.insert(store)
+  store:insert('bench_insert', document(id()))
+  return 1
+end
+
+function workloads.update(store)
+  local own = id()
+  assert(store:update('bench_write', document(own, own)))
+  return 1
+end
+
+local function change(record)
+  record.score = record.score + 1
+end
+
+function workloads.update_object(store)
+  assert(store:updateObject('bench_write', id(), change))
+  return 1
+end
+
+--- Puts every row into the cache, and ends.
+function workloads.fill(store)
+  local ids = {}
+  for number = 1, rows do
+    ids[#ids + 1] = ('%d'):format(number)
+    if #ids == 500 or number == rows then
+      store:findAllByIds('bench_read', ids)
+      ids = {}
+    end
+  end
+  store:close()
+  os.exit(0)
+end
+
+local verb, cached = name:match('^(.-)_(cached)$')
+local call = assert(workloads[verb or name], 'there is no workload ' .. name)
+local store = stores.Store.new({
+  host = os.getenv('PGHOST'), port = os.getenv('PGPORT'), user = os.getenv('PGUSER'),
+  database = os.getenv('PGDATABASE'), poolsize = tonumber(os.getenv('STORES_BENCH_POOL')),
+}, { path = os.getenv('REDIS_SOCKET') }, { cache = cached == 'cached' })
+
+local clock = require('stores.wait').host.now
+
+--- Calls until `limit` seconds are over; gives units, and seconds taken.
+local function alone(limit)
+  local began, count = clock(), 0
+  while clock() - began < limit do
+    for _ = 1, 16 do count = count + call(store) end
+  end
+  return count, clock() - began
+end
+
+local function together(limit)
+  local began, count, over = clock(), 0, false
+  stores.run(function()
+    for _ = 1, in_flight do
+      stores.spawn(function()
+        while not over do
+          local done = call(store) -- others count meanwhile
+          count = count + done
+        end
+      end)
+    end
+    stores.sleep(limit)
+    over = true
+  end)
+  return count, clock() - began
+end
+
+local measure = in_flight == 0 and alone or together
+measure(math.min(seconds / 5, 0.2)) -- connections, prepared statements, the compiler
+collectgarbage()
+local count, took = measure(seconds)
+print(('%.1f'):format(count / took))
+if os.getenv('STORES_BENCH_STATS') then
+  for figure, value in pairs(store:stats()) do
+    if type(value) == 'number' and value ~= 0 then
+      io.stderr:write(('%s %.4f a call\n'):format(figure, value / count))
+    end
+  end
+end
+store:close()

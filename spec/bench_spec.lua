@@ -1,0 +1,81 @@
+--- The benchmarks run: every workload is printed with its ceiling and a ratio. How fast either is
+--- is no matter of a test.
+
+describe('bench/run.sh #slow', function()
+  local text, status
+
+  setup(function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
+      .. '--quick --seconds 0.05 --rows 200 2>&1; echo status $?'):format(root, root)))
+    text = pipe:read('*a')
+    pipe:close()
+    status = text:match('status (%d+)\n$')
+  end)
+
+  --- The figures of each line of the table that begins with the name.
+  local function rows(name)
+    local found = {}
+    for line in text:gmatch('[^\n]+') do
+      if line:sub(1, #name) == name then
+        local ours, theirs, ratio = line:match('%s(%d+) /s%s+(%d+) /s%s+([%d.]+) x')
+        if ours then
+          found[#found + 1] = { tonumber(ours), tonumber(theirs), tonumber(ratio) }
+        end
+      end
+    end
+    return found
+  end
+
+  it('ends well', function()
+    assert.equal('0', status, text)
+  end)
+
+  for name, count in pairs({
+    ['find, cached '] = 2,
+    ['find, cache = false '] = 2,
+    ['findAllByIds of 100, cached '] = 1,
+    ['insert, cache = false '] = 1,
+    ['update, cache = false '] = 1,
+    ['update, cached '] = 1,
+    ['updateObject, cached '] = 1,
+  }) do
+    it('shows ' .. name .. 'beside its ceiling', function()
+      local list = rows(name)
+      assert.equal(count, #list, text)
+      for _, figures in ipairs(list) do
+        assert.is_true(figures[1] > 0 and figures[2] > 0, text)
+        assert.is_true(figures[3] >= 0 and figures[3] < math.huge, text)
+      end
+    end)
+  end
+
+  it('says what was run, and where', function()
+    for _, word in ipairs({ 'pgbench %-n', 'redis%-benchmark %-s', 'hiredis_loop', 'libpq_loop',
+                            'bench/workload.lua', 'machine +%d+ cores', 'PostgreSQL %d', 'Redis %d',
+                            'fsync = on', 'synchronous_commit = on' }) do
+      assert.truthy(text:find(word), 'it does not say ' .. word .. ':\n' .. text)
+    end
+  end)
+
+  it('leaves no folder of its servers', function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen("ls -d '" .. root .. "'/build/bench/data-* 2>/dev/null"))
+    local left = pipe:read('*a')
+    pipe:close()
+    -- a run by hand at the same moment has one of its own, and lives
+    for pid in left:gmatch('data%-(%d+)') do
+      assert.truthy(io.open('/proc/' .. pid), 'nobody uses ' .. left)
+    end
+  end)
+
+  it('refuses what it does not know', function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen(
+      ("sh '%s/bench/run.sh' --nonsense 2>&1; echo status $?"):format(root)))
+    local said = pipe:read('*a')
+    pipe:close()
+    assert.truthy(said:find('usage: sh bench/run.sh', 1, true), said)
+    assert.truthy(said:find('status 2\n', 1, true), said)
+  end)
+end)
