@@ -36,6 +36,7 @@ enum stores__slot_kind {
 enum stores__slot_state { SLOT_FREE, SLOT_PENDING, SLOT_READY, SLOT_DONE };
 
 struct stores__hub;
+struct stores__driver;
 
 struct stores__slot {
     struct stores__list link; /* free list, or ready list */
@@ -46,6 +47,7 @@ struct stores__slot {
     enum stores__slot_state state;
     enum stores__slot_kind kind;
     bool raw; /* documents as their JSON text */
+    bool abandoned; /* an engine's close that nobody waits for any more */
 };
 
 struct stores__hub {
@@ -56,6 +58,8 @@ struct stores__hub {
     struct stores__list ready, free_slots, engines;
     struct stores__slot **slots;
     int slot_count, slot_room, pending;
+    int open; /* engines, timers and a driver that are not closed yet */
+    struct stores__driver *driver; /* NULL: the loop is turned by the hub */
 };
 
 struct stores__lua_engine {
@@ -79,6 +83,12 @@ void stores__slot_done(stores_op *op, void *arg);
 int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
 /* A slot whose op was never made, because an argument raised. */
 void stores__slot_free(struct stores__slot *slot);
+
+/* ---- Loops that others turn (driver.c) -------------------------------------------------------- */
+
+void stores__driver_register(lua_State *L);
+/* Lets go of the loop; hub->open counts down when that is done. */
+void stores__driver_close(lua_State *L, struct stores__hub *hub);
 
 /* ---- Values (result.c, error.c, args.c) ------------------------------------------------------ */
 

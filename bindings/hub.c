@@ -46,6 +46,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->state = SLOT_PENDING;
     slot->kind = kind;
     slot->raw = raw;
+    slot->abandoned = false;
     slot->op = NULL;
     slot->timer = NULL;
     hub->pending++;
@@ -74,6 +75,8 @@ int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op)
 }
 
 static void free_timer(uv_handle_t *handle) {
+    struct stores__slot *slot = handle->data;
+    slot->hub->open--;
     free(handle);
 }
 
@@ -118,7 +121,8 @@ static int hub_turn(lua_State *L) {
         /* libuv applies changes of its poll set on the next turn only */
         do {
             turn(L, hub, UV_RUN_NOWAIT);
-        } while (stores__list_empty(&hub->ready) && uv_backend_timeout(hub->loop) == 0);
+        } while (stores__list_empty(&hub->ready) && uv_loop_alive(hub->loop) &&
+                 uv_backend_timeout(hub->loop) == 0);
     }
     lua_pushinteger(L, hub->pending);
     return 1;
@@ -179,9 +183,12 @@ static int hub_result(lua_State *L) {
 static int hub_abandon(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
-    if (number >= 1 && number <= hub->slot_count &&
-        hub->slots[number - 1]->state != SLOT_FREE) {
-        stores__slot_free(hub->slots[number - 1]);
+    if (number < 1 || number > hub->slot_count) return 0;
+    struct stores__slot *slot = hub->slots[number - 1];
+    if (slot->state == SLOT_PENDING && slot->op == NULL && slot->timer == NULL) {
+        slot->abandoned = true; /* an engine's close cannot be called back */
+    } else if (slot->state != SLOT_FREE) {
+        stores__slot_free(slot);
     }
     return 0;
 }
@@ -203,11 +210,23 @@ static int hub_sleep(lua_State *L) {
         return stores__raise(L, STORES_NO_MEMORY, "no memory to sleep");
     }
     uv_timer_init(hub->loop, slot->timer);
+    hub->open++;
     slot->timer->data = slot;
     uv_update_time(hub->loop);
     uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
     lua_pushinteger(L, slot->index);
     return 1;
+}
+
+/* hub:wake(slot): ends a sleep early; harmless for one that is over */
+static int hub_wake(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    struct stores__slot *slot = check_slot(L, hub, 2);
+    if (slot->state == SLOT_PENDING && slot->timer != NULL) {
+        uv_timer_stop(slot->timer);
+        set_ready(slot);
+    }
+    return 0;
 }
 
 static int hub_now(lua_State *L) {
@@ -262,6 +281,11 @@ static int hub_new(lua_State *L) {
     return 1;
 }
 
+static void engine_closed(void *arg) {
+    struct stores__hub *hub = arg;
+    hub->open--;
+}
+
 static void close_engines(struct stores__hub *hub) {
     while (!stores__list_empty(&hub->engines)) {
         struct stores__lua_engine *engine =
@@ -269,7 +293,7 @@ static void close_engines(struct stores__hub *hub) {
         stores__list_remove(&engine->link);
         stores_engine *core = engine->engine;
         engine->engine = NULL;
-        stores_engine_close(core, NULL, NULL);
+        stores_engine_close(core, engine_closed, hub);
     }
 }
 
@@ -281,6 +305,9 @@ static int hub_gc(lua_State *L) {
     for (int i = 0; i < hub->slot_count; i++) {
         if (hub->slots[i]->state != SLOT_FREE) stores__slot_free(hub->slots[i]);
     }
+    stores__driver_close(L, hub);
+    /* what is left of ours on somebody else's loop would be called when this code is unloaded */
+    while (hub->open > 0) uv_run(hub->loop, UV_RUN_ONCE);
     if (hub->owns_loop) {
         uv_run(hub->loop, UV_RUN_DEFAULT);
         uv_loop_close(hub->loop);
@@ -294,6 +321,7 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},       {"next", hub_ne
                                        {"wait", hub_wait},       {"flush", hub_flush},
                                        {"done", hub_done},       {"result", hub_result},
                                        {"abandon", hub_abandon}, {"sleep", hub_sleep},
+                                       {"wake", hub_wake},
                                        {"now", hub_now},         {"fd", hub_fd},
                                        {"timeout", hub_timeout}, {"pending", hub_pending},
                                        {"ready", hub_any_ready}, {NULL, NULL}};

@@ -58,6 +58,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__json_fields(L, lua_gettop(L));
     stores__error_register(L);
     stores__hub_register(L);
+    stores__driver_register(L);
     stores__engine_register(L);
     stores__tx_register(L);
     lua_pushliteral(L, STORES_VERSION);

@@ -276,7 +276,7 @@ void stores_pump(stores_engine *engine) {
     /* libuv applies changes of its poll set only on the next turn: turn until nothing is due */
     do {
         uv_run(engine->loop, UV_RUN_NOWAIT);
-    } while (uv_backend_timeout(engine->loop) == 0);
+    } while (uv_loop_alive(engine->loop) && uv_backend_timeout(engine->loop) == 0);
 }
 
 void stores_wait(stores_engine *engine, stores_op *op) {

@@ -3,10 +3,12 @@
 local config = require('stores.config')
 local core = require('stores.core')
 local errors = require('stores.errors')
+local holds = require('stores.holds')
 local ids = require('stores.ids')
 local query = require('stores.query')
 local statements = require('stores.statements')
 local transaction = require('stores.transaction')
+local updates = require('stores.updates')
 local Verbs = require('stores.verbs')
 local wait = require('stores.wait')
 
@@ -15,7 +17,7 @@ local wait = require('stores.wait')
 local Store = { is_stores_target = true }
 for name, verb in pairs(Verbs) do Store[name] = verb end
 
-local TIMEOUT = 30
+local TIMEOUT, POOLSIZE = 30, 10
 local TRANSACTION = config.allow('timeout', 'isolation', 'readonly', 'retries')
 local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create', 'retries',
   'combine')
@@ -69,6 +71,9 @@ function Store.from_config(flat)
     timeout = flat.timeout or TIMEOUT,
     retries = flat.retries,
     flake = flat.flake,
+    combine = flat.combine,
+    poolsize = flat.poolsize or POOLSIZE,
+    updating = {}, -- rows that updateObject changes, with who waits for them
   }, Store)
 end
 
@@ -93,6 +98,7 @@ function Store:start_find_many(name, list, timeout, cache, raw)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
+  holds.check(self, name, id)
   return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
 end
 
@@ -142,7 +148,8 @@ function Store:updateObject(name, id, fn, opts)
   end
   opts = config.call(opts, UPDATE)
   id = ids.check(id)
-  local document = transaction.update_object(self, name, id, fn, opts)
+  holds.check(self, name, id)
+  local document = updates.run(self, name, id, fn, opts)
   if document == nil and opts.must then
     errors.raise('not_found', ('%s has no row %s'):format(name, id), { table = name })
   end

@@ -11,7 +11,9 @@ local tasks = {}
 local Task = {}
 Task.__index = Task
 
-local live, failed = 0, nil -- tasks that run; the first error that nobody has joined
+local alive, live = {}, 0 -- the tasks that run, and how many they are
+local loops = 0 -- how many runs turn the host's loop: one, or one and those that it refuses
+local failed, failures = {}, 0 -- the tasks whose error nobody has got yet -> their order
 
 local function pack(...)
   return { n = select('#', ...), ... }
@@ -19,9 +21,32 @@ end
 
 local function finish(task, ok, ...)
   task.done, task.ok, task.results = true, ok, pack(...)
-  live = live - 1
-  if not ok and not task.joiner then failed = failed or task end
-  if task.joiner then wait.host.unpark(task.joiner) end
+  if alive[task] then alive[task], live = nil, live - 1 end
+  if not ok and not task.joiners[1] and not task.is_main then
+    failures = failures + 1
+    failed[task] = failures
+  end
+  for _, co in ipairs(task.joiners) do wait.host.unpark(co) end
+end
+
+-- What the host refused to run, or could not run to its end: nobody waits for it any more.
+local function give_up(task)
+  task.is_canceled = true
+  if loops == 0 then
+    alive, live = {}, 0
+  elseif alive[task] then
+    alive[task], live = nil, live - 1
+  end
+end
+
+-- The first task that failed and that nobody joined; the others are forgotten with it.
+local function take_failed()
+  local first
+  for task, order in pairs(failed) do
+    if not first or order < failed[first] then first = task end
+  end
+  failed, failures = {}, 0
+  return first
 end
 
 local function check_function(fn, what)
@@ -32,9 +57,11 @@ end
 
 local function start(fn, ...)
   local args = pack(...)
-  local task = setmetatable({ done = false }, Task)
-  live = live + 1
-  wait.host.spawn(function() finish(task, pcall(fn, unpack(args, 1, args.n))) end)
+  local task = setmetatable({ done = false, joiners = {} }, Task)
+  alive[task], live = true, live + 1
+  task.co = wait.host.spawn(function()
+    if not task.is_canceled then finish(task, pcall(fn, unpack(args, 1, args.n))) end
+  end)
   return task
 end
 
@@ -44,10 +71,13 @@ function Task:join()
   if not self.done then
     local co = wait.host.task()
     if not co then return tasks.run(function() return self:join() end) end
-    self.joiner = co
+    if co == self.co then
+      errors.raise('self_deadlock', 'a task that joins itself would wait for its own end')
+    end
+    self.joiners[#self.joiners + 1] = co
     while not self.done do wait.host.park() end
   end
-  if failed == self then failed = nil end
+  failed[self] = nil
   if not self.ok then error(self.results[1], 0) end
   return unpack(self.results, 1, self.results.n)
 end
@@ -61,18 +91,17 @@ function tasks.run(fn, ...)
   check_function(fn, 'stores.run')
   if wait.host.task() then return fn(...) end
   local task = start(fn, ...)
-  task.joiner = false
-  wait.host.turn_until(function() return task.done and live == 0 end)
-  if failed == task then failed = nil end
-  if not task.ok then
-    failed = nil
-    error(task.results[1], 0)
-  end
-  if failed then
-    local err = failed.results[1]
-    failed = nil
+  task.is_main = true
+  loops = loops + 1
+  local ok, err = pcall(wait.host.turn_until, function() return task.done and live == 0 end)
+  loops = loops - 1
+  if not ok then
+    give_up(task)
     error(err, 0)
   end
+  local lost = take_failed()
+  if not task.ok then lost = task end
+  if lost then error(lost.results[1], 0) end
   return unpack(task.results, 1, task.results.n)
 end
 
@@ -86,12 +115,12 @@ function tasks.spawn(fn, ...)
 end
 
 local function join_all(list, count)
-  local results, err = {}, nil
+  local results, failure = {}, nil
   for i = 1, count do
     local ok, value = pcall(Task.join, list[i])
-    if ok then results[i] = value elseif err == nil then err = value end
+    if ok then results[i] = value else failure = failure or { value } end
   end
-  if err ~= nil then error(err, 0) end
+  if failure then error(failure[1], 0) end
   return results
 end
 
@@ -103,6 +132,11 @@ function tasks.all(fns)
   if type(fns) ~= 'table' then
     errors.raise('invalid_argument', 'stores.all takes an array of functions, got '
       .. errors.kind(fns))
+  end
+  for key in pairs(fns) do
+    if type(key) ~= 'number' or key < 1 or key > #fns then
+      errors.raise('invalid_argument', 'stores.all takes an array of functions without gaps')
+    end
   end
   for i = 1, #fns do check_function(fns[i], 'stores.all') end
   return tasks.run(function()
@@ -123,6 +157,10 @@ function tasks.map(list, fn, opts)
   check_function(fn, 'stores.map')
   if type(list) ~= 'table' then
     errors.raise('invalid_argument', 'stores.map takes an array, got ' .. errors.kind(list))
+  end
+  if opts ~= nil and type(opts) ~= 'table' then
+    errors.raise('invalid_option', 'the options of stores.map must be a table, got '
+      .. errors.kind(opts))
   end
   for key in pairs(opts or {}) do
     if key ~= 'concurrency' then

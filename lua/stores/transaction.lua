@@ -1,7 +1,7 @@
---- Explicit transactions, and updateObject: a Lua function that changes a document inside one.
+--- Explicit transactions: one connection from the first call to COMMIT or ROLLBACK.
 
 local errors = require('stores.errors')
-local json = require('stores.json')
+local holds = require('stores.holds')
 local query = require('stores.query')
 local statements = require('stores.statements')
 local Verbs = require('stores.verbs')
@@ -15,13 +15,18 @@ local Transaction = { is_stores_target = true }
 for name, verb in pairs(Verbs) do Transaction[name] = verb end
 Transaction.__index = Transaction
 
-local RETRIED = { serialization = true, deadlock = true }
+-- What another attempt may mend, where nothing was done.
+transaction.RETRIED = { serialization = true, deadlock = true }
 local RETRIES = 5
 local BACKOFF_FIRST, BACKOFF_MOST = 0.01, 0.5
 
 -- ---- Deadlines -----------------------------------------------------------------------------------
 
-local function deadline_of(store, timeout)
+--- When a call of this store ends at the latest, on the hub's clock.
+---@param store stores.Store
+---@param timeout number?
+---@return number
+function transaction.deadline(store, timeout)
   local seconds = timeout or store.timeout
   return seconds < 1e8 and store.hub:now() + seconds or math.huge
 end
@@ -52,6 +57,7 @@ function Transaction:start_find_many(name, list, timeout, _, raw)
 end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
+  holds.lock(self.holds, self.rows, name, id)
   return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params)
 end
 
@@ -100,37 +106,78 @@ end
 
 -- ---- One attempt, and the attempts ---------------------------------------------------------------
 
-local function begin(store, options, deadline)
+--- A transaction, which takes its connection at its first call. Whoever begins one ends its use.
+---@param store stores.Store
+---@param options table?
+---@param deadline number
+---@return stores.Transaction
+function transaction.begin(store, options, deadline)
   return setmetatable({
     store = store,
     hub = store.hub,
     raw = store.raw,
     deadline = deadline,
+    holds = holds.open(store),
+    rows = {},
     tx = store.engine:tx(options),
   }, Transaction)
 end
 
--- Ends a transaction that is not to be committed; what the server says to it changes nothing.
-local function abandon(tx)
-  if tx.over then return end
-  tx.over = true
-  pcall(function() wait.slot(tx.hub, tx.tx:rollback(5)) end)
-  tx.tx:free()
+--- Reads a row and locks it until the end of the transaction.
+---@param name string
+---@param id string
+---@return table? document
+function Transaction:lock_row(name, id)
+  holds.lock(self.holds, self.rows, name, id)
+  return wait.slot(self.hub, self.tx:find(name, id, left(self), true))
+end
+
+--- Stores a document and commits, in one call.
+---@param kind 'insert'|'update'
+---@param name string
+---@param id string
+---@param document table
+---@param opts {cache: boolean?, raw: boolean?}
+---@return table|string document as PostgreSQL returned it
+function Transaction:store_and_commit(kind, name, id, document, opts)
+  local raw = opts.raw
+  if raw == nil then raw = self.raw end
+  local _, _, stored = wait.slot(self.hub,
+    self.tx:write(kind, name, id, document, left(self), opts.cache, raw, nil, nil, true))
+  self.over = true
+  return stored
+end
+
+--- Ends the use of a transaction: one that was not committed is rolled back. Harmless again.
+function Transaction:end_use()
+  if self.ended then return end
+  self.ended = true
+  if not self.over then
+    self.over = true
+    -- what the server says to it changes nothing: without its connection it is rolled back as well
+    pcall(function() wait.slot(self.hub, self.tx:rollback(5)) end)
+  end
+  self.tx:free()
+  holds.close(self.holds, self.rows)
 end
 
 local function finish(tx, ok, ...)
   if not ok then
-    abandon(tx)
+    tx:end_use()
     return false, ...
   end
   tx.over = true
   local committed, err = pcall(function() wait.slot(tx.hub, tx.tx:commit(left(tx))) end)
-  tx.tx:free()
+  tx:end_use()
   if not committed then return false, err end
   return true, ...
 end
 
-local function may_retry(err, codes)
+--- Whether another attempt may succeed, and harms nobody.
+---@param err any
+---@param codes table<string, boolean>
+---@return boolean?
+function transaction.may_retry(err, codes)
   return errors.is(err) and codes[err.code] and err.outcome == 'none'
 end
 
@@ -141,13 +188,21 @@ local function back_off(store, try, deadline)
   return true
 end
 
--- Calls attempt() until it succeeds, or fails in a way that another one cannot mend.
-local function retry(store, retries, deadline, codes, attempt)
+--- Calls attempt() until it gives true (and values, which are returned), or false and an error that
+--- another attempt cannot mend, which is raised.
+---@param store stores.Store
+---@param retries integer? nil: the store's
+---@param deadline number
+---@param codes table<string, boolean>
+---@param attempt fun(): boolean, any
+---@return any ...
+function transaction.retry(store, retries, deadline, codes, attempt)
+  retries = retries or store.retries or RETRIES
   for try = 1, retries + 1 do
     local results = { attempt() }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
     local err = results[2]
-    if try > retries or not may_retry(err, codes) or not back_off(store, try, deadline) then
+    if try > retries or not transaction.may_retry(err, codes) or not back_off(store, try, deadline) then
       error(err, 0)
     end
   end
@@ -162,9 +217,9 @@ function transaction.run(store, fn, opts)
   if type(fn) ~= 'function' then
     errors.raise('invalid_argument', 'transaction takes a function, got ' .. errors.kind(fn))
   end
-  local deadline = deadline_of(store, opts.timeout)
-  return retry(store, opts.retries or store.retries or RETRIES, deadline, RETRIED, function()
-    local tx = begin(store, opts, deadline)
+  local deadline = transaction.deadline(store, opts.timeout)
+  return transaction.retry(store, opts.retries, deadline, transaction.RETRIED, function()
+    local tx = transaction.begin(store, opts, deadline)
     return finish(tx, pcall(fn, tx))
   end)
 end
@@ -195,73 +250,6 @@ function transaction.session(store, fn, opts)
   tx:free()
   if not results[1] then error(results[2], 0) end
   return unpack(results, 2, table.maxn(results))
-end
-
--- ---- updateObject --------------------------------------------------------------------------------
-
--- Another one made the row between our look and our insert: look again.
-local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true }
-
--- What the function made of the document: 'keep' nothing, or the document to be stored.
-local function apply(fn, document, id)
-  local result = fn(document)
-  if result == false then return nil, true end
-  if result == nil then result = document end
-  if result == nil then return nil end
-  if type(result) ~= 'table' or json.is_array(result) then
-    errors.raise('invalid_document',
-      'the function of updateObject returns a document, false, or nothing; got '
-      .. errors.kind(result))
-  end
-  if result.id == nil then result.id = id end
-  if result.id ~= id then
-    errors.raise('id_mismatch', 'the function changed the id of the document')
-  end
-  return result
-end
-
-local function attempt(store, name, id, fn, opts, deadline)
-  local tx = begin(store, nil, deadline)
-  local ok, value, abandoned = pcall(function()
-    local document = wait.slot(tx.hub, tx.tx:find(name, id, left(tx), true))
-    if document == nil and not opts.create then return nil end
-    local changed, is_abandoned = apply(fn, document, id)
-    if is_abandoned then return nil, true end
-    if changed == nil then return nil end
-    local kind = document == nil and 'insert' or 'update'
-    local raw = opts.raw
-    if raw == nil then raw = store.raw end
-    local _, _, stored = wait.slot(tx.hub, tx.tx:write(kind, name, id, changed, left(tx),
-      opts.cache, raw, nil, nil, true))
-    tx.over = true
-    return stored
-  end)
-  if ok and tx.over then
-    tx.tx:free()
-  else
-    abandon(tx)
-  end
-  if not ok then return false, value end
-  if abandoned then return true, false end
-  return true, value
-end
-
---- The heart of a store: fn changes the document of a row inside a transaction.
----@param store stores.Store
----@param name string
----@param id string
----@param fn fun(document: table?): table|false|nil
----@param opts table
----@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
-function transaction.update_object(store, name, id, fn, opts)
-  if type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
-  end
-  local deadline = deadline_of(store, opts.timeout)
-  local codes = opts.create and CREATE_RETRIED or RETRIED
-  return retry(store, opts.retries or store.retries or RETRIES, deadline, codes, function()
-    return attempt(store, name, id, fn, opts, deadline)
-  end)
 end
 
 return transaction

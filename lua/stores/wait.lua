@@ -3,13 +3,22 @@
 local wait = {}
 
 ---@type table the host in use; stores.use sets it before the first store is made
-wait.host = require('stores.hosts.standalone')
+wait.host = require('stores.hosts').default()
+
+local count = 0
+
+--- How often anybody has waited; a function during which it stays the same has not.
+---@return integer
+function wait.count()
+  return count
+end
 
 --- Waits until the call is done, and gives its values or raises its error.
 ---@param hub userdata
 ---@param slot integer
 ---@return any ...
 function wait.slot(hub, slot)
+  count = count + 1
   wait.host.wait(hub, slot)
   return hub:result(slot)
 end

@@ -14,12 +14,15 @@ local yield = coroutine.yield
 local hub
 local waiting = {} -- slot -> the coroutine that waits for it
 local scheduled = setmetatable({}, { __mode = 'k' }) -- coroutines that the scheduler resumes
-local wrapped = setmetatable({}, { __mode = 'k' }) -- coroutines of stores.wrap
+-- Coroutines of stores.wrap -> the coroutine that resumes them just now, or true. Only while it
+-- does: an entry that stays would keep two coroutines alive that nobody else knows.
+local wrapped = setmetatable({}, { __mode = 'k' })
 local queue, first, last = {}, 1, 0 -- coroutines to resume, with their arguments
 local turning = false
 
--- Yielded by a wrapped coroutine to its wrap: "wait for this slot, then resume me".
-local WAIT = {}
+-- Yielded by a coroutine that waits for a slot, and by one that waits to be unparked; a wrap passes
+-- both on to who resumes it.
+local WAIT, PARK = {}, {}
 
 --- The loop of this Lua state.
 ---@return userdata
@@ -32,11 +35,21 @@ function standalone.hub()
   return hub
 end
 
---- The coroutine that runs, where it is one that may wait; nil outside coroutines.
+-- The coroutine that runs, nil outside coroutines.
 local function current()
   local co, main = running()
-  if co == nil or main then return nil end
-  if scheduled[co] or wrapped[co] then return co end
+  if main then return nil end
+  return co
+end
+
+-- The coroutine of the scheduler that a coroutine runs in, through any number of wraps; nil: it
+-- runs outside of the scheduler, and its calls block.
+local function root(co)
+  while wrapped[co] do
+    co = wrapped[co]
+    if co == true then return nil end
+  end
+  if scheduled[co] then return co end
   errors.raise('foreign_coroutine', 'a call inside a coroutine that coroutine.create or '
     .. 'coroutine.wrap made would yield to the wrong resumer: make it with stores.wrap or '
     .. 'stores.spawn')
@@ -44,7 +57,8 @@ end
 
 --- Whether a call may be made here; raises foreign_coroutine before anything is sent.
 function standalone.check()
-  current()
+  local co = current()
+  if co then root(co) end
 end
 
 --- Waits until the call is done.
@@ -58,7 +72,7 @@ function standalone.wait(on, slot)
     yield(WAIT, on, slot)
   else
     waiting[slot] = co
-    yield()
+    yield(WAIT)
   end
 end
 
@@ -69,17 +83,18 @@ function standalone.unpark(co)
   queue[last] = co
 end
 
---- Leaves the coroutine until somebody unparks it. Only in a coroutine of the scheduler.
+--- Leaves the coroutine until somebody unparks it. Only in a coroutine of the scheduler, or in a
+--- wrap that one of them runs.
 function standalone.park()
-  yield()
+  yield(PARK)
 end
 
---- The coroutine of the scheduler that runs, or nil.
+--- The coroutine of the scheduler that runs, itself or a wrap in it; or nil. Raises
+--- foreign_coroutine.
 ---@return thread?
 function standalone.task()
-  local co, main = running()
-  if co == nil or main then return nil end
-  return scheduled[co] and co or nil
+  local co = current()
+  return co and root(co)
 end
 
 --- Starts a coroutine, at the next turn of the scheduler.
@@ -92,31 +107,33 @@ function standalone.spawn(fn)
   return co
 end
 
+-- Those that are queued now; what they queue has its turn after the loop's.
 local function resume_queue()
-  while first <= last do
+  local upto = last
+  while first <= upto do
     local co = queue[first]
     queue[first] = nil
     first = first + 1
-    local ok, err = resume(co)
+    local ok, why = resume(co)
     -- tasks catch their own errors: this is a defect, and not to be swallowed
-    if not ok then error(debug.traceback(co, tostring(err)), 0) end
+    if not ok then error(debug.traceback(co, tostring(why)), 0) end
+    -- a bare coroutine.yield() lets the others go first
+    if why ~= WAIT and why ~= PARK and status(co) == 'suspended' then standalone.unpark(co) end
   end
-  first, last = 1, 0
+  if first > last then first, last = 1, 0 end
 end
 
 --- Turns the loop and resumes coroutines until done() is true.
 ---@param done fun(): boolean
 function standalone.turn_until(done)
-  if turning then
-    errors.raise('unsupported', 'stores.run inside of stores.run has to be called in its coroutine')
-  end
+  if turning then errors.raise('unsupported', 'the loop is being turned already') end
   turning = true
   local on = standalone.hub()
   local ok, err = pcall(function()
     while true do
       resume_queue()
       if done() then return end
-      if on:turn(true) == 0 and not on:ready() and first > last then
+      if on:turn(first > last) == 0 and not on:ready() and first > last then
         errors.raise('internal', 'every coroutine waits, and nothing is under way')
       end
       for slot in on.next, on do
@@ -131,14 +148,26 @@ function standalone.turn_until(done)
   if not ok then error(err, 0) end
 end
 
+local resume_wrapped
+
+-- What a wrap gives to who called it, after the waits that it passes on.
 local function pass_on(co, ok, ...)
+  wrapped[co] = true
   if not ok then error((...), 0) end
   if (...) == WAIT then
     local _, on, slot = ...
     standalone.wait(on, slot)
-    return pass_on(co, resume(co))
+    return resume_wrapped(co)
+  elseif (...) == PARK then
+    standalone.park()
+    return resume_wrapped(co)
   end
   return ...
+end
+
+function resume_wrapped(co, ...)
+  wrapped[co] = current() or true
+  return pass_on(co, resume(co, ...))
 end
 
 --- coroutine.wrap for coroutines that call a store: waits go through to whoever runs the wrap.
@@ -148,9 +177,16 @@ function standalone.wrap(fn)
   local co = create(fn)
   wrapped[co] = true
   return function(...)
-    if status(co) == 'dead' then error('cannot resume dead coroutine', 2) end
-    return pass_on(co, resume(co, ...))
+    local state = status(co)
+    if state ~= 'suspended' then error(('cannot resume %s coroutine'):format(state), 2) end
+    return resume_wrapped(co, ...)
   end
+end
+
+--- Whether a store was made, or a coroutine started.
+---@return boolean
+function standalone.in_use()
+  return hub ~= nil or last > 0
 end
 
 --- Monotonic seconds.

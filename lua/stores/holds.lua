@@ -1,0 +1,87 @@
+--- What a coroutine holds while it runs a transaction: locks of rows, and connections. A call that
+--- would wait for its own coroutine raises self_deadlock at once; nobody else could end that wait.
+
+local errors = require('stores.errors')
+
+local holds = {}
+
+local running = coroutine.running
+
+---@class stores.Holds
+---@field rows table<string, integer> how many times each row is locked
+---@field connections integer
+local held = setmetatable({}, { __mode = 'k' }) -- coroutine (or 'main') -> store -> stores.Holds
+local count = 0 -- transactions that are open; 0: nothing has to be looked up
+
+local function current()
+  return running() or 'main'
+end
+
+-- One name for what PostgreSQL reads as one table, but for the search path.
+local function row_key(name, id)
+  if not name:find('"', 1, true) then name = name:lower() end
+  return (name:gsub('^public%.', '')) .. '/' .. id
+end
+
+--- A transaction of this coroutine begins; raises where it would wait for a connection that only this
+--- coroutine could give back.
+---@param store table
+---@return stores.Holds
+function holds.open(store)
+  local co = current()
+  local stores = held[co]
+  if not stores then
+    stores = setmetatable({}, { __mode = 'k' })
+    held[co] = stores
+  end
+  local mine = stores[store]
+  if not mine then
+    mine = { rows = {}, connections = 0 }
+    stores[store] = mine
+  end
+  if mine.connections >= store.poolsize then
+    errors.raise('self_deadlock', ('this coroutine holds %d of %d connections in transactions, and '
+      .. 'would wait for itself'):format(mine.connections, store.poolsize))
+  end
+  mine.connections = mine.connections + 1
+  count = count + 1
+  return mine
+end
+
+--- The transaction is over.
+---@param mine stores.Holds
+---@param rows string[] what holds.lock gave
+function holds.close(mine, rows)
+  mine.connections = mine.connections - 1
+  count = count - 1
+  for _, key in ipairs(rows) do
+    mine.rows[key] = mine.rows[key] > 1 and mine.rows[key] - 1 or nil
+  end
+end
+
+--- The transaction locks a row, until holds.close.
+---@param mine stores.Holds
+---@param rows string[] of the transaction
+---@param name string
+---@param id string
+function holds.lock(mine, rows, name, id)
+  local key = row_key(name, id)
+  mine.rows[key] = (mine.rows[key] or 0) + 1
+  rows[#rows + 1] = key
+end
+
+--- Raises where this coroutine holds the row in a transaction of its own.
+---@param store table
+---@param name string
+---@param id string?
+function holds.check(store, name, id)
+  if count == 0 or id == nil then return end
+  local stores = held[current()]
+  local mine = stores and stores[store]
+  if mine and mine.rows[row_key(name, id)] then
+    errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in a transaction: use tx, '
+      .. 'or the document that the function was given'):format(id, name))
+  end
+end
+
+return holds

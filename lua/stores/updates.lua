@@ -1,0 +1,270 @@
+--- updateObject: a Lua function changes a document inside a transaction that holds the row's lock.
+---
+--- Calls of one process for the same row queue here before they take a connection. The first one
+--- leads: when it has the lock, those that wait are served with it, each function on the result of
+--- the one before, by one UPDATE and one COMMIT. Each function runs in the coroutine of its caller,
+--- on a document of its own. One that raises is undone alone; one that waits for something ends the
+--- batch: it and those before it commit, the others start the next one.
+
+local errors = require('stores.errors')
+local json = require('stores.json')
+local transaction = require('stores.transaction')
+local wait = require('stores.wait')
+
+local updates = {}
+
+-- Another one made the row between our look and our insert: look again.
+local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true }
+local BATCH_MOST = 256
+
+---@class stores.Update one call
+---@field fn fun(document: table?): table|false|nil
+---@field id string
+---@field create boolean?
+---@field opts table
+---@field deadline number
+---@field state 'waits'|'leads'|'turn'|'served'|'done'|'left'
+---@field slot integer? what it sleeps on
+---@field turns integer? how many turns it was given
+---@field given string? the document as JSON text, at its turn; nil: there is no row
+---@field ok boolean whether its function, and then its transaction, succeeded
+---@field err any
+---@field changed table? what its function made of the document; nil: nothing to store
+---@field text string? the same as JSON text
+---@field result table|false|nil
+
+-- ---- The function ----------------------------------------------------------------------------------
+
+local function check_result(result, id)
+  if type(result) ~= 'table' or json.is_array(result) then
+    errors.raise('invalid_document',
+      'the function of updateObject returns a document, false, or nothing; got '
+      .. errors.kind(result))
+  end
+  if result.id == nil then result.id = id end
+  if result.id ~= id then
+    errors.raise('id_mismatch', 'the function changed the id of the document')
+  end
+  return result
+end
+
+-- Runs the function on a document that is its own; whether it waited for something meanwhile.
+local function run(call, document)
+  local waits = wait.count()
+  call.changed, call.text, call.result = nil, nil, nil
+  call.ok, call.err = pcall(function()
+    if document == nil and not call.create then return end
+    local result = call.fn(document)
+    if result == nil then result = document end
+    if result == false then
+      call.result = false
+    elseif result ~= nil then
+      call.changed = check_result(result, call.id)
+    end
+  end)
+  return wait.count() ~= waits
+end
+
+-- The same between others, whose documents go by text: what cannot be stored fails alone.
+local function run_on_text(call, text)
+  local waited = run(call, text and json.decode(text))
+  if call.ok and call.changed then
+    call.ok, call.err = pcall(function() call.text = json.encode(call.changed) end)
+  end
+  call.changed = nil
+  return waited
+end
+
+-- ---- Sleeping and waking ---------------------------------------------------------------------------
+
+local function hand_over(store, call, state)
+  call.state = state
+  if call.slot then store.hub:wake(call.slot) end
+end
+
+-- Sleeps once, until woken or the deadline. False: the deadline is over.
+local function sleep(store, call)
+  local left = call.deadline - store.hub:now()
+  if left <= 0 then return false end
+  call.slot = store.hub:sleep(math.min(left, 1e6))
+  wait.slot(store.hub, call.slot)
+  call.slot = nil
+  return true
+end
+
+-- ---- A batch ---------------------------------------------------------------------------------------
+
+-- The leader gives the document to one that waits, and waits until it comes back.
+local function give_turn(store, leader, call, text)
+  call.given, call.leader, call.turns = text, leader, (call.turns or 0) + 1
+  hand_over(store, call, 'turn')
+  while call.state == 'turn' do
+    if not sleep(store, leader) then
+      errors.raise('timeout', 'another function for the same row did not end within the deadline')
+    end
+  end
+  return call.waited
+end
+
+-- Serves the leader and those that wait; returns the document as the last one left it, or nil where
+-- nothing is to be stored.
+local function serve(store, row, leader, document, served)
+  if row.queue[1] == nil then
+    run(leader, document)
+    return leader.ok and leader.changed or nil
+  end
+  local text = document and json.encode(document)
+  local stored
+  local ended = run_on_text(leader, text)
+  if leader.ok and leader.text then text, stored = leader.text, true end
+  while not ended and #served < BATCH_MOST and row.queue[1] do
+    local call = table.remove(row.queue, 1)
+    served[#served + 1] = call
+    ended = give_turn(store, leader, call, text)
+    if call.ok and call.text then text, stored = call.text, true end
+  end
+  return stored and json.decode(text) or nil
+end
+
+-- One transaction for the leader and whom it serves. False and why where it was rolled back.
+local function run_batch(store, row, name, leader, served)
+  local tx = transaction.begin(store, nil, leader.deadline)
+  local ok, err = pcall(function()
+    local document = tx:lock_row(name, leader.id)
+    local changed = serve(store, row, leader, document, served)
+    if changed then
+      local kind = document == nil and 'insert' or 'update'
+      local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
+      if leader.changed then leader.result = stored end
+    end
+  end)
+  tx:end_use()
+  return ok, err
+end
+
+-- Those who were served hear how it ended: their own error, or the transaction's, or their document.
+local function conclude(store, leader, served, ok, err)
+  for _, call in ipairs(served) do
+    if call.ok and not ok then
+      call.ok, call.err = false, err
+    elseif call.ok and call.text then
+      call.result = json.decode(call.text)
+    end
+    if call ~= leader and call.state ~= 'left' then hand_over(store, call, 'done') end
+  end
+  if leader.ok and not ok then leader.ok, leader.err = false, err end
+end
+
+-- The batch runs again: those who were served stand before those who came later.
+local function put_back(row, leader, served)
+  for i = #served, 1, -1 do
+    local call = served[i]
+    if call ~= leader and call.state ~= 'left' then
+      call.state = 'waits'
+      table.insert(row.queue, 1, call)
+    end
+  end
+end
+
+local function lead(store, row, name, leader)
+  local codes = leader.create and CREATE_RETRIED or transaction.RETRIED
+  leader.ok = true
+  local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
+    function()
+      local served = { leader }
+      local done, why = run_batch(store, row, name, leader, served)
+      if not done and transaction.may_retry(why, codes) then
+        put_back(row, leader, served)
+        return false, why
+      end
+      conclude(store, leader, served, done, why)
+      return true
+    end)
+  if not ok and leader.ok then leader.ok, leader.err = false, err end
+end
+
+-- ---- The calls of a row ----------------------------------------------------------------------------
+
+-- The first that still waits leads next; without one the row is free.
+local function pass_lead(store, rows, key)
+  local row = rows[key]
+  local call = table.remove(row.queue, 1)
+  if call then
+    hand_over(store, call, 'leads')
+  else
+    rows[key] = nil
+  end
+end
+
+local function leave_queue(row, call)
+  for i, other in ipairs(row.queue) do
+    if other == call then
+      table.remove(row.queue, i)
+      break
+    end
+  end
+end
+
+-- Follows the states of a call until it is served.
+local function follow(store, rows, key, name, call)
+  while call.state ~= 'done' do
+    if call.state == 'leads' then
+      lead(store, rows[key], name, call)
+      call.state = 'done'
+      pass_lead(store, rows, key)
+    elseif call.state == 'turn' then
+      local leader, turn = call.leader, call.turns
+      call.waited = run_on_text(call, call.given)
+      -- a leader that gave up meanwhile has put this call back, and it may have another turn already
+      if call.state == 'turn' and call.turns == turn then
+        call.state = 'served'
+        if leader.slot then store.hub:wake(leader.slot) end
+      end
+    elseif not sleep(store, call) then
+      local outcome = call.state == 'served' and 'unknown' or 'none'
+      leave_queue(rows[key], call)
+      call.state = 'left'
+      errors.raise('timeout', 'the call did not end within its deadline: it waited for the row',
+        { outcome = outcome })
+    end
+  end
+end
+
+--- Runs updateObject; its arguments are checked.
+---@param store stores.Store
+---@param name string
+---@param id string
+---@param fn fun(document: table?): table|false|nil
+---@param opts table
+---@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
+function updates.run(store, name, id, fn, opts)
+  if type(fn) ~= 'function' then
+    errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
+  end
+  local call = { fn = fn, id = id, create = opts.create, opts = opts,
+    deadline = transaction.deadline(store, opts.timeout) }
+  local rows, key = store.updating, name .. '/' .. id
+  local combine = opts.combine
+  if combine == nil then combine = store.combine ~= false end
+  local row = rows[key]
+  -- one that blocks cannot wait for coroutines, and options of its own are its own transaction
+  local raw = opts.raw
+  if raw == nil then raw = store.raw end
+  local own = not combine or raw or opts.cache == false or (row and not wait.host.task())
+  if own then
+    lead(store, { queue = {} }, name, call)
+  else
+    if row then
+      call.state = 'waits'
+      row.queue[#row.queue + 1] = call
+    else
+      call.state = 'leads'
+      rows[key] = { queue = {} }
+    end
+    follow(store, rows, key, name, call)
+  end
+  if not call.ok then error(call.err, 0) end
+  return call.result
+end
+
+return updates
