@@ -1,5 +1,5 @@
---- Coroutines side by side: run, spawn, all, map, sleep, wrap. A task's error is never swallowed: who
---- joins it gets it, and run raises it where nobody did.
+--- Coroutines side by side: run, spawn, all, map, sleep, wrap. A task's error is never swallowed:
+--- who joins it gets it, and run raises it where nobody did.
 
 local errors = require('stores.errors')
 local wait = require('stores.wait')
@@ -82,8 +82,8 @@ function Task:join()
   return unpack(self.results, 1, self.results.n)
 end
 
---- Runs a function in a coroutine, where calls wait without blocking the others, and returns what it
---- returns when it and all that it spawned have ended. Inside of run it just calls the function.
+--- Runs a function in a coroutine, where calls wait without blocking the others, and returns what
+--- it returns when it and all that it spawned have ended. Inside of run it just calls the function.
 ---@param fn function
 ---@param ... any arguments of fn
 ---@return any ...
@@ -146,8 +146,8 @@ function tasks.all(fns)
   end)
 end
 
---- Calls fn(value, index) for each value of a list, side by side, and returns the array of results in
---- the order of the list; raises the first error, after those under way have ended.
+--- Calls fn(value, index) for each value of a list, side by side, and returns the array of results
+--- in the order of the list; raises the first error, after those under way have ended.
 ---@generic T
 ---@param list T[]
 ---@param fn fun(value: T, index: integer): any
