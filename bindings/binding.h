@@ -116,6 +116,8 @@ void stores__engine_register(lua_State *L);
 void stores__tx_register(lua_State *L);
 struct stores__lua_engine *stores__engine_check(lua_State *L, int index);
 int stores__engine_new_lua(lua_State *L); /* core.engine(hub, config) */
+void stores__listen_register(lua_State *L);
+int stores__listen_lua(lua_State *L); /* engine:listen(channel) */
 int stores__tx_new_lua(lua_State *L); /* engine:tx(options) */
 /* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change; what it
  * points to is anchored on the stack. */

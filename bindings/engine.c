@@ -227,11 +227,20 @@ int stores__engine_new_lua(lua_State *L) {
         return lua_error(L);
     }
     stores__list_append(&hub->engines, &engine->link);
+    hub->open++;
     return 1;
 }
 
 static void closed(void *arg) {
-    stores__slot_done(NULL, arg);
+    struct stores__slot *slot = arg;
+    slot->hub->open--;
+    stores__slot_done(NULL, slot);
+    if (slot->abandoned) stores__slot_free(slot);
+}
+
+static void closed_unseen(void *arg) {
+    struct stores__hub *hub = arg;
+    hub->open--;
 }
 
 static stores_engine *detach(struct stores__lua_engine *engine) {
@@ -254,7 +263,7 @@ static int engine_gc(lua_State *L) {
     struct stores__lua_engine *engine = lua_touserdata(L, 1);
     /* in a child the sockets are the parent's: a farewell would end the parent's sessions */
     if (engine->engine == NULL || engine->hub->pid != getpid()) return 0;
-    stores_engine_close(detach(engine), NULL, NULL);
+    stores_engine_close(detach(engine), closed_unseen, engine->hub);
     return 0;
 }
 
@@ -266,6 +275,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"invalidate", engine_invalidate},
                                           {"id", engine_id},
                                           {"tx", stores__tx_new_lua},
+                                          {"listen", stores__listen_lua},
                                           {"stats", engine_stats},
                                           {"sweep", engine_sweep},
                                           {"close", engine_close},

@@ -165,6 +165,7 @@ stores_engine *stores_engine_new(const stores_config *config, stores_error *erro
     stores__list_init(&engine->flushes);
     stores__list_init(&engine->tables);
     stores__list_init(&engine->txs);
+    stores__list_init(&engine->listeners);
     stores__flake_init(&engine->flake,
                        config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
                        config->shard_id, config->shard_count);
@@ -246,6 +247,7 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
         stores__reads_stop(STORES__CONTAINER(at, struct stores__table, link));
     }
     stores__epoch_stop_all(engine);
+    stores__listen_stop_all(engine);
     engine->closing_parts = 1 + (engine->cache != NULL);
     if (engine->cache != NULL) stores__cache_close(engine, part_closed);
     engine->live_ops++; /* ours, until this function returns */

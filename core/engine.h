@@ -69,6 +69,7 @@ struct stores_engine {
     size_t live_ops; /* ops that are not freed */
     struct stores__list flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
+    struct stores__list listeners;
 
     struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
     struct stores__list tables;
@@ -100,6 +101,8 @@ void stores__log(stores_engine *engine, const char *format, ...)
 /* The first and the last pending op hold and free the loop. */
 void stores__engine_hold(stores_engine *engine);
 void stores__engine_let_go(stores_engine *engine);
+/* The engine closes: listeners do not try again (listen.c). */
+void stores__listen_stop_all(stores_engine *engine);
 /* An op was freed; the last one of a closed engine takes the engine with it. */
 void stores__engine_op_gone(stores_engine *engine);
 

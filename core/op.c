@@ -43,6 +43,8 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     op->source = '-';
     op->timer.fire = deadline;
     op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
+    /* the loop's time is as old as its last turn: a host that was busy since would lose that much */
+    uv_update_time(engine->loop);
     if (!stores__timer_set(&engine->timers, &op->timer, stores__now(engine) + op->timeout_ms)) {
         free(op);
         return NULL;

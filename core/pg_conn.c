@@ -1,5 +1,6 @@
 #include "pg_wire.h"
 
+#include <poll.h>
 #include <stdio.h>
 
 /* ---- The socket ------------------------------------------------------------------------------ */
@@ -206,12 +207,23 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
     return true;
 }
 
+static void tell_notifications(struct stores__pg_wire *wire) {
+    while (wire->phase == WIRE_UP) {
+        PGnotify *notify = PQnotifies(wire->pg);
+        if (notify == NULL) return;
+        if (wire->conn->notified) wire->conn->notified(wire->conn, notify->relname, notify->extra);
+        PQfreemem(notify);
+    }
+}
+
 static void process(struct stores__pg_wire *wire) {
     wire->open_handles++; /* a callback may close the connection: the wire stays until we return */
     while ((wire->phase == WIRE_UP || wire->phase == WIRE_GREETING) && wire->count > 0) {
         if (PQisBusy(wire->pg)) break;
         if (!take(wire, PQgetResult(wire->pg))) break;
     }
+    if (wire->count == 0 && wire->phase == WIRE_UP) PQisBusy(wire->pg); /* parses what came unasked */
+    tell_notifications(wire);
     if (wire->phase == WIRE_UP || wire->phase == WIRE_GREETING) {
         if (PQstatus(wire->pg) == CONNECTION_BAD) stores__pg_break(wire);
     }
@@ -400,6 +412,17 @@ bool stores__pg_is_idle(const struct stores__pg_conn *conn) {
     const struct stores__pg_wire *wire = conn->wire;
     return wire != NULL && wire->phase == WIRE_UP && conn->in_flight == 0 && wire->cancels == 0 &&
            PQtransactionStatus(wire->pg) == PQTRANS_IDLE;
+}
+
+bool stores__pg_is_alive(struct stores__pg_conn *conn) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (wire == NULL || wire->phase != WIRE_UP) return false;
+    struct pollfd socket = {.fd = PQsocket(wire->pg), .events = POLLIN};
+    /* a farewell and the end behind it, or a notice that concerns nobody */
+    while (poll(&socket, 1, 0) > 0) {
+        if (!PQconsumeInput(wire->pg) || PQstatus(wire->pg) != CONNECTION_OK) return false;
+    }
+    return true;
 }
 
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {

@@ -66,6 +66,10 @@ struct stores__pg_conn {
     bool standby;
     bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
     bool gone; /* every handle is closed; freed when its holder lets go */
+    /* For a holder that waits for the server to speak (listen.c); NULL otherwise. */
+    void *holder;
+    void (*notified)(struct stores__pg_conn *conn, const char *channel, const char *payload);
+    void (*lost)(struct stores__pg_conn *conn);
     const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
     struct stores__pg_wire *wire; /* libpq's and libuv's side, private to pg_conn.c */
 };
@@ -102,6 +106,8 @@ void stores__pg_cancel(struct stores__pg_conn *conn);
 
 /* ReadyForQuery said idle, nothing is in flight, no cancel is on its way. */
 bool stores__pg_is_idle(const struct stores__pg_conn *conn);
+/* As far as an idle connection's socket tells without a round trip: the server has not closed it. */
+bool stores__pg_is_alive(struct stores__pg_conn *conn);
 /* ReadyForQuery said that a transaction is open (also a failed one). */
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
 /* Forgets the prepared statements, after DDL made one of them useless. */

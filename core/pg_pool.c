@@ -106,14 +106,18 @@ static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
 static void serve(struct stores__pg_pool *pool) {
     while (!pool->closing) {
         struct stores__pg_conn *conn = first(pool, STORES__PG_IDLE);
-        if (conn == NULL) break;
-        if (uv_now(pool->loop) >= conn->retire_at || !stores__pg_is_idle(conn)) {
-            stores__pg_discard(conn);
-            continue;
+        if (conn == NULL || pool->lane_waiting + pool->checkout_waiting == 0) break;
+        bool usable = uv_now(pool->loop) < conn->retire_at && stores__pg_is_idle(conn);
+        /* one that was used a moment ago needs no look */
+        if (usable && conn->idle_since != uv_now(pool->loop)) {
+            usable = stores__pg_is_alive(conn);
+            pool->stats.lost += !usable;
         }
-        struct stores__pg_wait *wait = next_wait(pool);
-        if (wait == NULL) break;
-        grant(wait, conn);
+        if (usable) {
+            grant(next_wait(pool), conn);
+        } else {
+            stores__pg_discard(conn);
+        }
     }
     /* reads that wait share a lane, as soon as there is one with room */
     while (!pool->closing && !stores__list_empty(&pool->lane_waits)) {
@@ -333,6 +337,8 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     bool connecting = conn->place == STORES__PG_CONNECTING;
     if (!connecting) pool->stats.lost++;
+    void (*lost)(struct stores__pg_conn *conn) = conn->lost;
+    if (lost != NULL) lost(conn);
     stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
     if (pool->closing) return;
     if (connecting) {

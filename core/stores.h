@@ -319,6 +319,21 @@ STORES_API stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call)
 /* Ends the use of a tx; one that is open is rolled back in the background. Does no I/O itself. */
 STORES_API void stores_tx_free(stores_tx *tx);
 
+/* ---- LISTEN ------------------------------------------------------------------------------- */
+
+typedef struct stores_listener stores_listener;
+
+/* Listens to a channel on a connection of its own, which is opened again when it is lost. notified
+ * runs from the loop: with a payload; or with channel NULL after a loss, when it listens again and
+ * may have missed some. It must not call the engine. The listener keeps the loop alive. NULL: no
+ * memory, or a channel name that is empty or longer than 63 bytes. Stop it with stores_unlisten,
+ * before the engine is closed. */
+STORES_API stores_listener *stores_listen(stores_engine *engine, const char *channel,
+                                          void (*notified)(void *arg, const char *channel,
+                                                           const char *payload),
+                                          void *arg);
+STORES_API void stores_unlisten(stores_listener *listener);
+
 /* ---- Ids, shards, figures ----------------------------------------------------------------- */
 
 /* A new flake id, of the engine's own shard; strictly increasing in this process. */

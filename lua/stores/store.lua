@@ -5,6 +5,7 @@ local core = require('stores.core')
 local errors = require('stores.errors')
 local holds = require('stores.holds')
 local ids = require('stores.ids')
+local listener = require('stores.listener')
 local query = require('stores.query')
 local statements = require('stores.statements')
 local transaction = require('stores.transaction')
@@ -73,6 +74,9 @@ function Store.from_config(flat)
     flake = flat.flake,
     combine = flat.combine,
     poolsize = flat.poolsize or POOLSIZE,
+    pooler = flat.pooler,
+    migrate_url = flat.migrate_url,
+    listeners = setmetatable({}, { __mode = 'k' }),
     updating = {}, -- rows that updateObject changes, with who waits for them
   }, Store)
 end
@@ -217,6 +221,31 @@ function Store:stats()
   return self.engine:stats()
 end
 
+--- Calls fn(payload) for each notification of a channel, on a connection of its own, until the
+--- listener is stopped; fn(nil, 'gap') when the connection was lost and it listens again: what was
+--- notified meanwhile is not known.
+---@param channel string
+---@param fn fun(payload: string?, gap: 'gap'?)
+---@return stores.Listener listener with :stop()
+function Store:listen(channel, fn)
+  check(self, 'listen')
+  local one = listener.start(self, channel, fn)
+  self.listeners[one] = true
+  return one
+end
+
+--- Notifies the listeners of a channel, when its transaction commits.
+---@param channel string
+---@param payload? string
+function Store:notify(channel, payload)
+  check(self, 'notify')
+  if type(channel) ~= 'string' or (payload ~= nil and type(payload) ~= 'string') then
+    errors.raise('invalid_argument', 'notify takes a channel and a payload, both strings')
+  end
+  wait.slot(self.hub, self.engine:query('SELECT pg_notify($1, $2)', { channel, payload or '' },
+    { transaction = false, readonly = true }))
+end
+
 --- Unlinks the cached rows of dead epochs in Redis, which nobody reads any more.
 ---@param opts? {timeout: number}
 ---@return integer unlinked
@@ -229,6 +258,7 @@ end
 --- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
 function Store:close()
   if not self.engine then return end
+  for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
   wait.slot(hub, engine:close())

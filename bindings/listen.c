@@ -1,0 +1,131 @@
+/* LISTEN for Lua: notifications are kept until somebody asks for them, for no Lua runs in the loop. */
+#include <unistd.h>
+
+#include "binding.h"
+
+#define LISTENER "stores.listener"
+
+struct notice {
+    struct stores__list link;
+    bool gap;
+    char payload[];
+};
+
+struct lua_listener {
+    struct stores__lua_engine *engine;
+    stores_listener *listener; /* NULL: stopped */
+    struct stores__slot *waiter; /* who sleeps for the next notice */
+    struct stores__list notices;
+};
+
+static void notified(void *arg, const char *channel, const char *payload) {
+    struct lua_listener *listener = arg;
+    size_t len = channel ? strlen(payload) : 0;
+    struct notice *notice = malloc(sizeof *notice + len + 1);
+    if (notice == NULL) return; /* the gap that this is cannot be told either */
+    notice->gap = channel == NULL;
+    memcpy(notice->payload, channel ? payload : "", len + 1);
+    stores__list_append(&listener->notices, &notice->link);
+    if (listener->waiter != NULL) {
+        struct stores__slot *slot = listener->waiter;
+        listener->waiter = NULL;
+        stores__slot_done(NULL, slot);
+    }
+}
+
+static struct lua_listener *check(lua_State *L) {
+    struct lua_listener *listener = luaL_checkudata(L, 1, LISTENER);
+    if (listener->engine->hub->pid != getpid()) {
+        stores__raise(L, STORES_FORKED, "the listener belongs to the process before the fork");
+    }
+    return listener;
+}
+
+/* engine:listen(channel) -> listener */
+int stores__listen_lua(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *channel = luaL_checkstring(L, 2);
+    struct lua_listener *listener = lua_newuserdata(L, sizeof *listener);
+    memset(listener, 0, sizeof *listener);
+    listener->engine = engine;
+    stores__list_init(&listener->notices);
+    luaL_getmetatable(L, LISTENER);
+    lua_setmetatable(L, -2);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, -2);
+    listener->listener = stores_listen(engine->engine, channel, notified, listener);
+    if (listener->listener == NULL) {
+        return stores__raise(L, STORES_INVALID_ARGUMENT, "a channel has a name of 1 to 63 bytes");
+    }
+    return 1;
+}
+
+/* listener:wait() -> a slot that is done when there is a notice, or when it was stopped */
+static int listener_wait(lua_State *L) {
+    struct lua_listener *listener = check(L);
+    struct stores__slot *slot = stores__slot_new(L, listener->engine->hub, SLOT_NOTHING, false);
+    if (listener->listener == NULL || !stores__list_empty(&listener->notices)) {
+        stores__slot_done(NULL, slot);
+    } else {
+        listener->waiter = slot;
+    }
+    lua_pushinteger(L, slot->index);
+    return 1;
+}
+
+/* listener:next() -> 'notice', payload; 'gap'; or nil where there is none now */
+static int listener_next(lua_State *L) {
+    struct lua_listener *listener = check(L);
+    struct stores__list *at = stores__list_shift(&listener->notices);
+    if (at == NULL) return 0;
+    struct notice *notice = STORES__CONTAINER(at, struct notice, link);
+    lua_pushstring(L, notice->gap ? "gap" : "notice");
+    lua_pushstring(L, notice->payload);
+    free(notice);
+    return 2;
+}
+
+static void stop(struct lua_listener *listener) {
+    if (listener->listener != NULL && listener->engine->engine != NULL) {
+        stores_unlisten(listener->listener);
+    }
+    listener->listener = NULL;
+    if (listener->waiter != NULL) {
+        struct stores__slot *slot = listener->waiter;
+        listener->waiter = NULL;
+        stores__slot_done(NULL, slot);
+    }
+}
+
+static int listener_stop(lua_State *L) {
+    stop(check(L));
+    return 0;
+}
+
+static int listener_gc(lua_State *L) {
+    struct lua_listener *listener = luaL_checkudata(L, 1, LISTENER);
+    if (listener->engine != NULL && listener->engine->hub->pid == getpid()) {
+        if (!listener->engine->hub->closed) stop(listener);
+    }
+    for (struct stores__list *at; (at = stores__list_shift(&listener->notices)) != NULL;) {
+        free(STORES__CONTAINER(at, struct notice, link));
+    }
+    return 0;
+}
+
+static const luaL_Reg methods[] = {{"wait", listener_wait},
+                                   {"next", listener_next},
+                                   {"stop", listener_stop},
+                                   {NULL, NULL}};
+
+void stores__listen_register(lua_State *L) {
+    luaL_newmetatable(L, LISTENER);
+    lua_pushcfunction(L, listener_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

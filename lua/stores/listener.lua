@@ -1,0 +1,67 @@
+--- LISTEN and NOTIFY: a function for each notification of a channel.
+
+local errors = require('stores.errors')
+local tasks = require('stores.tasks')
+local wait = require('stores.wait')
+
+local listener = {}
+
+---@class stores.Listener
+local Listener = {}
+Listener.__index = Listener
+
+--- Ends it; its function is not called any more. Harmless again.
+function Listener:stop()
+  if self.stopped then return end
+  self.stopped = true
+  self.source:stop()
+  if self.own then self.own:close() end
+end
+
+local function deliver(self, fn)
+  while not self.stopped do
+    wait.slot(self.hub, self.source:wait())
+    local kind, payload = self.source:next()
+    while kind and not self.stopped do
+      if kind == 'gap' then fn(nil, 'gap') else fn(payload) end
+      kind, payload = self.source:next()
+    end
+  end
+end
+
+--- Calls fn(payload) for each notification, in a task of its own, until the listener is stopped; after
+--- a loss of the connection fn(nil, 'gap'), when it listens again.
+---@param store stores.Store
+---@param channel string
+---@param fn fun(payload: string?, gap: 'gap'?)
+---@return stores.Listener
+function listener.start(store, channel, fn)
+  if type(channel) ~= 'string' or #channel == 0 or #channel > 63 then
+    errors.raise('invalid_argument', 'a channel is a string of 1 to 63 bytes')
+  end
+  if type(fn) ~= 'function' then
+    errors.raise('invalid_argument', 'listen takes a function, got ' .. errors.kind(fn))
+  end
+  if not wait.host.task() then
+    errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')
+  end
+  local own
+  if store.pooler == 'transaction' then
+    if not store.migrate_url then
+      errors.raise('unsupported', "LISTEN needs a session, which pooler = 'transaction' has none "
+        .. 'of: give db.migrate_url, which goes to the server itself')
+    end
+    own = store.new({ url = store.migrate_url, poolsize = 1 }, nil, { cache = false })
+  end
+  local from = own or store
+  local self = setmetatable({ hub = from.hub, source = from.engine:listen(channel), own = own },
+    Listener)
+  tasks.spawn(function()
+    local ok, err = pcall(deliver, self, fn)
+    self:stop()
+    if not ok and not errors.is(err, 'closed') then error(err, 0) end
+  end)
+  return self
+end
+
+return listener
