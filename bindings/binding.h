@@ -56,6 +56,7 @@ struct stores__hub {
     bool owns_loop, closed, turning;
     pid_t pid;
     struct stores__list ready, free_slots, engines;
+    struct stores__list messages; /* log.c: what is to be told to log functions */
     struct stores__slot **slots;
     int slot_count, slot_room, pending;
     int open; /* engines, timers and a driver that are not closed yet */
@@ -67,6 +68,7 @@ struct stores__lua_engine {
     struct stores__hub *hub;
     stores_engine *engine; /* NULL: closed */
     int shard, shard_count;
+    int log_function; /* in the registry; LUA_NOREF: there is none */
 };
 
 /* ---- Hubs (hub.c) ---------------------------------------------------------------------------- */
@@ -109,6 +111,13 @@ stores_params stores__params_check(lua_State *L, int index);
 /* The document at index as JSON text, anchored by a userdata that is pushed. Raises
  * invalid_document. */
 const char *stores__document_check(lua_State *L, int index);
+
+/* ---- What the core says (log.c) ---------------------------------------------------------------- */
+
+void stores__log_keep(void *arg, const char *text);
+/* Calls the log functions; never inside a callback of the loop. */
+void stores__log_deliver(lua_State *L, struct stores__hub *hub);
+void stores__log_drop(lua_State *L, struct stores__lua_engine *engine);
 
 /* ---- Engines and transactions (engine.c, tx.c) ----------------------------------------------- */
 

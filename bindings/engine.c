@@ -1,5 +1,4 @@
 /* Engines: the verbs that the core has, each starting a call. */
-#include <stdio.h>
 #include <unistd.h>
 
 #include "binding.h"
@@ -191,12 +190,6 @@ static int engine_sweep(lua_State *L) {
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-static void say(void *arg, const char *text) {
-    (void)arg;
-    /* the host's hook is Lua, and no Lua runs inside the loop: the text waits for it */
-    fprintf(stderr, "stores: %s\n", text);
-}
-
 /* core.engine(hub, config) -> engine */
 int stores__engine_new_lua(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
@@ -207,11 +200,13 @@ int stores__engine_new_lua(lua_State *L) {
     lua_settop(L, 2);
     stores__config_check(L, 2, &config);
     config.loop = hub->loop;
-    config.log = say;
     struct stores__lua_engine *engine = lua_newuserdata(L, sizeof *engine);
     memset(engine, 0, sizeof *engine);
     stores__list_init(&engine->link);
     engine->hub = hub;
+    engine->log_function = LUA_NOREF;
+    config.log = stores__log_keep;
+    config.log_arg = engine;
     engine->shard = config.shard_id;
     engine->shard_count = config.shard_count;
     luaL_getmetatable(L, STORES__ENGINE);
@@ -221,6 +216,12 @@ int stores__engine_new_lua(lua_State *L) {
     lua_pushvalue(L, 1);
     lua_rawseti(L, -2, 1);
     lua_setfenv(L, -2);
+    lua_getfield(L, 2, "log");
+    if (lua_isfunction(L, -1)) {
+        engine->log_function = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else {
+        lua_pop(L, 1);
+    }
     engine->engine = stores_engine_new(&config, &error);
     if (engine->engine == NULL) {
         stores__error_push(L, &error);

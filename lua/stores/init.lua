@@ -21,6 +21,7 @@ local stores = {
   map = tasks.map,
   sleep = tasks.sleep,
   wrap = tasks.wrap,
+  use = require('stores.hosts').use,
 }
 
 --- Ids made by generateId and insert.

@@ -11,7 +11,8 @@ local tasks = {}
 local Task = {}
 Task.__index = Task
 
-local alive, live = {}, 0 -- the tasks that run, and how many they are
+-- The tasks that run, and how many they are; a host may drop a coroutine, and its task with it.
+local alive, live = setmetatable({}, { __mode = 'k' }), 0
 local loops = 0 -- how many runs turn the host's loop: one, or one and those that it refuses
 local failed, failures = {}, 0 -- the tasks whose error nobody has got yet -> their order
 
@@ -23,8 +24,13 @@ local function finish(task, ok, ...)
   task.done, task.ok, task.results = true, ok, pack(...)
   if alive[task] then alive[task], live = nil, live - 1 end
   if not ok and not task.joiners[1] and not task.is_main then
-    failures = failures + 1
-    failed[task] = failures
+    if loops == 0 and wait.host.report then
+      -- no stores.run is there to raise it, and nobody may ever join
+      wait.host.report(task.results[1])
+    else
+      failures = failures + 1
+      failed[task] = failures
+    end
   end
   for _, co in ipairs(task.joiners) do wait.host.unpark(co) end
 end
@@ -33,7 +39,7 @@ end
 local function give_up(task)
   task.is_canceled = true
   if loops == 0 then
-    alive, live = {}, 0
+    alive, live = setmetatable({}, { __mode = 'k' }), 0
   elseif alive[task] then
     alive[task], live = nil, live - 1
   end

@@ -1,0 +1,196 @@
+--- The host of cqueues programs: stores.use('cqueues'). Any coroutine of a controller may call a
+--- store; one more coroutine of that controller waits for the loop of Stores meanwhile, as long as
+--- calls are under way. Outside of controllers a call blocks.
+
+local condition = require('cqueues.condition')
+local core = require('stores.core')
+local cqueues = require('cqueues')
+local errors = require('stores.errors')
+local wraps = require('stores.hosts.wraps')
+
+local host = { name = 'cqueues' }
+
+local create = coroutine.create
+local controller_of = cqueues.running
+local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
+
+---@class stores.Waiter of one call; the coroutine alone holds the guard
+---@field slot integer?
+---@field ready table a condition
+---@field guard userdata?
+
+local hub
+local waiting = {} -- slot -> stores.Waiter
+local spare = {} -- guarded waiters that nobody uses
+local pumps = setmetatable({}, { __mode = 'k' }) -- controller -> {count, wake}
+local owned = setmetatable({}, { __mode = 'k' }) -- coroutines that controllers resume
+local parked = setmetatable({}, { __mode = 'k' }) -- coroutine -> condition
+local early = {} -- functions that were spawned outside of controllers
+
+--- The loop of this Lua state.
+---@return userdata
+function host.hub()
+  if hub and not pcall(hub.pending, hub) then
+    -- of the process before a fork: what waits on it waits there
+    hub, waiting, spare, pumps, early = nil, {}, {}, setmetatable({}, { __mode = 'k' }), {}
+  end
+  hub = hub or core.hub()
+  return hub
+end
+
+function host.in_use() return hub ~= nil or #early > 0 end
+
+-- Whether a controller resumes the coroutine. It tells of the one that runs; others are remembered.
+local function owns(co)
+  if co == current() then
+    local controller, is_its = controller_of()
+    owned[co] = controller ~= nil and is_its or nil
+  end
+  return owned[co]
+end
+
+local own = wraps.new(function(on, slot) host.wait(on, slot) end, function() host.park() end, owns)
+
+host.wrap = own.wrap
+
+-- What cqueues polls: readable where the loop has something to do, at the latest after its timeout.
+local backend = {
+  pollfd = function() return hub:fd() end,
+  events = function() return 'r' end,
+  timeout = function() return hub:timeout() end,
+}
+
+local function turn()
+  hub:turn(false)
+  for slot in hub.next, hub do
+    local waiter = waiting[slot]
+    waiting[slot] = nil
+    if waiter then waiter.ready:signal() end
+  end
+end
+
+-- Turns the loop for one controller, until nobody in it waits.
+local function pump(controller, mine)
+  -- cqueues lets those that are ready run first, and so a turn gathers what all of them asked for
+  cqueues.poll(0)
+  while mine.count > 0 do
+    mine.is_asked = false
+    turn()
+    if mine.count > 0 and not mine.is_asked then cqueues.poll(backend, mine.wake) end
+  end
+  hub:flush()
+  pumps[controller] = nil
+end
+
+local function ask(controller)
+  local mine = pumps[controller]
+  if not mine then
+    mine = { count = 0, wake = condition.new() }
+    pumps[controller] = mine
+    controller:wrap(pump, controller, mine)
+  elseif not mine.is_asked then
+    mine.wake:signal()
+  end
+  mine.is_asked = true
+  return mine
+end
+
+-- A waiter, and what gives its call up when the coroutine that waits is collected, because its
+-- controller was.
+local function new_waiter()
+  local waiter, guard = { ready = condition.new() }, newproxy(true)
+  getmetatable(guard).__gc = function()
+    local slot = waiter.slot
+    if slot and pcall(hub.abandon, hub, slot) then waiting[slot] = nil end
+  end
+  return { waiter = waiter, guard = guard }
+end
+
+--- Whether a call may be made here; raises foreign_coroutine before anything is sent.
+function host.check()
+  local co = current()
+  if co then own.root(co) end
+end
+
+--- Waits until the call is done.
+---@param on userdata the hub that the slot belongs to
+---@param slot integer
+function host.wait(on, slot)
+  local co = current()
+  if co == nil then return on:wait(slot) end
+  if own.pass(co, WAIT, on, slot) then return end
+  local mine = ask(controller_of())
+  local guarded = table.remove(spare) or new_waiter()
+  local waiter = guarded.waiter
+  waiter.slot = slot
+  waiting[slot] = waiter
+  mine.count = mine.count + 1
+  while not on:done(slot) do waiter.ready:wait() end
+  mine.count = mine.count - 1
+  waiting[slot], waiter.slot = nil, nil
+  spare[#spare + 1] = guarded
+end
+
+--- Leaves the coroutine until somebody unparks it.
+function host.park()
+  local co = current()
+  if own.pass(co, PARK) then return end
+  local ready = parked[co] or condition.new()
+  parked[co] = ready
+  ready:wait()
+end
+
+--- Lets a parked coroutine go on.
+---@param co thread
+function host.unpark(co)
+  if parked[co] then parked[co]:signal() end
+end
+
+--- The coroutine of a controller that runs, itself or a wrap in it; or nil.
+---@return thread?
+function host.task()
+  local co = current()
+  return co and own.root(co)
+end
+
+--- Starts a coroutine in the controller that runs; outside of one, in that of the next stores.run.
+---@param fn function
+---@return thread
+function host.spawn(fn)
+  local co = create(fn)
+  local controller = controller_of()
+  if controller then controller:attach(co) else early[#early + 1] = co end
+  return co
+end
+
+--- Runs a controller until done() is true.
+---@param done fun(): boolean
+function host.turn_until(done)
+  if controller_of() then errors.raise('unsupported', 'the loop is being turned already') end
+  local controller = cqueues.new()
+  while not done() do
+    local starting = early
+    early = {}
+    for _, co in ipairs(starting) do controller:attach(co) end
+    if controller:empty() then
+      errors.raise('internal', 'every coroutine has ended, and what was waited for did not happen')
+    end
+    local ok, why = controller:step()
+    if not ok then error(why, 0) end
+  end
+  -- what the last call left to be sent
+  host.hub():flush()
+end
+
+--- Told of a task that failed while no stores.run is there to raise its error.
+function host.report(err)
+  io.stderr:write('stores: ', tostring(err), '\n')
+end
+
+--- Monotonic seconds.
+---@return number
+function host.now()
+  return host.hub():now()
+end
+
+return host

@@ -1,0 +1,69 @@
+--- The host of luv programs: stores.use('luv'). Stores lives on luv's own loop, so its calls and
+--- the program's timers and sockets wait side by side.
+---   In coroutines of stores.spawn, stores.run and stores.wrap, calls wait as coroutines.
+---   Outside of coroutines a call turns the loop until it is done; in a callback of luv it raises,
+---   for that would turn the loop twice: stores.spawn there.
+--- Stores' handles are on the loop too, and uv.walk of luv takes every handle for one of its own:
+--- do not walk the loop while a store is open.
+
+local core = require('stores.core')
+local errors = require('stores.errors')
+local uv = require('luv')
+local uv_hosts = require('stores.hosts.uv')
+
+local function find_loop()
+  local path = package.searchpath('luv', package.cpath)
+  local loop, why = core.luv_loop(path)
+  if not loop then errors.raise('unsupported', 'the loop of luv cannot be shared: ' .. why) end
+  return loop
+end
+
+local luv = uv_hosts.new('luv', find_loop)
+local turning = false
+local defect -- raised by the turn that met it
+
+local function check_outside()
+  if uv.loop_mode() then
+    errors.raise('unsupported', 'inside a callback of luv no call can wait: use stores.spawn there')
+  end
+end
+
+local function turn(done, what)
+  check_outside()
+  while not done() do
+    local alive = uv.run('once')
+    if defect then
+      local err = defect
+      defect = nil
+      error(err, 0)
+    end
+    if not alive and not done() and not luv.busy() and not luv.hub():ready() then
+      errors.raise('internal', what)
+    end
+  end
+end
+
+local report = luv.defect
+
+function luv.defect(err)
+  if turning then defect = defect or err else report(err) end
+end
+
+--- Waits outside of coroutines.
+function luv.block(on, slot)
+  turn(function() return on:done(slot) end, 'the call is not under way')
+  on:flush()
+end
+
+--- Turns the loop until done() is true.
+---@param done fun(): boolean
+function luv.turn_until(done)
+  check_outside()
+  turning = true
+  local ok, err = pcall(turn, done, 'every coroutine waits, and nothing is under way')
+  turning = false
+  luv.hub():flush()
+  if not ok then error(err, 0) end
+end
+
+return luv

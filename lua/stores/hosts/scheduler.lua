@@ -1,0 +1,132 @@
+--- Coroutines and the calls that they wait for, for hosts whose loop is libuv's: the queue of those
+--- to be resumed, and who waits for which slot. The host turns the loop, and calls drain afterwards.
+
+local wraps = require('stores.hosts.wraps')
+
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
+local yield = coroutine.yield
+local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
+
+local scheduler = {}
+
+---@class stores.Scheduler
+---@field block fun(hub: userdata, slot: integer) waits outside of coroutines
+---@field queued fun()? told of the first coroutine in an empty queue
+---@field waits fun(more: boolean)? told when the first coroutine waits, and when none does any more
+---@field resumes_yielders boolean a bare coroutine.yield() lets others go first; false: who yields
+--- so is resumed by somebody else
+
+--- Gives a host check, wait, park, unpark, task, spawn, wrap, drain and busy.
+---@param host table
+---@return table host
+function scheduler.equip(host)
+  local waiting, count = {}, 0 -- slot -> the coroutine that waits for it
+  local scheduled = setmetatable({}, { __mode = 'k' }) -- coroutines that are resumed here
+  local queue, first, last = {}, 1, 0
+  local own = wraps.new(function(on, slot) host.wait(on, slot) end, function() host.park() end,
+    function(co) return scheduled[co] end)
+
+  host.wrap = own.wrap
+
+  --- Whether a call may be made here; raises foreign_coroutine before anything is sent.
+  function host.check()
+    local co = current()
+    if co then own.root(co) end
+  end
+
+  --- Waits until the call is done.
+  ---@param on userdata the hub that the slot belongs to
+  ---@param slot integer
+  function host.wait(on, slot)
+    local co = current()
+    if co == nil then return host.block(on, slot) end
+    if own.pass(co, WAIT, on, slot) then return end
+    waiting[slot] = co
+    count = count + 1
+    if count == 1 and host.waits then host.waits(true) end
+    -- somebody else may resume it meanwhile
+    repeat yield(WAIT) until waiting[slot] ~= co
+  end
+
+  --- Puts a coroutine at the end of those to be resumed.
+  ---@param co thread
+  function host.unpark(co)
+    last = last + 1
+    queue[last] = co
+    if first == last and host.queued then host.queued() end
+  end
+
+  --- Leaves the coroutine until somebody unparks it.
+  function host.park()
+    local co = current()
+    if not own.pass(co, PARK) then yield(PARK) end
+  end
+
+  --- The coroutine of the scheduler that runs, itself or a wrap in it; or nil.
+  ---@return thread?
+  function host.task()
+    local co = current()
+    return co and own.root(co)
+  end
+
+  --- Starts a coroutine, at the next turn of the scheduler.
+  ---@param fn function
+  ---@return thread
+  function host.spawn(fn)
+    local co = create(fn)
+    scheduled[co] = true
+    host.unpark(co)
+    return co
+  end
+
+  -- Those that are queued now; what they queue has its turn after the loop's.
+  local function resume_queue(until_time, now)
+    local upto = last
+    while first <= upto do
+      local co = queue[first]
+      queue[first] = nil
+      first = first + 1
+      if status(co) ~= 'dead' then
+        local ok, why = resume(co)
+        -- tasks catch their own errors: this is a defect, and not to be swallowed
+        if not ok then error(debug.traceback(co, tostring(why)), 0) end
+        if why ~= WAIT and why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
+          host.unpark(co)
+        end
+      end
+      if until_time and now() > until_time then break end
+    end
+    if first > last then first, last = 1, 0 end
+  end
+
+  --- Resumes those whose calls are done, and those that are queued.
+  ---@param on userdata the hub
+  ---@param seconds number? stop after this long; the rest stays queued
+  function host.drain(on, seconds)
+    for slot in on.next, on do
+      local co = waiting[slot]
+      if co then
+        waiting[slot] = nil
+        count = count - 1
+        if count == 0 and host.waits then host.waits(false) end
+        host.unpark(co)
+      end
+    end
+    resume_queue(seconds and on:now() + seconds, seconds and function() return on:now() end)
+  end
+
+  --- Whether coroutines are there to be resumed.
+  ---@return boolean
+  function host.busy()
+    return first <= last
+  end
+
+  --- Forgets all: what waits in the process before a fork waits there.
+  function host.forget()
+    waiting, count, queue, first, last = {}, 0, {}, 1, 0
+  end
+
+  return host
+end
+
+return scheduler
