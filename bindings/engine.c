@@ -255,6 +255,8 @@ static stores_engine *detach(struct stores__lua_engine *engine) {
 static int engine_close(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    stores__log_deliver(L, engine->hub);
+    stores__log_drop(L, engine);
     stores_engine_close(detach(engine), closed, slot);
     lua_pushinteger(L, slot->index);
     return 1;
@@ -264,6 +266,7 @@ static int engine_gc(lua_State *L) {
     struct stores__lua_engine *engine = lua_touserdata(L, 1);
     /* in a child the sockets are the parent's: a farewell would end the parent's sessions */
     if (engine->engine == NULL || engine->hub->pid != getpid()) return 0;
+    stores__log_drop(L, engine);
     stores_engine_close(detach(engine), closed_unseen, engine->hub);
     return 0;
 }

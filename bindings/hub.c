@@ -110,6 +110,7 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     hub->turning = true;
     uv_run(hub->loop, mode);
     hub->turning = false;
+    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
 }
 
 /* hub:turn(block) -> the number of calls that are still pending */
@@ -131,6 +132,7 @@ static int hub_turn(lua_State *L) {
 /* hub:next() -> a slot that is done and that nobody was told of, or nil */
 static int hub_next(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
+    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
     struct stores__list *at = stores__list_shift(&hub->ready);
     if (at == NULL) return 0;
     struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
@@ -268,6 +270,7 @@ static int hub_new(lua_State *L) {
     stores__list_init(&hub->ready);
     stores__list_init(&hub->free_slots);
     stores__list_init(&hub->engines);
+    stores__list_init(&hub->messages);
     hub->pid = getpid();
     hub->closed = true;
     luaL_getmetatable(L, STORES__HUB);
@@ -286,11 +289,12 @@ static void engine_closed(void *arg) {
     hub->open--;
 }
 
-static void close_engines(struct stores__hub *hub) {
+static void close_engines(lua_State *L, struct stores__hub *hub) {
     while (!stores__list_empty(&hub->engines)) {
         struct stores__lua_engine *engine =
             STORES__CONTAINER(hub->engines.next, struct stores__lua_engine, link);
         stores__list_remove(&engine->link);
+        stores__log_drop(L, engine);
         stores_engine *core = engine->engine;
         engine->engine = NULL;
         stores_engine_close(core, engine_closed, hub);
@@ -301,7 +305,7 @@ static int hub_gc(lua_State *L) {
     struct stores__hub *hub = lua_touserdata(L, 1);
     if (hub->closed || hub->pid != getpid()) return 0;
     hub->closed = true;
-    close_engines(hub);
+    close_engines(L, hub);
     for (int i = 0; i < hub->slot_count; i++) {
         if (hub->slots[i]->state != SLOT_FREE) stores__slot_free(hub->slots[i]);
     }

@@ -30,7 +30,7 @@ void stores_config_init(stores_config *config) {
 void stores__log(stores_engine *engine, const char *format, ...) {
     char text[512];
     va_list args;
-    if (engine->config.log == NULL) return;
+    if (engine->config.log == NULL || engine->closing) return;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
