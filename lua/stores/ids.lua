@@ -19,4 +19,11 @@ function ids.check(id)
   return check_id(id)
 end
 
+--- An id in its one form, read at once: for ids that are compared before the core has seen them.
+---@param id string|ffi.cdata*
+---@return string
+function ids.parse(id)
+  return check_id(ids.check(id))
+end
+
 return ids

@@ -7,6 +7,7 @@
 --- batch: it and those before it commit, the others start the next one.
 
 local errors = require('stores.errors')
+local ids = require('stores.ids')
 local json = require('stores.json')
 local transaction = require('stores.transaction')
 local wait = require('stores.wait')
@@ -33,7 +34,7 @@ local BATCH_MOST = 256
 ---@field text string? the same as JSON text
 ---@field result table|false|nil
 
--- ---- The function ----------------------------------------------------------------------------------
+-- ---- The function -------------------------------------------------------------------------------
 
 local function check_result(result, id)
   if type(result) ~= 'table' or json.is_array(result) then
@@ -42,6 +43,7 @@ local function check_result(result, id)
       .. errors.kind(result))
   end
   if result.id == nil then result.id = id end
+  result.id = ids.parse(result.id)
   if result.id ~= id then
     errors.raise('id_mismatch', 'the function changed the id of the document')
   end
@@ -75,7 +77,7 @@ local function run_on_text(call, text)
   return waited
 end
 
--- ---- Sleeping and waking ---------------------------------------------------------------------------
+-- ---- Sleeping and waking ------------------------------------------------------------------------
 
 local function hand_over(store, call, state)
   call.state = state
@@ -92,7 +94,7 @@ local function sleep(store, call)
   return true
 end
 
--- ---- A batch ---------------------------------------------------------------------------------------
+-- ---- A batch ------------------------------------------------------------------------------------
 
 -- The leader gives the document to one that waits, and waits until it comes back.
 local function give_turn(store, leader, call, text)
@@ -166,6 +168,12 @@ local function put_back(row, leader, served)
   end
 end
 
+-- Whether the batch may run again. A row that is in the way by another unique column than the id
+-- stays in the way.
+local function may_retry(err, codes)
+  return transaction.may_retry(err, codes) and not (err.code == 'duplicate' and err.constraint)
+end
+
 local function lead(store, row, name, leader)
   local codes = leader.create and CREATE_RETRIED or transaction.RETRIED
   leader.ok = true
@@ -173,7 +181,7 @@ local function lead(store, row, name, leader)
     function()
       local served = { leader }
       local done, why = run_batch(store, row, name, leader, served)
-      if not done and transaction.may_retry(why, codes) then
+      if not done and may_retry(why, codes) then
         put_back(row, leader, served)
         return false, why
       end
@@ -183,7 +191,7 @@ local function lead(store, row, name, leader)
   if not ok and leader.ok then leader.ok, leader.err = false, err end
 end
 
--- ---- The calls of a row ----------------------------------------------------------------------------
+-- ---- The calls of a row -------------------------------------------------------------------------
 
 -- The first that still waits leads next; without one the row is free.
 local function pass_lead(store, rows, key)
@@ -230,6 +238,30 @@ local function follow(store, rows, key, name, call)
   end
 end
 
+-- What is done for a coroutine that is collected before its call ended: others go on without it.
+-- Runs in the collector, and so only changes states and wakes.
+local function drop(store, rows, key, call)
+  local state = call.state
+  call.state = 'left'
+  if state == 'leads' then
+    pass_lead(store, rows, key)
+  elseif state == 'waits' then
+    leave_queue(rows[key], call)
+  elseif state == 'turn' then
+    call.ok, call.text, call.waited = false, nil, true
+    if call.leader.slot then store.hub:wake(call.leader.slot) end
+  end
+end
+
+-- A value that tells of its collection: who calls keeps it on the stack until the call ended.
+local function watch(store, rows, key, call)
+  local guard = newproxy(true)
+  getmetatable(guard).__gc = function()
+    if call.state ~= 'done' and call.state ~= 'left' then pcall(drop, store, rows, key, call) end
+  end
+  return guard
+end
+
 --- Runs updateObject; its arguments are checked.
 ---@param store stores.Store
 ---@param name string
@@ -261,7 +293,9 @@ function updates.run(store, name, id, fn, opts)
       call.state = 'leads'
       rows[key] = { queue = {} }
     end
+    local guard = watch(store, rows, key, call)
     follow(store, rows, key, name, call)
+    getmetatable(guard).__gc = nil
   end
   if not call.ok then error(call.err, 0) end
   return call.result
