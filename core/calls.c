@@ -35,7 +35,7 @@ struct call {
     struct stores__table **turned;
     size_t turned_count, turns_waiting;
     struct pg_result *result;
-    bool failed, turn_failed, select, answered;
+    bool failed, turn_failed, select;
     stores_error error;
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */
@@ -200,7 +200,6 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         if (keep) {
             if (call->result != NULL) stores__pg_result_free(call->result);
             call->result = result;
-            call->answered = true;
             return;
         }
     }
@@ -216,13 +215,15 @@ static void end_failed(struct call *call) {
     }
 }
 
+/* No COMMIT of ours follows the statement: what the server does of it stays. It is done when the
+ * connection is idle again, and no sooner: a result alone comes before the commit. */
+static bool commits_itself(const struct call *call) {
+    if (call->step != CALL_RUNNING || call->select || call->options.readonly) return false;
+    return call->options.autocommit || (call->commit == NULL && !call->options.simple);
+}
+
 static bool lost(struct call *call, enum stores__pg_end end) {
     if (end != STORES__PG_LOST) return false;
-    bool done = call->answered && call->options.autocommit;
-    if (done && !call->failed) {
-        end_failed(call);
-        return true;
-    }
     if (!call->failed || call->error.code != STORES_CONNECTION_LOST) {
         stores__error_set(&call->error, STORES_CONNECTION_LOST,
                           "the connection was lost while the statement ran");
@@ -236,7 +237,7 @@ static bool lost(struct call *call, enum stores__pg_end end) {
         run(call);
         return true;
     }
-    if (call->options.autocommit && !reads && call->req.sent) {
+    if (commits_itself(call) && call->req.sent) {
         call->error.outcome = STORES_OUTCOME_UNKNOWN;
         call->error.retryable = false;
     }
@@ -414,7 +415,7 @@ static void send_statement(struct call *call) {
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct call *call = STORES__CONTAINER(wait, struct call, wait);
     call->conn = conn;
-    call->failed = call->answered = false;
+    call->failed = false;
     call->req.result = took;
     call->req.done = over;
     if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
@@ -436,6 +437,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 
 static void run(struct call *call) {
     call->step = CALL_WAITING;
+    if (call->op != NULL) stores__op_phase(call->op, stores__pg_wait_phase(&call->engine->pool));
     call->wait.granted = granted;
     call->wait.failed = refused;
     stores__pg_acquire(&call->engine->pool, &call->wait, STORES__PG_CHECKED_OUT, "queries");
@@ -456,7 +458,8 @@ static stores_outcome leave_call(stores_op *op) {
             call_free(call);
             return STORES_OUTCOME_NONE;
         case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
-        case CALL_TURNING_AGAIN: return STORES_OUTCOME_COMMITTED;
+        case CALL_TURNING_AGAIN:
+            return call->failed ? call->error.outcome : STORES_OUTCOME_COMMITTED;
         case CALL_ENDING:
         case CALL_TURNING: return STORES_OUTCOME_NONE;
         default: break;
@@ -464,9 +467,7 @@ static stores_outcome leave_call(stores_op *op) {
     call->grace.fire = give_up;
     stores__timer_set(&engine->timers, &call->grace, stores__now(engine) + GRACE_MS);
     stores__pg_cancel(call->conn);
-    bool commits_itself = call->step == CALL_RUNNING && !call->select && !call->options.readonly &&
-                          (call->options.autocommit || engine->cache == NULL);
-    return commits_itself ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+    return commits_itself(call) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
@@ -521,6 +522,7 @@ stores_op *stores_select(stores_engine *engine, const stores_call *options, cons
         return op;
     }
     call->select = true;
+    op->verb = STORES__VERB_SELECT;
     op->stage = call;
     op->dispose = dispose_call;
     op->resolved = select_resolved;
@@ -561,6 +563,7 @@ stores_op *stores_query(stores_engine *engine, const stores_call *options, const
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");
         return op;
     }
+    op->verb = STORES__VERB_QUERY;
     if (query != NULL) call->options = *query;
     if (!prepare_query(call, &error)) {
         call_free(call);

@@ -144,15 +144,21 @@ static bool is_copy(const PGresult *result) {
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-static void take_prepare(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
-                         PGresult *result) {
-    if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+/* What stands before a statement for its sake, and failed, is why the statement will be skipped. */
+static void keep_error(struct stores__pg_wire *wire, PGresult *result) {
+    if (PQresultStatus(result) == PGRES_COMMAND_OK ||
+        (PQresultStatus(result) == PGRES_PIPELINE_ABORTED && wire->prepare_error != NULL)) {
         PQclear(result);
         return;
     }
-    stores__pg_statement_drop(wire, entry->statement);
     PQclear(wire->prepare_error);
     wire->prepare_error = result;
+}
+
+static void take_prepare(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
+                         PGresult *result) {
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) stores__pg_statement_drop(wire, entry->statement);
+    keep_error(wire, result);
 }
 
 static void take_statement(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
@@ -172,16 +178,42 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
     if (copy && wire->phase == WIRE_UP) stores__pg_break(wire);
 }
 
+/* A statement without BEGIN commits at the Sync, and may fail there: a deferred constraint. Its
+ * request hears that as a second result of its last statement; the Sync itself is still to come. */
+static bool take_sync_error(struct stores__pg_entry *entry, PGresult *result) {
+    struct stores__pg_req *req = entry->req;
+    if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL) { /* libpq's own: the connection broke */
+        PQclear(result);
+        return false;
+    }
+    entry->answered = true;
+    if (req->added > 0) {
+        deliver(req, req->added - 1, result);
+    } else {
+        PQclear(result);
+    }
+    return true;
+}
+
 /* A result, or the NULL that ends the results of a statement. False: nothing more for now. */
 static bool take(struct stores__pg_wire *wire, PGresult *result) {
     struct stores__pg_entry *entry = head(wire);
     if (result == NULL) {
         if (!entry->answered) return false;
+        if (entry->kind == ENTRY_SYNC) {
+            entry->answered = false;
+            return true;
+        }
+        /* several statements have no Sync: without a connection nobody knows how many were done */
+        if (entry->kind == ENTRY_SIMPLE && PQstatus(wire->pg) == CONNECTION_BAD) return false;
         struct stores__pg_entry over = pop(wire);
         if (over.kind != ENTRY_SIMPLE) return true;
         if (!PQenterPipelineMode(wire->pg)) stores__pg_break(wire);
         finish(wire, over.req, STORES__PG_SYNCED);
         return true;
+    }
+    if (entry->kind == ENTRY_SYNC && PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
+        return take_sync_error(entry, result);
     }
     entry->answered = true;
     switch (entry->kind) {
@@ -192,7 +224,7 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
             break;
         }
         case ENTRY_PREPARE: take_prepare(wire, entry, result); break;
-        case ENTRY_INTERNAL: PQclear(result); break;
+        case ENTRY_INTERNAL: keep_error(wire, result); break;
         case ENTRY_SIMPLE: {
             struct stores__pg_entry copy = *entry;
             entry->index++;
@@ -280,14 +312,19 @@ void stores__pg_conn_close(struct stores__pg_conn *conn) {
 /* ---- Requests -------------------------------------------------------------------------------- */
 
 void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) {
-    (void)conn;
+    struct stores__pg_wire *wire = conn->wire;
     req->added = 0;
     req->sent = false;
     stores__list_init(&req->link);
+    if (wire == NULL || wire->pg == NULL) return;
+    wire->in_error = PQtransactionStatus(wire->pg) == PQTRANS_INERROR;
 }
 
 static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *req, const char *sql,
                           int nparams, const char *const *values, bool *fresh) {
+    unsigned generation = *stores__pg_pool_generation(wire->conn->pool);
+    if (wire->generation != generation) stores__pg_statements_clear(wire);
+    wire->generation = generation;
     struct stores__pg_statement *statement =
         stores__pg_statement_get(wire, req, sql, nparams, fresh);
     if (statement == NULL) return false;
@@ -432,7 +469,7 @@ bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {
 }
 
 void stores__pg_forget_statements(struct stores__pg_conn *conn) {
-    if (conn->wire != NULL) stores__pg_statements_clear(conn->wire);
+    ++*stores__pg_pool_generation(conn->pool);
 }
 
 const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name) {

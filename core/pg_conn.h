@@ -110,7 +110,8 @@ bool stores__pg_is_idle(const struct stores__pg_conn *conn);
 bool stores__pg_is_alive(struct stores__pg_conn *conn);
 /* ReadyForQuery said that a transaction is open (also a failed one). */
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
-/* Forgets the prepared statements, after DDL made one of them useless. */
+/* Forgets the prepared statements, after DDL made one of them useless; those of the other connections
+ * of the pool as well, for they are as old. */
 void stores__pg_forget_statements(struct stores__pg_conn *conn);
 /* The server's setting as it reported it ("in_hot_standby"), or "". */
 const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name);

@@ -15,9 +15,17 @@ struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool) {
     return &pool->stats;
 }
 
+unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
+    return &pool->generation;
+}
+
 int stores__pg_open_count(const struct stores__pg_pool *pool) {
     return pool->counts[STORES__PG_IDLE] + pool->counts[STORES__PG_READING] +
            pool->counts[STORES__PG_WRITING] + pool->counts[STORES__PG_CHECKED_OUT];
+}
+
+enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool) {
+    return stores__pg_open_count(pool) == 0 ? STORES__PHASE_CONNECT : STORES__PHASE_QUEUE;
 }
 
 /* The only way from one place to another. CONNECTING -> IDLE -> READING, WRITING, CHECKED_OUT ->
@@ -102,6 +110,13 @@ static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
     return NULL;
 }
 
+/* A stream of reads would keep the last lane busy for ever, in front of a checkout that waits for a
+ * connection of its own: where no other one can be opened, only reads that came before it go on. */
+static bool passes_over(const struct stores__pg_pool *pool, const struct stores__pg_wait *read) {
+    if (pool->checkout_waiting == 0 || stores__pg_open_count(pool) < pool->limit) return false;
+    return read->since > STORES__CONTAINER(pool->checkout_waits.next, struct stores__pg_wait, link)->since;
+}
+
 /* Gives idle connections to those who wait, and opens another one where that is not enough. */
 static void serve(struct stores__pg_pool *pool) {
     while (!pool->closing) {
@@ -123,8 +138,8 @@ static void serve(struct stores__pg_pool *pool) {
     while (!pool->closing && !stores__list_empty(&pool->lane_waits)) {
         struct stores__pg_wait *wait =
             STORES__CONTAINER(pool->lane_waits.next, struct stores__pg_wait, link);
-        struct stores__pg_conn *lane =
-            wait->place == STORES__PG_READING ? best_lane(pool) : NULL;
+        if (wait->place != STORES__PG_READING || passes_over(pool, wait)) break;
+        struct stores__pg_conn *lane = best_lane(pool);
         if (lane == NULL) break;
         grant(wait, lane);
     }

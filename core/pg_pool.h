@@ -10,6 +10,7 @@
 #ifndef STORES_PG_POOL_H
 #define STORES_PG_POOL_H
 
+#include "latency.h"
 #include "pg_conn.h"
 #include "pg_params.h"
 
@@ -46,6 +47,7 @@ struct stores__pg_pool {
     int failures; /* in a row: the back-off */
     stores_error last_error;
     uint64_t next_serial;
+    unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__pg_stats stats;
 
     /* To the engine, from the loop. */
@@ -72,6 +74,8 @@ void stores__pg_release(struct stores__pg_conn *conn);
 void stores__pg_discard(struct stores__pg_conn *conn);
 /* Has the idle connections replaced, so that the next ones tell who the server is now. */
 void stores__pg_pool_renew(struct stores__pg_pool *pool);
+/* What a call that asks for a connection now would wait for. */
+enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool);
 /* Connections that are open, without those that connect. */
 int stores__pg_open_count(const struct stores__pg_pool *pool);
 

@@ -38,7 +38,8 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
             return statement;
         }
     }
-    if (wire->statement_count >= STATEMENTS_MAX && !evict_oldest(wire, req)) return NULL;
+    bool full = wire->statement_count >= STATEMENTS_MAX && !wire->in_error;
+    if (full && !evict_oldest(wire, req)) return NULL;
     statement = calloc(1, sizeof *statement + len + 1);
     if (statement == NULL) return NULL;
     memcpy(statement->sql, sql, len + 1);

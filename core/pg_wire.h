@@ -59,9 +59,13 @@ struct stores__pg_wire {
     struct stores__list lru; /* the longest unused first */
     int statement_count;
     unsigned next_statement;
+    unsigned generation; /* the pool's, when the statements were made */
+    bool in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
 };
 
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
+/* Counts how often prepared statements had to be forgotten. */
+unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
 
 /* pg_conn.c */
 bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
