@@ -57,6 +57,10 @@ struct stores__hub {
     pid_t pid;
     struct stores__list ready, free_slots, engines;
     struct stores__list messages; /* log.c: what is to be told to log functions */
+    stores_times times; /* of the call whose result was taken last */
+    double decode; /* its time in result.c */
+    char source;
+    bool timed;
     struct stores__slot **slots;
     int slot_count, slot_room, pending;
     int open; /* engines, timers and a driver that are not closed yet */

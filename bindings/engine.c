@@ -169,6 +169,30 @@ static void add_turning(void *arg, const char *table, uint64_t ms, const char *w
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
 
+/* Stack: the table of histograms. */
+static void add_histogram(void *arg, const char *name, const uint64_t *counts, const double *bounds,
+                          int buckets, double sum) {
+    lua_State *L = arg;
+    lua_createtable(L, buckets, 2);
+    lua_Number total = 0;
+    for (int i = 0; i < buckets; i++) {
+        lua_createtable(L, 0, 2);
+        if (i < buckets - 1) {
+            lua_pushnumber(L, bounds[i]);
+            lua_setfield(L, -2, "le");
+        }
+        lua_pushnumber(L, (lua_Number)counts[i]);
+        lua_setfield(L, -2, "count");
+        lua_rawseti(L, -2, i + 1);
+        total += (lua_Number)counts[i];
+    }
+    lua_pushnumber(L, total);
+    lua_setfield(L, -2, "count");
+    lua_pushnumber(L, sum);
+    lua_setfield(L, -2, "sum");
+    lua_setfield(L, -2, name);
+}
+
 static int engine_stats(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     lua_newtable(L);
@@ -176,6 +200,9 @@ static int engine_stats(lua_State *L) {
     lua_newtable(L);
     stores_turning(engine->engine, add_turning, L);
     lua_setfield(L, -2, "turning");
+    lua_newtable(L);
+    stores_latency(engine->engine, add_histogram, L);
+    lua_setfield(L, -2, "latency");
     return 1;
 }
 
@@ -228,6 +255,7 @@ int stores__engine_new_lua(lua_State *L) {
         return lua_error(L);
     }
     stores__list_append(&hub->engines, &engine->link);
+    stores_time_calls(engine->engine, hub->timed);
     hub->open++;
     return 1;
 }

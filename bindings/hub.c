@@ -231,6 +231,29 @@ static int hub_wake(lua_State *L) {
     return 0;
 }
 
+/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source of the call whose result was
+ * taken last; for stores.on. hub:time_calls(on) has them kept. */
+static int hub_times(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_pushnumber(L, hub->times.queue);
+    lua_pushnumber(L, hub->times.connect);
+    lua_pushnumber(L, hub->times.redis);
+    lua_pushnumber(L, hub->times.postgres);
+    lua_pushnumber(L, hub->decode);
+    lua_pushlstring(L, &hub->source, 1);
+    return 6;
+}
+
+static int hub_time_calls(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    hub->timed = lua_toboolean(L, 2);
+    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
+        stores_time_calls(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine,
+                          hub->timed);
+    }
+    return 0;
+}
+
 static int hub_now(lua_State *L) {
     stores__hub_check(L, 1);
     lua_pushnumber(L, (lua_Number)uv_hrtime() / 1e9);
@@ -326,6 +349,8 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},       {"next", hub_ne
                                        {"done", hub_done},       {"result", hub_result},
                                        {"abandon", hub_abandon}, {"sleep", hub_sleep},
                                        {"wake", hub_wake},
+                                       {"times", hub_times},
+                                       {"time_calls", hub_time_calls},
                                        {"now", hub_now},         {"fd", hub_fd},
                                        {"timeout", hub_timeout}, {"pending", hub_pending},
                                        {"ready", hub_any_ready}, {NULL, NULL}};

@@ -178,11 +178,19 @@ int stores__result_push(lua_State *L, struct stores__slot *slot) {
         stores__slot_free(slot);
         return lua_error(L);
     }
+    struct stores__hub *hub = slot->hub;
+    uint64_t began = 0;
+    if (hub->timed && slot->op != NULL) {
+        stores_op_times(slot->op, &hub->times);
+        hub->source = stores_op_source(slot->op);
+        began = uv_hrtime();
+    }
     /* a document that cannot be read raises, and its slot is freed all the same */
     lua_settop(L, 0);
     lua_pushcfunction(L, protected_values);
     lua_pushlightuserdata(L, slot);
     int failed = lua_pcall(L, 1, LUA_MULTRET, 0);
+    if (began > 0) hub->decode = (double)(uv_hrtime() - began) / 1e9;
     stores__slot_free(slot);
     if (failed) return lua_error(L);
     return lua_gettop(L);

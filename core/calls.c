@@ -415,6 +415,7 @@ static void send_statement(struct call *call) {
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct call *call = STORES__CONTAINER(wait, struct call, wait);
     call->conn = conn;
+    if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
     call->failed = false;
     call->req.result = took;
     call->req.done = over;

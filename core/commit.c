@@ -50,6 +50,7 @@ struct stores__commit {
     stores_engine *engine;
     struct stores__pg_conn *conn;
     stores__commit_done done;
+    void (*phase)(void *arg, enum stores__phase phase);
     void *arg;
     enum commit_step step;
 
@@ -217,6 +218,10 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
     (void)index;
+    if (commit->committed) { /* the first answer counts; this is a farewell of the server */
+        stores__pg_result_free(result);
+        return;
+    }
     commit->committed = true; /* answered */
     if (!stores__pg_result_ok(result, &error)) {
         commit->error = error;
@@ -327,6 +332,7 @@ static void send_end(struct stores__commit *commit, const char *sql) {
 
 static void send_commit(struct stores__commit *commit) {
     commit->step = STEP_COMMIT;
+    if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_POSTGRES);
     commit->req.result = took_commit;
     send_end(commit, "COMMIT");
 }
@@ -425,6 +431,13 @@ static void turned(void *arg, bool ok) {
 static bool place(void *arg, struct stores__table *table, const char *epoch,
                   struct stores__args *keys, int count) {
     struct stores__commit *commit = arg;
+#ifdef STORES_TEST_DELETE_AFTER_COMMIT
+    /* The mistake that spec/consistency must be able to see: no intent before COMMIT, so that the
+     * SETTLE after it finds none and deletes what stands there. Never defined in a release. */
+    stores__buf_free(&keys->buf);
+    free(keys->offsets);
+    return true;
+#endif
     struct intent_req *intent = calloc(1, sizeof *intent);
     if (intent == NULL) return false;
     intent->commit = commit;
@@ -452,6 +465,7 @@ static bool make_entry(struct stores__commit *commit) {
 static void tell(struct stores__commit *commit) {
     struct stores__cache *cache = commit->engine->cache;
     commit->step = STEP_TELL;
+    if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_REDIS);
     commit->refused = commit->failed = false;
     commit->waiting = 1; /* ours, so that answers cannot end it before all is sent */
     if (cache->redis == NULL || !stores__cache_up(cache)) {
@@ -560,6 +574,11 @@ static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
     } else {
         begin_telling(commit);
     }
+}
+
+void stores__commit_watch(struct stores__commit *commit,
+                          void (*phase)(void *arg, enum stores__phase phase)) {
+    commit->phase = phase;
 }
 
 void stores__commit_start(struct stores__commit *commit, struct stores__pg_conn *conn,

@@ -49,6 +49,9 @@ void stores__commit_rolled_back(struct stores__commit *commit, size_t mark);
 /* Where Redis cannot be told and the engine is not to bypass it: false, and *error says so. */
 bool stores__commit_may_write(const struct stores__table *table, stores_error *error);
 
+/* Hears, with done's argument, what the commit waits for: Redis, or PostgreSQL. */
+void stores__commit_watch(struct stores__commit *commit,
+                          void (*phase)(void *arg, enum stores__phase phase));
 /* Commits the transaction that is open on the connection. */
 void stores__commit_start(struct stores__commit *commit, struct stores__pg_conn *conn,
                           stores__commit_done done, void *arg);

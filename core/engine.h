@@ -59,6 +59,8 @@ struct stores_engine {
     struct stores__cache *cache; /* NULL: the engine does not cache */
     struct stores__flake flake;
     struct stores__counters counters;
+    struct stores__latency latency;
+    bool timed; /* ops keep where their time goes */
 
     uv_prepare_t prepare; /* the end of a tick; referenced while an op is pending, and only then */
     uv_check_t check; /* after the poll: callbacks of what completed in it */

@@ -5,8 +5,23 @@
 
 #include "engine.h"
 
+void stores__op_phase(stores_op *op, enum stores__phase phase) {
+    if (!op->engine->timed || op->phase == phase) return;
+    uint64_t now = uv_hrtime();
+    op->spent_ns[op->phase] += now - op->phase_ns;
+    op->phase = phase;
+    op->phase_ns = now;
+}
+
+static void measure(stores_op *op) {
+    uint64_t now = uv_hrtime();
+    op->spent_ns[op->phase] += now - op->phase_ns;
+    stores__latency_add(&op->engine->latency, op->verb, now - op->started_ns);
+}
+
 static void complete(stores_op *op) {
     assert(op->state == STORES__OP_PENDING);
+    measure(op);
     stores__timer_stop(&op->engine->timers, &op->timer);
     stores__list_remove(&op->link);
     stores__list_remove(&op->stage_link);
@@ -41,6 +56,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     op->arg = call->arg;
     op->cache = engine->cache != NULL && !call->no_cache;
     op->source = '-';
+    op->started_ns = op->phase_ns = uv_hrtime();
     op->timer.fire = deadline;
     op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
     /* the loop's time is as old as its last turn: a host that was busy since would lose that much */
@@ -167,7 +183,7 @@ size_t stores_op_document_count(const stores_op *op) {
 bool stores_op_document(const stores_op *op, size_t index, int64_t *id, const char **text,
                         size_t *len) {
     if (index >= op->doc_count || op->docs[index].text == NULL) return false;
-    *id = op->docs[index].id;
+    if (id != NULL) *id = op->docs[index].id;
     *text = op->docs[index].text;
     *len = op->docs[index].len;
     return true;
@@ -199,6 +215,34 @@ uint32_t stores_op_column_type(const stores_op *op, int column) {
 
 const char *stores_op_value(const stores_op *op, int row, int column, size_t *len) {
     return op->result ? stores__pg_value(op->result, row, column, len) : NULL;
+}
+
+void stores_time_calls(stores_engine *engine, bool on) {
+    engine->timed = on;
+}
+
+void stores_op_times(const stores_op *op, stores_times *times) {
+    times->queue = (double)op->spent_ns[STORES__PHASE_QUEUE] / 1e9;
+    times->connect = (double)op->spent_ns[STORES__PHASE_CONNECT] / 1e9;
+    times->redis = (double)op->spent_ns[STORES__PHASE_REDIS] / 1e9;
+    times->postgres = (double)op->spent_ns[STORES__PHASE_POSTGRES] / 1e9;
+}
+
+void stores_latency(stores_engine *engine,
+                    void (*verb)(void *arg, const char *name, const uint64_t *counts,
+                                 const double *bounds, int buckets, double sum),
+                    void *arg) {
+    static const char *const names[] = {
+#define STORES__X(NAME, name) name,
+        STORES__VERBS(STORES__X)
+#undef STORES__X
+    };
+    double bounds[STORES__BUCKETS];
+    for (int i = 0; i < STORES__BUCKETS; i++) bounds[i] = (double)(UINT64_C(16384) << i) / 1e9;
+    for (int i = 0; i < STORES__VERB_COUNT; i++) {
+        verb(arg, names[i], engine->latency.buckets[i], bounds, STORES__BUCKETS,
+             (double)engine->latency.sum_ns[i] / 1e9);
+    }
 }
 
 char stores_op_source(const stores_op *op) {

@@ -8,6 +8,7 @@
 #define STORES_OP_H
 
 #include "err.h"
+#include "latency.h"
 #include "timers.h"
 
 struct pg_result;
@@ -41,6 +42,11 @@ struct stores_op {
     /* Continues once the op's table is known (table.c). */
     void (*resolved)(stores_op *op, struct stores__table *table);
 
+    enum stores__verb verb;
+    enum stores__phase phase;
+    uint64_t started_ns, phase_ns; /* of uv_hrtime */
+    uint64_t spent_ns[STORES__PHASES]; /* kept while the engine is asked to */
+
     int64_t id;
     int64_t affected;
     stores_error *error;
@@ -50,6 +56,8 @@ struct stores_op {
     struct pg_result *result;
 };
 
+/* From now on the op's time goes to this phase. */
+void stores__op_phase(stores_op *op, enum stores__phase phase);
 /* A new pending op with its deadline armed; call may be NULL. NULL: no memory. */
 stores_op *stores__op_new(stores_engine *engine, const stores_call *call);
 /* Room for n documents, all absent. False: no memory. */

@@ -102,6 +102,15 @@ static stores_outcome leave_call(stores_op *op) {
     return STORES_OUTCOME_NONE;
 }
 
+/* Of what these rows wait for. */
+static void set_phase(struct stores__table *table, struct read_row **rows, size_t count,
+                      enum stores__phase phase) {
+    if (!table->engine->timed) return;
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i]->call->op != NULL) stores__op_phase(rows[i]->call->op, phase);
+    }
+}
+
 static void enqueue(struct read_row *row) {
     struct stores__table *table = row->call->table;
     stores__list_append(&table->reads->queue, &row->link);
@@ -308,6 +317,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     batch->req.result = took_rows;
     batch->req.done = select_over;
     batch->table->engine->counters.selects++;
+    set_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
     stores__pg_begin(conn, &batch->req);
     if (values[0] != NULL) {
         stores__pg_add(conn, &batch->req, sql, 1, values, true);
@@ -339,6 +349,7 @@ static void select_rows(struct stores__table *table, struct read_row **rows, siz
         for (size_t i = 0; i < n; i++) {
             if (rows[at + i]->fill) memcpy(batch->epoch, rows[at + i]->epoch, sizeof batch->epoch);
         }
+        set_phase(table, batch->rows, n, stores__pg_wait_phase(&table->engine->pool));
         batch->wait.granted = select_granted;
         batch->wait.failed = select_refused;
         stores__pg_acquire(&table->engine->pool, &batch->wait, STORES__PG_READING, "reads");
@@ -458,6 +469,7 @@ static void lease_rows(struct stores__table *table, struct read_row **rows, size
         stores__args_str(&args, batch->token);
         snprintf(life, sizeof life, "%d", LEASE_MS);
         stores__args_str(&args, life);
+        set_phase(table, batch->rows, n, STORES__PHASE_REDIS);
         batch->redis_req.done = leased;
         if (!stores__args_send(&args, cache, &batch->redis_req, &script_lease, (int)n + 1)) {
             batch_free(batch);
@@ -521,6 +533,7 @@ static void get_rows(struct stores__table *table, struct read_row **rows, size_t
         for (size_t i = 0; i < n && batch->epoch[0] != '\0'; i++) {
             stores__args_row_key(&args, table, batch->epoch, batch->rows[i]->id);
         }
+        set_phase(table, batch->rows, n, STORES__PHASE_REDIS);
         batch->redis_req.done = got;
         if (!stores__args_send(&args, cache, &batch->redis_req, NULL, 0)) {
             batch_free(batch);
@@ -615,6 +628,7 @@ stores_op *stores_find_many(stores_engine *engine, const stores_call *call, cons
         return op;
     }
     for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
+    op->verb = count == 1 ? STORES__VERB_FIND : STORES__VERB_FIND_MANY;
     op->resolved = read_resolved;
     stores__table_resolve(op, table);
     return op;

@@ -69,6 +69,14 @@ void stores__statement_free(struct stores__statement *statement) {
     free(statement);
 }
 
+enum stores__verb stores__statement_verb(stores_change_kind kind) {
+    static const enum stores__verb verbs[] = {
+        [STORES_INSERT] = STORES__VERB_INSERT, [STORES_UPDATE] = STORES__VERB_UPDATE,
+        [STORES_UPSERT] = STORES__VERB_UPSERT, [STORES_DELETE] = STORES__VERB_DELETE,
+        [STORES_MODIFY] = STORES__VERB_MODIFY};
+    return verbs[kind];
+}
+
 bool stores__statement_reaches(const struct stores__statement *statement) {
     const struct stores__table *table = statement->table;
     return table->any_trigger || (table->cascades && statement->kind == STORES_DELETE);

@@ -30,6 +30,8 @@ void stores__statement_free(struct stores__statement *statement);
 bool stores__statement_take(const struct stores__statement *statement, stores_op *op,
                             struct pg_result *result, struct stores__commit *commit,
                             stores_error *error);
+/* The verb of a kind of change, for the figures. */
+enum stores__verb stores__statement_verb(stores_change_kind kind);
 /* Whether this change may touch rows that RETURNING does not name. */
 bool stores__statement_reaches(const struct stores__statement *statement);
 

@@ -166,6 +166,7 @@ typedef struct stores_config {
     void *log_arg;
 } stores_config;
 
+/* Sets every default. */
 STORES_API void stores_config_init(stores_config *config);
 
 /* Makes an engine; nothing is connected until the first call needs it (Redis: at once, in the
@@ -253,12 +254,14 @@ STORES_API stores_op *stores_query(stores_engine *engine, const stores_call *cal
 STORES_API stores_op *stores_invalidate(stores_engine *engine, const stores_call *call,
                                         const char *table, const int64_t *id);
 
+/* Whether it succeeded or failed already. */
 STORES_API bool stores_op_done(const stores_op *op);
 /* NULL: it succeeded (or is not done). Lives as long as the op. */
 STORES_API const stores_error *stores_op_error(const stores_op *op);
 /* Documents of find, find_many (in the order of the ids) and of changes. */
 STORES_API size_t stores_op_document_count(const stores_op *op);
-/* False where there is no such row. text is not NUL-terminated and lives as long as the op. */
+/* False where there is no such row. text is not NUL-terminated and lives as long as the op; id may
+ * be NULL. */
 STORES_API bool stores_op_document(const stores_op *op, size_t index, int64_t *id,
                                    const char **text, size_t *len);
 /* Rows that were changed (changes, queries). */
@@ -274,6 +277,13 @@ STORES_API uint32_t stores_op_column_type(const stores_op *op, int column); /* p
 STORES_API const char *stores_op_value(const stores_op *op, int row, int column, size_t *len);
 /* Where the answer came from: 'c' the cache, 'p' PostgreSQL, '-' nowhere yet. */
 STORES_API char stores_op_source(const stores_op *op);
+/* Where the seconds of a done op went, where the engine was asked to keep that. */
+typedef struct stores_times {
+    double queue, connect, redis, postgres;
+} stores_times;
+
+STORES_API void stores_op_times(const stores_op *op, stores_times *times);
+STORES_API void stores_time_calls(stores_engine *engine, bool on);
 /* Frees a done op, or abandons a pending one: its callback never runs, and what it had not sent
  * yet is not sent. NULL is allowed. */
 STORES_API void stores_op_free(stores_op *op);
@@ -352,6 +362,13 @@ STORES_API int stores_shard_of(int64_t id, int count);
 /* Calls figure(name, value) for every figure of the engine; names are static. */
 STORES_API void stores_stats(stores_engine *engine,
                              void (*figure)(void *arg, const char *name, double value), void *arg);
+
+/* Calls verb for each verb with its histogram: counts[i] calls took at most bounds[i] seconds and
+ * more than the bound before it (the last bucket has no bound), sum seconds all of them together. */
+STORES_API void stores_latency(stores_engine *engine,
+                               void (*verb)(void *arg, const char *name, const uint64_t *counts,
+                                            const double *bounds, int buckets, double sum),
+                               void *arg);
 
 /* Calls turning(table, ms, writers) for every table whose epoch this engine knows to be turning (or
  * that waits for Redis to be turned): since how many ms, and the virtual ids of the transactions that

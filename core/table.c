@@ -331,6 +331,7 @@ void stores__table_resolve(stores_op *op, const char *text) {
         op->resolved(op, name->table);
         return;
     }
+    stores__op_phase(op, stores__pg_wait_phase(&engine->pool));
     stores__list_append(&name->waiters, &op->stage_link);
     op->leave = leave_name;
     if (!name->asking) {

@@ -160,6 +160,11 @@ static void committed(void *arg, const stores_error *error) {
     end_tx(tx);
 }
 
+static void phase_changed(void *arg, enum stores__phase phase) {
+    stores_tx *tx = arg;
+    if (tx->op != NULL) stores__op_phase(tx->op, phase);
+}
+
 static void start_commit(stores_tx *tx) {
     struct stores__commit *commit = tx->commit;
     tx->state = TX_ENDING;
@@ -169,6 +174,7 @@ static void start_commit(stores_tx *tx) {
         return;
     }
     tx->commit = NULL;
+    stores__commit_watch(commit, phase_changed);
     stores__commit_start(commit, tx->conn, committed, tx);
 }
 
@@ -361,6 +367,7 @@ static void add_op(stores_tx *tx, struct txop *txop) {
 
 static void send_op(stores_tx *tx) {
     struct txop *txop = tx->txop;
+    if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
     bool begin = !tx->begun && !tx->options.session;
     tx->failed = false;
     tx->req.result = took;
@@ -489,6 +496,7 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum txop_kind 
     tx->op = op;
     op->stage = tx;
     op->dispose = dispose_txop;
+    op->verb = STORES__VERB_TRANSACTION;
     *made = txop;
     return op;
 }

@@ -174,6 +174,8 @@ static void roll_back(struct segment *segment) {
     stores__pg_sync(segment->conn, &segment->req);
 }
 
+static void phase_changed(void *arg, enum stores__phase phase);
+
 /* ---- Results --------------------------------------------------------------------------------- */
 
 static void failed_by(struct segment *segment, const stores_error *error, size_t at) {
@@ -248,6 +250,7 @@ static void sent_all(struct stores__pg_req *req, enum stores__pg_end end) {
         roll_back(segment);
     } else {
         struct stores__commit *commit = segment->commit;
+        stores__commit_watch(commit, phase_changed);
         stores__commit_start(commit, segment->conn, committed, segment);
     }
 }
@@ -292,6 +295,17 @@ static void add_checks(struct segment *segment) {
     }
 }
 
+static void set_phase(struct segment *segment, enum stores__phase phase) {
+    if (!segment->engine->timed) return;
+    for (size_t i = 0; i < segment->count; i++) {
+        if (segment->order[i]->op != NULL) stores__op_phase(segment->order[i]->op, phase);
+    }
+}
+
+static void phase_changed(void *arg, enum stores__phase phase) {
+    set_phase(arg, phase);
+}
+
 static void send_segment(struct segment *segment) {
     struct stores__pg_conn *conn = segment->conn;
     struct stores__pg_req *req = &segment->req;
@@ -316,6 +330,7 @@ static void send_segment(struct segment *segment) {
     }
     if (opened) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
     stores__pg_sync(conn, req);
+    set_phase(segment, STORES__PHASE_POSTGRES);
     segment->engine->counters.segments++;
     segment->engine->counters.segment_writes += segment->count;
 }
@@ -427,6 +442,7 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
     write->op = op;
     op->stage = write;
     op->id = change->id;
+    op->verb = stores__statement_verb(change->kind);
     op->resolved = write_resolved;
     op->dispose = dispose_write;
     stores__table_resolve(op, write->statement->name);

@@ -6,6 +6,7 @@ local errors = require('stores.errors')
 core.set_error_metatable(errors.Error)
 
 local json = require('stores.json')
+local observe = require('stores.observe')
 local Store = require('stores.store')
 local tasks = require('stores.tasks')
 
@@ -15,6 +16,8 @@ local stores = {
   Shards = require('stores.shards'),
   json = json,
   errors = errors,
+  on = observe.on,
+  metrics = observe.metrics,
   run = tasks.run,
   spawn = tasks.spawn,
   all = tasks.all,

@@ -18,7 +18,11 @@ local wait = require('stores.wait')
 local Store = { is_stores_target = true }
 for name, verb in pairs(Verbs) do Store[name] = verb end
 
+---@type table<stores.Store, integer> every store that is open, by the order of opening
+Store.open_stores = setmetatable({}, { __mode = 'k' })
+
 local TIMEOUT, POOLSIZE = 30, 10
+local opened = 0
 local TRANSACTION = config.allow('timeout', 'isolation', 'readonly', 'retries')
 local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create', 'retries',
   'combine')
@@ -64,7 +68,7 @@ end
 ---@return stores.Store
 function Store.from_config(flat)
   local hub = wait.host.hub()
-  return setmetatable({
+  local store = setmetatable({
     hub = hub,
     engine = core.engine(hub, flat),
     raw = flat.raw,
@@ -74,11 +78,15 @@ function Store.from_config(flat)
     flake = flat.flake,
     combine = flat.combine,
     poolsize = flat.poolsize or POOLSIZE,
+    shard = flat.shard_id,
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
     updating = {}, -- rows that updateObject changes, with who waits for them
   }, Store)
+  opened = opened + 1
+  Store.open_stores[store] = opened
+  return store
 end
 
 function Store:check_usable()
@@ -261,6 +269,7 @@ function Store:close()
   for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
+  Store.open_stores[self] = nil
   wait.slot(hub, engine:close())
   if servers then servers.close() end
 end

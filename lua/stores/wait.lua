@@ -5,7 +5,15 @@ local wait = {}
 ---@type table the host in use; stores.use sets it before the first store is made
 wait.host = require('stores.hosts').default()
 
+---@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken
+wait.observer = nil
+
 local count = 0
+
+local function observed(hub, ...)
+  wait.observer(hub)
+  return ...
+end
 
 --- How often anybody has waited; a function during which it stays the same has not.
 ---@return integer
@@ -20,6 +28,7 @@ end
 function wait.slot(hub, slot)
   count = count + 1
   wait.host.wait(hub, slot)
+  if wait.observer then return observed(hub, hub:result(slot)) end
   return hub:result(slot)
 end
 

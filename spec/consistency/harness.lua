@@ -1,0 +1,366 @@
+--- The driver of the live consistency harness: starts workers over hot rows, has faults happen to them
+--- and to the servers, and gives the whole history to the checker.
+
+local cjson = require('cjson')
+local stores = require('stores')
+
+local checker = require('spec.consistency.checker')
+local history = require('spec.consistency.history')
+local process = require('spec.consistency.process')
+
+local harness = {}
+
+---@class consistency.Options
+---@field workers integer? 8
+---@field coroutines integer? of each worker; 16
+---@field rows integer? 32; a quarter of them are also written by statements that name no row
+---@field calls integer? of all workers together; the run ends with them
+---@field timeout number? the deadline of a call, in seconds
+---@field on_cache_failure string? 'error'
+---@field pause number? seconds between the calls of a coroutine
+---@field build string? another build folder
+---@field proxied boolean? worker 1 goes through a proxy
+---@field seed integer?
+---@field workload 'all'|'rows'? rows: no statement turns an epoch
+
+---@class consistency.Run
+---@field servers consistency.Servers
+---@field options consistency.Options
+---@field workers consistency.Process[]
+---@field proxy consistency.Process?
+---@field pauses table<integer, number> for how long a worker was stopped
+local Run = {}
+Run.__index = Run
+
+local CALLS_OF_A_FAULT = 400000 -- more than a few seconds can bring
+local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NONE] = 'none',
+  [history.TORN] = 'torn' }
+
+-- ---- Tables and rows -----------------------------------------------------------------------------
+
+local function places(options)
+  local rows, mixed = options.rows, options.workload ~= 'rows'
+  local hot = mixed and math.max(1, math.floor(rows / 2)) or rows
+  local few = math.max(1, math.floor(rows / 4))
+  if not mixed then
+    return { { name = 'hot', first = 1, last = hot, kind = 'rows', share = 100 } }
+  end
+  local lives = math.max(options.workers, rows - hot - few)
+  return {
+    { name = 'hot', first = 1, last = hot, kind = 'rows', share = 65 },
+    { name = 'mixed', first = hot + 1, last = hot + few, kind = 'mixed', share = 20 },
+    { name = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives', share = 15 },
+  }
+end
+
+local function fill(run)
+  local lines = {}
+  for _, place in ipairs(run.places) do
+    lines[#lines + 1] = ('DROP TABLE IF EXISTS %s; CREATE TABLE %s (id bigint PRIMARY KEY, '
+      .. 'value jsonb);'):format(place.name, place.name)
+    if place.kind ~= 'lives' then
+      lines[#lines + 1] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'v', 0)
+        FROM generate_series(%d, %d) i;]]):format(place.name, place.first, place.last)
+    end
+  end
+  local said = run.servers:psql(table.concat(lines, '\n'))
+  assert(not said:find('ERROR'), said)
+  run.servers:redis_cli('FLUSHALL') -- what it holds is of the tables of an earlier run
+end
+
+-- ---- Start ---------------------------------------------------------------------------------------
+
+local function start_proxy(run)
+  local home = run.servers.home
+  local folder = home .. '/proxy'
+  os.execute(("rm -rf '%s' && mkdir '%s'"):format(folder, folder))
+  run.proxy = process.start({ 'luajit', 'spec/consistency/proxy.lua', cjson.encode({
+    pg = { listen = folder .. '/.s.PGSQL.5432',
+      target = ('%s/.s.PGSQL.%d'):format(home, run.servers.port) },
+    redis = { listen = folder .. '/redis.sock', target = home .. '/redis.sock' },
+  }) })
+  run:event('ready', 5)
+  return folder
+end
+
+local function start_worker(run, writer, db, redis, capacity)
+  local options = run.options
+  local path = ('%s/history%d'):format(run.servers.home, writer)
+  os.remove(path)
+  run.maps[writer] = history.open(path, capacity)
+  local env = options.build and { LUA_CPATH = options.build .. '/?.so;;' }
+  run.workers[writer] = process.start({ 'luajit', 'spec/consistency/worker.lua', cjson.encode({
+    path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
+    coroutines = options.coroutines, tables = run.places, pause = options.pause, db = db,
+    redis = redis,
+    opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
+  }) }, { env = env })
+end
+
+--- Starts the workers over fresh rows.
+---@param servers consistency.Servers
+---@param options? consistency.Options
+---@return consistency.Run
+function harness.start(servers, options)
+  local all = { workers = 8, coroutines = 16, rows = 32, timeout = 10, on_cache_failure = 'error',
+    seed = os.time() }
+  for name, value in pairs(options or {}) do all[name] = value end
+  local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
+    said = {}, violations = {}, places = places(all) }, Run)
+  fill(run)
+  local capacity = math.ceil((all.calls or CALLS_OF_A_FAULT) / all.workers)
+  local folder = all.proxied and start_proxy(run)
+  for writer = 1, all.workers do
+    local db = servers:config({ poolsize = 6 })
+    local redis = servers:redis_config()
+    if folder and writer == 1 then
+      db.host, redis.path = folder, folder .. '/redis.sock'
+      db.port = 5432
+    end
+    start_worker(run, writer, db, redis, capacity)
+  end
+  return run
+end
+
+-- ---- While it runs ---------------------------------------------------------------------------------
+
+--- How many calls have ended well, of the worker or of all.
+---@param writer? integer
+---@return integer
+function Run:done(writer)
+  local count = 0
+  for number, map in pairs(self.maps) do
+    if not writer or number == writer then
+      for i = self.counted[number], map.used - 1 do
+        if map.calls[i].outcome == history.DONE then count = count + 1 end
+      end
+    end
+  end
+  return count
+end
+
+--- Lets the workers run until so many more calls have ended well: life goes on.
+---@param count integer
+---@param seconds? number within which
+function Run:go_on(count, seconds)
+  self.counted = {}
+  for number, map in pairs(self.maps) do self.counted[number] = map.used end
+  process.wait(function()
+    for number, worker in ipairs(self.workers) do
+      assert(not worker.exited or self.killed == number, 'worker ' .. number .. ' ended by itself: '
+        .. worker.errors .. table.concat(worker.lines, ' '))
+    end
+    return self:done() >= count
+  end, seconds or 20, count .. ' calls that end well')
+end
+
+--- Waits for a word of the proxy.
+---@param word string
+---@param seconds number
+function Run:event(word, seconds)
+  process.wait(function()
+    assert(not self.proxy.exited, 'the proxy ended: ' .. self.proxy.errors)
+    for i, line in ipairs(self.proxy.lines) do
+      if line == word then
+        table.remove(self.proxy.lines, i)
+        return true
+      end
+    end
+  end, seconds, 'the proxy says ' .. word)
+end
+
+--- Tells the proxy what to do.
+---@param command table
+function Run:order(command)
+  self.proxy:tell(cjson.encode(command))
+end
+
+--- Has worker 1 stopped or killed when it reaches a step of a write.
+---@param step string
+---@param signal 'sigkill'|'sigstop'
+function Run:at_step(step, signal)
+  if signal == 'sigkill' then self.killed = 1 end
+  self:order({ ['do'] = 'arm', step = step, signal = signal, pid = self.workers[1].pid })
+  self:event('reached ' .. step, 10)
+end
+
+--- Lets a stopped worker 1 run again.
+---@param stopped number for how many seconds it was
+function Run:continue(stopped)
+  self.pauses[1] = (self.pauses[1] or 0) + stopped
+  self:order({ ['do'] = 'release' })
+  self.workers[1]:kill('sigcont')
+end
+
+-- ---- The end -----------------------------------------------------------------------------------------
+
+local function calls_of(run)
+  local calls, count = {}, 0
+  for _, map in pairs(run.maps) do
+    for i = 0, map.used - 1 do
+      local raw = map.calls[i]
+      local outcome = OUTCOMES[raw.outcome]
+      local version = raw.version
+      if version == history.ABSENT then version = false end
+      count = count + 1
+      calls[count] = {
+        row = raw.row, kind = raw.kind == history.READ and 'read' or 'write', outcome = outcome,
+        began = raw.began, ended = raw.ended > 0 and raw.ended or nil, version = version,
+        writer = raw.writer, verb = history.VERBS[raw.verb],
+      }
+    end
+  end
+  return calls, count
+end
+
+local function lives_of(run)
+  local lives = {}
+  for _, place in ipairs(run.places) do
+    for row = place.first, place.last do lives[row] = place.kind == 'lives' end
+  end
+  return lives
+end
+
+-- What the database holds, once no transaction writes any more.
+local function final_of(run)
+  local servers, final = run.servers, {}
+  process.wait(function()
+    return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
+      .. "OR state LIKE 'idle in%'") == '0'
+  end, 20, 'the end of the transactions')
+  local store = stores.Store.new(servers:config(), nil, { cache = false })
+  for _, place in ipairs(run.places) do
+    for row = place.first, place.last do final[row] = { version = false, by = {} } end
+    for _, document in ipairs(store:findAll(place.name)) do
+      local by = {}
+      for writer = 1, run.options.workers do by[writer] = document['w' .. writer] end
+      final[tonumber(document.id)] = { version = document.v, by = by }
+    end
+  end
+  store:close()
+  return final
+end
+
+-- Two reads, more than 100 ms apart, resolve what dead writers left; and the cache says what the
+-- database says.
+local function read_twice(run, final)
+  local servers, report = run.servers, run.violations
+  local store = stores.Store.new(servers:config(), servers:redis_config())
+  local function read_all()
+    for _, place in ipairs(run.places) do
+      local ids = {}
+      for row = place.first, place.last do ids[#ids + 1] = tostring(row) end
+      local found = store:findAllByIds(place.name, ids, { as = 'map' })
+      for _, id in ipairs(ids) do
+        local version = found[id] and found[id].v or false
+        if version ~= final[tonumber(id)].version then
+          report[#report + 1] = ('after all, row %s reads as version %s and is at %s'):format(id,
+            tostring(version), tostring(final[tonumber(id)].version))
+        end
+      end
+    end
+  end
+  -- an epoch that turns is over when the writers are, and a store greets Redis when it is first used
+  for _ = 1, 2 do
+    read_all()
+    stores.sleep(0.15)
+  end
+  read_all()
+  local ok = pcall(process.wait, function() return servers:intents() == 0 end, 1, 'no intents')
+  if not ok then
+    report[#report + 1] = servers:intents() .. ' intents are left after the reads'
+  end
+  read_all()
+  store:close()
+end
+
+local function take_words(run)
+  for number, worker in ipairs(run.workers) do
+    local line = worker.lines[1]
+    local said = line and cjson.decode(line)
+    run.said[number] = said
+    for _, defect in ipairs(said and said.defects or {}) do
+      run.violations[#run.violations + 1] = ('worker %d: %s'):format(number, defect)
+    end
+    if worker.code ~= 0 and run.killed ~= number then
+      run.violations[#run.violations + 1] = ('worker %d ended with %s, signal %s: %s'):format(number,
+        tostring(worker.code), tostring(worker.signal), worker.errors)
+    end
+  end
+end
+
+--- Ends the run and judges it.
+---@param options? {keep: boolean} keep: do not stop the workers, they end with their calls
+---@return string[] violations
+---@return {calls: integer, seconds: number, stats: table<string, number>, failures: table<string, integer>, failed_reads: integer}
+function Run:finish(options)
+  local began = process.now()
+  if not (options and options.keep) then
+    for _, map in pairs(self.maps) do map.stop = 1 end
+  end
+  local limit = options and options.keep or self.options.timeout + 1
+  for number, worker in ipairs(self.workers) do
+    local ok = pcall(worker.join, worker, math.max(0.1, limit - (process.now() - began)))
+    if not ok then
+      self.violations[#self.violations + 1] = ('worker %d hangs beyond its deadline'):format(number)
+      self.killed = number
+      worker:kill('sigkill')
+      worker:join(5)
+    end
+  end
+  take_words(self)
+  if self.proxy then
+    self.proxy:kill('sigkill')
+    self.proxy:join(5)
+  end
+  local calls, count = calls_of(self)
+  for _, map in pairs(self.maps) do history.close(map) end
+  self.maps = {}
+  local final = final_of(self)
+  read_twice(self, final)
+  local found = checker.check(calls, { lives = lives_of(self), final = final,
+    deadline = self.options.timeout + 1, pauses = self.pauses, window = self.window })
+  for _, violation in ipairs(found) do self.violations[#self.violations + 1] = violation end
+  return self.violations, self:figures(calls, count)
+end
+
+--- Sums up what the workers said.
+function Run:figures(calls, count)
+  local stats, failures = {}, {}
+  for _, said in pairs(self.said) do
+    for name, value in pairs(said.stats) do
+      if type(value) == 'number' then stats[name] = (stats[name] or 0) + value end
+    end
+    for code, number in pairs(said.failures or {}) do failures[code] = (failures[code] or 0) + number end
+  end
+  local first, last, failed_reads = math.huge, 0, 0
+  for _, call in ipairs(calls) do
+    first, last = math.min(first, call.began), math.max(last, call.ended or 0)
+    if call.kind == 'read' and call.outcome == 'none' then failed_reads = failed_reads + 1 end
+  end
+  return { calls = count, seconds = last - first, stats = stats, failures = failures,
+    failed_reads = failed_reads }
+end
+
+--- Ends what a failed spec left running.
+function Run:abandon()
+  for _, one in ipairs({ self.proxy, unpack(self.workers) }) do
+    if one and not one.exited then
+      one:kill('sigkill')
+      pcall(one.join, one, 5)
+    end
+  end
+  for _, map in pairs(self.maps) do history.close(map) end
+  self.maps = {}
+end
+
+--- The first violations, for a message.
+---@param violations string[]
+---@return string
+function harness.show(violations)
+  local shown = {}
+  for i = 1, math.min(#violations, 12) do shown[i] = violations[i] end
+  return ('%d violations\n%s'):format(#violations, table.concat(shown, '\n'))
+end
+
+return harness

@@ -1,0 +1,216 @@
+--- A PostgreSQL and a Redis of the harness, to be killed, frozen, restarted and failed over.
+
+local process = require('spec.consistency.process')
+local support = require('spec.support')
+local system = require('stores.local.system')
+
+local servers = {}
+
+---@class consistency.Servers
+---@field home string the folder of everything
+---@field port integer of the PostgreSQL in use
+---@field postgres consistency.Process
+---@field redis consistency.Process
+local Servers = {}
+Servers.__index = Servers
+
+local USER = system.euid() == 0 and 'postgres' or nil
+local PRIMARY, STANDBY = 5432, 5433
+
+local SETTINGS = [[
+listen_addresses = ''
+unix_socket_directories = '%s'
+max_connections = 120
+shared_buffers = 32MB
+wal_level = replica
+max_wal_senders = 4
+fsync = off
+log_min_messages = fatal
+jit = off
+]]
+
+local function sh(command, ...)
+  local line = command:format(...)
+  assert(os.execute(line) == 0, 'failed: ' .. line)
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, 'w'))
+  file:write(text)
+  file:close()
+end
+
+local function read(path)
+  local file = io.open(path)
+  local text = file and file:read('*a')
+  if file then file:close() end
+  return text
+end
+
+local function bin()
+  local pipe = assert(io.popen('ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1'))
+  local folder = pipe:read('*l')
+  pipe:close()
+  return folder and folder .. '/' or ''
+end
+
+local function as_user(command)
+  return USER and ('setpriv --reuid %s --regid %s --clear-groups '):format(USER, USER) .. command
+    or command
+end
+
+local function folder_of(self, port) return ('%s/pg%d'):format(self.home, port) end
+
+local function start_postgres(self, port)
+  local data = folder_of(self, port)
+  local server = process.start({ self.bin .. 'postgres', '-D', data, '-p', tostring(port) },
+    { user = USER, dies_by = 'QUIT', log = self.home .. '/postgres.log' })
+  process.wait(function()
+    assert(not server.exited, 'PostgreSQL did not start: ' .. self.home .. '/postgres.log')
+    local text = read(data .. '/postmaster.pid') or ''
+    return text:match('\nready *\n') or text:match('\nstandby *\n')
+  end, 30, 'PostgreSQL is ready')
+  return server
+end
+
+--- Starts Redis, with what its dump holds, where there is one.
+function Servers:start_redis()
+  self.redis = process.start({ 'redis-server', self.home .. '/redis.conf' },
+    { user = USER, log = self.home .. '/redis.log' })
+  process.wait(function() return system.answers(self.home .. '/redis.sock') end, 10, 'Redis is up')
+end
+
+--- Makes and starts both.
+---@return consistency.Servers
+function servers.start()
+  local home = os.tmpname()
+  os.remove(home)
+  local self = setmetatable({ home = home, bin = bin(), port = PRIMARY }, Servers)
+  sh("mkdir -m 700 '%s'", home)
+  if USER then sh("chown %s '%s'", USER, home) end
+  sh("cd '%s' && %s -D '%s' -U postgres -E UTF8 --locale=C.UTF-8 --auth=trust --no-sync >/dev/null",
+    home, as_user(self.bin .. 'initdb'), folder_of(self, PRIMARY))
+  local conf = io.open(folder_of(self, PRIMARY) .. '/postgresql.conf', 'a')
+  conf:write(SETTINGS:format(home))
+  conf:close()
+  write(home .. '/redis.conf', ('daemonize no\nport 0\nunixsocket "%s/redis.sock"\ndir "%s"\n'
+    .. 'save ""\nappendonly no\ndbfilename dump.rdb\n'):format(home, home))
+  self:start_redis()
+  self.postgres = start_postgres(self, PRIMARY)
+  return self
+end
+
+--- The config of the database; where there is a standby, of both hosts.
+---@param fields? table more keys of the config
+---@return table
+function Servers:config(fields)
+  local db = { host = self.home, port = self.port, database = 'postgres', user = 'postgres' }
+  if self.standby then
+    db.host, db.port = { self.home, self.home }, { PRIMARY, STANDBY }
+    db.target_session_attrs = 'read-write'
+  end
+  for key, value in pairs(fields or {}) do db[key] = value end
+  return db
+end
+
+---@return table
+function Servers:redis_config(fields)
+  local redis = { path = self.home .. '/redis.sock' }
+  for key, value in pairs(fields or {}) do redis[key] = value end
+  return redis
+end
+
+--- What psql prints, from the server in use.
+---@param sql string
+---@return string
+function Servers:psql(sql)
+  return (support.psql({ host = self.home, port = self.port, user = 'postgres',
+    database = 'postgres' }, sql):gsub('\n$', ''))
+end
+
+--- What redis-cli prints.
+---@param command string as a shell reads it
+---@return string
+function Servers:redis_cli(command)
+  local pipe = assert(io.popen(("redis-cli -s '%s/redis.sock' %s 2>&1"):format(self.home, command)))
+  local text = pipe:read('*a')
+  pipe:close()
+  return (text:gsub('\n$', ''))
+end
+
+local STOPS = { fast = 'sigint', immediate = 'sigquit', kill = 'sigkill' }
+
+---@param how 'fast'|'immediate'
+function Servers:stop_postgres(how)
+  self.postgres:kill(STOPS[how])
+  self.postgres:join(30)
+end
+
+---@param how 'fast'|'immediate'
+function Servers:restart_postgres(how)
+  self:stop_postgres(how)
+  self.postgres = start_postgres(self, self.port)
+end
+
+--- Adds a standby, which every commit waits for.
+function Servers:add_standby()
+  local data = folder_of(self, STANDBY)
+  sh("cd '%s' && %s -h '%s' -p %d -U postgres -D '%s' -X stream -c fast --no-sync -R", self.home,
+    as_user(self.bin .. 'pg_basebackup'), self.home, PRIMARY, data)
+  local conf = io.open(data .. '/postgresql.auto.conf', 'a')
+  conf:write(("primary_conninfo = 'host=%s port=%d user=postgres application_name=standby'\n")
+    :format(self.home, PRIMARY))
+  conf:close()
+  self.standby = start_postgres(self, STANDBY)
+  self:psql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+  self:psql('SELECT pg_reload_conf()')
+  process.wait(function()
+    return self:psql('SELECT sync_state FROM pg_stat_replication') == 'sync'
+  end, 10, 'the standby follows')
+end
+
+--- The primary is gone, and the standby takes its place.
+function Servers:fail_over()
+  self:stop_postgres('immediate')
+  self.port, self.postgres = STANDBY, self.standby
+  self:psql("ALTER SYSTEM SET synchronous_standby_names = ''")
+  self:psql('SELECT pg_reload_conf()')
+  assert(self:psql('SELECT pg_promote()') == 't', 'the standby was not promoted')
+end
+
+function Servers:kill_redis()
+  self.redis:kill('sigkill')
+  self.redis:join(5)
+  os.remove(self.home .. '/redis.sock')
+end
+
+--- How many rows hold write intents under the epochs that count.
+---@return integer
+function Servers:intents()
+  write(self.home .. '/intents.lua', [[
+    local count = 0
+    for _, key in ipairs(redis.call('KEYS', '*}')) do
+      local epoch = string.sub(redis.call('GET', key), 2)
+      for _, row in ipairs(redis.call('KEYS', '*}/' .. epoch .. '/*')) do
+        if string.sub(row, 1, #key) == key and
+          string.sub(redis.call('GET', row), 1, 1) == 'T' then count = count + 1 end
+      end
+    end
+    return count
+  ]])
+  return tonumber(self:redis_cli("--eval '" .. self.home .. "/intents.lua'"))
+end
+
+--- Ends both and removes the folder.
+function Servers:remove()
+  for _, server in ipairs({ self.postgres, self.redis, self.standby }) do
+    if not server.exited then
+      server:kill('sigcont')
+      server:kill(server == self.redis and 'sigkill' or 'sigquit')
+      server:join(30)
+    end
+  end
+  sh("rm -rf '%s'", self.home)
+end
+
+return servers

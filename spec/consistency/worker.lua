@@ -1,0 +1,268 @@
+--- One process of the harness: a store of its own, and coroutines that read and write hot rows until
+--- the driver says stop or the history is full. Its one argument is a table as JSON:
+---   path, writer, seed, coroutines, db, redis, opts,
+---   tables {name, first, last, kind = 'rows'|'mixed'|'lives'}[], writers, pause
+--- The document of a row is {id, v, w1, w2 ...}: v counts its writes, and each w those of one writer.
+
+local cjson = require('cjson')
+local history = require('spec.consistency.history')
+local stores = require('stores')
+
+local config = cjson.decode(arg[1])
+local map = history.open(config.path)
+local now = history.now
+local random = math.random
+math.randomseed(config.seed)
+
+local verbs = {}
+for number, name in ipairs(history.VERBS) do verbs[name] = number end
+
+local store = stores.Store.new(config.db, config.redis, config.opts)
+local mine = 'w' .. config.writer
+local failures, defects = {}, {}
+
+-- ---- Records -----------------------------------------------------------------------------------
+
+local function begin(kind, verb, row)
+  if map.used >= map.capacity then
+    map.stop = 1
+    return nil
+  end
+  local call = map.calls[map.used]
+  call.row, call.kind, call.verb, call.writer = row, kind, verbs[verb], config.writer
+  call.outcome, call.version, call.ended = history.OPEN, 0, 0
+  call.began = now()
+  map.used = map.used + 1
+  return call
+end
+
+local function done(call, version, at)
+  call.version, call.ended, call.outcome = version, at or now(), history.DONE
+end
+
+-- A call that failed: it did nothing, or nobody knows.
+local function failed(call, err)
+  if type(err) ~= 'table' then
+    defects[#defects + 1] = tostring(err)
+    map.stop = 1
+    return
+  end
+  failures[err.code] = (failures[err.code] or 0) + 1
+  call.ended = now()
+  if call.kind == history.READ or err.outcome == 'none' then call.outcome = history.NONE end
+  return err
+end
+
+local function version_of(document)
+  local sum = 0
+  for writer = 1, config.writers do sum = sum + (document['w' .. writer] or 0) end
+  return sum == document.v and sum or nil
+end
+
+local function saw(call, document, at)
+  if document == nil then
+    done(call, history.ABSENT, at)
+    return
+  end
+  local version = version_of(document)
+  done(call, version or document.v, at)
+  if not version then call.outcome = history.TORN end
+end
+
+-- ---- Calls -------------------------------------------------------------------------------------
+
+local function pick(place) return random(place.first, place.last) end
+
+local function add_one(document)
+  document.v = document.v + 1
+  document[mine] = (document[mine] or 0) + 1
+end
+
+-- Runs attempt() and writes down how it went.
+local function record(kind, verb, row, attempt)
+  local call = begin(kind, verb, row)
+  if not call then return end
+  local ok, result = pcall(attempt, tostring(row))
+  if ok then
+    saw(call, result)
+  else
+    return failed(call, result)
+  end
+end
+
+local calls = {}
+
+function calls.find(place)
+  return record(history.READ, 'find', pick(place), function(id)
+    return store:find(place.name, id)
+  end)
+end
+
+function calls.findAllByIds(place)
+  local records, ids, taken = {}, {}, {}
+  for _ = 1, random(2, 6) do
+    local row = pick(place)
+    if not taken[row] then
+      taken[row] = true
+      ids[#ids + 1] = tostring(row)
+      records[#records + 1] = begin(history.READ, 'findAllByIds', row)
+      if not records[#ids] then return end
+    end
+  end
+  local ok, found = pcall(store.findAllByIds, store, place.name, ids, { as = 'map' })
+  local at = now()
+  for i, id in ipairs(ids) do
+    if ok then saw(records[i], found[id], at) else failed(records[i], found) end
+  end
+  return not ok and found or nil
+end
+
+function calls.patch(place)
+  return record(history.WRITE, 'patch', pick(place), function(id)
+    return store:patch(place.name, id, { inc = { v = 1, [mine] = 1 } })
+  end)
+end
+
+function calls.updateObject(place)
+  return record(history.WRITE, 'updateObject', pick(place), function(id)
+    return store:updateObject(place.name, id, function(document) add_one(document) end)
+  end)
+end
+
+-- Two rows in one transaction: both change, or neither.
+function calls.transaction(place)
+  local one, other = pick(place), pick(place)
+  if one == other then return end
+  if other < one then one, other = other, one end
+  local first = begin(history.WRITE, 'transaction', one)
+  local second = first and begin(history.WRITE, 'transaction', other)
+  if not second then
+    if first then first.outcome = history.NONE end
+    return
+  end
+  local ok, documents = pcall(store.transaction, store, function(tx)
+    local change = { inc = { v = 1, [mine] = 1 } }
+    return { tx:patch(place.name, tostring(one), change),
+      tx:patch(place.name, tostring(other), change) }
+  end)
+  local at = now()
+  if ok then
+    saw(first, documents[1], at)
+    saw(second, documents[2], at)
+  else
+    failed(second, documents)
+    return failed(first, documents)
+  end
+end
+
+calls['locked update'] = function(place)
+  return record(history.WRITE, 'locked update', pick(place), function(id)
+    return store:transaction(function(tx)
+      local rows = tx:query(('SELECT value FROM %s WHERE id = $1 FOR UPDATE'):format(place.name),
+        { id }, { readonly = true })
+      local document = rows[1].value
+      add_one(document)
+      tx:update(place.name, document)
+      return document
+    end)
+  end)
+end
+
+-- A statement that does not say which rows it writes: the table's epoch turns.
+function calls.query(place)
+  return record(history.WRITE, 'query', pick(place), function(id)
+    local rows = store:query(([[UPDATE %s SET value = value || jsonb_build_object(
+      'v', (value->>'v')::int + 1, $2::text, coalesce((value->>$2::text)::int, 0) + 1)
+      WHERE id = $1 RETURNING value]]):format(place.name), { id, mine })
+    return rows[1].value
+  end)
+end
+
+-- ---- Rows that come and go -----------------------------------------------------------------------
+
+-- Each belongs to one writer, who gives it up where the outcome of a call is not known.
+local states, given_up = {}, {}
+
+local function owned_row(place)
+  local row = pick(place)
+  row = row - (row - place.first) % config.writers + config.writer - 1
+  if row > place.last or given_up[row] then return nil end
+  return row
+end
+
+local function change_life(place, row)
+  local version = (states[row] or 0) + 1
+  local id = tostring(row)
+  local verb = version % 2 == 0 and 'delete' or random() < 0.5 and 'insert' or 'upsert'
+  local call = begin(history.WRITE, verb, row)
+  if not call then return end
+  call.version = version
+  given_up[row] = true -- nobody else may touch it meanwhile
+  local ok, result = pcall(function()
+    if verb == 'delete' then return store:delete(place.name, id) end
+    return store[verb](store, place.name, { id = id, v = version, [mine] = version })
+  end)
+  if ok and result then
+    done(call, version)
+    states[row], given_up[row] = version, nil
+    return
+  elseif ok then
+    call.outcome = history.TORN -- a row that is there was not found by its delete
+    return
+  end
+  local err = failed(call, result)
+  if call.outcome == history.NONE then given_up[row] = nil end
+  return err
+end
+
+local function live(place)
+  local row = random() < 0.5 and owned_row(place)
+  if row then return change_life(place, row) end
+  return calls[random() < 0.5 and 'find' or 'findAllByIds'](place)
+end
+
+-- ---- The run -------------------------------------------------------------------------------------
+
+-- Of a hundred calls; the rest are finds.
+local MIX = {
+  rows = { { 'findAllByIds', 15 }, { 'patch', 14 }, { 'updateObject', 12 }, { 'transaction', 5 },
+    { 'locked update', 4 } },
+  mixed = { { 'findAllByIds', 15 }, { 'patch', 12 }, { 'updateObject', 12 }, { 'query', 3 } },
+}
+
+local function next_call()
+  local place = config.tables[1]
+  local dice = random(100)
+  for _, other in ipairs(config.tables) do
+    dice = dice - other.share
+    if dice <= 0 then
+      place = other
+      break
+    end
+  end
+  if place.kind == 'lives' then return live(place) end
+  dice = random(100)
+  for _, choice in ipairs(MIX[place.kind]) do
+    dice = dice - choice[2]
+    if dice <= 0 then return calls[choice[1]](place) end
+  end
+  return calls.find(place)
+end
+
+stores.run(function()
+  for _ = 1, config.coroutines do
+    stores.spawn(function()
+      while map.stop == 0 do
+        local err = next_call()
+        if err then stores.sleep(0.01) end
+        if config.pause then stores.sleep(config.pause * random() * 2) end
+      end
+    end)
+  end
+end)
+
+local stats = store:stats()
+store:close()
+map.finished = 1
+print(cjson.encode({ failures = next(failures) and failures or nil, defects = defects, stats = stats }))
+os.exit(#defects == 0 and 0 or 1)
