@@ -129,7 +129,7 @@ static int luv_loop(lua_State *L) {
         return 2;
     }
     /* the pointers of dlsym are not function pointers to C11, but to POSIX */
-    uv_loop_t *(*loop_of)(lua_State *L) = NULL;
+    uv_loop_t *(*loop_of)(lua_State * L) = NULL;
     unsigned (*version)(void) = NULL;
     *(void **)&loop_of = dlsym(library, "luv_loop");
     *(void **)&version = dlsym(library, "uv_version");

@@ -1,5 +1,5 @@
 --- Coroutines and the calls that they wait for, for hosts whose loop is libuv's: the queue of those
---- to be resumed, and who waits for which slot. The host turns the loop, and calls drain afterwards.
+--- to be resumed, and who waits for which slot. The host turns the loop, and calls drain after it.
 
 local wraps = require('stores.hosts.wraps')
 

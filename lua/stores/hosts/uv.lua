@@ -1,7 +1,7 @@
 --- A libuv loop that somebody else turns: a C program's, handed in by
 ---   stores.use('uv', { loop = loop })    -- loop: the uv_loop_t * as a light userdata
 --- Coroutines of stores.spawn are resumed by a handle on that loop. Outside of coroutines no call
---- can wait, for nobody knows whether the loop is being turned now. The host luv builds on this one.
+--- can wait, for nobody knows whether the loop is being turned now. The host luv builds on it.
 ---
 --- The Lua state must be closed before the loop, and not in one of the loop's callbacks.
 

@@ -1,0 +1,84 @@
+--- stores.h, the one header: it stands alone in C and in C++, and says all that the library exports.
+
+local root = os.getenv('STORES_ROOT') or '.'
+local build = os.getenv('STORES_BUILD') or root .. '/build'
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function shell(command)
+  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
+  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
+  pipe:close()
+  return tonumber(status), text
+end
+
+local function read_header()
+  local file = assert(io.open(root .. '/core/stores.h'))
+  local text = file:read('*a')
+  file:close()
+  return text
+end
+
+--- The functions that the header declares, by name.
+local function declared()
+  local names = {}
+  for declaration in read_header():gmatch('\nSTORES_API ([^;]*);') do
+    names[assert(declaration:match('([%w_]+)%('))] = true
+  end
+  return names
+end
+
+local function exported()
+  local names = {}
+  local _, text = shell('nm -D --defined-only ' .. quoted(build .. '/libstores.so'))
+  for kind, name in text:gmatch('%x+ (%a) (%S+)') do
+    -- the sanitizers' constructors are theirs
+    if not name:find('^__') and not name:find('san') then names[name] = kind end
+  end
+  return names
+end
+
+describe('stores.h', function()
+  local function compile(compiler, suffix, standard)
+    local folder = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+    local file = assert(io.open(folder .. '/alone.' .. suffix, 'w'))
+    file:write('#include "stores.h"\n#include "stores.h"\n',
+      'int use(const stores_op *op);\n',
+      'int use(const stores_op *op) { return stores_op_done(op) ? STORES_OK : STORES_INTERNAL; }\n')
+    file:close()
+    local status, text = shell(('%s -std=%s -pedantic -Wall -Wextra -Werror -I %s -c %s -o %s')
+      :format(compiler, standard, quoted(root .. '/core'), quoted(folder .. '/alone.' .. suffix),
+        quoted(folder .. '/alone.o')))
+    shell('rm -rf ' .. quoted(folder))
+    assert.equal(0, status, text)
+  end
+
+  it('compiles alone as C11', function() compile('cc', 'c', 'c11') end)
+
+  it('compiles alone as C++17', function() compile('c++', 'cpp', 'c++17') end)
+
+  it('declares each function that the library exports, and exports each that it declares', function()
+    local header, library = declared(), exported()
+    for name, kind in pairs(library) do
+      assert.equal('T', kind, name)
+      assert.is_true(header[name] or false, name .. ' is exported and not declared')
+    end
+    for name in pairs(header) do
+      assert.is_truthy(library[name], name .. ' is declared and not exported')
+    end
+    assert.is_truthy(library.stores_engine_new)
+  end)
+
+  it('says a word about each function, or about the group that it stands in', function()
+    local previous_is_documented = false
+    for line in read_header():gmatch('([^\n]*)\n') do
+      if line:find('^STORES_API') then
+        assert.is_true(previous_is_documented, line)
+      elseif line:find('%*/') then
+        previous_is_documented = true
+      elseif line == '' then
+        previous_is_documented = false
+      end
+    end
+  end)
+end)
