@@ -1,5 +1,5 @@
---- The verbs that a Store and a transaction share. What differs between them is four primitives that
---- each of them has: start_find, start_find_many, start_write, start_select; all start a call and
+--- The verbs that a Store and a transaction share. What differs between them is four primitives
+--- that each of them has: start_find, start_find_many, start_write, start_select; all start a call and
 --- give its slot.
 
 local config = require('stores.config')
@@ -8,6 +8,14 @@ local ids = require('stores.ids')
 local modify = require('stores.modify')
 local query = require('stores.query')
 local wait = require('stores.wait')
+
+---@class stores.CriteriaOptions
+---@field timeout number? seconds
+---@field raw boolean? the JSON texts
+---@field limit integer? rows at most
+---@field after string? an id: only rows behind it, in the order of the call
+---@field order any 'asc' or 'desc' by id, {name}, {name, 'desc'}, {{path}, 'desc'}
+---@field all boolean? criteria that match every row are meant
 
 ---@class stores.Verbs
 local Verbs = {}
@@ -18,7 +26,7 @@ local WRITE = config.allow('timeout', 'cache')
 local CHANGE = config.allow('timeout', 'cache', 'raw', 'must')
 local LIST = config.allow('timeout', 'raw', 'limit', 'after', 'order')
 local CRITERIA = config.allow('timeout', 'raw', 'limit', 'after', 'order', 'all')
-local PATH = config.allow('timeout', 'raw', 'limit', 'after', 'order', 'predicate')
+local PATH = config.allow('timeout', 'raw', 'limit', 'after', 'order', 'all', 'predicate')
 local ONE = config.allow('timeout', 'raw', 'order', 'all', 'must')
 local COUNT = config.allow('timeout', 'all')
 local EXISTS = config.allow('timeout', 'cache')
@@ -147,9 +155,10 @@ function Verbs:findAll(name, opts)
   return (select(self, name, sql, params, opts))
 end
 
---- Iterates over the documents of a table in order of id, in batches: for doc in store:each('users').
+--- Iterates over the documents of a table in order of id, in batches:
+--- for doc in store:each('users').
 ---@param name string
----@param opts? {timeout: number, raw: boolean, batch: integer, after: string} timeout: of each batch
+---@param opts? {timeout: number, raw: boolean, batch: integer, after: string} timeout: of a batch
 ---@return fun(): table?
 function Verbs:each(name, opts)
   check(self, 'each')
@@ -173,7 +182,7 @@ end
 --- Documents that contain doc, in the sense of PostgreSQL's @>, ordered by id.
 ---@param name string
 ---@param doc table
----@param opts? {timeout: number, raw: boolean, limit: integer, after: string, order: any, all: boolean}
+---@param opts? stores.CriteriaOptions
 ---@return table[]
 function Verbs:findByJSON(name, doc, opts)
   check(self, 'findByJSON')
@@ -217,7 +226,7 @@ end
 ---@param name string
 ---@param key string|string[]
 ---@param value any
----@param opts? {timeout: number, raw: boolean, limit: integer, after: string, order: any, all: boolean}
+---@param opts? stores.CriteriaOptions
 ---@return table[]
 function Verbs:findByJsonArrayContains(name, key, value, opts)
   check(self, 'findByJsonArrayContains')
@@ -231,7 +240,7 @@ end
 ---@param name string
 ---@param key string|string[]
 ---@param doc table
----@param opts? {timeout: number, raw: boolean, limit: integer, after: string, order: any, all: boolean}
+---@param opts? stores.CriteriaOptions
 ---@return table[]
 function Verbs:findByJsonSubContains(name, key, doc, opts)
   check(self, 'findByJsonSubContains')
@@ -241,12 +250,12 @@ function Verbs:findByJsonSubContains(name, key, doc, opts)
   return (select(self, name, sql, params, opts))
 end
 
---- Documents that an SQL/JSON path finds something in (@?), or with predicate = true those for which
---- it is true (@@). Variables of the path are written into it as literals.
+--- Documents that an SQL/JSON path finds something in (@?), or with predicate = true those for
+--- which it is true (@@). Variables of the path are written into it as literals.
 ---@param name string
 ---@param path string
 ---@param vars? table<string, any>
----@param opts? {timeout: number, raw: boolean, limit: integer, after: string, order: any, predicate: boolean}
+---@param opts? stores.CriteriaOptions and predicate: boolean
 ---@return table[]
 function Verbs:findByPath(name, path, vars, opts)
   check(self, 'findByPath')
@@ -361,7 +370,8 @@ function Verbs:updateProperty(name, id, key, value, opts)
   return must_find(document, opts, name, id)
 end
 
---- Changes a document on the server, in one statement: set, inc, append, remove, merge, in this order.
+--- Changes a document on the server, in one statement: set, inc, append, remove, merge, in this
+--- order.
 ---@param name string
 ---@param id string
 ---@param spec {set: table?, inc: table?, append: table?, remove: table?, merge: table?}

@@ -1,0 +1,457 @@
+--- The verbs that look into documents: findByJSON, findOne, count, findByJsonArrayContains,
+--- findByJsonSubContains, findByPath. What they match, and that they do it by the GIN index.
+
+local query = require('stores.query')
+local stores = require('stores')
+local support = require('spec.support')
+
+local null, array = stores.json.null, stores.json.array
+local refused = support.refused
+
+local function ids_of(documents)
+  local list = {}
+  for i, document in ipairs(documents) do list[i] = document.id end
+  return table.concat(list, ' ')
+end
+
+describe('criteria', function()
+  local store, db
+
+  setup(function()
+    store, db = support.store({ 'people', 'quoted' })
+    for _, person in ipairs({
+      { id = '1', name = 'Ann', age = 31, tags = { 'a', 'b' },
+        address = { city = 'Ulm', zip = '1' } },
+      { id = '2', name = 'Bo', age = 25, tags = { 'b', 'c' }, address = { city = 'Bonn' } },
+      { id = '3', name = 'Cy', age = 25, tags = array({}), address = null },
+      { id = '4', name = 'Di', tags = { { k = 1, l = 2 }, { 1, 2 } }, address = { city = 'Ulm' } },
+      { id = '5', name = 'Ed', age = null, tags = 'a', deep = { list = { 'x', { y = 1 } } } },
+      { id = '10', name = 'Ann', age = 25.5, deep = { list = 'x', ['a.b'] = { 'q' } } },
+    }) do
+      store:insert('people', person)
+    end
+  end)
+  teardown(function() support.close(store, db) end)
+
+  local function found(verb, ...) return ids_of(store[verb](store, 'people', ...)) end
+
+  describe('of findByJSON', function()
+    it('are contained in the documents', function()
+      assert.equal('1 10', found('findByJSON', { name = 'Ann' }))
+      assert.equal('1', found('findByJSON', { name = 'Ann', age = 31 }))
+      assert.equal('2 3', found('findByJSON', { age = 25 }))
+      assert.equal('10', found('findByJSON', { age = 25.5 }))
+      assert.equal('', found('findByJSON', { age = '25' }))
+      assert.equal('', found('findByJSON', { name = 'ann' }))
+      assert.equal('1', found('findByJSON', { id = '1' }))
+    end)
+
+    it('reach into objects and arrays', function()
+      assert.equal('1 4', found('findByJSON', { address = { city = 'Ulm' } }))
+      assert.equal('1', found('findByJSON', { address = { city = 'Ulm', zip = '1' } }))
+      assert.equal('1 2', found('findByJSON', { tags = { 'b' } }))
+      assert.equal('1', found('findByJSON', { tags = { 'b', 'a' } }))
+      assert.equal('4', found('findByJSON', { tags = { { k = 1 } } }))
+      assert.equal('5', found('findByJSON', { deep = { list = { { y = 1 } } } }))
+    end)
+
+    it('match a null that is there, and not a member that is missing', function()
+      assert.equal('5', found('findByJSON', { age = null }))
+      assert.equal('3', found('findByJSON', { address = null }))
+    end)
+
+    it('match every object with an empty one, which is not empty criteria', function()
+      assert.equal('1 2 4', found('findByJSON', { address = {} }))
+      assert.equal('1 2 3 4', found('findByJSON', { tags = array({}) }))
+    end)
+
+    it('may not be empty unless that is meant', function()
+      for _, empty in ipairs({ {}, { email = nil } }) do
+        local err = refused('empty_criteria', '{all = true}', store.findByJSON, store, 'people',
+          empty)
+        assert.equal(400, err.http)
+        refused('empty_criteria', nil, store.findOne, store, 'people', empty)
+        refused('empty_criteria', nil, store.count, store, 'people', empty)
+      end
+      assert.equal('1 2 3 4 5 10', found('findByJSON', {}, { all = true }))
+      assert.equal('1 2', found('findByJSON', {}, { all = true, limit = 2 }))
+      assert.equal('1', store:findOne('people', {}, { all = true }).id)
+    end)
+
+    it('must be a table with names that can be stored', function()
+      for _, wrong in ipairs({ 'x', 5, { 1, 2 }, array({}) }) do
+        refused('invalid_argument', 'the criteria must be a table with names', store.findByJSON,
+          store, 'people', wrong)
+      end
+      refused('invalid_argument', 'got nil', store.findByJSON, store, 'people')
+      refused('invalid_document', '.a.f', store.findByJSON, store, 'people', { a = { f = print } })
+    end)
+
+    it('are data, whatever they hold', function()
+      local evil = [['); DROP TABLE people; -- "\ $1 %T]]
+      store:insert('quoted', { id = '1', [evil] = evil })
+      assert.equal('1', ids_of(store:findByJSON('quoted', { [evil] = evil })))
+      assert.equal('', found('findByJSON', { [evil] = evil }))
+      assert.equal(6, store:count('people'))
+    end)
+
+    it('match numbers by their value, to the last digit', function()
+      local exact = stores.json.decode('9007199254740993')
+      store:insert('quoted', { id = '2', n = exact })
+      assert.equal('2', ids_of(store:findByJSON('quoted', { n = exact })))
+      assert.equal('', ids_of(store:findByJSON('quoted', { n = 2 ^ 53 })))
+      store:insert('quoted', { id = '3', n = stores.json.decode('1.0') })
+      assert.equal('3', ids_of(store:findByJSON('quoted', { n = 1 })))
+    end)
+  end)
+
+  describe('with options', function()
+    it('page by limit and after, in the order of the ids as numbers', function()
+      assert.equal('1', found('findByJSON', { name = 'Ann' }, { limit = 1 }))
+      assert.equal('10', found('findByJSON', { name = 'Ann' }, { after = '1' }))
+      assert.equal('10', found('findByJSON', { name = 'Ann' }, { after = '9', limit = 5 }))
+      assert.equal('', found('findByJSON', { name = 'Ann' }, { after = '10' }))
+      assert.equal('', found('findByJSON', { name = 'Ann' }, { limit = 0 }))
+    end)
+
+    it('are ordered by id either way', function()
+      assert.equal('10 1', found('findByJSON', { name = 'Ann' }, { order = 'desc' }))
+      assert.equal('1', found('findByJSON', { name = 'Ann' }, { order = 'desc', after = '10' }))
+      assert.equal('10', store:findOne('people', { name = 'Ann' }, { order = '-id' }).id)
+    end)
+
+    it('are ordered by what is at a path, those without it last', function()
+      -- a null is a value, and PostgreSQL's smallest
+      assert.equal('5 2 3 10 1 4', found('findByJSON', {}, { all = true, order = { 'age' } }))
+      assert.equal('1 10 2 3 5 4', found('findByJSON', {},
+        { all = true, order = { 'age', 'desc' } }))
+      assert.equal('2 1 4', found('findByJSON', { address = {} },
+        { order = { { 'address', 'city' } } }))
+      assert.equal('1 4 2', found('findByJSON', { address = {} },
+        { order = { { 'address', 'city' }, 'desc' } }))
+      assert.equal('1', found('findByJSON', { address = {} },
+        { order = { { 'address', 'city' }, 'desc' }, limit = 1 }))
+    end)
+
+    it('give JSON texts with raw', function()
+      local texts = store:findByJSON('people', { name = 'Bo' }, { raw = true })
+      assert.equal(1, #texts)
+      assert.equal('Bo', stores.json.decode(texts[1]).name)
+      assert.equal('string', type(store:findOne('people', { name = 'Bo' }, { raw = true })))
+    end)
+
+    it('give a document or nil, or raise with must', function()
+      assert.equal('Bo', store:findOne('people', { age = 25 }).name)
+      assert.is_nil(store:findOne('people', { age = 1 }))
+      local err = refused('not_found', 'people', store.findOne, store, 'people', { age = 1 },
+        { must = true })
+      assert.equal(404, err.http)
+    end)
+
+    it('give a number to count', function()
+      assert.equal(2, store:count('people', { name = 'Ann' }))
+      assert.equal(0, store:count('people', { name = 'Zoe' }))
+      assert.equal(6, store:count('people'))
+    end)
+  end)
+
+  describe('of findByJsonArrayContains', function()
+    it('name an element of the array at a key', function()
+      assert.equal('1', found('findByJsonArrayContains', 'tags', 'a'))
+      assert.equal('1 2', found('findByJsonArrayContains', 'tags', 'b'))
+      assert.equal('', found('findByJsonArrayContains', 'tags', 'z'))
+      assert.equal('', found('findByJsonArrayContains', 'name', 'Ann'))
+      assert.equal('', found('findByJsonArrayContains', 'missing', 'a'))
+    end)
+
+    it('name several elements, in any order', function()
+      assert.equal('1', found('findByJsonArrayContains', 'tags', { 'b', 'a' }))
+      assert.equal('2', found('findByJsonArrayContains', 'tags', { 'c' }))
+      assert.equal('', found('findByJsonArrayContains', 'tags', { 'a', 'c' }))
+    end)
+
+    it('name an object that an element contains, or an array in the array', function()
+      assert.equal('4', found('findByJsonArrayContains', 'tags', { k = 1 }))
+      assert.equal('4', found('findByJsonArrayContains', 'tags', { { 2 } }))
+      assert.equal('', found('findByJsonArrayContains', 'tags', { k = 2 }))
+    end)
+
+    it('take a path, of names with anything in them', function()
+      assert.equal('5', found('findByJsonArrayContains', { 'deep', 'list' }, 'x'))
+      assert.equal('5', found('findByJsonArrayContains', { 'deep', 'list' }, { y = 1 }))
+      assert.equal('10', found('findByJsonArrayContains', { 'deep', 'a.b' }, 'q'))
+      assert.equal('', found('findByJsonArrayContains', 'deep.list', 'x'))
+    end)
+
+    it('may be a null, but not nil', function()
+      store:insert('quoted', { id = '20', list = { null, 1 } })
+      assert.equal('20', ids_of(store:findByJsonArrayContains('quoted', 'list', null)))
+      refused('invalid_argument', 'json.null', store.findByJsonArrayContains, store, 'people',
+        'tags')
+    end)
+
+    it('may not be empty unless that is meant', function()
+      refused('empty_criteria', nil, store.findByJsonArrayContains, store, 'people', 'tags', {})
+      refused('empty_criteria', nil, store.findByJsonArrayContains, store, 'people', 'tags',
+        array({}))
+      assert.equal('1 2 3 4', found('findByJsonArrayContains', 'tags', array({}), { all = true }))
+      assert.equal('4', found('findByJsonArrayContains', 'tags', {}, { all = true }))
+    end)
+
+    it('page and order as the others do', function()
+      assert.equal('2', found('findByJsonArrayContains', 'tags', 'b', { after = '1', limit = 1 }))
+      assert.equal('2 1', found('findByJsonArrayContains', 'tags', 'b',
+        { order = { 'name', 'desc' } }))
+    end)
+
+    it('need a key', function()
+      for _, wrong in ipairs({ {}, 5, { 'a', 5 }, { a = 'b' } }) do
+        refused('invalid_argument', 'the key', store.findByJsonArrayContains, store, 'people',
+          wrong, 'x')
+      end
+      refused('invalid_argument', 'the key', store.findByJsonArrayContains, store, 'people', nil,
+        'x')
+    end)
+  end)
+
+  describe('of findByJsonSubContains', function()
+    it('are contained in the object at a key', function()
+      assert.equal('1 4', found('findByJsonSubContains', 'address', { city = 'Ulm' }))
+      assert.equal('1', found('findByJsonSubContains', 'address', { zip = '1' }))
+      assert.equal('', found('findByJsonSubContains', 'address', { city = 'Ulm', zip = '2' }))
+      assert.equal('5', found('findByJsonSubContains', 'deep', { list = { 'x' } }))
+      assert.equal('10', found('findByJsonSubContains', { 'deep' }, { list = 'x' }))
+      assert.equal('', found('findByJsonSubContains', 'name', { city = 'Ulm' }))
+    end)
+
+    it('may not be empty unless that is meant, and must have names', function()
+      refused('empty_criteria', nil, store.findByJsonSubContains, store, 'people', 'address', {})
+      assert.equal('1 2 4', found('findByJsonSubContains', 'address', {}, { all = true }))
+      refused('invalid_argument', 'the document must be a table with names',
+        store.findByJsonSubContains, store, 'people', 'address', { 'a' })
+      refused('invalid_argument', 'got a string', store.findByJsonSubContains, store, 'people',
+        'address', 'Ulm')
+      refused('invalid_argument', 'got nil', store.findByJsonSubContains, store, 'people',
+        'address')
+    end)
+  end)
+
+  describe('of findByPath', function()
+    it('are a path that finds something', function()
+      assert.equal('1 2 4', found('findByPath', '$.address.city'))
+      assert.equal('1', found('findByPath', '$ ? (@.age > 30)'))
+      assert.equal('1 2', found('findByPath', '$.tags[*] ? (@ == "b")'))
+      assert.equal('1 10', found('findByPath', '$ ? (@.name like_regex "^a" flag "i")'))
+      assert.equal('5 10', found('findByPath', 'lax $.deep.list[*]'))
+      assert.equal('5', found('findByPath', 'strict $.deep.list[*]'))
+    end)
+
+    it('take variables, which are data', function()
+      assert.equal('1', found('findByPath', '$ ? (@.age > $least)', { least = 30 }))
+      assert.equal('2', found('findByPath', '$ ? (@.name == $"the name")', { ['the name'] = 'Bo' }))
+      assert.equal('5', found('findByPath', '$ ? (@.age == $none)', { none = null }))
+      assert.equal('', found('findByPath', '$ ? (@.name == $name)', { name = '") || (1 == 1' }))
+      assert.equal('', found('findByPath', '$ ? (@.name == $name)', { name = [[\' "]] }))
+    end)
+
+    it('are true as a predicate', function()
+      assert.equal('1', found('findByPath', '$.age > 30', nil, { predicate = true }))
+      assert.equal('2 3', found('findByPath', '$.age == $age', { age = 25 },
+        { predicate = true, limit = 2 }))
+      refused('invalid_argument', '{predicate = true}', store.findByPath, store, 'people',
+        '$.age > 30')
+    end)
+
+    it('page and order as the others do', function()
+      assert.equal('4', found('findByPath', '$.address.city', nil, { after = '2', limit = 1 }))
+      assert.equal('4 2 1', found('findByPath', '$.address.city', nil, { order = 'desc' }))
+    end)
+
+    it('may not match every row unless that is meant', function()
+      refused('empty_criteria', nil, store.findByPath, store, 'people', ' $ ')
+      assert.equal(6, #store:findByPath('people', '$', nil, { all = true }))
+    end)
+
+    it('are refused where they cannot be read', function()
+      refused('invalid_argument', 'has the variable $least', store.findByPath, store, 'people',
+        '$ ? (@.age > $least)')
+      refused('invalid_argument', 'is not used', store.findByPath, store, 'people', '$.age',
+        { least = 1 })
+      refused('invalid_argument', "go in the fourth", store.findByPath, store, 'people', '$.age',
+        { limit = 1 })
+      refused('invalid_argument', 'no literals for tables', store.findByPath, store, 'people',
+        '$ ? (@.tags == $t)', { t = { 'a' } })
+      for _, wrong in ipairs({ '', '  ', 5 }) do
+        refused('invalid_argument', 'the path', store.findByPath, store, 'people', wrong)
+      end
+      local err = refused('query_failed', nil, store.findByPath, store, 'people', '$.a[')
+      assert.equal('42601', err.sqlstate)
+    end)
+  end)
+
+  it('of all verbs name a table that is not there', function()
+    for _, call in ipairs({
+      function() store:findByJSON('nowhere', { a = 1 }) end,
+      function() store:findOne('nowhere', { a = 1 }) end,
+      function() store:count('nowhere') end,
+      function() store:findAll('nowhere') end,
+      function() store:findByJsonArrayContains('nowhere', 'a', 1) end,
+      function() store:findByJsonSubContains('nowhere', 'a', { b = 1 }) end,
+      function() store:findByPath('nowhere', '$.a') end,
+      function() store:each('nowhere')() end,
+    }) do
+      assert.equal(404, refused('table_not_found', 'nowhere', call).http)
+    end
+  end)
+end)
+
+describe('criteria on 200,000 rows #slow', function()
+  local store, db
+  local GENERIC = { params = { options = '-c plan_cache_mode=force_generic_plan' }, poolsize = 1 }
+
+  setup(function()
+    store, db = support.store({ 'big' }, { cache = false }, GENERIC)
+    store:query([[
+      INSERT INTO big SELECT n, jsonb_build_object('id', n::text, 'name', 'name ' || n,
+          'group', n % 1000, 'tags', jsonb_build_array('t' || n % 2000, 'all'),
+          'sub', jsonb_build_object('k', n % 2000, 'pad', repeat('x', 50)))
+        FROM generate_series(1, 200000) n;
+      CREATE INDEX big_value ON big USING gin (value jsonb_path_ops);
+    ]])
+    store:query('VACUUM ANALYZE big', nil, { transaction = false })
+  end)
+  teardown(function() support.close(store, db) end)
+
+  -- Each verb with the statement that it sends and a call of it; opts go to both.
+  local verbs = {
+    findByJSON = {
+      sql = function(opts) return query.find_by_json({ group = 500 }, opts) end,
+      call = function(opts) return store:findByJSON('big', { group = 500 }, opts) end,
+      rows = 200,
+    },
+    findByJsonArrayContains = {
+      sql = function(opts) return query.array_contains('tags', 't7', opts) end,
+      call = function(opts) return store:findByJsonArrayContains('big', 'tags', 't7', opts) end,
+      rows = 100,
+    },
+    findByJsonSubContains = {
+      sql = function(opts) return query.sub_contains('sub', { k = 7 }, opts) end,
+      call = function(opts) return store:findByJsonSubContains('big', 'sub', { k = 7 }, opts) end,
+      rows = 100,
+    },
+    findByPath = {
+      sql = function(opts) return query.by_path('$.group ? (@ == $g)', { g = 500 }, opts) end,
+      call = function(opts)
+        return store:findByPath('big', '$.group ? (@ == $g)', { g = 500 }, opts)
+      end,
+      rows = 200,
+    },
+    ['findByPath with predicate'] = {
+      sql = function(opts)
+        opts.predicate = true
+        return query.by_path('$.group == 500', nil, opts)
+      end,
+      call = function(opts)
+        opts.predicate = true
+        return store:findByPath('big', '$.group == 500', nil, opts)
+      end,
+      rows = 200,
+    },
+  }
+  local single = {
+    findOne = {
+      sql = function() return query.find_one({ group = 500 }, {}) end,
+      call = function() return { store:findOne('big', { group = 500 }) } end,
+    },
+    count = {
+      sql = function() return query.count({ group = 500 }, {}) end,
+      call = function() return { store:count('big', { group = 500 }) } end,
+    },
+  }
+  local variants = {
+    ['without options'] = {},
+    ['with limit'] = { limit = 5 },
+    ['with limit and after'] = { limit = 5, after = '1000' },
+    ['with limit, downwards'] = { limit = 5, order = 'desc' },
+    ['with limit, by a path'] = { limit = 5, order = { 'name' } },
+  }
+
+  local function copy(opts)
+    local copied = {}
+    for key, value in pairs(opts) do copied[key] = value end
+    return copied
+  end
+
+  -- The generic plan of a statement, as the server explains it.
+  local function plan(sql, params)
+    local literals = {}
+    for i, param in ipairs(params) do literals[i] = "'" .. param:gsub("'", "''") .. "'" end
+    return support.psql(db, ([[
+      SET plan_cache_mode = force_generic_plan;
+      PREPARE s AS %s;
+      EXPLAIN (COSTS OFF) EXECUTE s(%s);
+    ]]):format(sql:gsub('%%T', function() return 'big' end), table.concat(literals, ', ')))
+  end
+
+  local function check_plan(text)
+    assert.truthy(text:find('Bitmap Index Scan on big_value', 1, true), text)
+    assert.is_nil(text:find('Seq Scan on big', 1, true), text)
+    assert.is_nil(text:find('big_pkey', 1, true), text)
+    assert.truthy(text:find('$1', 1, true), 'the plan is not generic: ' .. text)
+  end
+
+  -- How often the table was read from one end to the other, by its key and by the GIN index.
+  local function scans()
+    store:query('SELECT pg_stat_force_next_flush()')
+    return store:query([[SELECT seq_scan AS seq,
+      pg_stat_get_numscans('big_pkey'::regclass) AS key,
+      pg_stat_get_numscans('big_value'::regclass) AS gin
+      FROM pg_stat_user_tables WHERE relname = 'big']])[1]
+  end
+
+  local function check_scans(call)
+    local before = scans()
+    call()
+    local after = scans()
+    assert.equal(before.seq, after.seq)
+    assert.equal(before.key, after.key)
+    assert.equal(before.gin + 1, after.gin)
+  end
+
+  for name, verb in pairs(verbs) do
+    for how, opts in pairs(variants) do
+      it('are looked up in the GIN index: ' .. name .. ' ' .. how, function()
+        check_plan(plan(verb.sql(copy(opts))))
+        check_scans(function()
+          local rows = #verb.call(copy(opts))
+          assert.equal(opts.limit or verb.rows, rows)
+        end)
+      end)
+    end
+  end
+
+  for name, verb in pairs(single) do
+    it('are looked up in the GIN index: ' .. name, function()
+      check_plan(plan(verb.sql()))
+      check_scans(function() assert.equal(1, #verb.call()) end)
+    end)
+  end
+
+  it('give each row once to pages, and everything to each', function()
+    local seen, after = 0, nil
+    repeat
+      local page = store:findByJSON('big', { group = 500 }, { limit = 30, after = after })
+      seen = seen + #page
+      after = page[#page] and page[#page].id
+    until #page == 0
+    assert.equal(200, seen)
+    local count, last = 0, 0
+    for document in store:each('big', { batch = 5000 }) do
+      count = count + 1
+      local id = tonumber(document.id)
+      assert(id == last + 1)
+      last = id
+    end
+    assert.equal(200000, count)
+  end)
+end)
