@@ -11,6 +11,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local ids = require('stores.ids')
 local options = require('stores.options')
 local paths = require('stores.paths')
 
@@ -301,7 +302,7 @@ local function add_merge(steps, given, id, add)
   local rest = {}
   for key, value in pairs(given) do rest[key] = value end
   if rest.id ~= nil then
-    if core.check_id(rest.id) ~= id then
+    if ids.parse(rest.id) ~= id then
       errors.raise('id_mismatch', "the 'id' in merge is not the id of the row")
     end
     rest.id = nil

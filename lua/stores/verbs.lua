@@ -1,6 +1,6 @@
 --- The verbs that a Store and a transaction share. What differs between them is four primitives
---- that each of them has: start_find, start_find_many, start_write, start_select; all start a call and
---- give its slot.
+--- that each of them has: start_find, start_find_many, start_write, start_select; all start a call
+--- and give its slot.
 
 local config = require('stores.config')
 local errors = require('stores.errors')
