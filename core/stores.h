@@ -282,6 +282,7 @@ typedef struct stores_times {
     double queue, connect, redis, postgres;
 } stores_times;
 
+/* Zeros where it was not asked to. */
 STORES_API void stores_op_times(const stores_op *op, stores_times *times);
 STORES_API void stores_time_calls(stores_engine *engine, bool on);
 /* Frees a done op, or abandons a pending one: its callback never runs, and what it had not sent

@@ -1,4 +1,4 @@
---- stores.h, the one header: it stands alone in C and in C++, and says all that the library exports.
+--- stores.h, the one header: it stands alone in C and in C++, and says what the library exports.
 
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'
@@ -57,7 +57,7 @@ describe('stores.h', function()
 
   it('compiles alone as C++17', function() compile('c++', 'cpp', 'c++17') end)
 
-  it('declares each function that the library exports, and exports each that it declares', function()
+  it('declares each function that the library exports, and only those', function()
     local header, library = declared(), exported()
     for name, kind in pairs(library) do
       assert.equal('T', kind, name)

@@ -5,7 +5,8 @@ local stores = require 'stores'
 stores.use('uv', { loop = loop }) -- luacheck: globals loop
 
 stores.spawn(function()
-  local store = stores.Store.new({ host = host, user = user, database = database }, { path = redis })
+  local db = { host = host, user = user, database = database }
+  local store = stores.Store.new(db, { path = redis })
   store:query('CREATE TABLE IF NOT EXISTS visits (id bigint PRIMARY KEY, value jsonb)')
   local visit = store:insert('visits', { count = 0 })
   stores.map({ 1, 2, 3, 4, 5 }, function()
