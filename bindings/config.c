@@ -86,6 +86,11 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     ms_of(L, index, "statement_timeout", &config->statement_timeout_ms);
     ms_of(L, index, "acquire_timeout", &config->acquire_timeout_ms);
     ms_of(L, index, "timeout", &config->timeout_ms);
+    int_of(L, index, "min_idle", &config->min_idle);
+    ms_of(L, index, "idle_timeout", &config->idle_timeout_ms);
+    ms_of(L, index, "max_age", &config->max_age_ms);
+    ms_of(L, index, "ping_after", &config->ping_after_ms);
+    config->on_connect = text_of(L, index, "on_connect");
     ms_of(L, index, "ttl", &config->ttl_ms);
     ms_of(L, index, "negative_ttl", &config->negative_ttl_ms);
     config->prefix = text_of(L, index, "prefix");

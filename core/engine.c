@@ -18,6 +18,9 @@ void stores_config_init(stores_config *config) {
     config->statement_timeout_ms = 30 * 1000;
     config->acquire_timeout_ms = 5 * 1000;
     config->timeout_ms = 30 * 1000;
+    config->idle_timeout_ms = 60 * 1000;
+    config->max_age_ms = 30 * 60 * 1000;
+    config->ping_after_ms = 30 * 1000;
     config->cache = true;
     config->redis_host = "127.0.0.1";
     config->redis_port = 6379;
@@ -143,19 +146,38 @@ static bool check_config(const stores_config *config, stores_error *error) {
     return false;
 }
 
+static void default_times(stores_config *config) {
+    stores_config defaults;
+    stores_config_init(&defaults);
+#define DEFAULT(field) if (config->field == 0) config->field = defaults.field
+    DEFAULT(connect_timeout_ms);
+    DEFAULT(statement_timeout_ms);
+    DEFAULT(acquire_timeout_ms);
+    DEFAULT(timeout_ms);
+    DEFAULT(redis_timeout_ms);
+    DEFAULT(redis_connect_timeout_ms);
+    DEFAULT(ttl_ms);
+    DEFAULT(negative_ttl_ms);
+#undef DEFAULT
+}
+
 /* The engine's own copy keeps no pointer into the caller's memory. */
 static void keep_config(stores_engine *engine, const stores_config *config) {
     stores_config *own = &engine->config;
     *own = *config;
     own->pg_keys = own->pg_values = NULL;
     own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
-    own->prefix = NULL;
+    own->prefix = own->on_connect = NULL;
 }
 
-stores_engine *stores_engine_new(const stores_config *config, stores_error *error) {
-    stores_engine *engine = check_config(config, error) ? calloc(1, sizeof *engine) : NULL;
+stores_engine *stores_engine_new(const stores_config *given, stores_error *error) {
+    if (!check_config(given, error)) return NULL;
+    stores_config whole = *given;
+    const stores_config *config = &whole;
+    default_times(&whole);
+    stores_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) {
-        if (config->poolsize >= 1) stores__error_set(error, STORES_NO_MEMORY, "no memory");
+        stores__error_set(error, STORES_NO_MEMORY, "no memory");
         return NULL;
     }
     keep_config(engine, config);
@@ -229,9 +251,21 @@ static void close_handles(stores_engine *engine) {
     stores__timers_close(&engine->timers, timers_closed);
 }
 
+/* Both servers are gone. Who waits for a timer alone, a commit between two looks at an epoch, ends
+ * now, for the timers end as well. */
+static void fire_timers(struct stores__timers *timers) {
+    for (size_t left = timers->count; left > 0 && timers->count > 0; left--) {
+        struct stores__timer *timer = timers->heap[0];
+        stores__timer_stop(timers, timer);
+        timer->fire(timer);
+    }
+}
+
 static void part_closed(void *arg) {
     stores_engine *engine = arg;
-    if (--engine->closing_parts == 0) close_handles(engine);
+    if (--engine->closing_parts > 0) return;
+    fire_timers(&engine->timers);
+    close_handles(engine);
 }
 
 void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg) {
@@ -270,15 +304,24 @@ int stores_backend_fd(stores_engine *engine) {
     return uv_backend_fd(engine->loop);
 }
 
+/* libuv does not know of what waits for the end of the tick. */
+static bool has_work(const stores_engine *engine) {
+    return !engine->closing &&
+           (!stores__list_empty(&engine->ready) || !stores__list_empty(&engine->flushes));
+}
+
 int stores_backend_timeout(stores_engine *engine) {
-    return uv_backend_timeout(engine->loop);
+    return has_work(engine) ? 0 : uv_backend_timeout(engine->loop);
 }
 
 void stores_pump(stores_engine *engine) {
+    uv_loop_t *loop = engine->loop;
+    engine->live_ops++; /* a turn may be the last one of an engine that closes */
     /* libuv applies changes of its poll set only on the next turn: turn until nothing is due */
     do {
-        uv_run(engine->loop, UV_RUN_NOWAIT);
-    } while (uv_loop_alive(engine->loop) && uv_backend_timeout(engine->loop) == 0);
+        uv_run(loop, UV_RUN_NOWAIT);
+    } while (has_work(engine) || (uv_loop_alive(loop) && uv_backend_timeout(loop) == 0));
+    stores__engine_op_gone(engine);
 }
 
 void stores_wait(stores_engine *engine, stores_op *op) {

@@ -60,6 +60,8 @@ struct stores__pg_conn {
     struct stores__pg_pool *pool;
     uint64_t serial; /* counts the engine's connections; a higher one was opened later */
     uint64_t opened_at, idle_since;
+    uint64_t pinged_at;
+    struct stores__pg_req ping; /* an idle connection is asked whether it lives */
     uint64_t retire_at; /* age limit with jitter: not used again after this */
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;

@@ -1,5 +1,6 @@
 /* Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
  * the server is. See "Asynchronous connection" in libpq's manual, section 34.1. */
+#include "pg_pool.h"
 #include "pg_wire.h"
 
 /* One statement, for a lone statement is what a transaction pooler passes on untouched. */
@@ -99,9 +100,40 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
     stores__pg_result_free(result);
 }
 
+static void set_up(struct stores__pg_wire *wire) {
+    stores__timer_stop(wire->timers, &wire->timer);
+    stores__pg_pool_ready(wire->conn);
+}
+
+static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    stores_error error;
+    (void)index;
+    if (!stores__pg_result_ok(result, &error) && wire->refused.code == STORES_OK) {
+        wire->refused = error;
+    }
+    stores__pg_result_free(result);
+}
+
+static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    if (end == STORES__PG_LOST) return;
+    if (wire->refused.code == STORES_OK && stores__pg_in_transaction(wire->conn)) {
+        stores__error_set(&wire->refused, STORES_INVALID_OPTION, "on_connect leaves a transaction open");
+    }
+    if (wire->refused.code == STORES_OK) {
+        set_up(wire);
+        return;
+    }
+    stores_error error;
+    stores__error_set(&error, STORES_CONNECT_FAILED, "on_connect failed: %s", wire->refused.message);
+    memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
+    error.retryable = false;
+    fail(wire, &error);
+}
+
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    stores__timer_stop(wire->timers, &wire->timer);
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
     const struct stores__pg_identity *identity = &wire->conn->identity;
     if (identity->system[0] == '\0') {
@@ -113,7 +145,13 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     wire->conn->standby = identity->timeline[0] == '\0';
     wire->phase = WIRE_UP;
-    stores__pg_pool_ready(wire->conn);
+    if (wire->conn->pool->on_connect != NULL) {
+        wire->greeting.result = took_on_connect;
+        wire->greeting.done = on_connect_done;
+        stores__pg_simple(wire->conn, &wire->greeting, wire->conn->pool->on_connect);
+    } else {
+        set_up(wire);
+    }
 }
 
 static void greet(struct stores__pg_wire *wire) {

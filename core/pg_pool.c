@@ -6,8 +6,7 @@ enum {
     LANE_DEPTH = 8, /* requests in flight on one reading lane before another one is opened */
     BACKOFF_FIRST_MS = 50,
     BACKOFF_MAX_MS = 1000,
-    IDLE_MS = 60 * 1000,
-    AGE_MS = 30 * 60 * 1000,
+    PING_PATIENCE_MS = 5 * 1000, /* how long a connection may take to say that it lives */
     REAP_MS = 5 * 1000
 };
 
@@ -61,6 +60,16 @@ static void grow(struct stores__pg_pool *pool);
 static struct stores__pg_conn *first(struct stores__pg_pool *pool, enum stores__pg_place place) {
     if (stores__list_empty(&pool->places[place])) return NULL;
     return STORES__CONTAINER(pool->places[place].next, struct stores__pg_conn, link);
+}
+
+/* An idle connection that is not being asked whether it lives. */
+static struct stores__pg_conn *first_idle(struct stores__pg_pool *pool) {
+    struct stores__list *idle = &pool->places[STORES__PG_IDLE];
+    for (struct stores__list *at = idle->next; at != idle; at = at->next) {
+        struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
+        if (conn->in_flight == 0) return conn;
+    }
+    return NULL;
 }
 
 static struct stores__pg_conn *best_lane(struct stores__pg_pool *pool) {
@@ -120,7 +129,7 @@ static bool passes_over(const struct stores__pg_pool *pool, const struct stores_
 /* Gives idle connections to those who wait, and opens another one where that is not enough. */
 static void serve(struct stores__pg_pool *pool) {
     while (!pool->closing) {
-        struct stores__pg_conn *conn = first(pool, STORES__PG_IDLE);
+        struct stores__pg_conn *conn = first_idle(pool);
         if (conn == NULL || pool->lane_waiting + pool->checkout_waiting == 0) break;
         bool usable = uv_now(pool->loop) < conn->retire_at && stores__pg_is_idle(conn);
         /* one that was used a moment ago needs no look */
@@ -335,8 +344,9 @@ void stores__pg_pool_ready(struct stores__pg_conn *conn) {
     pool->stats.connects++;
     move(conn, STORES__PG_IDLE);
     pool->connected(pool->arg, conn);
+    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) grow(pool);
     if (!stores__timer_armed(&pool->reaper)) {
-        stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + REAP_MS);
+        stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + pool->reap_ms);
     }
     serve(pool);
 }
@@ -386,6 +396,29 @@ void stores__pg_pool_gone(struct stores__pg_conn *conn) {
 
 /* ---- Shrinking, opening, closing ------------------------------------------------------------- */
 
+static void ponged(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
+    if (end == STORES__PG_SYNCED) serve(conn->pool);
+}
+
+static void ping(struct stores__pg_conn *conn) {
+    conn->pinged_at = uv_now(conn->pool->loop);
+    conn->ping.result = NULL;
+    conn->ping.done = ponged;
+    stores__pg_begin(conn, &conn->ping);
+    stores__pg_add(conn, &conn->ping, "SELECT 1", 0, NULL, false);
+    stores__pg_sync(conn, &conn->ping);
+}
+
+/* Too old, idle for too long, or silent when it was asked. */
+static bool is_spent(const struct stores__pg_conn *conn, uint64_t now) {
+    const struct stores__pg_pool *pool = conn->pool;
+    if (now >= conn->retire_at) return true;
+    if (conn->in_flight > 0) return now >= conn->pinged_at + PING_PATIENCE_MS;
+    return now >= conn->idle_since + pool->idle_ms &&
+           pool->counts[STORES__PG_IDLE] > pool->min_idle;
+}
+
 static void reap(struct stores__timer *timer) {
     struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, reaper);
     uint64_t now = uv_now(pool->loop);
@@ -393,12 +426,16 @@ static void reap(struct stores__timer *timer) {
     for (struct stores__list *at = idle->prev, *before; at != idle; at = before) {
         before = at->prev;
         struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
-        if (now >= conn->retire_at || now >= conn->idle_since + pool->idle_ms) {
+        uint64_t heard = conn->pinged_at > conn->idle_since ? conn->pinged_at : conn->idle_since;
+        if (is_spent(conn, now)) {
             stores__pg_discard(conn);
+        } else if (conn->in_flight == 0 && now >= heard + pool->ping_ms) {
+            ping(conn);
         }
     }
-    if (stores__pg_open_count(pool) > 0) {
-        stores__timer_set(pool->timers, &pool->reaper, now + jitter(REAP_MS));
+    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) grow(pool);
+    if (stores__pg_open_count(pool) > 0 || pool->min_idle > 0) {
+        stores__timer_set(pool->timers, &pool->reaper, now + jitter(pool->reap_ms));
     }
 }
 
@@ -426,8 +463,21 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->pooler = config->transaction_pooler;
     pool->connect_timeout_ms = config->connect_timeout_ms;
     pool->acquire_timeout_ms = config->acquire_timeout_ms;
-    pool->idle_ms = IDLE_MS;
-    pool->age_ms = AGE_MS;
+    pool->idle_ms = config->idle_timeout_ms;
+    pool->age_ms = config->max_age_ms;
+    pool->ping_ms = config->ping_after_ms;
+    pool->min_idle = config->min_idle;
+    /* often enough for the shortest of the limits */
+    pool->reap_ms = REAP_MS;
+    if (pool->reap_ms > pool->idle_ms / 2) pool->reap_ms = pool->idle_ms / 2 + 1;
+    if (pool->reap_ms > pool->ping_ms / 2) pool->reap_ms = pool->ping_ms / 2 + 1;
+    if (config->on_connect != NULL) {
+        pool->on_connect = stores__strdup(config->on_connect);
+        if (pool->on_connect == NULL) {
+            stores__error_set(error, STORES_NO_MEMORY, "no memory for on_connect");
+            return false;
+        }
+    }
     pool->retry.fire = retry_now;
     pool->reaper.fire = reap;
     return stores__pg_params_read(&pool->params, config, error);
@@ -452,4 +502,5 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
 
 void stores__pg_pool_free(struct stores__pg_pool *pool) {
     stores__pg_params_free(&pool->params);
+    free(pool->on_connect);
 }

@@ -34,7 +34,9 @@ struct stores__pg_pool {
     int size, limit; /* limit: size, or less while the server has no room for more */
     int max_waiters;
     bool pooler, closing;
-    uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms;
+    uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms, ping_ms, reap_ms;
+    int min_idle;
+    char *on_connect; /* NULL: nothing */
 
     struct stores__list places[STORES__PG_PLACES];
     int counts[STORES__PG_PLACES];

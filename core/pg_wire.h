@@ -54,6 +54,7 @@ struct stores__pg_wire {
     size_t head, count, room;
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
+    stores_error refused; /* by on_connect */
 
     struct stores__pg_statement *buckets[STATEMENT_BUCKETS];
     struct stores__list lru; /* the longest unused first */

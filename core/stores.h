@@ -140,6 +140,11 @@ typedef struct stores_config {
     uint64_t connect_timeout_ms; /* 10 s */
     uint64_t statement_timeout_ms; /* 30 s */
     uint64_t acquire_timeout_ms; /* 5 s */
+    int min_idle; /* connections that stay open although nobody needs them; 0 */
+    uint64_t idle_timeout_ms; /* an idle connection is closed after it: 60 s */
+    uint64_t max_age_ms; /* a connection is not used again after it, +-10 %: 30 min */
+    uint64_t ping_after_ms; /* an idle connection is asked whether it lives: 30 s */
+    const char *on_connect; /* SQL that every new connection runs first; NULL */
     uint64_t timeout_ms; /* of a whole call: 30 s */
 
     bool cache; /* false: Redis is never spoken to */

@@ -73,7 +73,9 @@ local DB = {
     application_name = options.text,
     target_session_attrs = one_of(keywords.session_attrs),
     poolsize = integer(1, 10000, true), poolSize = integer(1, 10000, true),
-    max_waiters = integer(0, 1e9),
+    max_waiters = integer(0, 1e9), min_idle = integer(0, 10000),
+    idle_timeout = seconds(DAY), max_age = seconds(DAY), ping_after = seconds(DAY),
+    on_connect = options.text,
     connect_timeout = seconds(HOUR), statement_timeout = seconds(HOUR, true),
     acquire_timeout = seconds(HOUR, true), pooler = one_of({ 'session', 'transaction' }),
     migrate_url = postgres_url, params = options.anything,
@@ -117,7 +119,7 @@ local OPTS = {
     timeout = seconds(HOUR, true), on_cache_failure = one_of({ 'bypass', 'error' }),
     unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
-    on_connect = options.callback, log = options.callback,
+    log = options.callback,
   },
 }
 
@@ -304,8 +306,12 @@ function config.resolve(db, redis, opts)
   flat.pg = pg
   flat.poolsize = checked_db.poolsize or checked_db.poolSize
   for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',
-                         'pooler', 'migrate_url' }) do
+                         'pooler', 'migrate_url', 'min_idle', 'idle_timeout', 'max_age',
+                         'ping_after', 'on_connect' }) do
     flat[key] = checked_db[key]
+  end
+  if flat.on_connect and flat.pooler == 'transaction' then
+    refuse("db.on_connect sets up a session, which pooler = 'transaction' shares with other clients")
   end
   local server = redis and resolve_redis(redis) or false
   if flat.cache and not server then refuse('opts.cache is true, but there is no redis') end
