@@ -136,6 +136,10 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
     }
 }
 
+void stores__commit_refuse(struct stores__commit *commit) {
+    commit->no_memory = true;
+}
+
 struct stores__table **stores__commit_turns(struct stores__commit *commit, size_t *count) {
     struct stores__table **turns = commit->turns;
     *count = commit->turn_count;

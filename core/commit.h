@@ -39,6 +39,8 @@ void stores__commit_ask_locks(struct stores__commit *commit, bool raw);
  * publish false: what stands in the row is not known, or not to be shown. */
 void stores__commit_row(struct stores__commit *commit, struct stores__table *table, int64_t id,
                         const char *text, size_t len, struct stores__blob *blob, bool publish);
+/* Memory ran out for what has to be told to Redis: the transaction will be rolled back. */
+void stores__commit_refuse(struct stores__commit *commit);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
 /* The tables that are to be turned, the caller's to free; for who turns them himself. */

@@ -317,10 +317,11 @@ int stores_backend_timeout(stores_engine *engine) {
 void stores_pump(stores_engine *engine) {
     uv_loop_t *loop = engine->loop;
     engine->live_ops++; /* a turn may be the last one of an engine that closes */
+    stores_flush(engine); /* a loop that nothing holds does not turn, but a ROLLBACK may wait */
     /* libuv applies changes of its poll set only on the next turn: turn until nothing is due */
     do {
         uv_run(loop, UV_RUN_NOWAIT);
-    } while (has_work(engine) || (uv_loop_alive(loop) && uv_backend_timeout(loop) == 0));
+    } while (uv_loop_alive(loop) && (has_work(engine) || uv_backend_timeout(loop) == 0));
     stores__engine_op_gone(engine);
 }
 

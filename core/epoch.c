@@ -23,6 +23,7 @@ struct stores__epoch {
     struct stores__table *table;
     enum stores__epoch_state state;
     char text[STORES__EPOCH_TEXT];
+    char facts[STORES__EPOCH_TEXT]; /* the last one that was V here: what is known of the table is its */
     unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
     struct stores__timer resume;
@@ -43,21 +44,28 @@ struct stores__epoch {
 };
 
 static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOCH};
+static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
 
 /* Held by transactions that may have used an older epoch; RowExclusive is what writers hold. */
 #define WRITER_LOCKS                                                                              \
     " FROM pg_catalog.pg_locks WHERE locktype = 'relation'"                                       \
     " AND database = (SELECT oid FROM pg_catalog.pg_database"                                     \
     "  WHERE datname = pg_catalog.current_database())"                                            \
-    " AND relation = pg_catalog.to_regclass($1)"                                                  \
+    " AND relation IN (SELECT oid FROM tree)"                                                     \
     " AND granted AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"      \
     " 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
 
+/* The table, and its partitions (or what inherits from it): who writes to one of those locks it
+ * alone. */
+#define TREE                                                                                      \
+    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"            \
+    " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) "
+
 static const char list_sql[] =
-    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
+    TREE "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
     " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS;
 static const char poll_sql[] =
-    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
+    TREE "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
     " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS
     " AND virtualtransaction = ANY($2::text[])";
 
@@ -87,6 +95,10 @@ const char *stores__epoch_text(const struct stores__table *table) {
 
 enum stores__epoch_state stores__epoch_state(const struct stores__table *table) {
     return table->epoch->state;
+}
+
+bool stores__epoch_facts_hold(const struct stores__table *table) {
+    return table->epoch->state == STORES__EPOCH_VALID && table->checked != 0;
 }
 
 bool stores__epoch_is_bypassed(const struct stores__table *table) {
@@ -174,7 +186,7 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
         free(epoch->writers);
         epoch->writers = writers ? stores__strdup(writers) : NULL;
         epoch->writer_count = count ? atoi(count) : 0;
-        epoch->failed = epoch->writer_count > 0 && epoch->writers == NULL;
+        if (epoch->writer_count > 0 && epoch->writers == NULL) epoch->failed = true;
         epoch->listed = true;
     } else {
         epoch->failed = true;
@@ -291,6 +303,11 @@ bool stores__epoch_seen(struct stores__table *table, const char *value, size_t l
         epoch->since = 0;
         bool counts = same && epoch->bypasses == 0;
         epoch->state = STORES__EPOCH_VALID;
+        if (strcmp(epoch->facts, epoch->text) != 0) {
+            /* DDL turns a table, and all it may have changed was seen by now: facts are asked anew */
+            if (epoch->facts[0] != '\0') stores__table_doubt(table);
+            memcpy(epoch->facts, epoch->text, sizeof epoch->facts);
+        }
         return counts;
     }
     epoch->state = STORES__EPOCH_TURNING;
@@ -320,7 +337,7 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__turn *turn = STORES__CONTAINER(req, struct stores__turn, req);
     struct stores__epoch *epoch = turn->table->epoch;
     const char *text = stores__redis_text(*reply, NULL);
-    bool ok = text != NULL && strcmp(text, "OK") == 0;
+    bool ok = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
     if (ok) {
         memcpy(epoch->text, turn->text, sizeof epoch->text);
         epoch->state = STORES__EPOCH_TURNING;
@@ -347,10 +364,9 @@ struct stores__turn *stores__epoch_turn(struct stores__table *table,
         return NULL;
     }
     snprintf(value, sizeof value, "B%s", turn->text);
-    stores__args_str(&args, "SET");
     stores__args_epoch_key(&args, table);
     stores__args_str(&args, value);
-    if (!stores__args_send(&args, cache, &turn->req, NULL, 0)) {
+    if (!stores__args_send(&args, cache, &turn->req, &script_turn, 1)) {
         free(turn);
         return NULL;
     }

@@ -85,6 +85,7 @@ bool stores__op_docs(stores_op *op, size_t n) {
 void stores__op_set_doc(stores_op *op, size_t index, int64_t id, const char *text, size_t len,
                         struct stores__blob *blob) {
     struct stores__doc *doc = &op->docs[index];
+    stores__blob_drop(doc->blob); /* of a segment that was rolled back */
     doc->id = id;
     doc->text = text;
     doc->len = len;

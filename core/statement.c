@@ -79,16 +79,22 @@ enum stores__verb stores__statement_verb(stores_change_kind kind) {
 
 bool stores__statement_reaches(const struct stores__statement *statement) {
     const struct stores__table *table = statement->table;
-    return table->any_trigger || (table->cascades && statement->kind == STORES_DELETE);
+    /* rows of what is not cached itself may be rows of what is: a view, a partition */
+    return !table->cacheable || table->any_trigger ||
+           (table->cascades && statement->kind == STORES_DELETE);
 }
 
 bool stores__statement_take(const struct stores__statement *statement, stores_op *op,
                             struct pg_result *result, struct stores__commit *commit,
                             stores_error *error) {
     bool found = stores__pg_rows(result) > 0;
+    if (op != NULL) { /* it may have run before, in a segment that was rolled back */
+        op->affected = 0;
+        op->inserted = false;
+        if (op->doc_count == 1) stores__op_set_doc(op, 0, statement->id, NULL, 0, NULL);
+    }
     if (!found) {
         stores__pg_result_free(result);
-        if (op != NULL) op->affected = 0;
         if (statement->kind != STORES_INSERT) return true;
         stores__error_set(error, STORES_DUPLICATE, "%s has a row with this id already",
                           statement->table->name);
@@ -99,6 +105,12 @@ bool stores__statement_take(const struct stores__statement *statement, stores_op
     if (blob == NULL) {
         stores__pg_result_free(result);
         stores__error_set(error, STORES_NO_MEMORY, "no memory for a document");
+        if (commit != NULL) {
+            stores__commit_refuse(commit); /* a row without its intent must not be committed */
+        } else {
+            error->outcome = STORES_OUTCOME_COMMITTED;
+            error->retryable = false;
+        }
         return false;
     }
     size_t len = 0;

@@ -191,7 +191,8 @@ STORES_API struct uv_loop_s *stores_engine_loop(stores_engine *engine);
 STORES_API int stores_backend_fd(stores_engine *engine);
 STORES_API int stores_backend_timeout(stores_engine *engine);
 STORES_API void stores_pump(stores_engine *engine);
-/* Turns the loop, waiting, until the op is done. Not from inside a callback. */
+/* Turns the loop, waiting, until the op is done. Not from inside a callback; the op's own callback must
+ * not free it. */
 STORES_API void stores_wait(stores_engine *engine, stores_op *op);
 /* Sends what the calls since the last turn have queued, without waiting for the loop. */
 STORES_API void stores_flush(stores_engine *engine);

@@ -41,6 +41,7 @@ struct txop {
     bool simple, readonly, lock;
     int index; /* of its statement in the request */
     int check; /* of the question about its table before it, plus one; 0: none */
+    unsigned doubts; /* of the table when it was asked for */
     bool xid_asked, begun_here;
     struct pg_result *result;
 };
@@ -97,11 +98,8 @@ static void end_tx(stores_tx *tx) {
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     if (conn != NULL) {
         /* what a session was given (locks, settings) is not passed on to others */
-        if (tx->options.session) {
-            stores__pg_discard(conn);
-        } else {
-            stores__pg_release(conn);
-        }
+        if (tx->options.session) stores__pg_discard(conn);
+        stores__pg_release(conn);
     }
     stores__commit_free(tx->commit);
     tx->commit = NULL;
@@ -249,7 +247,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     } else if (txop->check > 0 && index == txop->check - 1) {
         if (stores__pg_rows(result) == 1) {
             stores__table_learn(txop->table, result, 0);
-            txop->table->checked = tx->conn->serial;
+            if (txop->table->doubts == txop->doubts) txop->table->checked = tx->conn->serial;
         }
     } else if (txop->simple || index == txop->index) {
         take_answer(tx, result);
@@ -391,6 +389,7 @@ static void send_op(stores_tx *tx) {
         /* the facts of a table are to be no older than the connection that writes to it */
         const char *values[] = {txop->table->name};
         txop->check = tx->req.added + 1;
+        txop->doubts = txop->table->doubts;
         stores__pg_add(tx->conn, &tx->req, stores__table_sql, 1, values, true);
     }
     txop->index = tx->req.added;
@@ -716,7 +715,9 @@ void stores_tx_free(stores_tx *tx) {
         } else {
             tx_destroy(tx);
         }
-    } else {
+    } else if (!tx->engine->closing) {
         stores__flush_at_end(tx->engine, &tx->flush);
+    } else if (tx->txop == NULL && tx->state == TX_OPEN) {
+        end_tx(tx); /* its connection is closed, and perhaps no tick will come any more */
     }
 }
