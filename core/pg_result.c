@@ -35,6 +35,13 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
                           PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
                           PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
                           PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
+     * nothing of this connection, which goes on */
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (strncmp(sqlstate, "08", 2) == 0 && severity != NULL && strcmp(severity, "ERROR") == 0) {
+        error->code = STORES_QUERY_FAILED;
+        error->retryable = false;
+    }
     return false;
 }
 
