@@ -445,6 +445,10 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
 
 /* ---- What is known of it --------------------------------------------------------------------- */
 
+bool stores__pg_is_up(const struct stores__pg_conn *conn) {
+    return conn->wire != NULL && conn->wire->phase == WIRE_UP;
+}
+
 bool stores__pg_is_idle(const struct stores__pg_conn *conn) {
     const struct stores__pg_wire *wire = conn->wire;
     return wire != NULL && wire->phase == WIRE_UP && conn->in_flight == 0 && wire->cancels == 0 &&
@@ -453,7 +457,7 @@ bool stores__pg_is_idle(const struct stores__pg_conn *conn) {
 
 bool stores__pg_is_alive(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
-    if (wire == NULL || wire->phase != WIRE_UP) return false;
+    if (!stores__pg_is_up(conn)) return false;
     struct pollfd socket = {.fd = PQsocket(wire->pg), .events = POLLIN};
     /* a farewell and the end behind it, or a notice that concerns nobody */
     while (poll(&socket, 1, 0) > 0) {

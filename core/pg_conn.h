@@ -106,6 +106,8 @@ void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req,
 /* Asks the server to cancel what runs on the connection, off the loop's thread. */
 void stores__pg_cancel(struct stores__pg_conn *conn);
 
+/* It is not known to be lost; from the loss on, until the pool hears of it, it is not up. */
+bool stores__pg_is_up(const struct stores__pg_conn *conn);
 /* ReadyForQuery said idle, nothing is in flight, no cancel is on its way. */
 bool stores__pg_is_idle(const struct stores__pg_conn *conn);
 /* As far as an idle connection's socket tells without a round trip: the server has not closed it. */

@@ -78,6 +78,7 @@ static struct stores__pg_conn *best_lane(struct stores__pg_pool *pool) {
     for (struct stores__list *at = lanes->next; at != lanes; at = at->next) {
         struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
         if (conn->in_flight >= LANE_DEPTH || uv_now(pool->loop) >= conn->retire_at) continue;
+        if (!stores__pg_is_up(conn)) continue; /* its requests hear of the loss, and come here */
         if (best == NULL || conn->in_flight < best->in_flight) best = conn;
     }
     return best;
@@ -361,7 +362,11 @@ void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *er
 void stores__pg_pool_lost(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     bool connecting = conn->place == STORES__PG_CONNECTING;
-    if (!connecting) pool->stats.lost++;
+    if (!connecting) {
+        pool->stats.lost++;
+        /* what ended this one may be ending the others, and a read has few tries */
+        stores__pg_pool_renew(pool);
+    }
     void (*lost)(struct stores__pg_conn *conn) = conn->lost;
     if (lost != NULL) lost(conn);
     stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */

@@ -142,6 +142,8 @@ function Postgres:stop(how)
       system.sleep(0.01)
     end
   end
+  -- a postmaster that was killed leaves them, and nobody may have collected its process yet
+  os.remove(('%s/.s.PGSQL.%d.lock'):format(self.socket, self.port))
 end
 
 --- Stops it and starts it again.
