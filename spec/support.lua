@@ -31,6 +31,9 @@ end
 function support.config(database, fields)
   local at = get_servers()
   local db = { host = at.host, port = 5432, database = database or 'postgres', user = at.user }
+  -- spec/pgbouncer_spec.lua runs specs once more, through a pooler
+  local pooler = os.getenv('STORES_TEST_POOLER')
+  if pooler then db.host, db.port, db.pooler = pooler, 6432, 'transaction' end
   for key, value in pairs(fields or {}) do db[key] = value end
   return db
 end

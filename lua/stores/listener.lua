@@ -29,8 +29,8 @@ local function deliver(self, fn)
   end
 end
 
---- Calls fn(payload) for each notification, in a task of its own, until the listener is stopped; after
---- a loss of the connection fn(nil, 'gap'), when it listens again.
+--- Calls fn(payload) for each notification, in a task of its own, until the listener is stopped;
+--- after a loss of the connection fn(nil, 'gap'), when it listens again.
 ---@param store stores.Store
 ---@param channel string
 ---@param fn fun(payload: string?, gap: 'gap'?)

@@ -1,6 +1,6 @@
 --- What calls do, for those who watch: stores.on('call', fn), stores.on('slow', fn, opts), and the
---- figures of all stores in the text format of Prometheus. Nothing is measured for hooks, and no verb
---- is wrapped, before the first one is set.
+--- figures of all stores in the text format of Prometheus. Nothing is measured for hooks, and no
+--- verb is wrapped, before the first one is set.
 
 local errors = require('stores.errors')
 local Store = require('stores.store')
@@ -50,8 +50,11 @@ local function watched(verb, fn)
   return function(store, name, ...)
     local key = running() or records
     -- a verb that another one calls is part of it
-    if records[key] or type(store) ~= 'table' or not store.engine then return fn(store, name, ...) end
-    local record = { queue = 0, connect = 0, redis = 0, postgres = 0, decode = 0, round_trips = 0 }
+    if records[key] or type(store) ~= 'table' or not store.engine then
+      return fn(store, name, ...)
+    end
+    local record = { queue = 0, connect = 0, redis = 0, postgres = 0, decode = 0,
+      round_trips = 0 }
     records[key] = record
     local began = store.hub:now()
     local function done(...)
@@ -73,8 +76,9 @@ local function watch()
 end
 
 --- Calls fn(event) after every call of a store ('call'), or after those that took at least some
---- seconds ('slow', {seconds = 0.1}). The event: verb, table, shard, source ('cache' or 'postgres'),
---- round_trips, seconds, and of these queue, connect, redis, postgres, decode; error where it raised.
+--- seconds ('slow', {seconds = 0.1}). The event: verb, table, shard, source ('cache', 'postgres'),
+--- round_trips, seconds, and of these queue, connect, redis, postgres, decode; error where it
+--- raised.
 ---@param what 'call'|'slow'
 ---@param fn fun(event: table)
 ---@param opts? {seconds: number} of 'slow'
@@ -102,7 +106,7 @@ function observe.on(what, fn, opts)
   end
 end
 
--- ---- Prometheus ------------------------------------------------------------------------------------
+-- ---- Prometheus ---
 
 -- Figures that go up and down; all others only count.
 local GAUGES = { ops = true, transactions = true, pool_size = true, pool_connecting = true,
