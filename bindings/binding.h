@@ -96,6 +96,8 @@ void stores__driver_register(lua_State *L);
 /* Lets go of the loop; hub->open counts down when that is done. */
 void stores__driver_close(lua_State *L, struct stores__hub *hub);
 
+void stores__doorbell_register(lua_State *L); /* doorbell.c */
+
 /* ---- Values (result.c, error.c, args.c) ------------------------------------------------------ */
 
 /* Pushes the values of a done slot, and returns how many; raises its error. */

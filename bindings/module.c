@@ -59,6 +59,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__error_register(L);
     stores__hub_register(L);
     stores__driver_register(L);
+    stores__doorbell_register(L);
     stores__engine_register(L);
     stores__tx_register(L);
     stores__listen_register(L);

@@ -73,6 +73,7 @@ local DB = {
     application_name = options.text,
     target_session_attrs = one_of(keywords.session_attrs),
     poolsize = integer(1, 10000, true), poolSize = integer(1, 10000, true),
+    poolsize_total = integer(1, 1e6, true),
     max_waiters = integer(0, 1e9), min_idle = integer(0, 10000),
     idle_timeout = seconds(DAY), max_age = seconds(DAY), ping_after = seconds(DAY),
     on_connect = options.text,
@@ -197,6 +198,9 @@ local function resolve_db(db)
   if checked.poolsize and checked.poolSize then
     refuse('db.poolsize and db.poolSize are both given: give one of them')
   end
+  if checked.poolsize_total and (checked.poolsize or checked.poolSize) then
+    refuse('db.poolsize and db.poolsize_total are both given: give one of them')
+  end
   for _, key in ipairs({ 'sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'application_name',
                          'target_session_attrs' }) do
     pg[key] = checked[key]
@@ -305,6 +309,12 @@ function config.resolve(db, redis, opts)
   local flat = options.check(opts, OPTS)
   flat.pg = pg
   flat.poolsize = checked_db.poolsize or checked_db.poolSize
+  if checked_db.poolsize_total then
+    -- of all the workers of nginx; elsewhere a process is alone
+    local host = require('stores.wait').host
+    local workers = host.workers and host.workers() or 1
+    flat.poolsize = math.max(1, math.floor(checked_db.poolsize_total / workers))
+  end
   for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',
                          'pooler', 'migrate_url', 'min_idle', 'idle_timeout', 'max_age',
                          'ping_after', 'on_connect' }) do

@@ -23,7 +23,7 @@ end
 local function finish(task, ok, ...)
   task.done, task.ok, task.results = true, ok, pack(...)
   if alive[task] then alive[task], live = nil, live - 1 end
-  if not ok and not task.joiners[1] and not task.is_main then
+  if not ok and not task.joiners[1] and not task.is_awaited then
     if loops == 0 and wait.host.report then
       -- no stores.run is there to raise it, and nobody may ever join
       wait.host.report(task.results[1])
@@ -97,7 +97,7 @@ function tasks.run(fn, ...)
   check_function(fn, 'stores.run')
   if wait.host.task() then return fn(...) end
   local task = start(fn, ...)
-  task.is_main = true
+  task.is_awaited = true
   loops = loops + 1
   local ok, err = pcall(wait.host.turn_until, function() return task.done and live == 0 end)
   loops = loops - 1
@@ -147,7 +147,10 @@ function tasks.all(fns)
   for i = 1, #fns do check_function(fns[i], 'stores.all') end
   return tasks.run(function()
     local list = {}
-    for i = 1, #fns do list[i] = start(fns[i]) end
+    for i = 1, #fns do
+      list[i] = start(fns[i])
+      list[i].is_awaited = true
+    end
     return join_all(list, #fns)
   end)
 end
@@ -193,7 +196,10 @@ function tasks.map(list, fn, opts)
       end
     end
     local workers = {}
-    for i = 1, math.min(concurrency, #list) do workers[i] = start(worker) end
+    for i = 1, math.min(concurrency, #list) do
+      workers[i] = start(worker)
+      workers[i].is_awaited = true
+    end
     join_all(workers, #workers)
     if failure then error(failure[1], 0) end
     return results

@@ -1,0 +1,304 @@
+--- The host of nginx with lua-nginx-module, chosen by itself there. nginx has no wait for a foreign
+--- descriptor: a thread waits for the loop of Stores, and rings a doorbell that is read by cosocket
+--- (bindings/doorbell.c). Callers wait on semaphores.
+---
+--- All of that is done by a service, one timer with two light threads, which lives only while calls
+--- are under way: a timer that stays would keep old workers alive, and every Lua VM where
+--- lua_code_cache is off. What many requests ask for in one turn of nginx's loop goes out together.
+
+local core = require('stores.core')
+local errors = require('stores.errors')
+local semaphore = require('ngx.semaphore')
+
+local ngx = ngx
+local get_phase = ngx.get_phase
+local running = coroutine.running
+
+local host = { name = 'openresty' }
+
+-- Where a light thread may wait.
+local YIELDS = {
+  server_rewrite = true, rewrite = true, access = true, content = true, timer = true,
+  preread = true, ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true,
+}
+-- Where nothing else runs in the worker: a call may turn the loop itself.
+local ALONE = { init_worker = true, exit_worker = true }
+
+local LINGER = 0.1 -- the service stays so long without calls, for what is unfinished of the last
+local LOOK = 1 -- how often it looks whether the worker ends, and for callers that are gone
+local WITHOUT_BELL = 0.001 -- how often it looks at the loop where the doorbell cannot be had
+local FOREVER = 3600
+local DAY_MS = 86400000
+local GC_STEP = 1000
+
+---@class stores.NginxWaiter of one call
+---@field wakes table a semaphore
+---@field done boolean?
+---@field sweep integer? the sweep at which it was woken
+
+local hub
+local waiting = {} -- slot -> waiter, whose call is under way
+local woken = {} -- slot -> waiter that was woken, and has not taken its result
+local spare = {} -- waiters that nobody uses
+local parked = setmetatable({}, { __mode = 'k' }) -- coroutine -> semaphore
+local asks = semaphore.new() -- posted once a turn, when something is to be sent
+local is_asked, is_serving = false, false
+local sweeps = 0
+
+--- The loop of this VM. Raises forked in init_by_lua: the master's engine would be of no use.
+---@return userdata
+function host.hub()
+  if not hub then
+    if get_phase() == 'init' then
+      errors.raise('forked', 'init_by_lua runs in the master, before the workers are forked: make '
+        .. 'the store in init_worker_by_lua, or at its first use')
+    end
+    hub = core.hub()
+  end
+  return hub
+end
+
+function host.in_use() return hub ~= nil end
+
+--- How many processes share the servers.
+---@return integer
+function host.workers()
+  return ngx.worker.count() or 1
+end
+
+--- Whether a call may be made here; raises unsupported before anything is sent.
+function host.check()
+  local phase = get_phase()
+  if YIELDS[phase] or ALONE[phase] then return end
+  errors.raise('unsupported', ('%s_by_lua cannot wait: call the store in another phase, or in '
+    .. 'ngx.timer.at(0, ...)'):format(phase))
+end
+
+-- ---- The service --------------------------------------------------------------------------------
+
+-- Sends what was asked for, and wakes those whose calls are done.
+local function turn()
+  is_asked = false
+  hub:turn(false)
+  for slot in hub.next, hub do
+    local waiter = waiting[slot]
+    if waiter then
+      waiting[slot] = nil
+      if waiter.wakes:count() < 0 then
+        waiter.done, waiter.sweep = true, sweeps
+        woken[slot] = waiter
+        waiter.wakes:post(1)
+      else
+        hub:abandon(slot) -- its light thread was killed
+      end
+    end
+  end
+end
+
+-- Gives up the calls of light threads that were killed: nobody waits on their semaphores.
+local function sweep()
+  sweeps = sweeps + 1
+  for slot, waiter in pairs(waiting) do
+    if waiter.wakes:count() >= 0 then
+      waiting[slot] = nil
+      hub:abandon(slot)
+    end
+  end
+  for slot, waiter in pairs(woken) do
+    if waiter.sweep < sweeps - 1 then
+      woken[slot] = nil
+      hub:abandon(slot)
+    end
+  end
+  -- the transaction of a killed thread is rolled back when it is collected; nobody else may be
+  -- there to turn the collector
+  if hub:transactions() > 0 then collectgarbage('step', GC_STEP) end
+end
+
+local function is_quiet()
+  return hub:pending() == 0 and not next(waiting) and not next(woken) and hub:transactions() == 0
+end
+
+local function read(bell)
+  while not bell.is_over do
+    local byte, why = bell.socket:receive(1)
+    if bell.is_over then return end
+    if not byte then
+      bell.failure = why
+      asks:post(1)
+      return
+    end
+    turn()
+    bell.bell:arm()
+  end
+end
+
+-- A doorbell with its reader; or nil, why.
+local function open_bell()
+  local bell, why = core.doorbell(hub)
+  if not bell then return nil, why end
+  local socket = ngx.socket.tcp()
+  socket:settimeout(DAY_MS)
+  local ok
+  ok, why = socket:connect('unix:' .. bell:path())
+  if ok then ok, why = bell:accept() end
+  if not ok then
+    bell:close()
+    return nil, why
+  end
+  local self = { bell = bell, socket = socket, is_over = false }
+  self.reader = ngx.thread.spawn(read, self)
+  bell:arm()
+  return self
+end
+
+local function close_bell(self)
+  self.is_over = true
+  self.bell:ring()
+  ngx.thread.wait(self.reader)
+  self.socket:close()
+  self.bell:close()
+end
+
+local function serve(bell)
+  local quiet_since, looked
+  while true do
+    turn()
+    local now = hub:now()
+    looked = looked or now
+    if now - looked >= LOOK then
+      looked = now
+      sweep()
+    end
+    if not is_quiet() then
+      quiet_since = nil
+    elseif ngx.worker.exiting() or (quiet_since and now - quiet_since >= LINGER) then
+      return
+    else
+      quiet_since = quiet_since or now
+    end
+    local failed = not bell or bell.failure
+    local most = failed and WITHOUT_BELL or quiet_since and LINGER or LOOK
+    local seconds = math.min(hub:timeout() or most, most)
+    asks:wait(math.max(seconds, 0.001))
+  end
+end
+
+local start
+
+local function service()
+  local bell, why = open_bell()
+  if not bell then
+    ngx.log(ngx.ERR, 'stores: the loop is looked at every millisecond, for there is no doorbell: ',
+      why)
+  end
+  local ok, err = pcall(serve, bell)
+  is_serving = false
+  if bell then close_bell(bell) end
+  if not ok then
+    ngx.log(ngx.ERR, 'stores: ', err)
+    -- others wait; without a pause this could be all that the worker does
+    ngx.sleep(0.1)
+    if next(waiting) and not is_serving then start() end
+  end
+end
+
+function start()
+  is_serving = true
+  local ok, why = ngx.timer.at(0, service)
+  if not ok then
+    is_serving = false
+    return nil, why
+  end
+  return true
+end
+
+local function ask(slot)
+  if not is_serving then
+    local ok, why = start()
+    if not ok then
+      hub:abandon(slot)
+      errors.raise('unsupported', 'nginx refuses the timer that Stores needs: ' .. why)
+    end
+  elseif not is_asked then
+    is_asked = true
+    asks:post(1)
+  end
+end
+
+-- ---- Waiting ------------------------------------------------------------------------------------
+
+--- Waits until the call is done.
+---@param on userdata the hub that the slot belongs to
+---@param slot integer
+function host.wait(on, slot)
+  local phase = get_phase()
+  if ALONE[phase] then return on:wait(slot) end
+  if not YIELDS[phase] then
+    on:abandon(slot)
+    host.check()
+  end
+  ask(slot)
+  local waiter = table.remove(spare) or { wakes = semaphore.new() }
+  waiter.done = false
+  waiting[slot] = waiter
+  repeat waiter.wakes:wait(FOREVER) until waiter.done
+  woken[slot] = nil
+  -- one whose thread is killed never comes back here: no semaphore is used again that may be posted
+  spare[#spare + 1] = waiter
+end
+
+--- Leaves the light thread until somebody unparks it.
+function host.park()
+  local co = running()
+  local wakes = parked[co] or semaphore.new()
+  parked[co] = wakes
+  wakes:wait(FOREVER)
+end
+
+--- Lets a parked light thread go on.
+---@param co thread
+function host.unpark(co)
+  local wakes = parked[co]
+  if wakes and wakes:count() < 0 then wakes:post(1) end
+end
+
+--- The coroutine that runs, where it may wait; or nil.
+---@return thread?
+function host.task()
+  return YIELDS[get_phase()] and running() or nil
+end
+
+--- Starts a light thread of the request, or a timer where there can be none.
+---@param fn function
+---@return thread?
+function host.spawn(fn)
+  if YIELDS[get_phase()] then return ngx.thread.spawn(fn) end
+  local ok, why = ngx.timer.at(0, function() fn() end)
+  if not ok then errors.raise('unsupported', 'nginx refuses a timer: ' .. why) end
+end
+
+function host.turn_until()
+  errors.raise('unsupported', ('stores.run cannot wait in %s_by_lua; stores.spawn does it later')
+    :format(get_phase()))
+end
+
+--- nginx's own coroutines pass waits through.
+---@param fn function
+---@return function
+function host.wrap(fn)
+  return coroutine.wrap(fn)
+end
+
+--- Told of a task that failed; its joiner gets the error all the same.
+function host.report(err)
+  ngx.log(ngx.ERR, 'stores: ', tostring(err))
+end
+
+--- Monotonic seconds.
+---@return number
+function host.now()
+  return host.hub():now()
+end
+
+return host
