@@ -1,9 +1,9 @@
---- The judge of a history. Each write of a row adds one to its version, so what a call may have seen
---- follows from the clock alone: at least the greatest version that was acknowledged or read before it
---- began, at most as many as there are writes that began before it ended.
+--- The judge of a history. Each write of a row adds one to its version, so what a call may have
+--- seen follows from the clock alone: at least the greatest version that was acknowledged or read
+--- before it began, at most as many as there are writes that began before it ended.
 ---
---- A row of `lives` has one writer, that inserts and deletes it in turn: its version counts both, so
---- that it is there where the version is odd, and who does not find it has read some even version.
+--- A row of `lives` has one writer, that inserts and deletes it in turn: its version counts both,
+--- so that it is there where the version is odd, and who misses it has read some even version.
 
 local checker = {}
 
@@ -160,11 +160,16 @@ local function check_final_life(row, calls, final, report)
   end
 end
 
+---@class consistency.Check
+---@field lives table<integer, boolean>?
+---@field final table<integer, consistency.Final>?
+---@field deadline number? seconds that a call may take
+---@field pauses table<integer, number>? for how long a writer did not run
+---@field window number[]? from when to when a read may begin that is stale and no violation
+
 --- Looks for what must not be.
 ---@param calls consistency.Call[]
----@param options? {lives: table<integer, boolean>, final: table<integer, consistency.Final>, deadline: number, pauses: table<integer, number>, window: number[]}
----  deadline: seconds that a call may take; pauses: for how long a writer did not run; window: from
----  when to when a read may begin that is stale and no violation
+---@param options? consistency.Check
 ---@return string[] violations
 function checker.check(calls, options)
   options = options or {}

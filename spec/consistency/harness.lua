@@ -1,5 +1,5 @@
---- The driver of the live consistency harness: starts workers over hot rows, has faults happen to them
---- and to the servers, and gives the whole history to the checker.
+--- The driver of the live consistency harness: starts workers over hot rows, has faults happen to
+--- them and to the servers, and gives the whole history to the checker.
 
 local cjson = require('cjson')
 local stores = require('stores')
@@ -20,8 +20,8 @@ local harness = {}
 ---@field pause number? seconds between the calls of a coroutine
 ---@field build string? another build folder
 ---@field proxied boolean? worker 1 goes through a proxy
+---@field victim string? the one table of worker 1
 ---@field seed integer?
----@field workload 'all'|'rows'? rows: no statement turns an epoch
 
 ---@class consistency.Run
 ---@field servers consistency.Servers
@@ -36,20 +36,17 @@ local CALLS_OF_A_FAULT = 400000 -- more than a few seconds can bring
 local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NONE] = 'none',
   [history.TORN] = 'torn' }
 
--- ---- Tables and rows -----------------------------------------------------------------------------
+-- ---- Tables and rows ----------------------------------------------------------------------------
 
 local function places(options)
-  local rows, mixed = options.rows, options.workload ~= 'rows'
-  local hot = mixed and math.max(1, math.floor(rows / 2)) or rows
-  local few = math.max(1, math.floor(rows / 4))
-  if not mixed then
-    return { { name = 'hot', first = 1, last = hot, kind = 'rows', share = 100 } }
-  end
+  local rows = options.rows
+  local hot, few = math.max(1, math.floor(rows / 2)), math.max(1, math.floor(rows / 4))
   local lives = math.max(options.workers, rows - hot - few)
   return {
     { name = 'hot', first = 1, last = hot, kind = 'rows', share = 65 },
     { name = 'mixed', first = hot + 1, last = hot + few, kind = 'mixed', share = 20 },
-    { name = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives', share = 15 },
+    { name = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives',
+      share = 15 },
   }
 end
 
@@ -68,7 +65,7 @@ local function fill(run)
   run.servers:redis_cli('FLUSHALL') -- what it holds is of the tables of an earlier run
 end
 
--- ---- Start ---------------------------------------------------------------------------------------
+-- ---- Start --------------------------------------------------------------------------------------
 
 local function start_proxy(run)
   local home = run.servers.home
@@ -83,6 +80,16 @@ local function start_proxy(run)
   return folder
 end
 
+-- A worker that is to die at a step writes one table alone, so that the step is one of its writes.
+local function tables_of(run, writer)
+  local wanted = run.options.victim
+  if writer ~= 1 or not wanted then return run.places end
+  for _, place in ipairs(run.places) do
+    if place.name == wanted then return { place } end
+  end
+  error('there is no table ' .. wanted)
+end
+
 local function start_worker(run, writer, db, redis, capacity)
   local options = run.options
   local path = ('%s/history%d'):format(run.servers.home, writer)
@@ -91,8 +98,8 @@ local function start_worker(run, writer, db, redis, capacity)
   local env = options.build and { LUA_CPATH = options.build .. '/?.so;;' }
   run.workers[writer] = process.start({ 'luajit', 'spec/consistency/worker.lua', cjson.encode({
     path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
-    coroutines = options.coroutines, tables = run.places, pause = options.pause, db = db,
-    redis = redis,
+    coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
+    db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
   }) }, { env = env })
 end
@@ -122,7 +129,7 @@ function harness.start(servers, options)
   return run
 end
 
--- ---- While it runs ---------------------------------------------------------------------------------
+-- ---- While it runs ------------------------------------------------------------------------------
 
 --- How many calls have ended well, of the worker or of all.
 ---@param writer? integer
@@ -192,7 +199,7 @@ function Run:continue(stopped)
   self.workers[1]:kill('sigcont')
 end
 
--- ---- The end -----------------------------------------------------------------------------------------
+-- ---- The end ------------------------------------------------------------------------------------
 
 local function calls_of(run)
   local calls, count = {}, 0
@@ -260,7 +267,7 @@ local function read_twice(run, final)
       end
     end
   end
-  -- an epoch that turns is over when the writers are, and a store greets Redis when it is first used
+  -- an epoch that turns is over when the writers are, and a store has to greet Redis first
   for _ = 1, 2 do
     read_all()
     stores.sleep(0.15)
@@ -283,16 +290,24 @@ local function take_words(run)
       run.violations[#run.violations + 1] = ('worker %d: %s'):format(number, defect)
     end
     if worker.code ~= 0 and run.killed ~= number then
-      run.violations[#run.violations + 1] = ('worker %d ended with %s, signal %s: %s'):format(number,
+      local how = 'worker %d ended with %s, signal %s: %s'
+      run.violations[#run.violations + 1] = how:format(number,
         tostring(worker.code), tostring(worker.signal), worker.errors)
     end
   end
 end
 
+---@class consistency.Figures
+---@field calls integer
+---@field seconds number
+---@field stats table<string, number> sums over the workers that ended by themselves
+---@field failures table<string, integer> by the code of the error
+---@field failed_reads integer
+
 --- Ends the run and judges it.
 ---@param options? {keep: boolean} keep: do not stop the workers, they end with their calls
 ---@return string[] violations
----@return {calls: integer, seconds: number, stats: table<string, number>, failures: table<string, integer>, failed_reads: integer}
+---@return consistency.Figures
 function Run:finish(options)
   local began = process.now()
   if not (options and options.keep) then
@@ -331,7 +346,9 @@ function Run:figures(calls, count)
     for name, value in pairs(said.stats) do
       if type(value) == 'number' then stats[name] = (stats[name] or 0) + value end
     end
-    for code, number in pairs(said.failures or {}) do failures[code] = (failures[code] or 0) + number end
+    for code, number in pairs(said.failures or {}) do
+      failures[code] = (failures[code] or 0) + number
+    end
   end
   local first, last, failed_reads = math.huge, 0, 0
   for _, call in ipairs(calls) do

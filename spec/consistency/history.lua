@@ -29,8 +29,8 @@ local C = ffi.C
 local history = {}
 
 history.READ, history.WRITE = 1, 2
---- How a call ended. OPEN: not yet, or nobody knows how; NONE: it did nothing; TORN: what it read is
---- no document that was ever written.
+--- How a call ended. OPEN: not yet, or nobody knows how; NONE: it did nothing; TORN: what it read
+--- is no document that was ever written.
 history.OPEN, history.DONE, history.NONE, history.TORN = 0, 1, 2, 3
 history.ABSENT = -1
 history.VERBS = { 'find', 'findAllByIds', 'patch', 'updateObject', 'transaction', 'locked update',
@@ -54,7 +54,8 @@ function history.open(path, capacity)
   local READ_WRITE, CREATE, SHARED = 2, 64, 1
   local fd = C.open(path, READ_WRITE + CREATE, ffi.new('int', tonumber('600', 8)))
   assert(fd >= 0, 'cannot open ' .. path)
-  local header, each = ffi.sizeof('struct consistency_history'), ffi.sizeof('struct consistency_call')
+  local header = ffi.sizeof('struct consistency_history')
+  local each = ffi.sizeof('struct consistency_call')
   if not capacity then
     local file = assert(io.open(path))
     capacity = (file:seek('end') - header) / each

@@ -5,6 +5,11 @@ local uv = require('luv')
 
 local process = {}
 
+-- Who writes to a process that has died must not die of it.
+local deaf = uv.new_signal()
+deaf:start('sigpipe', function() end)
+deaf:unref()
+
 ---@class consistency.Process
 ---@field pid integer
 ---@field exited boolean

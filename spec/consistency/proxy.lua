@@ -26,7 +26,7 @@ local function int32(text, at)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
--- ---- Messages: each reader takes the first whole message of a buffer -------------------------------
+-- ---- Messages: each reader takes the first whole message of a buffer ----------------------------
 
 -- Of PostgreSQL; the first of a connection has no type.
 local function pg_message(link, buffer)
@@ -88,7 +88,7 @@ local function redis_step(_, _, words)
   if count >= 4 and (words[first + 1] == 'W' or words[first + 1] == 'R') then return 'settle' end
 end
 
--- ---- Links -----------------------------------------------------------------------------------------
+-- ---- Links --------------------------------------------------------------------------------------
 
 local function close(link)
   if link.closed then return end
@@ -246,7 +246,7 @@ for name in pairs(faults) do
   listener:listen(128, function() accept(name, place, listener) end)
 end
 
--- ---- Commands ----------------------------------------------------------------------------------------
+-- ---- Commands -----------------------------------------------------------------------------------
 
 local commands = {}
 
@@ -270,5 +270,9 @@ stdin:read_start(function(_, data)
     return ''
   end)
 end)
+
+-- a server or a worker that died is no reason to die
+uv.new_signal():start('sigpipe', function() end)
+
 say('ready')
 uv.run()

@@ -1,8 +1,8 @@
---- One process of the harness: a store of its own, and coroutines that read and write hot rows until
---- the driver says stop or the history is full. Its one argument is a table as JSON:
+--- One process of the harness: a store of its own, and coroutines that read and write hot rows
+--- until the driver says stop or the history is full. Its one argument is a table as JSON:
 ---   path, writer, seed, coroutines, db, redis, opts,
 ---   tables {name, first, last, kind = 'rows'|'mixed'|'lives'}[], writers, pause
---- The document of a row is {id, v, w1, w2 ...}: v counts its writes, and each w those of one writer.
+--- The document of a row is {id, v, w1, w2 ...}: v counts its writes, each w those of one writer.
 
 local cjson = require('cjson')
 local history = require('spec.consistency.history')
@@ -178,7 +178,7 @@ function calls.query(place)
   end)
 end
 
--- ---- Rows that come and go -----------------------------------------------------------------------
+-- ---- Rows that come and go ----------------------------------------------------------------------
 
 -- Each belongs to one writer, who gives it up where the outcome of a call is not known.
 local states, given_up = {}, {}
@@ -221,7 +221,7 @@ local function live(place)
   return calls[random() < 0.5 and 'find' or 'findAllByIds'](place)
 end
 
--- ---- The run -------------------------------------------------------------------------------------
+-- ---- The run ------------------------------------------------------------------------------------
 
 -- Of a hundred calls; the rest are finds.
 local MIX = {
@@ -264,5 +264,6 @@ end)
 local stats = store:stats()
 store:close()
 map.finished = 1
-print(cjson.encode({ failures = next(failures) and failures or nil, defects = defects, stats = stats }))
+if next(failures) == nil then failures = nil end
+print(cjson.encode({ failures = failures, defects = defects, stats = stats }))
 os.exit(#defects == 0 and 0 or 1)

@@ -1,0 +1,79 @@
+--- The cache never lies: many processes over a few hot rows, and a checker that knows from the
+--- clock what each call may have seen. As many calls as wished: STORES_CONSISTENCY_CALLS=10000000.
+
+local harness = require('spec.consistency.harness')
+local servers = require('spec.consistency.servers')
+
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 100000)
+local ROUND = 200000 -- the history of a round is held in memory
+local BROKEN = (os.getenv('STORES_BUILD') or 'build') .. '/broken'
+
+describe('#slow the live harness', function()
+  local own, run
+
+  setup(function() own = servers.start() end)
+
+  teardown(function() own:remove() end)
+
+  after_each(function()
+    if run then run:abandon() end
+    run = nil
+  end)
+
+  local function finish(seconds)
+    local violations, figures = run:finish({ keep = seconds })
+    run = nil
+    return violations, figures
+  end
+
+  it('finds no stale read and no lost write in 8 processes over 32 hot rows', function()
+    local left, seen, hits = CALLS, 0, 0
+    while left > 0 do
+      local calls = math.min(left, ROUND)
+      run = harness.start(own, { calls = calls })
+      local violations, figures = finish(120)
+      assert.equal(0, #violations, harness.show(violations))
+      assert.same({}, figures.failures)
+      left, seen, hits = left - calls, seen + figures.calls, hits + figures.stats.hits
+    end
+    assert.is_true(seen >= CALLS)
+    assert.is_true(hits > CALLS / 10, 'the cache was hardly used: ' .. hits .. ' hits')
+  end)
+
+  for _, rows in ipairs({ 8, 64 }) do
+    it(('finds none over %d rows either'):format(rows), function()
+      run = harness.start(own, { calls = 20000, rows = rows })
+      local violations = finish(60)
+      assert.equal(0, #violations, harness.show(violations))
+    end)
+  end
+
+  it('finds none where rows are evicted under their readers', function()
+    own:redis_cli('CONFIG SET maxmemory-policy volatile-random')
+    finally(function() own:redis_cli('CONFIG SET maxmemory 0') end)
+    run = harness.start(own, { calls = 20000 })
+    run:go_on(1000)
+    local used = own:redis_cli('INFO memory'):match('used_memory:(%d+)')
+    own:redis_cli('CONFIG SET maxmemory ' .. used)
+    local violations = finish(60)
+    assert.equal(0, #violations, harness.show(violations))
+    local evicted = own:redis_cli('INFO stats'):match('evicted_keys:(%d+)')
+    assert.is_true(tonumber(evicted) > 0, 'no row was evicted')
+  end)
+
+  it('sees the mistake of a build that deletes from the cache after COMMIT', function()
+    local file = io.open(BROKEN .. '/stores/core.so')
+    if not file then
+      pending('configure with -DSTORES_BROKEN_CACHE=ON for the negative control')
+      return
+    end
+    file:close()
+    local violations = {}
+    for _ = 1, 5 do
+      run = harness.start(own, { calls = 30000, build = BROKEN })
+      violations = finish(60)
+      if #violations > 0 then break end
+    end
+    assert.matches('stale', table.concat(violations, '\n'))
+  end)
+end)
