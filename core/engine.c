@@ -56,6 +56,12 @@ static void turn_idle(uv_idle_t *idle) {
     (void)idle;
 }
 
+/* What waits for the end of a tick, which libuv does not know of. */
+static bool has_work(const stores_engine *engine) {
+    return !engine->closing &&
+           (!stores__list_empty(&engine->ready) || !stores__list_empty(&engine->flushes));
+}
+
 /* The end of a tick, before the loop waits. What completed inside the calls of this tick is told
  * first, and then the loop must not wait: its host has something to do. */
 static void before_poll(uv_prepare_t *prepare) {
@@ -65,9 +71,7 @@ static void before_poll(uv_prepare_t *prepare) {
     if (engine->cache != NULL && engine->cache->redis != NULL) {
         stores__redis_flush(engine->cache->redis);
     }
-    if (!stores__list_empty(&engine->ready) && !engine->closing) {
-        uv_idle_start(&engine->idle, turn_idle);
-    }
+    if (has_work(engine)) uv_idle_start(&engine->idle, turn_idle);
 }
 
 static void after_poll(uv_check_t *check) {
@@ -302,12 +306,6 @@ struct uv_loop_s *stores_engine_loop(stores_engine *engine) {
 
 int stores_backend_fd(stores_engine *engine) {
     return uv_backend_fd(engine->loop);
-}
-
-/* libuv does not know of what waits for the end of the tick. */
-static bool has_work(const stores_engine *engine) {
-    return !engine->closing &&
-           (!stores__list_empty(&engine->ready) || !stores__list_empty(&engine->flushes));
 }
 
 int stores_backend_timeout(stores_engine *engine) {

@@ -7,6 +7,7 @@
 enum {
     SEGMENT_WRITES = 64,
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
+    ALONE_SHARE = 2, /* of the pool: writes that run alone take one connection of so many at most */
     LOST_TRIES = 1
 };
 
@@ -17,8 +18,8 @@ struct write {
     struct segment *segment;
     struct stores__statement *statement;
     uint64_t queued_at;
+    size_t order; /* in its segment */
     unsigned char lost_tries;
-    bool alone; /* it runs by itself, after the segment it was in was rolled back */
     bool failed;
     stores_error error;
 };
@@ -30,10 +31,12 @@ struct segment {
     struct write *order[SEGMENT_WRITES];
     size_t count, checks; /* checks: tables whose facts are asked for in front */
     struct stores__table *checked[SEGMENT_WRITES];
+    unsigned doubts[SEGMENT_WRITES]; /* of each of them when it was asked for */
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
     struct stores__commit *commit; /* NULL: one statement that commits itself */
+    bool alone; /* for one write, after the segment that it was in was rolled back */
     size_t first; /* index of the first write's statement in the request */
     bool failed, stale_plan, committed;
     stores_error error; /* of the statement that failed the segment */
@@ -45,7 +48,7 @@ struct stores__writes {
     stores_engine *engine;
     struct stores__list queue, alone;
     struct stores__list segments;
-    int running;
+    int running, running_alone;
 };
 
 static void flush_writes(struct stores__flush *flush);
@@ -83,7 +86,6 @@ static void requeue(struct stores__writes *writes, struct write *write, bool alo
     stores__list_remove(&write->link);
     write->segment = NULL;
     write->failed = false;
-    write->alone = alone;
     if (write->op == NULL) {
         write_free(write); /* nobody waits for it, and it was not done */
         return;
@@ -98,7 +100,11 @@ static void segment_free(struct segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
     stores__list_remove(&segment->link);
     stores__commit_free(segment->commit);
-    writes->running--;
+    if (segment->alone) {
+        writes->running_alone--;
+    } else {
+        writes->running--;
+    }
     if (!stores__list_empty(&writes->queue) || !stores__list_empty(&writes->alone)) {
         stores__flush_at_end(writes->engine, &writes->flush);
     }
@@ -199,7 +205,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
         struct stores__table *table = segment->checked[at];
         if (stores__pg_rows(result) == 1) {
             stores__table_learn(table, result, 0);
-            table->checked = segment->conn->serial;
+            if (table->doubts == segment->doubts[at]) table->checked = segment->conn->serial;
         }
     } else if (at >= segment->first && at < segment->first + segment->count) {
         struct write *write = segment->order[at - segment->first];
@@ -262,23 +268,50 @@ static int by_row(const void *a, const void *b) {
     const struct stores__table *s = x->statement->table, *t = y->statement->table;
     if (s != t) return strcmp(s->name, t->name);
     if (x->statement->id != y->statement->id) return x->statement->id < y->statement->id ? -1 : 1;
-    return x->queued_at < y->queued_at ? -1 : x->queued_at > y->queued_at;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static void take(struct segment *segment, struct write *write) {
+    write->segment = segment;
+    stores__list_remove(&write->link);
+    stores__list_append(&segment->writes, &write->link);
+    segment->order[segment->count++] = write;
+}
+
+static bool row_runs_alone(const struct stores__writes *writes, const struct write *write) {
+    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
+        const struct segment *segment = STORES__CONTAINER(at, struct segment, link);
+        if (!segment->alone || stores__list_empty(&segment->writes)) continue;
+        const struct stores__statement *runs =
+            STORES__CONTAINER(segment->writes.next, struct write, link)->statement;
+        if (runs->table == write->statement->table && runs->id == write->statement->id) return true;
+    }
+    return false;
+}
+
+/* Of the writes to one row only one at a time: the others would wait for it, or with it. */
+static struct write *next_alone(const struct stores__writes *writes) {
+    for (struct stores__list *at = writes->alone.next; at != &writes->alone; at = at->next) {
+        struct write *write = STORES__CONTAINER(at, struct write, link);
+        if (!row_runs_alone(writes, write)) return write;
+    }
+    return NULL;
 }
 
 static void take_writes(struct segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
-    bool alone = !stores__list_empty(&writes->alone);
-    struct stores__list *queue = alone ? &writes->alone : &writes->queue;
-    size_t most = alone || segment->engine->config.no_segments ? 1 : SEGMENT_WRITES;
-    for (struct stores__list *at; segment->count < most && (at = stores__list_shift(queue));) {
-        struct write *write = STORES__CONTAINER(at, struct write, link);
-        write->segment = segment;
-        stores__list_append(&segment->writes, at);
-        segment->order[segment->count++] = write;
+    if (segment->alone) {
+        struct write *write = next_alone(writes);
+        if (write != NULL) take(segment, write);
+        return;
+    }
+    size_t most = segment->engine->config.no_segments ? 1 : SEGMENT_WRITES;
+    while (segment->count < most && !stores__list_empty(&writes->queue)) {
+        take(segment, STORES__CONTAINER(writes->queue.next, struct write, link));
     }
     /* so that two segments lock rows in one order; writes of one row stay as they came */
     if (segment->count > 1) {
-        for (size_t i = 0; i < segment->count; i++) segment->order[i]->queued_at = i;
+        for (size_t i = 0; i < segment->count; i++) segment->order[i]->order = i;
         qsort(segment->order, segment->count, sizeof *segment->order, by_row);
     }
 }
@@ -291,6 +324,7 @@ static void add_checks(struct segment *segment) {
         if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
         const char *values[] = {table->name};
         stores__pg_add(segment->conn, &segment->req, stores__table_sql, 1, values, true);
+        segment->doubts[segment->checks] = table->doubts;
         segment->checked[segment->checks++] = table;
     }
 }
@@ -340,6 +374,9 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     stores_engine *engine = segment->engine;
     segment->conn = conn;
     take_writes(segment);
+    if (!stores__list_empty(&engine->writes->alone)) {
+        stores__flush_at_end(engine, &engine->writes->flush); /* the next one may wait now */
+    }
     bool needs_commit = segment->count > 1 || engine->cache != NULL;
     if (segment->count > 0 && needs_commit) {
         segment->commit = stores__commit_new(engine);
@@ -365,6 +402,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     /* those who came after this request began to wait have not waited long enough */
     bool all = error->code != STORES_ACQUIRE_TIMEOUT && error->code != STORES_POOL_FULL;
     for (int i = 0; i < 2; i++) {
+        if (!all && queues[i] != (segment->alone ? &writes->alone : &writes->queue)) continue;
         for (struct stores__list *at = queues[i]->next, *next; at != queues[i]; at = next) {
             next = at->next;
             struct write *write = STORES__CONTAINER(at, struct write, link);
@@ -374,24 +412,40 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     segment_free(segment);
 }
 
+/* A write that runs alone may wait for a row whose holder waits for another write: those that wait
+ * must not stand before the others, nor take every connection. */
+static bool may_start(const struct stores__writes *writes, bool alone) {
+    if (writes->engine->closing) return false;
+    if (!alone) return !stores__list_empty(&writes->queue) && writes->running < SEGMENTS_MAX;
+    return writes->running_alone * ALONE_SHARE < writes->engine->pool.size &&
+           next_alone(writes) != NULL;
+}
+
+/* False: it waits for a connection, and others had better wait with it, not with one request each. */
+static bool start_segment(struct stores__writes *writes, bool alone) {
+    stores_engine *engine = writes->engine;
+    struct segment *segment = calloc(1, sizeof *segment);
+    if (segment == NULL) return false; /* the deadlines of the writes end them */
+    segment->engine = engine;
+    segment->alone = alone;
+    stores__list_init(&segment->writes);
+    stores__list_append(&writes->segments, &segment->link);
+    if (alone) {
+        writes->running_alone++;
+    } else {
+        writes->running++;
+    }
+    segment->wait.granted = granted;
+    segment->wait.failed = refused;
+    bool idle = engine->pool.counts[STORES__PG_IDLE] > 0;
+    stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
+    return idle;
+}
+
 static void flush_writes(struct stores__flush *flush) {
     struct stores__writes *writes = STORES__CONTAINER(flush, struct stores__writes, flush);
-    stores_engine *engine = writes->engine;
-    /* every write that runs alone may take a segment; the others share what is left */
-    while (writes->running < SEGMENTS_MAX && !engine->closing &&
-           (!stores__list_empty(&writes->alone) || !stores__list_empty(&writes->queue))) {
-        struct segment *segment = calloc(1, sizeof *segment);
-        if (segment == NULL) return; /* the deadlines of the writes end them */
-        segment->engine = engine;
-        stores__list_init(&segment->writes);
-        stores__list_append(&writes->segments, &segment->link);
-        writes->running++;
-        segment->wait.granted = granted;
-        segment->wait.failed = refused;
-        bool idle = engine->pool.counts[STORES__PG_IDLE] > 0;
-        stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
-        if (!idle) break; /* the writes wait together, not one request each */
-    }
+    while (may_start(writes, true) && start_segment(writes, true)) continue;
+    while (may_start(writes, false) && start_segment(writes, false)) continue;
 }
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
