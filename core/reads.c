@@ -20,6 +20,7 @@ struct read_row {
     struct stores__list link; /* of the queue or of a batch */
     struct stores__timer timer;
     struct read_call *call;
+    struct read_row *twin; /* another row of the same id, which gets what this one gets */
     int64_t id;
     size_t index; /* of the document in the op */
     unsigned char lease_tries, epoch_tries, lost_tries;
@@ -41,6 +42,7 @@ struct stores__reads {
     struct stores__table *table;
     struct stores__list queue; /* rows of this tick */
     struct stores__list waiting; /* rows that wait for somebody else's lease */
+    uint64_t jitter, jitter_at; /* one for all that begin to wait at the same time */
 };
 
 enum batch_step { BATCH_MGET, BATCH_LEASE, BATCH_SELECT, BATCH_FILL };
@@ -73,7 +75,7 @@ static void row_over(struct read_row *row) {
     if (--call->left == 0) free(call);
 }
 
-static void row_found(struct read_row *row, const char *text, size_t len,
+static void found_one(struct read_row *row, const char *text, size_t len,
                       struct stores__blob *blob, char source) {
     stores_op *op = row->call->op;
     if (op != NULL) {
@@ -87,13 +89,28 @@ static void row_found(struct read_row *row, const char *text, size_t len,
     row_over(row);
 }
 
-static void row_failed(struct read_row *row, const stores_error *error) {
+static void row_found(struct read_row *row, const char *text, size_t len,
+                      struct stores__blob *blob, char source) {
+    for (struct read_row *next; row != NULL; row = next) {
+        next = row->twin;
+        found_one(row, text, len, blob, source);
+    }
+}
+
+static void failed_one(struct read_row *row, const stores_error *error) {
     stores_op *op = row->call->op;
     if (op != NULL) {
         row->call->op = NULL;
         stores__op_fail(op, error);
     }
     row_over(row);
+}
+
+static void row_failed(struct read_row *row, const stores_error *error) {
+    for (struct read_row *next; row != NULL; row = next) {
+        next = row->twin;
+        failed_one(row, error);
+    }
 }
 
 static stores_outcome leave_call(stores_op *op) {
@@ -150,9 +167,30 @@ static void no_memory(struct read_row **rows, size_t count) {
 
 static void select_rows(struct stores__table *table, struct read_row **rows, size_t count);
 
+/* By id; of those of one id, the one that holds the lease first. */
 static int by_id(const void *a, const void *b) {
-    int64_t x = (*(struct read_row *const *)a)->id, y = (*(struct read_row *const *)b)->id;
-    return x < y ? -1 : x > y;
+    const struct read_row *x = *(struct read_row *const *)a, *y = *(struct read_row *const *)b;
+    if (x->id != y->id) return x->id < y->id ? -1 : 1;
+    return (int)y->fill - (int)x->fill;
+}
+
+/* Puts the rows in order of ids, each id once: many readers of a cold row ask for it once. None of
+ * them has been sent, so that each may have what the first one gets. */
+static size_t merge_twins(struct read_row **rows, size_t count) {
+    size_t kept = 0;
+    if (count < 2) return count;
+    qsort(rows, count, sizeof(*rows), by_id);
+    for (size_t i = 1; i < count; i++) {
+        if (rows[i]->id != rows[kept]->id) {
+            rows[++kept] = rows[i];
+            continue;
+        }
+        struct read_row *last = rows[i];
+        while (last->twin != NULL) last = last->twin;
+        last->twin = rows[kept]->twin;
+        rows[kept]->twin = rows[i];
+    }
+    return kept + 1;
 }
 
 /* What FILL puts for a line of the result; line -1: there is no such row. */
@@ -164,7 +202,7 @@ static void add_fill(const struct batch *from, struct stores__args *args, int li
     stores__cache_ttl(line < 0 ? config->negative_ttl_ms : config->ttl_ms, life);
     if (line < 0) {
         stores__args_add(args, "N", 1);
-    } else if (text == NULL || len >= STORES__VALUE_MAX) {
+    } else if (text == NULL || len > STORES__VALUE_MAX) {
         stores__args_add(args, "", 0); /* not cached: the lease is given back */
     } else {
         stores__args_add(args, "V", 1);
@@ -219,9 +257,8 @@ static int64_t result_id(const struct pg_result *result, int row) {
     return text ? strtoll(text, NULL, 10) : 0;
 }
 
-/* Which line of the result tells of which row. Both are put in order of ids. */
+/* Which line of the result tells of which row; the rows are in order of their ids. */
 static void match(struct batch *batch, int *found) {
-    if (batch->count > 1) qsort(batch->rows, batch->count, sizeof *batch->rows, by_id);
     for (size_t i = 0; i < batch->count; i++) found[i] = -1;
     int lines = stores__pg_rows(batch->result);
     for (int line = 0; line < lines; line++) {
@@ -235,7 +272,7 @@ static void match(struct batch *batch, int *found) {
                 high = middle;
             }
         }
-        for (; low < batch->count && batch->rows[low]->id == id; low++) found[low] = line;
+        if (low < batch->count && batch->rows[low]->id == id) found[low] = line;
     }
 }
 
@@ -336,6 +373,7 @@ static void select_refused(struct stores__pg_wait *wait, const stores_error *err
 
 /* Reads rows from PostgreSQL; those with a lease were leased together. */
 static void select_rows(struct stores__table *table, struct read_row **rows, size_t count) {
+    count = merge_twins(rows, count);
     for (size_t at = 0; at < count; at += SELECT_ROWS) {
         size_t n = count - at < SELECT_ROWS ? count - at : SELECT_ROWS;
         struct batch *batch = batch_new(table, n);
@@ -368,12 +406,18 @@ static void look_again(struct stores__timer *timer) {
 static bool wait_for_lease(struct read_row *row) {
     stores_engine *engine = row->call->table->engine;
     if (row->lease_tries++ >= LEASE_TRIES || engine->closing) return false;
-    uint64_t ms = LEASE_WAIT_MS * row->lease_tries;
+    struct stores__reads *reads = row->call->table->reads;
+    uint64_t ms = LEASE_WAIT_MS * row->lease_tries, now = stores__now(engine);
+    /* those that wait together look again together: by one MGET, and by one SELECT if need be */
+    if (reads->jitter_at != now) {
+        reads->jitter = stores__random_u64();
+        reads->jitter_at = now;
+    }
     engine->counters.lease_waits++;
     row->timer.fire = look_again;
-    uint64_t at = stores__now(engine) + ms / 2 + stores__random_u64() % ms + 1;
+    uint64_t at = now + ms / 2 + reads->jitter % ms + 1;
     if (!stores__timer_set(&engine->timers, &row->timer, at)) return false;
-    stores__list_append(&row->call->table->reads->waiting, &row->link);
+    stores__list_append(&reads->waiting, &row->link);
     return true;
 }
 
@@ -447,6 +491,7 @@ static void lease_rows(struct stores__table *table, struct read_row **rows, size
         select_rows(table, rows, count);
         return;
     }
+    count = merge_twins(rows, count);
     for (size_t at = 0; at < count; at += STORES__SCRIPT_ROWS) {
         size_t n = count - at < STORES__SCRIPT_ROWS ? count - at : STORES__SCRIPT_ROWS;
         struct batch *batch = batch_new(table, n);
