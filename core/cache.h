@@ -15,7 +15,7 @@ enum {
     STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
     STORES__TOKEN_TEXT = 16,
     STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
-    STORES__VALUE_MAX = 256 * 1024 /* larger documents are not cached */
+    STORES__VALUE_MAX = 256 * 1024 /* bytes; longer documents are not cached */
 };
 
 struct stores__cache {
@@ -87,6 +87,9 @@ enum stores__epoch_state stores__epoch_state(const struct stores__table *table);
 bool stores__epoch_seen(struct stores__table *table, const char *value, size_t len);
 /* Forgets the belief of every table: the link or the server is another one. */
 void stores__epoch_void_all(stores_engine *engine);
+/* What is known of the table (its triggers ...) belongs to the epoch that is believed in: what
+ * RETURNING gave may be published. */
+bool stores__epoch_facts_hold(const struct stores__table *table);
 /* Sets B<new> whatever was there, for rows that cannot be named; done(ok) comes from the loop, at
  * most once, and never where false (no memory) is returned. Begins the turn only when
  * stores__epoch_end_turn is called after the write is over. */

@@ -117,4 +117,10 @@
     "redis.call('SET', KEYS[1], ARGV[2])\n"                                                       \
     "return ARGV[2]\n"
 
+/* KEYS epoch; ARGV the new value, whatever was there. Gives it back. */
+#define STORES__SCRIPT_TURN                                                                       \
+    "#!lua flags=allow-oom\n"                                                                     \
+    "redis.call('SET', KEYS[1], ARGV[1])\n"                                                       \
+    "return ARGV[1]\n"
+
 #endif

@@ -49,10 +49,12 @@ struct call {
 
 /* The tables of a list of names, in the form of stores__commit_locks_sql. */
 static const char names_sql[] =
-    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p', false, false"
-    " FROM pg_catalog.unnest($1::text[]) x"
-    " JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(x)"
+    "WITH RECURSIVE tree AS ("
+    " SELECT pg_catalog.to_regclass(x)::pg_catalog.oid AS oid FROM pg_catalog.unnest($1::text[]) x"
+    " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', false, false"
+    " FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
@@ -208,6 +210,15 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
 
 /* A statement that commits itself may have done part of its work, or all of it. */
 static void end_failed(struct call *call) {
+    /* of several statements some may have been committed by their own COMMIT, before the failure */
+    bool ended = call->failed && call->step == CALL_RUNNING && call->options.simple &&
+                 (call->options.autocommit ? call->result != NULL
+                                           : !stores__pg_in_transaction(call->conn));
+    if (ended && call->error.code != STORES_CONNECTION_LOST) {
+        if (call->commit != NULL) stores__commit_was_ended(call->commit);
+        call->error.outcome = STORES_OUTCOME_UNKNOWN;
+        call->error.retryable = false;
+    }
     if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
         turn_all(call, CALL_TURNING_AGAIN);
     } else {
@@ -353,6 +364,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
             } else if (!stores__pg_in_transaction(call->conn)) {
                 /* one statement that was its own transaction, or the text ended ours */
                 if (call->options.simple) {
+                    if (call->commit != NULL) stores__commit_was_ended(call->commit);
                     stores__error_set(&call->error, STORES_UNSUPPORTED,
                                       "the statements ended the transaction that they ran in");
                     call->error.outcome = STORES_OUTCOME_UNKNOWN;

@@ -15,26 +15,30 @@ enum {
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
 
-/* What the transaction itself locked for writing, or more strongly. A table that it dropped has no
- * name any more, one that it renamed has its new one: for AccessExclusive, which DDL takes, the old
- * name is asked of another connection, which sees the catalog as it was. */
+/* What the transaction itself locked for writing, or more strongly, and what those are partitions of.
+ * A table that it dropped has no name any more, one that it renamed has its new one: for
+ * AccessExclusive, which DDL takes, the old name is asked of another connection, which sees the
+ * catalog as it was. */
 const char stores__commit_locks_sql[] =
-    "SELECT CASE WHEN c.oid IS NOT NULL THEN"
-    " pg_catalog.format('%I.%I', n.nspname, c.relname) END, l.relation,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p',"
-    " l.mode = 'AccessExclusiveLock', c.oid IS NULL"
-    " FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation"
-    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    "WITH RECURSIVE tree AS ("
+    " SELECT l.relation AS oid, l.mode = 'AccessExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"
     " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
     " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
-    " 'AccessExclusiveLock') AND (c.oid IS NULL OR c.relkind IN ('r', 'p'))"
-    " AND coalesce(n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'), true)"
-    " AND l.database = (SELECT oid FROM pg_catalog.pg_database"
-    "  WHERE datname = pg_catalog.current_database())";
+    " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
+    "  WHERE d.datname = pg_catalog.current_database())"
+    " UNION SELECT i.inhparent, false FROM pg_catalog.pg_inherits i"
+    "  JOIN tree ON i.inhrelid = tree.oid)"
+    " SELECT CASE WHEN c.oid IS NOT NULL THEN"
+    " pg_catalog.format('%I.%I', n.nspname, c.relname) END, tree.oid,"
+    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', tree.ddl, c.oid IS NULL"
+    " FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE (c.oid IS NULL OR c.relkind IN ('r', 'p'))"
+    " AND coalesce(n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'), true)";
 
 static const char old_names_sql[] =
     "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p', false, false"
+    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', false, false"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = ANY($1::pg_catalog.oid[]) AND c.relkind IN ('r', 'p')";
 
@@ -105,12 +109,12 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
 }
 
 void stores__commit_ask_locks(struct stores__commit *commit, bool raw) {
+    if (commit->engine->cache == NULL) return;
     commit->ask_locks = true;
     if (raw) commit->raw = true;
 }
 
-void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
-    if (!stores__cache_covers(table)) return;
+static void add_turn(struct stores__commit *commit, struct stores__table *table) {
     for (size_t i = 0; i < commit->turn_count; i++) {
         if (commit->turns[i] == table) return;
     }
@@ -127,6 +131,10 @@ void stores__commit_turn(struct stores__commit *commit, struct stores__table *ta
     commit->turns[commit->turn_count++] = table;
 }
 
+void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
+    if (stores__cache_covers(table)) add_turn(commit, table);
+}
+
 void stores__commit_row(struct stores__commit *commit, struct stores__table *table, int64_t id,
                         const char *text, size_t len, struct stores__blob *blob, bool publish) {
     if (!stores__cache_covers(table)) return;
@@ -138,6 +146,16 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
 
 void stores__commit_refuse(struct stores__commit *commit) {
     commit->no_memory = true;
+}
+
+void stores__commit_was_ended(struct stores__commit *commit) {
+    stores_engine *engine = commit->engine;
+    if (engine->cache == NULL) return;
+    stores__settle_bypass(commit->rows);
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (commit->ask_locks && stores__cache_covers(table)) stores__epoch_bypassed(table);
+    }
 }
 
 struct stores__table **stores__commit_turns(struct stores__commit *commit, size_t *count) {
@@ -180,7 +198,8 @@ void stores__commit_take_locks(struct stores__commit *commit, const struct pg_re
         bool named = stores__settle_names(commit->rows, table);
         if (named && !table->any_trigger && !commit->raw) continue;
         if (named) stores__settle_drop(commit->rows, table);
-        stores__commit_turn(commit, table);
+        /* what we take for uncacheable others may serve, until they see the new epoch */
+        if (commit->engine->cache != NULL && says(result, row, 2)) add_turn(commit, table);
     }
 }
 

@@ -162,7 +162,9 @@ bool stores__settle_place(struct stores__settle *settle,
         struct stores__args args = {0};
         end = chunk_end(settle, at);
         stores__args_epoch_key(&args, table);
+        bool holds = stores__epoch_facts_hold(table) && !table->after_trigger;
         for (size_t i = at; i < end; i++) {
+            if (!holds) settle->rows[i].publish = false;
             strcpy(settle->epochs[i], epoch);
             stores__args_row_key(&args, table, epoch, settle->rows[i].doc.id);
         }
@@ -200,7 +202,7 @@ static void add_value(struct stores__args *args, const struct settle_row *row, b
                       const stores_config *config) {
     char life[24];
     bool gone = row->doc.text == NULL;
-    if (!committed || !row->publish || row->doc.len >= STORES__VALUE_MAX) {
+    if (!committed || !row->publish || row->doc.len > STORES__VALUE_MAX) {
         stores__args_add(args, "", 0);
     } else if (gone) {
         stores__args_add(args, "N", 1);

@@ -8,17 +8,23 @@
 enum { NAME_BYTES_MAX = 63 };
 
 /* The server's %I writes names the way that SQL and the keys of the cache both use. Triggers that
- * run after the row was written have neither the BEFORE (2) nor the INSTEAD (64) bit. */
+ * run after the row was written have neither the BEFORE (2) nor the INSTEAD (64) bit. A row of a
+ * partition (or of a table that others inherit from) is a row of its parent too, and is cached there
+ * alone. A foreign key that cascades on updates matters where it refers to more than the id, which
+ * no verb changes. */
 const char stores__table_sql[] =
     "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
     " c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relrowsecurity"
-    "  AND NOT c.relhasrules,"
+    "  AND NOT c.relhasrules"
+    "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid),"
     " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
     "  AND t.tgenabled <> 'D' AND t.tgtype & 66 = 0),"
     " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
     "  AND t.tgenabled <> 'D')"
     " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid"
-    "  AND k.conrelid = c.oid AND k.contype = 'f'),"
+    "  AND k.contype = 'f' AND (k.conrelid = c.oid OR (k.confupdtype IN ('c', 'n', 'd')"
+    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
+    "  WHERE a.attrelid = c.oid AND a.attname = 'id')))),"
     " EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
     "  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -237,6 +243,7 @@ static void learned(struct stores__pg_req *req, int index, struct pg_result *res
                 stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));
             if (name->table != NULL) {
                 stores__table_learn(name->table, result, 0);
+                name->table->checked = 0; /* who writes asks once more, in its own connection */
             } else {
                 stores__error_set(&name->error, STORES_NO_MEMORY, "no memory for a table");
             }
@@ -340,12 +347,22 @@ void stores__table_resolve(stores_op *op, const char *text) {
     }
 }
 
-void stores__table_forget_names(stores_engine *engine) {
+static void forget_names(stores_engine *engine, const struct stores__table *table) {
     for (int i = 0; i < STORES__NAME_BUCKETS; i++) {
         for (struct stores__table_name *name = engine->names[i]; name; name = name->chain) {
-            name->table = NULL;
+            if (table == NULL || name->table == table) name->table = NULL;
         }
     }
+}
+
+void stores__table_forget_names(stores_engine *engine) {
+    forget_names(engine, NULL);
+}
+
+void stores__table_doubt(struct stores__table *table) {
+    table->checked = 0;
+    table->doubts++;
+    forget_names(table->engine, table);
 }
 
 void stores__tables_free(stores_engine *engine) {

@@ -22,8 +22,9 @@ struct stores__table {
     stores_engine *engine;
     char name[STORES__TABLE_NAME_MAX]; /* "schema"."table" as quote_ident writes it: SQL and keys */
     uint32_t oid;
-    uint64_t checked; /* serial of the connection that last told the facts below */
-    bool cacheable; /* a plain table without row security */
+    uint64_t checked; /* serial of the connection that last told the facts below; 0: ask again */
+    unsigned doubts; /* how often they were doubted: an answer to an older question does not count */
+    bool cacheable; /* a plain table without row security, and no partition of another one */
     bool after_trigger; /* RETURNING may give a value that a trigger changes later: not published */
     bool any_trigger; /* writes may change rows that they do not name */
     bool cascades; /* deletes and key changes may change other tables */
@@ -46,6 +47,8 @@ bool stores__table_parse(const char *name, char *quoted, size_t room, stores_err
 extern const char stores__table_sql[];
 /* Takes the catalog's answer for a table that is known. */
 void stores__table_learn(struct stores__table *table, const struct pg_result *result, int row);
+/* The table may be another one by now (its epoch is): its names and facts are asked for again. */
+void stores__table_doubt(struct stores__table *table);
 /* Forgets what names mean, after the server said that a table is not there. */
 void stores__table_forget_names(stores_engine *engine);
 /* A known table by its quoted name, or NULL. */

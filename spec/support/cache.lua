@@ -1,0 +1,101 @@
+--- What a spec sees of the cache from outside: the keys of a database in its Redis, by redis-cli.
+
+local redis = require('spec.support.redis')
+local support = require('spec.support')
+
+local cache = {}
+
+---@class spec.Cache
+---@field prefix string
+---@field cli fun(...: string|number): string
+local Cache = {}
+Cache.__index = Cache
+
+--- The keys of a database.
+---@param db table its config
+---@param socket? string of the Redis; the one that all specs share where it is left out
+---@return spec.Cache
+function cache.of(db, socket)
+  local system = support.psql(db, 'SELECT system_identifier FROM pg_control_system()'):match('%d+')
+  return setmetatable({
+    prefix = ('stores1:%s/%s/'):format(system, db.database),
+    cli = redis.cli(socket or support.redis().path),
+  }, Cache)
+end
+
+local function value(text)
+  if text == '' then return nil end
+  return text
+end
+
+--- The key of a table's epoch.
+---@param name string schema-qualified
+---@return string
+function Cache:epoch_key(name)
+  return ('%s{%s}'):format(self.prefix, name)
+end
+
+--- What the epoch of a table is, with its state; nil: there is none.
+---@param name string
+---@return string?
+function Cache:epoch(name)
+  return value(self.cli('GET', self:epoch_key(name)))
+end
+
+--- The key of a row under the epoch that there is.
+---@param name string
+---@param id string
+---@return string
+function Cache:key(name, id)
+  local epoch = assert(self:epoch(name), name .. ' has no epoch')
+  return ('%s/%s/%s'):format(self:epoch_key(name), epoch:sub(2), id)
+end
+
+--- What stands in the cache for a row; nil: nothing.
+---@param name string
+---@param id string
+---@return string?
+function Cache:row(name, id)
+  return value(self.cli('GET', self:key(name, id)))
+end
+
+--- Waits until the rows of a table count, and gives its epoch.
+---@param store stores.Store
+---@param name string
+---@return string
+function Cache:ready(store, name)
+  return support.eventually(function()
+    store:find(name, '-1')
+    local epoch = self:epoch(name)
+    return epoch and epoch:sub(1, 1) == 'V' and epoch
+  end, 5, 'the epoch of ' .. name)
+end
+
+--- Waits until a row of the cache is as it should be: nil for nothing, else its text or a
+--- pattern of its beginning.
+---@param name string
+---@param id string
+---@param expected string?
+function Cache:becomes(name, id, expected)
+  local now
+  local ok = pcall(support.eventually, function()
+    now = self:row(name, id)
+    return now == expected or (now and expected and now:find('^' .. expected) ~= nil)
+  end, 3)
+  if not ok then
+    error(('%s/%s should be %s, and is %s'):format(name, id, tostring(expected), tostring(now)), 2)
+  end
+end
+
+--- Waits until the turn that a write began has ended, and gives the new epoch.
+---@param name string
+---@param before string the epoch as it was, with its state
+---@return string
+function Cache:turned(name, before)
+  return support.eventually(function()
+    local now = self:epoch(name)
+    return now and now:sub(1, 1) == 'V' and now ~= before and now
+  end, 5, name .. ' to be turned')
+end
+
+return cache

@@ -1,0 +1,118 @@
+--- Other processes of a spec: started without a shell around them, told what to do by signals, and
+--- read line by line. They die with this process, however it ends.
+
+local ffi = require('ffi')
+
+ffi.cdef([[
+  int fork(void);
+  int kill(int pid, int signal);
+  int waitpid(int pid, int *status, int options);
+  int pipe(int fds[2]);
+  int dup2(int from, int to);
+  int open(const char *path, int flags, int mode);
+  int close(int fd);
+  long read(int fd, void *buf, unsigned long count);
+  int execvp(const char *file, const char *const *argv);
+  void _exit(int status);
+]])
+
+local C = ffi.C
+local SIGNALS = { KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
+local WRITE_CREATE = 0x441 -- O_WRONLY | O_CREAT | O_APPEND, as on every Linux but MIPS
+
+local process = {}
+
+---@class spec.Process
+---@field pid integer
+local Process = {}
+Process.__index = Process
+
+--- Quotes a word for the shell.
+---@param word string
+---@return string
+function process.quoted(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+--- Starts a program.
+---@param words string[] its name and its arguments
+---@param errors? string a file for what it writes to its standard error
+---@return spec.Process
+function process.start(words, errors)
+  local argv = ffi.new('const char *[?]', #words + 4)
+  local all = { 'setpriv', '--pdeathsig', 'KILL' }
+  for _, word in ipairs(words) do all[#all + 1] = word end
+  for i, word in ipairs(all) do argv[i - 1] = word end
+  local fds = ffi.new('int[2]')
+  assert(C.pipe(fds) == 0)
+  local pid = C.fork()
+  if pid == 0 then
+    C.dup2(fds[1], 1)
+    if errors then C.dup2(C.open(errors, WRITE_CREATE, 384), 2) end
+    for fd = 3, 255 do C.close(fd) end
+    C.execvp(all[1], argv)
+    C._exit(127)
+  end
+  assert(pid > 0)
+  C.close(fds[1])
+  return setmetatable({ pid = pid, fd = fds[0], text = '' }, Process)
+end
+
+--- Starts a Lua program with the paths of this one.
+---@param program string
+---@param errors? string a file for its standard error
+---@return spec.Process
+function process.lua(program, errors)
+  local path = os.tmpname()
+  local file = assert(io.open(path, 'w'))
+  file:write("io.stdout:setvbuf('line')\n", program)
+  file:close()
+  local self = process.start({ 'luajit', path }, errors)
+  self.file = path
+  return self
+end
+
+local function read_more(self)
+  local buf = ffi.new('char[4096]')
+  local count = tonumber(C.read(self.fd, buf, 4096))
+  if count <= 0 then return false end
+  self.text = self.text .. ffi.string(buf, count)
+  return true
+end
+
+--- The next line that the process writes; nil when it has ended. Blocks.
+---@return string?
+function Process:line()
+  while not self.text:find('\n', 1, true) do
+    if not read_more(self) then return nil end
+  end
+  local line, rest = self.text:match('^([^\n]*)\n(.*)$')
+  self.text = rest
+  return line
+end
+
+--- Sends a signal: 'KILL', 'TERM', 'STOP' or 'CONT'.
+---@param name string
+function Process:signal(name)
+  if self.pid then C.kill(self.pid, SIGNALS[name]) end
+end
+
+--- Waits until it has ended by itself; gives what it wrote and nobody has read yet.
+---@return string
+function Process:wait()
+  if not self.pid then return '' end
+  while read_more(self) do end
+  C.close(self.fd)
+  C.waitpid(self.pid, nil, 0)
+  self.pid = nil
+  if self.file then os.remove(self.file) end
+  return self.text
+end
+
+--- Ends it at once, also where it is stopped.
+function Process:kill()
+  self:signal('KILL')
+  self:wait()
+end
+
+return process

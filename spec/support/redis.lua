@@ -1,0 +1,131 @@
+--- A Redis of a spec's own, on a unix socket: to be stopped, killed, frozen and started again,
+--- which nobody may do to the one that all specs share.
+
+local process = require('spec.support.process')
+
+local redis = {}
+
+---@class spec.Redis
+---@field socket string
+---@field options table<string, string>
+local Redis = {}
+Redis.__index = Redis
+
+local function folder()
+  local pipe = assert(io.popen('mktemp -d'))
+  local path = pipe:read('*l')
+  pipe:close()
+  return path
+end
+
+--- Makes a server that does not run yet.
+---@param options? table<string, string|number> as in redis.conf
+---@return spec.Redis
+function redis.new(options)
+  local self = setmetatable({ options = options or {}, folder = folder() }, Redis)
+  self.socket = self.folder .. '/redis.sock'
+  return self
+end
+
+--- A server that runs.
+---@param options? table<string, string|number>
+---@return spec.Redis
+function redis.start(options)
+  local self = redis.new(options)
+  self:start()
+  return self
+end
+
+--- Sends a command by redis-cli and gives its answer as text, several values a line each.
+---@param ... string|number the command
+---@return string
+function Redis:cli(...)
+  local words = {}
+  for i, word in ipairs({ ... }) do words[i] = process.quoted(tostring(word)) end
+  local password = self.options.requirepass
+  local pipe = assert(io.popen(("%s redis-cli --raw -s '%s' %s 2>&1"):format(
+    password and 'REDISCLI_AUTH=' .. process.quoted(password) or '', self.socket,
+    table.concat(words, ' '))))
+  local text = pipe:read('*a')
+  pipe:close()
+  return (text:gsub('\n+$', ''))
+end
+
+--- The value of a field of INFO.
+---@param name string
+---@return string?
+function Redis:info(name)
+  return ('\n' .. self:cli('INFO', 'everything')):match('\n' .. name .. ':([^\r\n]*)')
+end
+
+--- Starts the server where it does not run, with these options besides its own. It answers when
+--- this returns, unless wait is false.
+---@param options? table<string, string|number>
+---@param wait? boolean
+function Redis:start(options, wait)
+  if self.process then return end
+  local words = { 'redis-server', '--port', '0', '--save', '', '--appendonly', 'no',
+    '--unixsocket', self.socket, '--dir', self.folder, '--logfile', 'redis.log' }
+  for _, more in ipairs({ self.options, options or {} }) do
+    for key, value in pairs(more) do
+      words[#words + 1] = '--' .. key
+      words[#words + 1] = tostring(value)
+    end
+  end
+  self.process = process.start(words)
+  for _ = 1, wait == false and 0 or 500 do
+    if self:cli('PING') == 'PONG' then return end
+    os.execute('sleep 0.01')
+  end
+  assert(wait == false, 'Redis did not start in ' .. self.folder)
+end
+
+--- Ends it at once: what it held is gone, unless it saved it before.
+function Redis:kill()
+  if not self.process then return end
+  self.process:kill()
+  self.process = nil
+  os.remove(self.socket)
+end
+
+--- Writes what it holds to its folder: what it has again when it is started after a kill.
+function Redis:save()
+  assert(self:cli('SAVE') == 'OK')
+end
+
+--- Forgets what was saved.
+function Redis:forget()
+  os.remove(self.folder .. '/dump.rdb')
+end
+
+--- Freezes it: its socket takes connections, and nobody answers.
+function Redis:pause()
+  self.process:signal('STOP')
+end
+
+function Redis:resume()
+  self.process:signal('CONT')
+end
+
+--- Ends it and removes its files.
+function Redis:remove()
+  self:kill()
+  os.execute("rm -rf '" .. self.folder .. "'")
+end
+
+--- What Store.new takes.
+---@param opts? table
+---@return table
+function Redis:config(opts)
+  return { path = self.socket, opts = opts }
+end
+
+--- A redis-cli for the server of another socket, such as the one that all specs share.
+---@param socket string
+---@return fun(...: string|number): string
+function redis.cli(socket)
+  local at = setmetatable({ socket = socket, options = {} }, Redis)
+  return function(...) return at:cli(...) end
+end
+
+return redis
