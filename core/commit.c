@@ -150,11 +150,9 @@ void stores__commit_refuse(struct stores__commit *commit) {
 
 void stores__commit_was_ended(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
-    if (engine->cache == NULL) return;
-    stores__settle_bypass(commit->rows);
     for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
         struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        if (commit->ask_locks && stores__cache_covers(table)) stores__epoch_bypassed(table);
+        if (stores__cache_covers(table)) stores__epoch_bypassed(table);
     }
 }
 

@@ -283,6 +283,16 @@ static void lost(stores_tx *tx) {
     end_tx(tx);
 }
 
+/* The text of a query has ended the transaction, so or so. */
+static void was_ended(stores_tx *tx) {
+    stores__commit_was_ended(tx->commit);
+    stores__error_set(&tx->error, STORES_UNSUPPORTED,
+                      "the statement ended the transaction that it ran in");
+    tx->error.outcome = STORES_OUTCOME_UNKNOWN;
+    answer(tx, &tx->error);
+    end_tx(tx);
+}
+
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     struct txop *txop = tx->txop;
@@ -298,6 +308,10 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     if (!tx->failed && txop->simple && txop->index < 0) {
         send_op(tx); /* BEGIN is out; now the text of several statements */
+        return;
+    }
+    if (tx->begun && !stores__pg_in_transaction(tx->conn)) {
+        was_ended(tx);
         return;
     }
     if (tx->failed) {
@@ -570,6 +584,9 @@ static void write_resolved(stores_op *op, struct stores__table *table) {
     tx->txop->table = table;
     if (!stores__statement_bind(tx->txop->statement, table)) {
         no_memory(op);
+    } else if (tx->options.session && stores__cache_covers(table)) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "a session has no transaction whose writes could be told to Redis");
     } else if (!stores__commit_may_write(table, &error)) {
         stores__op_fail(op, &error);
     } else {
