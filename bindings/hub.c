@@ -133,12 +133,17 @@ static int hub_turn(lua_State *L) {
 static int hub_next(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
-    struct stores__list *at = stores__list_shift(&hub->ready);
-    if (at == NULL) return 0;
-    struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
-    slot->state = SLOT_DONE;
-    lua_pushinteger(L, slot->index);
-    return 1;
+    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
+        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
+        slot->state = SLOT_DONE;
+        if (slot->abandoned) {
+            stores__slot_free(slot);
+            continue;
+        }
+        lua_pushinteger(L, slot->index);
+        return 1;
+    }
+    return 0;
 }
 
 static void flush_engines(struct stores__hub *hub) {
@@ -188,7 +193,7 @@ static int hub_abandon(lua_State *L) {
     if (number < 1 || number > hub->slot_count) return 0;
     struct stores__slot *slot = hub->slots[number - 1];
     if (slot->state == SLOT_PENDING && slot->op == NULL && slot->timer == NULL) {
-        slot->abandoned = true; /* an engine's close cannot be called back */
+        slot->abandoned = true; /* an engine's close, or a listener's notice: freed by hub:next */
     } else if (slot->state != SLOT_FREE) {
         stores__slot_free(slot);
     }

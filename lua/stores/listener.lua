@@ -56,6 +56,7 @@ function listener.start(store, channel, fn)
   local from = own or store
   local self = setmetatable({ hub = from.hub, source = from.engine:listen(channel), own = own },
     Listener)
+  if wait.host.stops_at_exit then wait.host.stops_at_exit(self) end
   tasks.spawn(function()
     local ok, err = pcall(deliver, self, fn)
     self:stop()

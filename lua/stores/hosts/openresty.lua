@@ -44,6 +44,7 @@ local parked = setmetatable({}, { __mode = 'k' }) -- coroutine -> semaphore
 local asks = semaphore.new() -- posted once a turn, when something is to be sent
 local is_asked, is_serving = false, false
 local sweeps = 0
+local endless = setmetatable({}, { __mode = 'k' }) -- what is stopped when the worker ends
 
 --- The loop of this VM. Raises forked in init_by_lua: the master's engine would be of no use.
 ---@return userdata
@@ -74,6 +75,12 @@ function host.check()
     .. 'ngx.timer.at(0, ...)'):format(phase))
 end
 
+--- Stops the object when the worker is to end, which would wait for it.
+---@param object {stop: fun(self)}
+function host.stops_at_exit(object)
+  endless[object] = true
+end
+
 -- ---- The service --------------------------------------------------------------------------------
 
 -- Sends what was asked for, and wakes those whose calls are done.
@@ -98,6 +105,12 @@ end
 -- Gives up the calls of light threads that were killed: nobody waits on their semaphores.
 local function sweep()
   sweeps = sweeps + 1
+  if ngx.worker.exiting() then
+    for object in pairs(endless) do
+      endless[object] = nil
+      ngx.thread.spawn(object.stop, object)
+    end
+  end
   for slot, waiter in pairs(waiting) do
     if waiter.wakes:count() >= 0 then
       waiting[slot] = nil

@@ -1,0 +1,88 @@
+--- Runs the contract of the hosts in one of them, in a process of its own:
+---   luajit spec/support/hosts_run.lua standalone|luv|cqueues HOST PORT USER DATABASE REDIS
+--- In nginx a location calls what this file returns.
+
+local stores = require('stores')
+local contract = require('spec.hosts_contract')
+
+local function run(name, where, ticker, print)
+  local function open()
+    local db = { host = where.host, port = where.port, user = where.user,
+                 database = where.database, poolsize = 4 }
+    return stores.Store.new(db, { path = where.redis })
+  end
+  local store = open()
+  store:query('DROP TABLE IF EXISTS docs')
+  store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+  contract.run_all({ stores = stores, store = store, open = open, host = name, ticker = ticker },
+    print)
+  store:close()
+end
+
+if rawget(_G, 'ngx') then return run end
+
+local name = arg[1]
+local where = { host = arg[2], port = arg[3], user = arg[4], database = arg[5], redis = arg[6] }
+local tickers = {}
+io.stdout:setvbuf('line')
+stores.use(name)
+
+-- its own timer is the host's
+function tickers.standalone(seconds)
+  local times, stopped = {}, false
+  local task = stores.spawn(function()
+    while not stopped do
+      times[#times + 1] = require('stores.wait').host.now()
+      stores.sleep(seconds)
+    end
+  end)
+  return function()
+    stopped = true
+    task:join()
+    return times
+  end
+end
+
+function tickers.luv(seconds)
+  local uv = require('luv')
+  local times, timer = {}, uv.new_timer()
+  timer:start(seconds * 1000, seconds * 1000, function()
+    times[#times + 1] = uv.hrtime() / 1e9
+  end)
+  return function()
+    timer:close()
+    return times
+  end
+end
+
+function tickers.cqueues(seconds)
+  local cqueues = require('cqueues')
+  local times, stopped = {}, false
+  cqueues.running():wrap(function()
+    while not stopped do
+      times[#times + 1] = cqueues.monotime()
+      cqueues.sleep(seconds)
+    end
+  end)
+  return function()
+    stopped = true
+    return times
+  end
+end
+
+local function main()
+  run(name, where, tickers[name], print)
+end
+
+-- As a program of that host would start it.
+if name == 'luv' then
+  stores.spawn(main)
+  require('luv').run()
+elseif name == 'cqueues' then
+  local controller = require('cqueues').new()
+  controller:wrap(main)
+  assert(controller:loop())
+else
+  stores.run(main)
+end
+print('end')
