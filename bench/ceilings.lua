@@ -97,7 +97,7 @@ function ceilings.fill(rows)
   for _, name in ipairs({ 'bench_read', 'bench_write', 'bench_write_pgbench' }) do
     system.psql((([[CREATE TABLE NAME (id bigint PRIMARY KEY, value jsonb);
       INSERT INTO NAME SELECT n, jsonb_build_object('id', n::text, 'name', 'user ' || n,
-        'email', n || '@x.org', 'score', (n % 10000) / 8.0, 'tags', '["a", "b"]'::jsonb,
+        'email', n || '@x.org', 'score', (n % 10000) / 8::float8, 'tags', '["a", "b"]'::jsonb,
         'ok', true) FROM generate_series(1, ROWS) n;
       VACUUM ANALYZE NAME;]]):gsub('NAME', name):gsub('ROWS', ('%d'):format(rows))))
   end
