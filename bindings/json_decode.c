@@ -12,8 +12,11 @@
 #include "json_digits.h"
 #include "json_text.h"
 
-#define GATHERED 32 /* members that wait on the stack */
+#define GATHERED 8 /* members that wait on the stack */
 #define GATHER_DEPTH 24 /* how deep that is done */
+/* Room on the stack is asked for in steps of so many members: a coroutine's stack that grew for
+ * more than it holds is shrunk by the next collection, and grows again, in turns. */
+#define GATHER_STEP 8
 
 struct decoder {
     lua_State *L;
@@ -176,10 +179,14 @@ static bool read_number(struct decoder *d) {
 
 /* ---- Arrays and objects --------------------------------------------------------------------- */
 
+static bool make_room(struct decoder *d, int slots) {
+    return lua_checkstack(d->L, slots) || fail(d, d->at, "deeper than 1024 levels");
+}
+
 static bool enter(struct decoder *d) {
-    int slots = d->depth < GATHER_DEPTH ? 2 * GATHERED + 8 : 8;
-    if (++d->depth > STORES__JSON_READ_DEPTH || !lua_checkstack(d->L, slots))
+    if (++d->depth > STORES__JSON_READ_DEPTH)
         return fail(d, d->at, "deeper than 1024 levels");
+    if (!make_room(d, 8)) return false;
     d->at++;
     skip_space(d);
     return true;
@@ -224,6 +231,8 @@ static bool read_array(struct decoder *d) {
             if (!table && count == gathered) {
                 gather_array(d, base, count, 2 * count);
                 table = true;
+            } else if (!table && count % GATHER_STEP == 0 && !make_room(d, GATHER_STEP + 8)) {
+                return false;
             }
             if (!read_value(d)) return false;
             count++;
@@ -276,6 +285,8 @@ static bool read_object(struct decoder *d) {
             if (!table && count == gathered) {
                 gather_object(d, base, count, 2 * count);
                 table = true;
+            } else if (!table && count % GATHER_STEP == 0 && !make_room(d, 2 * GATHER_STEP + 8)) {
+                return false;
             }
             if (!read_member(d)) return false;
             if (table)
