@@ -12,15 +12,16 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-#include <sys/types.h>
 #include <uv.h>
 
 #include "base.h"
 #include "json.h"
 
-#define STORES__HUB "stores.hub"
-#define STORES__ENGINE "stores.engine"
-#define STORES__TX "stores.tx"
+/* Names of metatables; their addresses are the types of userdata. */
+extern const char stores__hub_type[], stores__engine_type[], stores__tx_type[];
+#define STORES__HUB stores__hub_type
+#define STORES__ENGINE stores__engine_type
+#define STORES__TX stores__tx_type
 
 enum stores__slot_kind {
     SLOT_DOCUMENT, /* a document, or nil */
@@ -51,10 +52,11 @@ struct stores__slot {
 };
 
 struct stores__hub {
+    const void *type; /* what stores__userdata looks at; the first thing in every userdata */
     uv_loop_t *loop;
     uv_loop_t own;
     bool owns_loop, closed, turning;
-    pid_t pid;
+    uint64_t process;
     struct stores__list ready, free_slots, engines;
     struct stores__list messages; /* log.c: what is to be told to log functions */
     stores_times times; /* of the call whose result was taken last */
@@ -68,12 +70,22 @@ struct stores__hub {
 };
 
 struct stores__lua_engine {
+    const void *type;
     struct stores__list link; /* hub->engines */
     struct stores__hub *hub;
     stores_engine *engine; /* NULL: closed */
     int shard, shard_count;
     int log_function; /* in the registry; LUA_NOREF: there is none */
 };
+
+/* The userdata at index where it is of that type and process; NULL where it is not, which the slow
+ * way explains. A call looks three times, and luaL_checkudata makes a string of the type's name
+ * each time. No userdata of anybody else begins with the address of our type's name. */
+static inline void *stores__userdata(lua_State *L, int index, const void *type, size_t size) {
+    void *data = lua_touserdata(L, index);
+    if (data == NULL || lua_objlen(L, index) < size) return NULL;
+    return memcmp(data, &type, sizeof type) == 0 ? data : NULL;
+}
 
 /* ---- Hubs (hub.c) ---------------------------------------------------------------------------- */
 

@@ -1,11 +1,13 @@
 /* Engines: the verbs that the core has, each starting a call. */
-#include <unistd.h>
-
 #include "binding.h"
 
+const char stores__engine_type[] = "stores.engine";
+
 struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
-    struct stores__lua_engine *engine = luaL_checkudata(L, index, STORES__ENGINE);
-    if (engine->hub->pid != getpid()) {
+    struct stores__lua_engine *engine =
+        stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
+    if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
+    if (engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
     }
     if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
@@ -229,6 +231,7 @@ int stores__engine_new_lua(lua_State *L) {
     config.loop = hub->loop;
     struct stores__lua_engine *engine = lua_newuserdata(L, sizeof *engine);
     memset(engine, 0, sizeof *engine);
+    engine->type = STORES__ENGINE;
     stores__list_init(&engine->link);
     engine->hub = hub;
     engine->log_function = LUA_NOREF;
@@ -293,7 +296,7 @@ static int engine_close(lua_State *L) {
 static int engine_gc(lua_State *L) {
     struct stores__lua_engine *engine = lua_touserdata(L, 1);
     /* in a child the sockets are the parent's: a farewell would end the parent's sessions */
-    if (engine->engine == NULL || engine->hub->pid != getpid()) return 0;
+    if (engine->engine == NULL || engine->hub->process != stores__process()) return 0;
     stores__log_drop(L, engine);
     stores_engine_close(detach(engine), closed_unseen, engine->hub);
     return 0;

@@ -1,13 +1,14 @@
 /* The loop of one Lua state, and the calls that wait on it. */
-#include <unistd.h>
-
 #include "binding.h"
+
+const char stores__hub_type[] = "stores.hub";
 
 enum { SLAB = 64 };
 
 struct stores__hub *stores__hub_check(lua_State *L, int index) {
-    struct stores__hub *hub = luaL_checkudata(L, index, STORES__HUB);
-    if (hub->pid != getpid()) {
+    struct stores__hub *hub = stores__userdata(L, index, STORES__HUB, sizeof *hub);
+    if (hub == NULL) hub = luaL_checkudata(L, index, STORES__HUB);
+    if (hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "this loop belongs to the process before the fork");
     }
     if (hub->closed) stores__raise(L, STORES_CLOSED, "the loop is closed");
@@ -299,7 +300,8 @@ static int hub_new(lua_State *L) {
     stores__list_init(&hub->free_slots);
     stores__list_init(&hub->engines);
     stores__list_init(&hub->messages);
-    hub->pid = getpid();
+    hub->type = STORES__HUB;
+    hub->process = stores__process();
     hub->closed = true;
     luaL_getmetatable(L, STORES__HUB);
     lua_setmetatable(L, -2);
@@ -331,7 +333,7 @@ static void close_engines(lua_State *L, struct stores__hub *hub) {
 
 static int hub_gc(lua_State *L) {
     struct stores__hub *hub = lua_touserdata(L, 1);
-    if (hub->closed || hub->pid != getpid()) return 0;
+    if (hub->closed || hub->process != stores__process()) return 0;
     hub->closed = true;
     close_engines(L, hub);
     for (int i = 0; i < hub->slot_count; i++) {

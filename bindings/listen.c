@@ -1,6 +1,4 @@
 /* LISTEN for Lua: notifications are kept until somebody asks for them, for no Lua runs in the loop. */
-#include <unistd.h>
-
 #include "binding.h"
 
 #define LISTENER "stores.listener"
@@ -35,7 +33,7 @@ static void notified(void *arg, const char *channel, const char *payload) {
 
 static struct lua_listener *check(lua_State *L) {
     struct lua_listener *listener = luaL_checkudata(L, 1, LISTENER);
-    if (listener->engine->hub->pid != getpid()) {
+    if (listener->engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the listener belongs to the process before the fork");
     }
     return listener;
@@ -106,7 +104,7 @@ static int listener_stop(lua_State *L) {
 
 static int listener_gc(lua_State *L) {
     struct lua_listener *listener = luaL_checkudata(L, 1, LISTENER);
-    if (listener->engine != NULL && listener->engine->hub->pid == getpid()) {
+    if (listener->engine != NULL && listener->engine->hub->process == stores__process()) {
         if (!listener->engine->hub->closed) stop(listener);
     }
     for (struct stores__list *at; (at = stores__list_shift(&listener->notices)) != NULL;) {

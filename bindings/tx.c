@@ -1,16 +1,18 @@
 /* Transactions, one connection each. A tx that is collected while it is open is rolled back. */
-#include <unistd.h>
-
 #include "binding.h"
 
+const char stores__tx_type[] = "stores.tx";
+
 struct lua_tx {
+    const void *type;
     stores_tx *tx; /* NULL: given up */
     struct stores__lua_engine *engine;
 };
 
 static struct lua_tx *check_tx(lua_State *L, int index) {
-    struct lua_tx *tx = luaL_checkudata(L, index, STORES__TX);
-    if (tx->engine->hub->pid != getpid()) {
+    struct lua_tx *tx = stores__userdata(L, index, STORES__TX, sizeof *tx);
+    if (tx == NULL) tx = luaL_checkudata(L, index, STORES__TX);
+    if (tx->engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the transaction belongs to the process before the fork");
     }
     if (tx->engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
@@ -36,6 +38,7 @@ int stores__tx_new_lua(lua_State *L) {
     }
     struct lua_tx *tx = lua_newuserdata(L, sizeof *tx);
     memset(tx, 0, sizeof *tx);
+    tx->type = STORES__TX;
     tx->engine = engine;
     luaL_getmetatable(L, STORES__TX);
     lua_setmetatable(L, -2);
@@ -159,7 +162,7 @@ static int tx_rollback(lua_State *L) {
 /* tx:free(): gives it up; an open one is rolled back in the background. Harmless again. */
 static int tx_free(lua_State *L) {
     struct lua_tx *tx = luaL_checkudata(L, 1, STORES__TX);
-    if (tx->tx == NULL || tx->engine->hub->pid != getpid()) return 0;
+    if (tx->tx == NULL || tx->engine->hub->process != stores__process()) return 0;
     stores_tx *core = tx->tx;
     tx->tx = NULL;
     stores_tx_free(core);

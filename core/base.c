@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,6 +101,44 @@ void stores__blob_drop(struct stores__blob *blob) {
     free(blob);
 }
 
+/* ---- This process --------------------------------------------------------------------------- */
+
+/* A word that the kernel wipes in a child: zero until somebody asks there. */
+static _Atomic(_Atomic uint64_t *) process_mark;
+static _Atomic uint64_t process_count;
+
+static _Atomic uint64_t *map_mark(void) {
+    _Atomic uint64_t *none = NULL;
+    void *page = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                      -1, 0);
+
+    if (page == MAP_FAILED) return NULL;
+    if (madvise(page, sizeof(uint64_t), MADV_WIPEONFORK) != 0) {
+        munmap(page, sizeof(uint64_t));
+        return NULL;
+    }
+    if (atomic_compare_exchange_strong(&process_mark, &none, page)) return page;
+    munmap(page, sizeof(uint64_t)); /* another thread was first */
+    return none;
+}
+
+static uint64_t mark_process(_Atomic uint64_t *mark) {
+    uint64_t zero = 0, own;
+
+    if (!mark) mark = map_mark();
+    if (!mark) return (uint64_t)getpid(); /* Linux before 4.14 */
+    /* a child counts on from its parent, so that its number is not one of its parent's */
+    own = atomic_fetch_add(&process_count, 1) + 1;
+    return atomic_compare_exchange_strong(mark, &zero, own) ? own : zero;
+}
+
+uint64_t stores__process(void) {
+    _Atomic uint64_t *mark = atomic_load_explicit(&process_mark, memory_order_acquire);
+    uint64_t own = mark ? atomic_load_explicit(mark, memory_order_relaxed) : 0;
+
+    return own ? own : mark_process(mark);
+}
+
 /* ---- Small text ----------------------------------------------------------------------------- */
 
 char *stores__strdup(const char *text) {
@@ -114,8 +154,7 @@ char *stores__memdup(const void *data, size_t len) {
     return copy;
 }
 
-/* Nothing is kept between calls, so that a forked child cannot repeat what its parent drew. */
-static bool random_bytes(void *out, size_t n) {
+static bool system_random(void *out, size_t n) {
     unsigned char *at = out;
 
     while (n > 0) {
@@ -127,6 +166,28 @@ static bool random_bytes(void *out, size_t n) {
         at += got;
         n -= (size_t)got;
     }
+    return true;
+}
+
+/* Drawn from the system in portions. What is left of one that was drawn before a fork is the
+ * parent's to use. */
+static bool random_bytes(void *out, size_t n) {
+    static _Thread_local struct {
+        uint64_t process;
+        size_t left;
+        unsigned char bytes[512];
+    } pool;
+    uint64_t process = stores__process();
+
+    if (n > sizeof pool.bytes) return system_random(out, n);
+    if (pool.left < n || pool.process != process) {
+        pool.left = 0;
+        if (!system_random(pool.bytes, sizeof pool.bytes)) return false;
+        pool.left = sizeof pool.bytes;
+        pool.process = process;
+    }
+    pool.left -= n;
+    memcpy(out, pool.bytes + pool.left, n);
     return true;
 }
 

@@ -111,6 +111,9 @@ char *stores__memdup(const void *data, size_t len); /* NUL-terminated copy */
 /* Fills out with n random characters of base64url and a NUL. False: the system gave no entropy. */
 bool stores__random_text(char *out, size_t n);
 uint64_t stores__random_u64(void);
+/* A number that is another one after a fork. It costs a look at memory, where getpid is a system
+ * call, and every call of a store asks. */
+uint64_t stores__process(void);
 uint64_t stores__hash(const void *data, size_t len); /* FNV-1a */
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "ids.h"
+
 /* ---- Commands -------------------------------------------------------------------------------- */
 
 static bool begin_arg(struct stores__args *args) {
@@ -38,16 +40,34 @@ void stores__args_epoch_key(struct stores__args *args, const struct stores__tabl
     if (begin_arg(args)) add_table(args, table);
 }
 
+/* Whether the last row key is of this epoch: what it begins with serves the next one, too. */
+static bool same_epoch(const struct stores__args *args, const char *epoch) {
+    size_t len = args->rows_len - args->rows_epoch - 1;
+    return !args->buf.failed && strlen(epoch) == len &&
+           memcmp(args->buf.data + args->rows_at + args->rows_epoch, epoch, len) == 0;
+}
+
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id) {
-    char text[24];
+    char text[STORES__ID_SIZE];
+    struct stores__buf *buf = &args->buf;
+    size_t at = buf->len;
     if (!begin_arg(args)) return;
-    add_table(args, table);
-    stores__buf_add(&args->buf, "/", 1);
-    stores__buf_str(&args->buf, epoch);
-    stores__buf_add(&args->buf, "/", 1);
-    int len = snprintf(text, sizeof text, "%lld", (long long)id);
-    stores__buf_add(&args->buf, text, (size_t)len);
+    if (args->rows_of == table && same_epoch(args, epoch)) {
+        if (!stores__buf_reserve(buf, args->rows_len)) return;
+        memcpy(buf->data + at, buf->data + args->rows_at, args->rows_len);
+        buf->len += args->rows_len;
+    } else {
+        add_table(args, table);
+        stores__buf_add(buf, "/", 1);
+        args->rows_epoch = buf->len - at;
+        stores__buf_str(buf, epoch);
+        stores__buf_add(buf, "/", 1);
+        args->rows_of = table;
+        args->rows_at = at;
+        args->rows_len = buf->len - at;
+    }
+    stores__buf_add(buf, text, stores__id_write(id, text));
 }
 
 void stores__args_free(struct stores__args *args) {

@@ -57,6 +57,8 @@ struct stores__args {
     size_t *offsets; /* of each argument in buf; one more than count is set by the end */
     int count, room;
     bool failed;
+    const struct stores__table *rows_of; /* the row keys' table, and what they begin with */
+    size_t rows_at, rows_len, rows_epoch;
 };
 
 void stores__args_add(struct stores__args *args, const void *data, size_t len);

@@ -185,7 +185,6 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
         return NULL;
     }
     keep_config(engine, config);
-    engine->pid = getpid();
     stores__list_init(&engine->ready);
     stores__list_init(&engine->pending);
     stores__list_init(&engine->flushes);

@@ -52,7 +52,6 @@ struct stores__writes;
 struct stores_engine {
     uv_loop_t *loop;
     bool owns_loop, closing, closed_all;
-    pid_t pid;
     stores_config config; /* its strings are not kept: each part copied what it needs */
     struct stores__timers timers;
     struct stores__pg_pool pool;

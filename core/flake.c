@@ -1,8 +1,6 @@
 /* flake.c - see flake.h. */
 #include "flake.h"
 
-#include <unistd.h>
-
 #include "shard.h"
 
 /* Ids drawn in one millisecond are this far apart at most: a million a second still keep to their
@@ -14,12 +12,12 @@ void stores__flake_init(struct stores__flake *flake, int bits, int shard, int sh
     flake->shard = shard;
     flake->shard_count = shard_count;
     flake->last = INT64_MIN;
-    flake->pid = getpid();
+    flake->process = stores__process();
 }
 
 bool stores__flake_next(struct stores__flake *flake, int64_t unix_ms, int64_t *id) {
     uint64_t noise = stores__random_u64(), spread = UINT64_C(1) << flake->bits;
-    pid_t pid = getpid();
+    uint64_t process = stores__process();
     int64_t drawn, add;
 
     if (unix_ms < STORES__FLAKE_EPOCH) return false;
@@ -28,7 +26,7 @@ bool stores__flake_next(struct stores__flake *flake, int64_t unix_ms, int64_t *i
     drawn += (int64_t)(noise % spread);
     if (drawn <= flake->last) {
         /* A child of a fork goes on from the same last id as its parent: it jumps. */
-        uint64_t step = pid != flake->pid ? spread : STEP_MAX;
+        uint64_t step = process != flake->process ? spread : STEP_MAX;
         add = 1 + (int64_t)(noise % step);
         if (flake->last > INT64_MAX - add) return false;
         drawn = flake->last + add;
@@ -39,7 +37,7 @@ bool stores__flake_next(struct stores__flake *flake, int64_t unix_ms, int64_t *i
         drawn += add;
     }
     flake->last = drawn;
-    flake->pid = pid;
+    flake->process = process;
     *id = drawn;
     return true;
 }

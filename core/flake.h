@@ -21,7 +21,7 @@ struct stores__flake {
     int bits;
     int shard, shard_count; /* ids have this true modulo; shard_count < 2: any */
     int64_t last;
-    pid_t pid; /* of the process that drew last */
+    uint64_t process; /* that drew last */
 };
 
 void stores__flake_init(struct stores__flake *flake, int bits, int shard, int shard_count);

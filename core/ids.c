@@ -54,7 +54,7 @@ static const char *why_not_decimal(const char *text, size_t len) {
 
 bool stores__id_parse(const char *text, size_t len, int64_t *id, stores_error *e) {
     char room[SHOWN + 4];
-    const char *shown = show(text, len, room);
+    const char *shown = "";
     bool negative = len > 0 && *text == '-';
     size_t sign = negative || (len > 0 && *text == '+') ? 1 : 0, count = len - sign, i;
     uint64_t limit = (uint64_t)INT64_MAX + negative, value = 0;
@@ -64,6 +64,9 @@ bool stores__id_parse(const char *text, size_t len, int64_t *id, stores_error *e
         return false;
     }
     for (i = sign; i < len && is_digit(text[i]); i++) {
+    }
+    if (i < len || count == 0 || count > 18 || (count > 1 && text[sign] == '0') || sign) {
+        shown = show(text, len, room);
     }
     if (i < len || count == 0) {
         stores__error_set(e, STORES_INVALID_ID, "the id '%s' %s: ids are signed 64-bit decimals",
@@ -78,7 +81,9 @@ bool stores__id_parse(const char *text, size_t len, int64_t *id, stores_error *e
     if (count > 1 && *text == '0') {
         return refuse_form(shown, text, count, negative, "leading zeros", e);
     }
-    for (i = 0; i < count; i++) {
+    /* no overflow below 19 digits */
+    for (i = 0; i < count && i < 18; i++) value = value * 10 + (unsigned)(text[i] - '0');
+    for (; i < count; i++) {
         unsigned digit = (unsigned)(text[i] - '0');
         if (value > (limit - digit) / 10) {
             stores__error_set(e, STORES_INVALID_ID, "the id '%s' is out of range: ids go from "

@@ -4,6 +4,7 @@
 
 #include "cache.h"
 #include "cache_scripts.h"
+#include "ids.h"
 
 enum {
     MGET_ROWS = 512, /* of one command */
@@ -346,7 +347,10 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     const char *sql = batch->count == 1 ? batch->table->find_sql : batch->table->find_any_sql;
     if (batch->count > 1) stores__buf_str(&ids, "{");
     for (size_t i = 0; i < batch->count; i++) {
-        stores__buf_fmt(&ids, i ? ",%lld" : "%lld", (long long)batch->rows[i]->id);
+        char id[STORES__ID_SIZE];
+        size_t len = stores__id_write(batch->rows[i]->id, id);
+        if (i > 0) stores__buf_add(&ids, ",", 1);
+        stores__buf_add(&ids, id, len);
     }
     if (batch->count > 1) stores__buf_str(&ids, "}");
     const char *values[] = {stores__buf_text(&ids)};

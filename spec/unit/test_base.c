@@ -1,4 +1,5 @@
-/* test_base.c - lists, buffers, blobs, random text that a fork does not repeat. */
+/* test_base.c - lists, buffers, blobs, random text that a fork does not repeat,
+ * processes. */
 #include "base.h"
 
 #include <sys/wait.h>
@@ -106,11 +107,44 @@ static void test_random(void) {
     close(ends[1]);
 }
 
+/* What a descendant of so many forks gives for stores__process; each fork asks, or none does. */
+static uint64_t process_after(int forks, int asks) {
+    uint64_t number = 0;
+    int ends[2];
+    pid_t child;
+
+    if (forks == 0) return stores__process();
+    if (asks) stores__process();
+    if (pipe(ends) != 0) return 0;
+    child = fork();
+    if (child == 0) {
+        number = process_after(forks - 1, asks);
+        _exit(write(ends[1], &number, sizeof number) == sizeof number ? 0 : 1);
+    }
+    if (read(ends[0], &number, sizeof number) != sizeof number) number = 0;
+    waitpid(child, NULL, 0);
+    close(ends[0]);
+    close(ends[1]);
+    return number;
+}
+
+static void test_process(void) {
+    uint64_t own = stores__process(), child = process_after(1, 1), grandchild = process_after(2, 1);
+
+    CHECK(own != 0);
+    CHECK(stores__process() == own);
+    CHECK(child != 0 && child != own);
+    CHECK(grandchild != 0 && grandchild != own && grandchild != child);
+    CHECK(process_after(2, 0) != own);
+    CHECK(stores__process() == own);
+}
+
 int main(void) {
     test_list();
     test_buf();
     test_blob();
     test_text();
     test_random();
+    test_process();
     return check_report();
 }
