@@ -1,5 +1,5 @@
---- What a store promises in every host. Each case runs in a coroutine of the host, where calls wait;
---- hosts_spec.lua runs all of them in standalone, luv, cqueues and nginx.
+--- What a store promises in every host. Each case runs in a coroutine of the host, where calls
+--- wait; hosts_spec.lua runs all of them in standalone, luv, cqueues and nginx.
 ---
 --- A case gets
 ---   t.stores, t.store      a store over a table docs (id bigint PRIMARY KEY, value jsonb)
@@ -79,7 +79,8 @@ end)
 
 case('ends a call at its deadline, and leaves nothing of it', function(t)
   local began = now(t)
-  local err = raises('timeout', t.store.query, t.store, 'SELECT pg_sleep(20)', nil, { timeout = 0.1 })
+  local err = raises('timeout', t.store.query, t.store, 'SELECT pg_sleep(20)', nil,
+    { timeout = 0.1 })
   same(true, err.outcome ~= 'committed')
   local took = now(t) - began
   if took < 0.09 or took > 5 then error('it took ' .. took) end
@@ -213,7 +214,8 @@ case('leaves the timers of the host on time', function(t)
   table.sort(gaps)
   if #gaps < 20 then error(('the timer ran %d times'):format(#gaps)) end
   local half, most = gaps[math.ceil(#gaps / 2)], gaps[#gaps]
-  t.note(('%d calls; a timer of 1 ms ran every %.1f ms, at the most %.1f'):format(calls, half, most))
+  t.note(('%d calls; a timer of 1 ms ran every %.1f ms, at the most %.1f'):format(calls, half,
+    most))
   -- a machine that is busy with other things is late by itself
   if half > 10 or most > 300 then error('the timer was late') end
 end)
@@ -231,7 +233,7 @@ case('has nothing left at the end', function(t)
     stats.transactions, stats.pool_checked_out, stats.pool_waiters))
 end)
 
---- Runs every case, and prints a line for each: `ok NAME` or `not ok NAME`, with a note after ` -- `.
+--- Runs every case, and prints a line for each: `ok NAME` or `not ok NAME`, a note after ` -- `.
 ---@param t table without note
 ---@param print fun(line: string)
 function contract.run_all(t, print)

@@ -10,7 +10,7 @@ servers="postgresql-15 redis-server"
 case $group in
     demo) packages="$packages $servers iso-codes" ;;
     test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
-        strace openssl pgbouncer" ;;
+        strace openssl pgbouncer nginx libnginx-mod-http-lua luarocks g++" ;;
     bench) packages="$packages $servers" ;;
     plot) packages="$packages $servers gnuplot-nox" ;;
     check) packages="$packages lua-check cppcheck clang-format" ;;
@@ -81,7 +81,7 @@ if ! install_missing; then
 fi
 
 # A policy that was there before may have let the services start; they were not running before.
-for service in postgresql redis-server pgbouncer; do
+for service in postgresql redis-server pgbouncer nginx; do
     case "$missing " in *" $service"[\ -]*) service "$service" stop >/dev/null 2>&1 ;; esac
 done
 exit 0

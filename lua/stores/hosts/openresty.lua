@@ -296,11 +296,17 @@ function host.turn_until()
     :format(get_phase()))
 end
 
---- nginx's own coroutines pass waits through.
+local function pass_on(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- nginx's own coroutines pass waits through; but its coroutine.wrap raises past every pcall.
 ---@param fn function
 ---@return function
 function host.wrap(fn)
-  return coroutine.wrap(fn)
+  local co = coroutine.create(fn)
+  return function(...) return pass_on(coroutine.resume(co, ...)) end
 end
 
 --- Told of a task that failed; its joiner gets the error all the same.

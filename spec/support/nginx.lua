@@ -1,0 +1,128 @@
+--- An nginx of a spec: in a folder of its own, on a unix socket, ended with this process.
+
+local http = require('spec.support.http')
+local process = require('spec.support.process')
+
+local nginx = {}
+
+---@class spec.Nginx
+---@field folder string
+---@field socket string
+local Nginx = {}
+Nginx.__index = Nginx
+
+local root = os.getenv('STORES_ROOT') or '.'
+local build = os.getenv('STORES_BUILD') or root .. '/build'
+
+local function output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read('*a')
+  pipe:close()
+  return text
+end
+
+local function wait_for(condition, what)
+  for _ = 1, 1000 do
+    local value = condition()
+    if value then return value end
+    os.execute('sleep 0.01')
+  end
+  error('it did not happen: ' .. what, 3)
+end
+
+local MAIN = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+user %s;
+daemon off;
+worker_processes %d;
+pid %s/nginx.pid;
+error_log %s/error.log notice;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path %s/body;
+  proxy_temp_path %s/proxy;
+  fastcgi_temp_path %s/fastcgi;
+  uwsgi_temp_path %s/uwsgi;
+  scgi_temp_path %s/scgi;
+  lua_package_path '%s/?.lua;%s/lua/?.lua;%s/lua/?/init.lua;;';
+  lua_package_cpath '%s/?.so;;';
+  %s
+}
+]]
+
+--- Starts nginx with what stands in http {}; @SOCKET@ in it is the socket.
+---@param text string
+---@param workers? integer 1 where it is left out
+---@return spec.Nginx
+function nginx.start(text, workers)
+  local folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
+  local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
+  text = text:gsub('@SOCKET@', 'unix:' .. self.socket)
+  local file = assert(io.open(folder .. '/nginx.conf', 'w'))
+  file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
+    folder, folder, folder, folder, root, root, root, build, text))
+  file:close()
+  self.process = process.start({ 'nginx', '-p', folder, '-c', folder .. '/nginx.conf' },
+    folder .. '/stderr')
+  local ok, err = pcall(wait_for, function()
+    return http.request(self.socket, 'GET', '/-')
+  end, 'nginx answers')
+  if not ok then
+    err = err .. '\n' .. self:log()
+    self:stop()
+    error(err, 2)
+  end
+  return self
+end
+
+--- What it logged.
+---@return string
+function Nginx:log()
+  return output(("cat '%s/error.log' '%s/stderr' 2>/dev/null"):format(self.folder, self.folder))
+end
+
+--- Sends a request and gives its status, body and headers.
+function Nginx:request(method, target, body, headers)
+  return http.request(self.socket, method, target, body, headers)
+end
+
+--- The process ids of its workers, those that are about to end too.
+---@return string[]
+function Nginx:workers()
+  local list = {}
+  local text = output(("cat /proc/%d/task/%d/children 2>/dev/null"):format(self.process.pid,
+    self.process.pid))
+  for pid in text:gmatch('%d+') do list[#list + 1] = pid end
+  return list
+end
+
+--- Sends a signal to the master: 'HUP' or 'QUIT'.
+function Nginx:signal(name)
+  os.execute(('kill -%s %d'):format(name, self.process.pid))
+end
+
+--- Ends it gracefully, and raises where it does not end; gives its log.
+---@return string
+function Nginx:quit()
+  self:signal('QUIT')
+  wait_for(function()
+    local status = output(('cat /proc/%d/stat 2>/dev/null'):format(self.process.pid))
+    return status == '' or status:find(') Z ', 1, true)
+  end, 'nginx ends')
+  local log = self:log()
+  self:stop()
+  return log
+end
+
+--- Ends it at once, and removes its folder.
+function Nginx:stop()
+  if not self.process then return end
+  self.process:signal('TERM')
+  self.process:wait()
+  self.process = nil
+  os.execute(("rm -rf '%s'"):format(self.folder))
+end
+
+return nginx
