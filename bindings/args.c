@@ -26,6 +26,17 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engin
     return id;
 }
 
+const char *stores__table_check(lua_State *L, int index) {
+    size_t len = 0;
+    if (lua_type(L, index) != LUA_TSTRING) {
+        stores__raise(L, STORES_INVALID_TABLE, "a table name is a string, got %s",
+                      luaL_typename(L, index));
+    }
+    const char *name = lua_tolstring(L, index, &len);
+    if (strlen(name) != len) stores__raise(L, STORES_INVALID_TABLE, "a table name holds a zero byte");
+    return name;
+}
+
 uint64_t stores__ms_check(lua_State *L, int index) {
     if (lua_isnoneornil(L, index)) return 0;
     lua_Number seconds = luaL_checknumber(L, index);
@@ -150,7 +161,7 @@ stores_query_options stores__query_options_check(lua_State *L, int index) {
         const char **list = lua_newuserdata(L, ((size_t)count + 1) * sizeof *list);
         for (int i = 0; i < count; i++) {
             lua_rawgeti(L, names, i + 1);
-            list[i] = luaL_checkstring(L, -1);
+            list[i] = stores__table_check(L, -1);
             lua_pop(L, 1);
         }
         options.invalidates = list;

@@ -48,7 +48,7 @@ struct stores__slot {
     enum stores__slot_state state;
     enum stores__slot_kind kind;
     bool raw; /* documents as their JSON text */
-    bool abandoned; /* an engine's close that nobody waits for any more */
+    bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 
 struct stores__hub {
@@ -122,6 +122,8 @@ void stores__error_register(lua_State *L);
 
 /* The id at index, a canonical string; raises invalid_id, or wrong_shard. */
 int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine);
+/* The name of a table at index, which the core has yet to read; raises invalid_table. */
+const char *stores__table_check(lua_State *L, int index);
 /* Seconds at index, in ms; nil: 0, which is the engine's default. */
 uint64_t stores__ms_check(lua_State *L, int index);
 /* An array of parameters as texts, anchored by a userdata that is pushed. */

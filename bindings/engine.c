@@ -30,7 +30,7 @@ static stores_call call_to(struct stores__slot *slot, uint64_t timeout_ms, bool 
 /* engine:find(table, id, timeout, cache, raw) */
 static int engine_find(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    const char *table = luaL_checkstring(L, 2);
+    const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, engine);
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot =
@@ -55,7 +55,7 @@ static int64_t *check_ids(lua_State *L, int index, const struct stores__lua_engi
 /* engine:find_many(table, ids, timeout, cache, raw) */
 static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    const char *table = luaL_checkstring(L, 2);
+    const char *table = stores__table_check(L, 2);
     size_t count;
     int64_t *ids = check_ids(L, 3, engine, &count);
     uint64_t ms = stores__ms_check(L, 4);
@@ -72,7 +72,7 @@ stores_change stores__change_check(lua_State *L, int index,
     stores_change change;
     memset(&change, 0, sizeof change);
     change.kind = (stores_change_kind)luaL_checkoption(L, index, NULL, kinds);
-    change.table = luaL_checkstring(L, index + 1);
+    change.table = stores__table_check(L, index + 1);
     change.id = stores__id_check(L, index + 2, engine);
     if (change.kind == STORES_MODIFY) {
         change.expr = luaL_checkstring(L, index + 7);
@@ -98,7 +98,7 @@ static int engine_write(lua_State *L) {
 /* engine:select(table, sql, params, timeout, raw, rows) */
 static int engine_select(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    const char *table = luaL_checkstring(L, 2), *sql = luaL_checkstring(L, 3);
+    const char *table = stores__table_check(L, 2), *sql = luaL_checkstring(L, 3);
     uint64_t ms = stores__ms_check(L, 5);
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
     lua_settop(L, 7);
@@ -128,7 +128,7 @@ static int engine_query(lua_State *L) {
 /* engine:invalidate(table, id or nil, timeout) */
 static int engine_invalidate(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    const char *table = luaL_checkstring(L, 2);
+    const char *table = stores__table_check(L, 2);
     bool row = !lua_isnoneornil(L, 3);
     int64_t id = row ? stores__id_check(L, 3, engine) : 0;
     uint64_t ms = stores__ms_check(L, 4);
@@ -267,7 +267,6 @@ static void closed(void *arg) {
     struct stores__slot *slot = arg;
     slot->hub->open--;
     stores__slot_done(NULL, slot);
-    if (slot->abandoned) stores__slot_free(slot);
 }
 
 static void closed_unseen(void *arg) {

@@ -62,7 +62,7 @@ static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_k
 static int tx_find(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
-    const char *table = luaL_checkstring(L, 2);
+    const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, tx->engine);
     uint64_t ms = stores__ms_check(L, 4);
     bool lock = lua_toboolean(L, 5);
@@ -74,7 +74,7 @@ static int tx_find(lua_State *L) {
 static int tx_find_many(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
-    const char *table = luaL_checkstring(L, 2);
+    const char *table = stores__table_check(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     size_t count = lua_objlen(L, 3);
     uint64_t ms = stores__ms_check(L, 4);
@@ -108,7 +108,7 @@ static int tx_write(lua_State *L) {
 static int tx_select(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
-    const char *table = luaL_checkstring(L, 2), *sql = luaL_checkstring(L, 3);
+    const char *table = stores__table_check(L, 2), *sql = luaL_checkstring(L, 3);
     uint64_t ms = stores__ms_check(L, 5);
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
     lua_settop(L, 7);

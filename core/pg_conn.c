@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "threads.h"
+
 /* ---- The socket ------------------------------------------------------------------------------ */
 
 void stores__pg_handle_gone(struct stores__pg_wire *wire) {
@@ -432,6 +434,7 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
     cancel->work.data = cancel;
     cancel->wire = wire;
     cancel->cancel = PQgetCancel(wire->pg);
+    stores__threads_used();
     if (cancel->cancel == NULL ||
         uv_queue_work(wire->loop, &cancel->work, run_cancel, cancel_over) != 0) {
         PQfreeCancel(cancel->cancel);

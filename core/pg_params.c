@@ -5,6 +5,8 @@
 #include <netdb.h>
 #include <stdio.h>
 
+#include "threads.h"
+
 /* Room for the defaults that are added to the user's keywords. */
 enum { EXTRA_KEYS = 16 };
 
@@ -346,6 +348,7 @@ static void resolve_next(struct stores__pg_resolve *r) {
         } else {
             struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
             r->request.data = r;
+            stores__threads_used();
             int rc = uv_getaddrinfo(r->loop, &r->request, resolved, host->name, NULL, &hints);
             if (rc == 0) {
                 r->asked = true;

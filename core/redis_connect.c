@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "redis_internal.h"
+#include "threads.h"
 
 #define BACKOFF_FIRST 10
 #define BACKOFF_MAX 500
@@ -217,6 +218,7 @@ static void resolve(struct stores__redis *redis) {
 
     redis->state = STORES__REDIS_RESOLVING;
     if (redis->resolving) return; /* for an attempt that gave up; its answer will do as well */
+    stores__threads_used();
     err = uv_getaddrinfo(redis->loop, &redis->resolve, on_resolved, redis->config.host, NULL,
                          &hints);
     if (err) {

@@ -587,7 +587,14 @@ describe('a fork', function()
   local endings = {
     ['without a farewell'] = function() ffi.C._exit(0) end,
     ['with its Lua state closed'] = function() os.exit(0, true) end,
+    ['by exit'] = function() os.exit(0) end,
   }
+
+  setup(function()
+    -- a cancel gives libuv's threads something to do: a child has them no more, nor may miss them
+    refused('timeout', nil, store.query, store, 'SELECT pg_sleep(20)', nil, { timeout = 0.02 })
+    support.eventually(function() return store:stats().pg_cancels > 0 end)
+  end)
 
   -- Every verb in the child, and the codes of what they raise.
   local function try_all()
@@ -612,8 +619,8 @@ describe('a fork', function()
 
   for how, exit in pairs(endings) do
     it('leaves the store to the parent; the child raises, and ends ' .. how, function()
-      local connects = store:stats().pg_connects
       store:find('things', '1', { cache = false })
+      local connects, lost = store:stats().pg_connects, store:stats().pg_lost
       assert.equal(('forked '):rep(10):sub(1, -2), in_child(try_all, exit))
       for i = 1, 20 do
         assert.equal(i, store:find('things', tostring(i), { cache = false }).n)
@@ -621,7 +628,7 @@ describe('a fork', function()
       end
       assert.is_nil(store:find('things', '800'))
       assert.equal(connects, store:stats().pg_connects)
-      assert.equal(0, store:stats().pg_lost)
+      assert.equal(lost, store:stats().pg_lost)
     end)
 
     it('lets the child have a store of its own, and end ' .. how, function()

@@ -29,13 +29,14 @@ local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create', 'retrie
 local INVALIDATE = config.allow('timeout')
 
 local function try(store)
-  return setmetatable({}, {
+  local proxy = {}
+  return setmetatable(proxy, {
     __index = function(_, name)
       local verb = Store[name]
       if type(verb) ~= 'function' then return verb end
       return function(self, ...)
-        -- store.try:find(...) passes the proxy as self
-        return pcall(verb, type(self) == 'table' and rawget(self, 'engine') and self or store, ...)
+        if self == proxy then self = store end
+        return pcall(verb, self, ...)
       end
     end,
   })
@@ -51,9 +52,9 @@ function Store.__index(store, name)
 end
 
 --- Makes a store; nothing is connected before the first call needs it.
----@param db table where PostgreSQL is: {host, port, database, user, password, poolsize, ...} or {url}
+---@param db table where PostgreSQL is: {host, port, database, user, password, ...} or {url}
 ---@param redis? table where Redis is: {host, port, opts}, {path} or {url}; nil: no cache
----@param opts? table {cache, transaction, ttl, negative_ttl, prefix, timeout, on_cache_failure, ...}
+---@param opts? table {cache, transaction, ttl, negative_ttl, prefix, timeout, ...}
 ---@return stores.Store
 ---Raises invalid_option.
 function Store.new(db, redis, opts)
@@ -94,11 +95,21 @@ function Store:check_usable()
   wait.host.check()
 end
 
-local function check(self, verb)
+local function check_self(self, verb)
   if type(self) ~= 'table' or not self.is_stores_target then
     errors.raise('invalid_argument', ('call it with a colon: store:%s(...)'):format(verb))
   end
+end
+
+local function check(self, verb)
+  check_self(self, verb)
   self:check_usable()
+end
+
+local function check_table(name)
+  if type(name) ~= 'string' then
+    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
+  end
 end
 
 function Store:start_find(name, id, timeout, cache, raw)
@@ -118,12 +129,12 @@ function Store:start_select(name, text, params, timeout, raw, rows)
   return self.engine:select(name, text, params, timeout, raw, rows)
 end
 
---- Runs SQL and returns its rows as an array of tables, with the field affected. Bound parameters are
---- $1 and on; several statements in one text take none. In a transaction of its own, unless
+--- Runs SQL and returns its rows as an array of tables, with the field affected. Bound parameters
+--- are $1 and on; several statements in one text take none. In a transaction of its own, unless
 --- transaction = false: then each statement runs as it comes.
 ---@param text string
 ---@param params? any[]
----@param opts? {timeout: number, transaction: boolean, readonly: boolean, invalidates: string[], raw: boolean}
+---@param opts? table {timeout, transaction, readonly, raw: boolean, invalidates: string[]}
 ---@return table[] rows
 function Store:query(text, params, opts)
   check(self, 'query')
@@ -132,7 +143,8 @@ function Store:query(text, params, opts)
   local raw = call.raw
   if raw == nil then raw = self.raw end
   local function run(one)
-    return wait.slot(self.hub, self.engine:query(one, query.params(params), call, call.timeout, raw))
+    return wait.slot(self.hub,
+      self.engine:query(one, query.params(params), call, call.timeout, raw))
   end
   if #parts <= 1 then return run(text) end
   if call.transaction then
@@ -145,21 +157,19 @@ function Store:query(text, params, opts)
   return rows
 end
 
---- Changes a document by a Lua function, inside a transaction that holds the row's lock: fn(document)
---- may change the table in place or return another one; false abandons; an error rolls back and is
---- raised; it may call the store, and may run more than once.
+--- Changes a document by a Lua function, inside a transaction that holds the row's lock:
+--- fn(document) may change the table in place or return another one; false abandons; an error rolls
+--- back and is raised; it may call the store, and may run more than once.
 ---@param name string
 ---@param id string
 ---@param fn fun(document: table?): table|false|nil
----@param opts? {timeout: number, cache: boolean, raw: boolean, must: boolean, create: boolean, retries: integer}
+---@param opts? table {timeout, cache, raw, must, create, combine: boolean, retries: integer}
 ---@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
 function Store:updateObject(name, id, fn, opts)
   check(self, 'updateObject')
-  if type(name) ~= 'string' then
-    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
-  end
+  check_table(name)
   opts = config.call(opts, UPDATE)
-  id = ids.check(id)
+  id = ids.parse(id)
   holds.check(self, name, id)
   local document = updates.run(self, name, id, fn, opts)
   if document == nil and opts.must then
@@ -168,7 +178,8 @@ function Store:updateObject(name, id, fn, opts)
   return document
 end
 
---- Runs fn(tx) in one transaction: COMMIT when it returns, ROLLBACK and the same error when it raises.
+--- Runs fn(tx) in one transaction: COMMIT when it returns, ROLLBACK and the same error when it
+--- raises.
 ---@param fn fun(tx: stores.Transaction): any
 ---@param opts? {timeout: number, isolation: string, readonly: boolean, retries: integer}
 ---@return any ...
@@ -201,6 +212,7 @@ end
 ---@param opts? {timeout: number}
 function Store:invalidate(name, id, opts)
   check(self, 'invalidate')
+  check_table(name)
   opts = config.call(opts, INVALIDATE)
   if id ~= nil then id = ids.check(id) end
   wait.slot(self.hub, self.engine:invalidate(name, id, opts.timeout))
@@ -218,6 +230,7 @@ end
 --- A new id: a flake, strictly increasing in this process, of this store's shard.
 ---@return string
 function Store:generateId()
+  check_self(self, 'generateId')
   if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:id()
 end
@@ -225,6 +238,7 @@ end
 --- Figures of the engine: calls, hits, round trips, the pool.
 ---@return table<string, number>
 function Store:stats()
+  check_self(self, 'stats')
   if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:stats()
 end
@@ -265,7 +279,9 @@ end
 
 --- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
 function Store:close()
+  check_self(self, 'close')
   if not self.engine then return end
+  wait.host.check()
   for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
