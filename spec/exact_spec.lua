@@ -42,19 +42,23 @@ describe('a document', function()
     return tostring(last)
   end
 
+  -- What was published or filled is in Redis.
+  local function answered()
+    support.eventually(function() return store:stats().redis_pending == 0 end)
+  end
+
   -- Every way that a value goes: written and published, read from PostgreSQL, filled, hit.
   local function round_trip(value)
     local id = fresh()
     local record = { id = id, value = value }
     store:insert('docs', record)
-    local ways = {}
+    local ways, hits = {}, store:stats().hits
     ways.postgres = store:find('docs', id, { cache = false })
-    keys:becomes('public.docs', id, 'V')
-    local hits = store:stats().hits
+    answered()
     ways.published = store:find('docs', id)
     store:invalidate('docs', id)
     ways.missed = store:find('docs', id)
-    keys:becomes('public.docs', id, 'V')
+    answered()
     ways.filled = store:find('docs', id)
     assert.equal(hits + 2, store:stats().hits)
     ways.criteria = store:findAll('docs', { after = tostring(tonumber(id) - 1), limit = 1 })[1]
