@@ -1,4 +1,6 @@
 /* Arguments of Lua, checked and brought into the core's form. */
+#include <stdio.h>
+
 #include "binding.h"
 
 int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine) {
@@ -20,8 +22,14 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engin
     }
     if (engine != NULL && engine->shard_count > 0 &&
         stores_shard_of(id, engine->shard_count) != engine->shard) {
-        stores__raise(L, STORES_WRONG_SHARD, "the id belongs to shard %d of %d, this is shard %d",
-                      stores_shard_of(id, engine->shard_count), engine->shard_count, engine->shard);
+        memset(&error, 0, sizeof error);
+        error.code = STORES_WRONG_SHARD;
+        error.shard = engine->shard;
+        snprintf(error.message, sizeof error.message,
+                 "the id belongs to shard %d of %d, this is shard %d",
+                 stores_shard_of(id, engine->shard_count), engine->shard_count, engine->shard);
+        stores__error_push(L, &error);
+        lua_error(L);
     }
     return id;
 }

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -329,12 +330,22 @@ void stores_wait(stores_engine *engine, stores_op *op) {
 
 /* ---- Ids and figures ------------------------------------------------------------------------- */
 
+/* The last id that any engine of this process made, of each layout: one more engine (or thread)
+ * does not make the ids of a process go back. */
+static _Atomic int64_t last_flake = INT64_MIN, last_simpleflake = INT64_MIN;
+
 int64_t stores_generate_id(stores_engine *engine) {
+    struct stores__flake *flake = &engine->flake;
+    _Atomic int64_t *last = flake->bits == STORES__FLAKE_BITS ? &last_flake : &last_simpleflake;
+    int64_t seen = atomic_load(last), id = 0;
     struct timeval now;
-    int64_t id = 0;
     gettimeofday(&now, NULL);
     int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
-    return stores__flake_next(&engine->flake, ms, &id) ? id : 0;
+    do {
+        if (flake->last < seen) flake->last = seen;
+        if (!stores__flake_next(flake, ms, &id)) return 0;
+    } while (!atomic_compare_exchange_weak(last, &seen, id));
+    return id;
 }
 
 bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error) {

@@ -123,6 +123,7 @@ static void destroy(stores_op *op) {
 static void settle(stores_op *op) {
     stores_engine *engine = op->engine;
     op->state = STORES__OP_DONE;
+    if (op->error != NULL && engine->flake.shard_count > 0) op->error->shard = engine->flake.shard;
     if (--engine->pending_count == 0) stores__engine_let_go(engine);
     if (op->freed) {
         destroy(op);

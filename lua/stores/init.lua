@@ -5,6 +5,7 @@ local core = require('stores.core')
 local errors = require('stores.errors')
 core.set_error_metatable(errors.Error)
 
+local ids = require('stores.ids')
 local json = require('stores.json')
 local observe = require('stores.observe')
 local Store = require('stores.store')
@@ -27,22 +28,36 @@ local stores = {
   use = require('stores.hosts').use,
 }
 
+local function is_simple(layout)
+  if layout == nil or layout == 'flake' then return false end
+  if layout ~= 'simpleflake' then
+    errors.raise('invalid_argument', "the layout of ids is 'flake' or 'simpleflake'")
+  end
+  return true
+end
+
 --- Ids made by generateId and insert.
 stores.flake = {
   --- When an id was made, in seconds since 1970.
   ---@param id string
   ---@param layout? 'flake'|'simpleflake'
   ---@return number
-  time = function(id, layout) return core.flake_time(id, layout == 'simpleflake') end,
+  time = function(id, layout) return core.flake_time(ids.check(id), is_simple(layout)) end,
   --- The smallest id of a time, for ranges of ids.
   ---@param seconds number since 1970
   ---@param layout? 'flake'|'simpleflake'
   ---@return string
-  at = function(seconds, layout) return core.flake_at(seconds, layout == 'simpleflake') end,
+  at = function(seconds, layout)
+    if type(seconds) ~= 'number' then
+      errors.raise('invalid_argument', 'a time is in seconds since 1970, got '
+        .. errors.kind(seconds))
+    end
+    return core.flake_at(seconds, is_simple(layout))
+  end,
 }
 
---- A store over a PostgreSQL and a Redis of its own, which live in a folder and are started when they
---- do not run; the last one who closes stops them.
+--- A store over a PostgreSQL and a Redis of its own, which live in a folder and are started when
+--- they do not run; the last one who closes stops them.
 ---@param path string
 ---@param opts? table as the third argument of Store.new
 ---@return stores.Store

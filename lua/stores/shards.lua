@@ -21,6 +21,11 @@ local function check_list(list)
   if type(list) ~= 'table' or #list == 0 then
     refuse('Shards.new takes a list of {db =, redis =, opts =, id =}')
   end
+  for key in pairs(list) do
+    if type(key) ~= 'number' or key % 1 ~= 0 or key < 1 or key > #list then
+      refuse("the list of the shards has gaps, or names: '%s'", tostring(key):sub(1, 60))
+    end
+  end
   local by_id = {}
   for place = 1, #list do
     local shard = list[place]
@@ -59,7 +64,11 @@ function Shards.new(list)
   local flats = {}
   for id = 0, count - 1 do
     local shard = by_id[id]
-    local flat = config.resolve(shard.db, shard.redis, shard.opts)
+    local ok, flat = pcall(config.resolve, shard.db, shard.redis, shard.opts)
+    if not ok then
+      if errors.is(flat) then flat.message = ('shard %d: %s'):format(id, flat.message) end
+      error(flat, 0)
+    end
     flat.shard_id, flat.shard_count = id, count
     flats[id] = flat
   end
@@ -68,21 +77,30 @@ function Shards.new(list)
   return setmetatable({ shards = stores, count = count }, Shards)
 end
 
+local function check_self(self, verb)
+  if getmetatable(self) ~= Shards then
+    errors.raise('invalid_argument', ('call it with a colon: shards:%s(...)'):format(verb))
+  end
+end
+
 --- The store that an id belongs to: by the true modulo of the signed 64-bit id (-1 of 4 is 3).
 ---@param id string
 ---@return stores.Store
 function Shards:mod(id)
+  check_self(self, 'mod')
   return self.shards[core.shard(ids.check(id), self.count) + 1]
 end
 
 --- A new id, of any shard.
 ---@return string
 function Shards:generateId()
+  check_self(self, 'generateId')
   return self.shards[math.random(self.count)]:generateId()
 end
 
 --- Closes every store.
 function Shards:close()
+  check_self(self, 'close')
   for _, store in ipairs(self.shards) do store:close() end
 end
 
