@@ -57,7 +57,7 @@ struct batch {
     struct stores__pg_req req;
     struct stores__pg_conn *conn;
     struct pg_result *result;
-    struct stores__blob *blob; /* owns result, once it has one */
+    struct stores__blob *blob; /* owns the result, or the reply, once it has one */
     stores_error error;
     bool stale_plan;
     char epoch[STORES__EPOCH_TEXT];
@@ -427,26 +427,24 @@ static bool wait_for_lease(struct read_row *row) {
 
 enum seen { SEEN_ABSENT, SEEN_ANSWERED, SEEN_WAITS, SEEN_ASK_PG };
 
-/* What a row holds, taken out of an array's element. */
-static enum seen take_row(struct batch *batch, struct redisReply *reply, size_t index,
-                          struct read_row *row) {
+/* What a row holds. Its document stays where it lies: the first one that is found makes the reply
+ * the batch's, and the last one that is freed frees it. */
+static enum seen take_row(struct batch *batch, struct redisReply **reply,
+                          const struct redisReply *element, struct read_row *row) {
     struct stores__counters *counters = &batch->table->engine->counters;
     size_t len = 0;
-    const char *text = stores__redis_text(stores__redis_at(reply, index), &len);
+    const char *text = stores__redis_text(element, &len);
     if (text == NULL) return SEEN_ABSENT;
     switch (len ? text[0] : '\0') {
-        case 'V': {
-            struct redisReply *element = stores__redis_take(reply, index);
-            struct stores__blob *blob = stores__blob_new(element, stores__redis_reply_free);
-            if (blob == NULL) {
-                stores__redis_reply_free(element);
-                return SEEN_ASK_PG;
+        case 'V':
+            if (batch->blob == NULL) {
+                batch->blob = stores__blob_new(*reply, stores__redis_reply_free);
+                if (batch->blob == NULL) return SEEN_ASK_PG;
+                *reply = NULL;
             }
             counters->hits++;
-            row_found(row, text + 1, len - 1, blob, 'c');
-            stores__blob_drop(blob);
+            row_found(row, text + 1, len - 1, batch->blob, 'c');
             return SEEN_ANSWERED;
-        }
         case 'N':
             counters->negative_hits++;
             row_found(row, NULL, 0, NULL, 'c');
@@ -463,14 +461,15 @@ static enum seen take_row(struct batch *batch, struct redisReply *reply, size_t 
 
 static void leased(struct stores__redis_req *req, struct redisReply **reply) {
     struct batch *batch = STORES__CONTAINER(req, struct batch, redis_req);
+    const struct redisReply *array = *reply;
     stores_engine *engine = batch->table->engine;
     size_t len = 0, ask = 0;
-    const char *epoch = stores__redis_text(*reply, &len);
+    const char *epoch = stores__redis_text(array, &len);
     if (epoch != NULL) stores__epoch_seen(batch->table, epoch, len);
-    bool answered = stores__redis_count(*reply) == batch->count;
+    bool answered = stores__redis_count(array) == batch->count;
     for (size_t i = 0; i < batch->count; i++) {
         struct read_row *row = batch->rows[i];
-        const char *text = answered ? stores__redis_text(stores__redis_at(*reply, i), &len) : NULL;
+        const char *text = answered ? stores__redis_text(stores__redis_at(array, i), &len) : NULL;
         bool ours = text && ((len == 1 && text[0] == 'O') ||
                              (text[0] == 'L' && len == 1 + STORES__TOKEN_TEXT &&
                               memcmp(text + 1, batch->token, STORES__TOKEN_TEXT) == 0));
@@ -480,7 +479,7 @@ static void leased(struct stores__redis_req *req, struct redisReply **reply) {
             memcpy(row->token, batch->token, sizeof row->token);
             row->epoch = batch->epoch;
         } else if (answered) {
-            enum seen seen = take_row(batch, *reply, i, row);
+            enum seen seen = take_row(batch, reply, stores__redis_at(array, i), row);
             if (seen == SEEN_ANSWERED || seen == SEEN_WAITS) continue;
         }
         batch->rows[ask++] = row;
@@ -533,9 +532,10 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__table *table = batch->table;
     size_t len = 0, ask = 0, absent = 0;
     struct read_row *misses[MGET_ROWS];
-    bool answered = stores__redis_count(*reply) >= 1, counts = false;
+    const struct redisReply *array = *reply;
+    bool answered = stores__redis_count(array) >= 1, counts = false;
     if (answered) {
-        const char *epoch = stores__redis_text(stores__redis_at(*reply, 0), &len);
+        const char *epoch = stores__redis_text(stores__redis_at(array, 0), &len);
         bool believed = strcmp(batch->epoch, stores__epoch_text(table)) == 0;
         counts = stores__epoch_seen(table, epoch, len) && believed && batch->epoch[0] != '\0';
     }
@@ -543,7 +543,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
     for (size_t i = 0; i < batch->count; i++) {
         struct read_row *row = batch->rows[i];
         if (counts) {
-            enum seen seen = take_row(batch, *reply, i + 1, row);
+            enum seen seen = take_row(batch, reply, stores__redis_at(array, i + 1), row);
             if (seen == SEEN_ANSWERED || seen == SEEN_WAITS) continue;
             if (seen == SEEN_ABSENT) {
                 misses[absent++] = row;

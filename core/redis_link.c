@@ -225,7 +225,3 @@ const char *stores__redis_why(const struct stores__redis *redis) {
 size_t stores__redis_pending(const struct stores__redis *redis) {
     return redis->count;
 }
-
-void stores__redis_reply_free(void *reply) {
-    if (reply) freeReplyObject(reply);
-}

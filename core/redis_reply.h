@@ -15,7 +15,12 @@ int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback);
 /* The number of elements; 0 for what is no array. */
 size_t stores__redis_count(const struct redisReply *reply);
 const struct redisReply *stores__redis_at(const struct redisReply *reply, size_t index);
-/* Takes an element out of an array, so that it outlives it: free with stores__redis_reply_free. */
-struct redisReply *stores__redis_take(struct redisReply *reply, size_t index);
+
+struct redisReader;
+struct redisReplyObjectFunctions;
+/* Has a reader of hiredis make replies that are freed by stores__redis_reply_free: a text and its
+ * reply are one piece of memory. functions are filled in, and have to outlive the reader. */
+void stores__redis_reply_made_by(struct redisReader *reader,
+                                 struct redisReplyObjectFunctions *functions);
 
 #endif

@@ -7,12 +7,15 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "redis_reply.h"
+
 #define READ_SIZE (128 * 1024)
 #define READ_AT_ONCE (2 * 1024 * 1024) /* then the host's other handles have their turn */
 
 struct stores__redis_socket {
     uv_poll_t poll;
     redisContext *context;
+    redisReplyObjectFunctions functions; /* of its reader */
     const struct stores__redis_socket_hooks *hooks;
     void *arg;
     struct stores__redis_out *out; /* what waits for the socket to be writable, or NULL */
@@ -65,6 +68,7 @@ struct stores__redis_socket *stores__redis_socket_open(
         free(socket);
         return NULL;
     }
+    stores__redis_reply_made_by(socket->context->reader, &socket->functions);
     err = uv_poll_init(loop, &socket->poll, socket->context->fd);
     if (err) {
         snprintf(why, why_size, "%s", uv_strerror(err));
