@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "threads.h"
 
 /* ---- The socket ------------------------------------------------------------------------------ */
 
@@ -305,6 +304,7 @@ void stores__pg_conn_close(struct stores__pg_conn *conn) {
     wire->phase = WIRE_CLOSED;
     stores__timer_stop(wire->timers, &wire->timer);
     stores__pg_unwatch(wire);
+    stores__pg_cancel_forget(wire);
     fail_pending(wire);
     PQfinish(wire->pg);
     wire->pg = NULL;
@@ -398,54 +398,6 @@ void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req,
     flush(wire);
 }
 
-/* ---- Cancel ---------------------------------------------------------------------------------- */
-
-struct cancel {
-    uv_work_t work;
-    struct stores__pg_wire *wire;
-    PGcancel *cancel;
-};
-
-/* libpq 15 can only cancel by a blocking connection of its own, so a thread of libuv does it. */
-static void run_cancel(uv_work_t *work) {
-    struct cancel *cancel = work->data;
-    char why[256];
-    PQcancel(cancel->cancel, why, (int)sizeof why);
-}
-
-static void cancel_over(uv_work_t *work, int status) {
-    struct cancel *cancel = work->data;
-    struct stores__pg_wire *wire = cancel->wire;
-    (void)status;
-    PQfreeCancel(cancel->cancel);
-    free(cancel);
-    wire->cancels--;
-    if (wire->phase == WIRE_UP && wire->conn->in_flight == 0 && wire->cancels == 0) {
-        stores__pg_pool_drained(wire->conn);
-    }
-    stores__pg_handle_gone(wire);
-}
-
-void stores__pg_cancel(struct stores__pg_conn *conn) {
-    struct stores__pg_wire *wire = conn->wire;
-    if (wire == NULL || wire->phase != WIRE_UP) return;
-    struct cancel *cancel = calloc(1, sizeof *cancel);
-    if (cancel == NULL) return;
-    cancel->work.data = cancel;
-    cancel->wire = wire;
-    cancel->cancel = PQgetCancel(wire->pg);
-    stores__threads_used();
-    if (cancel->cancel == NULL ||
-        uv_queue_work(wire->loop, &cancel->work, run_cancel, cancel_over) != 0) {
-        PQfreeCancel(cancel->cancel);
-        free(cancel);
-        return;
-    }
-    wire->cancels++;
-    wire->open_handles++;
-    stores__pg_pool_stats(conn->pool)->cancels++;
-}
-
 /* ---- What is known of it --------------------------------------------------------------------- */
 
 bool stores__pg_is_up(const struct stores__pg_conn *conn) {
@@ -454,7 +406,7 @@ bool stores__pg_is_up(const struct stores__pg_conn *conn) {
 
 bool stores__pg_is_idle(const struct stores__pg_conn *conn) {
     const struct stores__pg_wire *wire = conn->wire;
-    return wire != NULL && wire->phase == WIRE_UP && conn->in_flight == 0 && wire->cancels == 0 &&
+    return wire != NULL && wire->phase == WIRE_UP && conn->in_flight == 0 && wire->cancel == NULL &&
            PQtransactionStatus(wire->pg) == PQTRANS_IDLE;
 }
 

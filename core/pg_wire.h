@@ -1,6 +1,6 @@
 /*
- * pg_wire.h - what pg_conn.c, pg_connect.c and pg_statements.c share of one connection: libpq's and
- * libuv's side of it. Nobody else looks in here.
+ * pg_wire.h - what the files pg_*.c share of one connection: libpq's and libuv's side of it. Nobody
+ * else looks in here.
  */
 #ifndef STORES_PG_WIRE_H
 #define STORES_PG_WIRE_H
@@ -47,7 +47,7 @@ struct stores__pg_wire {
     int fd, events;
     uv_idle_t life; /* never started; its closing is what frees the wire from the loop */
     int open_handles; /* life, polls and cancels that libuv still has, and callbacks on the stack */
-    int cancels; /* cancels under way: one may hit whatever runs then */
+    struct stores__pg_cancel *cancel; /* under way: it may hit whatever runs then */
     struct stores__timer timer; /* connecting: the deadline; later: a loss to be told */
 
     struct stores__pg_entry *ring; /* a power of two of room */
@@ -74,6 +74,9 @@ void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a la
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
 void stores__pg_unwatch(struct stores__pg_wire *wire);
 void stores__pg_handle_gone(struct stores__pg_wire *wire);
+
+/* pg_cancel.c */
+void stores__pg_cancel_forget(struct stores__pg_wire *wire); /* the connection is being closed */
 
 /* pg_connect.c */
 void stores__pg_connect_step(struct stores__pg_wire *wire);
