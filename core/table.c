@@ -229,25 +229,29 @@ static void tell(struct stores__table_name *name) {
     }
 }
 
+/* What the catalog said of a name. */
+static void take_answer(struct stores__table_name *name, struct pg_result *result,
+                        stores_error *error) {
+    if (stores__pg_rows(result) == 0) {
+        stores__error_set(error, STORES_TABLE_NOT_FOUND, "there is no table %s", name->quoted);
+        snprintf(error->table, sizeof error->table, "%s", name->quoted);
+        return;
+    }
+    name->table = stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));
+    if (name->table != NULL) {
+        stores__table_learn(name->table, result, 0);
+        name->table->checked = 0; /* who writes asks once more, in its own connection */
+    } else {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for a table");
+    }
+}
+
 static void learned(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__table_name *name = STORES__CONTAINER(req, struct stores__table_name, req);
     (void)index;
     if (stores__pg_result_ok(result, &name->error)) {
         name->answered = true;
-        if (stores__pg_rows(result) == 0) {
-            stores__error_set(&name->error, STORES_TABLE_NOT_FOUND, "there is no table %s",
-                              name->quoted);
-            snprintf(name->error.table, sizeof name->error.table, "%s", name->quoted);
-        } else {
-            name->table =
-                stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));
-            if (name->table != NULL) {
-                stores__table_learn(name->table, result, 0);
-                name->table->checked = 0; /* who writes asks once more, in its own connection */
-            } else {
-                stores__error_set(&name->error, STORES_NO_MEMORY, "no memory for a table");
-            }
-        }
+        take_answer(name, result, &name->error);
     }
     stores__pg_result_free(result);
 }
@@ -322,29 +326,91 @@ static stores_outcome leave_name(stores_op *op) {
     return STORES_OUTCOME_NONE;
 }
 
-void stores__table_resolve(stores_op *op, const char *text) {
+/* The entry of a name; the op goes on at once where its table is known, and fails where it is no
+ * name, and then there is nothing more to do: NULL. */
+static struct stores__table_name *unknown_name(stores_op *op, const char *text) {
     stores_engine *engine = op->engine;
     stores_error error;
-    if (op->state != STORES__OP_PENDING) return; /* the engine closes: it has failed already */
+    if (op->state != STORES__OP_PENDING) return NULL; /* the engine closes: it has failed already */
     if (text == NULL) text = "";
     size_t bucket = stores__hash(text, strlen(text)) % STORES__NAME_BUCKETS;
     struct stores__table_name *name = name_find(engine, text, bucket);
     if (name == NULL) name = name_add(engine, text, bucket, &error);
     if (name == NULL) {
         stores__op_fail(op, &error);
-        return;
+        return NULL;
     }
-    if (name->table != NULL) {
-        op->resolved(op, name->table);
-        return;
-    }
-    stores__op_phase(op, stores__pg_wait_phase(&engine->pool));
+    if (name->table == NULL) return name;
+    op->resolved(op, name->table);
+    return NULL;
+}
+
+void stores__table_resolve(stores_op *op, const char *text) {
+    struct stores__table_name *name = unknown_name(op, text);
+    if (name == NULL) return;
+    stores__op_phase(op, stores__pg_wait_phase(&op->engine->pool));
     stores__list_append(&name->waiters, &op->stage_link);
     op->leave = leave_name;
     if (!name->asking) {
         name->again = false;
         ask(name);
     }
+}
+
+/* ---- Asking on a transaction's own connection ------------------------------------------------ */
+
+struct lookup {
+    struct stores__pg_req req;
+    struct stores__table_name *name;
+    struct stores__list waiters; /* the op, until it leaves */
+    struct stores__table *table;
+    stores_error error;
+};
+
+static void looked_up(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct lookup *lookup = STORES__CONTAINER(req, struct lookup, req);
+    (void)index;
+    if (stores__pg_result_ok(result, &lookup->error)) {
+        take_answer(lookup->name, result, &lookup->error);
+        lookup->table = lookup->name->table;
+    }
+    stores__pg_result_free(result);
+}
+
+static void lookup_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct lookup *lookup = STORES__CONTAINER(req, struct lookup, req);
+    struct stores__list *at = stores__list_shift(&lookup->waiters);
+    stores_op *op = at ? STORES__CONTAINER(at, stores_op, stage_link) : NULL;
+    struct stores__table *table = lookup->table;
+    if (end == STORES__PG_LOST) {
+        table = NULL;
+        stores__error_set(&lookup->error, STORES_CONNECTION_LOST,
+                          "the connection was lost, and the transaction with it");
+    }
+    if (op != NULL) op->leave = NULL;
+    if (op != NULL && table == NULL) stores__op_fail(op, &lookup->error);
+    free(lookup);
+    if (op != NULL && table != NULL) op->resolved(op, table);
+}
+
+void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg_conn *conn) {
+    struct stores__table_name *name = unknown_name(op, text);
+    if (name == NULL) return;
+    struct lookup *lookup = calloc(1, sizeof *lookup);
+    if (lookup == NULL) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a table");
+        return;
+    }
+    const char *values[] = {name->quoted};
+    lookup->name = name;
+    stores__list_init(&lookup->waiters);
+    stores__list_append(&lookup->waiters, &op->stage_link);
+    op->leave = leave_name;
+    lookup->req.result = looked_up;
+    lookup->req.done = lookup_over;
+    stores__pg_begin(conn, &lookup->req);
+    stores__pg_add(conn, &lookup->req, stores__table_sql, 1, values, true);
+    stores__pg_sync(conn, &lookup->req);
 }
 
 static void forget_names(stores_engine *engine, const struct stores__table *table) {

@@ -41,6 +41,9 @@ struct stores__table {
 /* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,
  * later otherwise; fails the op where there is no such table. */
 void stores__table_resolve(stores_op *op, const char *name);
+/* The same on the connection that the op's transaction holds: another one may never become free while
+ * transactions wait for each other's, and only this one sees a table that the transaction made. */
+void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn);
 /* Reads a name: "a", "A.b", "\"A\"" into its quoted form. False: *error says what is wrong. */
 bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error);
 /* The statement that asks the catalog, and its one parameter: the quoted name. */

@@ -514,6 +514,14 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum txop_kind 
     return op;
 }
 
+static void resolve(stores_tx *tx, stores_op *op, const char *table) {
+    if (tx->conn != NULL) {
+        stores__table_resolve_on(op, table, tx->conn);
+    } else {
+        stores__table_resolve(op, table);
+    }
+}
+
 static void no_memory(stores_op *op) {
     stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
 }
@@ -561,7 +569,7 @@ stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const cha
     }
     for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
     op->resolved = find_resolved;
-    stores__table_resolve(op, table);
+    resolve(tx, op, table);
     return op;
 }
 
@@ -574,7 +582,7 @@ stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *ta
     stores__op_docs(op, 1);
     op->docs[0].id = id;
     op->resolved = find_resolved;
-    stores__table_resolve(op, table);
+    resolve(tx, op, table);
     return op;
 }
 
@@ -607,7 +615,7 @@ stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_
     }
     op->id = op->docs[0].id = change->id;
     op->resolved = write_resolved;
-    stores__table_resolve(op, change->table);
+    resolve(tx, op, change->table);
     return op;
 }
 
@@ -640,7 +648,7 @@ stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *
         return op;
     }
     op->resolved = select_resolved;
-    stores__table_resolve(op, table);
+    resolve(tx, op, table);
     return op;
 }
 
