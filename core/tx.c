@@ -498,6 +498,14 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum txop_kind 
         stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
         return op;
     }
+    bool ends = kind == TXOP_COMMIT || kind == TXOP_ROLLBACK || kind == TXOP_ROLLBACK_TO;
+    if (!ends && kind != TXOP_QUERY && tx->conn != NULL && stores__pg_has_failed(tx->conn)) {
+        stores_error error; /* what the server would say to any statement */
+        stores__error_from_pg(&error, "25P02", "a statement of this transaction failed before",
+                              NULL, NULL, NULL, NULL);
+        stores__op_fail(op, &error);
+        return op;
+    }
     struct txop *txop = calloc(1, sizeof *txop);
     if (txop == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
