@@ -177,12 +177,24 @@ static bool says(const struct pg_result *result, int row, int column) {
     return value != NULL && value[0] == 't';
 }
 
+/* The names under which this process has met a table, whatever it is called now, if at all. */
+static void turn_known_names(struct stores__commit *commit, const char *oid) {
+    struct stores__list *tables = &commit->engine->tables;
+    for (struct stores__list *at = tables->next; at != tables; at = at->next) {
+        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->oid != 0 && table->oid == (uint32_t)strtoul(oid, NULL, 10)) {
+            stores__commit_turn(commit, table);
+        }
+    }
+}
+
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
     commit->ask_locks = false;
     for (int row = 0; row < stores__pg_rows(result); row++) {
         if (says(result, row, 3)) {
             stores__buf_str(&commit->ddl, commit->ddl.len ? "," : "{");
             stores__buf_str(&commit->ddl, stores__pg_value(result, row, 1, NULL));
+            turn_known_names(commit, stores__pg_value(result, row, 1, NULL));
         }
         if (says(result, row, 4)) continue; /* it is no more: only its old name can be told */
         struct stores__table *table =
@@ -541,7 +553,7 @@ static void names_refused(struct stores__pg_wait *wait, const stores_error *erro
     begin_telling(STORES__CONTAINER(wait, struct stores__commit, wait));
 }
 
-/* Only worth asking where another connection can be had. */
+/* Where another connection can be had; a pool of one knows the names that it has met itself. */
 static bool ask_old_names(struct stores__commit *commit) {
     if (commit->ddl.len == 0 || commit->ddl_asked || commit->engine->cache == NULL) return false;
     commit->ddl_asked = true;
