@@ -3,3 +3,4 @@ max_line_length = 100
 exclude_files = { 'build*/' }
 files['spec'] = { std = 'luajit+busted' }
 files['lua/stores/hosts/openresty.lua'] = { std = 'luajit+ngx_lua' }
+files['examples/openresty/api.lua'] = { std = 'luajit+ngx_lua' }

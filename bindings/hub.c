@@ -273,7 +273,9 @@ static int hub_fd(lua_State *L) {
 
 /* hub:timeout() -> seconds until the loop has something to do by itself, or nil: nothing */
 static int hub_timeout(lua_State *L) {
-    int ms = uv_backend_timeout(stores__hub_check(L, 1)->loop);
+    uv_loop_t *loop = stores__hub_check(L, 1)->loop;
+    /* libuv says 0 for a loop that nothing holds */
+    int ms = uv_loop_alive(loop) ? uv_backend_timeout(loop) : -1;
     if (ms < 0) return 0;
     lua_pushnumber(L, (lua_Number)ms / 1000);
     return 1;

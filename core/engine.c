@@ -309,7 +309,9 @@ int stores_backend_fd(stores_engine *engine) {
 }
 
 int stores_backend_timeout(stores_engine *engine) {
-    return has_work(engine) ? 0 : uv_backend_timeout(engine->loop);
+    if (has_work(engine)) return 0;
+    /* libuv says 0 for a loop that nothing holds: its host would never sleep */
+    return uv_loop_alive(engine->loop) ? uv_backend_timeout(engine->loop) : -1;
 }
 
 void stores_pump(stores_engine *engine) {

@@ -1,6 +1,7 @@
 --- A small HTTP client for specs, over unix sockets. In a controller of cqueues it waits as a
 --- coroutine, elsewhere it blocks.
 
+local cqueues = require('cqueues')
 local socket = require('cqueues.socket')
 
 local http = {}
@@ -43,6 +44,18 @@ function http.request(path, method, target, body, headers)
     rest = table.concat(parts)
   end
   return tonumber(head:match('^HTTP/1%.%d (%d+)')), rest, got
+end
+
+--- Asks for a page, and goes away before the answer.
+---@param path string the socket
+---@param target string
+---@param seconds number how long it stays
+function http.leave(path, target, seconds)
+  local conn = socket.connect({ path = path })
+  conn:setmode('b', 'bn')
+  conn:write(('GET %s HTTP/1.1\r\nHost: spec\r\n\r\n'):format(target))
+  cqueues.sleep(seconds)
+  conn:close()
 end
 
 return http

@@ -48,6 +48,7 @@ http {
   scgi_temp_path %s/scgi;
   lua_package_path '%s/?.lua;%s/lua/?.lua;%s/lua/?/init.lua;;';
   lua_package_cpath '%s/?.so;;';
+  server { listen unix:%s/ready.sock; return 204; }
   %s
 }
 ]]
@@ -62,12 +63,12 @@ function nginx.start(text, workers)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
   file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
-    folder, folder, folder, folder, root, root, root, build, text))
+    folder, folder, folder, folder, root, root, root, build, folder, text))
   file:close()
   self.process = process.start({ 'nginx', '-p', folder, '-c', folder .. '/nginx.conf' },
     folder .. '/stderr')
   local ok, err = pcall(wait_for, function()
-    return http.request(self.socket, 'GET', '/-')
+    return http.request(folder .. '/ready.sock', 'GET', '/')
   end, 'nginx answers')
   if not ok then
     err = err .. '\n' .. self:log()

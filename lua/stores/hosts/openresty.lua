@@ -41,7 +41,9 @@ local waiting = {} -- slot -> waiter, whose call is under way
 local woken = {} -- slot -> waiter that was woken, and has not taken its result
 local spare = {} -- waiters that nobody uses
 local parked = setmetatable({}, { __mode = 'k' }) -- coroutine -> semaphore
-local asks = semaphore.new() -- posted once a turn, when something is to be sent
+-- Posted once a turn, when something is to be sent. Not made before the hub is: a semaphore keeps
+-- the log of the cycle that it was made in, and that of init_by_lua is gone after a reload.
+local asks
 local is_asked, is_serving = false, false
 local sweeps = 0
 local endless = setmetatable({}, { __mode = 'k' }) -- what is stopped when the worker ends
@@ -55,6 +57,7 @@ function host.hub()
         .. 'the store in init_worker_by_lua, or at its first use')
     end
     hub = core.hub()
+    asks = semaphore.new()
   end
   return hub
 end
@@ -128,8 +131,11 @@ local function sweep()
   if hub:transactions() > 0 then collectgarbage('step', GC_STEP) end
 end
 
+-- A loop that nothing holds does not turn, though rollbacks and what follows a call are to be done.
+local HOLD = 1e8
+
 local function is_quiet()
-  return hub:pending() == 0 and not next(waiting) and not next(woken) and hub:transactions() == 0
+  return hub:pending() <= 1 and not next(waiting) and not next(woken) and hub:transactions() == 0
 end
 
 local function read(bell)
@@ -205,7 +211,9 @@ local function service()
     ngx.log(ngx.ERR, 'stores: the loop is looked at every millisecond, for there is no doorbell: ',
       why)
   end
+  local holder = hub:sleep(HOLD)
   local ok, err = pcall(serve, bell)
+  hub:abandon(holder)
   is_serving = false
   if bell then close_bell(bell) end
   if not ok then

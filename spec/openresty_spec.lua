@@ -1,0 +1,360 @@
+--- The JSON API of the examples over HTTP, and what Stores does in nginx beside the contract of the
+--- hosts: phases, clients that go away, reloads, VMs that are thrown away.
+
+local http = require('spec.support.http')
+local nginx = require('spec.support.nginx')
+local process = require('spec.support.process')
+local stores = require('stores')
+local support = require('spec.support')
+
+local root = os.getenv('STORES_ROOT') or '.'
+local json = stores.json
+
+local function output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read('*a')
+  pipe:close()
+  return text
+end
+
+describe('the API of the examples #slow', function()
+  local folder, server, path
+
+  local function request(method, target, body, headers)
+    if type(body) == 'table' then body = json.encode(body) end
+    local status, text, got = http.request(path, method, target, body, headers)
+    local ok, value = pcall(json.decode, text)
+    return status, ok and value or text, got
+  end
+
+  lazy_setup(function()
+    folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
+    path = folder .. '/http.sock'
+    server = process.start({ 'sh', root .. '/examples/openresty/serve.sh', folder,
+      'unix:' .. path }, folder .. '/stderr')
+    if not server:line() then error(output(('cat %s/stderr'):format(folder)), 0) end
+    support.eventually(function() return http.request(path, 'GET', '/docs/1') end, 20, 'an answer')
+  end)
+
+  lazy_teardown(function()
+    server:signal('TERM')
+    server:wait()
+    require('stores.local').down(folder)
+    os.execute(("rm -rf '%s'"):format(folder))
+  end)
+
+  it('stores, gives, changes and deletes a document', function()
+    local status, document, headers = request('POST', '/docs', { name = 'Nadir', berths = 4 })
+    assert.equal(201, status)
+    assert.equal('/docs/' .. document.id, headers.location)
+    local at = headers.location
+    assert.same({ id = document.id, name = 'Nadir', berths = 4 }, select(2, request('GET', at)))
+
+    status, document = request('PATCH', at, '{"berths": 6, "name": null, "list": []}')
+    assert.equal(200, status)
+    assert.equal(6, document.berths)
+    assert.is_nil(document.name)
+    assert.matches('"list": ?%[%]', select(2, http.request(path, 'GET', at)))
+
+    status = request('PUT', at, { name = 'Rocinante' })
+    assert.equal(200, status)
+    assert.same({ id = document.id, name = 'Rocinante' }, select(2, request('GET', at)))
+
+    assert.equal(204, (request('DELETE', at)))
+    assert.equal(404, (request('GET', at)))
+    assert.equal(404, (request('DELETE', at)))
+    assert.equal(404, (request('PATCH', at, {})))
+  end)
+
+  it('makes a document at a path where there is none', function()
+    local status, document = request('PUT', '/docs/17', { a = 1 })
+    assert.equal(201, status)
+    assert.equal('17', document.id)
+    assert.equal(1, select(2, request('GET', '/docs/17')).a)
+  end)
+
+  it('finds documents by what they contain', function()
+    for i = 1, 5 do request('POST', '/docs', { kind = 'query', n = i % 2 }) end
+    local target = '/docs?contains=%7B%22kind%22%3A%22query%22%2C%22n%22%3A1%7D'
+    local status, list = request('GET', target)
+    assert.equal(200, status)
+    assert.equal(3, #list)
+    local _, first = request('GET', target .. '&limit=2')
+    assert.equal(2, #first)
+    local _, rest = request('GET', target .. '&limit=2&after=' .. first[2].id)
+    assert.equal(1, #rest)
+    assert.equal('[]\n', select(2, http.request(path, 'GET',
+      '/docs?contains=%7B%22kind%22%3A%22none%22%7D')))
+  end)
+
+  it('refuses what it cannot read with 400', function()
+    for _, bad in ipairs({
+      { 'POST', '/docs', '{' }, { 'POST', '/docs', '' }, { 'POST', '/docs', '[1]' },
+      { 'POST', '/docs', '3' }, { 'GET', '/docs/me' }, { 'GET', '/docs/99999999999999999999' },
+      { 'PUT', '/docs/3', '{"id": "4"}' }, { 'GET', '/docs?contains=x' },
+      { 'GET', '/docs?limit=0' }, { 'GET', '/docs?limit=1.5' },
+      { 'POST', '/docs', '{"text": "\\u0000"}' },
+    }) do
+      local status, answer = request(bad[1], bad[2], bad[3])
+      assert.equal(400, status, table.concat(bad, ' '))
+      assert.is_string(answer.message)
+    end
+  end)
+
+  it('says 404, 405, 409 and 413', function()
+    assert.equal(404, (request('GET', '/docs/-3')))
+    assert.equal(404, (request('GET', '/docs/1/2')))
+    assert.equal(405, (request('POST', '/docs/1', {})))
+    assert.equal(201, (request('POST', '/docs', { id = '23' })))
+    local status, answer = request('POST', '/docs', { id = '23' })
+    assert.equal(409, status)
+    assert.equal('duplicate', answer.error)
+    status, answer = request('POST', '/docs', { text = ('x'):rep(1100000) })
+    assert.equal(413, status)
+    assert.equal('too_large', answer.error)
+    assert.equal(201, (request('POST', '/docs', { text = ('x'):rep(1000000) })))
+  end)
+
+  it('says 503 with Retry-After while PostgreSQL takes nobody in, and recovers', function()
+    local admin = { host = folder, port = 5432, user = 'postgres', database = 'template1' }
+    local where = output(("luajit '%s/tools/servers.lua' up '%s'"):format(root, folder))
+    admin.host = where:match("PGHOST='(.-)'")
+    admin.port = where:match('PGPORT=(%d+)')
+    admin.user = where:match("PGUSER='(.-)'")
+    local database = where:match("PGDATABASE='(.-)'")
+    support.psql(admin, ('ALTER DATABASE %s ALLOW_CONNECTIONS false; SELECT count('
+      .. "pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%s'"):format(database,
+      database))
+    local status, answer, headers = request('POST', '/docs', { a = 1 })
+    support.psql(admin, ('ALTER DATABASE %s ALLOW_CONNECTIONS true'):format(database))
+    assert.equal(503, status, json.encode(answer))
+    assert.equal('1', headers['retry-after'])
+    support.eventually(function() return request('POST', '/docs', { a = 1 }) == 201 end, 20,
+      'it recovers')
+  end)
+end)
+
+describe('in nginx #slow', function()
+  local db, server
+
+  lazy_setup(function() db = support.db() end)
+  lazy_teardown(function() support.drop(db) end)
+
+  after_each(function()
+    if server then server:stop() end
+    server = nil
+  end)
+
+  --- Starts nginx; open() in its Lua makes a store.
+  local function start(text, opts)
+    opts = opts or {}
+    local init = ([[
+      init_by_lua_block {
+        stores = require('stores')
+        function open(more)
+          local db = { host = '%s', port = %s, user = '%s', database = '%s' }
+          for key, value in pairs(more or {}) do db[key] = value end
+          return stores.Store.new(db, { path = '%s' })
+        end
+        local made
+        function S(more) made = made or open(more) return made end
+        %s
+      }]]):format(db.host, db.port, db.user, db.database, support.redis().path, opts.init or '')
+    server = nginx.start((opts.main or '') .. init .. 'server { listen @SOCKET@; ' .. text .. '}',
+      opts.workers)
+    return server
+  end
+
+  --- A location that runs Lua.
+  local function at(name, lua)
+    return ('location = /%s { content_by_lua_block { %s } }'):format(name, lua)
+  end
+
+  local function get(target)
+    local status, text = server:request('GET', target)
+    assert.equal(200, status, text .. '\n' .. server:log())
+    return (text:gsub('%s+$', ''))
+  end
+
+  it('refuses a store that is made before the workers are forked', function()
+    start(at('t', 'ngx.say(tostring(refused))'), {
+      init = 'local ok, err = pcall(open) refused = ok or err.code .. ": " .. err.message' })
+    assert.matches('^forked: init_by_lua', get('/t'))
+  end)
+
+  it('shares poolsize_total among the workers', function()
+    start(at('t', [[
+      local config = require('stores.config')
+      local function size(total)
+        return config.resolve({ host = '/tmp', database = 'x', poolsize_total = total }).poolsize
+      end
+      ngx.say(size(20), ' ', size(2), ' ', tostring(pcall(size, 0)))]]), { workers = 3 })
+    assert.matches('^6 1 false', get('/t'))
+  end)
+
+  it('names the phase that cannot wait, and sends nothing', function()
+    start(at('t', 'ngx.say("body")') .. [[
+      header_filter_by_lua_block {
+        local store = S()
+        local ok, err = pcall(store.find, store, 'docs', '1')
+        ngx.header.found = ok and 'ok' or err.code .. ': ' .. err.message
+        ngx.header.ops = store:stats().ops
+        local run_ok, run_err = pcall(stores.run, function() end)
+        ngx.header.run = run_ok and 'ok' or run_err.code
+      }]])
+    local _, _, headers = server:request('GET', '/t')
+    assert.matches('^unsupported: header_filter_by_lua', headers.found)
+    assert.equal('0', headers.ops)
+    assert.equal('unsupported', headers.run)
+  end)
+
+  it('serves every phase that can wait, timers and light threads', function()
+    start([[
+      location = /t {
+        rewrite_by_lua_block { a = S():query("SELECT 'rewrite' AS v")[1].v }
+        access_by_lua_block { b = S():query("SELECT 'access' AS v")[1].v }
+        content_by_lua_block {
+          local function one(v) return S():query("SELECT '" .. v .. "' AS v")[1].v end
+          local thread = ngx.thread.spawn(one, 'thread')
+          local wakes = require('ngx.semaphore').new()
+          local c
+          ngx.timer.at(0, function() c = one('timer') wakes:post(1) end)
+          wakes:wait(10)
+          local _, d = ngx.thread.wait(thread)
+          ngx.say(a, ' ', b, ' ', c, ' ', d, ' ', started, ' ', blocked)
+        }
+      }]], {
+      main = [[init_worker_by_lua_block {
+        blocked = S():query("SELECT 'blocked' AS v")[1].v
+        stores.spawn(function() started = S():query("SELECT 'started' AS v")[1].v end)
+      }]] })
+    assert.equal('rewrite access timer thread started blocked', get('/t'))
+  end)
+
+  it('sends what one turn of the loop asked for in one round trip', function()
+    start(at('t', [[
+      local store = S()
+      store:query('CREATE TABLE IF NOT EXISTS flushed (id bigint PRIMARY KEY, value jsonb)')
+      local before = store:stats()
+      local list = {}
+      for i = 1, 200 do
+        list[i] = ngx.thread.spawn(function() return store:find('flushed', tostring(i)) end)
+      end
+      for i = 1, 200 do assert(ngx.thread.wait(list[i])) end
+      ngx.say(store:stats().pg_statements - before.pg_statements)]]))
+    assert.is_true(tonumber(get('/t')) <= 8)
+  end)
+
+  it('gives up the calls of a client that went away, and what they held', function()
+    start('lua_check_client_abort on;' .. at('hold', [[
+      local store = S()
+      store:query('CREATE TABLE IF NOT EXISTS held (id bigint PRIMARY KEY, value jsonb)')
+      store:upsert('held', { id = '1', n = 0 })
+      store:transaction(function(tx)
+        tx:updateProperty('held', '1', 'n', 1)
+        tx:query('SELECT pg_sleep(30)')
+      end)]]) .. at('sleep', [[
+      local store = S()
+      store:transaction(function(tx)
+        tx:updateProperty('held', '1', 'n', 2)
+        ngx.sleep(30)
+      end)]]) .. at('stats', [[
+      local stats = S():stats()
+      local hub = require('stores.wait').host.hub()
+      -- one is pending while the service of the host runs
+      ngx.say(stats.transactions, ' ', stats.ops, ' ', math.max(hub:pending() - 1, 0), ' ',
+        stats.pool_checked_out)
+    ]]))
+    for _, name in ipairs({ 'hold', 'sleep' }) do
+      http.leave(server.socket, '/' .. name, 0.5)
+      local last
+      for _ = 1, 200 do
+        last = get('/stats')
+        if last == '0 0 0 0' then break end
+        os.execute('sleep 0.05')
+      end
+      assert.equal('0 0 0 0', last, name)
+    end
+    assert.matches('"n": ?0', support.psql(db, "SELECT value FROM held WHERE id = 1"))
+  end)
+
+  it('ends the worker gracefully though it listens and was asked lately', function()
+    start(at('t', 'ngx.say(S():query("SELECT 1 AS one")[1].one)'), {
+      main = [[init_worker_by_lua_block {
+        stores.spawn(function() S():listen('news', function() end) end)
+      }]] })
+    assert.equal('1', get('/t'))
+    local log = server:quit()
+    server = nil
+    assert.matches('exited with code 0', log)
+    assert.is_nil(log:find('%[error%]'))
+    assert.is_nil(log:find('%[alert%]'))
+  end)
+
+  it('answers every request while it is reloaded under load, and keeps no old worker', function()
+    start(at('t', [[
+      local store = S({ poolsize_total = 4 })
+      store:upsert('reloads', { id = tostring(math.random(20)), n = 1 })
+      ngx.say(store:exists('reloads', '1'))]]), { workers = 2 })
+    support.psql(db, 'CREATE TABLE reloads (id bigint PRIMARY KEY, value jsonb)')
+    get('/t')
+    local load = process.lua(([[
+      package.path = '%s/?.lua;' .. package.path
+      local cqueues = require('cqueues')
+      local http = require('spec.support.http')
+      local controller, answered, failed = cqueues.new(), 0, 0
+      local ends = cqueues.monotime() + 6
+      for _ = 1, 8 do
+        controller:wrap(function()
+          while cqueues.monotime() < ends do
+            local status, text = http.request('%s', 'GET', '/t')
+            if status == 200 then answered = answered + 1
+            else failed = failed + 1 print(status, text) end
+          end
+        end)
+      end
+      assert(controller:loop())
+      print(('answered %%d failed %%d'):format(answered, failed))
+    ]]):format(root, server.socket))
+    for _ = 1, 20 do
+      server:signal('HUP')
+      os.execute('sleep 0.2')
+    end
+    local said = load:wait()
+    local answered, failed = said:match('answered (%d+) failed (%d+)')
+    assert.equal('0', failed, said .. server:log())
+    assert.is_true(tonumber(answered) > 50, said)
+    support.eventually(function() return #server:workers() == 2 end, 10, 'the old workers end')
+    local log = server:quit()
+    server = nil
+    assert.is_nil(log:find('exited on signal'))
+    assert.is_nil(log:find('%[alert%]'))
+  end)
+
+  it('leaves nothing of VMs that are thrown away, where lua_code_cache is off', function()
+    start('lua_code_cache off;' .. at('t', [[
+      local store = open()
+      ngx.say(store:query('SELECT 1 AS one')[1].one)]]) .. at('closed', [[
+      local store = open()
+      store:query('SELECT 1')
+      store:close()
+      ngx.say('closed')]]))
+    for _ = 1, 5 do get('/t') end
+    local worker = server:workers()[1]
+    local function count(what)
+      return tonumber(output(('ls /proc/%s/%s | wc -l'):format(worker, what)))
+    end
+    support.eventually(function() return count('task') == 1 end, 10, 'the threads end')
+    local before = count('fd')
+    for _ = 1, 20 do
+      assert.equal('1', get('/t'))
+      assert.equal('closed', get('/closed'))
+    end
+    support.eventually(function() return count('task') == 1 and count('fd') <= before end, 10,
+      'threads and descriptors go')
+    assert.equal('', output('ls -d ${TMPDIR:-/tmp}/stores-*/bell 2>/dev/null'))
+    local log = server:quit()
+    server = nil
+    assert.is_nil(log:find('exited on signal'))
+  end)
+end)
