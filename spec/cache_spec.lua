@@ -37,6 +37,7 @@ describe('the cache', function()
   local function cached(fields, name)
     local record = { id = fresh() }
     for key, value in pairs(fields or {}) do record[key] = value end
+    keys:ready(store, 'public.' .. (name or 'docs'))
     store:insert(name or 'docs', record)
     keys:becomes('public.' .. (name or 'docs'), record.id, 'V')
     return record.id

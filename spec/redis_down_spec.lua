@@ -390,14 +390,16 @@ describe('when Redis', function()
   end)
 
   it('loads its data, it is not used before it has', function()
+    server:cli('FLUSHALL')
+    keys:ready(store, 'public.docs')
     local id = cached(1)
     server:cli('CONFIG', 'SET', 'rdbcompression', 'no')
     for i = 1, 20 do server:cli('SET', 'filler' .. i, ('x'):rep(2000)) end
     server:save()
     store:update('docs', { id = id, n = 2 })
     server:kill()
-    -- a tenth of a second for each key, and a look at its clients for each KiB
-    server:start({ ['key-load-delay'] = 100000, ['loading-process-events-interval-bytes'] = 1024 },
+    -- 50 ms for each key, and a look at its clients for each KiB
+    server:start({ ['key-load-delay'] = 50000, ['loading-process-events-interval-bytes'] = 1024 },
       false)
     support.eventually(function() return server:info('loading') == '1' end)
     local loading = 0

@@ -59,14 +59,14 @@ function Cache:row(name, id)
   return value(self.cli('GET', self:key(name, id)))
 end
 
---- Waits until the rows of a table count, and gives its epoch.
+--- Waits until the rows of a table count, also to this store, and gives the epoch.
 ---@param store stores.Store
 ---@param name string
 ---@return string
 function Cache:ready(store, name)
   return support.eventually(function()
-    store:find(name, '-1')
     local epoch = self:epoch(name)
+    store:find(name, '-1')
     return epoch and epoch:sub(1, 1) == 'V' and epoch
   end, 5, 'the epoch of ' .. name)
 end
