@@ -240,7 +240,9 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             tx->failed = true;
             tx->error = error;
             if (stores__pg_stale_plan(&error, result)) {
+                /* the transaction failed with it; as after any conflict, the next run of it works */
                 stores__pg_forget_statements(tx->conn);
+                tx->error.code = STORES_SERIALIZATION;
                 tx->error.retryable = true;
             }
         }
