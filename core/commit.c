@@ -516,7 +516,6 @@ static void tell(struct stores__commit *commit) {
         if (!commit->failed && named && !stores__settle_place(commit->rows, place, commit)) {
             commit->failed = true;
         }
-        stores__redis_flush(cache->redis);
     }
     answered(commit);
 }

@@ -330,9 +330,7 @@ static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *r
     struct stores__pg_statement *statement =
         stores__pg_statement_get(wire, req, sql, nparams, fresh);
     if (statement == NULL) return false;
-    char name[16];
-    snprintf(name, sizeof name, "s%u", statement->number);
-    return PQsendQueryPrepared(wire->pg, name, nparams, values, NULL, NULL, 0);
+    return PQsendQueryPrepared(wire->pg, statement->name, nparams, values, NULL, NULL, 0);
 }
 
 bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,

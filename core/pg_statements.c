@@ -24,11 +24,26 @@ static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *re
            stores__pg_push(wire, &entry);
 }
 
+/* Eight bytes at a time: every statement that is sent is looked up by its text. */
+static uint64_t hash_sql(const char *sql, size_t len) {
+    const uint64_t prime = UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t hash = len, word;
+    for (; len >= sizeof word; sql += sizeof word, len -= sizeof word) {
+        memcpy(&word, sql, sizeof word);
+        hash = (hash ^ word) * prime;
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, sql, len);
+    hash = (hash ^ word) * prime;
+    return hash ^ hash >> 32;
+}
+
 struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
                                                       struct stores__pg_req *req, const char *sql,
                                                       int nparams, bool *fresh) {
     size_t len = strlen(sql);
-    uint64_t hash = stores__hash(sql, len);
+    uint64_t hash = hash_sql(sql, len);
     struct stores__pg_statement *statement = wire->buckets[hash % STATEMENT_BUCKETS];
     *fresh = false;
     for (; statement != NULL; statement = statement->chain) {
@@ -45,11 +60,11 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
     memcpy(statement->sql, sql, len + 1);
     statement->hash = hash;
     statement->number = wire->next_statement++;
-    char name[16];
-    snprintf(name, sizeof name, "s%u", statement->number);
+    snprintf(statement->name, sizeof statement->name, "s%u", statement->number);
     struct stores__pg_entry entry = {
         .req = req, .kind = ENTRY_PREPARE, .statement = statement->number};
-    if (!PQsendPrepare(wire->pg, name, sql, nparams, NULL) || !stores__pg_push(wire, &entry)) {
+    if (!PQsendPrepare(wire->pg, statement->name, sql, nparams, NULL) ||
+        !stores__pg_push(wire, &entry)) {
         free(statement);
         return NULL;
     }

@@ -28,7 +28,8 @@ struct stores__pg_statement {
     struct stores__pg_statement *chain; /* of its hash bucket */
     struct stores__list lru;
     uint64_t hash;
-    unsigned number; /* its name is s<number>; never used twice on a connection */
+    unsigned number; /* never used twice on a connection */
+    char name[16]; /* s<number> */
     char sql[];
 };
 

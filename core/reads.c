@@ -524,7 +524,6 @@ static void lease_rows(struct stores__table *table, struct read_row **rows, size
             select_rows(table, rows + at, n);
         }
     }
-    stores__redis_flush(cache->redis);
 }
 
 static void got(struct stores__redis_req *req, struct redisReply **reply) {
@@ -589,7 +588,6 @@ static void get_rows(struct stores__table *table, struct read_row **rows, size_t
             select_rows(table, rows + at, n);
         }
     }
-    stores__redis_flush(cache->redis);
 }
 
 /* ---- The tick -------------------------------------------------------------------------------- */

@@ -243,7 +243,6 @@ void stores__settle_send(struct stores__settle *settle, const char *entry, bool 
             end = chunk_end(settle, at);
             if (settle->epochs[at][0] != '\0') send_chunk(settle, at, end, entry, committed);
         }
-        stores__redis_flush(cache->redis);
     }
     stores__settle_free(settle);
 }
