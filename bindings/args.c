@@ -70,22 +70,36 @@ static struct stores__buf *new_buffer(lua_State *L) {
     return buf;
 }
 
+static void raise_refusal(lua_State *L, int rc) {
+    if (rc == STORES__JSON_NO_MEMORY) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
+    stores__raise(L, STORES_INVALID_DOCUMENT, "%s", lua_tostring(L, -1));
+}
+
 static void encode(lua_State *L, int index, struct stores__buf *buf) {
     luaL_checkstack(L, 8, "values");
     int rc = stores__json_encode(L, index, buf);
-    if (rc == STORES__JSON_NO_MEMORY) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
-    if (rc != 0) stores__raise(L, STORES_INVALID_DOCUMENT, "%s", lua_tostring(L, -1));
+    if (rc != 0) raise_refusal(L, rc);
 }
 
+/* Written in the codec's scratch, and kept in plain memory of the collector: a userdata with a
+ * finalizer for each write would cost it more than the document. */
 const char *stores__document_check(lua_State *L, int index) {
-    struct stores__buf *buf = new_buffer(L);
     if (lua_type(L, index) != LUA_TTABLE) {
         stores__raise(L, STORES_INVALID_DOCUMENT, "a document is a table, got %s",
                       luaL_typename(L, index));
     }
-    encode(L, index, buf);
-    const char *text = stores__buf_text(buf);
-    if (text == NULL) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
+    luaL_checkstack(L, 12, "values");
+    struct stores__codec *codec = stores__json_codec(L);
+    struct stores__buf *buf = stores__json_take(L, codec, lua_gettop(L));
+    int rc = stores__json_encode(L, index, buf);
+    if (rc != 0) {
+        stores__json_give(codec, buf);
+        raise_refusal(L, rc);
+    }
+    char *text = lua_newuserdata(L, buf->len + 1);
+    memcpy(text, buf->data, buf->len);
+    text[buf->len] = '\0';
+    stores__json_give(codec, buf);
     if (text[0] != '{') stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
     return text;
 }
