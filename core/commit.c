@@ -320,7 +320,7 @@ static void status_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     stores__pg_begin(conn, &commit->req);
     stores__pg_add(conn, &commit->req,
                    "SELECT pg_catalog.pg_xact_status($1::text::xid8),"
-                   " pg_catalog.pg_postmaster_start_time()::text",
+                   " " STORES__PG_RUN_SQL,
                    1, values, true);
     stores__pg_sync(conn, &commit->req);
 }

@@ -36,12 +36,19 @@ static void process(struct stores__pg_wire *wire);
 
 static void on_socket(uv_poll_t *poll, int status, int events) {
     struct stores__pg_wire *wire = poll->data;
+    if (status < 0) wire->events = 0; /* libuv has stopped watching */
     if (wire->phase == WIRE_CONNECTING) {
         stores__pg_connect_step(wire);
         return;
     }
     if (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING) return;
-    if (status < 0) events = UV_READABLE; /* libpq's read finds out what is wrong */
+    if (status < 0) {
+        /* libpq's read finds out what is wrong: at first it may give the server's last words, and the
+         * end only when it reads again */
+        events = UV_READABLE;
+        stores__pg_watch(wire, UV_READABLE);
+        if (wire->phase == WIRE_BROKEN) return;
+    }
     /* reading goes on while writing, or both sides could wait for each other */
     if ((events & UV_READABLE) && !PQconsumeInput(wire->pg)) {
         process(wire);
@@ -423,6 +430,11 @@ bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {
     if (conn->wire == NULL || conn->wire->pg == NULL) return false;
     PGTransactionStatusType status = PQtransactionStatus(conn->wire->pg);
     return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+}
+
+bool stores__pg_has_failed(const struct stores__pg_conn *conn) {
+    return conn->wire != NULL && conn->wire->pg != NULL &&
+           PQtransactionStatus(conn->wire->pg) == PQTRANS_INERROR;
 }
 
 void stores__pg_forget_statements(struct stores__pg_conn *conn) {

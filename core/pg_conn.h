@@ -36,12 +36,19 @@ struct stores__pg_req {
     bool sent; /* the Sync is out: the server may have done all of it */
 };
 
+/* Names a run of the server, after whose end xids of before are used again. When one backend crashes
+ * the postmaster stays and keeps its start time; but all statistics are reset. */
+#define STORES__PG_RUN_SQL                                                                        \
+    "pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())::text || ' ' ||"         \
+    " coalesce(pg_catalog.date_part('epoch',"                                                      \
+    " pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text, '')"
+
 /* What the session told about its server at the start, and what the engine's cache needs to know. */
 struct stores__pg_identity {
     char system[24]; /* pg_control_system().system_identifier */
     char database[64 * 4];
     char timeline[12]; /* 8 hex digits; "" on a standby */
-    char started[48]; /* when the server was started: xids of before a crash are used again */
+    char started[48]; /* the server's run, by STORES__PG_RUN_SQL */
 };
 
 enum stores__pg_place {
@@ -114,6 +121,8 @@ bool stores__pg_is_idle(const struct stores__pg_conn *conn);
 bool stores__pg_is_alive(struct stores__pg_conn *conn);
 /* ReadyForQuery said that a transaction is open (also a failed one). */
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
+/* A statement of the open transaction failed: nothing but its end is possible. */
+bool stores__pg_has_failed(const struct stores__pg_conn *conn);
 /* Forgets the prepared statements, after DDL made one of them useless; those of the other connections
  * of the pool as well, for they are as old. */
 void stores__pg_forget_statements(struct stores__pg_conn *conn);

@@ -10,7 +10,7 @@ static const char identity_sql[] =
     " CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''"
     " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),"
     " 1, 8) END,"
-    " pg_catalog.pg_postmaster_start_time()::text";
+    " " STORES__PG_RUN_SQL;
 
 static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     stores__timer_stop(wire->timers, &wire->timer);
