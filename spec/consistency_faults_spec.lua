@@ -143,6 +143,26 @@ describe('#slow under faults', function()
         judge()
       end)
     end
+
+    -- A socket whose peer died with answers unsent is one that libuv stops watching.
+    it('that is restarted again and again, and no call waits for a lost connection', function()
+      start({ timeout = 10 })
+      for _ = 1, 8 do
+        own:restart_postgres('immediate')
+        process.pass(0.15)
+      end
+      assert.is_nil(judge().failures.timeout)
+    end)
+
+    -- The postmaster stays, and the transactions after it have the numbers of those that it ended.
+    it('one of whose backends crashes', function()
+      start({ timeout = 10 })
+      for _ = 1, 15 do
+        own:crash_backend()
+        process.pass(0.2)
+      end
+      judge()
+    end)
   end)
 
   describe('of Redis', function()

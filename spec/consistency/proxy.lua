@@ -111,35 +111,45 @@ local function up(link, data)
   end
 end
 
-local function down(link, data)
+local function after(ms, fn)
+  local timer = uv.new_timer()
+  timer:start(ms, 0, function()
+    timer:close()
+    fn()
+  end)
+end
+
+local function deliver(link, data)
   local fault = faults[link.name]
+  if link.cut then return end
+  if not fault.cut then
+    send(link, link.client, data)
+    return
+  end
+  send(link, link.client, data:sub(1, fault.cut))
+  if #data <= fault.cut then
+    fault.cut = fault.cut - #data
+    return
+  end
+  fault.cut, link.cut = nil, true -- nothing more of it
+  say('cut')
+  after(1, function() close(link) end)
+end
+
+local function down(link, data)
+  local delay = faults[link.name].delay or 0
   if link.hold_down then
     link.held_down = link.held_down .. data
-  elseif fault.cut then
-    local rest = fault.cut
-    send(link, link.client, data:sub(1, rest))
-    if #data <= rest then
-      fault.cut = rest - #data
-      return
-    end
-    fault.cut = nil
-    say('cut')
-    link.hold_down = true -- nothing more of it
-    local timer = uv.new_timer()
-    timer:start(1, 0, function()
-      timer:close()
-      close(link)
-    end)
-  elseif fault.delay or link.due > uv.now() then
+  elseif delay > 0 or link.late_replies > 0 then
     -- never before what came before it
-    link.due = math.max(link.due, uv.now() + (fault.delay or 0))
-    local timer = uv.new_timer()
-    timer:start(link.due - uv.now(), 0, function()
-      timer:close()
-      send(link, link.client, data)
+    link.due = math.max(link.due, uv.now() + delay)
+    link.late_replies = link.late_replies + 1
+    after(link.due - uv.now(), function()
+      link.late_replies = link.late_replies - 1
+      deliver(link, data)
     end)
   else
-    send(link, link.client, data)
+    deliver(link, data)
   end
 end
 
@@ -201,11 +211,7 @@ local function release()
     link.held_up, link.held_down = '', ''
     if link.gone then
       -- the server may still read what a dead client sent
-      local timer = uv.new_timer()
-      timer:start(200, 0, function()
-        timer:close()
-        close(link)
-      end)
+      after(200, function() close(link) end)
     end
   end
 end
@@ -220,7 +226,8 @@ end
 
 local function accept(name, place, listener)
   local link = { name = name, client = uv.new_pipe(false), server = uv.new_pipe(false),
-    buffer = '', held_up = '', held_down = '', due = 0, statements = {},
+    buffer = '', held_up = '', held_down = '', due = 0, late_replies = 0,
+    statements = {},
     message = name == 'pg' and pg_message or redis_message,
     step = name == 'pg' and pg_step or redis_step }
   links[link] = true

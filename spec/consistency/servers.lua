@@ -3,6 +3,7 @@
 local process = require('spec.consistency.process')
 local support = require('spec.support')
 local system = require('stores.local.system')
+local uv = require('luv')
 
 local servers = {}
 
@@ -150,6 +151,15 @@ end
 function Servers:restart_postgres(how)
   self:stop_postgres(how)
   self.postgres = start_postgres(self, self.port)
+end
+
+--- Kills a backend, a busy one if there is any: the server ends all others, and recovers.
+function Servers:crash_backend()
+  local pid = self:psql('SELECT pid FROM pg_stat_activity '
+    .. "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() "
+    .. "ORDER BY state = 'active' DESC, random() LIMIT 1")
+  -- while it recovers nobody can ask
+  if pid:find('^%d+$') then uv.kill(tonumber(pid), 'sigkill') end
 end
 
 --- Adds a standby, which every commit waits for.
