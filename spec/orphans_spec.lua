@@ -58,6 +58,25 @@ describe('an intent', function()
     assert.equal(n, store:find('docs', id).n)
   end
 
+  -- Calls fn with the number of a transaction that is under way meanwhile.
+  local function with_live(fn)
+    stores.run(function()
+      local over, xid = false, nil
+      local task = stores.spawn(function()
+        store:transaction(function(tx)
+          xid = tx:query('SELECT pg_current_xact_id()::text AS xid', nil,
+            { readonly = true })[1].xid
+          while not over do stores.sleep(0.01) end
+        end)
+      end)
+      support.eventually(function() return xid end)
+      local ok, err = pcall(fn, xid)
+      over = true
+      task:join()
+      if not ok then error(err, 0) end
+    end)
+  end
+
   it('of nobody is taken out when it is seen again 100 ms later, and not before', function()
     local id, text, before
     -- a machine that is busy elsewhere may make 100 ms of it
@@ -82,16 +101,7 @@ describe('an intent', function()
 
   it('of a transaction that is under way stays, however often it is seen', function()
     local id, before = stored(1), resolved()
-    stores.run(function()
-      local over = false
-      local xid
-      local task = stores.spawn(function()
-        store:transaction(function(tx)
-          xid = tx:query('SELECT pg_current_xact_id()::text AS xid')[1].xid
-          while not over do stores.sleep(0.01) end
-        end)
-      end)
-      support.eventually(function() return xid end)
+    with_live(function(xid)
       local text = place(id, entry(xid))
       for _ = 1, 5 do
         assert.equal(1, store:find('docs', id).n)
@@ -99,8 +109,6 @@ describe('an intent', function()
       end
       assert.equal(text, keys:row('public.docs', id))
       assert.equal(before, resolved())
-      over = true
-      task:join()
     end)
     comes_back(id, 1)
   end)
@@ -115,23 +123,13 @@ describe('an intent', function()
 
   it('is taken out alone, where there are others', function()
     local id = stored(1)
-    stores.run(function()
-      local over, xid = false, nil
-      local task = stores.spawn(function()
-        store:transaction(function(tx)
-          xid = tx:query('SELECT pg_current_xact_id()::text AS xid')[1].xid
-          while not over do stores.sleep(0.01) end
-        end)
-      end)
-      support.eventually(function() return xid end)
+    with_live(function(xid)
       local live = entry(xid, 'l')
       place(id, entry(dead_xid(), 'd'), live, entry(dead_xid(), 'e'))
       support.eventually(function()
         store:find('docs', id)
         return keys:row('public.docs', id) == 'T+' .. live
       end)
-      over = true
-      task:join()
     end)
     comes_back(id, 1)
   end)
