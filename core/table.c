@@ -349,6 +349,11 @@ void stores__table_resolve(stores_op *op, const char *text) {
     struct stores__table_name *name = unknown_name(op, text);
     if (name == NULL) return;
     stores__op_phase(op, stores__pg_wait_phase(&op->engine->pool));
+    if (name->wait.waiting && stores__list_empty(&name->waiters)) {
+        /* those who asked have left: their wait is nearly over, and this one's begins */
+        stores__pg_unwait(&name->wait);
+        name->asking = false;
+    }
     stores__list_append(&name->waiters, &op->stage_link);
     op->leave = leave_name;
     if (!name->asking) {
