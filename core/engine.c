@@ -158,6 +158,9 @@ static void default_times(stores_config *config) {
     DEFAULT(connect_timeout_ms);
     DEFAULT(statement_timeout_ms);
     DEFAULT(acquire_timeout_ms);
+    DEFAULT(idle_timeout_ms);
+    DEFAULT(max_age_ms);
+    DEFAULT(ping_after_ms);
     DEFAULT(timeout_ms);
     DEFAULT(redis_timeout_ms);
     DEFAULT(redis_connect_timeout_ms);
