@@ -94,3 +94,131 @@ describe_contract('openresty', function()
   local _, body = server:request('GET', '/contract')
   return body .. server:quit()
 end)
+
+describe('in cqueues', function()
+  --- Runs Lua in a process with two controllers at hand; gives what it prints.
+  local function run(program)
+    local text, errors = run_lua({ 'luajit', '-e', ([[
+      local cqueues = require('cqueues')
+      local stores = require('stores')
+      stores.use('cqueues')
+      local hub = require('stores.wait').host.hub()
+      local store = stores.Store.new(
+        { host = '%s', port = %s, user = '%s', database = '%s' }, { path = '%s' })
+      local one, two = cqueues.new(), cqueues.new()
+      %s]]):format(db.host, db.port, db.user, db.database, support.redis().path, program) })
+    return text .. errors
+  end
+
+  it('serves two controllers in turn', function()
+    assert.equal('one two 1 2\n', run([[
+      local order = {}
+      two:wrap(function() order[2] = store:query('SELECT 2 AS n, pg_sleep(0.1)')[1].n end)
+      one:wrap(function() order[1] = store:query('SELECT 1 AS n, pg_sleep(0.1)')[1].n end)
+      two:step(0)
+      assert(one:loop(10))
+      local first = order[1] and 'one'
+      assert(two:loop(10))
+      print(first, order[2] and 'two', order[1], order[2])]]):gsub('\t', ' '))
+  end)
+
+  it('leaves nothing of a controller that is dropped while its coroutines wait', function()
+    assert.equal('1 0 0\n', run([[
+      two:wrap(function() store:query('SELECT pg_sleep(20)') end)
+      two:step(0)
+      two:step(0)
+      local before = hub:pending()
+      two = nil
+      collectgarbage()
+      collectgarbage()
+      local after = hub:pending()
+      store:query('SELECT 1')
+      print(before, after, store:stats().ops)
+      store:close()]]):gsub('\t', ' '))
+  end)
+
+  it('takes calls outside of controllers while calls inside wait', function()
+    assert.equal('2 1\n', run([[
+      local got
+      two:wrap(function() got = store:query('SELECT 1 AS n')[1].n end)
+      two:step(0)
+      print(store:query('SELECT 2 AS n, pg_sleep(0.2)')[1].n,
+        two:loop(10) and got)
+      store:close()]]):gsub('\t', ' '))
+  end)
+end)
+
+describe('in luv', function()
+  local function run(program)
+    local text, errors = run_lua({ 'luajit', '-e', ([[
+      local uv = require('luv')
+      local stores = require('stores')
+      stores.use('luv')
+      local store = stores.Store.new(
+        { host = '%s', port = %s, user = '%s', database = '%s' }, { path = '%s' })
+      %s]]):format(db.host, db.port, db.user, db.database, support.redis().path, program) })
+    return text .. errors
+  end
+
+  it('calls outside of coroutines, where luv is not in a callback', function()
+    assert.equal('1\nunsupported\nunsupported\n2\n', run([[
+      print(store:query('SELECT 1 AS n')[1].n)
+      local timer = uv.new_timer()
+      timer:start(1, 0, function()
+        print(select(2, pcall(store.query, store, 'SELECT 1')).code)
+        print(select(2, pcall(stores.run, function() end)).code)
+        stores.spawn(function()
+          print(store:query('SELECT 2 AS n')[1].n)
+          store:close()
+        end)
+        timer:close()
+      end)
+      uv.run()]]))
+  end)
+
+  it('ends where a store was left open, and reports what nobody joined', function()
+    assert.equal('1\nstores: lost\n', run([[
+      stores.spawn(function()
+        print(store:query('SELECT 1 AS n')[1].n)
+        error('lost', 0)
+      end)
+      uv.run()]]))
+  end)
+
+  it('keeps the loop alive as long as coroutines wait, and no longer', function()
+    assert.equal('slept\nend\n', run([[
+      stores.spawn(function()
+        stores.sleep(0.05)
+        print('slept')
+      end)
+      uv.run()
+      print('end')]]))
+  end)
+
+  it('leaves a coroutine that yields by itself to who resumes it', function()
+    assert.equal('resumed 1\n', run([[
+      stores.spawn(function()
+        local co, timer = coroutine.running(), uv.new_timer()
+        timer:start(20, 0, function()
+          timer:close()
+          coroutine.resume(co, 'resumed')
+        end)
+        local said = coroutine.yield()
+        print(said .. ' ' .. store:query('SELECT 1 AS n')[1].n)
+      end)
+      uv.run()]]))
+  end)
+end)
+
+describe('stores.use', function()
+  it('refuses a host that is not there, and another one after the first store', function()
+    local stores = require('stores')
+    local ok, err = pcall(stores.use, 'node')
+    assert.is_false(ok)
+    assert.equal('invalid_argument', err.code)
+    ok, err = pcall(stores.use, 'luv')
+    assert.is_false(ok)
+    assert.equal('unsupported', err.code)
+    stores.use('standalone')
+  end)
+end)

@@ -17,6 +17,7 @@ local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 ---@class stores.Waiter of one call; the coroutine alone holds the guard
 ---@field slot integer?
 ---@field ready table a condition
+---@field pump table of its controller
 ---@field guard userdata?
 
 local hub
@@ -64,16 +65,22 @@ local function turn()
   hub:turn(false)
   for slot in hub.next, hub do
     local waiter = waiting[slot]
-    waiting[slot] = nil
-    if waiter then waiter.ready:signal() end
+    if waiter then
+      waiting[slot] = nil
+      local its = waiter.pump
+      its.count = its.count - 1
+      if its.count == 0 then its.wake:signal() end -- it may be the pump of another controller
+      waiter.ready:signal()
+    end
   end
 end
 
 -- Turns the loop for one controller, until nobody in it waits.
 local function pump(controller, mine)
-  -- cqueues lets those that are ready run first, and so a turn gathers what all of them asked for
-  cqueues.poll(0)
-  while mine.count > 0 do
+  while true do
+    -- those that are ready run first, and so a turn gathers what all of them asked for
+    cqueues.poll(0)
+    if mine.count == 0 then break end
     mine.is_asked = false
     turn()
     if mine.count > 0 and not mine.is_asked then cqueues.poll(backend, mine.wake) end
@@ -101,7 +108,10 @@ local function new_waiter()
   local waiter, guard = { ready = condition.new() }, newproxy(true)
   getmetatable(guard).__gc = function()
     local slot = waiter.slot
-    if slot and pcall(hub.abandon, hub, slot) then waiting[slot] = nil end
+    if slot and pcall(hub.abandon, hub, slot) and waiting[slot] == waiter then
+      waiting[slot] = nil
+      waiter.pump.count = waiter.pump.count - 1
+    end
   end
   return { waiter = waiter, guard = guard }
 end
@@ -117,17 +127,23 @@ end
 ---@param slot integer
 function host.wait(on, slot)
   local co = current()
-  if co == nil then return on:wait(slot) end
+  if co == nil then
+    on:wait(slot)
+    -- calls of a controller that is not stepped just now may have ended, too
+    if on:ready() then
+      for _, mine in pairs(pumps) do mine.wake:signal() end
+    end
+    return
+  end
   if own.pass(co, WAIT, on, slot) then return end
   local mine = ask(controller_of())
   local guarded = table.remove(spare) or new_waiter()
   local waiter = guarded.waiter
-  waiter.slot = slot
+  waiter.slot, waiter.pump = slot, mine
   waiting[slot] = waiter
   mine.count = mine.count + 1
   while not on:done(slot) do waiter.ready:wait() end
-  mine.count = mine.count - 1
-  waiting[slot], waiter.slot = nil, nil
+  waiter.slot = nil
   spare[#spare + 1] = guarded
 end
 
