@@ -67,12 +67,13 @@ static bool has_work(const stores_engine *engine) {
  * first, and then the loop must not wait: its host has something to do. */
 static void before_poll(uv_prepare_t *prepare) {
     stores_engine *engine = prepare->data;
+    if (!engine->closing) uv_idle_stop(&engine->idle);
     if (stores__op_drain(engine) > 0 && !engine->closing) uv_idle_start(&engine->idle, turn_idle);
     run_flushes(engine);
     if (engine->cache != NULL && engine->cache->redis != NULL) {
         stores__redis_flush(engine->cache->redis);
     }
-    if (has_work(engine)) uv_idle_start(&engine->idle, turn_idle);
+    if (has_work(engine)) stores__engine_wake(engine);
 }
 
 static void after_poll(uv_check_t *check) {
@@ -82,6 +83,12 @@ static void after_poll(uv_check_t *check) {
     if (engine->cache != NULL && engine->cache->redis != NULL) {
         stores__redis_flush(engine->cache->redis);
     }
+    /* who waits for the descriptor of the loop asks libuv for how long */
+    if (has_work(engine)) stores__engine_wake(engine);
+}
+
+void stores__engine_wake(stores_engine *engine) {
+    if (!engine->closing) uv_idle_start(&engine->idle, turn_idle);
 }
 
 void stores__engine_hold(stores_engine *engine) {

@@ -99,6 +99,8 @@ static inline uint64_t stores__now(const stores_engine *engine) {
 /* Says something to the host's log. */
 void stores__log(stores_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The loop is not to wait before the next end of a tick. */
+void stores__engine_wake(stores_engine *engine);
 /* The first and the last pending op hold and free the loop. */
 void stores__engine_hold(stores_engine *engine);
 void stores__engine_let_go(stores_engine *engine);

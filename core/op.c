@@ -5,6 +5,8 @@
 
 #include "engine.h"
 
+#define TIMEOUT_MAX_MS UINT64_C(1000000000000000) /* more would wrap around */
+
 void stores__op_phase(stores_op *op, enum stores__phase phase) {
     if (!op->engine->timed || op->phase == phase) return;
     uint64_t now = uv_hrtime();
@@ -61,6 +63,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
     /* the loop's time is as old as its last turn: a host that was busy since would lose that much */
     uv_update_time(engine->loop);
+    if (op->timeout_ms > TIMEOUT_MAX_MS) op->timeout_ms = TIMEOUT_MAX_MS;
     if (!stores__timer_set(&engine->timers, &op->timer, stores__now(engine) + op->timeout_ms)) {
         free(op);
         return NULL;
@@ -71,6 +74,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     engine->live_ops++;
     engine->counters.calls++;
     if (engine->pending_count++ == 0) stores__engine_hold(engine);
+    stores__engine_wake(engine);
     if (engine->closing) stores__op_failf(op, STORES_CLOSED, "the store is closed");
     return op;
 }

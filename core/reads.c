@@ -592,6 +592,7 @@ static void get_rows(struct stores__table *table, struct read_row **rows, size_t
 
 /* ---- The tick -------------------------------------------------------------------------------- */
 
+/* Rows whose op left before they were sent are not sent. */
 static size_t take_queue(struct stores__list *queue, bool cached, struct read_row **rows,
                          size_t room) {
     size_t count = 0;
@@ -600,7 +601,11 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct read_ro
         struct read_row *row = STORES__CONTAINER(at, struct read_row, link);
         if (row->cached != cached) continue;
         stores__list_remove(at);
-        rows[count++] = row;
+        if (row->call->op == NULL) {
+            row_over(row);
+        } else {
+            rows[count++] = row;
+        }
     }
     return count;
 }

@@ -235,7 +235,8 @@ typedef struct stores_change {
 
 typedef struct stores_query_options {
     bool autocommit; /* run as it comes, in no transaction: for statements that refuse one */
-    bool readonly; /* the statement writes nothing: spares the question, and the server checks */
+    bool readonly; /* the statement writes nothing: spares the question, and the server checks; but
+                    * inside a transaction that writes, or autocommit, the caller alone vouches for it */
     bool simple; /* several statements in one text; no parameters */
     const char *const *invalidates; /* tables that it writes, instead of asking; NULL: ask */
     int invalidates_count;
