@@ -1,6 +1,10 @@
 --- Stores: PostgreSQL jsonb documents behind a Redis cache that never lies.
 ---   local stores = require 'stores'
 
+if not rawget(_G, 'jit') then
+  error('Stores needs LuaJIT 2.1 (Debian: luajit2), this is ' .. tostring(_VERSION), 0)
+end
+
 local core = require('stores.core')
 local errors = require('stores.errors')
 core.set_error_metatable(errors.Error)

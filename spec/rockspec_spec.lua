@@ -1,0 +1,64 @@
+--- The rock: luarocks make builds it from the source tree, and LuaJIT finds what it installs.
+
+local root = os.getenv('STORES_ROOT') or '.'
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function shell(command)
+  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
+  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
+  pipe:close()
+  return tonumber(status), text
+end
+
+describe('luarocks make #slow', function()
+  local base, tree
+
+  lazy_setup(function()
+    base = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+    tree = base .. '/tree'
+    -- a copy: the build of a rock leaves a folder in the source tree
+    local source = quoted(base .. '/source')
+    local status, text = shell(('mkdir %s && cd %s && tar -c --exclude=./build --exclude=./.git . '
+      .. '| tar -x -C %s'):format(source, quoted(root), source))
+    assert.equal(0, status, text)
+    status, text = shell(('cd %s && env -u LUA_PATH -u LUA_CPATH -u LD_PRELOAD luarocks '
+      .. '--lua-version=5.1 --tree=%s make --deps-mode=none rockspec/stores-0.1.0-1.rockspec')
+      :format(source, quoted(tree)))
+    assert.equal(0, status, text)
+  end)
+
+  lazy_teardown(function() shell('rm -rf ' .. quoted(base)) end)
+
+  --- Runs LuaJIT in the rock's tree alone.
+  local function run(program)
+    local modules = tree .. '/share/lua/5.1/?'
+    return shell(('cd %s && env -u LD_PRELOAD LUA_PATH=%s LUA_CPATH=%s luajit -e %s'):format(
+      quoted(base), quoted(modules .. '.lua;' .. modules .. '/init.lua'),
+      quoted(tree .. '/lib/lua/5.1/?.so'), quoted(program)))
+  end
+
+  it('installs the modules', function()
+    local status, text = run([[
+      local stores = require('stores')
+      assert(require('stores.migrations').runMigrations)
+      assert(require('stores.hosts.scheduler'))
+      print(stores.VERSION, package.searchpath('stores.core', package.cpath))]])
+    assert.equal(0, status, text)
+    assert.equal('0.1.0\t' .. tree .. '/lib/lua/5.1/stores/core.so\n', text)
+  end)
+
+  it('has the version of the library', function()
+    local file = assert(io.open(root .. '/core/stores.h'))
+    local version = file:read('*a'):match('STORES_VERSION "([%d.]+)"')
+    file:close()
+    assert.equal(0, (shell(('test -f %s'):format(
+      quoted(root .. '/rockspec/stores-' .. version .. '-1.rockspec')))))
+  end)
+
+  it('says what it needs where the interpreter is not LuaJIT', function()
+    local status, text = run("jit = nil; print(pcall(require, 'stores'))")
+    assert.equal(0, status)
+    assert.matches('Stores needs LuaJIT 2.1', text)
+  end)
+end)
