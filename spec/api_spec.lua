@@ -251,7 +251,9 @@ describe('findAll and each', function()
   end)
 
   it('gives JSON texts with raw', function()
-    assert.same({ '{"n": 22, "id": "-4"}' }, store:findAll('pages', { raw = true, limit = 1 }))
+    local texts = store:findAll('pages', { raw = true, limit = 1 })
+    assert.equal(1, #texts)
+    assert.truthy(texts[1]:find('^{"n": 22, "id": "%-4"'), texts[1])
   end)
 
   it('iterates over every document, however large the batches are', function()

@@ -345,9 +345,12 @@ describe('a store that is closed', function()
 end)
 
 describe('an error', function()
-  it('tells everything that is known', function()
+  setup(function()
     store:query([[CREATE TABLE limits (id bigint PRIMARY KEY, value jsonb,
       CONSTRAINT limits_small CHECK ((value->>'n')::int < 10))]])
+  end)
+
+  it('tells everything that is known', function()
     local err = refused('constraint', nil, store.insert, store, 'limits', { id = '1', n = 50 })
     assert.equal('23514', err.sqlstate)
     assert.equal('limits_small', err.constraint)
@@ -373,6 +376,7 @@ describe('an error', function()
   end)
 
   it('names the document neither in its message nor in its text', function()
+    store:upsert('limits', { id = '1', n = 5 })
     for _, call in ipairs({
       function() store:insert('limits', { id = '2', n = 50, secret = 'hush-hush' }) end,
       function() store:insert('limits', { id = '2', n = 'hush-hush' }) end,
@@ -399,6 +403,7 @@ describe('an error', function()
   end)
 
   it('is one of its call alone, among many that share a round trip', function()
+    store:upsert('users', { id = '80', n = 1 })
     local list = {}
     for i = 1, 60 do list[i] = i end
     local results = stores.map(list, function(i)
@@ -453,6 +458,7 @@ describe('store.try', function()
   end)
 
   it('has all the verbs, and waits as they do', function()
+    store:upsert('users', { id = '90', n = 1 })
     local ok, err = stores.run(function()
       return store.try:updateObject('users', '90', function()
         store:find('users', '404')

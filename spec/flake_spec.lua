@@ -65,7 +65,7 @@ describe('an id that is made', function()
       assert.is_nil(seen[id])
       seen[id] = true
     end
-    assert.equal(100, store:count('things'))
+    for _, id in ipairs(ids) do assert.is_true(store:exists('things', id)) end
   end)
 
   it('is drawn again where another process made the same one', function()

@@ -13,7 +13,8 @@ local function start_own()
   local handle = require('stores.local').up(folder)
   support.folder = folder
   -- busted ends by os.exit, which collects nothing: the servers go with the lock of this process
-  return { host = handle.pg.host, redis = handle.redis.path, user = handle.pg.user, handle = handle }
+  return { host = handle.pg.host, redis = handle.redis.path, user = handle.pg.user,
+    handle = handle }
 end
 
 local function get_servers()
@@ -89,22 +90,6 @@ function support.store(tables, opts, fields)
   return store, db
 end
 
---- Closes a store, after a look whether its calls left something behind, and drops its database.
----@param store stores.Store
----@param db? table
-function support.close(store, db)
-  if store.engine then
-    local stats = store:stats()
-    local left = {}
-    for _, figure in ipairs({ 'ops', 'transactions', 'pool_checked_out', 'pool_waiters' }) do
-      if stats[figure] ~= 0 then left[#left + 1] = figure .. ' = ' .. stats[figure] end
-    end
-    store:close()
-    if #left > 0 then error('the specs left something behind: ' .. table.concat(left, ', '), 0) end
-  end
-  if db then support.drop(db) end
-end
-
 --- Waits until condition() is true, turning the loop meanwhile; raises after some seconds.
 ---@param condition fun(): any
 ---@param seconds? number 5 where it is left out
@@ -121,6 +106,29 @@ function support.eventually(condition, seconds, what)
     end
     stores.sleep(0.005)
   end
+end
+
+-- What the calls of a store left behind, as text; nil: nothing.
+local function left_behind(store)
+  local stats, left = store:stats(), {}
+  for _, figure in ipairs({ 'ops', 'transactions', 'pool_checked_out', 'pool_waiters' }) do
+    if stats[figure] ~= 0 then left[#left + 1] = figure .. ' = ' .. stats[figure] end
+  end
+  return left[1] and table.concat(left, ', ')
+end
+
+--- Closes a store, after a look whether its calls left something behind, and drops its database.
+--- A call that failed has its error before its connection is idle again: that is waited for.
+---@param store stores.Store
+---@param db? table
+function support.close(store, db)
+  if store.engine then
+    pcall(support.eventually, function() return not left_behind(store) end)
+    local left = left_behind(store)
+    store:close()
+    if left then error('the specs left something behind: ' .. left, 0) end
+  end
+  if db then support.drop(db) end
 end
 
 --- Calls fn, which must raise an error of Stores with this code.
@@ -150,8 +158,10 @@ function support.psql(db, sql)
   local out = assert(io.open(file, 'w'))
   out:write(sql)
   out:close()
-  local pipe = assert(io.popen(("psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1")
-    :format(db.host, tostring(db.port), db.user, db.database, file)))
+  -- a psql that is preloaded with AddressSanitizer does not end
+  local command = "LD_PRELOAD= psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1"
+  local pipe = assert(io.popen(command:format(db.host, tostring(db.port), db.user, db.database,
+    file)))
   local text = pipe:read('*a')
   pipe:close()
   os.remove(file)
