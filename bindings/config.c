@@ -1,4 +1,6 @@
 /* The flat table of lua/stores/config.lua as a stores_config. */
+#include <limits.h>
+
 #include "binding.h"
 
 /* Leaves the value on the stack, which anchors its string. NULL: it is nil. */
@@ -27,12 +29,16 @@ static void ms_of(lua_State *L, int table, const char *key, uint64_t *ms) {
     double seconds;
     if (!number_of(L, table, key, &seconds)) return;
     double value = seconds * 1000;
-    *ms = value >= 1e15 ? UINT64_C(1000000000000000) : value < 1 ? 1 : (uint64_t)value;
+    *ms = value >= 1e15 ? UINT64_C(1000000000000000) : !(value >= 1) ? 1 : (uint64_t)value;
 }
 
 static void int_of(lua_State *L, int table, const char *key, int *out) {
     double value;
-    if (number_of(L, table, key, &value)) *out = (int)value;
+    if (!number_of(L, table, key, &value)) return;
+    if (!(value >= INT_MIN && value <= INT_MAX)) {
+        stores__raise(L, STORES_INVALID_OPTION, "%s is out of range", key);
+    }
+    *out = (int)value;
 }
 
 /* Every pair of the table pg is a keyword of libpq. */

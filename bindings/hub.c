@@ -5,6 +5,8 @@ const char stores__hub_type[] = "stores.hub";
 
 enum { SLAB = 64 };
 
+#define SLEEP_MAX 1e12 /* seconds; math.huge is a sleep without end */
+
 struct stores__hub *stores__hub_check(lua_State *L, int index) {
     struct stores__hub *hub = stores__userdata(L, index, STORES__HUB, sizeof *hub);
     if (hub == NULL) hub = luaL_checkudata(L, index, STORES__HUB);
@@ -157,6 +159,10 @@ static void flush_engines(struct stores__hub *hub) {
 static int hub_wait(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     struct stores__slot *slot = check_slot(L, hub, 2);
+    if (hub->turning && slot->state == SLOT_PENDING && (slot->op != NULL || slot->timer != NULL)) {
+        stores__slot_free(slot); /* turn() raises, and nobody will ask for it */
+        turn(L, hub, UV_RUN_ONCE);
+    }
     while (slot->state == SLOT_PENDING) turn(L, hub, UV_RUN_ONCE);
     if (slot->state == SLOT_READY) {
         stores__list_remove(&slot->link);
@@ -221,6 +227,7 @@ static int hub_sleep(lua_State *L) {
     hub->open++;
     slot->timer->data = slot;
     uv_update_time(hub->loop);
+    if (seconds > SLEEP_MAX) seconds = SLEEP_MAX;
     uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
     lua_pushinteger(L, slot->index);
     return 1;

@@ -59,6 +59,12 @@ static const char names_sql[] =
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
+bool stores__params_fit(stores_op *op, const stores_params *params) {
+    if (params == NULL || (params->count >= 0 && params->count <= 65535)) return true;
+    stores__op_failf(op, STORES_INVALID_ARGUMENT, "PostgreSQL takes 65535 parameters at most");
+    return false;
+}
+
 char *stores__params_copy(const stores_params *params, const char ***values) {
     struct stores__buf buf = {0};
     int count = params ? params->count : 0;
@@ -528,7 +534,9 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
 stores_op *stores_select(stores_engine *engine, const stores_call *options, const char *table,
                          const char *sql, const stores_params *params) {
     stores_op *op = stores__op_new(engine, options);
-    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
+        return op;
+    }
     struct call *call = call_new(op, sql, params);
     if (call == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");
@@ -570,7 +578,9 @@ stores_op *stores_query(stores_engine *engine, const stores_call *options, const
                         const stores_params *params, const stores_query_options *query) {
     stores_error error;
     stores_op *op = stores__op_new(engine, options);
-    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
+        return op;
+    }
     struct call *call = call_new(op, sql, params);
     if (call == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");

@@ -616,7 +616,7 @@ stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_
                            bool commit) {
     struct txop *txop;
     stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
-    if (txop == NULL) return op;
+    if (txop == NULL || !stores__params_fit(op, &change->params)) return op;
     txop->statement = stores__statement_new(change);
     txop->commit = commit;
     if (txop->statement == NULL || !stores__op_docs(op, 1)) {
@@ -652,7 +652,7 @@ stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *
                             const char *sql, const stores_params *params) {
     struct txop *txop;
     stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
-    if (txop == NULL) return op;
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
     if (!take_text(txop, sql, params)) {
         no_memory(op);
         return op;
@@ -666,7 +666,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
                            const stores_params *params, const stores_query_options *options) {
     struct txop *txop;
     stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
-    if (txop == NULL) return op;
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
     if (!take_text(txop, sql, params)) {
         no_memory(op);
         return op;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "calls.h"
 #include "statement.h"
 
 enum {
@@ -477,6 +478,7 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
                         const stores_change *change) {
     stores_op *op = stores__op_new(engine, call);
     if (op == NULL) return NULL;
+    if (op->state == STORES__OP_PENDING && !stores__params_fit(op, &change->params)) return op;
     struct write *write = calloc(1, sizeof *write);
     if (write != NULL) write->statement = stores__statement_new(change);
     if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {

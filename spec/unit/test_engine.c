@@ -66,6 +66,21 @@ static void test_reads(stores_engine *engine) {
     stores_op_free(op);
 }
 
+static void test_too_many_parameters(stores_engine *engine) {
+    static const char *values[70000];
+    stores_params params = {.count = 70000, .values = values};
+    stores_change change = {
+        .kind = STORES_MODIFY, .table = "docs", .id = 1, .expr = "value", .params = params};
+    stores_tx *tx = stores_tx_new(engine, NULL);
+    CHECK_STR(end_of(stores_select(engine, NULL, "docs", "SELECT 1", &params)), "invalid_argument");
+    CHECK_STR(end_of(stores_query(engine, NULL, "SELECT 1", &params, NULL)), "invalid_argument");
+    CHECK_STR(end_of(stores_write(engine, NULL, &change)), "invalid_argument");
+    CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1", &params, NULL)), "invalid_argument");
+    CHECK_STR(end_of(stores_tx_select(tx, NULL, "docs", "SELECT 1", &params)), "invalid_argument");
+    CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, true)), "invalid_argument");
+    stores_tx_free(tx);
+}
+
 static void test_cache(stores_engine *engine) {
     const int64_t id = 40;
     stores_op *op = NULL;
@@ -423,6 +438,7 @@ int main(void) {
     for (int cache = 0; cache < 2; cache++) {
         stores_engine *engine = engine_new(cache);
         test_reads(engine);
+        test_too_many_parameters(engine);
         test_writes(engine);
         test_transactions(engine);
         if (cache) test_cache(engine);
