@@ -189,7 +189,13 @@ function Postgres:remove()
   self:thaw()
   if not is_gone(self.pid) then self:stop('immediate') end
   self.handle.close()
-  shell("rm -rf '%s'", self.home)
+  -- the script that started it may be writing its last file there
+  local turns = 0
+  while os.execute(("rm -rf '%s' 2>/dev/null"):format(self.home)) ~= 0 do
+    turns = turns + 1
+    assert(turns < 100, 'the folder of the server cannot be removed')
+    system.sleep(0.01)
+  end
 end
 
 return postgres
