@@ -321,7 +321,7 @@ function config.resolve(db, redis, opts)
     flat[key] = checked_db[key]
   end
   if flat.on_connect and flat.pooler == 'transaction' then
-    refuse("db.on_connect sets up a session, which pooler = 'transaction' shares with other clients")
+    refuse("db.on_connect sets up a session, which pooler = 'transaction' shares with others")
   end
   local server = redis and resolve_redis(redis) or false
   if flat.cache and not server then refuse('opts.cache is true, but there is no redis') end

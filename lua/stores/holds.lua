@@ -23,8 +23,8 @@ local function row_key(name, id)
   return (name:gsub('^public%.', '')) .. '/' .. id
 end
 
---- A transaction of this coroutine begins; raises where it would wait for a connection that only this
---- coroutine could give back.
+--- A transaction of this coroutine begins; raises where it would wait for a connection that only
+--- this coroutine could give back.
 ---@param store table
 ---@return stores.Holds
 function holds.open(store)
@@ -79,8 +79,8 @@ function holds.check(store, name, id)
   local stores = held[current()]
   local mine = stores and stores[store]
   if mine and mine.rows[row_key(name, id)] then
-    errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in a transaction: use tx, '
-      .. 'or the document that the function was given'):format(id, name))
+    errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in a transaction: '
+      .. 'use tx, or the document that the function was given'):format(id, name))
   end
 end
 

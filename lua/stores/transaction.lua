@@ -20,7 +20,7 @@ transaction.RETRIED = { serialization = true, deadlock = true }
 local RETRIES = 5
 local BACKOFF_FIRST, BACKOFF_MOST = 0.01, 0.5
 
--- ---- Deadlines -----------------------------------------------------------------------------------
+-- ---- Deadlines ---------------------------------------------------------------------------------
 
 --- When a call of this store ends at the latest, on the hub's clock.
 ---@param store stores.Store
@@ -41,7 +41,7 @@ local function left(tx, timeout)
   return timeout and math.min(timeout, rest) or rest
 end
 
--- ---- The four primitives of Verbs ----------------------------------------------------------------
+-- ---- The four primitives of Verbs --------------------------------------------------------------
 
 function Transaction:check_usable()
   if self.over then errors.raise('tx_ended', 'the transaction is over') end
@@ -104,7 +104,7 @@ function Transaction:transaction(fn)
   error(results[2], 0)
 end
 
--- ---- One attempt, and the attempts ---------------------------------------------------------------
+-- ---- One attempt, and the attempts -------------------------------------------------------------
 
 --- A transaction, which takes its connection at its first call. Whoever begins one ends its use.
 ---@param store stores.Store
@@ -202,13 +202,15 @@ function transaction.retry(store, retries, deadline, codes, attempt)
     local results = { attempt() }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
     local err = results[2]
-    if try > retries or not transaction.may_retry(err, codes) or not back_off(store, try, deadline) then
+    if try > retries or not transaction.may_retry(err, codes)
+      or not back_off(store, try, deadline) then
       error(err, 0)
     end
   end
 end
 
---- Runs fn(tx) in a transaction: COMMIT when it returns, ROLLBACK and the same error when it raises.
+--- Runs fn(tx) in a transaction: COMMIT when it returns, ROLLBACK and the same error when it
+--- raises.
 ---@param store stores.Store
 ---@param fn fun(tx: stores.Transaction): any
 ---@param opts table

@@ -144,7 +144,7 @@ local function run_batch(store, row, name, leader, served)
   return ok, err
 end
 
--- Those who were served hear how it ended: their own error, or the transaction's, or their document.
+-- Those who were served hear how it ended: their own error, the transaction's, or their document.
 local function conclude(store, leader, served, ok, err)
   for _, call in ipairs(served) do
     if call.ok and not ok then
@@ -223,7 +223,7 @@ local function follow(store, rows, key, name, call)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
       call.waited = run_on_text(call, call.given)
-      -- a leader that gave up meanwhile has put this call back, and it may have another turn already
+      -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
         if leader.slot then store.hub:wake(leader.slot) end
