@@ -1,17 +1,8 @@
-#include "commit.h"
+#include "commit_internal.h"
 
 #include <stdio.h>
 
-#include "cache_scripts.h"
-#include "settle.h"
-
-enum {
-    NAMED_ROWS_MAX = 5000, /* more in one table: its epoch is turned instead */
-    EPOCH_TRIES = 40, /* looks at an epoch that is not known yet, 1 to 10 ms apart */
-    EPOCH_WAIT_MS = 10,
-    STATUS_TRIES = 40, /* questions whether a COMMIT that was lost has happened, 10 to 250 ms apart */
-    STATUS_WAIT_MS = 250
-};
+enum { NAMED_ROWS_MAX = 5000 }; /* more in one table: its epoch is turned instead */
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
 
@@ -41,45 +32,6 @@ static const char old_names_sql[] =
     " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', false, false"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = ANY($1::pg_catalog.oid[]) AND c.relkind IN ('r', 'p')";
-
-enum commit_step { STEP_LOCKS, STEP_NAMES, STEP_TELL, STEP_WAIT, STEP_COMMIT, STEP_ASK, STEP_ROLLBACK };
-
-struct intent_req {
-    struct stores__redis_req req;
-    struct stores__commit *commit;
-    struct stores__table *table;
-};
-
-struct stores__commit {
-    stores_engine *engine;
-    struct stores__pg_conn *conn;
-    stores__commit_done done;
-    void (*phase)(void *arg, enum stores__phase phase);
-    void *arg;
-    enum commit_step step;
-
-    char xid[24];
-    char entry[STORES__ENTRY_TEXT + 1];
-    struct stores__settle *rows; /* the named rows, and what becomes of them */
-    struct stores__table **turns;
-    size_t turn_count, turn_room;
-    bool ask_locks, raw, no_memory;
-    struct stores__buf ddl; /* an array of the tables whose definition it may have changed */
-    bool ddl_asked;
-    struct stores__pg_wait wait;
-
-    size_t waiting; /* answers of Redis that are to come */
-    bool refused, failed; /* an epoch was another one; Redis could not be told */
-    int tries;
-    struct stores__timer timer;
-    struct stores__pg_req req;
-    bool asking; /* the last answer about a lost COMMIT settled nothing */
-    int status_tries;
-    bool committed;
-    stores_error error;
-};
-
-static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT};
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
@@ -225,7 +177,7 @@ bool stores__commit_may_write(const struct stores__table *table, stores_error *e
 
 /* ---- COMMIT ---------------------------------------------------------------------------------- */
 
-static void finish(struct stores__commit *commit) {
+void stores__commit_finish(struct stores__commit *commit) {
     const stores_error *error = commit->error.code == STORES_OK ? NULL : &commit->error;
     struct stores__counters *counters = &commit->engine->counters;
     if (error == NULL) {
@@ -270,75 +222,6 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     stores__pg_result_free(result);
 }
 
-/* ---- A COMMIT whose answer was lost: the server is asked, where it is still the same one --------- */
-
-static void ask_status(struct stores__commit *commit);
-
-static void took_status(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
-    stores_error error;
-    (void)index;
-    commit->asking = false;
-    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
-        const char *status = stores__pg_value(result, 0, 0, NULL);
-        const char *started = stores__pg_value(result, 0, 1, NULL);
-        bool same = started && strcmp(started, commit->conn->identity.started) == 0;
-        if (same && status && strcmp(status, "committed") == 0) {
-            commit->error.code = STORES_OK;
-        } else if (same && status && strcmp(status, "aborted") == 0) {
-            commit->error.outcome = STORES_OUTCOME_NONE;
-            commit->error.retryable = true;
-        } else if (same && status && strcmp(status, "in progress") == 0) {
-            commit->asking = true; /* the server works on it, or has not noticed that we are gone */
-        }
-    }
-    stores__pg_result_free(result);
-}
-
-static void status_again(struct stores__timer *timer) {
-    ask_status(STORES__CONTAINER(timer, struct stores__commit, timer));
-}
-
-static void status_over(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
-    stores_engine *engine = commit->engine;
-    uint64_t ms = (uint64_t)commit->status_tries * 10;
-    bool again = (end == STORES__PG_LOST || commit->asking) && !engine->closing &&
-                 commit->status_tries++ < STATUS_TRIES;
-    commit->timer.fire = status_again;
-    if (ms > STATUS_WAIT_MS) ms = STATUS_WAIT_MS;
-    if (!again || !stores__timer_set(&engine->timers, &commit->timer, stores__now(engine) + ms)) {
-        finish(commit);
-    }
-}
-
-static void status_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
-    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
-    const char *values[] = {commit->xid};
-    commit->req.result = took_status;
-    commit->req.done = status_over;
-    stores__pg_begin(conn, &commit->req);
-    stores__pg_add(conn, &commit->req,
-                   "SELECT pg_catalog.pg_xact_status($1::text::xid8),"
-                   " " STORES__PG_RUN_SQL,
-                   1, values, true);
-    stores__pg_sync(conn, &commit->req);
-}
-
-static void status_refused(struct stores__pg_wait *wait, const stores_error *error) {
-    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
-    (void)error;
-    commit->asking = true;
-    status_over(&commit->req, STORES__PG_LOST);
-}
-
-static void ask_status(struct stores__commit *commit) {
-    commit->step = STEP_ASK;
-    commit->wait.granted = status_granted;
-    commit->wait.failed = status_refused;
-    stores__pg_acquire(&commit->engine->pool, &commit->wait, STORES__PG_READING, "lookups");
-}
-
 static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     if (end == STORES__PG_LOST && !commit->committed) {
@@ -350,9 +233,9 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     bool unknown = commit->error.code != STORES_OK &&
                    commit->error.outcome == STORES_OUTCOME_UNKNOWN;
     if (unknown && commit->xid[0] != '\0' && !commit->engine->closing) {
-        ask_status(commit);
+        stores__commit_ask_status(commit);
     } else {
-        finish(commit);
+        stores__commit_finish(commit);
     }
 }
 
@@ -363,7 +246,7 @@ static void send_end(struct stores__commit *commit, const char *sql) {
     stores__pg_sync(commit->conn, &commit->req);
 }
 
-static void send_commit(struct stores__commit *commit) {
+void stores__commit_send(struct stores__commit *commit) {
     commit->step = STEP_COMMIT;
     if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_POSTGRES);
     commit->req.result = took_commit;
@@ -380,144 +263,16 @@ static void took_rollback(struct stores__pg_req *req, int index, struct pg_resul
 
 static void rollback_over(struct stores__pg_req *req, enum stores__pg_end end) {
     (void)end; /* a lost connection rolls back as well */
-    finish(STORES__CONTAINER(req, struct stores__commit, req));
+    stores__commit_finish(STORES__CONTAINER(req, struct stores__commit, req));
 }
 
-static void send_rollback(struct stores__commit *commit) {
+void stores__commit_roll_back(struct stores__commit *commit) {
     commit->step = STEP_ROLLBACK;
     commit->req.result = took_rollback;
     commit->req.done = rollback_over;
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, "ROLLBACK", 0, NULL, false);
     stores__pg_sync(commit->conn, &commit->req);
-}
-
-/* ---- Redis ----------------------------------------------------------------------------------- */
-
-static void tell(struct stores__commit *commit);
-
-static void not_told(struct stores__commit *commit) {
-    stores_engine *engine = commit->engine;
-    if (engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        stores__error_set(&commit->error, STORES_CACHE_FAILURE,
-                          "Redis did not take the intents of this write, which was rolled back");
-        send_rollback(commit);
-        return;
-    }
-    for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_bypassed(commit->turns[i]);
-    stores__settle_bypass(commit->rows);
-    engine->counters.bypassed++;
-    send_commit(commit);
-}
-
-static void look_again(struct stores__timer *timer) {
-    tell(STORES__CONTAINER(timer, struct stores__commit, timer));
-}
-
-static void told(struct stores__commit *commit) {
-    stores_engine *engine = commit->engine;
-    if (commit->failed) {
-        not_told(commit);
-    } else if (!commit->refused) {
-        send_commit(commit);
-    } else if (commit->tries++ >= EPOCH_TRIES) {
-        not_told(commit);
-    } else if (stores__settle_epochs_known(commit->rows)) {
-        tell(commit);
-    } else {
-        /* somebody, perhaps we, is setting the epoch at this moment */
-        uint64_t ms = (uint64_t)(commit->tries < EPOCH_WAIT_MS ? commit->tries : EPOCH_WAIT_MS);
-        commit->step = STEP_WAIT;
-        commit->timer.fire = look_again;
-        if (!stores__timer_set(&engine->timers, &commit->timer, stores__now(engine) + ms)) {
-            not_told(commit);
-        }
-    }
-}
-
-static void answered(struct stores__commit *commit) {
-    if (--commit->waiting == 0) told(commit);
-}
-
-static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
-    struct intent_req *intent = STORES__CONTAINER(req, struct intent_req, req);
-    struct stores__commit *commit = intent->commit;
-    size_t len = 0;
-    const char *epoch = stores__redis_text(*reply, &len);
-    if (epoch != NULL) {
-        stores__epoch_seen(intent->table, epoch, len);
-        commit->refused = true;
-    } else if (stores__redis_integer(*reply, 0) != 1) {
-        commit->failed = true;
-    }
-    free(intent);
-    answered(commit);
-}
-
-static void turned(void *arg, bool ok) {
-    struct stores__commit *commit = arg;
-    if (!ok) commit->failed = true;
-    answered(commit);
-}
-
-/* One script for at most so many rows of one table, all under the epoch believed in now. */
-static bool place(void *arg, struct stores__table *table, const char *epoch,
-                  struct stores__args *keys, int count) {
-    struct stores__commit *commit = arg;
-#ifdef STORES_TEST_DELETE_AFTER_COMMIT
-    /* The mistake that spec/consistency must be able to see: no intent before COMMIT, so that the
-     * SETTLE after it finds none and deletes what stands there. Never defined in a release. */
-    stores__buf_free(&keys->buf);
-    free(keys->offsets);
-    return true;
-#endif
-    struct intent_req *intent = calloc(1, sizeof *intent);
-    if (intent == NULL) return false;
-    intent->commit = commit;
-    intent->table = table;
-    intent->req.done = intent_placed;
-    stores__args_str(keys, epoch);
-    stores__args_str(keys, commit->entry);
-    if (!stores__args_send(keys, commit->engine->cache, &intent->req, &script_intent, count + 1)) {
-        free(intent);
-        return false;
-    }
-    commit->engine->counters.intents += (uint64_t)count;
-    commit->waiting++;
-    return true;
-}
-
-static bool make_entry(struct stores__commit *commit) {
-    char random[17];
-    if (commit->xid[0] == '\0' || !stores__random_text(random, 16)) return false;
-    snprintf(commit->entry, sizeof commit->entry, "%s%016llx", random,
-             strtoull(commit->xid, NULL, 10));
-    return true;
-}
-
-static void tell(struct stores__commit *commit) {
-    struct stores__cache *cache = commit->engine->cache;
-    commit->step = STEP_TELL;
-    if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_REDIS);
-    commit->refused = commit->failed = false;
-    commit->waiting = 1; /* ours, so that answers cannot end it before all is sent */
-    if (cache->redis == NULL || !stores__cache_up(cache)) {
-        commit->failed = true;
-    } else {
-        bool named = stores__settle_count(commit->rows) > 0;
-        if (named && commit->entry[0] == '\0' && !make_entry(commit)) commit->failed = true;
-        for (size_t i = 0; !commit->failed && commit->tries == 0 && i < commit->turn_count; i++) {
-            commit->waiting++;
-            if (stores__epoch_turn(commit->turns[i], turned, commit) == NULL) {
-                commit->waiting--;
-                commit->failed = true;
-            }
-        }
-        if (!commit->failed && named && !stores__settle_place(commit->rows, place, commit)) {
-            commit->failed = true;
-        }
-    }
-    answered(commit);
 }
 
 /* ---- Start ----------------------------------------------------------------------------------- */
@@ -570,14 +325,14 @@ static void begin_telling(struct stores__commit *commit) {
     if (ask_old_names(commit)) return;
     if (commit->no_memory) {
         stores__error_set(&commit->error, STORES_NO_MEMORY, "no memory for the intents");
-        send_rollback(commit);
+        stores__commit_roll_back(commit);
         return;
     }
     stores__settle_turn_large(commit->rows, NAMED_ROWS_MAX, commit, stores__commit_turn);
     if (commit->turn_count == 0 && stores__settle_count(commit->rows) == 0) {
-        send_commit(commit);
+        stores__commit_send(commit);
     } else {
-        tell(commit);
+        stores__commit_tell(commit);
     }
 }
 
@@ -599,10 +354,10 @@ static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
     if (end == STORES__PG_LOST) {
         stores__error_set(&commit->error, STORES_CONNECTION_LOST,
                           "the connection was lost before COMMIT");
-        finish(commit);
+        stores__commit_finish(commit);
     } else if (commit->ask_locks) {
         /* the question itself failed, so the transaction has failed before */
-        send_rollback(commit);
+        stores__commit_roll_back(commit);
     } else {
         begin_telling(commit);
     }

@@ -229,7 +229,7 @@ struct stores__pg_resolve {
     uv_timer_t turn; /* the answer comes from the loop also where nothing had to be resolved */
     struct stores__buf hosts, addresses, ports;
     char why[256]; /* which name cannot be resolved; the last one of several */
-    int found;
+    int found, attempt;
 };
 
 void stores__pg_target_free(struct stores__pg_target *target) {
@@ -243,9 +243,20 @@ void stores__pg_target_free(struct stores__pg_target *target) {
     free(target);
 }
 
-static char *owned_text(struct stores__buf *buf) {
-    const char *text = stores__buf_text(buf);
-    return text ? stores__strdup(text) : NULL;
+/* The list in the buffer, beginning with its element number `first`. NULL: no memory. */
+static char *owned_list(struct stores__buf *buf, int first) {
+    const char *text = stores__buf_text(buf), *start = text;
+    if (text == NULL) return NULL;
+    for (; first > 0; first--) start = strchr(start, ',') + 1;
+    char *list = stores__strdup(start);
+    if (list == NULL || start == text) return list;
+    struct stores__buf whole = {0};
+    stores__buf_fmt(&whole, "%s,%.*s", list, (int)(start - text) - 1, text);
+    free(list);
+    const char *rotated = stores__buf_text(&whole);
+    list = rotated ? stores__strdup(rotated) : NULL;
+    stores__buf_free(&whole);
+    return list;
 }
 
 static struct stores__pg_target *make_target(struct stores__pg_resolve *r) {
@@ -255,10 +266,12 @@ static struct stores__pg_target *make_target(struct stores__pg_resolve *r) {
     size_t room = (size_t)params->count + 4;
     target->keys = calloc(room, sizeof *target->keys);
     target->values = calloc(room, sizeof *target->values);
-    target->host = owned_text(&r->hosts);
+    /* libpq tries one after the other, and the first may swallow all the time that there is */
+    int first = params->fixed_hostaddr ? 0 : r->attempt % r->found;
+    target->host = owned_list(&r->hosts, first);
     target->hostaddr = params->fixed_hostaddr ? stores__strdup(params->fixed_hostaddr)
-                                              : owned_text(&r->addresses);
-    target->port = owned_text(&r->ports);
+                                              : owned_list(&r->addresses, first);
+    target->port = owned_list(&r->ports, first);
     target->unresolved = stores__strdup(r->why);
     target->verify_by_default = params->verify_by_default;
     if (!target->keys || !target->values || !target->host || !target->hostaddr || !target->port ||
@@ -367,7 +380,7 @@ static void resolve_turn(uv_timer_t *turn) {
 }
 
 struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
-                                              const struct stores__pg_params *params,
+                                              const struct stores__pg_params *params, int attempt,
                                               void (*done)(void *arg, struct stores__pg_target *t,
                                                            const char *why),
                                               void *arg) {
@@ -375,6 +388,7 @@ struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
     if (r == NULL) return NULL;
     r->loop = loop;
     r->params = params;
+    r->attempt = attempt;
     r->done = done;
     r->arg = arg;
     uv_timer_init(loop, &r->turn);

@@ -39,10 +39,11 @@ struct stores__pg_target {
 
 struct stores__pg_resolve;
 
-/* Resolves every host. done(arg, target, why) runs once, from the loop: target is the callee's to
+/* Resolves every host. attempt counts those that failed before this one: each begins with the address
+ * after, so that one which does not answer does not stand before the others for ever. done(arg, target, why) runs once, from the loop: target is the callee's to
  * free with stores__pg_target_free, or NULL with the reason. NULL: no memory. */
 struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
-                                              const struct stores__pg_params *params,
+                                              const struct stores__pg_params *params, int attempt,
                                               void (*done)(void *arg, struct stores__pg_target *t,
                                                            const char *why),
                                               void *arg);

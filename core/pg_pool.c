@@ -324,7 +324,7 @@ static void grow(struct stores__pg_pool *pool) {
     if (pool->closing || pool->resolving || pool->counts[STORES__PG_CONNECTING] > 0) return;
     if (stores__timer_armed(&pool->retry)) return; /* a server that is down is not hammered */
     if (stores__pg_open_count(pool) >= pool->limit) return;
-    pool->resolving = stores__pg_resolve(pool->loop, &pool->params, resolved, pool);
+    pool->resolving = stores__pg_resolve(pool->loop, &pool->params, pool->failures, resolved, pool);
     if (pool->resolving == NULL) {
         stores_error error;
         stores__error_set(&error, STORES_NO_MEMORY, "no memory to connect");

@@ -237,6 +237,29 @@ static void test_savepoint_in_full_cache(void) {
     engine_close(engine);
 }
 
+/* A host that takes connections and says nothing does not stand before the next one for ever. */
+static void test_silent_host(void) {
+    static const char *keys[] = {"host", "port", "user", "dbname", NULL};
+    char hosts[300], ports[32];
+    const char *values[] = {hosts, ports, "postgres", postgres.database, NULL};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    stores_config config = config_of(false);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 8) == 0);
+    getsockname(fd, (struct sockaddr *)&address, &size);
+    snprintf(hosts, sizeof hosts, "127.0.0.1,%s", postgres.host);
+    snprintf(ports, sizeof ports, "%d,5432", ntohs(address.sin_port));
+    config.pg_keys = keys;
+    config.pg_values = values;
+    config.connect_timeout_ms = 200;
+    stores_engine *engine = engine_with(&config);
+    CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "connect_failed");
+    CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "ok");
+    engine_close(engine);
+    close(fd);
+}
+
 int main(void) {
     if (!servers_open()) return 1;
     test_deferred_constraint(false);
@@ -249,6 +272,7 @@ int main(void) {
     test_fairness();
     test_forgotten_statements();
     test_savepoint_in_full_cache();
+    test_silent_host();
     servers_close();
     return check_report();
 }
