@@ -1,0 +1,243 @@
+/* Rows that PostgreSQL has to tell: one SELECT for many, then FILL for those that we leased. */
+#include "reads_internal.h"
+
+#include <stdio.h>
+
+#include "cache_scripts.h"
+#include "ids.h"
+
+enum {
+    SELECT_ROWS = 128, /* of one statement */
+    LOST_TRIES = 1 /* a read that lost its connection runs again */
+};
+
+static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL};
+
+/* By id; of those of one id, the one that holds the lease first. */
+static int by_id(const void *a, const void *b) {
+    const struct stores__read_row *x = *(struct stores__read_row *const *)a, *y = *(struct stores__read_row *const *)b;
+    if (x->id != y->id) return x->id < y->id ? -1 : 1;
+    return (int)y->fill - (int)x->fill;
+}
+
+/* Puts the rows in order of ids, each id once: many readers of a cold row ask for it once. None of
+ * them has been sent, so that each may have what the first one gets. */
+size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
+    size_t kept = 0;
+    if (count < 2) return count;
+    qsort(rows, count, sizeof(*rows), by_id);
+    for (size_t i = 1; i < count; i++) {
+        if (rows[i]->id != rows[kept]->id) {
+            rows[++kept] = rows[i];
+            continue;
+        }
+        struct stores__read_row *last = rows[i];
+        while (last->twin != NULL) last = last->twin;
+        last->twin = rows[kept]->twin;
+        rows[kept]->twin = rows[i];
+    }
+    return kept + 1;
+}
+
+/* What FILL puts for a line of the result; line -1: there is no such row. */
+static void add_fill(const struct stores__read_batch *from, struct stores__args *args, int line) {
+    const stores_config *config = &from->table->engine->config;
+    size_t len = 0;
+    const char *text = line < 0 ? NULL : stores__pg_value(from->result, line, 1, &len);
+    char life[24];
+    stores__cache_ttl(line < 0 ? config->negative_ttl_ms : config->ttl_ms, life);
+    if (line < 0) {
+        stores__args_add(args, "N", 1);
+    } else if (text == NULL || len > STORES__VALUE_MAX) {
+        stores__args_add(args, "", 0); /* not cached: the lease is given back */
+    } else {
+        stores__args_add(args, "V", 1);
+        stores__buf_add(&args->buf, text, len);
+    }
+    stores__args_str(args, life);
+}
+
+static void filled(struct stores__redis_req *req, struct redisReply **reply) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, redis_req);
+    struct stores__counters *counters = &batch->table->engine->counters;
+    int64_t count = stores__redis_integer(*reply, 0);
+    counters->fills += (uint64_t)count;
+    counters->fills_refused += batch->count - (uint64_t)count;
+    stores__batch_free(batch);
+}
+
+/* What the SELECT said of a row: found[i] is its line, or -1. Rows without our lease are passed
+ * over; all that are left were leased under one epoch, by one token. */
+static void fill_rows(struct stores__read_batch *from, const int *found) {
+    struct stores__table *table = from->table;
+    stores_engine *engine = table->engine;
+    const struct stores__read_row *first = NULL;
+    struct stores__args args = {0};
+    for (size_t i = 0; i < from->count && first == NULL; i++) {
+        if (from->rows[i]->fill) first = from->rows[i];
+    }
+    if (first == NULL || engine->cache->redis == NULL) return;
+    struct stores__read_batch *batch = stores__batch_new(table, 0);
+    if (batch == NULL) return; /* the lease runs out by itself */
+    stores__args_epoch_key(&args, table);
+    for (size_t i = 0; i < from->count; i++) {
+        if (!from->rows[i]->fill) continue;
+        stores__args_row_key(&args, table, from->epoch, from->rows[i]->id);
+        batch->count++;
+    }
+    stores__args_str(&args, from->epoch);
+    stores__args_str(&args, first->token);
+    for (size_t i = 0; i < from->count; i++) {
+        if (!from->rows[i]->fill) continue;
+        add_fill(from, &args, found[i]);
+    }
+    batch->redis_req.done = filled;
+    if (!stores__args_send(&args, engine->cache, &batch->redis_req, &script_fill,
+                           (int)batch->count + 1)) {
+        stores__batch_free(batch);
+    }
+}
+
+static int64_t result_id(const struct pg_result *result, int row) {
+    const char *text = stores__pg_value(result, row, 0, NULL);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+/* Which line of the result tells of which row; the rows are in order of their ids. */
+static void match(struct stores__read_batch *batch, int *found) {
+    for (size_t i = 0; i < batch->count; i++) found[i] = -1;
+    int lines = stores__pg_rows(batch->result);
+    for (int line = 0; line < lines; line++) {
+        int64_t id = result_id(batch->result, line);
+        size_t low = 0, high = batch->count;
+        while (low < high) {
+            size_t middle = (low + high) / 2;
+            if (batch->rows[middle]->id < id) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if (low < batch->count && batch->rows[low]->id == id) found[low] = line;
+    }
+}
+
+static void answer(struct stores__read_batch *batch) {
+    int found[SELECT_ROWS];
+    match(batch, found);
+    /* the caller is answered from the loop later on; the fill is queued first, while rows live */
+    if (!batch->conn->standby) fill_rows(batch, found);
+    for (size_t i = 0; i < batch->count; i++) {
+        size_t len = 0;
+        const char *text = NULL;
+        if (found[i] >= 0) {
+            text = stores__pg_value(batch->result, found[i], 1, &len);
+            if (text == NULL) text = "null", len = 4; /* a row without a value is no document */
+        }
+        stores__row_found(batch->rows[i], text, len, batch->blob, 'p');
+    }
+}
+
+static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    (void)index;
+    if (stores__pg_result_ok(result, &batch->error)) {
+        batch->result = result;
+        return;
+    }
+    batch->stale_plan = stores__pg_stale_plan(&batch->error, result);
+    stores__pg_result_free(result);
+}
+
+static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
+    bool lost = end == STORES__PG_LOST && batch->result == NULL;
+    if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
+    if ((!lost && !batch->stale_plan) || batch->table->engine->closing) return false;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
+        batch->rows[i]->fill = false; /* a fill needs the SELECT that came right after its lease */
+    }
+    batch->table->engine->counters.read_retries++;
+    stores__rows_select(batch->table, batch->rows, batch->count);
+    return true;
+}
+
+static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    if (!try_again(batch, end)) {
+        if (batch->result != NULL) {
+            batch->blob = stores__blob_new(batch->result, stores__pg_result_free);
+            if (batch->blob != NULL) {
+                answer(batch);
+            } else {
+                stores__rows_no_memory(batch->rows, batch->count);
+            }
+        } else {
+            if (batch->error.code == STORES_OK) {
+                stores__error_set(&batch->error, STORES_CONNECTION_LOST,
+                                  "the connection was lost while reading");
+            }
+            if (batch->error.code == STORES_TABLE_NOT_FOUND) {
+                stores__table_forget_names(batch->table->engine);
+            }
+            stores__rows_fail(batch->rows, batch->count, &batch->error);
+        }
+    }
+    stores__batch_free(batch);
+}
+
+static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
+    struct stores__buf ids = {0};
+    const char *sql = batch->count == 1 ? batch->table->find_sql : batch->table->find_any_sql;
+    if (batch->count > 1) stores__buf_str(&ids, "{");
+    for (size_t i = 0; i < batch->count; i++) {
+        char id[STORES__ID_SIZE];
+        size_t len = stores__id_write(batch->rows[i]->id, id);
+        if (i > 0) stores__buf_add(&ids, ",", 1);
+        stores__buf_add(&ids, id, len);
+    }
+    if (batch->count > 1) stores__buf_str(&ids, "}");
+    const char *values[] = {stores__buf_text(&ids)};
+    batch->conn = conn;
+    batch->req.result = took_rows;
+    batch->req.done = select_over;
+    batch->table->engine->counters.selects++;
+    stores__rows_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
+    stores__pg_begin(conn, &batch->req);
+    if (values[0] != NULL) {
+        stores__pg_add(conn, &batch->req, sql, 1, values, true);
+    } else {
+        stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");
+    }
+    stores__pg_sync(conn, &batch->req);
+    stores__buf_free(&ids);
+}
+
+static void select_refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
+    stores__rows_fail(batch->rows, batch->count, error);
+    stores__batch_free(batch);
+}
+
+/* Reads rows from PostgreSQL; those with a lease were leased together. */
+void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count) {
+    count = stores__rows_merge_twins(rows, count);
+    for (size_t at = 0; at < count; at += SELECT_ROWS) {
+        size_t n = count - at < SELECT_ROWS ? count - at : SELECT_ROWS;
+        struct stores__read_batch *batch = stores__batch_new(table, n);
+        if (batch == NULL) {
+            stores__rows_no_memory(rows + at, n);
+            continue;
+        }
+        batch->count = n;
+        memcpy(batch->rows, rows + at, n * sizeof *rows);
+        for (size_t i = 0; i < n; i++) {
+            if (rows[at + i]->fill) memcpy(batch->epoch, rows[at + i]->epoch, sizeof batch->epoch);
+        }
+        stores__rows_phase(table, batch->rows, n, stores__pg_wait_phase(&table->engine->pool));
+        batch->wait.granted = select_granted;
+        batch->wait.failed = select_refused;
+        stores__pg_acquire(&table->engine->pool, &batch->wait, STORES__PG_READING, "reads");
+    }
+}
