@@ -5,72 +5,15 @@
  */
 #include <stdio.h>
 
-#include "calls.h"
-#include "statement.h"
+#include "tx_internal.h"
 
-enum { GRACE_MS = 5000, SAVEPOINTS_MAX = 64 };
-
-enum tx_state {
-    TX_NEW, /* no connection yet */
-    TX_OPEN,
-    TX_ENDING, /* COMMIT or ROLLBACK is under way */
-    TX_ENDED
-};
-
-enum txop_kind {
-    TXOP_FIND,
-    TXOP_WRITE,
-    TXOP_SELECT,
-    TXOP_QUERY,
-    TXOP_SAVEPOINT,
-    TXOP_RELEASE,
-    TXOP_ROLLBACK_TO,
-    TXOP_COMMIT,
-    TXOP_ROLLBACK
-};
-
-struct txop {
-    stores_tx *tx;
-    enum txop_kind kind;
-    struct stores__table *table;
-    char *sql, *memory;
-    int count;
-    const char **values;
-    struct stores__statement *statement; /* WRITE */
-    bool commit; /* WRITE: commit right after it */
-    bool simple, readonly, lock;
-    int index; /* of its statement in the request */
-    int check; /* of the question about its table before it, plus one; 0: none */
-    unsigned doubts; /* of the table when it was asked for */
-    bool xid_asked, begun_here;
-    struct pg_result *result;
-};
-
-struct stores_tx {
-    struct stores__list link; /* engine->txs */
-    stores_engine *engine;
-    stores_tx_options options;
-    enum tx_state state;
-    bool begun, freed, xid_known, lost;
-    stores_op *op; /* the op under way; NULL: none, or it left */
-    struct txop *txop; /* its details, also after the op left */
-    struct stores__pg_wait wait;
-    struct stores__pg_conn *conn;
-    struct stores__pg_req req;
-    struct stores__timer grace;
-    struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
-    struct stores__commit *commit;
-    size_t marks[SAVEPOINTS_MAX];
-    int depth;
-    bool failed;
-    stores_error error;
-};
+enum { GRACE_MS = 5000 };
 
 static void send_op(stores_tx *tx);
 
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
-static void txop_free(struct txop *txop) {
+void stores__txop_free(struct stores__txop *txop) {
     if (txop == NULL) return;
     if (txop->result != NULL) stores__pg_result_free(txop->result);
     stores__statement_free(txop->statement);
@@ -85,7 +28,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->flush.link);
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     stores__commit_free(tx->commit);
-    txop_free(tx->txop);
+    stores__txop_free(tx->txop);
     stores__engine_op_gone(tx->engine);
     free(tx);
 }
@@ -107,9 +50,9 @@ static void end_tx(stores_tx *tx) {
 }
 
 /* Answers the op under way; what it had is freed. */
-static void answer(stores_tx *tx, const stores_error *error) {
+void stores__tx_answer(stores_tx *tx, const stores_error *error) {
     stores_op *op = tx->op;
-    struct txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     tx->op = NULL;
     tx->txop = NULL;
     if (op != NULL) {
@@ -126,21 +69,21 @@ static void answer(stores_tx *tx, const stores_error *error) {
             stores__op_finish(op);
         }
     }
-    txop_free(txop);
+    stores__txop_free(txop);
 }
 
 static void rolled_back(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     (void)end; /* a lost connection is rolled back as well */
     tx->engine->counters.rollbacks++;
-    answer(tx, NULL);
+    stores__tx_answer(tx, NULL);
     end_tx(tx);
 }
 
 static void send_rollback(stores_tx *tx) {
     tx->state = TX_ENDING;
     if (tx->conn == NULL || !stores__pg_in_transaction(tx->conn)) {
-        answer(tx, NULL);
+        stores__tx_answer(tx, NULL);
         end_tx(tx);
         return;
     }
@@ -154,7 +97,7 @@ static void send_rollback(stores_tx *tx) {
 static void committed(void *arg, const stores_error *error) {
     stores_tx *tx = arg;
     tx->commit = NULL; /* it frees itself */
-    answer(tx, error);
+    stores__tx_answer(tx, error);
     end_tx(tx);
 }
 
@@ -167,7 +110,7 @@ static void start_commit(stores_tx *tx) {
     struct stores__commit *commit = tx->commit;
     tx->state = TX_ENDING;
     if (!tx->begun) {
-        answer(tx, NULL);
+        stores__tx_answer(tx, NULL);
         end_tx(tx);
         return;
     }
@@ -201,7 +144,7 @@ static bool keep_document(stores_op *op, struct pg_result *result) {
 }
 
 static void take_answer(stores_tx *tx, struct pg_result *result) {
-    struct txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     bool ok = true;
     switch (txop->kind) {
         case TXOP_FIND:
@@ -233,7 +176,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
 
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
-    struct txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (!tx->failed && error.code != STORES_OK) {
@@ -261,7 +204,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     stores__pg_result_free(result);
 }
 
-static void after_savepoint(stores_tx *tx, const struct txop *txop) {
+static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
     if (txop->kind == TXOP_SAVEPOINT) {
         tx->marks[tx->depth++] = stores__commit_mark(tx->commit);
     } else if (txop->kind == TXOP_RELEASE) {
@@ -281,7 +224,7 @@ static void lost(stores_tx *tx) {
         tx->error.retryable = false;
     }
     tx->lost = true;
-    answer(tx, &tx->error);
+    stores__tx_answer(tx, &tx->error);
     end_tx(tx);
 }
 
@@ -291,13 +234,13 @@ static void was_ended(stores_tx *tx) {
     stores__error_set(&tx->error, STORES_UNSUPPORTED,
                       "the statement ended the transaction that it ran in");
     tx->error.outcome = STORES_OUTCOME_UNKNOWN;
-    answer(tx, &tx->error);
+    stores__tx_answer(tx, &tx->error);
     end_tx(tx);
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
-    struct txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     if (end == STORES__PG_LOST) {
         lost(tx);
@@ -321,10 +264,10 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         if (ends) {
             /* the caller asked for the end of it: this is the other one */
             stores_error error = tx->error;
-            answer(tx, &error);
+            stores__tx_answer(tx, &error);
             send_rollback(tx);
         } else {
-            answer(tx, &tx->error);
+            stores__tx_answer(tx, &tx->error);
         }
         return;
     }
@@ -332,7 +275,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     if (txop->kind == TXOP_WRITE && txop->commit) {
         start_commit(tx);
     } else {
-        answer(tx, NULL);
+        stores__tx_answer(tx, NULL);
     }
 }
 
@@ -346,7 +289,7 @@ static const char *begin_sql(const stores_tx *tx) {
     return texts[tx->options.isolation][tx->options.readonly];
 }
 
-static const char *savepoint_sql(const stores_tx *tx, const struct txop *txop, char out[80]) {
+static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop, char out[80]) {
     int name = txop->kind == TXOP_SAVEPOINT ? tx->depth + 1 : tx->depth;
     switch (txop->kind) {
         case TXOP_SAVEPOINT: snprintf(out, 80, "SAVEPOINT stores_%d", name); break;
@@ -356,7 +299,7 @@ static const char *savepoint_sql(const stores_tx *tx, const struct txop *txop, c
     return out;
 }
 
-static void add_op(stores_tx *tx, struct txop *txop) {
+static void add_op(stores_tx *tx, struct stores__txop *txop) {
     struct stores__pg_conn *conn = tx->conn;
     char text[80];
     switch (txop->kind) {
@@ -380,7 +323,7 @@ static void add_op(stores_tx *tx, struct txop *txop) {
 }
 
 static void send_op(stores_tx *tx) {
-    struct txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
     bool begin = !tx->begun && !tx->options.session;
     tx->failed = false;
@@ -426,7 +369,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
 
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     stores_tx *tx = STORES__CONTAINER(wait, stores_tx, wait);
-    answer(tx, error);
+    stores__tx_answer(tx, error);
     if (tx->freed) end_tx(tx);
 }
 
@@ -441,7 +384,7 @@ static stores_outcome leave_tx(stores_op *op) {
     tx->op = NULL;
     if (tx->conn == NULL) {
         stores__pg_unwait(&tx->wait);
-        txop_free(tx->txop);
+        stores__txop_free(tx->txop);
         tx->txop = NULL;
         return STORES_OUTCOME_NONE;
     }
@@ -456,8 +399,8 @@ static stores_outcome leave_tx(stores_op *op) {
 }
 
 /* The op's arguments are complete: off to the connection. */
-static void start_op(stores_tx *tx) {
-    struct txop *txop = tx->txop;
+void stores__tx_start(stores_tx *tx) {
+    struct stores__txop *txop = tx->txop;
     tx->op->leave = leave_tx;
     tx->op->dispose = NULL;
     tx->op->stage = tx;
@@ -473,245 +416,6 @@ static void start_op(stores_tx *tx) {
         stores__pg_acquire(&tx->engine->pool, &tx->wait, STORES__PG_CHECKED_OUT,
                            tx->options.session ? "sessions" : "transactions");
     }
-}
-
-/* ---- Ops ------------------------------------------------------------------------------------- */
-
-/* An op left, or failed, before its table was known: the tx is free for the next one. */
-static void dispose_txop(stores_op *op) {
-    stores_tx *tx = op->stage;
-    tx->op = NULL;
-    txop_free(tx->txop);
-    tx->txop = NULL;
-}
-
-/* A new op on the tx, which takes txop; NULL: it failed already, or there is no memory. */
-static stores_op *new_op(stores_tx *tx, const stores_call *call, enum txop_kind kind,
-                         struct txop **made) {
-    stores_op *op = stores__op_new(tx->engine, call);
-    *made = NULL;
-    if (op == NULL || op->state != STORES__OP_PENDING) return op;
-    if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
-        stores__op_failf(op, STORES_TX_ENDED, tx->lost ? "the transaction was lost with its connection"
-                                                       : "the transaction is over");
-        return op;
-    }
-    if (tx->txop != NULL) {
-        stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
-        return op;
-    }
-    bool ends = kind == TXOP_COMMIT || kind == TXOP_ROLLBACK || kind == TXOP_ROLLBACK_TO;
-    if (!ends && kind != TXOP_QUERY && tx->conn != NULL && stores__pg_has_failed(tx->conn)) {
-        stores_error error; /* what the server would say to any statement */
-        stores__error_from_pg(&error, "25P02", "a statement of this transaction failed before",
-                              NULL, NULL, NULL, NULL);
-        stores__op_fail(op, &error);
-        return op;
-    }
-    struct txop *txop = calloc(1, sizeof *txop);
-    if (txop == NULL) {
-        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
-        return op;
-    }
-    txop->tx = tx;
-    txop->kind = kind;
-    tx->txop = txop;
-    tx->op = op;
-    op->stage = tx;
-    op->dispose = dispose_txop;
-    op->verb = STORES__VERB_TRANSACTION;
-    *made = txop;
-    return op;
-}
-
-static void resolve(stores_tx *tx, stores_op *op, const char *table) {
-    if (tx->conn != NULL) {
-        stores__table_resolve_on(op, table, tx->conn);
-    } else {
-        stores__table_resolve(op, table);
-    }
-}
-
-static void no_memory(stores_op *op) {
-    stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
-}
-
-static void find_resolved(stores_op *op, struct stores__table *table) {
-    stores_tx *tx = op->stage;
-    struct txop *txop = tx->txop;
-    struct stores__buf buf = {0};
-    txop->table = table;
-    if (op->doc_count == 0) {
-        answer(tx, NULL);
-        return;
-    }
-    const char *sql = op->doc_count == 1 ? table->find_sql : table->find_any_sql;
-    stores__buf_str(&buf, sql);
-    if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
-    const char *text = stores__buf_text(&buf);
-    txop->sql = text ? stores__strdup(text) : NULL;
-    stores__buf_free(&buf);
-    if (op->doc_count > 1) stores__buf_str(&buf, "{");
-    for (size_t i = 0; i < op->doc_count; i++) {
-        stores__buf_fmt(&buf, i ? ",%lld" : "%lld", (long long)op->docs[i].id);
-    }
-    if (op->doc_count > 1) stores__buf_str(&buf, "}");
-    const char *ids = stores__buf_text(&buf);
-    stores_params params = {.count = 1, .values = &ids};
-    txop->memory = ids ? stores__params_copy(&params, &txop->values) : NULL;
-    txop->count = 1;
-    stores__buf_free(&buf);
-    if (txop->sql == NULL || txop->memory == NULL) {
-        no_memory(op);
-    } else {
-        start_op(tx);
-    }
-}
-
-stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
-                               const int64_t *ids, size_t count) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
-    if (txop == NULL) return op;
-    if (!stores__op_docs(op, count)) {
-        no_memory(op);
-        return op;
-    }
-    for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
-    op->resolved = find_resolved;
-    resolve(tx, op, table);
-    return op;
-}
-
-stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table, int64_t id,
-                          bool lock) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
-    if (txop == NULL) return op;
-    txop->lock = lock;
-    stores__op_docs(op, 1);
-    op->docs[0].id = id;
-    op->resolved = find_resolved;
-    resolve(tx, op, table);
-    return op;
-}
-
-static void write_resolved(stores_op *op, struct stores__table *table) {
-    stores_tx *tx = op->stage;
-    stores_error error;
-    tx->txop->table = table;
-    if (!stores__statement_bind(tx->txop->statement, table)) {
-        no_memory(op);
-    } else if (tx->options.session && stores__cache_covers(table)) {
-        stores__op_failf(op, STORES_UNSUPPORTED,
-                         "a session has no transaction whose writes could be told to Redis");
-    } else if (!stores__commit_may_write(table, &error)) {
-        stores__op_fail(op, &error);
-    } else {
-        start_op(tx);
-    }
-}
-
-stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_change *change,
-                           bool commit) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
-    if (txop == NULL || !stores__params_fit(op, &change->params)) return op;
-    txop->statement = stores__statement_new(change);
-    txop->commit = commit;
-    if (txop->statement == NULL || !stores__op_docs(op, 1)) {
-        no_memory(op);
-        return op;
-    }
-    op->id = op->docs[0].id = change->id;
-    op->resolved = write_resolved;
-    resolve(tx, op, change->table);
-    return op;
-}
-
-static bool take_text(struct txop *txop, const char *sql, const stores_params *params) {
-    txop->sql = stores__strdup(sql ? sql : "");
-    txop->count = params ? params->count : 0;
-    txop->memory = stores__params_copy(params, &txop->values);
-    return txop->sql != NULL && txop->memory != NULL;
-}
-
-static void select_resolved(stores_op *op, struct stores__table *table) {
-    stores_tx *tx = op->stage;
-    char *sql = stores__table_expand(table, tx->txop->sql);
-    if (sql == NULL) {
-        no_memory(op);
-        return;
-    }
-    free(tx->txop->sql);
-    tx->txop->sql = sql;
-    start_op(tx);
-}
-
-stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
-                            const char *sql, const stores_params *params) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
-    if (txop == NULL || !stores__params_fit(op, params)) return op;
-    if (!take_text(txop, sql, params)) {
-        no_memory(op);
-        return op;
-    }
-    op->resolved = select_resolved;
-    resolve(tx, op, table);
-    return op;
-}
-
-stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
-                           const stores_params *params, const stores_query_options *options) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
-    if (txop == NULL || !stores__params_fit(op, params)) return op;
-    if (!take_text(txop, sql, params)) {
-        no_memory(op);
-        return op;
-    }
-    txop->simple = options && options->simple;
-    txop->readonly = options && options->readonly;
-    if (!txop->readonly && !tx->options.readonly && !tx->options.session && tx->engine->cache) {
-        stores__commit_ask_locks(tx->commit, true);
-    }
-    start_op(tx);
-    return op;
-}
-
-static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum txop_kind kind) {
-    struct txop *txop;
-    stores_op *op = new_op(tx, call, kind, &txop);
-    if (txop == NULL) return op;
-    if ((kind == TXOP_SAVEPOINT && tx->depth == SAVEPOINTS_MAX) ||
-        ((kind == TXOP_RELEASE || kind == TXOP_ROLLBACK_TO) && tx->depth == 0)) {
-        stores__op_failf(op, STORES_INVALID_ARGUMENT, "savepoints nest at most %d deep",
-                         SAVEPOINTS_MAX);
-        return op;
-    }
-    start_op(tx);
-    return op;
-}
-
-stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call) {
-    return plain_op(tx, call, TXOP_SAVEPOINT);
-}
-
-stores_op *stores_tx_release(stores_tx *tx, const stores_call *call) {
-    return plain_op(tx, call, TXOP_RELEASE);
-}
-
-stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *call) {
-    return plain_op(tx, call, TXOP_ROLLBACK_TO);
-}
-
-stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call) {
-    return plain_op(tx, call, TXOP_COMMIT);
-}
-
-stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call) {
-    return plain_op(tx, call, TXOP_ROLLBACK);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */

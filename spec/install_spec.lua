@@ -119,7 +119,7 @@ describe('the build #slow', function()
       for _, kind in ipairs {
         ' host.c $(%s --cflags --libs stores)',
         ' host.c $(%s --cflags stores) ' .. quoted(prefix .. '/lib/libstores.a')
-          .. ' $(%s --static --libs-only-l stores | sed "s/-lstores//")',
+          .. ' $(pkg-config --libs libpq libuv hiredis)',
       } do
         local status, text = shell(('cd %s && cc -o host%s%s && LD_LIBRARY_PATH=%s ./host'):format(
           quoted(base), sanitizers, (kind:gsub('%%s', function() return config end)),

@@ -1,0 +1,74 @@
+/*
+ * tx_internal.h - a transaction as its own files see it: tx.c (its connection, what is sent, how it
+ * ends), tx_ops.c (what callers may ask of it).
+ */
+#ifndef STORES_TX_INTERNAL_H
+#define STORES_TX_INTERNAL_H
+
+#include "statement.h"
+
+enum { STORES__SAVEPOINTS_MAX = 64 };
+
+enum stores__tx_state {
+    TX_NEW, /* no connection yet */
+    TX_OPEN,
+    TX_ENDING, /* COMMIT or ROLLBACK is under way */
+    TX_ENDED
+};
+
+enum stores__txop_kind {
+    TXOP_FIND,
+    TXOP_WRITE,
+    TXOP_SELECT,
+    TXOP_QUERY,
+    TXOP_SAVEPOINT,
+    TXOP_RELEASE,
+    TXOP_ROLLBACK_TO,
+    TXOP_COMMIT,
+    TXOP_ROLLBACK
+};
+
+struct stores__txop {
+    stores_tx *tx;
+    enum stores__txop_kind kind;
+    struct stores__table *table;
+    char *sql, *memory;
+    int count;
+    const char **values;
+    struct stores__statement *statement; /* WRITE */
+    bool commit; /* WRITE: commit right after it */
+    bool simple, readonly, lock;
+    int index; /* of its statement in the request */
+    int check; /* of the question about its table before it, plus one; 0: none */
+    unsigned doubts; /* of the table when it was asked for */
+    bool xid_asked, begun_here;
+    struct pg_result *result;
+};
+
+struct stores_tx {
+    struct stores__list link; /* engine->txs */
+    stores_engine *engine;
+    stores_tx_options options;
+    enum stores__tx_state state;
+    bool begun, freed, xid_known, lost;
+    stores_op *op; /* the op under way; NULL: none, or it left */
+    struct stores__txop *txop; /* its details, also after the op left */
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__timer grace;
+    struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
+    struct stores__commit *commit;
+    size_t marks[STORES__SAVEPOINTS_MAX];
+    int depth;
+    bool failed;
+    stores_error error;
+};
+
+/* The arguments of the op under way are complete: off to the connection. */
+void stores__tx_start(stores_tx *tx);
+/* Answers the op under way, and frees what it had; error NULL: it succeeded. */
+void stores__tx_answer(stores_tx *tx, const stores_error *error);
+void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
+
+#endif

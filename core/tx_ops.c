@@ -1,0 +1,240 @@
+/* What callers may ask of a transaction: one op at a time. */
+#include "calls.h"
+#include "tx_internal.h"
+
+/* An op left, or failed, before its table was known: the tx is free for the next one. */
+static void dispose_txop(stores_op *op) {
+    stores_tx *tx = op->stage;
+    tx->op = NULL;
+    stores__txop_free(tx->txop);
+    tx->txop = NULL;
+}
+
+/* A new op on the tx, which takes txop; NULL: it failed already, or there is no memory. */
+static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
+                         struct stores__txop **made) {
+    stores_op *op = stores__op_new(tx->engine, call);
+    *made = NULL;
+    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
+        stores__op_failf(op, STORES_TX_ENDED, tx->lost ? "the transaction was lost with its connection"
+                                                       : "the transaction is over");
+        return op;
+    }
+    if (tx->txop != NULL) {
+        stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
+        return op;
+    }
+    bool ends = kind == TXOP_COMMIT || kind == TXOP_ROLLBACK || kind == TXOP_ROLLBACK_TO;
+    if (!ends && kind != TXOP_QUERY && tx->conn != NULL && stores__pg_has_failed(tx->conn)) {
+        stores_error error; /* what the server would say to any statement */
+        stores__error_from_pg(&error, "25P02", "a statement of this transaction failed before",
+                              NULL, NULL, NULL, NULL);
+        stores__op_fail(op, &error);
+        return op;
+    }
+    struct stores__txop *txop = calloc(1, sizeof *txop);
+    if (txop == NULL) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
+        return op;
+    }
+    txop->tx = tx;
+    txop->kind = kind;
+    tx->txop = txop;
+    tx->op = op;
+    op->stage = tx;
+    op->dispose = dispose_txop;
+    op->verb = STORES__VERB_TRANSACTION;
+    *made = txop;
+    return op;
+}
+
+static void resolve(stores_tx *tx, stores_op *op, const char *table) {
+    if (tx->conn != NULL) {
+        stores__table_resolve_on(op, table, tx->conn);
+    } else {
+        stores__table_resolve(op, table);
+    }
+}
+
+static void no_memory(stores_op *op) {
+    stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
+}
+
+static void find_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    struct stores__txop *txop = tx->txop;
+    struct stores__buf buf = {0};
+    txop->table = table;
+    if (op->doc_count == 0) {
+        stores__tx_answer(tx, NULL);
+        return;
+    }
+    const char *sql = op->doc_count == 1 ? table->find_sql : table->find_any_sql;
+    stores__buf_str(&buf, sql);
+    if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
+    const char *text = stores__buf_text(&buf);
+    txop->sql = text ? stores__strdup(text) : NULL;
+    stores__buf_free(&buf);
+    if (op->doc_count > 1) stores__buf_str(&buf, "{");
+    for (size_t i = 0; i < op->doc_count; i++) {
+        stores__buf_fmt(&buf, i ? ",%lld" : "%lld", (long long)op->docs[i].id);
+    }
+    if (op->doc_count > 1) stores__buf_str(&buf, "}");
+    const char *ids = stores__buf_text(&buf);
+    stores_params params = {.count = 1, .values = &ids};
+    txop->memory = ids ? stores__params_copy(&params, &txop->values) : NULL;
+    txop->count = 1;
+    stores__buf_free(&buf);
+    if (txop->sql == NULL || txop->memory == NULL) {
+        no_memory(op);
+    } else {
+        stores__tx_start(tx);
+    }
+}
+
+stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
+                               const int64_t *ids, size_t count) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    if (txop == NULL) return op;
+    if (!stores__op_docs(op, count)) {
+        no_memory(op);
+        return op;
+    }
+    for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
+    op->resolved = find_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table, int64_t id,
+                          bool lock) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    if (txop == NULL) return op;
+    txop->lock = lock;
+    stores__op_docs(op, 1);
+    op->docs[0].id = id;
+    op->resolved = find_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+static void write_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    stores_error error;
+    tx->txop->table = table;
+    if (!stores__statement_bind(tx->txop->statement, table)) {
+        no_memory(op);
+    } else if (tx->options.session && stores__cache_covers(table)) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "a session has no transaction whose writes could be told to Redis");
+    } else if (!stores__commit_may_write(table, &error)) {
+        stores__op_fail(op, &error);
+    } else {
+        stores__tx_start(tx);
+    }
+}
+
+stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_change *change,
+                           bool commit) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
+    if (txop == NULL || !stores__params_fit(op, &change->params)) return op;
+    txop->statement = stores__statement_new(change);
+    txop->commit = commit;
+    if (txop->statement == NULL || !stores__op_docs(op, 1)) {
+        no_memory(op);
+        return op;
+    }
+    op->id = op->docs[0].id = change->id;
+    op->resolved = write_resolved;
+    resolve(tx, op, change->table);
+    return op;
+}
+
+static bool take_text(struct stores__txop *txop, const char *sql, const stores_params *params) {
+    txop->sql = stores__strdup(sql ? sql : "");
+    txop->count = params ? params->count : 0;
+    txop->memory = stores__params_copy(params, &txop->values);
+    return txop->sql != NULL && txop->memory != NULL;
+}
+
+static void select_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    char *sql = stores__table_expand(table, tx->txop->sql);
+    if (sql == NULL) {
+        no_memory(op);
+        return;
+    }
+    free(tx->txop->sql);
+    tx->txop->sql = sql;
+    stores__tx_start(tx);
+}
+
+stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
+                            const char *sql, const stores_params *params) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (!take_text(txop, sql, params)) {
+        no_memory(op);
+        return op;
+    }
+    op->resolved = select_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
+                           const stores_params *params, const stores_query_options *options) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (!take_text(txop, sql, params)) {
+        no_memory(op);
+        return op;
+    }
+    txop->simple = options && options->simple;
+    txop->readonly = options && options->readonly;
+    if (!txop->readonly && !tx->options.readonly && !tx->options.session && tx->engine->cache) {
+        stores__commit_ask_locks(tx->commit, true);
+    }
+    stores__tx_start(tx);
+    return op;
+}
+
+static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, kind, &txop);
+    if (txop == NULL) return op;
+    if ((kind == TXOP_SAVEPOINT && tx->depth == STORES__SAVEPOINTS_MAX) ||
+        ((kind == TXOP_RELEASE || kind == TXOP_ROLLBACK_TO) && tx->depth == 0)) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "savepoints nest at most %d deep",
+                         STORES__SAVEPOINTS_MAX);
+        return op;
+    }
+    stores__tx_start(tx);
+    return op;
+}
+
+stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_SAVEPOINT);
+}
+
+stores_op *stores_tx_release(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_RELEASE);
+}
+
+stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_ROLLBACK_TO);
+}
+
+stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_COMMIT);
+}
+
+stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_ROLLBACK);
+}
