@@ -41,7 +41,8 @@ const char *stores__table_check(lua_State *L, int index) {
                       luaL_typename(L, index));
     }
     const char *name = lua_tolstring(L, index, &len);
-    if (strlen(name) != len) stores__raise(L, STORES_INVALID_TABLE, "a table name holds a zero byte");
+    if (strlen(name) != len)
+        stores__raise(L, STORES_INVALID_TABLE, "a table name holds a zero byte");
     return name;
 }
 
@@ -71,7 +72,8 @@ static struct stores__buf *new_buffer(lua_State *L) {
 }
 
 static void raise_refusal(lua_State *L, int rc) {
-    if (rc == STORES__JSON_NO_MEMORY) stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
+    if (rc == STORES__JSON_NO_MEMORY)
+        stores__raise(L, STORES_NO_MEMORY, "no memory for a document");
     stores__raise(L, STORES_INVALID_DOCUMENT, "%s", lua_tostring(L, -1));
 }
 
@@ -100,7 +102,8 @@ const char *stores__document_check(lua_State *L, int index) {
     memcpy(text, buf->data, buf->len);
     text[buf->len] = '\0';
     stores__json_give(codec, buf);
-    if (text[0] != '{') stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
+    if (text[0] != '{')
+        stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
     return text;
 }
 
@@ -109,25 +112,22 @@ static bool add_param(lua_State *L, struct stores__buf *buf, int number) {
     size_t len;
     const char *text;
     switch (lua_type(L, -1)) {
-        case LUA_TSTRING:
-            text = lua_tolstring(L, -1, &len);
-            if (memchr(text, '\0', len) != NULL) {
-                stores__raise(L, STORES_INVALID_ARGUMENT,
-                              "parameter $%d holds a zero byte, which PostgreSQL cannot store",
-                              number);
-            }
-            stores__buf_add(buf, text, len);
-            return true;
-        case LUA_TBOOLEAN:
-            stores__buf_str(buf, lua_toboolean(L, -1) ? "true" : "false");
-            return true;
-        case LUA_TLIGHTUSERDATA:
-            if (lua_touserdata(L, -1) == NULL) return false;
-            break;
-        case LUA_TNIL:
-        case LUA_TFUNCTION:
-        case LUA_TTHREAD: break;
-        default: encode(L, lua_gettop(L), buf); return true;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, -1, &len);
+        if (memchr(text, '\0', len) != NULL) {
+            stores__raise(L, STORES_INVALID_ARGUMENT,
+                          "parameter $%d holds a zero byte, which PostgreSQL cannot store", number);
+        }
+        stores__buf_add(buf, text, len);
+        return true;
+    case LUA_TBOOLEAN: stores__buf_str(buf, lua_toboolean(L, -1) ? "true" : "false"); return true;
+    case LUA_TLIGHTUSERDATA:
+        if (lua_touserdata(L, -1) == NULL) return false;
+        break;
+    case LUA_TNIL:
+    case LUA_TFUNCTION:
+    case LUA_TTHREAD: break;
+    default: encode(L, lua_gettop(L), buf); return true;
     }
     stores__raise(L, STORES_INVALID_ARGUMENT, "parameter $%d cannot be sent: %s", number,
                   luaL_typename(L, -1));

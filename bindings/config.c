@@ -71,8 +71,9 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
     ms_of(L, redis, "timeout", &config->redis_timeout_ms);
     ms_of(L, redis, "connect_timeout", &config->redis_connect_timeout_ms);
     if (true_of(L, redis, "tls")) {
-        stores__raise(L, STORES_UNSUPPORTED,
-                      "TLS to Redis needs hiredis 1.0 or later with hiredis_ssl; this build has none");
+        stores__raise(
+            L, STORES_UNSUPPORTED,
+            "TLS to Redis needs hiredis 1.0 or later with hiredis_ssl; this build has none");
     }
 }
 

@@ -4,8 +4,7 @@
 const char stores__engine_type[] = "stores.engine";
 
 struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
-    struct stores__lua_engine *engine =
-        stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
+    struct stores__lua_engine *engine = stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
     if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
     if (engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
@@ -20,10 +19,8 @@ static bool refuses_cache(lua_State *L, int index) {
 }
 
 static stores_call call_to(struct stores__slot *slot, uint64_t timeout_ms, bool no_cache) {
-    stores_call call = {.timeout_ms = timeout_ms,
-                        .no_cache = no_cache,
-                        .cb = stores__slot_done,
-                        .arg = slot};
+    stores_call call = {
+        .timeout_ms = timeout_ms, .no_cache = no_cache, .cb = stores__slot_done, .arg = slot};
     return call;
 }
 
@@ -33,8 +30,8 @@ static int engine_find(lua_State *L) {
     const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, engine);
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot =
-        stores__slot_new(L, engine->hub, SLOT_DOCUMENT, lua_toboolean(L, 6));
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
+                                                 lua_toboolean(L, 6));
     stores_call call = call_to(slot, ms, refuses_cache(L, 5));
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
@@ -59,8 +56,8 @@ static int engine_find_many(lua_State *L) {
     size_t count;
     int64_t *ids = check_ids(L, 3, engine, &count);
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot =
-        stores__slot_new(L, engine->hub, SLOT_DOCUMENTS, lua_toboolean(L, 6));
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
+                                                 lua_toboolean(L, 6));
     stores_call call = call_to(slot, ms, refuses_cache(L, 5));
     return stores__slot_started(L, slot,
                                 stores_find_many(engine->engine, &call, table, ids, count));
@@ -103,11 +100,10 @@ static int engine_select(lua_State *L) {
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
     lua_settop(L, 7);
     stores_params params = stores__params_check(L, 4);
-    struct stores__slot *slot =
-        stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT, raw);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT,
+                                                 raw);
     stores_call call = call_to(slot, ms, true);
-    return stores__slot_started(L, slot,
-                                stores_select(engine->engine, &call, table, sql, &params));
+    return stores__slot_started(L, slot, stores_select(engine->engine, &call, table, sql, &params));
 }
 
 /* engine:query(sql, params, options, timeout, raw) */
@@ -134,8 +130,8 @@ static int engine_invalidate(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
     stores_call call = call_to(slot, ms, false);
-    return stores__slot_started(
-        L, slot, stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
+    return stores__slot_started(L, slot,
+                                stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
 }
 
 /* engine:id() -> a new id, as text */

@@ -66,14 +66,14 @@ void stores__error_register(lua_State *L) {
     lua_pushcfunction(L, set_error_metatable);
     lua_setfield(L, -2, "set_error_metatable");
     lua_newtable(L);
-#define CODE(NAME, name, status, again, words)                                                    \
-    lua_createtable(L, 0, 3);                                                                     \
-    lua_pushinteger(L, status);                                                                   \
-    lua_setfield(L, -2, "http");                                                                  \
-    lua_pushboolean(L, again);                                                                    \
-    lua_setfield(L, -2, "retryable");                                                             \
-    lua_pushliteral(L, words);                                                                    \
-    lua_setfield(L, -2, "text");                                                                  \
+#define CODE(NAME, name, status, again, words)                                                     \
+    lua_createtable(L, 0, 3);                                                                      \
+    lua_pushinteger(L, status);                                                                    \
+    lua_setfield(L, -2, "http");                                                                   \
+    lua_pushboolean(L, again);                                                                     \
+    lua_setfield(L, -2, "retryable");                                                              \
+    lua_pushliteral(L, words);                                                                     \
+    lua_setfield(L, -2, "text");                                                                   \
     lua_setfield(L, -2, name);
     STORES_ERRORS(CODE)
 #undef CODE

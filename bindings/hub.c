@@ -44,8 +44,8 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     if (stores__list_empty(&hub->free_slots) && !more_slots(hub)) {
         stores__raise(L, STORES_NO_MEMORY, "no memory for a call");
     }
-    struct stores__slot *slot =
-        STORES__CONTAINER(stores__list_shift(&hub->free_slots), struct stores__slot, link);
+    struct stores__slot *slot = STORES__CONTAINER(stores__list_shift(&hub->free_slots),
+                                                  struct stores__slot, link);
     slot->state = SLOT_PENDING;
     slot->kind = kind;
     slot->raw = raw;
@@ -330,8 +330,8 @@ static void engine_closed(void *arg) {
 
 static void close_engines(lua_State *L, struct stores__hub *hub) {
     while (!stores__list_empty(&hub->engines)) {
-        struct stores__lua_engine *engine =
-            STORES__CONTAINER(hub->engines.next, struct stores__lua_engine, link);
+        struct stores__lua_engine *engine = STORES__CONTAINER(hub->engines.next,
+                                                              struct stores__lua_engine, link);
         stores__list_remove(&engine->link);
         stores__log_drop(L, engine);
         stores_engine *core = engine->engine;
@@ -360,16 +360,23 @@ static int hub_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg hub_methods[] = {{"turn", hub_turn},       {"next", hub_next},
-                                       {"wait", hub_wait},       {"flush", hub_flush},
-                                       {"done", hub_done},       {"result", hub_result},
-                                       {"abandon", hub_abandon}, {"sleep", hub_sleep},
+static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
+                                       {"next", hub_next},
+                                       {"wait", hub_wait},
+                                       {"flush", hub_flush},
+                                       {"done", hub_done},
+                                       {"result", hub_result},
+                                       {"abandon", hub_abandon},
+                                       {"sleep", hub_sleep},
                                        {"wake", hub_wake},
                                        {"times", hub_times},
                                        {"time_calls", hub_time_calls},
-                                       {"now", hub_now},         {"fd", hub_fd},
-                                       {"timeout", hub_timeout}, {"pending", hub_pending},
-                                       {"ready", hub_any_ready}, {NULL, NULL}};
+                                       {"now", hub_now},
+                                       {"fd", hub_fd},
+                                       {"timeout", hub_timeout},
+                                       {"pending", hub_pending},
+                                       {"ready", hub_any_ready},
+                                       {NULL, NULL}};
 
 /* Stack: the module's table. */
 void stores__hub_register(lua_State *L) {

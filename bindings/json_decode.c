@@ -184,8 +184,7 @@ static bool make_room(struct decoder *d, int slots) {
 }
 
 static bool enter(struct decoder *d) {
-    if (++d->depth > STORES__JSON_READ_DEPTH)
-        return fail(d, d->at, "deeper than 1024 levels");
+    if (++d->depth > STORES__JSON_READ_DEPTH) return fail(d, d->at, "deeper than 1024 levels");
     if (!make_room(d, 8)) return false;
     d->at++;
     skip_space(d);

@@ -163,6 +163,8 @@ static bool eisel_lemire(uint64_t digits, int exponent, double *value) {
     struct power power = powers[exponent - POWER_MIN];
     int zeros = __builtin_clzll(digits);
     digits <<= zeros;
+    /* the floor of a negative product is meant: every compiler that we know shifts in its sign */
+    // cppcheck-suppress shiftNegativeLHS
     int64_t exp2 = ((217706 * (int64_t)exponent) >> 16) + 64 + 1023 - zeros;
 
     uint64_t low, high = multiply(digits, power.hi, &low);

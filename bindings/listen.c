@@ -113,10 +113,8 @@ static int listener_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg methods[] = {{"wait", listener_wait},
-                                   {"next", listener_next},
-                                   {"stop", listener_stop},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"wait", listener_wait}, {"next", listener_next}, {"stop", listener_stop}, {NULL, NULL}};
 
 void stores__listen_register(lua_State *L) {
     luaL_newmetatable(L, LISTENER);

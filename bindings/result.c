@@ -112,23 +112,23 @@ static void push_value(lua_State *L, const struct stores__slot *slot, int row, i
         return;
     }
     switch (stores_op_column_type(slot->op, column)) {
-        case TYPE_BOOL: lua_pushboolean(L, text[0] == 't'); break;
-        case TYPE_INT2:
-        case TYPE_INT4:
-        case TYPE_OID:
-        case TYPE_INT8:
-        case TYPE_FLOAT4:
-        case TYPE_FLOAT8:
-        case TYPE_NUMERIC: push_number(L, text, len); break;
-        case TYPE_JSON:
-        case TYPE_JSONB:
-            if (!slot->raw) {
-                if (stores__json_decode(L, text, len) != 0) {
-                    stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
-                }
-                break;
-            } /* fall through */
-        default: lua_pushlstring(L, text, len);
+    case TYPE_BOOL: lua_pushboolean(L, text[0] == 't'); break;
+    case TYPE_INT2:
+    case TYPE_INT4:
+    case TYPE_OID:
+    case TYPE_INT8:
+    case TYPE_FLOAT4:
+    case TYPE_FLOAT8:
+    case TYPE_NUMERIC: push_number(L, text, len); break;
+    case TYPE_JSON:
+    case TYPE_JSONB:
+        if (!slot->raw) {
+            if (stores__json_decode(L, text, len) != 0) {
+                stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
+            }
+            break;
+        } /* fall through */
+    default: lua_pushlstring(L, text, len);
     }
 }
 
@@ -151,17 +151,17 @@ static int push_rows(lua_State *L, const struct stores__slot *slot) {
 
 static int push_values(lua_State *L, const struct stores__slot *slot) {
     switch (slot->kind) {
-        case SLOT_DOCUMENT: push_doc(L, slot, 0, true); return 1;
-        case SLOT_DOCUMENTS: return push_documents(L, slot);
-        case SLOT_CHANGE:
-            lua_pushboolean(L, stores_op_affected(slot->op) > 0);
-            lua_pushboolean(L, stores_op_inserted(slot->op));
-            push_doc(L, slot, 0, true);
-            return 3;
-        case SLOT_SELECT: return push_select(L, slot);
-        case SLOT_ROWS: return push_rows(L, slot);
-        case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
-        default: lua_pushboolean(L, 1); return 1;
+    case SLOT_DOCUMENT: push_doc(L, slot, 0, true); return 1;
+    case SLOT_DOCUMENTS: return push_documents(L, slot);
+    case SLOT_CHANGE:
+        lua_pushboolean(L, stores_op_affected(slot->op) > 0);
+        lua_pushboolean(L, stores_op_inserted(slot->op));
+        push_doc(L, slot, 0, true);
+        return 3;
+    case SLOT_SELECT: return push_select(L, slot);
+    case SLOT_ROWS: return push_rows(L, slot);
+    case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
+    default: lua_pushboolean(L, 1); return 1;
     }
 }
 

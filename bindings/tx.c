@@ -128,8 +128,7 @@ static int tx_query(lua_State *L) {
     stores_params params = stores__params_check(L, 3);
     stores_query_options options = stores__query_options_check(L, 4);
     stores_call call = new_call(L, tx, SLOT_ROWS, raw, ms, &slot);
-    return stores__slot_started(L, slot,
-                                stores_tx_query(tx->tx, &call, sql, &params, &options));
+    return stores__slot_started(L, slot, stores_tx_query(tx->tx, &call, sql, &params, &options));
 }
 
 static int plain(lua_State *L, stores_op *(*start)(stores_tx *tx, const stores_call *call)) {
@@ -169,18 +168,12 @@ static int tx_free(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg tx_methods[] = {{"find", tx_find},
-                                      {"find_many", tx_find_many},
-                                      {"write", tx_write},
-                                      {"select", tx_select},
-                                      {"query", tx_query},
-                                      {"savepoint", tx_savepoint},
-                                      {"release", tx_release},
-                                      {"rollback_to", tx_rollback_to},
-                                      {"commit", tx_commit},
-                                      {"rollback", tx_rollback},
-                                      {"free", tx_free},
-                                      {NULL, NULL}};
+static const luaL_Reg tx_methods[] = {{"find", tx_find},       {"find_many", tx_find_many},
+                                      {"write", tx_write},     {"select", tx_select},
+                                      {"query", tx_query},     {"savepoint", tx_savepoint},
+                                      {"release", tx_release}, {"rollback_to", tx_rollback_to},
+                                      {"commit", tx_commit},   {"rollback", tx_rollback},
+                                      {"free", tx_free},       {NULL, NULL}};
 
 void stores__tx_register(lua_State *L) {
     luaL_newmetatable(L, STORES__TX);

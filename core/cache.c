@@ -100,8 +100,7 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
 
 void stores__cache_ttl(uint64_t ms, char out[24]) {
     uint64_t spread = ms / 5 + 1;
-    snprintf(out, 24, "%llu",
-             (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
+    snprintf(out, 24, "%llu", (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
 }
 
 /* ---- Who the servers are --------------------------------------------------------------------- */

@@ -11,116 +11,116 @@
 
 /* KEYS epoch, rows; ARGV epoch, token, lease ms. Gives what each row holds now, 'O' where the lease
  * is the caller's; or the epoch's real value where it is not V<epoch>. */
-#define STORES__SCRIPT_LEASE                                                                      \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "local now = redis.call('GET', KEYS[1])\n"                                                    \
-    "if now ~= 'V' .. ARGV[1] then return now or '' end\n"                                        \
-    "local out = {}\n"                                                                            \
-    "for i = 2, #KEYS do\n"                                                                       \
-    "  local v = redis.call('GET', KEYS[i])\n"                                                    \
-    "  if not v then\n"                                                                           \
-    "    redis.call('SET', KEYS[i], 'L' .. ARGV[2], 'PX', ARGV[3])\n"                             \
-    "    v = 'O'\n"                                                                               \
-    "  end\n"                                                                                     \
-    "  out[i - 1] = v\n"                                                                          \
-    "end\n"                                                                                       \
+#define STORES__SCRIPT_LEASE                                                                       \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if now ~= 'V' .. ARGV[1] then return now or '' end\n"                                         \
+    "local out = {}\n"                                                                             \
+    "for i = 2, #KEYS do\n"                                                                        \
+    "  local v = redis.call('GET', KEYS[i])\n"                                                     \
+    "  if not v then\n"                                                                            \
+    "    redis.call('SET', KEYS[i], 'L' .. ARGV[2], 'PX', ARGV[3])\n"                              \
+    "    v = 'O'\n"                                                                                \
+    "  end\n"                                                                                      \
+    "  out[i - 1] = v\n"                                                                           \
+    "end\n"                                                                                        \
     "return out\n"
 
 /* KEYS epoch, rows; ARGV epoch, token, then value and ttl for each row ('' gives the lease back).
  * Gives how many were filled. */
-#define STORES__SCRIPT_FILL                                                                       \
-    "#!lua\n"                                                                                     \
-    "if redis.call('GET', KEYS[1]) ~= 'V' .. ARGV[1] then return 0 end\n"                         \
-    "local filled = 0\n"                                                                          \
-    "for i = 2, #KEYS do\n"                                                                       \
-    "  if redis.call('GET', KEYS[i]) == 'L' .. ARGV[2] then\n"                                    \
-    "    if ARGV[2 * i - 1] == '' then\n"                                                         \
-    "      redis.call('DEL', KEYS[i])\n"                                                          \
-    "    else\n"                                                                                  \
-    "      redis.call('SET', KEYS[i], ARGV[2 * i - 1], 'PX', ARGV[2 * i])\n"                      \
-    "      filled = filled + 1\n"                                                                 \
-    "    end\n"                                                                                   \
-    "  end\n"                                                                                     \
-    "end\n"                                                                                       \
+#define STORES__SCRIPT_FILL                                                                        \
+    "#!lua\n"                                                                                      \
+    "if redis.call('GET', KEYS[1]) ~= 'V' .. ARGV[1] then return 0 end\n"                          \
+    "local filled = 0\n"                                                                           \
+    "for i = 2, #KEYS do\n"                                                                        \
+    "  if redis.call('GET', KEYS[i]) == 'L' .. ARGV[2] then\n"                                     \
+    "    if ARGV[2 * i - 1] == '' then\n"                                                          \
+    "      redis.call('DEL', KEYS[i])\n"                                                           \
+    "    else\n"                                                                                   \
+    "      redis.call('SET', KEYS[i], ARGV[2 * i - 1], 'PX', ARGV[2 * i])\n"                       \
+    "      filled = filled + 1\n"                                                                  \
+    "    end\n"                                                                                    \
+    "  end\n"                                                                                      \
+    "end\n"                                                                                        \
     "return filled\n"
 
 /* KEYS epoch, rows; ARGV epoch, entry. Gives 1, or the epoch's real value where it is another.
  * Idempotent. */
-#define STORES__SCRIPT_INTENT                                                                     \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "local now = redis.call('GET', KEYS[1])\n"                                                    \
-    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"              \
-    "local e = ARGV[2]\n"                                                                         \
-    "for i = 2, #KEYS do\n"                                                                       \
-    "  local v, have = redis.call('GET', KEYS[i]), false\n"                                       \
-    "  if v and string.byte(v) == 84 then\n"                                                      \
-    "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                 \
-    "    if not have then redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3) .. e) end\n"        \
-    "  else\n"                                                                                    \
-    "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                 \
-    "  end\n"                                                                                     \
-    "end\n"                                                                                       \
+#define STORES__SCRIPT_INTENT                                                                      \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
+    "local e = ARGV[2]\n"                                                                          \
+    "for i = 2, #KEYS do\n"                                                                        \
+    "  local v, have = redis.call('GET', KEYS[i]), false\n"                                        \
+    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                  \
+    "    if not have then redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3) .. e) end\n"         \
+    "  else\n"                                                                                     \
+    "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                  \
+    "  end\n"                                                                                      \
+    "end\n"                                                                                        \
     "return 1\n"
 
 /* KEYS rows; ARGV entry, 'W' (I am the writer, and committed) or 'R', then value and ttl for each
  * row ('' publishes nothing). Gives for each row 0 nothing, 1 others remain, 2 published, 3 deleted,
  * 4 what stood there was deleted, for the intent was lost. */
-#define STORES__SCRIPT_SETTLE                                                                     \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "local e, out = ARGV[1], {}\n"                                                                \
-    "for i = 1, #KEYS do\n"                                                                       \
-    "  local k, value, r = KEYS[i], ARGV[2 * i + 1], 0\n"                                         \
-    "  local v = redis.call('GET', k)\n"                                                          \
-    "  if v and string.byte(v) == 84 then\n"                                                      \
-    "    local p\n"                                                                               \
-    "    for o = 3, #v, 32 do if string.sub(v, o, o + 31) == e then p = o break end end\n"        \
-    "    if p then\n"                                                                             \
-    "      local rest = string.sub(v, 3, p - 1) .. string.sub(v, p + 32)\n"                       \
-    "      if rest ~= '' then\n"                                                                  \
-    "        redis.call('SET', k, 'T+' .. rest); r = 1\n"                                         \
-    "      elseif value ~= '' and string.byte(v, 2) == 61 then\n"                                 \
-    "        redis.call('SET', k, value, 'PX', ARGV[2 * i + 2]); r = 2\n"                         \
-    "      else\n"                                                                                \
-    "        redis.call('DEL', k); r = 3\n"                                                       \
-    "      end\n"                                                                                 \
-    "    end\n"                                                                                   \
-    "  elseif v and ARGV[2] == 'W' then\n"                                                        \
-    "    redis.call('DEL', k); r = 4\n"                                                           \
-    "  end\n"                                                                                     \
-    "  out[i] = r\n"                                                                              \
-    "end\n"                                                                                       \
+#define STORES__SCRIPT_SETTLE                                                                      \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local e, out = ARGV[1], {}\n"                                                                 \
+    "for i = 1, #KEYS do\n"                                                                        \
+    "  local k, value, r = KEYS[i], ARGV[2 * i + 1], 0\n"                                          \
+    "  local v = redis.call('GET', k)\n"                                                           \
+    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "    local p\n"                                                                                \
+    "    for o = 3, #v, 32 do if string.sub(v, o, o + 31) == e then p = o break end end\n"         \
+    "    if p then\n"                                                                              \
+    "      local rest = string.sub(v, 3, p - 1) .. string.sub(v, p + 32)\n"                        \
+    "      if rest ~= '' then\n"                                                                   \
+    "        redis.call('SET', k, 'T+' .. rest); r = 1\n"                                          \
+    "      elseif value ~= '' and string.byte(v, 2) == 61 then\n"                                  \
+    "        redis.call('SET', k, value, 'PX', ARGV[2 * i + 2]); r = 2\n"                          \
+    "      else\n"                                                                                 \
+    "        redis.call('DEL', k); r = 3\n"                                                        \
+    "      end\n"                                                                                  \
+    "    end\n"                                                                                    \
+    "  elseif v and ARGV[2] == 'W' then\n"                                                         \
+    "    redis.call('DEL', k); r = 4\n"                                                            \
+    "  end\n"                                                                                      \
+    "  out[i] = r\n"                                                                               \
+    "end\n"                                                                                        \
     "return out\n"
 
 /* KEYS epoch, rows; ARGV epoch; after a write that is over. A plain DEL would destroy the intent of a
  * writer; under another epoch than the present one it would clear a key that nobody reads. Gives 1,
  * or the epoch's real value. */
-#define STORES__SCRIPT_INVALIDATE                                                                 \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "local now = redis.call('GET', KEYS[1])\n"                                                    \
-    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"              \
-    "for i = 2, #KEYS do\n"                                                                       \
-    "  local v = redis.call('GET', KEYS[i])\n"                                                    \
-    "  if v and string.byte(v) == 84 then\n"                                                      \
-    "    redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3))\n"                                  \
-    "  elseif v then\n"                                                                           \
-    "    redis.call('DEL', KEYS[i])\n"                                                            \
-    "  end\n"                                                                                     \
-    "end\n"                                                                                       \
+#define STORES__SCRIPT_INVALIDATE                                                                  \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
+    "for i = 2, #KEYS do\n"                                                                        \
+    "  local v = redis.call('GET', KEYS[i])\n"                                                     \
+    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "    redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3))\n"                                   \
+    "  elseif v then\n"                                                                            \
+    "    redis.call('DEL', KEYS[i])\n"                                                             \
+    "  end\n"                                                                                      \
+    "end\n"                                                                                        \
     "return 1\n"
 
 /* KEYS epoch; ARGV the value that the caller saw ('' for absent), the new value. Gives what the
  * epoch holds afterwards. */
-#define STORES__SCRIPT_EPOCH                                                                      \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "local now = redis.call('GET', KEYS[1]) or ''\n"                                              \
-    "if now ~= ARGV[1] then return now end\n"                                                     \
-    "redis.call('SET', KEYS[1], ARGV[2])\n"                                                       \
+#define STORES__SCRIPT_EPOCH                                                                       \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local now = redis.call('GET', KEYS[1]) or ''\n"                                               \
+    "if now ~= ARGV[1] then return now end\n"                                                      \
+    "redis.call('SET', KEYS[1], ARGV[2])\n"                                                        \
     "return ARGV[2]\n"
 
 /* KEYS epoch; ARGV the new value, whatever was there. Gives it back. */
-#define STORES__SCRIPT_TURN                                                                       \
-    "#!lua flags=allow-oom\n"                                                                     \
-    "redis.call('SET', KEYS[1], ARGV[1])\n"                                                       \
+#define STORES__SCRIPT_TURN                                                                        \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "redis.call('SET', KEYS[1], ARGV[1])\n"                                                        \
     "return ARGV[1]\n"
 
 #endif

@@ -71,7 +71,8 @@ char *stores__params_copy(const stores_params *params, const char ***values) {
     *values = calloc((size_t)count + 1, sizeof **values);
     stores__buf_add(&buf, "", 1);
     for (int i = 0; i < count; i++) {
-        if (params->values[i]) stores__buf_add(&buf, params->values[i], strlen(params->values[i]) + 1);
+        if (params->values[i])
+            stores__buf_add(&buf, params->values[i], strlen(params->values[i]) + 1);
     }
     if (*values == NULL || buf.failed) {
         free(*values);
@@ -87,7 +88,8 @@ char *stores__params_copy(const stores_params *params, const char ***values) {
     return buf.data;
 }
 
-static bool copy_names(struct call *call, const stores_query_options *options, stores_error *error) {
+static bool copy_names(struct call *call, const stores_query_options *options,
+                       stores_error *error) {
     struct stores__buf buf = {0};
     char quoted[STORES__TABLE_NAME_MAX];
     stores__buf_str(&buf, "{");
@@ -107,7 +109,8 @@ static bool copy_names(struct call *call, const stores_query_options *options, s
     const char *text = stores__buf_text(&buf);
     call->invalidates = text ? stores__strdup(text) : NULL;
     stores__buf_free(&buf);
-    if (call->invalidates == NULL) stores__error_set(error, STORES_NO_MEMORY, "no memory for names");
+    if (call->invalidates == NULL)
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for names");
     return call->invalidates != NULL;
 }
 
@@ -279,8 +282,7 @@ static void ask_locks(struct call *call) {
 
 /* The transaction is open and the statement has run: what it wrote is known, or was not asked. */
 static void end_transaction(struct call *call) {
-    struct stores__commit *commit =
-        call->commit ? call->commit : stores__commit_new(call->engine);
+    struct stores__commit *commit = call->commit ? call->commit : stores__commit_new(call->engine);
     if (commit == NULL) {
         stores__error_set(&call->error, STORES_NO_MEMORY, "no memory for a COMMIT");
         fail_call(call, &call->error);
@@ -309,8 +311,7 @@ static void turned(void *arg, bool ok) {
         close_call(call);
         return;
     }
-    if (call->turn_failed &&
-        call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
+    if (call->turn_failed && call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
         stores__error_set(&call->error, STORES_CACHE_FAILURE, "Redis could not be told");
         fail_call(call, &call->error);
         return;
@@ -359,34 +360,34 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         return;
     }
     switch (call->step) {
-        case CALL_NAMES: turn_first(call); break;
-        case CALL_BEGIN: send_simple(call); break;
-        case CALL_RUNNING:
-            if (call->options.autocommit && call->turned_count > 0) {
-                turn_all(call, CALL_TURNING_AGAIN);
-            } else if (call->options.autocommit) {
-                answer(call, NULL);
-                close_call(call);
-            } else if (!stores__pg_in_transaction(call->conn)) {
-                /* one statement that was its own transaction, or the text ended ours */
-                if (call->options.simple) {
-                    if (call->commit != NULL) stores__commit_was_ended(call->commit);
-                    stores__error_set(&call->error, STORES_UNSUPPORTED,
-                                      "the statements ended the transaction that they ran in");
-                    call->error.outcome = STORES_OUTCOME_UNKNOWN;
-                    answer(call, &call->error);
-                } else {
-                    answer(call, NULL);
-                }
-                close_call(call);
-            } else if (call->commit != NULL && call->options.simple) {
-                ask_locks(call);
+    case CALL_NAMES: turn_first(call); break;
+    case CALL_BEGIN: send_simple(call); break;
+    case CALL_RUNNING:
+        if (call->options.autocommit && call->turned_count > 0) {
+            turn_all(call, CALL_TURNING_AGAIN);
+        } else if (call->options.autocommit) {
+            answer(call, NULL);
+            close_call(call);
+        } else if (!stores__pg_in_transaction(call->conn)) {
+            /* one statement that was its own transaction, or the text ended ours */
+            if (call->options.simple) {
+                if (call->commit != NULL) stores__commit_was_ended(call->commit);
+                stores__error_set(&call->error, STORES_UNSUPPORTED,
+                                  "the statements ended the transaction that they ran in");
+                call->error.outcome = STORES_OUTCOME_UNKNOWN;
+                answer(call, &call->error);
             } else {
-                end_transaction(call);
+                answer(call, NULL);
             }
-            break;
-        case CALL_LOCKS: end_transaction(call); break;
-        default: fail_call(call, &call->error);
+            close_call(call);
+        } else if (call->commit != NULL && call->options.simple) {
+            ask_locks(call);
+        } else {
+            end_transaction(call);
+        }
+        break;
+    case CALL_LOCKS: end_transaction(call); break;
+    default: fail_call(call, &call->error);
     }
 }
 
@@ -472,16 +473,15 @@ static stores_outcome leave_call(stores_op *op) {
     stores_engine *engine = call->engine;
     call->op = NULL;
     switch (call->step) {
-        case CALL_WAITING:
-            stores__pg_unwait(&call->wait);
-            call_free(call);
-            return STORES_OUTCOME_NONE;
-        case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
-        case CALL_TURNING_AGAIN:
-            return call->failed ? call->error.outcome : STORES_OUTCOME_COMMITTED;
-        case CALL_ENDING:
-        case CALL_TURNING: return STORES_OUTCOME_NONE;
-        default: break;
+    case CALL_WAITING:
+        stores__pg_unwait(&call->wait);
+        call_free(call);
+        return STORES_OUTCOME_NONE;
+    case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
+    case CALL_TURNING_AGAIN: return call->failed ? call->error.outcome : STORES_OUTCOME_COMMITTED;
+    case CALL_ENDING:
+    case CALL_TURNING: return STORES_OUTCOME_NONE;
+    default: break;
     }
     call->grace.fire = give_up;
     stores__timer_set(&engine->timers, &call->grace, stores__now(engine) + GRACE_MS);
@@ -531,20 +531,20 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     start(call);
 }
 
-stores_op *stores_select(stores_engine *engine, const stores_call *options, const char *table,
+stores_op *stores_select(stores_engine *engine, const stores_call *call, const char *table,
                          const char *sql, const stores_params *params) {
-    stores_op *op = stores__op_new(engine, options);
+    stores_op *op = stores__op_new(engine, call);
     if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
         return op;
     }
-    struct call *call = call_new(op, sql, params);
-    if (call == NULL) {
+    struct call *select = call_new(op, sql, params);
+    if (select == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");
         return op;
     }
-    call->select = true;
+    select->select = true;
     op->verb = STORES__VERB_SELECT;
-    op->stage = call;
+    op->stage = select;
     op->dispose = dispose_call;
     op->resolved = select_resolved;
     stores__table_resolve(op, table);
@@ -574,26 +574,26 @@ static bool prepare_query(struct call *call, stores_error *error) {
     return call->commit != NULL;
 }
 
-stores_op *stores_query(stores_engine *engine, const stores_call *options, const char *sql,
-                        const stores_params *params, const stores_query_options *query) {
+stores_op *stores_query(stores_engine *engine, const stores_call *call, const char *sql,
+                        const stores_params *params, const stores_query_options *options) {
     stores_error error;
-    stores_op *op = stores__op_new(engine, options);
+    stores_op *op = stores__op_new(engine, call);
     if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
         return op;
     }
-    struct call *call = call_new(op, sql, params);
-    if (call == NULL) {
+    struct call *query = call_new(op, sql, params);
+    if (query == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");
         return op;
     }
     op->verb = STORES__VERB_QUERY;
-    if (query != NULL) call->options = *query;
-    if (!prepare_query(call, &error)) {
-        call_free(call);
+    if (options != NULL) query->options = *options;
+    if (!prepare_query(query, &error)) {
+        call_free(query);
         stores__op_fail(op, &error);
         return op;
     }
-    call->options.invalidates = NULL; /* the caller's memory; they are copied */
-    start(call);
+    query->options.invalidates = NULL; /* the caller's memory; they are copied */
+    start(query);
     return op;
 }

@@ -149,8 +149,8 @@ void stores__commit_take_locks(struct stores__commit *commit, const struct pg_re
             turn_known_names(commit, stores__pg_value(result, row, 1, NULL));
         }
         if (says(result, row, 4)) continue; /* it is no more: only its old name can be told */
-        struct stores__table *table =
-            stores__table_get(commit->engine, stores__pg_value(result, row, 0, NULL));
+        struct stores__table *table = stores__table_get(commit->engine,
+                                                        stores__pg_value(result, row, 0, NULL));
         if (table == NULL) {
             commit->no_memory = true;
             return;

@@ -161,7 +161,8 @@ static bool check_config(const stores_config *config, stores_error *error) {
 static void default_times(stores_config *config) {
     stores_config defaults;
     stores_config_init(&defaults);
-#define DEFAULT(field) if (config->field == 0) config->field = defaults.field
+#define DEFAULT(field)                                                                             \
+    if (config->field == 0) config->field = defaults.field
     DEFAULT(connect_timeout_ms);
     DEFAULT(statement_timeout_ms);
     DEFAULT(acquire_timeout_ms);
@@ -206,8 +207,8 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
                        config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
                        config->shard_id, config->shard_count);
     bool handles = open_loop(engine, error) && open_handles(engine, error);
-    bool ok = handles && stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config,
-                                              error);
+    bool ok = handles &&
+              stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config, error);
     engine->pool.arg = engine;
     engine->pool.connected = connected;
     engine->pool.closed = part_closed;
@@ -252,8 +253,7 @@ static void handle_closed(uv_handle_t *handle) {
 }
 
 static void timers_closed(uv_handle_t *handle) {
-    stores_engine *engine =
-        STORES__CONTAINER((uv_timer_t *)handle, stores_engine, timers.uv);
+    stores_engine *engine = STORES__CONTAINER((uv_timer_t *)handle, stores_engine, timers.uv);
     if (--engine->closing_parts == 0) all_closed(engine);
 }
 

@@ -10,31 +10,31 @@
 #include "redis_link.h"
 
 /* Every figure that is counted by the engine itself; the names are those of stats(). */
-#define STORES__COUNTERS(X)                                                                       \
-    X(calls)                                                                                      \
-    X(timeouts)                                                                                   \
-    X(hits)                                                                                       \
-    X(negative_hits)                                                                              \
-    X(misses)                                                                                     \
-    X(leases_granted)                                                                             \
-    X(leases_refused)                                                                             \
-    X(lease_waits)                                                                                \
-    X(fills)                                                                                      \
-    X(fills_refused)                                                                              \
-    X(intents)                                                                                    \
-    X(settles_published)                                                                          \
-    X(settles_deleted)                                                                            \
-    X(settles_resolved)                                                                           \
-    X(turns_started)                                                                              \
-    X(turns_ended)                                                                                \
-    X(bypassed)                                                                                   \
-    X(segments)                                                                                   \
-    X(segment_writes)                                                                             \
-    X(segment_retries)                                                                            \
-    X(selects)                                                                                    \
-    X(read_retries)                                                                               \
-    X(commits)                                                                                    \
-    X(rollbacks)                                                                                  \
+#define STORES__COUNTERS(X)                                                                        \
+    X(calls)                                                                                       \
+    X(timeouts)                                                                                    \
+    X(hits)                                                                                        \
+    X(negative_hits)                                                                               \
+    X(misses)                                                                                      \
+    X(leases_granted)                                                                              \
+    X(leases_refused)                                                                              \
+    X(lease_waits)                                                                                 \
+    X(fills)                                                                                       \
+    X(fills_refused)                                                                               \
+    X(intents)                                                                                     \
+    X(settles_published)                                                                           \
+    X(settles_deleted)                                                                             \
+    X(settles_resolved)                                                                            \
+    X(turns_started)                                                                               \
+    X(turns_ended)                                                                                 \
+    X(bypassed)                                                                                    \
+    X(segments)                                                                                    \
+    X(segment_writes)                                                                              \
+    X(segment_retries)                                                                             \
+    X(selects)                                                                                     \
+    X(read_retries)                                                                                \
+    X(commits)                                                                                     \
+    X(rollbacks)                                                                                   \
     X(unknown_outcomes)
 
 struct stores__counters {
@@ -68,7 +68,8 @@ struct stores_engine {
     struct stores__list pending; /* every op that has not completed */
     size_t pending_count; /* ops that are not done */
     size_t live_ops; /* ops that are not freed */
-    struct stores__list flushes; /* struct stores__flush: who has something to send at the tick's end */
+    struct stores__list
+        flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
     struct stores__list listeners;
 

@@ -23,7 +23,8 @@ struct stores__epoch {
     struct stores__table *table;
     enum stores__epoch_state state;
     char text[STORES__EPOCH_TEXT];
-    char facts[STORES__EPOCH_TEXT]; /* the last one that was V here: what is known of the table is its */
+    char facts
+        [STORES__EPOCH_TEXT]; /* the last one that was V here: what is known of the table is its */
     unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
     struct stores__timer resume;
@@ -47,25 +48,25 @@ static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOC
 static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
 
 /* Held by transactions that may have used an older epoch; RowExclusive is what writers hold. */
-#define WRITER_LOCKS                                                                              \
-    " FROM pg_catalog.pg_locks WHERE locktype = 'relation'"                                       \
-    " AND database = (SELECT oid FROM pg_catalog.pg_database"                                     \
-    "  WHERE datname = pg_catalog.current_database())"                                            \
-    " AND relation IN (SELECT oid FROM tree)"                                                     \
-    " AND granted AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"      \
+#define WRITER_LOCKS                                                                               \
+    " FROM pg_catalog.pg_locks WHERE locktype = 'relation'"                                        \
+    " AND database = (SELECT oid FROM pg_catalog.pg_database"                                      \
+    "  WHERE datname = pg_catalog.current_database())"                                             \
+    " AND relation IN (SELECT oid FROM tree)"                                                      \
+    " AND granted AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"       \
     " 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
 
 /* The table, and its partitions (or what inherits from it): who writes to one of those locks it
  * alone. */
-#define TREE                                                                                      \
-    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"            \
+#define TREE                                                                                       \
+    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"             \
     " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) "
 
-static const char list_sql[] =
-    TREE "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
+static const char list_sql[] = TREE
+    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
     " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS;
-static const char poll_sql[] =
-    TREE "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
+static const char poll_sql[] = TREE
+    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
     " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS
     " AND virtualtransaction = ANY($2::text[])";
 

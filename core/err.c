@@ -10,10 +10,9 @@ struct code_info {
     bool retryable;
 };
 
-static const struct code_info codes[STORES_CODE_MAX] = {
-    [STORES_OK] = {"ok", 200, false},
+static const struct code_info codes[STORES_CODE_MAX] = {[STORES_OK] = {"ok", 200, false},
 #define STORES_X(NAME, name, http, retryable, text) [STORES_##NAME] = {name, http, retryable},
-    STORES_ERRORS(STORES_X)
+                                                        STORES_ERRORS(STORES_X)
 #undef STORES_X
 };
 
@@ -111,14 +110,13 @@ static const struct {
     char prefix[6];
     stores_code code;
 } sqlstates[] = {
-    {"23505", STORES_DUPLICATE},     {"23", STORES_CONSTRAINT},
-    {"40001", STORES_SERIALIZATION}, {"40P01", STORES_DEADLOCK},
-    {"55P03", STORES_LOCK_TIMEOUT},  {"57014", STORES_CANCELED},
-    {"25006", STORES_READ_ONLY},     {"25P03", STORES_CONNECTION_LOST},
-    {"42P01", STORES_TABLE_NOT_FOUND},
-    {"28", STORES_AUTH_FAILED},      {"3D000", STORES_AUTH_FAILED},
-    {"53300", STORES_CONNECT_FAILED},
-    {"08", STORES_CONNECTION_LOST},  {"57P0", STORES_CONNECTION_LOST},
+    {"23505", STORES_DUPLICATE},       {"23", STORES_CONSTRAINT},
+    {"40001", STORES_SERIALIZATION},   {"40P01", STORES_DEADLOCK},
+    {"55P03", STORES_LOCK_TIMEOUT},    {"57014", STORES_CANCELED},
+    {"25006", STORES_READ_ONLY},       {"25P03", STORES_CONNECTION_LOST},
+    {"42P01", STORES_TABLE_NOT_FOUND}, {"28", STORES_AUTH_FAILED},
+    {"3D000", STORES_AUTH_FAILED},     {"53300", STORES_CONNECT_FAILED},
+    {"08", STORES_CONNECTION_LOST},    {"57P0", STORES_CONNECTION_LOST},
 };
 
 static stores_code code_of(const char *sqlstate) {
@@ -169,7 +167,8 @@ static bool set_blocked(stores_error *e, const char *message) {
     at += sizeof marker - 1;
     if (last < at) last = at + strlen(at);
     if (last - at >= 2 && memcmp(last - 2, "\xC2\xA0", 2) == 0) last -= 2;
-    stores__error_set(e, STORES_PATH_BLOCKED, "%.*s", (int)cut_at(at, (size_t)(last - at), 400), at);
+    stores__error_set(e, STORES_PATH_BLOCKED, "%.*s", (int)cut_at(at, (size_t)(last - at), 400),
+                      at);
     return true;
 }
 

@@ -86,8 +86,10 @@ bool stores__id_parse(const char *text, size_t len, int64_t *id, stores_error *e
     for (; i < count; i++) {
         unsigned digit = (unsigned)(text[i] - '0');
         if (value > (limit - digit) / 10) {
-            stores__error_set(e, STORES_INVALID_ID, "the id '%s' is out of range: ids go from "
-                              "-9223372036854775808 to 9223372036854775807", shown);
+            stores__error_set(e, STORES_INVALID_ID,
+                              "the id '%s' is out of range: ids go from "
+                              "-9223372036854775808 to 9223372036854775807",
+                              shown);
             return false;
         }
         value = value * 10 + digit;

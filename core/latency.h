@@ -11,24 +11,24 @@
 
 enum { STORES__BUCKETS = 22 }; /* 16 us to 33 s, and beyond */
 
-#define STORES__VERBS(X)                                                                          \
-    X(OTHER, "other")                                                                             \
-    X(FIND, "find")                                                                               \
-    X(FIND_MANY, "findAllByIds")                                                                  \
-    X(INSERT, "insert")                                                                           \
-    X(UPDATE, "update")                                                                           \
-    X(UPSERT, "upsert")                                                                           \
-    X(DELETE, "delete")                                                                           \
-    X(MODIFY, "patch")                                                                            \
-    X(SELECT, "select")                                                                           \
-    X(QUERY, "query")                                                                             \
+#define STORES__VERBS(X)                                                                           \
+    X(OTHER, "other")                                                                              \
+    X(FIND, "find")                                                                                \
+    X(FIND_MANY, "findAllByIds")                                                                   \
+    X(INSERT, "insert")                                                                            \
+    X(UPDATE, "update")                                                                            \
+    X(UPSERT, "upsert")                                                                            \
+    X(DELETE, "delete")                                                                            \
+    X(MODIFY, "patch")                                                                             \
+    X(SELECT, "select")                                                                            \
+    X(QUERY, "query")                                                                              \
     X(TRANSACTION, "transaction")
 
 enum stores__verb {
 #define STORES__X(NAME, name) STORES__VERB_##NAME,
     STORES__VERBS(STORES__X)
 #undef STORES__X
-    STORES__VERB_COUNT
+        STORES__VERB_COUNT
 };
 
 struct stores__latency {

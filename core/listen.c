@@ -111,10 +111,9 @@ static void start(struct stores_listener *listener) {
                        "listeners");
 }
 
-stores_listener *stores_listen(stores_engine *engine, const char *channel,
-                               void (*notified)(void *arg, const char *channel,
-                                                const char *payload),
-                               void *arg) {
+stores_listener *
+stores_listen(stores_engine *engine, const char *channel,
+              void (*notified)(void *arg, const char *channel, const char *payload), void *arg) {
     size_t len = strlen(channel);
     if (len == 0 || len > 63) return NULL;
     struct stores_listener *listener = calloc(1, sizeof *listener);
@@ -150,7 +149,8 @@ void stores_unlisten(stores_listener *listener) {
 }
 
 void stores__listen_stop_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->listeners.next; at != &engine->listeners; at = at->next) {
+    for (struct stores__list *at = engine->listeners.next; at != &engine->listeners;
+         at = at->next) {
         struct stores_listener *listener = STORES__CONTAINER(at, struct stores_listener, link);
         stores__timer_stop(&engine->timers, &listener->again);
     }

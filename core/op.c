@@ -93,7 +93,7 @@ void stores__op_set_doc(stores_op *op, size_t index, int64_t id, const char *tex
     doc->id = id;
     doc->text = text;
     doc->len = len;
-    doc->blob = text ? stores__blob_ref(blob) : NULL;
+    doc->blob = text && blob ? stores__blob_ref(blob) : NULL;
 }
 
 void stores__op_finish(stores_op *op) {
@@ -159,14 +159,15 @@ void stores__op_end_early(stores_op *op, stores_code code, const char *text) {
 
 void stores__op_close_all(stores_engine *engine) {
     while (!stores__list_empty(&engine->pending)) {
-        stores__op_end_early(STORES__CONTAINER(engine->pending.next, stores_op, link), STORES_CLOSED,
-                  "the store was closed");
+        stores__op_end_early(STORES__CONTAINER(engine->pending.next, stores_op, link),
+                             STORES_CLOSED, "the store was closed");
     }
 }
 
 void stores_op_free(stores_op *op) {
     if (op == NULL) return;
-    if (op->state == STORES__OP_PENDING) stores__op_end_early(op, STORES_ABANDONED, "the caller went away");
+    if (op->state == STORES__OP_PENDING)
+        stores__op_end_early(op, STORES_ABANDONED, "the caller went away");
     if (op->state == STORES__OP_READY) {
         op->freed = true;
     } else {

@@ -145,7 +145,8 @@ static struct orphan *find(struct stores__table *table, int64_t id, const char *
     if (orphans == NULL) return NULL;
     struct orphan **bucket = &orphans->buckets[stores__hash(entry, 16) % BUCKETS];
     for (struct orphan *orphan = *bucket; orphan != NULL; orphan = orphan->chain) {
-        if (orphan->id == id && memcmp(orphan->entry, entry, STORES__ENTRY_TEXT) == 0) return orphan;
+        if (orphan->id == id && memcmp(orphan->entry, entry, STORES__ENTRY_TEXT) == 0)
+            return orphan;
     }
     make_room(orphans);
     struct orphan *orphan = calloc(1, sizeof *orphan);

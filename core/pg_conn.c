@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <stdio.h>
 
-
 /* ---- The socket ------------------------------------------------------------------------------ */
 
 void stores__pg_handle_gone(struct stores__pg_wire *wire) {
@@ -165,7 +164,8 @@ static void keep_error(struct stores__pg_wire *wire, PGresult *result) {
 
 static void take_prepare(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
                          PGresult *result) {
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) stores__pg_statement_drop(wire, entry->statement);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        stores__pg_statement_drop(wire, entry->statement);
     keep_error(wire, result);
 }
 
@@ -190,7 +190,8 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
  * request hears that as a second result of its last statement; the Sync itself is still to come. */
 static bool take_sync_error(struct stores__pg_entry *entry, PGresult *result) {
     struct stores__pg_req *req = entry->req;
-    if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL) { /* libpq's own: the connection broke */
+    if (PQresultErrorField(result, PG_DIAG_SQLSTATE) ==
+        NULL) { /* libpq's own: the connection broke */
         PQclear(result);
         return false;
     }
@@ -225,24 +226,24 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
     }
     entry->answered = true;
     switch (entry->kind) {
-        case ENTRY_SYNC: {
-            struct stores__pg_entry over = pop(wire);
-            PQclear(result);
-            finish(wire, over.req, STORES__PG_SYNCED);
-            break;
-        }
-        case ENTRY_PREPARE: take_prepare(wire, entry, result); break;
-        case ENTRY_INTERNAL: keep_error(wire, result); break;
-        case ENTRY_SIMPLE: {
-            struct stores__pg_entry copy = *entry;
-            entry->index++;
-            take_statement(wire, &copy, result);
-            break;
-        }
-        default: {
-            struct stores__pg_entry copy = *entry; /* the callee may send, and move the ring */
-            take_statement(wire, &copy, result);
-        }
+    case ENTRY_SYNC: {
+        struct stores__pg_entry over = pop(wire);
+        PQclear(result);
+        finish(wire, over.req, STORES__PG_SYNCED);
+        break;
+    }
+    case ENTRY_PREPARE: take_prepare(wire, entry, result); break;
+    case ENTRY_INTERNAL: keep_error(wire, result); break;
+    case ENTRY_SIMPLE: {
+        struct stores__pg_entry copy = *entry;
+        entry->index++;
+        take_statement(wire, &copy, result);
+        break;
+    }
+    default: {
+        struct stores__pg_entry copy = *entry; /* the callee may send, and move the ring */
+        take_statement(wire, &copy, result);
+    }
     }
     return true;
 }
@@ -262,7 +263,8 @@ static void process(struct stores__pg_wire *wire) {
         if (PQisBusy(wire->pg)) break;
         if (!take(wire, PQgetResult(wire->pg))) break;
     }
-    if (wire->count == 0 && wire->phase == WIRE_UP) PQisBusy(wire->pg); /* parses what came unasked */
+    if (wire->count == 0 && wire->phase == WIRE_UP)
+        PQisBusy(wire->pg); /* parses what came unasked */
     tell_notifications(wire);
     if (wire->phase == WIRE_UP || wire->phase == WIRE_GREETING) {
         if (PQstatus(wire->pg) == CONNECTION_BAD) stores__pg_break(wire);
@@ -334,8 +336,8 @@ static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *r
     unsigned generation = *stores__pg_pool_generation(wire->conn->pool);
     if (wire->generation != generation) stores__pg_statements_clear(wire);
     wire->generation = generation;
-    struct stores__pg_statement *statement =
-        stores__pg_statement_get(wire, req, sql, nparams, fresh);
+    struct stores__pg_statement *statement = stores__pg_statement_get(wire, req, sql, nparams,
+                                                                      fresh);
     if (statement == NULL) return false;
     return PQsendQueryPrepared(wire->pg, statement->name, nparams, values, NULL, NULL, 0);
 }
@@ -442,6 +444,7 @@ void stores__pg_forget_statements(struct stores__pg_conn *conn) {
 }
 
 const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name) {
-    const char *value = conn->wire && conn->wire->pg ? PQparameterStatus(conn->wire->pg, name) : NULL;
+    const char *value = conn->wire && conn->wire->pg ? PQparameterStatus(conn->wire->pg, name)
+                                                     : NULL;
     return value ? value : "";
 }

@@ -38,7 +38,7 @@ struct stores__pg_req {
 
 /* Names a run of the server, after whose end xids of before are used again. When one backend crashes
  * the postmaster stays and keeps its start time; but all statistics are reset. */
-#define STORES__PG_RUN_SQL                                                                        \
+#define STORES__PG_RUN_SQL                                                                         \
     "pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())::text || ' ' ||"         \
     " coalesce(pg_catalog.date_part('epoch',"                                                      \
     " pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text, '')"

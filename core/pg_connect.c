@@ -119,14 +119,16 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     if (end == STORES__PG_LOST) return;
     if (wire->refused.code == STORES_OK && stores__pg_in_transaction(wire->conn)) {
-        stores__error_set(&wire->refused, STORES_INVALID_OPTION, "on_connect leaves a transaction open");
+        stores__error_set(&wire->refused, STORES_INVALID_OPTION,
+                          "on_connect leaves a transaction open");
     }
     if (wire->refused.code == STORES_OK) {
         set_up(wire);
         return;
     }
     stores_error error;
-    stores__error_set(&error, STORES_CONNECT_FAILED, "on_connect failed: %s", wire->refused.message);
+    stores__error_set(&error, STORES_CONNECT_FAILED, "on_connect failed: %s",
+                      wire->refused.message);
     memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
     error.retryable = false;
     fail(wire, &error);
@@ -177,12 +179,10 @@ void stores__pg_connect_step(struct stores__pg_wire *wire) {
     PostgresPollingStatusType status = PQconnectPoll(wire->pg);
     stores_error error;
     switch (status) {
-        case PGRES_POLLING_OK: greet(wire); break;
-        case PGRES_POLLING_READING: stores__pg_watch(wire, UV_READABLE); break;
-        case PGRES_POLLING_WRITING: stores__pg_watch(wire, UV_WRITABLE); break;
-        default:
-            connect_error(wire, &error);
-            fail(wire, &error);
+    case PGRES_POLLING_OK: greet(wire); break;
+    case PGRES_POLLING_READING: stores__pg_watch(wire, UV_READABLE); break;
+    case PGRES_POLLING_WRITING: stores__pg_watch(wire, UV_WRITABLE); break;
+    default: connect_error(wire, &error); fail(wire, &error);
     }
 }
 

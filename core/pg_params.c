@@ -336,7 +336,8 @@ static void resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *lis
     }
     for (struct addrinfo *a = list; host != NULL && a != NULL; a = a->ai_next) {
         char text[64];
-        if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0) {
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) ==
+            0) {
             add_address(r, host->name, text, host->port);
         }
     }
@@ -379,11 +380,10 @@ static void resolve_turn(uv_timer_t *turn) {
     resolve_next(turn->data);
 }
 
-struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
-                                              const struct stores__pg_params *params, int attempt,
-                                              void (*done)(void *arg, struct stores__pg_target *t,
-                                                           const char *why),
-                                              void *arg) {
+struct stores__pg_resolve *
+stores__pg_resolve(uv_loop_t *loop, const struct stores__pg_params *params, int attempt,
+                   void (*done)(void *arg, struct stores__pg_target *t, const char *why),
+                   void *arg) {
     struct stores__pg_resolve *r = calloc(1, sizeof *r);
     if (r == NULL) return NULL;
     r->loop = loop;

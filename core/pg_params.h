@@ -42,11 +42,10 @@ struct stores__pg_resolve;
 /* Resolves every host. attempt counts those that failed before this one: each begins with the address
  * after, so that one which does not answer does not stand before the others for ever. done(arg, target, why) runs once, from the loop: target is the callee's to
  * free with stores__pg_target_free, or NULL with the reason. NULL: no memory. */
-struct stores__pg_resolve *stores__pg_resolve(uv_loop_t *loop,
-                                              const struct stores__pg_params *params, int attempt,
-                                              void (*done)(void *arg, struct stores__pg_target *t,
-                                                           const char *why),
-                                              void *arg);
+struct stores__pg_resolve *
+stores__pg_resolve(uv_loop_t *loop, const struct stores__pg_params *params, int attempt,
+                   void (*done)(void *arg, struct stores__pg_target *t, const char *why),
+                   void *arg);
 /* done will not be called any more; the memory goes when libuv let go of it. */
 void stores__pg_resolve_cancel(struct stores__pg_resolve *resolve);
 void stores__pg_target_free(struct stores__pg_target *target);

@@ -124,7 +124,8 @@ static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
  * connection of its own: where no other one can be opened, only reads that came before it go on. */
 static bool passes_over(const struct stores__pg_pool *pool, const struct stores__pg_wait *read) {
     if (pool->checkout_waiting == 0 || stores__pg_open_count(pool) < pool->limit) return false;
-    return read->since > STORES__CONTAINER(pool->checkout_waits.next, struct stores__pg_wait, link)->since;
+    return read->since >
+           STORES__CONTAINER(pool->checkout_waits.next, struct stores__pg_wait, link)->since;
 }
 
 /* Gives idle connections to those who wait, and opens another one where that is not enough. */
@@ -146,8 +147,8 @@ static void serve(struct stores__pg_pool *pool) {
     }
     /* reads that wait share a lane, as soon as there is one with room */
     while (!pool->closing && !stores__list_empty(&pool->lane_waits)) {
-        struct stores__pg_wait *wait =
-            STORES__CONTAINER(pool->lane_waits.next, struct stores__pg_wait, link);
+        struct stores__pg_wait *wait = STORES__CONTAINER(pool->lane_waits.next,
+                                                         struct stores__pg_wait, link);
         if (wait->place != STORES__PG_READING || passes_over(pool, wait)) break;
         struct stores__pg_conn *lane = best_lane(pool);
         if (lane == NULL) break;
@@ -199,8 +200,7 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
         wait->failed(wait, &error);
         return;
     }
-    if (pool->max_waiters > 0 &&
-        pool->lane_waiting + pool->checkout_waiting >= pool->max_waiters &&
+    if (pool->max_waiters > 0 && pool->lane_waiting + pool->checkout_waiting >= pool->max_waiters &&
         first(pool, STORES__PG_IDLE) == NULL) {
         stores__error_set(&error, STORES_POOL_FULL, "%d calls wait for a connection already",
                           pool->lane_waiting + pool->checkout_waiting);
@@ -267,8 +267,7 @@ static void fail_all_waits(struct stores__pg_pool *pool, const stores_error *err
     stores__list_move(&pool->lane_waits, &failed);
     stores__list_move(&pool->checkout_waits, &failed);
     while (!stores__list_empty(&failed)) {
-        struct stores__pg_wait *wait =
-            STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
+        struct stores__pg_wait *wait = STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
         leave_queue(wait);
         wait->failed(wait, error);
     }
@@ -367,7 +366,7 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
         /* what ended this one may be ending the others, and a read has few tries */
         stores__pg_pool_renew(pool);
     }
-    void (*lost)(struct stores__pg_conn *conn) = conn->lost;
+    void (*lost)(struct stores__pg_conn * conn) = conn->lost;
     if (lost != NULL) lost(conn);
     stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
     if (pool->closing) return;

@@ -10,18 +10,16 @@ void stores__pg_result_free(void *result) {
 bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
     ExecStatusType status = PQresultStatus(result);
     switch (status) {
-        case PGRES_COMMAND_OK:
-        case PGRES_TUPLES_OK:
-        case PGRES_EMPTY_QUERY: return true;
-        case PGRES_PIPELINE_ABORTED:
-            stores__error_set(error, STORES_OK, "%s", "");
-            return false;
-        case PGRES_COPY_IN:
-        case PGRES_COPY_OUT:
-        case PGRES_COPY_BOTH:
-            stores__error_set(error, STORES_UNSUPPORTED, "COPY is not possible in a query");
-            return false;
-        default: break;
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK:
+    case PGRES_EMPTY_QUERY: return true;
+    case PGRES_PIPELINE_ABORTED: stores__error_set(error, STORES_OK, "%s", ""); return false;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        stores__error_set(error, STORES_UNSUPPORTED, "COPY is not possible in a query");
+        return false;
+    default: break;
     }
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (sqlstate == NULL) {

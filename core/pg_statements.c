@@ -13,8 +13,8 @@ static void unlink_statement(struct stores__pg_wire *wire, struct stores__pg_sta
 
 /* The server keeps a statement until it is told; the answer concerns nobody. */
 static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *req) {
-    struct stores__pg_statement *oldest =
-        STORES__CONTAINER(wire->lru.next, struct stores__pg_statement, lru);
+    struct stores__pg_statement *oldest = STORES__CONTAINER(wire->lru.next,
+                                                            struct stores__pg_statement, lru);
     char sql[40];
     snprintf(sql, sizeof sql, "DEALLOCATE s%u", oldest->number);
     unlink_statement(wire, oldest);
@@ -79,8 +79,8 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
 
 void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number) {
     for (struct stores__list *at = wire->lru.next; at != &wire->lru; at = at->next) {
-        struct stores__pg_statement *statement =
-            STORES__CONTAINER(at, struct stores__pg_statement, lru);
+        struct stores__pg_statement *statement = STORES__CONTAINER(at, struct stores__pg_statement,
+                                                                   lru);
         if (statement->number == number) {
             unlink_statement(wire, statement);
             free(statement);
@@ -91,8 +91,8 @@ void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number) {
 
 void stores__pg_statements_clear(struct stores__pg_wire *wire) {
     while (!stores__list_empty(&wire->lru)) {
-        struct stores__pg_statement *statement =
-            STORES__CONTAINER(wire->lru.next, struct stores__pg_statement, lru);
+        struct stores__pg_statement *statement = STORES__CONTAINER(
+            wire->lru.next, struct stores__pg_statement, lru);
         unlink_statement(wire, statement);
         free(statement);
     }

@@ -13,7 +13,13 @@
 enum stores__pg_phase { WIRE_CONNECTING, WIRE_GREETING, WIRE_UP, WIRE_BROKEN, WIRE_CLOSED };
 
 /* What the server still owes an answer for, in the order of sending. */
-enum stores__pg_entry_kind { ENTRY_STATEMENT, ENTRY_PREPARE, ENTRY_INTERNAL, ENTRY_SYNC, ENTRY_SIMPLE };
+enum stores__pg_entry_kind {
+    ENTRY_STATEMENT,
+    ENTRY_PREPARE,
+    ENTRY_INTERNAL,
+    ENTRY_SYNC,
+    ENTRY_SIMPLE
+};
 
 struct stores__pg_entry {
     struct stores__pg_req *req;
@@ -62,7 +68,8 @@ struct stores__pg_wire {
     int statement_count;
     unsigned next_statement;
     unsigned generation; /* the pool's, when the statements were made */
-    bool in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
+    bool
+        in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
 };
 
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);

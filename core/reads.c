@@ -22,7 +22,7 @@ static void found_one(struct stores__read_row *row, const char *text, size_t len
 }
 
 void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
-                      struct stores__blob *blob, char source) {
+                       struct stores__blob *blob, char source) {
     for (struct stores__read_row *next; row != NULL; row = next) {
         next = row->twin;
         found_one(row, text, len, blob, source);
@@ -53,7 +53,7 @@ static stores_outcome leave_call(stores_op *op) {
 
 /* Of what these rows wait for. */
 void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
-                      enum stores__phase phase) {
+                        enum stores__phase phase) {
     if (!table->engine->timed) return;
     for (size_t i = 0; i < count; i++) {
         if (rows[i]->call->op != NULL) stores__op_phase(rows[i]->call->op, phase);
@@ -211,7 +211,8 @@ bool stores__reads_new(struct stores__table *table) {
 void stores__reads_stop(struct stores__table *table) {
     struct stores__reads *reads = table->reads;
     while (!stores__list_empty(&reads->waiting)) {
-        struct stores__read_row *row = STORES__CONTAINER(reads->waiting.next, struct stores__read_row, link);
+        struct stores__read_row *row = STORES__CONTAINER(reads->waiting.next,
+                                                         struct stores__read_row, link);
         stores__timer_stop(&table->engine->timers, &row->timer);
         stores__row_look_again(&row->timer);
     }

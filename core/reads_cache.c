@@ -49,26 +49,22 @@ static enum seen take_row(struct stores__read_batch *batch, struct redisReply **
     const char *text = stores__redis_text(element, &len);
     if (text == NULL) return SEEN_ABSENT;
     switch (len ? text[0] : '\0') {
-        case 'V':
-            if (batch->blob == NULL) {
-                batch->blob = stores__blob_new(*reply, stores__redis_reply_free);
-                if (batch->blob == NULL) return SEEN_ASK_PG;
-                *reply = NULL;
-            }
-            counters->hits++;
-            stores__row_found(row, text + 1, len - 1, batch->blob, 'c');
-            return SEEN_ANSWERED;
-        case 'N':
-            counters->negative_hits++;
-            stores__row_found(row, NULL, 0, NULL, 'c');
-            return SEEN_ANSWERED;
-        case 'L':
-            counters->leases_refused++;
-            return wait_for_lease(row) ? SEEN_WAITS : SEEN_ASK_PG;
-        case 'T':
-            stores__orphans_seen(batch->table, row->id, text, len);
-            return SEEN_ASK_PG;
-        default: return SEEN_ASK_PG;
+    case 'V':
+        if (batch->blob == NULL) {
+            batch->blob = stores__blob_new(*reply, stores__redis_reply_free);
+            if (batch->blob == NULL) return SEEN_ASK_PG;
+            *reply = NULL;
+        }
+        counters->hits++;
+        stores__row_found(row, text + 1, len - 1, batch->blob, 'c');
+        return SEEN_ANSWERED;
+    case 'N':
+        counters->negative_hits++;
+        stores__row_found(row, NULL, 0, NULL, 'c');
+        return SEEN_ANSWERED;
+    case 'L': counters->leases_refused++; return wait_for_lease(row) ? SEEN_WAITS : SEEN_ASK_PG;
+    case 'T': stores__orphans_seen(batch->table, row->id, text, len); return SEEN_ASK_PG;
+    default: return SEEN_ASK_PG;
     }
 }
 

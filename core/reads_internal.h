@@ -22,7 +22,8 @@ struct stores__read_row {
     bool cached; /* to be looked up in the cache */
     bool fill; /* we hold its lease */
     char token[STORES__TOKEN_TEXT + 1];
-    const char *epoch; /* under which the lease was taken; valid until stores__rows_select copied it */
+    const char
+        *epoch; /* under which the lease was taken; valid until stores__rows_select copied it */
 };
 
 struct stores__read_call {
@@ -59,7 +60,7 @@ struct stores__read_batch {
 
 /* A row has its answer; text NULL: there is no such row. The blob is referenced. */
 void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
-                      struct stores__blob *blob, char source);
+                       struct stores__blob *blob, char source);
 void stores__row_failed(struct stores__read_row *row, const stores_error *error);
 /* Into the queue of the tick, once more. */
 void stores__row_enqueue(struct stores__read_row *row);
@@ -70,7 +71,7 @@ void stores__rows_fail(struct stores__read_row **rows, size_t count, const store
 void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
 /* What these rows wait for, for the times of their ops. */
 void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
-                      enum stores__phase phase);
+                        enum stores__phase phase);
 /* Reads rows from PostgreSQL (reads_select.c); those with a lease were leased together. */
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count);
 /* Rows of one id become one row and its twins; returns how many are left. */

@@ -15,7 +15,8 @@ static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL}
 
 /* By id; of those of one id, the one that holds the lease first. */
 static int by_id(const void *a, const void *b) {
-    const struct stores__read_row *x = *(struct stores__read_row *const *)a, *y = *(struct stores__read_row *const *)b;
+    const struct stores__read_row *x = *(struct stores__read_row *const *)a,
+                                  *y = *(struct stores__read_row *const *)b;
     if (x->id != y->id) return x->id < y->id ? -1 : 1;
     return (int)y->fill - (int)x->fill;
 }
@@ -221,7 +222,8 @@ static void select_refused(struct stores__pg_wait *wait, const stores_error *err
 }
 
 /* Reads rows from PostgreSQL; those with a lease were leased together. */
-void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count) {
+void stores__rows_select(struct stores__table *table, struct stores__read_row **rows,
+                         size_t count) {
     count = stores__rows_merge_twins(rows, count);
     for (size_t at = 0; at < count; at += SELECT_ROWS) {
         size_t n = count - at < SELECT_ROWS ? count - at : SELECT_ROWS;

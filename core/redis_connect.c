@@ -168,8 +168,8 @@ static const struct stores__redis_socket_hooks socket_hooks = {
 static bool connect_to(struct stores__redis *redis, const char *address, int port, char *why,
                        size_t size) {
     redis->state = STORES__REDIS_CONNECTING;
-    redis->socket = stores__redis_socket_open(redis->loop, address, port, &socket_hooks, redis,
-                                              why, size);
+    redis->socket = stores__redis_socket_open(redis->loop, address, port, &socket_hooks, redis, why,
+                                              size);
     if (redis->socket) redis->handles++;
     return redis->socket != NULL;
 }

@@ -61,8 +61,8 @@ static struct stores__redis_chunk *room(struct stores__redis_out *out, size_t le
 static void sent(struct stores__redis_out *out, size_t bytes) {
     out->unsent -= bytes;
     while (!stores__list_empty(&out->chunks)) {
-        struct stores__redis_chunk *chunk =
-            STORES__CONTAINER(out->chunks.next, struct stores__redis_chunk, link);
+        struct stores__redis_chunk *chunk = STORES__CONTAINER(out->chunks.next,
+                                                              struct stores__redis_chunk, link);
         size_t part = chunk->len - chunk->sent;
         if (part > bytes) part = bytes;
         chunk->sent += part;
@@ -84,8 +84,8 @@ ssize_t stores__redis_out_write(struct stores__redis_out *out, int fd) {
         ssize_t n;
         for (node = out->chunks.next; node != &out->chunks && message.msg_iovlen < GATHER;
              node = node->next) {
-            struct stores__redis_chunk *chunk =
-                STORES__CONTAINER(node, struct stores__redis_chunk, link);
+            struct stores__redis_chunk *chunk = STORES__CONTAINER(node, struct stores__redis_chunk,
+                                                                  link);
             parts[message.msg_iovlen].iov_base = chunk->data + chunk->sent;
             parts[message.msg_iovlen++].iov_len = chunk->len - chunk->sent;
         }
@@ -149,9 +149,9 @@ static size_t size_all(int argc, const size_t *lens) {
     return size;
 }
 
-static struct stores__redis_chunk *begin(struct stores__redis_out *out, int argc,
-                                         int head_argc, const char *const *head,
-                                         const size_t *head_lens, size_t tail_len) {
+static struct stores__redis_chunk *begin(struct stores__redis_out *out, int argc, int head_argc,
+                                         const char *const *head, const size_t *head_lens,
+                                         size_t tail_len) {
     size_t head_len = digits((size_t)argc) + 3 + size_all(head_argc, head_lens);
     struct stores__redis_chunk *chunk;
     char *at;
@@ -189,9 +189,8 @@ bool stores__redis_out_command(struct stores__redis_out *out, int head_argc,
     return true;
 }
 
-bool stores__redis_out_again(struct stores__redis_out *out, int head_argc,
-                             const char *const *head, const size_t *head_lens,
-                             const struct stores__redis_tail *tail) {
+bool stores__redis_out_again(struct stores__redis_out *out, int head_argc, const char *const *head,
+                             const size_t *head_lens, const struct stores__redis_tail *tail) {
     struct stores__redis_chunk *chunk = begin(out, head_argc + tail->argc, head_argc, head,
                                               head_lens, tail->len);
 

@@ -43,9 +43,8 @@ bool stores__redis_out_command(struct stores__redis_out *out, int head_argc,
                                const char *const *argv, const size_t *lens,
                                struct stores__redis_tail *tail);
 /* Adds the command head.. tail.. ; the same promises. */
-bool stores__redis_out_again(struct stores__redis_out *out, int head_argc,
-                             const char *const *head, const size_t *head_lens,
-                             const struct stores__redis_tail *tail);
+bool stores__redis_out_again(struct stores__redis_out *out, int head_argc, const char *const *head,
+                             const size_t *head_lens, const struct stores__redis_tail *tail);
 /* Harmless on an empty one; empties it. */
 void stores__redis_tail_drop(struct stores__redis_tail *tail);
 

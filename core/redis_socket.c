@@ -26,8 +26,8 @@ struct stores__redis_socket {
 static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void on_closed(uv_handle_t *handle) {
-    struct stores__redis_socket *socket =
-        STORES__CONTAINER(handle, struct stores__redis_socket, poll);
+    struct stores__redis_socket *socket = STORES__CONTAINER(handle, struct stores__redis_socket,
+                                                            poll);
 
     redisFree(socket->context);
     if (socket->hooks) socket->hooks->closed(socket->arg);
@@ -52,9 +52,10 @@ static redisContext *connect_to(const char *address, int port, char *why, size_t
     return context;
 }
 
-struct stores__redis_socket *stores__redis_socket_open(
-    uv_loop_t *loop, const char *address, int port,
-    const struct stores__redis_socket_hooks *hooks, void *arg, char *why, size_t why_size) {
+struct stores__redis_socket *
+stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
+                          const struct stores__redis_socket_hooks *hooks, void *arg, char *why,
+                          size_t why_size) {
     struct stores__redis_socket *socket = malloc(sizeof *socket);
     int err;
 
@@ -172,8 +173,8 @@ static int socket_error(struct stores__redis_socket *socket) {
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
-    struct stores__redis_socket *socket =
-        STORES__CONTAINER(poll, struct stores__redis_socket, poll);
+    struct stores__redis_socket *socket = STORES__CONTAINER(poll, struct stores__redis_socket,
+                                                            poll);
 
     if (!socket->connected || status < 0) {
         int err = socket_error(socket);

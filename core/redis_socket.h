@@ -26,15 +26,15 @@ struct stores__redis_socket_hooks {
 
 /* Starts to connect: to a numeric address, or where port is 0 to the path of a unix socket. The
  * hooks are not copied. NULL: it cannot be done, why says why, and no hook is called. */
-struct stores__redis_socket *stores__redis_socket_open(
-    uv_loop_t *loop, const char *address, int port,
-    const struct stores__redis_socket_hooks *hooks, void *arg, char *why, size_t why_size);
+struct stores__redis_socket *
+stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
+                          const struct stores__redis_socket_hooks *hooks, void *arg, char *why,
+                          size_t why_size);
 /* From now on only closed is called. */
 void stores__redis_socket_close(struct stores__redis_socket *socket);
 /* Sends from out as much as goes without waiting, the rest by itself when it can: out must live as
  * long as the socket is open. */
-void stores__redis_socket_flush(struct stores__redis_socket *socket,
-                                struct stores__redis_out *out);
+void stores__redis_socket_flush(struct stores__redis_socket *socket, struct stores__redis_out *out);
 /* Reads what is there, without waiting. True where anything came. */
 bool stores__redis_socket_read(struct stores__redis_socket *socket);
 

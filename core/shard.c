@@ -15,8 +15,10 @@ bool stores__shard_check(int64_t id, int shard, int count, stores_error *e) {
     if (count < 2) return true;
     right = stores__shard_of(id, count);
     if (right == shard) return true;
-    stores__error_set(e, STORES_WRONG_SHARD, "the id %lld belongs to shard %d of %d, this is "
-                      "shard %d", (long long)id, right, count, shard);
+    stores__error_set(e, STORES_WRONG_SHARD,
+                      "the id %lld belongs to shard %d of %d, this is "
+                      "shard %d",
+                      (long long)id, right, count, shard);
     e->shard = shard;
     return false;
 }

@@ -40,21 +40,21 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table) {
     statement->table = table;
     switch (statement->kind) {
-        case STORES_INSERT: statement->sql = table->insert_sql; break;
-        case STORES_UPDATE: statement->sql = table->update_sql; break;
-        case STORES_UPSERT: statement->sql = table->upsert_sql; break;
-        case STORES_DELETE: statement->sql = table->delete_sql; break;
-        case STORES_MODIFY: {
-            struct stores__buf buf = {0};
-            stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1 RETURNING id, value::text",
-                            table->name, statement->expr);
-            const char *text = stores__buf_text(&buf);
-            free(statement->made);
-            statement->made = text ? stores__strdup(text) : NULL;
-            stores__buf_free(&buf);
-            statement->sql = statement->made;
-            break;
-        }
+    case STORES_INSERT: statement->sql = table->insert_sql; break;
+    case STORES_UPDATE: statement->sql = table->update_sql; break;
+    case STORES_UPSERT: statement->sql = table->upsert_sql; break;
+    case STORES_DELETE: statement->sql = table->delete_sql; break;
+    case STORES_MODIFY: {
+        struct stores__buf buf = {0};
+        stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1 RETURNING id, value::text",
+                        table->name, statement->expr);
+        const char *text = stores__buf_text(&buf);
+        free(statement->made);
+        statement->made = text ? stores__strdup(text) : NULL;
+        stores__buf_free(&buf);
+        statement->sql = statement->made;
+        break;
+    }
     }
     return statement->sql != NULL;
 }
@@ -70,10 +70,11 @@ void stores__statement_free(struct stores__statement *statement) {
 }
 
 enum stores__verb stores__statement_verb(stores_change_kind kind) {
-    static const enum stores__verb verbs[] = {
-        [STORES_INSERT] = STORES__VERB_INSERT, [STORES_UPDATE] = STORES__VERB_UPDATE,
-        [STORES_UPSERT] = STORES__VERB_UPSERT, [STORES_DELETE] = STORES__VERB_DELETE,
-        [STORES_MODIFY] = STORES__VERB_MODIFY};
+    static const enum stores__verb verbs[] = {[STORES_INSERT] = STORES__VERB_INSERT,
+                                              [STORES_UPDATE] = STORES__VERB_UPDATE,
+                                              [STORES_UPSERT] = STORES__VERB_UPSERT,
+                                              [STORES_DELETE] = STORES__VERB_DELETE,
+                                              [STORES_MODIFY] = STORES__VERB_MODIFY};
     return verbs[kind];
 }
 
@@ -114,7 +115,8 @@ bool stores__statement_take(const struct stores__statement *statement, stores_op
         return false;
     }
     size_t len = 0;
-    const char *text = statement->kind == STORES_DELETE ? NULL : stores__pg_value(result, 0, 1, &len);
+    const char *text = statement->kind == STORES_DELETE ? NULL
+                                                        : stores__pg_value(result, 0, 1, &len);
     if (op != NULL) {
         op->affected = 1;
         op->source = 'p';

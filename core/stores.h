@@ -40,45 +40,45 @@ typedef struct stores_tx stores_tx;
  * Every code there is: X(ENUM, name, http status, retryable, text). The enum, the names that Lua
  * sees and the table of the docs are made from this list.
  */
-#define STORES_ERRORS(X)                                                                          \
-    X(INVALID_ARGUMENT, "invalid_argument", 400, 0, "an argument is not what the call takes")     \
-    X(INVALID_OPTION, "invalid_option", 400, 0, "an option is unknown or has a wrong value")      \
-    X(INVALID_ID, "invalid_id", 400, 0, "an id is not a signed 64-bit decimal string")            \
-    X(INVALID_TABLE, "invalid_table", 400, 0, "a table name cannot be read")                      \
-    X(INVALID_DOCUMENT, "invalid_document", 400, 0, "a value cannot be stored as it is")          \
-    X(ID_MISMATCH, "id_mismatch", 400, 0, "the document's own id is not the row's")               \
-    X(EMPTY_CRITERIA, "empty_criteria", 400, 0, "criteria that would match every row")            \
-    X(WRONG_SHARD, "wrong_shard", 400, 0, "the id belongs to another shard")                      \
-    X(NOT_FOUND, "not_found", 404, 0, "no row has this id")                                       \
-    X(TABLE_NOT_FOUND, "table_not_found", 404, 0, "the table is not there")                       \
-    X(DUPLICATE, "duplicate", 409, 0, "a unique constraint refuses the row")                      \
-    X(CONSTRAINT, "constraint", 409, 0, "a constraint refuses the row")                           \
-    X(PATH_BLOCKED, "path_blocked", 409, 0, "a value in the way of the path is not an object")    \
-    X(NOT_A_DOCUMENT, "not_a_document", 409, 0, "the row's value is not an object")               \
-    X(UNSUPPORTED, "unsupported", 400, 0, "not possible in this place or with this build")        \
-    X(FOREIGN_COROUTINE, "foreign_coroutine", 500, 0, "a call in a coroutine of somebody else")   \
-    X(FORKED, "forked", 500, 0, "the engine belongs to the process that made it")                 \
-    X(CLOSED, "closed", 503, 0, "the store is closed")                                            \
-    X(TX_BUSY, "tx_busy", 500, 0, "the transaction is in use by another coroutine")               \
-    X(TX_ENDED, "tx_ended", 500, 0, "the transaction is over")                                    \
-    X(SELF_DEADLOCK, "self_deadlock", 500, 0, "the call would wait for its own coroutine")        \
-    X(ACQUIRE_TIMEOUT, "acquire_timeout", 503, 1, "no connection became free in time")            \
-    X(POOL_FULL, "pool_full", 503, 1, "too many calls wait for a connection")                     \
-    X(TIMEOUT, "timeout", 504, 1, "the call did not end within its deadline")                     \
-    X(CANCELED, "canceled", 503, 1, "the statement was canceled")                                 \
-    X(CONNECT_FAILED, "connect_failed", 503, 1, "PostgreSQL cannot be reached")                   \
-    X(AUTH_FAILED, "auth_failed", 500, 0, "PostgreSQL refuses the user or the database")          \
-    X(CONNECTION_LOST, "connection_lost", 503, 1, "the connection to PostgreSQL was lost")        \
-    X(SERIALIZATION, "serialization", 409, 1, "a concurrent transaction was in the way")          \
-    X(DEADLOCK, "deadlock", 409, 1, "a deadlock was broken by ending this statement")             \
-    X(LOCK_TIMEOUT, "lock_timeout", 503, 1, "a lock was not granted in time")                     \
-    X(READ_ONLY, "read_only", 503, 1, "the server does not take writes")                          \
-    X(QUERY_FAILED, "query_failed", 500, 0, "PostgreSQL refuses the statement")                   \
-    X(CACHE_FAILURE, "cache_failure", 503, 1, "Redis cannot take the intent of this write")       \
-    X(ABANDONED, "abandoned", 500, 0, "the caller went away")                                     \
-    X(MIGRATION_CHANGED, "migration_changed", 409, 0, "a migration that ran was edited")          \
-    X(MIGRATION_FAILED, "migration_failed", 500, 0, "a migration failed")                         \
-    X(NO_MEMORY, "no_memory", 500, 0, "memory ran out")                                           \
+#define STORES_ERRORS(X)                                                                           \
+    X(INVALID_ARGUMENT, "invalid_argument", 400, 0, "an argument is not what the call takes")      \
+    X(INVALID_OPTION, "invalid_option", 400, 0, "an option is unknown or has a wrong value")       \
+    X(INVALID_ID, "invalid_id", 400, 0, "an id is not a signed 64-bit decimal string")             \
+    X(INVALID_TABLE, "invalid_table", 400, 0, "a table name cannot be read")                       \
+    X(INVALID_DOCUMENT, "invalid_document", 400, 0, "a value cannot be stored as it is")           \
+    X(ID_MISMATCH, "id_mismatch", 400, 0, "the document's own id is not the row's")                \
+    X(EMPTY_CRITERIA, "empty_criteria", 400, 0, "criteria that would match every row")             \
+    X(WRONG_SHARD, "wrong_shard", 400, 0, "the id belongs to another shard")                       \
+    X(NOT_FOUND, "not_found", 404, 0, "no row has this id")                                        \
+    X(TABLE_NOT_FOUND, "table_not_found", 404, 0, "the table is not there")                        \
+    X(DUPLICATE, "duplicate", 409, 0, "a unique constraint refuses the row")                       \
+    X(CONSTRAINT, "constraint", 409, 0, "a constraint refuses the row")                            \
+    X(PATH_BLOCKED, "path_blocked", 409, 0, "a value in the way of the path is not an object")     \
+    X(NOT_A_DOCUMENT, "not_a_document", 409, 0, "the row's value is not an object")                \
+    X(UNSUPPORTED, "unsupported", 400, 0, "not possible in this place or with this build")         \
+    X(FOREIGN_COROUTINE, "foreign_coroutine", 500, 0, "a call in a coroutine of somebody else")    \
+    X(FORKED, "forked", 500, 0, "the engine belongs to the process that made it")                  \
+    X(CLOSED, "closed", 503, 0, "the store is closed")                                             \
+    X(TX_BUSY, "tx_busy", 500, 0, "the transaction is in use by another coroutine")                \
+    X(TX_ENDED, "tx_ended", 500, 0, "the transaction is over")                                     \
+    X(SELF_DEADLOCK, "self_deadlock", 500, 0, "the call would wait for its own coroutine")         \
+    X(ACQUIRE_TIMEOUT, "acquire_timeout", 503, 1, "no connection became free in time")             \
+    X(POOL_FULL, "pool_full", 503, 1, "too many calls wait for a connection")                      \
+    X(TIMEOUT, "timeout", 504, 1, "the call did not end within its deadline")                      \
+    X(CANCELED, "canceled", 503, 1, "the statement was canceled")                                  \
+    X(CONNECT_FAILED, "connect_failed", 503, 1, "PostgreSQL cannot be reached")                    \
+    X(AUTH_FAILED, "auth_failed", 500, 0, "PostgreSQL refuses the user or the database")           \
+    X(CONNECTION_LOST, "connection_lost", 503, 1, "the connection to PostgreSQL was lost")         \
+    X(SERIALIZATION, "serialization", 409, 1, "a concurrent transaction was in the way")           \
+    X(DEADLOCK, "deadlock", 409, 1, "a deadlock was broken by ending this statement")              \
+    X(LOCK_TIMEOUT, "lock_timeout", 503, 1, "a lock was not granted in time")                      \
+    X(READ_ONLY, "read_only", 503, 1, "the server does not take writes")                           \
+    X(QUERY_FAILED, "query_failed", 500, 0, "PostgreSQL refuses the statement")                    \
+    X(CACHE_FAILURE, "cache_failure", 503, 1, "Redis cannot take the intent of this write")        \
+    X(ABANDONED, "abandoned", 500, 0, "the caller went away")                                      \
+    X(MIGRATION_CHANGED, "migration_changed", 409, 0, "a migration that ran was edited")           \
+    X(MIGRATION_FAILED, "migration_failed", 500, 0, "a migration failed")                          \
+    X(NO_MEMORY, "no_memory", 500, 0, "memory ran out")                                            \
     X(INTERNAL, "internal", 500, 0, "a defect in Stores")
 
 typedef enum stores_code {
@@ -86,7 +86,7 @@ typedef enum stores_code {
 #define STORES_X(NAME, name, http, retryable, text) STORES_##NAME,
     STORES_ERRORS(STORES_X)
 #undef STORES_X
-    STORES_CODE_MAX
+        STORES_CODE_MAX
 } stores_code;
 
 /* What became of the work of a call that failed. */
@@ -129,7 +129,8 @@ typedef enum stores_cache_failure {
  * copied by stores_engine_new. A time of 0 means "the default" that stands beside it.
  */
 typedef struct stores_config {
-    struct uv_loop_s *loop; /* the host's loop, which must outlive the engine; NULL: one of its own */
+    struct uv_loop_s
+        *loop; /* the host's loop, which must outlive the engine; NULL: one of its own */
 
     /* libpq's connection keywords and values, ended by a NULL key; "url" is one more of them. */
     const char *const *pg_keys;
@@ -204,7 +205,8 @@ typedef void (*stores_cb)(stores_op *op, void *arg);
 /* How one call is made. Zeroed, it asks for the engine's defaults and no callback. */
 typedef struct stores_call {
     uint64_t timeout_ms; /* 0: the engine's */
-    bool no_cache; /* neither read from the cache nor publish to it; intents are placed all the same */
+    bool
+        no_cache; /* neither read from the cache nor publish to it; intents are placed all the same */
     stores_cb cb; /* runs once, from the loop; may free the op and may start others */
     void *arg;
 } stores_call;
@@ -254,9 +256,11 @@ STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *cal
                                    const stores_change *change);
 /* A SELECT that only reads; %T in the text is replaced by the quoted name of the table. */
 STORES_API stores_op *stores_select(stores_engine *engine, const stores_call *call,
-                                    const char *table, const char *sql, const stores_params *params);
+                                    const char *table, const char *sql,
+                                    const stores_params *params);
 STORES_API stores_op *stores_query(stores_engine *engine, const stores_call *call, const char *sql,
-                                   const stores_params *params, const stores_query_options *options);
+                                   const stores_params *params,
+                                   const stores_query_options *options);
 /* After a write that Stores did not see: of one row (id), or of the whole table (id NULL). */
 STORES_API stores_op *stores_invalidate(stores_engine *engine, const stores_call *call,
                                         const char *table, const int64_t *id);
@@ -346,10 +350,9 @@ typedef struct stores_listener stores_listener;
  * may have missed some. It must not call the engine. The listener keeps the loop alive. NULL: no
  * memory, or a channel name that is empty or longer than 63 bytes. Stop it with stores_unlisten,
  * before the engine is closed. */
-STORES_API stores_listener *stores_listen(stores_engine *engine, const char *channel,
-                                          void (*notified)(void *arg, const char *channel,
-                                                           const char *payload),
-                                          void *arg);
+STORES_API stores_listener *
+stores_listen(stores_engine *engine, const char *channel,
+              void (*notified)(void *arg, const char *channel, const char *payload), void *arg);
 STORES_API void stores_unlisten(stores_listener *listener);
 
 /* ---- Ids, shards, figures ----------------------------------------------------------------- */

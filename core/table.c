@@ -294,7 +294,8 @@ static void ask(struct stores__table_name *name) {
     stores__pg_acquire(&name->engine->pool, &name->wait, STORES__PG_READING, "lookups");
 }
 
-static struct stores__table_name *name_find(stores_engine *engine, const char *text, size_t bucket) {
+static struct stores__table_name *name_find(stores_engine *engine, const char *text,
+                                            size_t bucket) {
     struct stores__table_name *name = engine->names[bucket];
     while (name != NULL && strcmp(name->text, text) != 0) name = name->chain;
     return name;

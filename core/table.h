@@ -23,7 +23,8 @@ struct stores__table {
     char name[STORES__TABLE_NAME_MAX]; /* "schema"."table" as quote_ident writes it: SQL and keys */
     uint32_t oid;
     uint64_t checked; /* serial of the connection that last told the facts below; 0: ask again */
-    unsigned doubts; /* how often they were doubted: an answer to an older question does not count */
+    unsigned
+        doubts; /* how often they were doubted: an answer to an older question does not count */
     bool cacheable; /* a plain table without row security, and no partition of another one */
     bool after_trigger; /* RETURNING may give a value that a trigger changes later: not published */
     bool any_trigger; /* writes may change rows that they do not name */

@@ -147,26 +147,26 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
     bool ok = true;
     switch (txop->kind) {
-        case TXOP_FIND:
-            if (tx->op != NULL) {
-                ok = keep_document(tx->op, result);
-            } else {
-                stores__pg_result_free(result);
-            }
-            break;
-        case TXOP_WRITE:
-            tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit,
-                                                 &tx->error);
-            if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
-            break;
-        default:
-            if (txop->result == NULL || stores__pg_has_rows(result) ||
-                !stores__pg_has_rows(txop->result)) {
-                if (txop->result != NULL) stores__pg_result_free(txop->result);
-                txop->result = result;
-            } else {
-                stores__pg_result_free(result);
-            }
+    case TXOP_FIND:
+        if (tx->op != NULL) {
+            ok = keep_document(tx->op, result);
+        } else {
+            stores__pg_result_free(result);
+        }
+        break;
+    case TXOP_WRITE:
+        tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit,
+                                             &tx->error);
+        if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
+        break;
+    default:
+        if (txop->result == NULL || stores__pg_has_rows(result) ||
+            !stores__pg_has_rows(txop->result)) {
+            if (txop->result != NULL) stores__pg_result_free(txop->result);
+            txop->result = result;
+        } else {
+            stores__pg_result_free(result);
+        }
     }
     if (!ok) {
         tx->failed = true;
@@ -284,17 +284,19 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
 static const char *begin_sql(const stores_tx *tx) {
     static const char *const texts[3][2] = {
         {"BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"},
-        {"BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
+        {"BEGIN ISOLATION LEVEL REPEATABLE READ",
+         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
         {"BEGIN ISOLATION LEVEL SERIALIZABLE", "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"}};
     return texts[tx->options.isolation][tx->options.readonly];
 }
 
-static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop, char out[80]) {
+static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop,
+                                 char out[80]) {
     int name = txop->kind == TXOP_SAVEPOINT ? tx->depth + 1 : tx->depth;
     switch (txop->kind) {
-        case TXOP_SAVEPOINT: snprintf(out, 80, "SAVEPOINT stores_%d", name); break;
-        case TXOP_RELEASE: snprintf(out, 80, "RELEASE SAVEPOINT stores_%d", name); break;
-        default: snprintf(out, 80, "ROLLBACK TO SAVEPOINT stores_%d", name);
+    case TXOP_SAVEPOINT: snprintf(out, 80, "SAVEPOINT stores_%d", name); break;
+    case TXOP_RELEASE: snprintf(out, 80, "RELEASE SAVEPOINT stores_%d", name); break;
+    default: snprintf(out, 80, "ROLLBACK TO SAVEPOINT stores_%d", name);
     }
     return out;
 }
@@ -303,22 +305,22 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
     struct stores__pg_conn *conn = tx->conn;
     char text[80];
     switch (txop->kind) {
-        case TXOP_WRITE:
-            stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
-                           txop->statement->values, true);
-            if (!tx->xid_known) { /* for the intents, and to ask after a COMMIT that was lost */
-                txop->xid_asked = true;
-                stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
-            }
-            break;
-        case TXOP_SAVEPOINT:
-        case TXOP_RELEASE:
-        case TXOP_ROLLBACK_TO:
-            stores__pg_add(conn, &tx->req, savepoint_sql(tx, txop, text), 0, NULL, true);
-            break;
-        default:
-            stores__pg_add(conn, &tx->req, txop->sql, txop->count, txop->values,
-                           txop->kind == TXOP_FIND);
+    case TXOP_WRITE:
+        stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
+                       txop->statement->values, true);
+        if (!tx->xid_known) { /* for the intents, and to ask after a COMMIT that was lost */
+            txop->xid_asked = true;
+            stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
+        }
+        break;
+    case TXOP_SAVEPOINT:
+    case TXOP_RELEASE:
+    case TXOP_ROLLBACK_TO:
+        stores__pg_add(conn, &tx->req, savepoint_sql(tx, txop, text), 0, NULL, true);
+        break;
+    default:
+        stores__pg_add(conn, &tx->req, txop->sql, txop->count, txop->values,
+                       txop->kind == TXOP_FIND);
     }
 }
 
@@ -446,7 +448,8 @@ stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options
 void stores_tx_free(stores_tx *tx) {
     if (tx == NULL || tx->freed) return;
     tx->freed = true;
-    if (tx->op != NULL) stores__op_end_early(tx->op, STORES_ABANDONED, "the transaction was given up");
+    if (tx->op != NULL)
+        stores__op_end_early(tx->op, STORES_ABANDONED, "the transaction was given up");
     if (tx->state == TX_NEW || tx->state == TX_ENDED) {
         stores__pg_unwait(&tx->wait);
         if (tx->state == TX_NEW) {

@@ -17,8 +17,9 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__tx
     *made = NULL;
     if (op == NULL || op->state != STORES__OP_PENDING) return op;
     if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
-        stores__op_failf(op, STORES_TX_ENDED, tx->lost ? "the transaction was lost with its connection"
-                                                       : "the transaction is over");
+        stores__op_failf(op, STORES_TX_ENDED,
+                         tx->lost ? "the transaction was lost with its connection"
+                                  : "the transaction is over");
         return op;
     }
     if (tx->txop != NULL) {

@@ -11,7 +11,7 @@
 static int check_passed, check_failed;
 
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
-#define CHECK_INT(got, want)                                                                      \
+#define CHECK_INT(got, want)                                                                       \
     check_int((long long)(got), (long long)(want), #got, __FILE__, __LINE__)
 #define CHECK_STR(got, want) check_str((got), (want), #got, __FILE__, __LINE__)
 

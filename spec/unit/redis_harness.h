@@ -55,10 +55,10 @@ static inline uint64_t now(void) {
 }
 
 /* Turns the loop until condition, for at most ms. */
-#define TURN_UNTIL(condition, ms)                                                                 \
-    do {                                                                                          \
-        uint64_t end_ = now() + (ms);                                                             \
-        while (!(condition) && now() < end_) uv_run(&loop, UV_RUN_ONCE);                          \
+#define TURN_UNTIL(condition, ms)                                                                  \
+    do {                                                                                           \
+        uint64_t end_ = now() + (ms);                                                              \
+        while (!(condition) && now() < end_) uv_run(&loop, UV_RUN_ONCE);                           \
     } while (0)
 
 static struct stores__redis_config config;

@@ -68,15 +68,15 @@ static void test_sqlstates(void) {
         const char *sqlstate;
         stores_code code;
     } cases[] = {
-        {"23505", STORES_DUPLICATE},      {"23503", STORES_CONSTRAINT},
-        {"23514", STORES_CONSTRAINT},     {"40001", STORES_SERIALIZATION},
-        {"40P01", STORES_DEADLOCK},       {"55P03", STORES_LOCK_TIMEOUT},
-        {"57014", STORES_CANCELED},       {"25006", STORES_READ_ONLY},
+        {"23505", STORES_DUPLICATE},       {"23503", STORES_CONSTRAINT},
+        {"23514", STORES_CONSTRAINT},      {"40001", STORES_SERIALIZATION},
+        {"40P01", STORES_DEADLOCK},        {"55P03", STORES_LOCK_TIMEOUT},
+        {"57014", STORES_CANCELED},        {"25006", STORES_READ_ONLY},
         {"42P01", STORES_TABLE_NOT_FOUND}, {"28P01", STORES_AUTH_FAILED},
-        {"28000", STORES_AUTH_FAILED},    {"3D000", STORES_AUTH_FAILED},
-        {"53300", STORES_CONNECT_FAILED}, {"08006", STORES_CONNECTION_LOST},
+        {"28000", STORES_AUTH_FAILED},     {"3D000", STORES_AUTH_FAILED},
+        {"53300", STORES_CONNECT_FAILED},  {"08006", STORES_CONNECTION_LOST},
         {"57P01", STORES_CONNECTION_LOST}, {"57P03", STORES_CONNECTION_LOST},
-        {"42601", STORES_QUERY_FAILED},   {"XX000", STORES_QUERY_FAILED},
+        {"42601", STORES_QUERY_FAILED},    {"XX000", STORES_QUERY_FAILED},
         {"", STORES_QUERY_FAILED},
     };
     size_t i;
@@ -133,7 +133,8 @@ static void test_values(void) {
 static void test_blocked(void) {
     char text[1500];
 
-    from_pg("22P02", "invalid input syntax for type integer: \"stores:blocked:.a is a number\"", NULL);
+    from_pg("22P02", "invalid input syntax for type integer: \"stores:blocked:.a is a number\"",
+            NULL);
     CHECK_INT(e.code, STORES_PATH_BLOCKED);
     CHECK_STR(e.message, ".a is a number");
     CHECK_STR(e.sqlstate, "22P02");

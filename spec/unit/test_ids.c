@@ -62,7 +62,9 @@ int main(void) {
     bad("99999999999999999999999999999999999999999999999999999999", "out of range");
     bad("000000000000000000000000000000000000000000000000000000007", "write '7'");
     bad("\xff\x01", "'\?\?'");
-    bad_bytes("1\0" "2", 3, "zero byte");
+    bad_bytes("1\0"
+              "2",
+              3, "zero byte");
     bad_bytes("12", 0, "empty");
     return check_report();
 }
