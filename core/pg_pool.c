@@ -1,11 +1,9 @@
-#include "pg_pool.h"
+#include "pg_pool_internal.h"
 
 #include <stdio.h>
 
 enum {
     LANE_DEPTH = 8, /* requests in flight on one reading lane before another one is opened */
-    BACKOFF_FIRST_MS = 50,
-    BACKOFF_MAX_MS = 1000,
     PING_PATIENCE_MS = 5 * 1000, /* how long a connection may take to say that it lives */
     REAP_MS = 5 * 1000
 };
@@ -29,7 +27,7 @@ enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool) {
 
 /* The only way from one place to another. CONNECTING -> IDLE -> READING, WRITING, CHECKED_OUT ->
  * IDLE; from everywhere -> CLOSING, which nothing leaves. */
-static void move(struct stores__pg_conn *conn, enum stores__pg_place place) {
+void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place) {
     struct stores__pg_pool *pool = conn->pool;
     assert(conn->place != STORES__PG_CLOSING);
     assert(conn->place != place);
@@ -49,13 +47,11 @@ static void move(struct stores__pg_conn *conn, enum stores__pg_place place) {
 
 void stores__pg_discard(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_CLOSING) return;
-    move(conn, STORES__PG_CLOSING);
+    stores__pool_move(conn, STORES__PG_CLOSING);
     stores__pg_conn_close(conn);
 }
 
 /* ---- Granting -------------------------------------------------------------------------------- */
-
-static void grow(struct stores__pg_pool *pool);
 
 static struct stores__pg_conn *first(struct stores__pg_pool *pool, enum stores__pg_place place) {
     if (stores__list_empty(&pool->places[place])) return NULL;
@@ -84,7 +80,7 @@ static struct stores__pg_conn *best_lane(struct stores__pg_pool *pool) {
     return best;
 }
 
-static void leave_queue(struct stores__pg_wait *wait) {
+void stores__pool_leave_queue(struct stores__pg_wait *wait) {
     struct stores__pg_pool *pool = wait->pool;
     stores__list_remove(&wait->link);
     stores__timer_stop(pool->timers, &wait->timer);
@@ -97,8 +93,8 @@ static void leave_queue(struct stores__pg_wait *wait) {
 }
 
 static void grant(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
-    if (wait->waiting) leave_queue(wait);
-    if (conn->place == STORES__PG_IDLE) move(conn, wait->place);
+    if (wait->waiting) stores__pool_leave_queue(wait);
+    if (conn->place == STORES__PG_IDLE) stores__pool_move(conn, wait->place);
     conn->purpose = wait->purpose;
     conn->held = wait->place != STORES__PG_READING;
     wait->granted(wait, conn);
@@ -129,7 +125,7 @@ static bool passes_over(const struct stores__pg_pool *pool, const struct stores_
 }
 
 /* Gives idle connections to those who wait, and opens another one where that is not enough. */
-static void serve(struct stores__pg_pool *pool) {
+void stores__pool_serve(struct stores__pg_pool *pool) {
     while (!pool->closing) {
         struct stores__pg_conn *conn = first_idle(pool);
         if (conn == NULL || pool->lane_waiting + pool->checkout_waiting == 0) break;
@@ -154,7 +150,7 @@ static void serve(struct stores__pg_pool *pool) {
         if (lane == NULL) break;
         grant(wait, lane);
     }
-    if (pool->lane_waiting + pool->checkout_waiting > 0) grow(pool);
+    if (pool->lane_waiting + pool->checkout_waiting > 0) stores__pool_grow(pool);
 }
 
 static void wait_timed_out(struct stores__timer *timer) {
@@ -180,7 +176,7 @@ static void wait_timed_out(struct stores__timer *timer) {
                           waited, lanes + transactions + queries, pool->size, transactions, queries,
                           lanes);
     }
-    leave_queue(wait);
+    stores__pool_leave_queue(wait);
     wait->failed(wait, &error);
 }
 
@@ -228,11 +224,11 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
             }
         }
     }
-    serve(pool);
+    stores__pool_serve(pool);
 }
 
 void stores__pg_unwait(struct stores__pg_wait *wait) {
-    if (wait->waiting) leave_queue(wait);
+    if (wait->waiting) stores__pool_leave_queue(wait);
 }
 
 static void give_back(struct stores__pg_conn *conn) {
@@ -240,9 +236,9 @@ static void give_back(struct stores__pg_conn *conn) {
     if (!stores__pg_is_idle(conn) || pool->closing || uv_now(pool->loop) >= conn->retire_at) {
         stores__pg_discard(conn);
     } else {
-        move(conn, STORES__PG_IDLE);
+        stores__pool_move(conn, STORES__PG_IDLE);
     }
-    serve(pool);
+    stores__pool_serve(pool);
 }
 
 void stores__pg_release(struct stores__pg_conn *conn) {
@@ -259,150 +255,11 @@ void stores__pg_pool_drained(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_READING) give_back(conn);
 }
 
-/* ---- Growing --------------------------------------------------------------------------------- */
-
-static void fail_all_waits(struct stores__pg_pool *pool, const stores_error *error) {
-    struct stores__list failed;
-    stores__list_init(&failed);
-    stores__list_move(&pool->lane_waits, &failed);
-    stores__list_move(&pool->checkout_waits, &failed);
-    while (!stores__list_empty(&failed)) {
-        struct stores__pg_wait *wait = STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
-        leave_queue(wait);
-        wait->failed(wait, error);
-    }
-}
-
-static uint64_t jitter(uint64_t ms) {
-    return ms - ms / 10 + stores__random_u64() % (ms / 5 + 1);
-}
-
-static void attempt_failed(struct stores__pg_pool *pool, const stores_error *error) {
-    uint64_t wait = BACKOFF_FIRST_MS;
-    for (int i = 0; i < pool->failures && wait < BACKOFF_MAX_MS; i++) wait *= 2;
-    if (wait > BACKOFF_MAX_MS) wait = BACKOFF_MAX_MS;
-    pool->failures++;
-    pool->stats.connect_failures++;
-    pool->last_error = *error;
-    stores__timer_set(pool->timers, &pool->retry, uv_now(pool->loop) + jitter(wait));
-    int open = stores__pg_open_count(pool);
-    if (open > 0) {
-        /* the server has no room: those that live must do, until one of them goes */
-        if (strcmp(error->sqlstate, "53300") == 0) pool->limit = open;
-    } else {
-        fail_all_waits(pool, error);
-    }
-}
-
-static void resolved(void *arg, struct stores__pg_target *target, const char *why) {
-    struct stores__pg_pool *pool = arg;
-    stores_error error;
-    pool->resolving = NULL;
-    struct stores__pg_conn *conn = target ? calloc(1, sizeof *conn) : NULL;
-    if (conn != NULL) {
-        uint64_t now = uv_now(pool->loop);
-        conn->pool = pool;
-        conn->serial = ++pool->next_serial;
-        conn->place = STORES__PG_CONNECTING;
-        conn->opened_at = now;
-        conn->retire_at = now + jitter(pool->age_ms);
-        if (stores__pg_conn_start(conn, pool->loop, pool->timers, target, pool->connect_timeout_ms,
-                                  pool->pooler)) {
-            pool->counts[STORES__PG_CONNECTING]++;
-            stores__list_append(&pool->places[STORES__PG_CONNECTING], &conn->link);
-            return;
-        }
-    }
-    free(conn);
-    stores__pg_target_free(target);
-    stores__error_set(&error, STORES_CONNECT_FAILED, "%s", why ? why : "no memory to connect");
-    attempt_failed(pool, &error);
-}
-
-static void grow(struct stores__pg_pool *pool) {
-    if (pool->closing || pool->resolving || pool->counts[STORES__PG_CONNECTING] > 0) return;
-    if (stores__timer_armed(&pool->retry)) return; /* a server that is down is not hammered */
-    if (stores__pg_open_count(pool) >= pool->limit) return;
-    pool->resolving = stores__pg_resolve(pool->loop, &pool->params, pool->failures, resolved, pool);
-    if (pool->resolving == NULL) {
-        stores_error error;
-        stores__error_set(&error, STORES_NO_MEMORY, "no memory to connect");
-        attempt_failed(pool, &error);
-    }
-}
-
-static void retry_now(struct stores__timer *timer) {
-    struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, retry);
-    pool->limit = pool->size;
-    serve(pool);
-}
-
-void stores__pg_pool_ready(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    pool->failures = 0;
-    pool->last_error.code = STORES_OK;
-    pool->stats.connects++;
-    move(conn, STORES__PG_IDLE);
-    pool->connected(pool->arg, conn);
-    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) grow(pool);
-    if (!stores__timer_armed(&pool->reaper)) {
-        stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + pool->reap_ms);
-    }
-    serve(pool);
-}
-
-void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
-    struct stores__pg_pool *pool = conn->pool;
-    stores_error copy = *error;
-    stores__pg_discard(conn);
-    if (!pool->closing) attempt_failed(pool, &copy);
-}
-
-void stores__pg_pool_lost(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    bool connecting = conn->place == STORES__PG_CONNECTING;
-    if (!connecting) {
-        pool->stats.lost++;
-        /* what ended this one may be ending the others, and a read has few tries */
-        stores__pg_pool_renew(pool);
-    }
-    void (*lost)(struct stores__pg_conn * conn) = conn->lost;
-    if (lost != NULL) lost(conn);
-    stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
-    if (pool->closing) return;
-    if (connecting) {
-        stores_error error;
-        stores__error_set(&error, STORES_CONNECT_FAILED, "the server closed the new connection");
-        attempt_failed(pool, &error);
-    } else {
-        pool->limit = pool->size;
-        serve(pool);
-    }
-}
-
-static void check_closed(struct stores__pg_pool *pool) {
-    if (!pool->closing) return;
-    for (int place = 0; place < STORES__PG_PLACES; place++) {
-        if (pool->counts[place] > 0) return;
-    }
-    pool->closed(pool->arg);
-}
-
-void stores__pg_pool_gone(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    assert(conn->place == STORES__PG_CLOSING);
-    stores__list_remove(&conn->link);
-    pool->counts[STORES__PG_CLOSING]--;
-    conn->gone = true;
-    if (!conn->held) free(conn);
-    check_closed(pool);
-}
-
 /* ---- Shrinking, opening, closing ------------------------------------------------------------- */
 
 static void ponged(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
-    if (end == STORES__PG_SYNCED) serve(conn->pool);
+    if (end == STORES__PG_SYNCED) stores__pool_serve(conn->pool);
 }
 
 static void ping(struct stores__pg_conn *conn) {
@@ -437,9 +294,9 @@ static void reap(struct stores__timer *timer) {
             ping(conn);
         }
     }
-    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) grow(pool);
+    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
     if (stores__pg_open_count(pool) > 0 || pool->min_idle > 0) {
-        stores__timer_set(pool->timers, &pool->reaper, now + jitter(pool->reap_ms));
+        stores__timer_set(pool->timers, &pool->reaper, now + stores__pool_jitter(pool->reap_ms));
     }
 }
 
@@ -482,7 +339,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
             return false;
         }
     }
-    pool->retry.fire = retry_now;
+    pool->retry.fire = stores__pool_retry;
     pool->reaper.fire = reap;
     return stores__pg_params_read(&pool->params, config, error);
 }
@@ -495,13 +352,13 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
     if (pool->resolving != NULL) stores__pg_resolve_cancel(pool->resolving);
     pool->resolving = NULL;
     stores__error_set(&error, STORES_CLOSED, "the store is closed");
-    fail_all_waits(pool, &error);
+    stores__pool_fail_waits(pool, &error);
     for (int place = 0; place < STORES__PG_CLOSING; place++) {
         while (first(pool, (enum stores__pg_place)place) != NULL) {
             stores__pg_discard(first(pool, (enum stores__pg_place)place));
         }
     }
-    check_closed(pool);
+    stores__pool_check_closed(pool);
 }
 
 void stores__pg_pool_free(struct stores__pg_pool *pool) {

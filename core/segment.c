@@ -1,0 +1,367 @@
+/* Segments: the writes of a tick in one transaction, one flush to disk. See writes.h. */
+#include "writes_internal.h"
+
+#include <stdio.h>
+
+enum {
+    SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
+    ALONE_SHARE = 2, /* of the pool: writes that run alone take one connection of so many at most */
+    LOST_TRIES = 1
+};
+
+/* ---- The end of a segment -------------------------------------------------------------------- */
+
+static void segment_free(struct stores__segment *segment) {
+    struct stores__writes *writes = segment->engine->writes;
+    stores__list_remove(&segment->link);
+    stores__commit_free(segment->commit);
+    if (segment->alone) {
+        writes->running_alone--;
+    } else {
+        writes->running--;
+    }
+    if (!stores__list_empty(&writes->queue) || !stores__list_empty(&writes->alone)) {
+        stores__flush_at_end(writes->engine, &writes->flush);
+    }
+    free(segment);
+}
+
+/* Every write of the segment ends the same way, but for those that failed by themselves. */
+static void end_all(struct stores__segment *segment, const stores_error *error) {
+    while (!stores__list_empty(&segment->writes)) {
+        struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,
+                                                        link);
+        stores__write_over(write, error ? error : write->failed ? &write->error : NULL);
+    }
+}
+
+static bool may_run_again(const struct stores__segment *segment, const stores_error *error) {
+    if (segment->engine->closing || error->outcome != STORES_OUTCOME_NONE) return false;
+    /* what a segment met may not concern the others; what a single write met is its own */
+    return segment->count > 1 || segment->stale_plan;
+}
+
+/* The segment was rolled back (outcome none): each write runs again by itself, or hears why not. */
+static void rolled_back(struct stores__segment *segment, const stores_error *error) {
+    struct stores__writes *writes = segment->engine->writes;
+    bool again = may_run_again(segment, error);
+    bool lost = error->code == STORES_CONNECTION_LOST && error->outcome == STORES_OUTCOME_NONE;
+    if (again) segment->engine->counters.segment_retries++;
+    while (!stores__list_empty(&segment->writes)) {
+        struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,
+                                                        link);
+        if (again || (lost && !segment->engine->closing && write->lost_tries++ < LOST_TRIES)) {
+            if (segment->stale_plan && segment->count == 1 && write->lost_tries++ >= LOST_TRIES) {
+                stores__write_over(write, error);
+            } else {
+                stores__write_requeue(writes, write, true);
+            }
+        } else {
+            stores__write_over(write, error);
+        }
+    }
+}
+
+static void committed(void *arg, const stores_error *error) {
+    struct stores__segment *segment = arg;
+    struct stores__pg_conn *conn = segment->conn;
+    segment->commit = NULL; /* it frees itself */
+    if (error == NULL) {
+        end_all(segment, NULL);
+    } else if (error->outcome == STORES_OUTCOME_NONE && error->code != STORES_CACHE_FAILURE) {
+        rolled_back(segment, error);
+    } else {
+        end_all(segment, error);
+    }
+    stores__pg_release(conn);
+    segment_free(segment);
+}
+
+static void rollback_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
+    struct stores__pg_conn *conn = segment->conn;
+    (void)end; /* a connection that is lost rolls back as well */
+    segment->engine->counters.rollbacks++;
+    if (segment->stale_plan) stores__pg_forget_statements(conn);
+    if (segment->error.code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(segment->engine);
+    rolled_back(segment, &segment->error);
+    stores__pg_release(conn);
+    segment_free(segment);
+}
+
+static void roll_back(struct stores__segment *segment) {
+    segment->req.result = NULL;
+    segment->req.done = rollback_over;
+    stores__pg_begin(segment->conn, &segment->req);
+    stores__pg_add(segment->conn, &segment->req, "ROLLBACK", 0, NULL, false);
+    stores__pg_sync(segment->conn, &segment->req);
+}
+
+static void phase_changed(void *arg, enum stores__phase phase);
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static void failed_by(struct stores__segment *segment, const stores_error *error, size_t at) {
+    if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
+    segment->failed = true;
+    segment->error = *error;
+    segment->failed_at = at;
+}
+
+static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
+    size_t at = (size_t)index;
+    stores_error error;
+    if (!stores__pg_result_ok(result, &error)) {
+        if (stores__pg_stale_plan(&error, result)) segment->stale_plan = true;
+        failed_by(segment, &error, at - segment->first);
+        stores__pg_result_free(result);
+        return;
+    }
+    if (at < segment->checks) {
+        struct stores__table *table = segment->checked[at];
+        if (stores__pg_rows(result) == 1) {
+            stores__table_learn(table, result, 0);
+            if (table->doubts == segment->doubts[at]) table->checked = segment->conn->serial;
+        }
+    } else if (at >= segment->first && at < segment->first + segment->count) {
+        struct stores__write *write = segment->order[at - segment->first];
+        write->failed = !stores__statement_take(write->statement, write->op, result,
+                                                segment->commit, &write->error);
+        if (segment->commit && stores__statement_reaches(write->statement)) {
+            stores__commit_ask_locks(segment->commit, false);
+        }
+        return; /* statement_take has the result */
+    } else if (at == segment->first + segment->count && segment->commit != NULL) {
+        stores__commit_take_xid(segment->commit, result);
+    }
+    stores__pg_result_free(result);
+}
+
+static void sent_all(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
+    if (end == STORES__PG_LOST) {
+        if (!segment->failed || segment->error.code != STORES_CONNECTION_LOST) {
+            stores__error_set(&segment->error, STORES_CONNECTION_LOST,
+                              "the connection was lost while writing");
+        }
+        if (segment->commit == NULL && req->sent) {
+            /* a statement that commits itself: nobody knows */
+            segment->error.outcome = STORES_OUTCOME_UNKNOWN;
+            segment->error.retryable = false;
+        }
+        if (segment->error.outcome == STORES_OUTCOME_UNKNOWN) {
+            segment->engine->counters.unknown_outcomes++;
+            end_all(segment, &segment->error);
+        } else {
+            rolled_back(segment, &segment->error);
+        }
+        stores__pg_release(segment->conn);
+        segment_free(segment);
+    } else if (segment->commit == NULL) {
+        struct stores__pg_conn *conn = segment->conn;
+        if (segment->stale_plan) stores__pg_forget_statements(conn);
+        if (segment->failed) {
+            rolled_back(segment, &segment->error);
+        } else {
+            segment->engine->counters.commits++;
+            end_all(segment, NULL);
+        }
+        stores__pg_release(conn);
+        segment_free(segment);
+    } else if (segment->failed) {
+        roll_back(segment);
+    } else {
+        struct stores__commit *commit = segment->commit;
+        stores__commit_watch(commit, phase_changed);
+        stores__commit_start(commit, segment->conn, committed, segment);
+    }
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+static int by_row(const void *a, const void *b) {
+    const struct stores__write *x = *(struct stores__write *const *)a,
+                               *y = *(struct stores__write *const *)b;
+    const struct stores__table *s = x->statement->table, *t = y->statement->table;
+    if (s != t) return strcmp(s->name, t->name);
+    if (x->statement->id != y->statement->id) return x->statement->id < y->statement->id ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static void take(struct stores__segment *segment, struct stores__write *write) {
+    write->segment = segment;
+    stores__list_remove(&write->link);
+    stores__list_append(&segment->writes, &write->link);
+    segment->order[segment->count++] = write;
+}
+
+static bool row_runs_alone(const struct stores__writes *writes, const struct stores__write *write) {
+    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
+        const struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
+        if (!segment->alone || stores__list_empty(&segment->writes)) continue;
+        const struct stores__statement *runs =
+            STORES__CONTAINER(segment->writes.next, struct stores__write, link)->statement;
+        if (runs->table == write->statement->table && runs->id == write->statement->id) return true;
+    }
+    return false;
+}
+
+/* Of the writes to one row only one at a time: the others would wait for it, or with it. */
+static struct stores__write *next_alone(const struct stores__writes *writes) {
+    for (struct stores__list *at = writes->alone.next; at != &writes->alone; at = at->next) {
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (!row_runs_alone(writes, write)) return write;
+    }
+    return NULL;
+}
+
+static void take_writes(struct stores__segment *segment) {
+    struct stores__writes *writes = segment->engine->writes;
+    if (segment->alone) {
+        struct stores__write *write = next_alone(writes);
+        if (write != NULL) take(segment, write);
+        return;
+    }
+    size_t most = segment->engine->config.no_segments ? 1 : STORES__SEGMENT_WRITES;
+    while (segment->count < most && !stores__list_empty(&writes->queue)) {
+        take(segment, STORES__CONTAINER(writes->queue.next, struct stores__write, link));
+    }
+    /* so that two segments lock rows in one order; writes of one row stay as they came */
+    if (segment->count > 1) {
+        for (size_t i = 0; i < segment->count; i++) segment->order[i]->order = i;
+        qsort(segment->order, segment->count, sizeof *segment->order, by_row);
+    }
+}
+
+/* The facts of a table are to be no older than the connection that writes to it. */
+static void add_checks(struct stores__segment *segment) {
+    for (size_t i = 0; i < segment->count; i++) {
+        struct stores__table *table = segment->order[i]->statement->table;
+        if (table->checked >= segment->conn->serial) continue;
+        if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
+        const char *values[] = {table->name};
+        stores__pg_add(segment->conn, &segment->req, stores__table_sql, 1, values, true);
+        segment->doubts[segment->checks] = table->doubts;
+        segment->checked[segment->checks++] = table;
+    }
+}
+
+static void set_phase(struct stores__segment *segment, enum stores__phase phase) {
+    if (!segment->engine->timed) return;
+    for (size_t i = 0; i < segment->count; i++) {
+        if (segment->order[i]->op != NULL) stores__op_phase(segment->order[i]->op, phase);
+    }
+}
+
+static void phase_changed(void *arg, enum stores__phase phase) {
+    set_phase(arg, phase);
+}
+
+static void send_segment(struct stores__segment *segment) {
+    struct stores__pg_conn *conn = segment->conn;
+    struct stores__pg_req *req = &segment->req;
+    bool opened = segment->commit != NULL;
+    req->result = took_result;
+    req->done = sent_all;
+    stores__pg_begin(conn, req);
+    if (segment->engine->cache != NULL) add_checks(segment);
+    segment->first = segment->checks;
+    if (opened) {
+        stores__pg_add(conn, req, "BEGIN", 0, NULL, true);
+        segment->first++;
+        if (segment->count > 1) {
+            /* a segment that waits for a row could wait for somebody who waits for the segment */
+            stores__pg_add(conn, req, "SET LOCAL lock_timeout = 50", 0, NULL, true);
+            segment->first++;
+        }
+    }
+    for (size_t i = 0; i < segment->count; i++) {
+        const struct stores__statement *statement = segment->order[i]->statement;
+        stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
+    }
+    if (opened) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
+    stores__pg_sync(conn, req);
+    set_phase(segment, STORES__PHASE_POSTGRES);
+    segment->engine->counters.segments++;
+    segment->engine->counters.segment_writes += segment->count;
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
+    stores_engine *engine = segment->engine;
+    segment->conn = conn;
+    take_writes(segment);
+    if (!stores__list_empty(&engine->writes->alone)) {
+        stores__flush_at_end(engine, &engine->writes->flush); /* the next one may wait now */
+    }
+    bool needs_commit = segment->count > 1 || engine->cache != NULL;
+    if (segment->count > 0 && needs_commit) {
+        segment->commit = stores__commit_new(engine);
+        if (segment->commit == NULL) {
+            stores_error error;
+            stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
+            end_all(segment, &error);
+            segment->count = 0;
+        }
+    }
+    if (segment->count == 0) {
+        stores__pg_release(conn);
+        segment_free(segment);
+        return;
+    }
+    send_segment(segment);
+}
+
+static void refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
+    struct stores__writes *writes = segment->engine->writes;
+    struct stores__list *queues[] = {&writes->alone, &writes->queue};
+    /* those who came after this request began to wait have not waited long enough */
+    bool all = error->code != STORES_ACQUIRE_TIMEOUT && error->code != STORES_POOL_FULL;
+    for (int i = 0; i < 2; i++) {
+        if (!all && queues[i] != (segment->alone ? &writes->alone : &writes->queue)) continue;
+        for (struct stores__list *at = queues[i]->next, *next; at != queues[i]; at = next) {
+            next = at->next;
+            struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+            if (all || write->queued_at <= wait->since) stores__write_over(write, error);
+        }
+    }
+    segment_free(segment);
+}
+
+/* A write that runs alone may wait for a row whose holder waits for another write: those that wait
+ * must not stand before the others, nor take every connection. */
+static bool may_start(const struct stores__writes *writes, bool alone) {
+    if (writes->engine->closing) return false;
+    if (!alone) return !stores__list_empty(&writes->queue) && writes->running < SEGMENTS_MAX;
+    return writes->running_alone * ALONE_SHARE < writes->engine->pool.size &&
+           next_alone(writes) != NULL;
+}
+
+/* False: it waits for a connection, and others had better wait with it, not with one request each. */
+static bool start_segment(struct stores__writes *writes, bool alone) {
+    stores_engine *engine = writes->engine;
+    struct stores__segment *segment = calloc(1, sizeof *segment);
+    if (segment == NULL) return false; /* the deadlines of the writes end them */
+    segment->engine = engine;
+    segment->alone = alone;
+    stores__list_init(&segment->writes);
+    stores__list_append(&writes->segments, &segment->link);
+    if (alone) {
+        writes->running_alone++;
+    } else {
+        writes->running++;
+    }
+    segment->wait.granted = granted;
+    segment->wait.failed = refused;
+    bool idle = engine->pool.counts[STORES__PG_IDLE] > 0;
+    stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
+    return idle;
+}
+
+void stores__writes_flush(struct stores__flush *flush) {
+    struct stores__writes *writes = STORES__CONTAINER(flush, struct stores__writes, flush);
+    while (may_start(writes, true) && start_segment(writes, true)) continue;
+    while (may_start(writes, false) && start_segment(writes, false)) continue;
+}

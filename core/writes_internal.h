@@ -1,0 +1,61 @@
+/*
+ * writes_internal.h - writes as their own files see them: writes.c (the writes and their ops),
+ * segment.c (the transactions that they share).
+ */
+#ifndef STORES_WRITES_INTERNAL_H
+#define STORES_WRITES_INTERNAL_H
+
+#include "statement.h"
+#include "writes.h"
+
+enum { STORES__SEGMENT_WRITES = 64 };
+
+/* One change of one caller. It is in the queue, or in a segment. */
+struct stores__write {
+    struct stores__list link;
+    stores_op *op; /* NULL: it left while the segment was under way */
+    struct stores__segment *segment;
+    struct stores__statement *statement;
+    uint64_t queued_at;
+    size_t order; /* in its segment */
+    unsigned char lost_tries;
+    bool failed;
+    stores_error error;
+};
+
+struct stores__segment {
+    struct stores__list link;
+    stores_engine *engine;
+    struct stores__list writes;
+    struct stores__write *order[STORES__SEGMENT_WRITES];
+    size_t count, checks; /* checks: tables whose facts are asked for in front */
+    struct stores__table *checked[STORES__SEGMENT_WRITES];
+    unsigned doubts[STORES__SEGMENT_WRITES]; /* of each of them when it was asked for */
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__commit *commit; /* NULL: one statement that commits itself */
+    bool alone; /* for one write, after the segment that it was in was rolled back */
+    size_t first; /* index of the first write's statement in the request */
+    bool failed, stale_plan, committed;
+    stores_error error; /* of the statement that failed the segment */
+    size_t failed_at;
+};
+
+struct stores__writes {
+    struct stores__flush flush;
+    stores_engine *engine;
+    struct stores__list queue, alone;
+    struct stores__list segments;
+    int running, running_alone;
+};
+
+void stores__write_free(struct stores__write *write);
+/* Answers the write's op, and frees it; error NULL: it succeeded. */
+void stores__write_over(struct stores__write *write, const stores_error *error);
+/* Back into the queue, after its segment was rolled back. */
+void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone);
+/* The end of a tick: segments for what is queued (segment.c). */
+void stores__writes_flush(struct stores__flush *flush);
+
+#endif
