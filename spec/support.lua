@@ -43,7 +43,8 @@ end
 ---@param opts? table its opts
 ---@return table
 function support.redis(opts)
-  return { path = get_servers().redis, opts = opts }
+  -- patient, for a machine that runs specs may be silent for longer than the default of 50 ms
+  return { path = get_servers().redis, opts = opts or { timeout = 2 } }
 end
 
 local count = 0

@@ -342,14 +342,11 @@ function Verbs:upsert(name, record, opts)
   check_table(name)
   check_record(record)
   opts = config.call(opts, WRITE)
-  local given = record.id ~= nil
-  local id = given and ids.check(record.id) or self:generateId()
+  -- an id that is made here is new: where somebody else made it too, his row is not replaced
+  if record.id == nil then return self:insert(name, record, opts), true end
+  local id = ids.check(record.id)
   record.id = id
-  local ok, err, inserted = pcall(write, self, 'upsert', name, id, record, opts)
-  if not ok then
-    if not given then take_back(record, err) end
-    error(err, 0)
-  end
+  local _, inserted = write(self, 'upsert', name, id, record, opts)
   return record, inserted
 end
 
