@@ -1,0 +1,107 @@
+--- The exceptions to "fresh" that docs/cache.md names: each happens, and ends within its bound.
+
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('a read that is older than it should be', function()
+  local store, db, path
+
+  setup(function()
+    store, db = support.store({ 'rows' })
+    path = support.redis().path
+  end)
+  teardown(function() support.close(store, db) end)
+
+  local function cli(...)
+    local words = {}
+    for i, word in ipairs({ ... }) do words[i] = "'" .. word .. "'" end
+    local pipe = assert(io.popen(('redis-cli -s %s %s 2>&1'):format(path,
+      table.concat(words, ' '))))
+    local text = pipe:read('*a')
+    pipe:close()
+    return text
+  end
+
+  -- The row stands in the cache with this version, for this store.
+  local function cached(on, id, n)
+    support.eventually(function()
+      local hits = on:stats().hits
+      return on:find('rows', id).n == n and on:stats().hits == hits + 1
+    end, 5, 'the row is cached')
+  end
+
+  -- How long a store goes on to read something else than this version, in seconds.
+  local function stale_for(on, id, n, at_most)
+    local began = on.hub:now()
+    support.eventually(function() return on:find('rows', id).n == n end, at_most,
+      'the new version is read')
+    return on.hub:now() - began
+  end
+
+  it('after a write outside of Stores ends at the ttl', function()
+    local brief = stores.Store.new(db, support.redis(), { ttl = 1 })
+    brief:upsert('rows', { id = '1', n = 1 })
+    cached(brief, '1', 1)
+    support.psql(db, [[UPDATE rows SET value = '{"id": "1", "n": 2}' WHERE id = 1]])
+    assert.equal(1, brief:find('rows', '1').n)
+    local seconds = stale_for(brief, '1', 2, 5)
+    assert.is_true(seconds <= 1.1 + 0.5, seconds .. ' s')
+    support.close(brief)
+  end)
+
+  it('after a write outside of Stores ends with invalidate', function()
+    store:upsert('rows', { id = '2', n = 1 })
+    cached(store, '2', 1)
+    support.psql(db, [[UPDATE rows SET value = '{"id": "2", "n": 2}' WHERE id = 2]])
+    assert.equal(1, store:find('rows', '2').n)
+    store:invalidate('rows', '2')
+    assert.equal(2, store:find('rows', '2').n)
+  end)
+
+  it('after a write that bypassed Redis ends when its process reaches Redis again', function()
+    local link = os.tmpname()
+    os.remove(link)
+    local function connect() assert.equal(0, os.execute(('ln -sf %s %s'):format(path, link))) end
+    connect()
+    local far = stores.Store.new(db, { path = link, opts = { timeout = 2 } },
+      { log = function() end })
+    far:upsert('rows', { id = '3', n = 1 })
+    cached(far, '3', 1)
+    cached(store, '3', 1)
+    os.remove(link)
+    cli('CLIENT', 'KILL', 'TYPE', 'normal')
+    support.eventually(function()
+      far:find('rows', '3')
+      return far:stats().redis_up == 0
+    end)
+    far:update('rows', { id = '3', n = 2 })
+    assert.equal(2, far:find('rows', '3').n) -- who wrote reads what he wrote
+    cached(store, '3', 1) -- who reaches Redis does not know of it: the exception
+    connect()
+    local seconds = stale_for(store, '3', 2, 5)
+    -- the back-off of the link is half a second at most, then the table is turned
+    assert.is_true(seconds <= 1.5, seconds .. ' s')
+    support.eventually(function()
+      far:find('rows', '3')
+      return far:stats().redis_up == 1
+    end)
+    assert.equal(2, far:find('rows', '3').n)
+    os.remove(link)
+    support.close(far)
+  end)
+
+  it("does not happen at all after a write that Redis did not hear of, in 'error' mode", function()
+    local link = os.tmpname()
+    os.remove(link)
+    local strict = stores.Store.new(db, { path = link }, { on_cache_failure = 'error',
+      log = function() end })
+    store:upsert('rows', { id = '4', n = 1 })
+    cached(store, '4', 1)
+    local ok, err = strict.try:update('rows', { id = '4', n = 2 })
+    assert.is_false(ok)
+    assert.equal('cache_failure', err.code)
+    assert.equal('none', err.outcome)
+    assert.equal(1, store:find('rows', '4', { cache = false }).n)
+    support.close(strict)
+  end)
+end)
