@@ -1,0 +1,71 @@
+/* Ten thousand transactions of every ending, under the leak checker of the build: what is started is
+ * freed, whoever ends it. */
+#include "engine_harness.h"
+
+enum ending {
+    END_COMMITS,
+    END_COMMITS_WITH_WRITE,
+    END_ROLLS_BACK,
+    END_FAILS, /* a statement of it */
+    END_IS_FREED, /* while it is open */
+    END_IS_FREED_WAITING, /* while an op of it is under way */
+    END_NEVER_BEGINS,
+    ENDINGS
+};
+
+static void step(stores_tx *tx, int64_t id) {
+    stores_change change = change_of(STORES_UPDATE, id, "{\"n\": 1}");
+    CHECK_STR(end_of(stores_tx_find(tx, NULL, "docs", id, true)), "ok");
+    CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
+    CHECK_STR(end_of(stores_tx_savepoint(tx, NULL)), "ok");
+    CHECK_STR(end_of(stores_tx_rollback_to(tx, NULL)), "ok");
+}
+
+static void run(stores_engine *engine, enum ending ending, int64_t id) {
+    stores_tx_options options = {.isolation = STORES_READ_COMMITTED};
+    stores_tx *tx = stores_tx_new(engine, &options);
+    stores_change change = change_of(STORES_UPDATE, id, "{\"n\": 2}");
+    if (ending != END_NEVER_BEGINS && ending != END_COMMITS_WITH_WRITE && id % 4 == 0) step(tx, id);
+    switch (ending) {
+    case END_COMMITS:
+        CHECK_STR(end_of(stores_tx_find(tx, NULL, "docs", id, false)), "ok");
+        CHECK_STR(end_of(stores_tx_commit(tx, NULL)), "ok");
+        break;
+    case END_COMMITS_WITH_WRITE:
+        CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, true)), "ok");
+        break;
+    case END_ROLLS_BACK:
+        CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
+        CHECK_STR(end_of(stores_tx_rollback(tx, NULL)), "ok");
+        break;
+    case END_FAILS:
+        CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT nothing", NULL, NULL)), "query_failed");
+        CHECK_STR(end_of(stores_tx_commit(tx, NULL)), "query_failed");
+        break;
+    case END_IS_FREED: CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok"); break;
+    case END_IS_FREED_WAITING: {
+        stores_op *op = stores_tx_write(tx, NULL, &change, false);
+        if (id % 2) turn();
+        stores_op_free(op);
+        break;
+    }
+    default: break;
+    }
+    stores_tx_free(tx);
+}
+
+int main(void) {
+    if (!servers_open()) return 1;
+    for (int cache = 0; cache < 2; cache++) {
+        stores_engine *engine = engine_new(cache);
+        for (int i = 0; i < 5000; i++) run(engine, (enum ending)(i % ENDINGS), i % 100 + 1);
+        TURN_UNTIL(figure(engine, "transactions") == 0, 10000);
+        TURN_UNTIL(figure(engine, "pool_checked_out") == 0, 10000);
+        CHECK_INT(figure(engine, "ops"), 0);
+        CHECK_INT(figure(engine, "pool_waiters"), 0);
+        CHECK(figure(engine, "pool_idle") <= 4);
+        engine_close(engine);
+    }
+    servers_close();
+    return check_report();
+}
