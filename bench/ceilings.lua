@@ -16,13 +16,15 @@ local SCRIPTS = {
   update = RANDOM .. UPDATE,
   transaction = RANDOM .. 'BEGIN;\nSELECT id, value FROM bench_write_pgbench WHERE id = :id '
     .. 'FOR UPDATE;\n' .. UPDATE .. 'COMMIT;\n',
+  one_row = '\\set id 1\nBEGIN;\nSELECT id, value FROM bench_write_pgbench WHERE id = :id '
+    .. 'FOR UPDATE;\n' .. UPDATE .. 'COMMIT;\n',
 }
 
 -- The keys that redis-benchmark and the loop of hiredis get: their numbers have 12 digits.
 local KEY = 'bench:'
 
 --- The best of several counts of clients.
----@param script 'find'|'insert'|'update'|'transaction'
+---@param script 'find'|'insert'|'update'|'transaction'|'one_row'
 function ceilings.pgbench(script)
   return function(options)
     local file = ('%s/%s.sql'):format(system.out, script)

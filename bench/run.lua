@@ -45,6 +45,8 @@ local WORKLOADS = {
   { 'update, cached', 'update_cached', 256, ceilings.pgbench('update'), at_least = 1.3, aim = 2.5 },
   { 'updateObject, cached', 'update_object_cached', 256, ceilings.pgbench('transaction'),
     at_least = 1, aim = 2 },
+  { 'updateObject of one row', 'update_object_of_one_row_cached', 64,
+    ceilings.pgbench('one_row'), at_least = 20, aim = 40 },
   { 'find, cached', 'find_cached', 0, ceilings.hiredis_loop, at_most = 1.3, aim = 1.1 },
   { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.3, aim = 1.1 },
 }

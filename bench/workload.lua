@@ -63,6 +63,12 @@ function workloads.update_object(store)
   return 1
 end
 
+--- All for one row.
+function workloads.update_object_of_one_row(store)
+  assert(store:updateObject('bench_write', '1', change))
+  return 1
+end
+
 --- Puts every row into the cache, and ends.
 function workloads.fill(store)
   local list = {}
