@@ -589,6 +589,11 @@ describe('a fork', function()
     ['with its Lua state closed'] = function() os.exit(0, true) end,
     ['by exit'] = function() os.exit(0) end,
   }
+  if os.getenv('STORES_TEST_PASS') == 'asan' then
+    -- AddressSanitizer's own locks do not survive a fork beside other threads: a child that starts a
+    -- thread, as libuv's end needs, may wait for ever
+    endings['by exit'], endings['with its Lua state closed'] = nil, nil
+  end
 
   setup(function()
     -- a cancel gives libuv's threads something to do: a child has them no more, nor may miss them
