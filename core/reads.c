@@ -63,6 +63,7 @@ void stores__rows_phase(struct stores__table *table, struct stores__read_row **r
 void stores__row_enqueue(struct stores__read_row *row) {
     struct stores__table *table = row->call->table;
     stores__list_append(&table->reads->queue, &row->link);
+    table->reads->queued[row->cached]++;
     stores__flush_at_end(table->engine, &table->reads->flush);
 }
 
@@ -123,6 +124,7 @@ static void flush_reads(struct stores__flush *flush) {
     size_t count;
     stores__list_init(&queue);
     stores__list_move(&reads->queue, &queue);
+    reads->queued[false] = reads->queued[true] = 0;
     if (table->engine->closing) {
         stores_error error;
         stores__error_set(&error, STORES_CLOSED, "the store is closed");
@@ -144,6 +146,18 @@ static void flush_reads(struct stores__flush *flush) {
     while ((count = take_queue(&queue, false, rows, STORES__MGET_ROWS)) > 0) {
         stores__rows_select(table, rows, count);
     }
+}
+
+/* What fills a command or a statement does not wait for the end of the tick: the server works on it
+ * while the host goes on. */
+static void flush_full(struct stores__table *table) {
+    struct stores__reads *reads = table->reads;
+    struct stores__cache *cache = table->engine->cache;
+    bool full = reads->queued[true] >= STORES__MGET_ROWS ||
+                reads->queued[false] >= STORES__SELECT_ROWS;
+    if (!full) return;
+    flush_reads(&reads->flush);
+    if (cache != NULL) stores__redis_flush(cache->redis);
 }
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
@@ -188,6 +202,10 @@ stores_op *stores_find_many(stores_engine *engine, const stores_call *call, cons
     op->verb = count == 1 ? STORES__VERB_FIND : STORES__VERB_FIND_MANY;
     op->resolved = read_resolved;
     stores__table_resolve(op, table);
+    if (op->state == STORES__OP_PENDING && op->leave == leave_call) {
+        const struct stores__read_call *waits = op->stage;
+        flush_full(waits->table);
+    }
     return op;
 }
 

@@ -8,7 +8,10 @@
 #include "cache.h"
 #include "reads.h"
 
-enum { STORES__MGET_ROWS = 512 }; /* of one command, and of one tick's turn */
+enum {
+    STORES__MGET_ROWS = 512, /* of one command, and of one tick's turn */
+    STORES__SELECT_ROWS = 128 /* of one statement */
+};
 
 /* One row that an op waits for. It outlives an op that leaves: a lease is worth filling. */
 struct stores__read_row {
@@ -37,6 +40,7 @@ struct stores__reads {
     struct stores__flush flush;
     struct stores__table *table;
     struct stores__list queue; /* rows of this tick */
+    size_t queued[2]; /* how many of them are not cached, and are */
     struct stores__list waiting; /* rows that wait for somebody else's lease */
     uint64_t jitter, jitter_at; /* one for all that begin to wait at the same time */
 };

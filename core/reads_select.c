@@ -6,10 +6,7 @@
 #include "cache_scripts.h"
 #include "ids.h"
 
-enum {
-    SELECT_ROWS = 128, /* of one statement */
-    LOST_TRIES = 1 /* a read that lost its connection runs again */
-};
+enum { LOST_TRIES = 1 }; /* a read that lost its connection runs again */
 
 static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL};
 
@@ -124,7 +121,7 @@ static void match(struct stores__read_batch *batch, int *found) {
 }
 
 static void answer(struct stores__read_batch *batch) {
-    int found[SELECT_ROWS];
+    int found[STORES__SELECT_ROWS];
     match(batch, found);
     /* the caller is answered from the loop later on; the fill is queued first, while rows live */
     if (!batch->conn->standby) fill_rows(batch, found);
@@ -225,8 +222,8 @@ static void select_refused(struct stores__pg_wait *wait, const stores_error *err
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows,
                          size_t count) {
     count = stores__rows_merge_twins(rows, count);
-    for (size_t at = 0; at < count; at += SELECT_ROWS) {
-        size_t n = count - at < SELECT_ROWS ? count - at : SELECT_ROWS;
+    for (size_t at = 0; at < count; at += STORES__SELECT_ROWS) {
+        size_t n = count - at < STORES__SELECT_ROWS ? count - at : STORES__SELECT_ROWS;
         struct stores__read_batch *batch = stores__batch_new(table, n);
         if (batch == NULL) {
             stores__rows_no_memory(rows + at, n);

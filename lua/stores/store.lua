@@ -42,14 +42,7 @@ local function try(store)
   })
 end
 
-function Store.__index(store, name)
-  if name == 'try' then
-    local proxy = try(store)
-    rawset(store, 'try', proxy)
-    return proxy
-  end
-  return Store[name]
-end
+Store.__index = Store -- a table, for every call looks up several methods
 
 --- Makes a store; nothing is connected before the first call needs it.
 ---@param db table where PostgreSQL is: {host, port, database, user, password, ...} or {url}
@@ -85,6 +78,7 @@ function Store.from_config(flat)
     listeners = setmetatable({}, { __mode = 'k' }),
     updating = {}, -- rows that updateObject changes, with who waits for them
   }, Store)
+  store.try = try(store)
   opened = opened + 1
   Store.open_stores[store] = opened
   return store
