@@ -14,14 +14,10 @@ local seconds, rows = tonumber(arg[3]), tonumber(arg[4])
 local random = math.random
 math.randomseed(tonumber(arg[5] or 1))
 
--- Ids come to a program from somewhere else: making them is not measured.
-local ids = {}
-for i = 1, math.min(rows, 100000) do
-  ids[i] = ('%d'):format(rows <= 100000 and i or random(rows))
-end
-
+--- A new string for each call, as an id is that came with a request: an array of all of them would
+--- have the collector and the table of strings busy with what no program keeps.
 local function id()
-  return ids[random(#ids)]
+  return ('%d'):format(random(rows))
 end
 
 --- About 100 bytes, and the same members as the rows that the tables begin with.
