@@ -115,7 +115,7 @@ local function together(limit)
 end
 
 local measure = in_flight == 0 and alone or together
-measure(math.min(seconds / 5, 0.2)) -- connections, prepared statements, the compiler
+measure(math.max(seconds / 5, 0.1)) -- connections, prepared statements, the compiler
 collectgarbage()
 local cpu = os.clock()
 local count, took = measure(seconds)
