@@ -590,8 +590,8 @@ describe('a fork', function()
     ['by exit'] = function() os.exit(0) end,
   }
   if os.getenv('STORES_TEST_PASS') == 'asan' then
-    -- AddressSanitizer's own locks do not survive a fork beside other threads: a child that starts a
-    -- thread, as libuv's end needs, may wait for ever
+    -- AddressSanitizer's own locks do not survive a fork beside other threads: a child that starts
+    -- a thread, as libuv's end needs, may wait for ever
     endings['by exit'], endings['with its Lua state closed'] = nil, nil
   end
 
