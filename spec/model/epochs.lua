@@ -1,4 +1,4 @@
---- The epoch protocol of DESIGN.md section 9 as a model for checker.lua: one table, of which one
+--- The epoch protocol of docs/cache.md as a model for checker.lua: one table, of which one
 -- row is looked at; its epoch key, the row's key under every epoch that anybody still knows,
 -- writers, readers, and processes that end turns.
 --

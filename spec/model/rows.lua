@@ -1,4 +1,4 @@
---- The row protocol of DESIGN.md section 9 as a model for checker.lua: one row, its cache key,
+--- The row protocol of docs/cache.md as a model for checker.lua: one row, its cache key,
 -- writers and readers.
 --
 -- Steps. Each script of Redis is one step, each statement of PostgreSQL is one (its effect), so is
