@@ -87,6 +87,10 @@ static inline void *stores__userdata(lua_State *L, int index, const void *type, 
     return memcmp(data, &type, sizeof type) == 0 ? data : NULL;
 }
 
+/* A type of userdata with its finalizer and its methods (module.c). */
+void stores__type_register(lua_State *L, const char *name, lua_CFunction gc,
+                           const luaL_Reg *methods);
+
 /* ---- Hubs (hub.c) ---------------------------------------------------------------------------- */
 
 void stores__hub_register(lua_State *L);

@@ -312,13 +312,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {NULL, NULL}};
 
 void stores__engine_register(lua_State *L) {
-    luaL_newmetatable(L, STORES__ENGINE);
-    lua_pushcfunction(L, engine_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, engine_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    stores__type_register(L, STORES__ENGINE, engine_gc, engine_methods);
     lua_pushcfunction(L, stores__engine_new_lua);
     lua_setfield(L, -2, "engine");
 }

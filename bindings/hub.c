@@ -380,13 +380,7 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
 
 /* Stack: the module's table. */
 void stores__hub_register(lua_State *L) {
-    luaL_newmetatable(L, STORES__HUB);
-    lua_pushcfunction(L, hub_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, hub_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    stores__type_register(L, STORES__HUB, hub_gc, hub_methods);
     lua_pushcfunction(L, hub_new);
     lua_setfield(L, -2, "hub");
 }

@@ -117,11 +117,5 @@ static const luaL_Reg methods[] = {
     {"wait", listener_wait}, {"next", listener_next}, {"stop", listener_stop}, {NULL, NULL}};
 
 void stores__listen_register(lua_State *L) {
-    luaL_newmetatable(L, LISTENER);
-    lua_pushcfunction(L, listener_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    stores__type_register(L, LISTENER, listener_gc, methods);
 }

@@ -12,6 +12,17 @@ static void push_id(lua_State *L, int64_t id) {
     lua_pushstring(L, text);
 }
 
+void stores__type_register(lua_State *L, const char *name, lua_CFunction gc,
+                           const luaL_Reg *methods) {
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_register(L, NULL, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
 /* core.check_id(text) -> the canonical text; raises invalid_id */
 static int check_id(lua_State *L) {
     push_id(L, stores__id_check(L, 1, NULL));

@@ -176,11 +176,5 @@ static const luaL_Reg tx_methods[] = {{"find", tx_find},       {"find_many", tx_
                                       {"free", tx_free},       {NULL, NULL}};
 
 void stores__tx_register(lua_State *L) {
-    luaL_newmetatable(L, STORES__TX);
-    lua_pushcfunction(L, tx_free);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, tx_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    stores__type_register(L, STORES__TX, tx_free, tx_methods);
 }

@@ -28,8 +28,6 @@ struct stores__cache {
     char run_id[17]; /* the first 16 digits; "" while Redis is down */
     char timeline[12], system[24];
     uint64_t identity_serial; /* how often PostgreSQL told who it is */
-    struct stores__pg_wait identity_wait;
-    bool identity_asked;
 };
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);

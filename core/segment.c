@@ -101,11 +101,10 @@ static void phase_changed(void *arg, enum stores__phase phase);
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static void failed_by(struct stores__segment *segment, const stores_error *error, size_t at) {
+static void failed_by(struct stores__segment *segment, const stores_error *error) {
     if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
     segment->failed = true;
     segment->error = *error;
-    segment->failed_at = at;
 }
 
 static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -114,7 +113,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (stores__pg_stale_plan(&error, result)) segment->stale_plan = true;
-        failed_by(segment, &error, at - segment->first);
+        failed_by(segment, &error);
         stores__pg_result_free(result);
         return;
     }

@@ -37,9 +37,8 @@ struct stores__segment {
     struct stores__commit *commit; /* NULL: one statement that commits itself */
     bool alone; /* for one write, after the segment that it was in was rolled back */
     size_t first; /* index of the first write's statement in the request */
-    bool failed, stale_plan, committed;
+    bool failed, stale_plan;
     stores_error error; /* of the statement that failed the segment */
-    size_t failed_at;
 };
 
 struct stores__writes {
