@@ -34,6 +34,18 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engin
     return id;
 }
 
+void stores__id_push(lua_State *L, int64_t id) {
+    char text[24];
+    uint64_t rest = id < 0 ? (uint64_t)0 - (uint64_t)id : (uint64_t)id;
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (id < 0) text[--at] = '-';
+    lua_pushlstring(L, text + at, sizeof text - at);
+}
+
 const char *stores__table_check(lua_State *L, int index) {
     size_t len = 0;
     if (lua_type(L, index) != LUA_TSTRING) {

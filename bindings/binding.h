@@ -103,6 +103,8 @@ void stores__slot_done(stores_op *op, void *arg);
 /* Keeps the op in its slot and pushes the slot's number; an op that is NULL for want of memory
  * raises. Returns 1. */
 int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
+/* The slot whose number is at index, in use; raises where there is none. */
+struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index);
 /* A slot whose op was never made, because an argument raised. */
 void stores__slot_free(struct stores__slot *slot);
 
@@ -116,8 +118,7 @@ void stores__doorbell_register(lua_State *L); /* doorbell.c */
 
 /* ---- Values (result.c, error.c, args.c) ------------------------------------------------------ */
 
-/* Pushes the values of a done slot, and returns how many; raises its error. */
-int stores__result_push(lua_State *L, struct stores__slot *slot);
+void stores__result_register(lua_State *L); /* hub:result, after the hub's type */
 /* Pushes the error table of an error, with the metatable that Lua gave. */
 void stores__error_push(lua_State *L, const stores_error *error);
 int stores__raise(lua_State *L, stores_code code, const char *format, ...)
@@ -126,6 +127,7 @@ void stores__error_register(lua_State *L);
 
 /* The id at index, a canonical string; raises invalid_id, or wrong_shard. */
 int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine);
+void stores__id_push(lua_State *L, int64_t id);
 /* The name of a table at index, which the core has yet to read; raises invalid_table. */
 const char *stores__table_check(lua_State *L, int index);
 /* Seconds at index, in ms; nil: 0, which is the engine's default. */

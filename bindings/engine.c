@@ -139,12 +139,7 @@ static int engine_id(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     int64_t id = stores_generate_id(engine->engine);
     if (id == 0) return stores__raise(L, STORES_INTERNAL, "the clock is out of the range of ids");
-    char text[24];
-    int at = (int)sizeof text - 1;
-    text[at] = '\0';
-    /* ids that are made are positive */
-    for (int64_t rest = id; rest > 0; rest /= 10) text[--at] = (char)('0' + rest % 10);
-    lua_pushstring(L, text + at);
+    stores__id_push(L, id);
     return 1;
 }
 

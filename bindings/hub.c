@@ -95,7 +95,7 @@ void stores__slot_free(struct stores__slot *slot) {
     stores__list_prepend(&slot->hub->free_slots, &slot->link);
 }
 
-static struct stores__slot *check_slot(lua_State *L, struct stores__hub *hub, int index) {
+struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index) {
     lua_Integer number = luaL_checkinteger(L, index);
     if (number < 1 || number > hub->slot_count || hub->slots[number - 1]->state == SLOT_FREE) {
         stores__raise(L, STORES_INTERNAL, "there is no call number %d", (int)number);
@@ -149,6 +149,40 @@ static int hub_next(lua_State *L) {
     return 0;
 }
 
+/* hub:take(waiting, queue, last) -> last: what waiting has by the slots that are done moves to the
+ * end of the array queue, whose last element is at last. A slot that nobody waits for is passed
+ * over: hub:result takes it. */
+static int hub_take(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_Integer last = luaL_checkinteger(L, 4);
+    lua_settop(L, 3);
+    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
+        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
+        slot->state = SLOT_DONE;
+        if (slot->abandoned) {
+            stores__slot_free(slot);
+            continue;
+        }
+        lua_rawgeti(L, 2, slot->index);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            continue;
+        }
+        lua_rawseti(L, 3, (int)++last);
+        lua_pushnil(L);
+        lua_rawseti(L, 2, slot->index);
+    }
+    lua_pushinteger(L, last);
+    return 1;
+}
+
+/* hub:tell(): has the log functions called, which may do anything. */
+static int hub_tell(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
+    return 0;
+}
+
 static void flush_engines(struct stores__hub *hub) {
     for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
         stores_flush(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine);
@@ -158,7 +192,7 @@ static void flush_engines(struct stores__hub *hub) {
 /* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
 static int hub_wait(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = check_slot(L, hub, 2);
+    struct stores__slot *slot = stores__slot_check(L, hub, 2);
     if (hub->turning && slot->state == SLOT_PENDING && (slot->op != NULL || slot->timer != NULL)) {
         stores__slot_free(slot); /* turn() raises, and nobody will ask for it */
         turn(L, hub, UV_RUN_ONCE);
@@ -180,18 +214,8 @@ static int hub_flush(lua_State *L) {
 
 static int hub_done(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    lua_pushboolean(L, check_slot(L, hub, 2)->state >= SLOT_READY);
+    lua_pushboolean(L, stores__slot_check(L, hub, 2)->state >= SLOT_READY);
     return 1;
-}
-
-/* hub:result(slot) -> the values of the call; raises its error. The slot is free afterwards. */
-static int hub_result(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = check_slot(L, hub, 2);
-    if (slot->state == SLOT_PENDING) {
-        return stores__raise(L, STORES_INTERNAL, "the call is not done");
-    }
-    return stores__result_push(L, slot);
 }
 
 static int hub_abandon(lua_State *L) {
@@ -236,7 +260,7 @@ static int hub_sleep(lua_State *L) {
 /* hub:wake(slot): ends a sleep early; harmless for one that is over */
 static int hub_wake(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = check_slot(L, hub, 2);
+    struct stores__slot *slot = stores__slot_check(L, hub, 2);
     if (slot->state == SLOT_PENDING && slot->timer != NULL) {
         uv_timer_stop(slot->timer);
         set_ready(slot);
@@ -360,23 +384,13 @@ static int hub_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
-                                       {"next", hub_next},
-                                       {"wait", hub_wait},
-                                       {"flush", hub_flush},
-                                       {"done", hub_done},
-                                       {"result", hub_result},
-                                       {"abandon", hub_abandon},
-                                       {"sleep", hub_sleep},
-                                       {"wake", hub_wake},
-                                       {"times", hub_times},
-                                       {"time_calls", hub_time_calls},
-                                       {"now", hub_now},
-                                       {"fd", hub_fd},
-                                       {"timeout", hub_timeout},
-                                       {"pending", hub_pending},
-                                       {"ready", hub_any_ready},
-                                       {NULL, NULL}};
+static const luaL_Reg hub_methods[] = {
+    {"turn", hub_turn},       {"next", hub_next},       {"take", hub_take},
+    {"tell", hub_tell},       {"wait", hub_wait},       {"flush", hub_flush},
+    {"done", hub_done},       {"abandon", hub_abandon}, {"sleep", hub_sleep},
+    {"wake", hub_wake},       {"times", hub_times},     {"time_calls", hub_time_calls},
+    {"now", hub_now},         {"fd", hub_fd},           {"timeout", hub_timeout},
+    {"pending", hub_pending}, {"ready", hub_any_ready}, {NULL, NULL}};
 
 /* Stack: the module's table. */
 void stores__hub_register(lua_State *L) {

@@ -100,7 +100,7 @@ void stores__json_open(lua_State *L) {
     memset(codec, 0, sizeof *codec);
     push_buffer_metatable(L);
     lua_setmetatable(L, -2);
-    lua_createtable(L, STORES__CODEC_BUFFER, 0);
+    lua_createtable(L, STORES__CODEC_SIZE, 0);
     fill_environment(L, codec);
     lua_setfenv(L, -2);
     lua_rawset(L, LUA_REGISTRYINDEX);

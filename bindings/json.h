@@ -20,19 +20,23 @@
 #define STORES__JSON_NO_MEMORY (-2)
 #define STORES__JSON_NOT_A_DOCUMENT 1
 
+struct stores__codec;
+
 /*
  * Pushes the value of len bytes of JSON text (no NUL needed, not changed, not kept). Returns 0, or
  * STORES__JSON_REFUSED with a message pushed instead, which has the place but nothing of the text.
- * Raises only when Lua's memory ran out; nothing leaks then that was made in here.
+ * Raises only when Lua's memory ran out; nothing leaks then that was made in here. The codec and
+ * the (pseudo-)index of its environment are what stores__json_codec gives.
  */
-int stores__json_decode(lua_State *L, const char *text, size_t len);
+int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, const char *text,
+                        size_t len);
 
 /*
- * The same for a row's value: an object is wanted. id (NUL-terminated) becomes its field "id"
- * where it has none. NULL: leave it as it is. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing
- * pushed, for any other JSON value.
+ * The same for a row's value: an object is wanted. *lacks_id: it has no field "id". Returns
+ * STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other JSON value.
  */
-int stores__json_decode_document(lua_State *L, const char *text, size_t len, const char *id);
+int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
+                                 const char *text, size_t len, bool *lacks_id);
 
 /*
  * Appends the JSON of the value at index to buf, which stays the caller's. Returns 0, or pushes a
@@ -54,9 +58,18 @@ void stores__json_fields(lua_State *L, int index);
 
 /* ---- Between the files of the codec --------------------------------------------------------- */
 
+enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16 };
+
+/* A name of a member that was read before, in two words, zeros behind it. */
+struct stores__key {
+    uint64_t low, high;
+    size_t len; /* 0: none */
+};
+
 /* One a Lua state; the registry holds it, and its collector frees what it owns. */
 struct stores__codec {
     struct stores__buf scratch;
+    struct stores__key keys[STORES__KEYS]; /* their strings are in the environment */
     bool taken; /* the scratch is in use; also for ever after Lua ran out of memory meanwhile */
     const void *array_metatable, *number_metatable; /* to compare with lua_topointer */
     void *call; /* hands stores__json_encode_protected its argument */
@@ -68,7 +81,9 @@ enum {
     STORES__CODEC_NUMBER,
     STORES__CODEC_CDATA,
     STORES__CODEC_ENCODE,
-    STORES__CODEC_BUFFER
+    STORES__CODEC_BUFFER,
+    STORES__CODEC_KEYS, /* the first of so many */
+    STORES__CODEC_SIZE = STORES__CODEC_KEYS + STORES__KEYS
 };
 
 /* Pushes the codec's environment table. */

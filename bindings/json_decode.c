@@ -10,6 +10,7 @@
 
 #include "json.h"
 #include "json_digits.h"
+#include "json_keys.h"
 #include "json_text.h"
 
 #define GATHERED 8 /* members that wait on the stack */
@@ -25,6 +26,7 @@ struct decoder {
     const char *wrong; /* what is wrong at `at`, where a function returned false */
     int env, array_metatable; /* stack indexes */
     int depth;
+    bool has_id; /* the outermost object has a member of this name */
 };
 
 static bool read_value(struct decoder *d);
@@ -133,6 +135,30 @@ static bool read_string(struct decoder *d) {
     }
     stores__json_give(d->codec, buf);
     return ok;
+}
+
+/* The name of a member: most were read before, and then it needs no look into Lua's strings. */
+static bool read_name(struct decoder *d) {
+    const unsigned char *start = d->at, *at = stores__text_skip(start, d->end);
+    size_t len = (size_t)(at - start);
+    struct stores__key key;
+    if (at == d->end || *at != '"' || !stores__key_of(&key, start, len, d->end)) {
+        return read_string(d);
+    }
+    d->at = at + 1;
+    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0) d->has_id = true;
+    int place = stores__key_place(&key);
+    struct stores__key *known = &d->codec->keys[place];
+    if (stores__key_same(known, &key)) {
+        lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
+        return true;
+    }
+    known->len = 0; /* should memory run out meanwhile */
+    lua_pushlstring(d->L, (const char *)start, len);
+    lua_pushvalue(d->L, -1);
+    lua_rawseti(d->L, d->env, STORES__CODEC_KEYS + place);
+    *known = key;
+    return true;
 }
 
 /* ---- Numbers -------------------------------------------------------------------------------- */
@@ -262,7 +288,7 @@ static bool read_member(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != '"') return fail(d, d->at, "unexpected character");
     d->at++;
-    if (!read_string(d)) return false;
+    if (!read_name(d)) return false;
     skip_space(d);
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != ':') return fail(d, d->at, "unexpected character");
@@ -342,12 +368,12 @@ static bool read_value(struct decoder *d) {
     }
 }
 
-/* Stack: the environment at env, the array metatable on top, which goes. Pushes the value, or the
- * message. */
-static int decode(lua_State *L, struct stores__codec *codec, int env, const char *text,
-                  size_t len) {
+/* Pushes the value, or the message; has_id: whether it is an object with a member of that name. */
+static int decode(lua_State *L, struct stores__codec *codec, int env, const char *text, size_t len,
+                  bool *has_id) {
     const unsigned char *bytes = (const unsigned char *)text;
     struct decoder d = {.L = L, .codec = codec, .env = env};
+    lua_rawgeti(L, env, STORES__CODEC_ARRAY);
     d.array_metatable = lua_gettop(L);
     d.start = d.at = bytes;
     d.end = bytes + len;
@@ -359,6 +385,7 @@ static int decode(lua_State *L, struct stores__codec *codec, int env, const char
         if (d.at < d.end) ok = fail(&d, d.at, "text behind the value");
     }
     if (ok) {
+        *has_id = d.has_id;
         lua_replace(L, d.array_metatable);
         return 0;
     }
@@ -369,34 +396,31 @@ static int decode(lua_State *L, struct stores__codec *codec, int env, const char
     return STORES__JSON_REFUSED;
 }
 
-int stores__json_decode(lua_State *L, const char *text, size_t len) {
+int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, const char *text,
+                        size_t len) {
+    bool has_id;
     luaL_checkstack(L, 16, "JSON");
-    struct stores__codec *codec = stores__json_codec(L);
-    lua_rawgeti(L, -1, STORES__CODEC_ARRAY);
-    int result = decode(L, codec, lua_gettop(L) - 1, text, len);
-    lua_replace(L, -2);
-    return result;
+    return decode(L, codec, env, text, len, &has_id);
 }
 
-int stores__json_decode_document(lua_State *L, const char *text, size_t len, const char *id) {
+int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
+                                 const char *text, size_t len, bool *lacks_id) {
     size_t at = 0;
     while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
-    bool object = at < len && text[at] == '{';
-    int refused = stores__json_decode(L, text, len);
+    bool object = at < len && text[at] == '{', has_id = false;
+    luaL_checkstack(L, 16, "JSON");
+    int refused = decode(L, codec, env, text, len, &has_id);
     if (refused) return refused;
     if (!object) {
         lua_pop(L, 1);
         return STORES__JSON_NOT_A_DOCUMENT;
     }
-    if (!id) return 0;
-    lua_pushliteral(L, "id");
+    *lacks_id = false;
+    if (has_id) return 0;
+    lua_pushliteral(L, "id"); /* the name may be there, written with escapes */
     lua_rawget(L, -2);
-    bool lacks = lua_isnil(L, -1);
+    *lacks_id = lua_isnil(L, -1);
     lua_pop(L, 1);
-    if (!lacks) return 0;
-    lua_pushliteral(L, "id");
-    lua_pushstring(L, id);
-    lua_rawset(L, -3);
     return 0;
 }
 
@@ -405,8 +429,8 @@ int stores__json_decode_lua(lua_State *L) {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
     lua_settop(L, 1);
-    lua_rawgeti(L, lua_upvalueindex(2), STORES__CODEC_ARRAY);
-    if (decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text, len) == 0)
+    if (stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
+                            len) == 0)
         return 1;
     lua_pushnil(L);
     lua_insert(L, -2);

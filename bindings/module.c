@@ -1,16 +1,9 @@
 /* luaopen_stores_core: the table that lua/stores builds on. */
 #include <math.h>
-#include <stdio.h>
 
 #include "binding.h"
 
 STORES_API int luaopen_stores_core(lua_State *L);
-
-static void push_id(lua_State *L, int64_t id) {
-    char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)id);
-    lua_pushstring(L, text);
-}
 
 void stores__type_register(lua_State *L, const char *name, lua_CFunction gc,
                            const luaL_Reg *methods) {
@@ -25,7 +18,7 @@ void stores__type_register(lua_State *L, const char *name, lua_CFunction gc,
 
 /* core.check_id(text) -> the canonical text; raises invalid_id */
 static int check_id(lua_State *L) {
-    push_id(L, stores__id_check(L, 1, NULL));
+    stores__id_push(L, stores__id_check(L, 1, NULL));
     return 1;
 }
 
@@ -52,7 +45,7 @@ static int flake_at(lua_State *L) {
         return stores__raise(L, STORES_INVALID_ARGUMENT, "a time is in seconds since 1970");
     }
     int64_t ms = (int64_t)floor(seconds * 1000 + 0.5);
-    push_id(L, lua_toboolean(L, 2) ? stores_simpleflake_at(ms) : stores_flake_at(ms));
+    stores__id_push(L, lua_toboolean(L, 2) ? stores_simpleflake_at(ms) : stores_flake_at(ms));
     return 1;
 }
 
@@ -69,6 +62,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__json_fields(L, lua_gettop(L));
     stores__error_register(L);
     stores__hub_register(L);
+    stores__result_register(L);
     stores__driver_register(L);
     stores__doorbell_register(L);
     stores__engine_register(L);

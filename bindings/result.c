@@ -1,4 +1,5 @@
-/* What a call gave, as Lua values; decoded in the coroutine of the caller. */
+/* What a call gave, as Lua values; decoded in the coroutine of the caller. All that pushes values
+ * runs in protected_values, whose upvalues are the codec and its environment. */
 #include "binding.h"
 
 /* pg_type oids that are more than text to Lua (src/include/catalog/pg_type.dat). */
@@ -15,32 +16,30 @@ enum {
     TYPE_JSONB = 3802
 };
 
-static int refuse_document(lua_State *L, const char *id) {
-    return stores__raise(L, STORES_NOT_A_DOCUMENT, "the value of the row %s is not an object", id);
+static int decode(lua_State *L, const char *text, size_t len) {
+    return stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
+                               len);
 }
 
-static void push_id_text(char out[24], int64_t id) {
-    char digits[24];
-    uint64_t rest = id < 0 ? (uint64_t)0 - (uint64_t)id : (uint64_t)id;
-    int n = 0;
-    do {
-        digits[n++] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    char *at = out;
-    if (id < 0) *at++ = '-';
-    while (n > 0) *at++ = digits[--n];
-    *at = '\0';
-}
-
-static void push_document(lua_State *L, const char *text, size_t len, const char *id, bool raw) {
+/* Pushes the document of a row. False: its value is none, and nothing is pushed. */
+static bool push_document(lua_State *L, const char *text, size_t len, bool raw, bool *lacks_id) {
+    *lacks_id = false;
     if (raw) {
         lua_pushlstring(L, text, len);
-        return;
+        return true;
     }
-    int rc = stores__json_decode_document(L, text, len, id);
-    if (rc == STORES__JSON_NOT_A_DOCUMENT) refuse_document(L, id);
+    int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
+                                          lua_upvalueindex(2), text, len, lacks_id);
+    if (rc == STORES__JSON_NOT_A_DOCUMENT) return false;
     if (rc != 0) stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
+    return true;
+}
+
+/* Stack: the id, which goes. */
+static void refuse_document(lua_State *L) {
+    const char *id = lua_tostring(L, -1);
+    stores__raise(L, STORES_NOT_A_DOCUMENT, "the value of the row %s is not an object",
+                  id ? id : "NULL");
 }
 
 /* Pushes the document of the op at index, or nothing_there. */
@@ -48,10 +47,16 @@ static void push_doc(lua_State *L, const struct stores__slot *slot, size_t index
     const char *text;
     size_t len;
     int64_t id;
-    char id_text[24];
+    bool lacks_id;
     if (stores_op_document(slot->op, index, &id, &text, &len)) {
-        push_id_text(id_text, id);
-        push_document(L, text, len, id_text, slot->raw);
+        if (!push_document(L, text, len, slot->raw, &lacks_id)) {
+            stores__id_push(L, id);
+            refuse_document(L);
+        }
+        if (lacks_id) {
+            stores__id_push(L, id);
+            lua_setfield(L, -2, "id");
+        }
     } else if (nothing) {
         lua_pushnil(L);
     } else {
@@ -80,8 +85,15 @@ static int push_select(lua_State *L, const struct stores__slot *slot) {
             text = "null";
             len = 4;
         }
-        if (text == NULL) refuse_document(L, id ? id : "NULL");
-        push_document(L, text, len, id, slot->raw);
+        bool lacks_id = false;
+        if (text == NULL || !push_document(L, text, len, slot->raw, &lacks_id)) {
+            lua_pushstring(L, id);
+            refuse_document(L);
+        }
+        if (lacks_id) {
+            lua_pushstring(L, id);
+            lua_setfield(L, -2, "id");
+        }
         lua_rawseti(L, -2, row + 1);
     }
     /* where the next batch of a keyset begins */
@@ -91,7 +103,7 @@ static int push_select(lua_State *L, const struct stores__slot *slot) {
 
 /* NaN and the infinities are numbers to PostgreSQL and to Lua, though not to JSON. */
 static void push_number(lua_State *L, const char *text, size_t len) {
-    if (stores__json_decode(L, text, len) == 0) return;
+    if (decode(L, text, len) == 0) return;
     lua_pop(L, 1);
     if (strcmp(text, "NaN") == 0) {
         lua_pushnumber(L, (lua_Number)__builtin_nan(""));
@@ -123,7 +135,7 @@ static void push_value(lua_State *L, const struct stores__slot *slot, int row, i
     case TYPE_JSON:
     case TYPE_JSONB:
         if (!slot->raw) {
-            if (stores__json_decode(L, text, len) != 0) {
+            if (decode(L, text, len) != 0) {
                 stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
             }
             break;
@@ -171,7 +183,8 @@ static int protected_values(lua_State *L) {
     return push_values(L, slot);
 }
 
-int stores__result_push(lua_State *L, struct stores__slot *slot) {
+/* Upvalue: protected_values. */
+static int result_push(lua_State *L, struct stores__slot *slot) {
     const stores_error *error = slot->op ? stores_op_error(slot->op) : NULL;
     if (error != NULL) {
         stores__error_push(L, error);
@@ -187,11 +200,32 @@ int stores__result_push(lua_State *L, struct stores__slot *slot) {
     }
     /* a document that cannot be read raises, and its slot is freed all the same */
     lua_settop(L, 0);
-    lua_pushcfunction(L, protected_values);
+    lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushlightuserdata(L, slot);
     int failed = lua_pcall(L, 1, LUA_MULTRET, 0);
     if (began > 0) hub->decode = (double)(uv_hrtime() - began) / 1e9;
     stores__slot_free(slot);
     if (failed) return lua_error(L);
     return lua_gettop(L);
+}
+
+/* hub:result(slot) -> the values of the call; raises its error. The slot is free afterwards. */
+static int hub_result(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    struct stores__slot *slot = stores__slot_check(L, hub, 2);
+    if (slot->state == SLOT_PENDING) {
+        return stores__raise(L, STORES_INTERNAL, "the call is not done");
+    }
+    return result_push(L, slot);
+}
+
+void stores__result_register(lua_State *L) {
+    luaL_getmetatable(L, STORES__HUB);
+    lua_getfield(L, -1, "__index");
+    lua_pushlightuserdata(L, stores__json_codec(L));
+    lua_insert(L, -2);
+    lua_pushcclosure(L, protected_values, 2);
+    lua_pushcclosure(L, hub_result, 1);
+    lua_setfield(L, -2, "result");
+    lua_pop(L, 2);
 }

@@ -60,6 +60,7 @@ struct stores_engine {
     struct stores__counters counters;
     struct stores__latency latency;
     bool timed; /* ops keep where their time goes */
+    uint64_t burst_ns; /* the time for all that completes just now; 0: each looks for itself */
 
     uv_prepare_t prepare; /* the end of a tick; referenced while an op is pending, and only then */
     uv_check_t check; /* after the poll: callbacks of what completed in it */
@@ -74,6 +75,7 @@ struct stores_engine {
     struct stores__list listeners;
 
     struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
+    struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
     struct stores__list tables;
     struct stores__writes *writes;
 

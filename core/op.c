@@ -16,7 +16,7 @@ void stores__op_phase(stores_op *op, enum stores__phase phase) {
 }
 
 static void measure(stores_op *op) {
-    uint64_t now = uv_hrtime();
+    uint64_t now = op->engine->burst_ns ? op->engine->burst_ns : uv_hrtime();
     op->spent_ns[op->phase] += now - op->phase_ns;
     stores__latency_add(&op->engine->latency, op->verb, now - op->started_ns);
 }
@@ -48,6 +48,12 @@ static void deadline(struct stores__timer *timer) {
     complete(op);
 }
 
+/* The loop's time is as old as its last turn: a host that was busy since would lose that much. */
+static uint64_t fresh_now(stores_engine *engine, uint64_t ns) {
+    if (ns / 1000000 > stores__now(engine)) uv_update_time(engine->loop);
+    return stores__now(engine);
+}
+
 stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     static const stores_call defaults;
     if (call == NULL) call = &defaults;
@@ -61,10 +67,9 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     op->started_ns = op->phase_ns = uv_hrtime();
     op->timer.fire = deadline;
     op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
-    /* the loop's time is as old as its last turn: a host that was busy since would lose that much */
-    uv_update_time(engine->loop);
     if (op->timeout_ms > TIMEOUT_MAX_MS) op->timeout_ms = TIMEOUT_MAX_MS;
-    if (!stores__timer_set(&engine->timers, &op->timer, stores__now(engine) + op->timeout_ms)) {
+    uint64_t now = fresh_now(engine, op->started_ns);
+    if (!stores__timer_set(&engine->timers, &op->timer, now + op->timeout_ms)) {
         free(op);
         return NULL;
     }

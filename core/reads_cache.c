@@ -147,6 +147,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
         counts = stores__epoch_seen(table, epoch, len) && believed && batch->epoch[0] != '\0';
     }
     bool corrected = answered && stores__epoch_state(table) == STORES__EPOCH_VALID;
+    table->engine->burst_ns = uv_hrtime();
     for (size_t i = 0; i < batch->count; i++) {
         struct stores__read_row *row = batch->rows[i];
         if (counts) {
@@ -162,6 +163,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
         }
         batch->rows[ask++] = row;
     }
+    table->engine->burst_ns = 0;
     table->engine->counters.misses += absent + ask;
     if (absent > 0) lease_rows(table, misses, absent);
     stores__rows_select(table, batch->rows, ask);

@@ -125,6 +125,7 @@ static void answer(struct stores__read_batch *batch) {
     match(batch, found);
     /* the caller is answered from the loop later on; the fill is queued first, while rows live */
     if (!batch->conn->standby) fill_rows(batch, found);
+    batch->table->engine->burst_ns = uv_hrtime();
     for (size_t i = 0; i < batch->count; i++) {
         size_t len = 0;
         const char *text = NULL;
@@ -134,6 +135,7 @@ static void answer(struct stores__read_batch *batch) {
         }
         stores__row_found(batch->rows[i], text, len, batch->blob, 'p');
     }
+    batch->table->engine->burst_ns = 0;
 }
 
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {

@@ -17,10 +17,14 @@ size_t stores__redis_count(const struct redisReply *reply);
 const struct redisReply *stores__redis_at(const struct redisReply *reply, size_t index);
 
 struct redisReader;
-struct redisReplyObjectFunctions;
-/* Has a reader of hiredis make replies that are freed by stores__redis_reply_free: a text and its
- * reply are one piece of memory. functions are filled in, and have to outlive the reader. */
-void stores__redis_reply_made_by(struct redisReader *reader,
-                                 struct redisReplyObjectFunctions *functions);
+
+/* What a reader of hiredis makes its replies in. */
+struct stores__redis_maker {
+    void *root; /* the reply that is being read */
+};
+
+/* Has a reader of hiredis make replies that are freed by stores__redis_reply_free alone. The maker
+ * has to outlive the reader. */
+void stores__redis_reply_made_by(struct redisReader *reader, struct stores__redis_maker *maker);
 
 #endif

@@ -15,7 +15,7 @@
 struct stores__redis_socket {
     uv_poll_t poll;
     redisContext *context;
-    redisReplyObjectFunctions functions; /* of its reader */
+    struct stores__redis_maker maker; /* of the replies of its reader */
     const struct stores__redis_socket_hooks *hooks;
     void *arg;
     struct stores__redis_out *out; /* what waits for the socket to be writable, or NULL */
@@ -69,7 +69,7 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
         free(socket);
         return NULL;
     }
-    stores__redis_reply_made_by(socket->context->reader, &socket->functions);
+    stores__redis_reply_made_by(socket->context->reader, &socket->maker);
     err = uv_poll_init(loop, &socket->poll, socket->context->fd);
     if (err) {
         snprintf(why, why_size, "%s", uv_strerror(err));

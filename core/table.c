@@ -258,13 +258,17 @@ static struct stores__table_name *unknown_name(stores_op *op, const char *text) 
     stores_error error;
     if (op->state != STORES__OP_PENDING) return NULL; /* the engine closes: it has failed already */
     if (text == NULL) text = "";
-    size_t bucket = stores__hash(text, strlen(text)) % STORES__NAME_BUCKETS;
-    struct stores__table_name *name = name_find(engine, text, bucket);
-    if (name == NULL) name = name_add(engine, text, bucket, &error);
+    struct stores__table_name *name = engine->last_name;
+    if (name == NULL || strcmp(name->text, text) != 0) {
+        size_t bucket = stores__hash(text, strlen(text)) % STORES__NAME_BUCKETS;
+        name = name_find(engine, text, bucket);
+        if (name == NULL) name = name_add(engine, text, bucket, &error);
+    }
     if (name == NULL) {
         stores__op_fail(op, &error);
         return NULL;
     }
+    engine->last_name = name;
     if (name->table == NULL) return name;
     op->resolved(op, name->table);
     return NULL;
@@ -362,6 +366,7 @@ void stores__table_doubt(struct stores__table *table) {
 }
 
 void stores__tables_free(stores_engine *engine) {
+    engine->last_name = NULL;
     for (int i = 0; i < STORES__NAME_BUCKETS; i++) {
         while (engine->names[i] != NULL) {
             struct stores__table_name *name = engine->names[i];

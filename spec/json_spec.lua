@@ -462,3 +462,34 @@ describe('a finalizer', function()
     assert.is_true(runs > 0)
   end)
 end)
+
+describe('names of members', function()
+  -- The codec remembers short ones; there are far more here than it has places for.
+  it('are the same however often and in whatever order they come', function()
+    local names = {}
+    for i = 1, 3000 do
+      names[i] = ('n'):rep(i % 21) .. i
+      names[#names] = i % 7 == 0 and names[i] .. 'é' or names[i]
+    end
+    for round = 1, 3 do
+      for i = 1, #names, 3 do
+        local first, second = names[i], names[#names - i + 1]
+        local text = ('{"%s": %d, "%s": {"%s": true}, "filler": "filler"}'):format(first, round,
+          second, first)
+        local value = json.decode(text)
+        assert(value[first] == round and value[second][first] == true, text)
+      end
+    end
+  end)
+
+  it('differ by their length, and by each of their bytes', function()
+    for _, name in ipairs({ 'a', 'aa', 'aaaaaaaa', 'aaaaaaaab', 'aaaaaaaaaaaaaaaa',
+      'aaaaaaaaaaaaaaab', 'baaaaaaaaaaaaaaa', 'aaaaaaaaaaaaaaaaa' }) do
+      for _ = 1, 2 do
+        local value = json.decode('{"' .. name .. '": 1, "x": "what lies behind the name"}')
+        assert.is_equal(1, value[name])
+        assert.is_equal('what lies behind the name', value.x)
+      end
+    end
+  end)
+end)

@@ -103,14 +103,13 @@ function scheduler.equip(host)
   ---@param on userdata the hub
   ---@param seconds number? stop after this long; the rest stays queued
   function host.drain(on, seconds)
-    for slot in on.next, on do
-      local co = waiting[slot]
-      if co then
-        waiting[slot] = nil
-        count = count - 1
-        if count == 0 and host.waits then host.waits(false) end
-        host.unpark(co)
-      end
+    on:tell()
+    local before, empty = last, first > last
+    last = on:take(waiting, queue, last)
+    if last > before then
+      count = count - (last - before)
+      if count == 0 and host.waits then host.waits(false) end
+      if empty and host.queued then host.queued() end
     end
     resume_queue(seconds and on:now() + seconds, seconds and function() return on:now() end)
   end
