@@ -121,6 +121,26 @@ static int engine_query(lua_State *L) {
                                 stores_query(engine->engine, &call, sql, &params, &options));
 }
 
+/* engine:replace(table, id, doc, expected, timeout, cache, raw): an update where the row still holds
+ * the text that was read. */
+static int engine_replace(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    stores_change change;
+    memset(&change, 0, sizeof change);
+    lua_settop(L, 8);
+    change.kind = STORES_UPDATE;
+    change.table = stores__table_check(L, 2);
+    change.id = stores__id_check(L, 3, engine);
+    change.expected = luaL_checkstring(L, 5);
+    change.want_document = true;
+    uint64_t ms = stores__ms_check(L, 6);
+    bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
+    change.json = stores__document_check(L, 4);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    stores_call call = call_to(slot, ms, no_cache);
+    return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
+}
+
 /* engine:invalidate(table, id or nil, timeout) */
 static int engine_invalidate(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -295,6 +315,7 @@ static int engine_gc(lua_State *L) {
 static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"find_many", engine_find_many},
                                           {"write", engine_write},
+                                          {"replace", engine_replace},
                                           {"select", engine_select},
                                           {"query", engine_query},
                                           {"invalidate", engine_invalidate},

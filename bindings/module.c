@@ -22,6 +22,21 @@ static int check_id(lua_State *L) {
     return 1;
 }
 
+/* core.function_place(fn) -> a number for the place in its source where the function stands, the
+ * same for all closures that are made there; nil: it is not written in Lua */
+static int function_place(lua_State *L) {
+    lua_Debug info;
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    lua_getinfo(L, ">S", &info);
+    if (info.what[0] == 'C') return 0;
+    uintptr_t source = (uintptr_t)info.source; /* a string of the function's: it lives as long */
+    uint64_t place = ((uint64_t)source * 31 + (uint64_t)info.linedefined) * 31 +
+                     (uint64_t)info.lastlinedefined;
+    lua_pushnumber(L, (lua_Number)(place & UINT64_C(0x1fffffffffffff)));
+    return 1;
+}
+
 /* core.shard(id, count) -> the shard of an id */
 static int shard(lua_State *L) {
     int64_t id = stores__id_check(L, 1, NULL);
@@ -49,11 +64,9 @@ static int flake_at(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {{"check_id", check_id},
-                                     {"shard", shard},
-                                     {"flake_time", flake_time},
-                                     {"flake_at", flake_at},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"check_id", check_id},     {"shard", shard},       {"function_place", function_place},
+    {"flake_time", flake_time}, {"flake_at", flake_at}, {NULL, NULL}};
 
 int luaopen_stores_core(lua_State *L) {
     lua_newtable(L);

@@ -2,16 +2,24 @@
 
 #include <stdio.h>
 
+/* The parameters behind the id. */
+static const char *param(const stores_change *change, int index) {
+    if (change->kind == STORES_MODIFY) return change->params.values[index];
+    return index == 0 ? change->json : change->expected;
+}
+
 struct stores__statement *stores__statement_new(const stores_change *change) {
     struct stores__statement *statement = calloc(1, sizeof *statement);
     if (statement == NULL) return NULL;
     bool modify = change->kind == STORES_MODIFY;
     bool document = !modify && change->kind != STORES_DELETE;
-    int params = modify ? change->params.count : document ? 1 : 0;
+    bool replaces = change->kind == STORES_UPDATE && change->expected != NULL;
+    int params = modify ? change->params.count : document + replaces;
     struct stores__buf buf = {0};
     statement->kind = change->kind;
     statement->id = change->id;
     statement->want_document = change->want_document || modify;
+    statement->replaces = replaces;
     statement->count = 1 + params;
     statement->values = calloc((size_t)statement->count, sizeof *statement->values);
     statement->name = stores__strdup(change->table ? change->table : "");
@@ -19,7 +27,7 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
     stores__buf_fmt(&buf, "%lld", (long long)change->id);
     stores__buf_add(&buf, "", 1);
     for (int i = 0; i < params; i++) {
-        const char *value = document ? change->json : change->params.values[i];
+        const char *value = param(change, i);
         if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);
     }
     if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr)) {
@@ -30,7 +38,7 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
     statement->memory = buf.data;
     const char *at = statement->memory;
     for (int i = 0; i < statement->count; i++) {
-        bool null = i > 0 && (document ? change->json : change->params.values[i - 1]) == NULL;
+        bool null = i > 0 && param(change, i - 1) == NULL;
         statement->values[i] = null ? NULL : at;
         if (!null) at += strlen(at) + 1;
     }
@@ -41,7 +49,9 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
     statement->table = table;
     switch (statement->kind) {
     case STORES_INSERT: statement->sql = table->insert_sql; break;
-    case STORES_UPDATE: statement->sql = table->update_sql; break;
+    case STORES_UPDATE:
+        statement->sql = statement->replaces ? table->replace_sql : table->update_sql;
+        break;
     case STORES_UPSERT: statement->sql = table->upsert_sql; break;
     case STORES_DELETE: statement->sql = table->delete_sql; break;
     case STORES_MODIFY: {

@@ -12,6 +12,7 @@ struct stores__statement {
     struct stores__table *table; /* set by bind */
     int64_t id;
     bool want_document;
+    bool replaces; /* only the text that was expected */
     const char *sql; /* the table's own, or made; set by bind */
     char *made, *expr, *name;
     int count; /* parameters */

@@ -230,6 +230,8 @@ typedef struct stores_change {
     const char *table;
     int64_t id;
     const char *json; /* the document, NUL-terminated; not for DELETE and MODIFY */
+    const char *expected; /* UPDATE: only where the row still holds this text, which a read gave;
+                             affected is 0 elsewhere. NULL: whatever it holds */
     const char *expr;
     stores_params params; /* for MODIFY: $2 and on */
     bool want_document; /* keep the row as it is after the change; MODIFY always does */

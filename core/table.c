@@ -68,6 +68,7 @@ static void free_table(struct stores__table *table) {
     free(table->find_any_sql);
     free(table->insert_sql);
     free(table->update_sql);
+    free(table->replace_sql);
     free(table->upsert_sql);
     free(table->delete_sql);
     free(table);
@@ -91,6 +92,11 @@ struct stores__table *stores__table_get(stores_engine *engine, const char *quote
                                  &ok);
     table->update_sql = make_sql(
         table, "UPDATE %T SET value = $2 WHERE id = $1 RETURNING id, value::text", &ok);
+    /* texts, for jsonb takes 1 and 1.0 to be equal */
+    table->replace_sql = make_sql(table,
+                                  "UPDATE %T SET value = $2 WHERE id = $1 AND value::text = $3"
+                                  " RETURNING id, value::text",
+                                  &ok);
     /* a row that was there before has been locked by this statement: its xmax is set */
     table->upsert_sql = make_sql(table,
                                  "INSERT INTO %T AS t (id, value) VALUES ($1, $2)"

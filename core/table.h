@@ -32,6 +32,7 @@ struct stores__table {
 
     /* Statements that come again and again, as they are prepared. */
     char *find_sql, *find_any_sql, *insert_sql, *update_sql, *upsert_sql, *delete_sql;
+    char *replace_sql; /* an update of the text that was read */
 
     /* The cache's side (cache.c, epoch.c). */
     struct stores__epoch *epoch;

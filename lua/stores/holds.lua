@@ -17,10 +17,21 @@ local function current()
   return running() or 'main'
 end
 
+local KEPT = 256
+local prefixes, kept = {}, 0 -- of names that came before
+
 -- One name for what PostgreSQL reads as one table, but for the search path.
+local function row_prefix(name)
+  local plain = name
+  if not plain:find('"', 1, true) then plain = plain:lower() end
+  if kept >= KEPT then prefixes, kept = {}, 0 end
+  kept = kept + 1
+  prefixes[name] = plain:gsub('^public%.', '') .. '/'
+  return prefixes[name]
+end
+
 local function row_key(name, id)
-  if not name:find('"', 1, true) then name = name:lower() end
-  return (name:gsub('^public%.', '')) .. '/' .. id
+  return (prefixes[name] or row_prefix(name)) .. id
 end
 
 --- A transaction of this coroutine begins; raises where it would wait for a connection that only

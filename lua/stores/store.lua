@@ -77,6 +77,9 @@ function Store.from_config(flat)
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
     updating = {}, -- rows that updateObject changes, with who waits for them
+    rows_updating = 0,
+    conflicts = {}, -- rows that somebody else changed under a function, and when
+    conflict_count = 0,
   }, Store)
   store.try = try(store)
   opened = opened + 1

@@ -4,11 +4,13 @@
 --- leads: when it has the lock, those that wait are served with it, each function on the result of
 --- the one before, by one UPDATE and one COMMIT. Each function runs in the coroutine of its caller,
 --- on a document of its own. One that raises is undone alone; one that waits for something ends the
---- batch: it and those before it commit, the others start the next one.
+--- batch: it and those before it commit, the others start the next one. While many rows are under
+--- way, a batch of functions that do not wait takes no lock at first: optimistic.lua.
 
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local json = require('stores.json')
+local optimistic = require('stores.optimistic')
 local transaction = require('stores.transaction')
 local wait = require('stores.wait')
 
@@ -22,6 +24,7 @@ local BATCH_MOST = 256
 ---@field fn fun(document: table?): table|false|nil
 ---@field id string
 ---@field create boolean?
+---@field place number|false where its function stands in its source
 ---@field opts table
 ---@field deadline number
 ---@field state 'waits'|'leads'|'turn'|'served'|'done'|'left'
@@ -64,7 +67,9 @@ local function run(call, document)
       call.changed = check_result(result, call.id)
     end
   end)
-  return wait.count() ~= waits
+  local waited = wait.count() ~= waits
+  optimistic.learn(call, waited)
+  return waited
 end
 
 -- The same between others, whose documents go by text: what cannot be stored fails alone.
@@ -109,23 +114,25 @@ local function give_turn(store, leader, call, text)
 end
 
 -- Serves the leader and those that wait; returns the document as the last one left it, or nil where
--- nothing is to be stored.
-local function serve(store, row, leader, document, served)
+-- nothing is to be stored, and whether a function has waited for something. unlocked: only those
+-- are served that are known not to.
+local function serve(store, row, leader, document, served, unlocked)
   if row.queue[1] == nil then
-    run(leader, document)
-    return leader.ok and leader.changed or nil
+    local waited = run(leader, document)
+    return leader.ok and leader.changed or nil, waited
   end
   local text = document and json.encode(document)
   local stored
   local ended = run_on_text(leader, text)
   if leader.ok and leader.text then text, stored = leader.text, true end
-  while not ended and #served < BATCH_MOST and row.queue[1] do
+  while not ended and #served < BATCH_MOST and row.queue[1]
+    and not (unlocked and not optimistic.is_quick(row.queue[1])) do
     local call = table.remove(row.queue, 1)
     served[#served + 1] = call
     ended = give_turn(store, leader, call, text)
     if call.ok and call.text then text, stored = call.text, true end
   end
-  return stored and json.decode(text) or nil
+  return stored and json.decode(text) or nil, ended
 end
 
 -- One transaction for the leader and whom it serves. False and why where it was rolled back.
@@ -142,6 +149,15 @@ local function run_batch(store, row, name, leader, served)
   end)
   tx:end_use()
   return ok, err
+end
+
+-- The same without a lock. Nil: the lock is needed, and nothing was stored.
+local function run_unlocked(store, row, name, leader, served)
+  local done, stored = optimistic.run(store, row.key, name, leader, function(document)
+    return serve(store, row, leader, document, served, true)
+  end)
+  if done and leader.changed then leader.result = stored end
+  return done, stored
 end
 
 -- Those who were served hear how it ended: their own error, the transaction's, or their document.
@@ -179,8 +195,15 @@ local function lead(store, row, name, leader)
   leader.ok = true
   local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
     function()
-      local served = { leader }
-      local done, why = run_batch(store, row, name, leader, served)
+      local served, done, why = { leader }, nil, nil
+      if row.key and optimistic.suits(store, row.key, leader) then
+        done, why = run_unlocked(store, row, name, leader, served)
+        if done == nil then
+          put_back(row, leader, served)
+          served = { leader }
+        end
+      end
+      if done == nil then done, why = run_batch(store, row, name, leader, served) end
       if not done and may_retry(why, codes) then
         put_back(row, leader, served)
         return false, why
@@ -201,6 +224,7 @@ local function pass_lead(store, rows, key)
     hand_over(store, call, 'leads')
   else
     rows[key] = nil
+    store.rows_updating = store.rows_updating - 1
   end
 end
 
@@ -274,7 +298,7 @@ function updates.run(store, name, id, fn, opts)
     errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
   end
   local call = { fn = fn, id = id, create = opts.create, opts = opts,
-    deadline = transaction.deadline(store, opts.timeout) }
+    place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout) }
   local rows, key = store.updating, name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
@@ -291,7 +315,8 @@ function updates.run(store, name, id, fn, opts)
       row.queue[#row.queue + 1] = call
     else
       call.state = 'leads'
-      rows[key] = { queue = {} }
+      rows[key] = { queue = {}, key = key }
+      store.rows_updating = store.rows_updating + 1
     end
     local guard = watch(store, rows, key, call)
     follow(store, rows, key, name, call)

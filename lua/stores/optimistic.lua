@@ -1,0 +1,108 @@
+--- updateObject without a lock, for functions that do not wait. While many calls for different rows
+--- are under way, a row is read with the other reads of the tick, the function runs, and the row is
+--- replaced with the other writes of the tick, where it still holds the very text that was read
+--- (optimistic concurrency control: Kung and Robinson, 1981). So hundreds of calls share a few round
+--- trips and flushes to disk. A function that does not wait cannot tell this from a lock. Where
+--- somebody else changed the row in between, and for every function that waits for something, or
+--- that has not run here before, the row is locked instead.
+
+local core = require('stores.core')
+local errors = require('stores.errors')
+local holds = require('stores.holds')
+local json = require('stores.json')
+local wait = require('stores.wait')
+
+local optimistic = {}
+
+local FEWEST = 4 -- rows under way: fewer have a connection each, and locks cost them nothing
+local CONTENDED = 1 -- seconds for which a row is locked at once after a conflict
+local KEPT = 1024 -- functions, and rows of conflicts, that are remembered
+
+local quick, known = {}, 0 -- place of a function in its source -> whether it never waited
+
+--- Remembers whether the function of a call has waited for something; once is enough.
+---@param call stores.Update
+---@param waited boolean
+function optimistic.learn(call, waited)
+  local place = call.place
+  if not place or quick[place] == false or (quick[place] and not waited) then return end
+  if quick[place] == nil then
+    if known >= KEPT then quick, known = {}, 0 end
+    known = known + 1
+  end
+  quick[place] = not waited
+end
+
+--- Whether the function of a call is known, and has never waited.
+---@param call stores.Update
+---@return boolean?
+function optimistic.is_quick(call)
+  return quick[call.place]
+end
+
+--- Where a function stands in its source.
+---@param fn function
+---@return number|false
+function optimistic.place(fn)
+  return core.function_place(fn) or false
+end
+
+--- Whether a call had better not lock its row.
+---@param store stores.Store
+---@param key string of the row
+---@param call stores.Update
+---@return boolean?
+function optimistic.suits(store, key, call)
+  if store.rows_updating < FEWEST or call.create or not quick[call.place] then return false end
+  local at = store.conflicts[key]
+  return not at or store.hub:now() - at > CONTENDED
+end
+
+local function remember_conflict(store, key)
+  if store.conflict_count >= KEPT then store.conflicts, store.conflict_count = {}, 0 end
+  if not store.conflicts[key] then store.conflict_count = store.conflict_count + 1 end
+  store.conflicts[key] = store.hub:now()
+end
+
+local function left(store, call)
+  local seconds = call.deadline - store.hub:now()
+  if seconds <= 0 then errors.raise('timeout', 'the call did not end within its deadline') end
+  return math.min(seconds, 1e9)
+end
+
+local function attempt(store, key, name, call, serve)
+  local text = wait.slot(store.hub,
+    store.engine:find(name, call.id, left(store, call), false, true))
+  if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
+  local document = text and json.decode(text)
+  if document and document.id == nil then document.id = call.id end
+  local changed, waited = serve(document)
+  if waited then return nil end
+  if not changed then return true end
+  if not text then return nil end
+  local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
+    left(store, call), call.opts.cache, false))
+  if found then return true, stored end
+  remember_conflict(store, key)
+  return nil
+end
+
+--- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing) and whether
+--- a function has waited, and stores it.
+---@param store stores.Store
+---@param key string of the row
+---@param name string
+---@param call stores.Update the first that is served
+---@param serve fun(document: table?): table?, boolean?
+---@return boolean? done true; false: it failed; nil: nothing was stored, and the lock is needed
+---@return any stored the document as it is now, or the error
+function optimistic.run(store, key, name, call, serve)
+  local mine, rows = holds.open(store), {}
+  holds.lock(mine, rows, name, call.id) -- a verb of the function that touches the row raises
+  local ok, done, stored = pcall(attempt, store, key, name, call, serve)
+  holds.close(mine, rows)
+  if not ok then return false, done end
+  return done, stored
+end
+
+return optimistic
