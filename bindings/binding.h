@@ -43,7 +43,7 @@ struct stores__slot {
     struct stores__list link; /* free list, or ready list */
     struct stores__hub *hub;
     stores_op *op;
-    uv_timer_t *timer; /* SLEEP */
+    uv_timer_t *timer; /* of SLEEP; made once, and kept until the hub is closed */
     int index;
     enum stores__slot_state state;
     enum stores__slot_kind kind;

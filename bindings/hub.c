@@ -51,7 +51,6 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->raw = raw;
     slot->abandoned = false;
     slot->op = NULL;
-    slot->timer = NULL;
     hub->pending++;
     return slot;
 }
@@ -77,18 +76,11 @@ int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op)
     return 1;
 }
 
-static void free_timer(uv_handle_t *handle) {
-    struct stores__slot *slot = handle->data;
-    slot->hub->open--;
-    free(handle);
-}
-
 void stores__slot_free(struct stores__slot *slot) {
     if (slot->state == SLOT_PENDING) slot->hub->pending--;
-    if (slot->timer != NULL) uv_close((uv_handle_t *)slot->timer, free_timer);
+    if (slot->kind == SLOT_SLEEP && slot->timer != NULL) uv_timer_stop(slot->timer);
     stores_op_free(slot->op);
     slot->op = NULL;
-    slot->timer = NULL;
     slot->state = SLOT_FREE;
     stores__list_remove(&slot->link);
     /* the one used last is used first: its memory is warm, and numbers stay small */
@@ -189,11 +181,16 @@ static void flush_engines(struct stores__hub *hub) {
     }
 }
 
+/* Not what cannot be called back: an engine's close, or a listener's notice. */
+static bool may_be_freed(const struct stores__slot *slot) {
+    return slot->op != NULL || slot->kind == SLOT_SLEEP;
+}
+
 /* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
 static int hub_wait(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (hub->turning && slot->state == SLOT_PENDING && (slot->op != NULL || slot->timer != NULL)) {
+    if (hub->turning && slot->state == SLOT_PENDING && may_be_freed(slot)) {
         stores__slot_free(slot); /* turn() raises, and nobody will ask for it */
         turn(L, hub, UV_RUN_ONCE);
     }
@@ -223,8 +220,8 @@ static int hub_abandon(lua_State *L) {
     lua_Integer number = luaL_checkinteger(L, 2);
     if (number < 1 || number > hub->slot_count) return 0;
     struct stores__slot *slot = hub->slots[number - 1];
-    if (slot->state == SLOT_PENDING && slot->op == NULL && slot->timer == NULL) {
-        slot->abandoned = true; /* an engine's close, or a listener's notice: freed by hub:next */
+    if (slot->state == SLOT_PENDING && !may_be_freed(slot)) {
+        slot->abandoned = true; /* freed by hub:next */
     } else if (slot->state != SLOT_FREE) {
         stores__slot_free(slot);
     }
@@ -238,18 +235,31 @@ static void woke(uv_timer_t *timer) {
     set_ready(slot);
 }
 
+/* A slot that has slept keeps its timer, which costs the loop nothing while it is stopped. */
+static bool timer_of(struct stores__slot *slot) {
+    if (slot->timer != NULL) return true;
+    slot->timer = malloc(sizeof *slot->timer);
+    if (slot->timer == NULL) return false;
+    uv_timer_init(slot->hub->loop, slot->timer);
+    slot->hub->open++;
+    slot->timer->data = slot;
+    return true;
+}
+
+static void free_timer(uv_handle_t *handle) {
+    struct stores__slot *slot = handle->data;
+    slot->hub->open--;
+    free(handle);
+}
+
 static int hub_sleep(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Number seconds = luaL_checknumber(L, 2);
     struct stores__slot *slot = stores__slot_new(L, hub, SLOT_SLEEP, false);
-    slot->timer = malloc(sizeof *slot->timer);
-    if (slot->timer == NULL) {
+    if (!timer_of(slot)) {
         stores__slot_free(slot);
         return stores__raise(L, STORES_NO_MEMORY, "no memory to sleep");
     }
-    uv_timer_init(hub->loop, slot->timer);
-    hub->open++;
-    slot->timer->data = slot;
     uv_update_time(hub->loop);
     if (seconds > SLEEP_MAX) seconds = SLEEP_MAX;
     uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
@@ -261,7 +271,7 @@ static int hub_sleep(lua_State *L) {
 static int hub_wake(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (slot->state == SLOT_PENDING && slot->timer != NULL) {
+    if (slot->state == SLOT_PENDING && slot->kind == SLOT_SLEEP) {
         uv_timer_stop(slot->timer);
         set_ready(slot);
     }
@@ -370,7 +380,9 @@ static int hub_gc(lua_State *L) {
     hub->closed = true;
     close_engines(L, hub);
     for (int i = 0; i < hub->slot_count; i++) {
-        if (hub->slots[i]->state != SLOT_FREE) stores__slot_free(hub->slots[i]);
+        struct stores__slot *slot = hub->slots[i];
+        if (slot->state != SLOT_FREE) stores__slot_free(slot);
+        if (slot->timer != NULL) uv_close((uv_handle_t *)slot->timer, free_timer);
     }
     stores__driver_close(L, hub);
     /* what is left of ours on somebody else's loop would be called when this code is unloaded */

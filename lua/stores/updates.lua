@@ -28,8 +28,8 @@ local BATCH_MOST = 256
 ---@field opts table
 ---@field deadline number
 ---@field state 'waits'|'leads'|'turn'|'served'|'done'|'left'
----@field slot integer? what it sleeps on
----@field turns integer? how many turns it was given
+---@field slot integer|false what it sleeps on
+---@field turns integer how many turns it was given
 ---@field given string? the document as JSON text, at its turn; nil: there is no row
 ---@field ok boolean whether its function, and then its transaction, succeeded
 ---@field err any
@@ -46,27 +46,35 @@ local function check_result(result, id)
       .. errors.kind(result))
   end
   if result.id == nil then result.id = id end
-  result.id = ids.parse(result.id)
   if result.id ~= id then
-    errors.raise('id_mismatch', 'the function changed the id of the document')
+    result.id = ids.parse(result.id)
+    if result.id ~= id then
+      errors.raise('id_mismatch', 'the function changed the id of the document')
+    end
   end
   return result
+end
+
+local function apply(call, document)
+  if document == nil and not call.create then return end
+  local result = call.fn(document)
+  if result == nil then result = document end
+  if result == false then
+    call.result = false
+  elseif result ~= nil then
+    call.changed = check_result(result, call.id)
+  end
+end
+
+local function write_changed(call)
+  call.text = json.encode(call.changed)
 end
 
 -- Runs the function on a document that is its own; whether it waited for something meanwhile.
 local function run(call, document)
   local waits = wait.count()
   call.changed, call.text, call.result = nil, nil, nil
-  call.ok, call.err = pcall(function()
-    if document == nil and not call.create then return end
-    local result = call.fn(document)
-    if result == nil then result = document end
-    if result == false then
-      call.result = false
-    elseif result ~= nil then
-      call.changed = check_result(result, call.id)
-    end
-  end)
+  call.ok, call.err = pcall(apply, call, document)
   local waited = wait.count() ~= waits
   optimistic.learn(call, waited)
   return waited
@@ -76,10 +84,28 @@ end
 local function run_on_text(call, text)
   local waited = run(call, text and json.decode(text))
   if call.ok and call.changed then
-    call.ok, call.err = pcall(function() call.text = json.encode(call.changed) end)
+    call.ok, call.err = pcall(write_changed, call)
   end
   call.changed = nil
   return waited
+end
+
+-- ---- The queue of a row -------------------------------------------------------------------------
+
+---@class stores.UpdatedRow those that wait are at first..last
+---@field key string? nil: no other call can know of it
+---@field first integer
+---@field last integer
+
+local function new_row(key)
+  return { key = key, first = 1, last = 0 }
+end
+
+local function take_first(row)
+  local call = row[row.first]
+  row[row.first] = nil
+  row.first = row.first + 1
+  return call
 end
 
 -- ---- Sleeping and waking ------------------------------------------------------------------------
@@ -95,7 +121,7 @@ local function sleep(store, call)
   if left <= 0 then return false end
   call.slot = store.hub:sleep(math.min(left, 1e6))
   wait.slot(store.hub, call.slot)
-  call.slot = nil
+  call.slot = false
   return true
 end
 
@@ -103,7 +129,7 @@ end
 
 -- The leader gives the document to one that waits, and waits until it comes back.
 local function give_turn(store, leader, call, text)
-  call.given, call.leader, call.turns = text, leader, (call.turns or 0) + 1
+  call.given, call.leader, call.turns = text, leader, call.turns + 1
   hand_over(store, call, 'turn')
   while call.state == 'turn' do
     if not sleep(store, leader) then
@@ -117,7 +143,7 @@ end
 -- nothing is to be stored, and whether a function has waited for something. unlocked: only those
 -- are served that are known not to.
 local function serve(store, row, leader, document, served, unlocked)
-  if row.queue[1] == nil then
+  if row.first > row.last then
     local waited = run(leader, document)
     return leader.ok and leader.changed or nil, waited
   end
@@ -125,9 +151,9 @@ local function serve(store, row, leader, document, served, unlocked)
   local stored
   local ended = run_on_text(leader, text)
   if leader.ok and leader.text then text, stored = leader.text, true end
-  while not ended and #served < BATCH_MOST and row.queue[1]
-    and not (unlocked and not optimistic.is_quick(row.queue[1])) do
-    local call = table.remove(row.queue, 1)
+  while not ended and #served < BATCH_MOST and row.first <= row.last
+    and not (unlocked and not optimistic.is_quick(row[row.first])) do
+    local call = take_first(row)
     served[#served + 1] = call
     ended = give_turn(store, leader, call, text)
     if call.ok and call.text then text, stored = call.text, true end
@@ -179,7 +205,8 @@ local function put_back(row, leader, served)
     local call = served[i]
     if call ~= leader and call.state ~= 'left' then
       call.state = 'waits'
-      table.insert(row.queue, 1, call)
+      row.first = row.first - 1
+      row[row.first] = call
     end
   end
 end
@@ -219,9 +246,8 @@ end
 -- The first that still waits leads next; without one the row is free.
 local function pass_lead(store, rows, key)
   local row = rows[key]
-  local call = table.remove(row.queue, 1)
-  if call then
-    hand_over(store, call, 'leads')
+  if row.first <= row.last then
+    hand_over(store, take_first(row), 'leads')
   else
     rows[key] = nil
     store.rows_updating = store.rows_updating - 1
@@ -229,9 +255,10 @@ local function pass_lead(store, rows, key)
 end
 
 local function leave_queue(row, call)
-  for i, other in ipairs(row.queue) do
-    if other == call then
-      table.remove(row.queue, i)
+  for i = row.first, row.last do
+    if row[i] == call then
+      for j = i, row.last do row[j] = row[j + 1] end
+      row.last = row.last - 1
       break
     end
   end
@@ -277,13 +304,38 @@ local function drop(store, rows, key, call)
   end
 end
 
--- A value that tells of its collection: who calls keeps it on the stack until the call ended.
-local function watch(store, rows, key, call)
-  local guard = newproxy(true)
-  getmetatable(guard).__gc = function()
-    if call.state ~= 'done' and call.state ~= 'left' then pcall(drop, store, rows, key, call) end
+-- Values that tell of their collection: who calls keeps one on the stack until the call ended, and
+-- then it is another call's. What it guards is kept apart, for it must not be reached from here.
+local guarded = setmetatable({}, { __mode = 'k' }) -- guard -> {store, rows, key, call}
+local spare, spares = {}, 0
+local first_guard = newproxy(true)
+getmetatable(first_guard).__gc = function(guard)
+  local what = guarded[guard]
+  local call = what and what.call
+  if call and call.state ~= 'done' and call.state ~= 'left' then
+    pcall(drop, what.store, what.rows, what.key, call)
   end
+end
+
+local function watch(store, rows, key, call)
+  local guard
+  if spares > 0 then
+    guard, spare[spares], spares = spare[spares], nil, spares - 1
+  else
+    guard = newproxy(first_guard)
+    guarded[guard] = {}
+  end
+  local what = guarded[guard]
+  what.store, what.rows, what.key, what.call = store, rows, key, call
   return guard
+end
+
+local function unwatch(guard)
+  guarded[guard].call = nil
+  if spares < BATCH_MOST then
+    spares = spares + 1
+    spare[spares] = guard
+  end
 end
 
 --- Runs updateObject; its arguments are checked.
@@ -297,8 +349,11 @@ function updates.run(store, name, id, fn, opts)
   if type(fn) ~= 'function' then
     errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
   end
-  local call = { fn = fn, id = id, create = opts.create, opts = opts,
-    place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout) }
+  -- all of its fields at once: a table that grows is made again each time
+  local call = { fn = fn, id = id, create = opts.create or false, opts = opts,
+    place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout),
+    state = 'waits', slot = false, turns = 0, leader = false, given = false, ok = true,
+    waited = false, err = nil, changed = nil, text = nil, result = nil }
   local rows, key = store.updating, name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
@@ -308,19 +363,19 @@ function updates.run(store, name, id, fn, opts)
   if raw == nil then raw = store.raw end
   local own = not combine or raw or opts.cache == false or (row and not wait.host.task())
   if own then
-    lead(store, { queue = {} }, name, call)
+    lead(store, new_row(), name, call)
   else
     if row then
-      call.state = 'waits'
-      row.queue[#row.queue + 1] = call
+      row.last = row.last + 1
+      row[row.last] = call
     else
       call.state = 'leads'
-      rows[key] = { queue = {}, key = key }
+      rows[key] = new_row(key)
       store.rows_updating = store.rows_updating + 1
     end
     local guard = watch(store, rows, key, call)
     follow(store, rows, key, name, call)
-    getmetatable(guard).__gc = nil
+    unwatch(guard)
   end
   if not call.ok then error(call.err, 0) end
   return call.result

@@ -9,6 +9,8 @@ local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 
 local scheduler = {}
 
+local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its turn
+
 ---@class stores.Scheduler
 ---@field block fun(hub: userdata, slot: integer) waits outside of coroutines
 ---@field queued fun()? told of the first coroutine in an empty queue
@@ -99,11 +101,8 @@ function scheduler.equip(host)
     if first > last then first, last = 1, 0 end
   end
 
-  --- Resumes those whose calls are done, and those that are queued.
-  ---@param on userdata the hub
-  ---@param seconds number? stop after this long; the rest stays queued
-  function host.drain(on, seconds)
-    on:tell()
+  -- Queues those whose calls are done; whether there are any to be resumed.
+  local function take(on)
     local before, empty = last, first > last
     last = on:take(waiting, queue, last)
     if last > before then
@@ -111,7 +110,23 @@ function scheduler.equip(host)
       if count == 0 and host.waits then host.waits(false) end
       if empty and host.queued then host.queued() end
     end
-    resume_queue(seconds and on:now() + seconds, seconds and function() return on:now() end)
+    return first <= last
+  end
+
+  --- Resumes those whose calls are done, and those that are queued; then those that these woke, and
+  --- so on for some rounds: who hands something on to another coroutine need not wait for a turn of
+  --- the loop, with its system calls.
+  ---@param on userdata the hub
+  ---@param seconds number? stop after this long; the rest stays queued
+  function host.drain(on, seconds)
+    local until_time = seconds and on:now() + seconds
+    local now = seconds and function() return on:now() end
+    on:tell()
+    for _ = 1, ROUNDS do
+      if not take(on) then return end
+      resume_queue(until_time, now)
+      if until_time and now() > until_time then return end
+    end
   end
 
   --- Whether coroutines are there to be resumed.
