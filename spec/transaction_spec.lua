@@ -221,43 +221,4 @@ describe('a transaction', function()
       support.close(small, other)
     end)
   end)
-
-  it('keeps the sum of accounts under random transfers #slow', function()
-    local ids = {}
-    for i = 1, 50 do
-      ids[i] = tostring(i)
-      store:insert('accounts', { id = ids[i], balance = 100 })
-    end
-    local function sum(tx)
-      local rows = tx:query("SELECT sum((value->>'balance')::numeric) AS s FROM accounts")
-      return rows[1].s
-    end
-    local raised = 0
-    stores.run(function()
-      local over = false
-      local watcher = stores.spawn(function()
-        while not over do
-          store:transaction(function(tx) assert.equal(5000, sum(tx)) end,
-            { isolation = 'repeatable read', readonly = true })
-        end
-      end)
-      local workers = {}
-      for i = 1, 32 do workers[i] = i end
-      stores.map(workers, function()
-        for _ = 1, 10 do
-          local from, to, amount = math.random(50), math.random(50), math.random(10)
-          local ok = pcall(store.transaction, store, function(tx)
-            tx:patch('accounts', ids[from], { inc = { balance = -amount } })
-            if amount == 7 then error('refused') end
-            tx:patch('accounts', ids[to], { inc = { balance = amount } })
-          end, { retries = 20 })
-          if not ok then raised = raised + 1 end
-        end
-      end)
-      over = true
-      watcher:join()
-    end)
-    assert.is_true(raised > 0)
-    store:transaction(function(tx) assert.equal(5000, sum(tx)) end)
-  end)
 end)
