@@ -58,10 +58,11 @@ struct stores__hub {
     bool owns_loop, closed, turning;
     uint64_t process;
     struct stores__list ready, free_slots, engines;
-    struct stores__list messages; /* log.c: what is to be told to log functions */
+    struct stores__list messages; /* log.c: what is to be told to log functions and hooks */
+    int statement_function; /* watch.c: in the registry; 0: there is none */
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */
-    char source;
+    char source; /* '\0': it was none of an engine */
     bool timed;
     struct stores__slot **slots;
     int slot_count, slot_room, pending;
@@ -138,12 +139,25 @@ stores_params stores__params_check(lua_State *L, int index);
  * invalid_document. */
 const char *stores__document_check(lua_State *L, int index);
 
-/* ---- What the core says (log.c) ---------------------------------------------------------------- */
+/* ---- What the core says (log.c, watch.c) ------------------------------------------------------ */
+
+/* The first thing in what is kept for a function until the loop has turned; malloc'ed. */
+struct stores__message {
+    struct stores__list link;
+    int function; /* in the registry */
+    void (*push)(lua_State *L, const struct stores__message *message); /* its one argument */
+};
 
 void stores__log_keep(void *arg, const char *text);
-/* Calls the log functions; never inside a callback of the loop. */
+/* Calls the functions; never inside a callback of the loop. */
 void stores__log_deliver(lua_State *L, struct stores__hub *hub);
 void stores__log_drop(lua_State *L, struct stores__lua_engine *engine);
+/* The hub goes: what is left is told to nobody. */
+void stores__log_forget(struct stores__hub *hub);
+
+void stores__watch_register(lua_State *L);
+/* A new engine tells of its statements where there is a hook for them. */
+void stores__watch_engine(struct stores__lua_engine *engine);
 
 /* ---- Engines and transactions (engine.c, tx.c) ----------------------------------------------- */
 

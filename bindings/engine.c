@@ -270,6 +270,7 @@ int stores__engine_new_lua(lua_State *L) {
     }
     stores__list_append(&hub->engines, &engine->link);
     stores_time_calls(engine->engine, hub->timed);
+    stores__watch_engine(engine);
     hub->open++;
     return 1;
 }

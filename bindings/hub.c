@@ -278,17 +278,20 @@ static int hub_wake(lua_State *L) {
     return 0;
 }
 
-/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source of the call whose result was
- * taken last; for stores.on. hub:time_calls(on) has them kept. */
+/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source, retries of the call whose
+ * result was taken last, failed or not; nothing after a sleep. For stores.on: hub:time_calls(on) has
+ * them kept. */
 static int hub_times(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
+    if (hub->source == '\0') return 0;
     lua_pushnumber(L, hub->times.queue);
     lua_pushnumber(L, hub->times.connect);
     lua_pushnumber(L, hub->times.redis);
     lua_pushnumber(L, hub->times.postgres);
     lua_pushnumber(L, hub->decode);
     lua_pushlstring(L, &hub->source, 1);
-    return 6;
+    lua_pushinteger(L, (lua_Integer)hub->times.retries);
+    return 7;
 }
 
 static int hub_time_calls(lua_State *L) {
@@ -379,6 +382,7 @@ static int hub_gc(lua_State *L) {
     if (hub->closed || hub->process != stores__process()) return 0;
     hub->closed = true;
     close_engines(L, hub);
+    stores__log_forget(hub);
     for (int i = 0; i < hub->slot_count; i++) {
         struct stores__slot *slot = hub->slots[i];
         if (slot->state != SLOT_FREE) stores__slot_free(slot);

@@ -3,11 +3,14 @@
 
 #include "binding.h"
 
-struct message {
-    struct stores__list link;
-    int function; /* in the registry; LUA_NOREF: there is none */
+struct line {
+    struct stores__message message;
     char text[];
 };
+
+static void push(lua_State *L, const struct stores__message *message) {
+    lua_pushstring(L, STORES__CONTAINER(message, const struct line, message)->text);
+}
 
 /* The core's hook: inside the loop, where no Lua may run. */
 void stores__log_keep(void *arg, const char *text) {
@@ -17,22 +20,23 @@ void stores__log_keep(void *arg, const char *text) {
         fprintf(stderr, "stores: %s\n", text);
         return;
     }
-    struct message *message = malloc(sizeof *message + len + 1);
-    if (message == NULL) return;
-    memcpy(message->text, text, len + 1);
-    message->function = engine->log_function;
-    stores__list_append(&engine->hub->messages, &message->link);
+    struct line *line = malloc(sizeof *line + len + 1);
+    if (line == NULL) return;
+    memcpy(line->text, text, len + 1);
+    line->message.function = engine->log_function;
+    line->message.push = push;
+    stores__list_append(&engine->hub->messages, &line->message.link);
 }
 
 void stores__log_deliver(lua_State *L, struct stores__hub *hub) {
     for (struct stores__list *at; (at = stores__list_shift(&hub->messages)) != NULL;) {
-        struct message *message = STORES__CONTAINER(at, struct message, link);
+        struct stores__message *message = STORES__CONTAINER(at, struct stores__message, link);
         lua_rawgeti(L, LUA_REGISTRYINDEX, message->function);
-        lua_pushstring(L, message->text);
+        message->push(L, message);
         free(message);
-        /* a log that fails has nobody to tell but the terminal */
+        /* one that fails has nobody to tell but the terminal */
         if (lua_pcall(L, 1, 0, 0) != 0) {
-            fprintf(stderr, "stores: the log function failed: %s\n",
+            fprintf(stderr, "stores: the log function, or a hook, failed: %s\n",
                     lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
             lua_pop(L, 1);
         }
@@ -44,13 +48,19 @@ void stores__log_drop(lua_State *L, struct stores__lua_engine *engine) {
     struct stores__hub *hub = engine->hub;
     struct stores__list *at = hub->messages.next;
     while (at != &hub->messages) {
-        struct message *message = STORES__CONTAINER(at, struct message, link);
+        struct line *line = STORES__CONTAINER(at, struct line, message.link);
         at = at->next;
-        if (message->function != engine->log_function) continue;
-        fprintf(stderr, "stores: %s\n", message->text);
-        stores__list_remove(&message->link);
-        free(message);
+        if (line->message.function != engine->log_function) continue;
+        fprintf(stderr, "stores: %s\n", line->text);
+        stores__list_remove(&line->message.link);
+        free(line);
     }
     luaL_unref(L, LUA_REGISTRYINDEX, engine->log_function);
     engine->log_function = LUA_NOREF;
+}
+
+void stores__log_forget(struct stores__hub *hub) {
+    for (struct stores__list *at; (at = stores__list_shift(&hub->messages)) != NULL;) {
+        free(STORES__CONTAINER(at, struct stores__message, link));
+    }
 }

@@ -81,6 +81,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__engine_register(L);
     stores__tx_register(L);
     stores__listen_register(L);
+    stores__watch_register(L);
     lua_pushliteral(L, STORES_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -185,18 +185,19 @@ static int protected_values(lua_State *L) {
 
 /* Upvalue: protected_values. */
 static int result_push(lua_State *L, struct stores__slot *slot) {
+    struct stores__hub *hub = slot->hub;
     const stores_error *error = slot->op ? stores_op_error(slot->op) : NULL;
+    uint64_t began = 0;
+    if (hub->timed) {
+        hub->source = slot->op ? stores_op_source(slot->op) : '\0';
+        hub->decode = 0;
+        if (slot->op != NULL) stores_op_times(slot->op, &hub->times);
+        began = uv_hrtime();
+    }
     if (error != NULL) {
         stores__error_push(L, error);
         stores__slot_free(slot);
         return lua_error(L);
-    }
-    struct stores__hub *hub = slot->hub;
-    uint64_t began = 0;
-    if (hub->timed && slot->op != NULL) {
-        stores_op_times(slot->op, &hub->times);
-        hub->source = stores_op_source(slot->op);
-        began = uv_hrtime();
     }
     /* a document that cannot be read raises, and its slot is freed all the same */
     lua_settop(L, 0);

@@ -157,6 +157,7 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
         struct stores__pg_conn *conn = call->conn;
         call->conn = NULL;
         call->failed = false;
+        call->op->retries++;
         stores__pg_release(conn);
         stores__call_run(call);
         return true;

@@ -233,11 +233,17 @@ void stores_time_calls(stores_engine *engine, bool on) {
     engine->timed = on;
 }
 
+void stores_watch_statements(stores_engine *engine, stores_statement_cb fn, void *arg) {
+    engine->pool.statement = fn;
+    engine->pool.statement_arg = arg;
+}
+
 void stores_op_times(const stores_op *op, stores_times *times) {
     times->queue = (double)op->spent_ns[STORES__PHASE_QUEUE] / 1e9;
     times->connect = (double)op->spent_ns[STORES__PHASE_CONNECT] / 1e9;
     times->redis = (double)op->spent_ns[STORES__PHASE_REDIS] / 1e9;
     times->postgres = (double)op->spent_ns[STORES__PHASE_POSTGRES] / 1e9;
+    times->retries = op->retries;
 }
 
 void stores_latency(stores_engine *engine,

@@ -46,6 +46,7 @@ struct stores_op {
     enum stores__phase phase;
     uint64_t started_ns, phase_ns; /* of uv_hrtime */
     uint64_t spent_ns[STORES__PHASES]; /* kept while the engine is asked to */
+    unsigned retries; /* how often it, or the segment that it was in, ran again */
 
     int64_t id;
     int64_t affected;

@@ -121,6 +121,10 @@ static struct stores__pg_entry *head(struct stores__pg_wire *wire) {
     return wire->count ? &wire->ring[wire->head] : NULL;
 }
 
+static struct stores__pg_entry *last(struct stores__pg_wire *wire) {
+    return &wire->ring[(wire->head + wire->count - 1) & (wire->room - 1)];
+}
+
 static struct stores__pg_entry pop(struct stores__pg_wire *wire) {
     struct stores__pg_entry entry = wire->ring[wire->head];
     wire->head = (wire->head + 1) & (wire->room - 1);
@@ -181,6 +185,7 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
         }
         wire->prepare_error = NULL;
     }
+    stores__pg_trace_answer(wire, entry, result);
     bool copy = is_copy(result);
     deliver(entry->req, entry->index, result);
     if (copy && wire->phase == WIRE_UP) stores__pg_break(wire);
@@ -217,6 +222,7 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
         if (entry->kind == ENTRY_SIMPLE && PQstatus(wire->pg) == CONNECTION_BAD) return false;
         struct stores__pg_entry over = pop(wire);
         if (over.kind != ENTRY_SIMPLE) return true;
+        free(over.trace);
         if (!PQenterPipelineMode(wire->pg)) stores__pg_break(wire);
         finish(wire, over.req, STORES__PG_SYNCED);
         return true;
@@ -242,7 +248,9 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
     }
     default: {
         struct stores__pg_entry copy = *entry; /* the callee may send, and move the ring */
+        entry->trace = NULL;
         take_statement(wire, &copy, result);
+        free(copy.trace);
     }
     }
     return true;
@@ -279,6 +287,8 @@ static void fail_pending(struct stores__pg_wire *wire) {
     wire->prepare_error = NULL;
     while (wire->count > 0) {
         struct stores__pg_entry entry = pop(wire);
+        stores__pg_trace_lost(wire, &entry);
+        free(entry.trace);
         if (entry.kind == ENTRY_SYNC || entry.kind == ENTRY_SIMPLE) {
             finish(wire, entry.req, STORES__PG_LOST);
         }
@@ -350,7 +360,9 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
     bool sent = prepare && !wire->pooler
                     ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
                     : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
+    if (sent) stores__pg_trace_start(wire, &entry, sql);
     if (!sent || !stores__pg_push(wire, &entry)) {
+        free(entry.trace);
         stores__pg_break(wire);
         return false;
     }
@@ -397,6 +409,7 @@ void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req,
     struct stores__pg_wire *wire = conn->wire;
     stores__pg_begin(conn, req);
     if (!end_request(conn, req, ENTRY_SIMPLE)) return;
+    stores__pg_trace_start(wire, last(wire), sql);
     req->sent = true;
     if (!PQexitPipelineMode(wire->pg) || !PQsendQuery(wire->pg, sql)) {
         stores__pg_break(wire);

@@ -51,6 +51,8 @@ struct stores__pg_pool {
     uint64_t next_serial;
     unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__pg_stats stats;
+    stores_statement_cb statement; /* NULL: nobody is to hear of statements */
+    void *statement_arg;
 
     /* To the engine, from the loop. */
     void *arg;

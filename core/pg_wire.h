@@ -28,6 +28,7 @@ struct stores__pg_entry {
     bool answered; /* a result came, the NULL that ends it has not */
     bool prepared_here; /* an ENTRY_PREPARE stands right before it */
     unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
+    struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */
 };
 
 struct stores__pg_statement {
@@ -62,6 +63,7 @@ struct stores__pg_wire {
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
     stores_error refused; /* by on_connect */
+    uint64_t answered_ns; /* when the last statement with a trace was answered */
 
     struct stores__pg_statement *buckets[STATEMENT_BUCKETS];
     struct stores__list lru; /* the longest unused first */
@@ -82,6 +84,13 @@ void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a la
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
 void stores__pg_unwatch(struct stores__pg_wire *wire);
 void stores__pg_handle_gone(struct stores__pg_wire *wire);
+
+/* pg_trace.c: of a statement that is sent, that was answered, that was lost with its connection */
+void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
+                            const char *sql);
+void stores__pg_trace_answer(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
+                             const PGresult *result);
+void stores__pg_trace_lost(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
 
 /* pg_cancel.c */
 void stores__pg_cancel_forget(struct stores__pg_wire *wire); /* the connection is being closed */

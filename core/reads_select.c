@@ -149,12 +149,21 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
     stores__pg_result_free(result);
 }
 
+/* Rows of one op are read together: it counts once. */
+static void count_retry(struct stores__read_row *row, unsigned retries) {
+    for (; row != NULL; row = row->twin) {
+        stores_op *op = row->call->op;
+        if (op != NULL && op->retries < retries) op->retries = retries;
+    }
+}
+
 static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
     bool lost = end == STORES__PG_LOST && batch->result == NULL;
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
     if ((!lost && !batch->stale_plan) || batch->table->engine->closing) return false;
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
+        count_retry(batch->rows[i], batch->rows[i]->lost_tries);
         batch->rows[i]->fill = false; /* a fill needs the SELECT that came right after its lease */
     }
     batch->table->engine->counters.read_retries++;

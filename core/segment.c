@@ -54,6 +54,7 @@ static void rolled_back(struct stores__segment *segment, const stores_error *err
             if (segment->stale_plan && segment->count == 1 && write->lost_tries++ >= LOST_TRIES) {
                 stores__write_over(write, error);
             } else {
+                if (write->op != NULL) write->op->retries++;
                 stores__write_requeue(writes, write, true);
             }
         } else {

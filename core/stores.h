@@ -293,9 +293,10 @@ STORES_API char stores_op_source(const stores_op *op);
 /* Where the seconds of a done op went, where the engine was asked to keep that. */
 typedef struct stores_times {
     double queue, connect, redis, postgres;
+    unsigned retries; /* how often its statement, or the segment that it was in, ran again */
 } stores_times;
 
-/* Zeros where it was not asked to. */
+/* Zeros where it was not asked to; retries are always counted. */
 STORES_API void stores_op_times(const stores_op *op, stores_times *times);
 STORES_API void stores_time_calls(stores_engine *engine, bool on);
 /* Frees a done op, or abandons a pending one: its callback never runs, and what it had not sent
@@ -371,6 +372,22 @@ STORES_API int64_t stores_simpleflake_at(int64_t unix_ms);
 STORES_API bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error);
 /* The true modulo of the signed id: -1 of 4 is 3. count must be positive. */
 STORES_API int stores_shard_of(int64_t id, int count);
+
+/* What PostgreSQL answered to one statement of the engine; valid inside of the callback alone. */
+typedef struct stores_statement {
+    const char *sql; /* as it was sent: parameters are $1 and on, and their values are not told */
+    uint64_t connection; /* a number; the statements of one transaction have the same */
+    int64_t rows; /* that it gave, or else changed */
+    double queue; /* seconds from sending to the answer of the one before it on its connection */
+    double postgres; /* seconds from then on to its own answer */
+    stores_code code; /* STORES_OK, or why it failed */
+    char sqlstate[6]; /* "" where PostgreSQL said nothing */
+} stores_statement;
+
+typedef void (*stores_statement_cb)(void *arg, const stores_statement *statement);
+/* Calls fn from the loop for each statement that ended; NULL: no more. In the callback no call may
+ * be started. */
+STORES_API void stores_watch_statements(stores_engine *engine, stores_statement_cb fn, void *arg);
 
 /* Calls figure(name, value) for every figure of the engine; names are static. */
 STORES_API void stores_stats(stores_engine *engine,

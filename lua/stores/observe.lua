@@ -1,7 +1,8 @@
---- What calls do, for those who watch: stores.on('call', fn), stores.on('slow', fn, opts), and the
---- figures of all stores in the text format of Prometheus. Nothing is measured for hooks, and no
---- verb is wrapped, before the first one is set.
+--- What calls do, for those who watch: stores.on('call', fn), stores.on('slow', fn, opts),
+--- stores.on('statement', fn), and the figures of all stores in the text format of Prometheus.
+--- Nothing is measured for hooks, and no verb is wrapped, before the first one is set.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local Store = require('stores.store')
 local wait = require('stores.wait')
@@ -10,11 +11,12 @@ local observe = {}
 
 local VERBS = { 'find', 'exists', 'findAll', 'findAllByIds', 'findByJSON', 'findOne', 'count',
   'findByJsonArrayContains', 'findByJsonSubContains', 'findByPath', 'insert', 'update', 'upsert',
-  'updateProperty', 'patch', 'delete', 'updateObject', 'query', 'transaction', 'invalidate' }
-local NO_TABLE = { query = true, transaction = true }
+  'updateProperty', 'patch', 'delete', 'updateObject', 'query', 'transaction', 'invalidate',
+  'notify', 'sweep' }
+local NO_TABLE = { query = true, transaction = true, notify = true, sweep = true }
 local SOURCES = { c = 'cache', p = 'postgres' }
 
-local hooks = { call = {}, slow = {} }
+local hooks = { call = {}, slow = {}, statement = {} }
 local records = setmetatable({}, { __mode = 'k' }) -- coroutine -> the call that it makes
 local running = coroutine.running
 
@@ -22,10 +24,12 @@ local running = coroutine.running
 local function add_times(hub)
   local record = records[running() or records]
   if not record then return end
-  local queue, connect, redis, postgres, decode, source = hub:times()
+  local queue, connect, redis, postgres, decode, source, retries = hub:times()
+  if not queue then return end -- it slept
   record.queue, record.connect = record.queue + queue, record.connect + connect
   record.redis, record.postgres = record.redis + redis, record.postgres + postgres
   record.decode = record.decode + decode
+  record.retries = record.retries + retries
   record.source = SOURCES[source] or record.source
   record.round_trips = record.round_trips + 1
 end
@@ -46,6 +50,25 @@ local function finish(store, verb, name, record, began, ok, ...)
   return ...
 end
 
+-- The caller's function, counted: each run but the first one is a retry.
+local function counted(record, fn)
+  if type(fn) ~= 'function' then return fn end
+  local ran = false
+  return function(...)
+    if ran then record.retries = record.retries + 1 end
+    ran = true
+    return fn(...)
+  end
+end
+
+-- The arguments of a verb; those of the two that run a function have it counted.
+local function arguments(record, verb, name, ...)
+  if verb == 'transaction' then return counted(record, name), ... end
+  if verb ~= 'updateObject' then return name, ... end
+  local id, fn, opts = ...
+  return name, id, counted(record, fn), opts
+end
+
 local function watched(verb, fn)
   return function(store, name, ...)
     local key = running() or records
@@ -54,14 +77,14 @@ local function watched(verb, fn)
       return fn(store, name, ...)
     end
     local record = { queue = 0, connect = 0, redis = 0, postgres = 0, decode = 0,
-      round_trips = 0 }
+      round_trips = 0, retries = 0 }
     records[key] = record
     local began = store.hub:now()
     local function done(...)
       records[key] = nil
       return finish(store, verb, not NO_TABLE[verb] and name or nil, record, began, ...)
     end
-    return done(pcall(fn, store, name, ...))
+    return done(pcall(fn, store, arguments(record, verb, name, ...)))
   end
 end
 
@@ -75,18 +98,27 @@ local function watch()
   for _, verb in ipairs(VERBS) do Store[verb] = watched(verb, Store[verb]) end
 end
 
+-- Engines tell of statements while somebody listens, and only then.
+local function watch_statements(on)
+  core.watch_statements(wait.host.hub(), on and function(event)
+    for _, hook in ipairs(hooks.statement) do hook.fn(event) end
+  end or nil)
+end
+
 --- Calls fn(event) after every call of a store ('call'), or after those that took at least some
 --- seconds ('slow', {seconds = 0.1}). The event: verb, table, shard, source ('cache', 'postgres'),
---- round_trips, seconds, and of these queue, connect, redis, postgres, decode; error where it
---- raised.
----@param what 'call'|'slow'
+--- round_trips, retries, seconds, and of these queue, connect, redis, postgres, decode; error where
+--- it raised.
+--- 'statement': after every statement that PostgreSQL answered. The event: sql, rows, connection,
+--- shard, seconds, and of these queue, postgres; code and sqlstate where it failed.
+---@param what 'call'|'slow'|'statement'
 ---@param fn fun(event: table)
 ---@param opts? {seconds: number} of 'slow'
 ---@return fun() off takes the hook away again
 function observe.on(what, fn, opts)
   local list = hooks[what]
   if not list then
-    errors.raise('invalid_argument', ("there is no hook '%s': call and slow are known")
+    errors.raise('invalid_argument', ("there is no hook '%s': call, slow and statement are known")
       :format(tostring(what)))
   end
   if type(fn) ~= 'function' then
@@ -96,13 +128,18 @@ function observe.on(what, fn, opts)
   if type(seconds) ~= 'number' then
     errors.raise('invalid_option', 'seconds must be a number, got ' .. errors.kind(seconds))
   end
-  watch()
   local hook = { fn = fn, seconds = seconds }
   list[#list + 1] = hook
+  if what ~= 'statement' then
+    watch()
+  elseif #list == 1 then
+    watch_statements(true)
+  end
   return function()
     for i = #list, 1, -1 do
       if list[i] == hook then table.remove(list, i) end
     end
+    if what == 'statement' and #list == 0 then watch_statements(false) end
   end
 end
 

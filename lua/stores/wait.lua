@@ -5,13 +5,14 @@ local wait = {}
 ---@type table the host in use; stores.use sets it before the first store is made
 wait.host = require('stores.hosts').default()
 
----@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken
+---@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken, or raised
 wait.observer = nil
 
 local count = 0
 
-local function observed(hub, ...)
+local function observed(hub, ok, ...)
   wait.observer(hub)
+  if not ok then error((...), 0) end
   return ...
 end
 
@@ -28,7 +29,7 @@ end
 function wait.slot(hub, slot)
   count = count + 1
   wait.host.wait(hub, slot)
-  if wait.observer then return observed(hub, hub:result(slot)) end
+  if wait.observer then return observed(hub, pcall(hub.result, hub, slot)) end
   return hub:result(slot)
 end
 

@@ -248,6 +248,24 @@ static void count_turning(void *arg, const char *table, uint64_t ms, const char 
     if (table[0] != '\0' && writers[0] == '{') ++*(int *)arg;
 }
 
+static void on_statement(void *arg, const stores_statement *statement) {
+    CHECK(statement->queue >= 0 && statement->postgres > 0 && statement->connection > 0);
+    CHECK_INT(statement->code, STORES_OK);
+    CHECK_STR(statement->sqlstate, "");
+    if (strncmp(statement->sql, "SELECT id, value", 16) == 0) *(int64_t *)arg += statement->rows;
+}
+
+static void test_statements(stores_engine *engine) {
+    int64_t rows = 0;
+    stores_call call = {.no_cache = true};
+    stores_watch_statements(engine, on_statement, &rows);
+    CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "ok");
+    CHECK_INT(rows, 1);
+    stores_watch_statements(engine, NULL, NULL);
+    CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "ok");
+    CHECK_INT(rows, 1);
+}
+
 static void test_figures(stores_engine *engine) {
     stores_times times;
     int verbs = 0, turning = 0;
@@ -257,6 +275,7 @@ static void test_figures(stores_engine *engine) {
     CHECK_STR(code_of(op), "ok");
     stores_op_times(op, &times);
     CHECK(times.queue >= 0 && times.connect >= 0 && times.redis >= 0 && times.postgres > 0);
+    CHECK_INT(times.retries, 0);
     stores_op_free(op);
     stores_time_calls(engine, false);
     stores_latency(engine, count_verb, &verbs);
@@ -445,6 +464,7 @@ int main(void) {
         if (cache) test_sessions(engine);
         if (cache) test_listen(engine);
         test_figures(engine);
+        test_statements(engine);
         test_callbacks(engine);
         no_op_left(engine);
         engine_close(engine);
