@@ -55,6 +55,7 @@ struct stores__hub {
     const void *type; /* what stores__userdata looks at; the first thing in every userdata */
     uv_loop_t *loop;
     uv_loop_t own;
+    uv_async_t stirred; /* of a loop of its own: something got ready outside of its turns */
     bool owns_loop, closed, turning;
     uint64_t process;
     struct stores__list ready, free_slots, engines;

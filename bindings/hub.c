@@ -56,9 +56,12 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
 }
 
 static void set_ready(struct stores__slot *slot) {
+    struct stores__hub *hub = slot->hub;
     slot->state = SLOT_READY;
-    slot->hub->pending--;
-    stores__list_append(&slot->hub->ready, &slot->link);
+    hub->pending--;
+    stores__list_append(&hub->ready, &slot->link);
+    /* the host may be waiting for the loop's descriptor already */
+    if (!hub->turning && hub->owns_loop) uv_async_send(&hub->stirred);
 }
 
 void stores__slot_done(stores_op *op, void *arg) {
@@ -354,6 +357,11 @@ static int hub_new(lua_State *L) {
     if (loop == NULL && uv_loop_init(&hub->own) != 0) {
         return stores__raise(L, STORES_NO_MEMORY, "no memory for a loop");
     }
+    if (loop == NULL && uv_async_init(&hub->own, &hub->stirred, NULL) != 0) {
+        uv_loop_close(&hub->own);
+        return stores__raise(L, STORES_NO_MEMORY, "no memory for a loop");
+    }
+    if (loop == NULL) uv_unref((uv_handle_t *)&hub->stirred);
     hub->owns_loop = loop == NULL;
     hub->loop = loop ? loop : &hub->own;
     hub->closed = false;
@@ -392,6 +400,7 @@ static int hub_gc(lua_State *L) {
     /* what is left of ours on somebody else's loop would be called when this code is unloaded */
     while (hub->open > 0) uv_run(hub->loop, UV_RUN_ONCE);
     if (hub->owns_loop) {
+        uv_close((uv_handle_t *)&hub->stirred, NULL);
         uv_run(hub->loop, UV_RUN_DEFAULT);
         uv_loop_close(hub->loop);
     }

@@ -137,6 +137,26 @@ describe('in cqueues', function()
       store:close()]]):gsub('\t', ' '))
   end)
 
+  it('wakes those who wait for another coroutine, though nothing is under way any more', function()
+    -- without a cache nothing is sent after the first has its answer
+    assert.equal('4 4\n', run(([[
+      store:close()
+      store = stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s' }, nil,
+        { cache = false })
+      store:query('CREATE TABLE queue (id bigint PRIMARY KEY, value jsonb)')
+      store:insert('queue', { id = '1', n = 0 })
+      local ended = 0
+      for _ = 1, 4 do
+        one:wrap(function()
+          store:updateObject('queue', '1', function(document) document.n = document.n + 1 end)
+          ended = ended + 1
+        end)
+      end
+      one:loop(3)
+      print(ended, store:find('queue', '1').n)
+      os.exit(0)]]):format(db.host, db.port, db.user, db.database)):gsub('\t', ' '))
+  end)
+
   it('takes calls outside of controllers while calls inside wait', function()
     assert.equal('2 1\n', run([[
       local got
