@@ -7,6 +7,8 @@ local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
 
+local RELOADS = 100
+
 local root = os.getenv('STORES_ROOT') or '.'
 local json = stores.json
 
@@ -139,6 +141,16 @@ describe('in nginx #slow', function()
 
   lazy_setup(function() db = support.db() end)
   lazy_teardown(function() support.drop(db) end)
+
+  local function backends()
+    return tonumber(support.psql(db, 'SELECT count(*) FROM pg_stat_activity WHERE datname = '
+      .. 'current_database() AND pid <> pg_backend_pid()'):match('%d+'))
+  end
+
+  local function redis_clients()
+    return tonumber(output(("redis-cli -s '%s' CLIENT LIST | grep -c ."):format(
+      support.redis().path)))
+  end
 
   after_each(function()
     if server then server:stop() end
@@ -291,23 +303,37 @@ describe('in nginx #slow', function()
     assert.is_nil(log:find('%[alert%]'))
   end)
 
-  it('answers every request while it is reloaded under load, and keeps no old worker', function()
+  it('answers every request while it is reloaded under load, and keeps nothing', function()
+    local before = redis_clients()
     start(at('t', [[
       local store = S({ poolsize_total = 4 })
       store:upsert('reloads', { id = tostring(math.random(20)), n = 1 })
-      ngx.say(store:exists('reloads', '1'))]]), { workers = 2 })
+      ngx.say(store:exists('reloads', '1'))]]) .. at('slow', [[
+      S():transaction(function(tx)
+        tx:updateProperty('reloads', tostring(math.random(21, 40)), 'n', 1)
+        tx:query('SELECT pg_sleep(0.05)')
+      end)
+      ngx.say('true')]]), {
+      workers = 2,
+      main = [[init_worker_by_lua_block {
+        stores.spawn(function()
+          S({ poolsize_total = 4 }):listen('news', function() end)
+        end)
+      }]] })
     support.psql(db, 'CREATE TABLE reloads (id bigint PRIMARY KEY, value jsonb)')
-    get('/t')
     local load = process.lua(([[
       package.path = '%s/?.lua;' .. package.path
       local cqueues = require('cqueues')
       local http = require('spec.support.http')
-      local controller, answered, failed = cqueues.new(), 0, 0
-      local ends = cqueues.monotime() + 6
-      for _ = 1, 8 do
+      local controller, answered, failed, over = cqueues.new(), 0, 0, false
+      controller:wrap(function()
+        while not io.open('%s/over') do cqueues.sleep(0.05) end
+        over = true
+      end)
+      for i = 1, 8 do
         controller:wrap(function()
-          while cqueues.monotime() < ends do
-            local status, text = http.request('%s', 'GET', '/t')
+          while not over do
+            local status, text = http.request('%s', 'GET', i == 1 and '/slow' or '/t')
             if status == 200 then answered = answered + 1
             else failed = failed + 1 print(status, text) end
           end
@@ -315,43 +341,114 @@ describe('in nginx #slow', function()
       end
       assert(controller:loop())
       print(('answered %%d failed %%d'):format(answered, failed))
-    ]]):format(root, server.socket))
-    for _ = 1, 20 do
-      server:signal('HUP')
-      os.execute('sleep 0.2')
+    ]]):format(root, server.folder, server.socket))
+    local known = {}
+    local function fresh()
+      local count = 0
+      for _, pid in ipairs(server:workers()) do
+        if not known[pid] then count = count + 1 end
+      end
+      return count
     end
+    for _ = 1, RELOADS do
+      for _, pid in ipairs(server:workers()) do known[pid] = true end
+      server:signal('HUP')
+      support.eventually(function() return fresh() == 2 end, 10, 'new workers')
+    end
+    support.eventually(function() return #server:workers() == 2 end, 10, 'the old workers end')
+    -- a round trip through the new ones, while nothing of the old ones is there
+    assert.equal('true', get('/t'))
+    io.open(server.folder .. '/over', 'w'):close()
     local said = load:wait()
     local answered, failed = said:match('answered (%d+) failed (%d+)')
     assert.equal('0', failed, said .. server:log())
-    assert.is_true(tonumber(answered) > 50, said)
-    support.eventually(function() return #server:workers() == 2 end, 10, 'the old workers end')
+    assert.is_true(tonumber(answered) > RELOADS, said)
+    -- two workers with a pool of two, and the connection that listens, each
+    support.eventually(function() return backends() <= 6 and redis_clients() <= before + 2 end, 10,
+      'the connections of the old workers go')
     local log = server:quit()
     server = nil
-    assert.is_nil(log:find('exited on signal'))
-    assert.is_nil(log:find('%[alert%]'))
+    assert.equal(RELOADS, select(2, log:gsub('signal 1 %(SIGHUP%) received', '')))
+    for _, word in ipairs({ 'exited on signal', '%[error%]', '%[alert%]', '%[crit%]' }) do
+      assert.is_nil(log:match('[^\n]*' .. word .. '[^\n]*'))
+    end
+    support.eventually(function() return backends() == 0 and redis_clients() <= before end, 10,
+      'no connection is left')
   end)
 
-  it('leaves nothing of VMs that are thrown away, where lua_code_cache is off', function()
-    start('lua_code_cache off;' .. at('t', [[
-      local store = open()
-      ngx.say(store:query('SELECT 1 AS one')[1].one)]]) .. at('closed', [[
-      local store = open()
+  it('collects every VM, with all that it had, where lua_code_cache is off', function()
+    local before = redis_clients()
+    local count = function(command) return tonumber(output(command)) end
+    -- each VM leaves a byte in one file when it is made, and one in another when it is closed
+    start('lua_code_cache off; lua_check_client_abort on;' .. at('open', [[
+      mark() local store = open()
+      ngx.say(store:query('SELECT 1 AS one')[1].one)]]) .. at('cached', [[
+      mark() local store = open()
+      ngx.say(store:exists('vms', '1') and 0 or 1)]]) .. at('closed', [[
+      mark() local store = open()
       store:query('SELECT 1')
       store:close()
-      ngx.say('closed')]]))
-    for _ = 1, 5 do get('/t') end
+      ngx.say(1)]]) .. at('raises', [[
+      mark() local store = open()
+      pcall(store.transaction, store, function(tx)
+        tx:insert('vms', { n = 1 })
+        error('no')
+      end)
+      ngx.say(1)]]) .. at('spawns', [[
+      mark() local store = open()
+      ngx.timer.at(0, function() store:query('SELECT 1') end)
+      ngx.say(1)]]) .. at('listens', [[
+      mark() local store = open()
+      local listener = store:listen('news', function() end)
+      store:query('SELECT 1')
+      listener:stop()
+      ngx.say(1)]]) .. at('leaves', [[
+      mark() local store = open()
+      store:transaction(function(tx)
+        tx:insert('vms', { n = 1 })
+        tx:query('SELECT pg_sleep(30)')
+      end)]]), { init = [[
+      local function leave_byte(name)
+        local file = io.open(ngx.config.prefix() .. name, 'a')
+        file:write('x')
+        file:close()
+      end
+      function mark()
+        leave_byte('made')
+        local guard = newproxy(true)
+        getmetatable(guard).__gc = function() leave_byte('gone') end
+        package.loaded.guard = guard
+      end]] })
+    support.psql(db, 'CREATE TABLE vms (id bigint PRIMARY KEY, value jsonb)')
     local worker = server:workers()[1]
-    local function count(what)
-      return tonumber(output(('ls /proc/%s/%s | wc -l'):format(worker, what)))
+    local function made(name)
+      return count(("cat '%s/%s' 2>&- | wc -c"):format(server.folder, name))
     end
-    support.eventually(function() return count('task') == 1 end, 10, 'the threads end')
-    local before = count('fd')
-    for _ = 1, 20 do
-      assert.equal('1', get('/t'))
-      assert.equal('closed', get('/closed'))
+    local function round(times)
+      for _ = 1, times do
+        for _, name in ipairs({ 'open', 'cached', 'closed', 'raises', 'spawns', 'listens' }) do
+          assert.equal('1', get('/' .. name))
+        end
+      end
+      http.leave(server.socket, '/leaves', 0.1)
+      support.eventually(function() return made('gone') == made('made') end, 20, 'the VMs go')
     end
-    support.eventually(function() return count('task') == 1 and count('fd') <= before end, 10,
-      'threads and descriptors go')
+    local function used()
+      return count(('ls /proc/%s/task | wc -l'):format(worker)),
+        count(('ls /proc/%s/fd | wc -l'):format(worker)),
+        count(("awk '/VmRSS/ { print $2 }' /proc/%s/status"):format(worker))
+    end
+    round(2)
+    local _, descriptors, memory = used()
+    round(12)
+    local threads, descriptors_after, memory_after = used()
+    assert.equal(86, made('gone'))
+    assert.equal(1, threads)
+    assert.equal(descriptors, descriptors_after)
+    -- 73 VMs of half a megabyte and more
+    assert.is_true(memory_after - memory < 8192, memory .. ' kB, then ' .. memory_after)
+    support.eventually(function() return backends() == 0 and redis_clients() <= before end, 10,
+      'no connection is left')
     assert.equal('', output('ls -d ${TMPDIR:-/tmp}/stores-*/bell 2>/dev/null'))
     local log = server:quit()
     server = nil

@@ -65,8 +65,9 @@ function nginx.start(text, workers)
   file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
     folder, folder, folder, folder, root, root, root, build, folder, text))
   file:close()
-  self.process = process.start({ 'nginx', '-p', folder, '-c', folder .. '/nginx.conf' },
-    folder .. '/stderr')
+  -- its workers end with the master, which KILL would not let it tell them
+  self.process = process.start({ 'setpriv', '--pdeathsig', 'TERM', 'nginx', '-p', folder,
+    '-c', folder .. '/nginx.conf' }, folder .. '/stderr')
   local ok, err = pcall(wait_for, function()
     return http.request(folder .. '/ready.sock', 'GET', '/')
   end, 'nginx answers')

@@ -24,8 +24,10 @@ local YIELDS = {
 -- Where nothing else runs in the worker: a call may turn the loop itself.
 local ALONE = { init_worker = true, exit_worker = true }
 
-local LINGER = 0.1 -- the service stays so long without calls, for what is unfinished of the last
-local LOOK = 1 -- how often it looks whether the worker ends, and for callers that are gone
+-- The service stays so long without calls, for what is unfinished of the last; and looks so often
+-- whether that time is over, or the worker ends.
+local LINGER = 0.1
+local LOOK = 1 -- how often it looks for callers that are gone
 local WITHOUT_BELL = 0.001 -- how often it looks at the loop where the doorbell cannot be had
 local FOREVER = 3600
 local DAY_MS = 86400000
@@ -105,15 +107,16 @@ local function turn()
   end
 end
 
+local function stop_endless()
+  for object in pairs(endless) do
+    endless[object] = nil
+    ngx.thread.spawn(object.stop, object)
+  end
+end
+
 -- Gives up the calls of light threads that were killed: nobody waits on their semaphores.
 local function sweep()
   sweeps = sweeps + 1
-  if ngx.worker.exiting() then
-    for object in pairs(endless) do
-      endless[object] = nil
-      ngx.thread.spawn(object.stop, object)
-    end
-  end
   for slot, waiter in pairs(waiting) do
     if waiter.wakes:count() >= 0 then
       waiting[slot] = nil
@@ -182,6 +185,8 @@ end
 local function serve(bell)
   local quiet_since, looked
   while true do
+    local is_exiting = ngx.worker.exiting()
+    if is_exiting then stop_endless() end
     turn()
     local now = hub:now()
     looked = looked or now
@@ -191,13 +196,12 @@ local function serve(bell)
     end
     if not is_quiet() then
       quiet_since = nil
-    elseif ngx.worker.exiting() or (quiet_since and now - quiet_since >= LINGER) then
+    elseif is_exiting or (quiet_since and now - quiet_since >= LINGER) then
       return
     else
       quiet_since = quiet_since or now
     end
-    local failed = not bell or bell.failure
-    local most = failed and WITHOUT_BELL or quiet_since and LINGER or LOOK
+    local most = (not bell or bell.failure) and WITHOUT_BELL or LINGER
     local seconds = math.min(hub:timeout() or most, most)
     asks:wait(math.max(seconds, 0.001))
   end
