@@ -20,6 +20,8 @@ local function read_options()
       options.seconds, options.repeats, options.rows, options.clients = 0.2, 1, 2000, { 4, 16 }
     elseif option == '--plot' then
       options.plot = true
+    elseif option == '--http' then
+      options.http = true
     elseif option == '--only' then
       at = at + 1
       options.only = arg[at] or ''
@@ -102,6 +104,9 @@ read_options()
 ceilings.fill(options.rows)
 if options.plot then
   require('bench.plot')(options)
+  os.exit(0)
+elseif options.http then
+  require('bench.http')(options)
   os.exit(0)
 end
 print(table.concat(system.describe(), '\n'))

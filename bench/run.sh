@@ -2,6 +2,7 @@
 #   sh bench/run.sh             each workload and its ceiling, median of 5, a few minutes
 #   sh bench/run.sh --quick     one short measurement of each
 #   sh bench/run.sh --plot      curves over rows, coroutines and processes, as SVG in build/bench
+#   sh bench/run.sh --http      the example API in nginx beside lua-nginx-redis, by wrk (bench/http.lua)
 # Options:
 #   --seconds S   of one measurement        --repeat N   measurements of each
 #   --rows N      rows of the tables        --only TEXT  workloads whose name contains it
@@ -16,11 +17,12 @@ value=''
 for argument in "$@"; do
     case $value$argument in
         --plot) group=plot ;;
+        --http) group=http ;;
         --quick) ;;
         --seconds | --repeat | --rows | --only) value='value ' ;;
         'value '*) value='' ;;
         *)
-            echo "usage: sh bench/run.sh [--quick] [--plot] [--seconds S] [--repeat N] [--rows N]" \
+            echo "usage: sh bench/run.sh [--quick] [--plot | --http] [--seconds S] [--repeat N] [--rows N]" \
                 "[--only TEXT]" >&2
             exit 2
             ;;
@@ -46,6 +48,7 @@ data=$out/data-$$
 finish() {
     status=$?
     trap - EXIT
+    [ ! -s "$data/nginx/nginx.pid" ] || kill "$(cat "$data/nginx/nginx.pid")"
     exec 9>&-
     luajit tools/servers.lua down "$data" >/dev/null 2>&1
     rm -rf "$data"
@@ -61,4 +64,4 @@ flock -s 9
 where=$(luajit tools/servers.lua up "$data") || exit 1
 eval "$where"
 export PGHOST PGPORT PGUSER PGDATABASE REDIS_SOCKET
-STORES_BENCH_OUT=$out luajit bench/run.lua "$@"
+STORES_BENCH_OUT=$out STORES_BENCH_DATA=$data luajit bench/run.lua "$@"

@@ -79,3 +79,20 @@ describe('bench/run.sh #slow', function()
     assert.truthy(said:find('status 2\n', 1, true), said)
   end)
 end)
+
+describe('bench/run.sh --http #slow', function()
+  it('shows the API of the examples beside lua-nginx-redis and a constant', function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
+      .. '--http --quick --rows 200 2>&1; echo status $?'):format(root, root)))
+    local text = pipe:read('*a')
+    pipe:close()
+    assert.equal('0', text:match('status (%d+)\n$'), text)
+    for _, name in ipairs({ 'Stores', 'Stores, decoded', 'lua-nginx-redis', 'static' }) do
+      local rate, ratio, time = text:match('\n' .. name:gsub('%-', '%%-')
+        .. ' +(%d+) +([%d.]+) x +([%d.]+)')
+      assert.is_truthy(rate, 'there is no line ' .. name .. ':\n' .. text)
+      assert.is_true(tonumber(rate) > 0 and tonumber(ratio) > 0 and tonumber(time) > 0, text)
+    end
+  end)
+end)
