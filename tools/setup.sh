@@ -10,7 +10,7 @@ servers="postgresql-15 redis-server"
 case $group in
     demo) packages="$packages $servers iso-codes" ;;
     test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
-        strace openssl pgbouncer nginx libnginx-mod-http-lua lua-nginx-redis wrk luarocks
+        strace valgrind openssl pgbouncer nginx libnginx-mod-http-lua lua-nginx-redis wrk luarocks
         g++ lua5.1 lua5.2 lua5.3 lua5.4" ;;
     bench) packages="$packages $servers" ;;
     plot) packages="$packages $servers gnuplot-nox" ;;

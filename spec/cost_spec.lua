@@ -1,0 +1,152 @@
+--- What a call costs, counted instead of timed: round trips, Redis commands, system calls,
+--- allocations, Lua's garbage and instructions, in the scenarios of spec/cost/child.lua. The
+--- numbers that are wanted stand in spec/cost/numbers.lua. A change that adds to one fails here,
+--- and so does one that takes away, until the table says so:
+---
+---     STORES_COST=write sh tools/test.sh spec/cost_spec.lua
+---
+--- measures and writes it anew; git diff shows what became dearer.
+---
+--- Round trips and commands must be as they stand. The others may differ by SLACK: instructions
+--- and garbage, for the places of strings in tables depend on chance; system calls by one for all
+--- that are in flight, for so does which answers one wake-up finds, and where buffers end.
+--- None of that hides one allocation or system call more in a call alone.
+
+local counter = require('spec.support.counter')
+local redis = require('spec.support.redis')
+local support = require('spec.support')
+
+local numbers = require('spec.cost.numbers')
+
+local SLACK = { instructions = 0.03, garbage = 0.05, allocations = 0.01 }
+
+--- How far a figure may be from what is wanted.
+local function slack(name, figure, wanted)
+  if figure == 'syscalls' and wanted > 0 then
+    return name:find('in flight', 1, true) and math.max(1, wanted * 0.01) or 0.2
+  end
+  return wanted * (SLACK[figure] or 0)
+end
+
+local ORDER = { 'pg_round_trips', 'pg_statements', 'redis_round_trips', 'redis_commands',
+  'syscalls', 'allocations', 'garbage', 'instructions' }
+
+-- ---- Measuring --------------------------------------------------------------------------------
+
+local function rounded(value)
+  return tonumber((value < 100 and '%.1f' or '%.0f'):format(value))
+end
+
+--- Adds what the child printed: the scenarios in their order, each with its figures.
+local function take(list, output)
+  for name, figure, value in output:gmatch('([^\n\t]+)\t([^\n\t]+)\t([^\n\t]+)\n') do
+    if not list[name] then
+      list[#list + 1] = name
+      list[name] = {}
+    end
+    value = tonumber(value)
+    list[name][figure] = math.min(list[name][figure] or math.huge, value)
+  end
+end
+
+--- Measures all; what is less than in the list takes its place.
+local function measure(list)
+  local own, server = counter.new(), redis.start()
+  local ok, why = pcall(function()
+    for _, mode in ipairs({ 'count', 'instructions' }) do
+      local db = support.db()
+      -- the disk's time is no matter here, and would make replies come when they like
+      support.psql(db, ('ALTER DATABASE %s SET synchronous_commit = off'):format(db.database))
+      local arguments = { mode, db.host, db.user, db.database, server.socket }
+      if mode == 'count' then
+        take(list, own:run('spec/cost/child.lua', arguments))
+      else
+        local output, instructions = own:instructions('spec/cost/child.lua', arguments)
+        for name, share in output:gmatch('([^\n\t]+)\tshare\t([^\n\t]+)\n') do
+          local value = instructions[name] * tonumber(share)
+          list[name].instructions = math.min(list[name].instructions or math.huge, value)
+        end
+      end
+      support.drop(db)
+    end
+  end)
+  server:remove()
+  own:remove()
+  assert(ok, why)
+end
+
+local function write(list)
+  local lines = {
+    '--- What the calls of spec/cost_spec.lua cost: one call where it is alone, else all that are',
+    '--- in flight. Garbage is bytes of Lua. Written by',
+    '---     STORES_COST=write sh tools/test.sh spec/cost_spec.lua',
+    '',
+    'return {',
+  }
+  for _, name in ipairs(list) do
+    local words = {}
+    for _, figure in ipairs(ORDER) do
+      local value = list[name][figure]
+      if value then words[#words + 1] = ('    %s = %s,'):format(figure, rounded(value)) end
+    end
+    lines[#lines + 1] = ("  ['%s'] = {\n%s\n  },"):format(name, table.concat(words, '\n'))
+  end
+  lines[#lines + 1] = '}\n'
+  local path = (os.getenv('STORES_ROOT') or '.') .. '/spec/cost/numbers.lua'
+  local file = assert(io.open(path, 'w'))
+  assert(file:write(table.concat(lines, '\n')))
+  assert(file:close())
+end
+
+-- ---- Comparing --------------------------------------------------------------------------------
+
+--- How a scenario differs from what is wanted, as text; nil: it does not.
+local function difference(name, measured)
+  local wanted, lines = numbers[name], {}
+  if not wanted then return name .. ' has no numbers' end
+  if not measured then return name .. ' was not measured' end
+  for _, figure in ipairs(ORDER) do
+    local now, before = measured[figure], wanted[figure]
+    if now and before then
+      now = rounded(now)
+      if math.abs(now - before) > slack(name, figure, before) then
+        lines[#lines + 1] = ('%s: %s is %g now, was %g'):format(name, figure, now, before)
+      end
+    elseif now or before then
+      lines[#lines + 1] = ('%s: %s is %s now, was %s'):format(name, figure, tostring(now),
+        tostring(before))
+    end
+  end
+  return lines[1] and table.concat(lines, '\n')
+end
+
+describe('what a call costs #slow', function()
+  local list = {}
+
+  setup(function()
+    measure(list)
+    local differs = false
+    for name in pairs(numbers) do differs = differs or difference(name, list[name]) ~= nil end
+    -- a busy machine only ever adds
+    if differs then measure(list) end
+    if os.getenv('STORES_COST') == 'write' then
+      write(list)
+      package.loaded['spec.cost.numbers'] = nil
+      numbers = require('spec.cost.numbers')
+    end
+  end)
+
+  for name in pairs(numbers) do
+    it('is what it was: ' .. name, function()
+      local found = difference(name, list[name])
+      if found then
+        error(found .. '\nIf it is meant: STORES_COST=write sh tools/test.sh spec/cost_spec.lua', 0)
+      end
+    end)
+  end
+
+  it('is known of each scenario', function()
+    assert.is_true(#list > 0)
+    for _, name in ipairs(list) do assert.is_table(numbers[name], name .. ' has no numbers') end
+  end)
+end)

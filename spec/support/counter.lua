@@ -1,0 +1,74 @@
+--- The counter of spec/cost/counter.c, compiled for a spec, and programs that run with it.
+
+local process = require('spec.support.process')
+
+local counter = {}
+
+---@class spec.Counter
+---@field folder string for files of the spec, too
+local Counter = {}
+Counter.__index = Counter
+
+local function root()
+  return os.getenv('STORES_ROOT') or '.'
+end
+
+--- The output of a command; raises with it where the command fails.
+---@param command string
+---@return string
+local function run(command)
+  local pipe = assert(io.popen('{ ' .. command .. '; } 2>&1; echo "status $?"'))
+  local text = pipe:read('*a')
+  pipe:close()
+  local output, status = text:match('^(.-)status (%d+)\n$')
+  if status ~= '0' then error(command .. '\nfailed:\n' .. (output or text), 0) end
+  return output
+end
+
+--- Compiles it.
+---@return spec.Counter
+function counter.new()
+  local self = setmetatable({ folder = run('mktemp -d'):match('[^\n]+') }, Counter)
+  run(("cc -std=c11 -O2 -Wall -Wextra -Werror -shared -fPIC -o %s/counter.so '%s'"):format(
+    self.folder, root() .. '/spec/cost/counter.c'))
+  return self
+end
+
+--- Runs a Lua program with the counter in it, and without the compiler, whose work depends on
+--- chance; gives what it printed.
+---@param program string a file, from the clone's top folder
+---@param arguments string[]
+---@param before? string what runs luajit
+---@return string
+function Counter:run(program, arguments, before)
+  local words = {}
+  for i, word in ipairs(arguments) do words[i] = process.quoted(word) end
+  return run(("LD_PRELOAD=%s/counter.so %s luajit -joff '%s/%s' %s"):format(self.folder,
+    before or '', root(), program, table.concat(words, ' ')))
+end
+
+--- Runs it under callgrind; gives what it printed, and the instructions by the names that it gave
+--- to cost_end, the least where it gave one several times.
+---@param program string
+---@param arguments string[]
+---@return string
+---@return table<string, number>
+function Counter:instructions(program, arguments)
+  -- the same memcpy and strlen on every machine
+  local output = self:run(program, arguments,
+    'GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM valgrind -q --tool=callgrind '
+    .. '--instr-atstart=no --callgrind-out-file=' .. self.folder .. '/callgrind')
+  local found = {}
+  for name, total in run("cat '" .. self.folder .. "'/callgrind.*"):gmatch(
+    'desc: Trigger: Client Request: ([^\n]*)\n.-\ntotals: (%d+)') do
+    found[name] = math.min(found[name] or math.huge, tonumber(total))
+  end
+  run('rm -f ' .. self.folder .. '/callgrind*')
+  return output, found
+end
+
+function Counter:remove()
+  run("rm -rf '" .. self.folder .. "'")
+end
+
+return counter
