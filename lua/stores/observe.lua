@@ -4,6 +4,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local optimistic = require('stores.optimistic')
 local Store = require('stores.store')
 local wait = require('stores.wait')
 
@@ -54,11 +55,13 @@ end
 local function counted(record, fn)
   if type(fn) ~= 'function' then return fn end
   local ran = false
-  return function(...)
+  local function counting(...)
     if ran then record.retries = record.retries + 1 end
     ran = true
     return fn(...)
   end
+  optimistic.stand_for(counting, fn)
+  return counting
 end
 
 -- The arguments of a verb; those of the two that run a function have it counted.

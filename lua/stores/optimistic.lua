@@ -40,11 +40,20 @@ function optimistic.is_quick(call)
   return quick[call.place]
 end
 
+local stands_for = setmetatable({}, { __mode = 'k' })
+
+--- A function that does nothing but call another one is to be known by that one's place.
+---@param wrapper function
+---@param fn function
+function optimistic.stand_for(wrapper, fn)
+  stands_for[wrapper] = fn
+end
+
 --- Where a function stands in its source.
 ---@param fn function
 ---@return number|false
 function optimistic.place(fn)
-  return core.function_place(fn) or false
+  return core.function_place(stands_for[fn] or fn) or false
 end
 
 --- Whether a call had better not lock its row.
