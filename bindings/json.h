@@ -58,12 +58,13 @@ void stores__json_fields(lua_State *L, int index);
 
 /* ---- Between the files of the codec --------------------------------------------------------- */
 
-enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16 };
+enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16, STORES__KEY_DEPTHS = 4 };
 
 /* A name of a member that was read before, in two words, zeros behind it. */
 struct stores__key {
     uint64_t low, high;
     size_t len; /* 0: none */
+    unsigned char members[STORES__KEY_DEPTHS]; /* of the last object, by its depth, that began with it */
 };
 
 /* One a Lua state; the registry holds it, and its collector frees what it owns. */

@@ -2,8 +2,9 @@
  * json_decode.c - JSON text as Lua values. Strict: what PostgreSQL would not take as jsonb is not
  * read either.
  *
- * Members gather on the Lua stack, so that a small table is made once, in its right size. Deep
- * down, where the stack could run out, they go into the table one by one.
+ * Members gather on the Lua stack, so that a small table is made once, in its right size; or its
+ * size is that of the last object which began with the same name. Deep down, where the stack could
+ * run out, they go into the table one by one.
  */
 #include <lauxlib.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ struct decoder {
     int env, array_metatable; /* stack indexes */
     int depth;
     bool has_id; /* the outermost object has a member of this name */
+    struct stores__key *name; /* of the member that was read last; NULL: it is not a kept one */
 };
 
 static bool read_value(struct decoder *d);
@@ -143,12 +145,14 @@ static bool read_name(struct decoder *d) {
     size_t len = (size_t)(at - start);
     struct stores__key key;
     if (at == d->end || *at != '"' || !stores__key_of(&key, start, len, d->end)) {
+        d->name = NULL;
         return read_string(d);
     }
     d->at = at + 1;
     if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0) d->has_id = true;
     int place = stores__key_place(&key);
     struct stores__key *known = &d->codec->keys[place];
+    d->name = known;
     if (stores__key_same(known, &key)) {
         lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
         return true;
@@ -157,6 +161,7 @@ static bool read_name(struct decoder *d) {
     lua_pushlstring(d->L, (const char *)start, len);
     lua_pushvalue(d->L, -1);
     lua_rawseti(d->L, d->env, STORES__CODEC_KEYS + place);
+    memset(key.members, 0, sizeof key.members);
     *known = key;
     return true;
 }
@@ -284,7 +289,7 @@ static void gather_object(struct decoder *d, int base, int count, int room) {
     lua_settop(L, base);
 }
 
-static bool read_member(struct decoder *d) {
+static bool read_member_name(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != '"') return fail(d, d->at, "unexpected character");
     d->at++;
@@ -294,34 +299,51 @@ static bool read_member(struct decoder *d) {
     if (*d->at != ':') return fail(d, d->at, "unexpected character");
     d->at++;
     skip_space(d);
-    return read_value(d);
+    return true;
+}
+
+/* Where the object's size is known from the last one that began with this name; NULL: nowhere. */
+static unsigned char *known_size(struct decoder *d) {
+    return d->name && d->depth <= STORES__KEY_DEPTHS ? &d->name->members[d->depth - 1] : NULL;
+}
+
+/* The members of an object that has some. Stack, at base: the table, or what is gathered. */
+static bool read_members(struct decoder *d, int base) {
+    lua_State *L = d->L;
+    int count = 0, gathered = d->depth <= GATHER_DEPTH ? GATHERED : 0;
+    bool failed = false, table = gathered == 0;
+    unsigned char *size = NULL;
+    if (table) lua_createtable(L, 0, 0);
+    do {
+        if (!table && count == gathered) {
+            gather_object(d, base, count, 2 * count);
+            table = true;
+        }
+        if (!read_member_name(d)) return false;
+        if (count == 0 && !table && (size = known_size(d)) != NULL && *size > 0) {
+            lua_createtable(L, 0, *size);
+            lua_insert(L, base);
+            table = true;
+        }
+        if (!read_value(d)) return false;
+        if (table) lua_rawset(L, base);
+        count++;
+    } while (more(d, '}', &failed));
+    if (failed) return false;
+    if (!table) gather_object(d, base, count, count);
+    if (size != NULL) *size = count <= GATHERED ? (unsigned char)count : 0;
+    return true;
 }
 
 static bool read_object(struct decoder *d) {
-    lua_State *L = d->L;
-    int base = lua_gettop(L) + 1, count = 0;
-    int gathered = d->depth < GATHER_DEPTH ? GATHERED : 0;
-    if (!enter(d)) return false;
-    bool failed = false, table = false;
+    int base = lua_gettop(d->L) + 1;
+    if (!enter(d) || !make_room(d, 2 * GATHERED + 8)) return false;
     if (d->at < d->end && *d->at == '}') {
         d->at++;
-    } else {
-        do {
-            if (!table && count == gathered) {
-                gather_object(d, base, count, 2 * count);
-                table = true;
-            } else if (!table && count % GATHER_STEP == 0 && !make_room(d, 2 * GATHER_STEP + 8)) {
-                return false;
-            }
-            if (!read_member(d)) return false;
-            if (table)
-                lua_rawset(L, base);
-            else
-                count++;
-        } while (more(d, '}', &failed));
-        if (failed) return false;
+        lua_createtable(d->L, 0, 0);
+    } else if (!read_members(d, base)) {
+        return false;
     }
-    if (!table) gather_object(d, base, count, count);
     d->depth--;
     return true;
 }
