@@ -7,7 +7,7 @@ local support = require('spec.support')
 if os.getenv('STORES_TEST_POOLER') then return end
 
 local POOLED = { 'api_spec', 'paths_spec', 'query_spec', 'update_object_spec', 'transaction_spec',
-  'combine_spec' }
+  'combine_spec', 'optimistic_spec' }
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()
   local folder

@@ -1,8 +1,8 @@
 --- updateObject without a lock, for functions that do not wait. While many calls for different rows
 --- are under way, a row is read with the other reads of the tick, the function runs, and the row is
 --- replaced with the other writes of the tick, where it still holds the very text that was read
---- (optimistic concurrency control: Kung and Robinson, 1981). So hundreds of calls share a few round
---- trips and flushes to disk. A function that does not wait cannot tell this from a lock. Where
+--- (optimistic concurrency control: Kung and Robinson, 1981). So hundreds of calls share a few
+--- round trips and flushes to disk. A function that does not wait cannot tell this from a lock. Where
 --- somebody else changed the row in between, and for every function that waits for something, or
 --- that has not run here before, the row is locked instead.
 
@@ -89,6 +89,7 @@ local function attempt(store, key, name, call, serve)
   if waited then return nil end
   if not changed then return true end
   if not text then return nil end
+  call.storing = true
   local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
     left(store, call), call.opts.cache, false))
   if found then return true, stored end
@@ -96,8 +97,8 @@ local function attempt(store, key, name, call, serve)
   return nil
 end
 
---- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing) and whether
---- a function has waited, and stores it.
+--- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing) and
+--- whether a function has waited, and stores it.
 ---@param store stores.Store
 ---@param key string of the row
 ---@param name string

@@ -31,6 +31,8 @@ local BATCH_MOST = 256
 ---@field slot integer|false what it sleeps on
 ---@field turns integer how many turns it was given
 ---@field given string? the document as JSON text, at its turn; nil: there is no row
+---@field served stores.Update[]|false of a leader: whom its batch serves, itself among them
+---@field storing boolean of a leader: what they made of the row was sent
 ---@field ok boolean whether its function, and then its transaction, succeeded
 ---@field err any
 ---@field changed table? what its function made of the document; nil: nothing to store
@@ -168,6 +170,7 @@ local function run_batch(store, row, name, leader, served)
     local document = tx:lock_row(name, leader.id)
     local changed = serve(store, row, leader, document, served)
     if changed then
+      leader.storing = true
       local kind = document == nil and 'insert' or 'update'
       local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
       if leader.changed then leader.result = stored end
@@ -203,7 +206,7 @@ end
 local function put_back(row, leader, served)
   for i = #served, 1, -1 do
     local call = served[i]
-    if call ~= leader and call.state ~= 'left' then
+    if call ~= leader and (call.state == 'turn' or call.state == 'served') then
       call.state = 'waits'
       row.first = row.first - 1
       row[row.first] = call
@@ -223,11 +226,13 @@ local function lead(store, row, name, leader)
   local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
     function()
       local served, done, why = { leader }, nil, nil
+      leader.served, leader.storing = served, false
       if row.key and optimistic.suits(store, row.key, leader) then
         done, why = run_unlocked(store, row, name, leader, served)
         if done == nil then
           put_back(row, leader, served)
           served = { leader }
+          leader.served, leader.storing = served, false
         end
       end
       if done == nil then done, why = run_batch(store, row, name, leader, served) end
@@ -289,12 +294,26 @@ local function follow(store, rows, key, name, call)
   end
 end
 
+-- The leader is gone: whom it served runs again, where nothing was sent yet.
+local function abandon(store, row, leader)
+  leader.slot = false
+  if not leader.storing then return put_back(row, leader, leader.served) end
+  for _, call in ipairs(leader.served) do
+    if call ~= leader and call.state == 'served' then
+      call.ok, call.err = false, errors.new('abandoned',
+        'the call that stored the row for this one went away', { outcome = 'unknown' })
+      hand_over(store, call, 'done')
+    end
+  end
+end
+
 -- What is done for a coroutine that is collected before its call ended: others go on without it.
 -- Runs in the collector, and so only changes states and wakes.
 local function drop(store, rows, key, call)
   local state = call.state
   call.state = 'left'
   if state == 'leads' then
+    if call.served then abandon(store, rows[key], call) end
     pass_lead(store, rows, key)
   elseif state == 'waits' then
     leave_queue(rows[key], call)
@@ -305,13 +324,14 @@ local function drop(store, rows, key, call)
 end
 
 -- Values that tell of their collection: who calls keeps one on the stack until the call ended, and
--- then it is another call's. What it guards is kept apart, for it must not be reached from here.
-local guarded = setmetatable({}, { __mode = 'k' }) -- guard -> {store, rows, key, call}
+-- then it is another call's. What it guards is its environment: nothing else may lead there, for
+-- from the function of a call a way may lead back to its coroutine.
+local getfenv, setfenv = debug.getfenv, debug.setfenv
 local spare, spares = {}, 0
 local first_guard = newproxy(true)
 getmetatable(first_guard).__gc = function(guard)
-  local what = guarded[guard]
-  local call = what and what.call
+  local what = getfenv(guard)
+  local call = what.call
   if call and call.state ~= 'done' and call.state ~= 'left' then
     pcall(drop, what.store, what.rows, what.key, call)
   end
@@ -322,16 +342,16 @@ local function watch(store, rows, key, call)
   if spares > 0 then
     guard, spare[spares], spares = spare[spares], nil, spares - 1
   else
-    guard = newproxy(first_guard)
-    guarded[guard] = {}
+    guard = setfenv(newproxy(first_guard), {})
   end
-  local what = guarded[guard]
+  local what = getfenv(guard)
   what.store, what.rows, what.key, what.call = store, rows, key, call
   return guard
 end
 
 local function unwatch(guard)
-  guarded[guard].call = nil
+  local what = getfenv(guard)
+  what.store, what.rows, what.call = nil, nil, nil
   if spares < BATCH_MOST then
     spares = spares + 1
     spare[spares] = guard
@@ -353,7 +373,8 @@ function updates.run(store, name, id, fn, opts)
   local call = { fn = fn, id = id, create = opts.create or false, opts = opts,
     place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout),
     state = 'waits', slot = false, turns = 0, leader = false, given = false, ok = true,
-    waited = false, err = nil, changed = nil, text = nil, result = nil }
+    waited = false, served = false, storing = false, err = nil, changed = nil, text = nil,
+    result = nil }
   local rows, key = store.updating, name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
