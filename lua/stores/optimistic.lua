@@ -2,9 +2,9 @@
 --- are under way, a row is read with the other reads of the tick, the function runs, and the row is
 --- replaced with the other writes of the tick, where it still holds the very text that was read
 --- (optimistic concurrency control: Kung and Robinson, 1981). So hundreds of calls share a few
---- round trips and flushes to disk. A function that does not wait cannot tell this from a lock. Where
---- somebody else changed the row in between, and for every function that waits for something, or
---- that has not run here before, the row is locked instead.
+--- round trips and flushes to disk. A function that does not wait cannot tell this from a lock.
+--- Where somebody else changed the row in between, and for every function that waits for something,
+--- or that has not run here before, the row is locked instead.
 
 local core = require('stores.core')
 local errors = require('stores.errors')

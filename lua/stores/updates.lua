@@ -8,6 +8,7 @@
 --- way, a batch of functions that do not wait takes no lock at first: optimistic.lua.
 
 local errors = require('stores.errors')
+local guards = require('stores.guards')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local optimistic = require('stores.optimistic')
@@ -249,12 +250,11 @@ end
 -- ---- The calls of a row -------------------------------------------------------------------------
 
 -- The first that still waits leads next; without one the row is free.
-local function pass_lead(store, rows, key)
-  local row = rows[key]
+local function pass_lead(store, row)
   if row.first <= row.last then
     hand_over(store, take_first(row), 'leads')
   else
-    rows[key] = nil
+    store.updating[row.key] = nil
     store.rows_updating = store.rows_updating - 1
   end
 end
@@ -270,12 +270,12 @@ local function leave_queue(row, call)
 end
 
 -- Follows the states of a call until it is served.
-local function follow(store, rows, key, name, call)
+local function follow(store, row, name, call)
   while call.state ~= 'done' do
     if call.state == 'leads' then
-      lead(store, rows[key], name, call)
+      lead(store, row, name, call)
       call.state = 'done'
-      pass_lead(store, rows, key)
+      pass_lead(store, row)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
       call.waited = run_on_text(call, call.given)
@@ -286,7 +286,7 @@ local function follow(store, rows, key, name, call)
       end
     elseif not sleep(store, call) then
       local outcome = call.state == 'served' and 'unknown' or 'none'
-      leave_queue(rows[key], call)
+      leave_queue(row, call)
       call.state = 'left'
       errors.raise('timeout', 'the call did not end within its deadline: it waited for the row',
         { outcome = outcome })
@@ -309,52 +309,18 @@ end
 
 -- What is done for a coroutine that is collected before its call ended: others go on without it.
 -- Runs in the collector, and so only changes states and wakes.
-local function drop(store, rows, key, call)
+local function drop(store, row, call)
   local state = call.state
+  if state == 'done' or state == 'left' then return end
   call.state = 'left'
   if state == 'leads' then
-    if call.served then abandon(store, rows[key], call) end
-    pass_lead(store, rows, key)
+    if call.served then abandon(store, row, call) end
+    pass_lead(store, row)
   elseif state == 'waits' then
-    leave_queue(rows[key], call)
+    leave_queue(row, call)
   elseif state == 'turn' then
     call.ok, call.text, call.waited = false, nil, true
     if call.leader.slot then store.hub:wake(call.leader.slot) end
-  end
-end
-
--- Values that tell of their collection: who calls keeps one on the stack until the call ended, and
--- then it is another call's. What it guards is its environment: nothing else may lead there, for
--- from the function of a call a way may lead back to its coroutine.
-local getfenv, setfenv = debug.getfenv, debug.setfenv
-local spare, spares = {}, 0
-local first_guard = newproxy(true)
-getmetatable(first_guard).__gc = function(guard)
-  local what = getfenv(guard)
-  local call = what.call
-  if call and call.state ~= 'done' and call.state ~= 'left' then
-    pcall(drop, what.store, what.rows, what.key, call)
-  end
-end
-
-local function watch(store, rows, key, call)
-  local guard
-  if spares > 0 then
-    guard, spare[spares], spares = spare[spares], nil, spares - 1
-  else
-    guard = setfenv(newproxy(first_guard), {})
-  end
-  local what = getfenv(guard)
-  what.store, what.rows, what.key, what.call = store, rows, key, call
-  return guard
-end
-
-local function unwatch(guard)
-  local what = getfenv(guard)
-  what.store, what.rows, what.call = nil, nil, nil
-  if spares < BATCH_MOST then
-    spares = spares + 1
-    spare[spares] = guard
   end
 end
 
@@ -391,12 +357,13 @@ function updates.run(store, name, id, fn, opts)
       row[row.last] = call
     else
       call.state = 'leads'
-      rows[key] = new_row(key)
+      row = new_row(key)
+      rows[key] = row
       store.rows_updating = store.rows_updating + 1
     end
-    local guard = watch(store, rows, key, call)
-    follow(store, rows, key, name, call)
-    unwatch(guard)
+    local guard = guards.take(drop, store, row, call)
+    follow(store, row, name, call)
+    guards.give_back(guard)
   end
   if not call.ok then error(call.err, 0) end
   return call.result
