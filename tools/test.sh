@@ -3,9 +3,10 @@
 #   sh tools/test.sh --fast                 the plain pass only
 #   sh tools/test.sh spec/json_spec.lua     one spec (or several), plain pass
 #   sh tools/test.sh spec/unit/test_ids.c   one C unit
-#   sh tools/test.sh --pass=asan [SPEC...]  one pass: plain, asan or gc
+#   sh tools/test.sh --pass=asan [SPEC...]  one pass: plain, asan, gc or valgrind
 # Passes: plain; asan, the same under AddressSanitizer and UndefinedBehaviorSanitizer; gc, the specs
 # with the collector running all the time. Specs tagged #slow run in the plain pass alone.
+# valgrind, the C units under it, is too slow to be one of those that run by themselves.
 #
 # One private PostgreSQL and Redis serve the whole run. Specs find them by STORES_TEST_DIR (for
 # stores.open), STORES_TEST_PGHOST and STORES_TEST_REDIS_SOCKET. STORES_TEST_PASS names the pass.
@@ -18,9 +19,9 @@ passes='' specs='' units='' all=yes
 for argument in "$@"; do
     case $argument in
         --fast) passes=plain ;;
-        --pass=plain | --pass=asan | --pass=gc) passes="$passes ${argument#--pass=}" ;;
+        --pass=plain | --pass=asan | --pass=gc | --pass=valgrind) passes="$passes ${argument#--pass=}" ;;
         -*)
-            echo "usage: sh tools/test.sh [--fast] [--pass=plain|asan|gc] [SPEC...]" >&2
+            echo "usage: sh tools/test.sh [--fast] [--pass=plain|asan|gc|valgrind] [SPEC...]" >&2
             exit 2
             ;;
         *)
@@ -146,6 +147,27 @@ run_units() {
     passed=$((passed + total - bad)) failed=$((failed + bad))
 }
 
+# run_valgrind BUILD: the C units of a build, one after the other. A leak is an error like any other.
+run_valgrind() {
+    stage "valgrind: C units"
+    for unit in "$1"/unit/test_*; do
+        name=${unit##*/}
+        [ -z "$units" ] || echo "$name" | grep -qE "${units#|}" || continue
+        log=$logs/valgrind-$name.log
+        if timeout --foreground -k 10 "${STORES_TEST_LIMIT:-600}" valgrind --quiet \
+            --leak-check=full --show-leak-kinds=definite,indirect,possible \
+            --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 \
+            "$unit" >"$log" 2>&1; then
+            passed=$((passed + 1))
+            echo "$name: $(tail -n 1 "$log")"
+        else
+            failed=$((failed + 1))
+            echo "$name: FAILED"
+            cat "$log"
+        fi
+    done
+}
+
 build_pass() {
     stage "$1: build"
     shift
@@ -209,6 +231,9 @@ for pass in $passes; do
             if wants_specs; then
                 run_specs gc luajit "$busted" -o plainTerminal --helper=spec/gc_helper.lua
             fi
+            ;;
+        valgrind)
+            if wants_units; then run_valgrind "$build"; fi
             ;;
     esac
 done

@@ -1,5 +1,5 @@
-/* Ten thousand transactions of every ending, under the leak checker of the build: what is started is
- * freed, whoever ends it. */
+/* Ten thousand transactions of every ending, under the leak checker of the build, or under valgrind:
+ * what is started is freed, whoever ends it. STORES_TEST_TRANSACTIONS: another number of them. */
 #include "engine_harness.h"
 
 enum ending {
@@ -10,8 +10,18 @@ enum ending {
     END_IS_FREED, /* while it is open */
     END_IS_FREED_WAITING, /* while an op of it is under way */
     END_NEVER_BEGINS,
-    ENDINGS
+    ENDINGS,
+    /* these take a cancel or a new connection each, and are fewer */
+    END_TIMES_OUT = ENDINGS,
+    END_LOSES_CONNECTION
 };
+
+static const char suicide[] = "SELECT pg_terminate_backend(pg_backend_pid())";
+
+static enum ending ending_of(int i) {
+    if (i % 50 == 0) return i % 100 ? END_TIMES_OUT : END_LOSES_CONNECTION;
+    return (enum ending)(i % ENDINGS);
+}
 
 static void step(stores_tx *tx, int64_t id) {
     stores_change change = change_of(STORES_UPDATE, id, "{\"n\": 1}");
@@ -49,16 +59,28 @@ static void run(stores_engine *engine, enum ending ending, int64_t id) {
         stores_op_free(op);
         break;
     }
+    case END_TIMES_OUT: {
+        stores_call call = {.timeout_ms = 2};
+        CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
+        CHECK_STR(end_of(stores_tx_query(tx, &call, "SELECT pg_sleep(9)", NULL, NULL)), "timeout");
+        break;
+    }
+    case END_LOSES_CONNECTION:
+        CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
+        CHECK_STR(end_of(stores_tx_query(tx, NULL, suicide, NULL, NULL)), "connection_lost");
+        break;
     default: break;
     }
     stores_tx_free(tx);
 }
 
 int main(void) {
+    const char *number = getenv("STORES_TEST_TRANSACTIONS");
+    int count = number ? atoi(number) : 10000;
     if (!servers_open()) return 1;
     for (int cache = 0; cache < 2; cache++) {
         stores_engine *engine = engine_new(cache);
-        for (int i = 0; i < 5000; i++) run(engine, (enum ending)(i % ENDINGS), i % 100 + 1);
+        for (int i = 0; i < count / 2; i++) run(engine, ending_of(i), i % 100 + 1);
         TURN_UNTIL(figure(engine, "transactions") == 0, 10000);
         TURN_UNTIL(figure(engine, "pool_checked_out") == 0, 10000);
         CHECK_INT(figure(engine, "ops"), 0);
