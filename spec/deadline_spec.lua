@@ -146,6 +146,50 @@ describe('A deadline', function()
       assert.is_true(store:stats().pg_connects <= connects + 1)
     end)
 
+    it('a thousand times: the pool of 2 has 2 connections', function()
+      local function sessions()
+        return other:query("SELECT count(*) AS n FROM pg_stat_activity"
+          .. " WHERE application_name = 'stores'", nil, { readonly = true })[1].n
+      end
+      local codes, most, list = {}, 0, {}
+      for i = 1, 1000 do list[i] = i end
+      stores.run(function()
+        local over = false
+        local watcher = stores.spawn(function()
+          while not over do
+            most = math.max(most, sessions())
+            local stats = store:stats()
+            assert.is_true(stats.pool_connecting + stats.pool_idle + stats.pool_reading
+              + stats.pool_writing + stats.pool_checked_out <= 2)
+          end
+        end)
+        stores.map(list, function(i)
+          local opts = { timeout = 0.02 + i % 97 / 100 }
+          local ok, err
+          if i % 3 == 0 then
+            opts.readonly = true
+            ok, err = store.try:query('SELECT pg_sleep(60)', nil, opts)
+          else
+            ok, err = store.try:transaction(function(tx)
+              if i % 3 == 1 then tx:insert('docs', { id = tostring(1000 + i), n = i }) end
+              tx:query('SELECT pg_sleep(60)')
+            end, opts)
+          end
+          assert.is_false(ok)
+          local what = err.code .. ' ' .. err.outcome
+          codes[what] = (codes[what] or 0) + 1
+        end)
+        over = true
+        watcher:join()
+      end)
+      assert.same({ ['timeout none'] = 1000 }, codes)
+      assert.equal(2, most)
+      support.eventually(function() return store:stats().pool_checked_out == 0 end)
+      assert.equal(1, store:count('docs'))
+      assert.is_true(sessions() <= 2)
+      assert.is_true(store:stats().pg_cancels > 2)
+    end)
+
     it('a statement that commits itself may have been done', function()
       local err = times_out(0.2, function()
         store:query('SELECT pg_sleep(60)', nil, { timeout = 0.2, transaction = false })
