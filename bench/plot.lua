@@ -5,6 +5,8 @@ local system = require('bench.system')
 local WORKLOADS = {
   { 'find, cached', 'find_cached' },
   { 'find, cache = false', 'find' },
+  { 'documents of findAllByIds of 100, cached', 'find_all_by_ids_cached' },
+  { 'insert, cache = false', 'insert' },
   { 'update, cached', 'update_cached' },
   { 'update, cache = false', 'update' },
   { 'updateObject, cached', 'update_object_cached' },
