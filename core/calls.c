@@ -30,7 +30,14 @@ void stores__call_free(struct stores__own_call *call) {
     free(call->sql);
     free(call->memory);
     free(call->values);
+    stores__error_free(call->error);
     free(call);
+}
+
+/* Why it fails, in place of what was said before. */
+static void fail(struct stores__own_call *call, stores_code code, const char *text) {
+    stores__error_free(call->error);
+    call->error = stores__error_new(code, "%s", text);
 }
 
 static void answer(struct stores__own_call *call, const stores_error *error) {
@@ -97,10 +104,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
-        if (!call->failed && error.code != STORES_OK) {
-            call->failed = true;
-            call->error = error;
-        }
+        if (call->error == NULL && error.code != STORES_OK) call->error = stores__error_dup(&error);
         stores__pg_result_free(result);
         return;
     }
@@ -124,18 +128,18 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
 /* A statement that commits itself may have done part of its work, or all of it. */
 static void end_failed(struct stores__own_call *call) {
     /* of several statements some may have been committed by their own COMMIT, before the failure */
-    bool ended = call->failed && call->step == CALL_RUNNING && call->options.simple &&
+    bool ended = call->error != NULL && call->step == CALL_RUNNING && call->options.simple &&
                  (call->options.autocommit ? call->result != NULL
                                            : !stores__pg_in_transaction(call->conn));
-    if (ended && call->error.code != STORES_CONNECTION_LOST) {
+    if (ended && call->error->code != STORES_CONNECTION_LOST) {
         if (call->commit != NULL) stores__commit_was_ended(call->commit);
-        call->error.outcome = STORES_OUTCOME_UNKNOWN;
-        call->error.retryable = false;
+        call->error->outcome = STORES_OUTCOME_UNKNOWN;
+        call->error->retryable = false;
     }
     if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
         turn_all(call, CALL_TURNING_AGAIN);
     } else {
-        fail_call(call, call->failed ? &call->error : NULL);
+        fail_call(call, call->error);
     }
 }
 
@@ -148,25 +152,24 @@ static bool commits_itself(const struct stores__own_call *call) {
 
 static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     if (end != STORES__PG_LOST) return false;
-    if (!call->failed || call->error.code != STORES_CONNECTION_LOST) {
-        stores__error_set(&call->error, STORES_CONNECTION_LOST,
-                          "the connection was lost while the statement ran");
+    if (call->error == NULL || call->error->code != STORES_CONNECTION_LOST) {
+        fail(call, STORES_CONNECTION_LOST, "the connection was lost while the statement ran");
     }
     bool reads = call->select || call->options.readonly;
     if (reads && call->op != NULL && call->tries++ < LOST_TRIES && !call->engine->closing) {
         struct stores__pg_conn *conn = call->conn;
         call->conn = NULL;
-        call->failed = false;
         call->op->retries++;
+        stores__error_free(call->error);
+        call->error = NULL;
         stores__pg_release(conn);
         stores__call_run(call);
         return true;
     }
     if (commits_itself(call) && call->req.sent) {
-        call->error.outcome = STORES_OUTCOME_UNKNOWN;
-        call->error.retryable = false;
+        call->error->outcome = STORES_OUTCOME_UNKNOWN;
+        call->error->retryable = false;
     }
-    call->failed = true;
     end_failed(call);
     return true;
 }
@@ -189,8 +192,8 @@ static void ask_locks(struct stores__own_call *call) {
 static void end_transaction(struct stores__own_call *call) {
     struct stores__commit *commit = call->commit ? call->commit : stores__commit_new(call->engine);
     if (commit == NULL) {
-        stores__error_set(&call->error, STORES_NO_MEMORY, "no memory for a COMMIT");
-        fail_call(call, &call->error);
+        fail(call, STORES_NO_MEMORY, "no memory for a COMMIT");
+        fail_call(call, call->error);
         return;
     }
     call->commit = NULL;
@@ -212,13 +215,13 @@ static void turned(void *arg, bool ok) {
     if (--call->turns_waiting > 0) return;
     if (call->step == CALL_TURNING_AGAIN) {
         if (call->turn_failed) bypass_turns(call);
-        answer(call, call->failed ? &call->error : NULL);
+        answer(call, call->error);
         close_call(call);
         return;
     }
     if (call->turn_failed && call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        stores__error_set(&call->error, STORES_CACHE_FAILURE, "Redis could not be told");
-        fail_call(call, &call->error);
+        fail(call, STORES_CACHE_FAILURE, "Redis could not be told");
+        fail_call(call, call->error);
         return;
     }
     if (call->turn_failed) bypass_turns(call);
@@ -255,7 +258,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores__timer_stop(&call->engine->timers, &call->grace);
     if (lost(call, end)) return;
-    if (call->failed) {
+    if (call->error != NULL) {
         end_failed(call);
         return;
     }
@@ -277,10 +280,10 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
             /* one statement that was its own transaction, or the text ended ours */
             if (call->options.simple) {
                 if (call->commit != NULL) stores__commit_was_ended(call->commit);
-                stores__error_set(&call->error, STORES_UNSUPPORTED,
-                                  "the statements ended the transaction that they ran in");
-                call->error.outcome = STORES_OUTCOME_UNKNOWN;
-                answer(call, &call->error);
+                fail(call, STORES_UNSUPPORTED,
+                     "the statements ended the transaction that they ran in");
+                call->error->outcome = STORES_OUTCOME_UNKNOWN;
+                answer(call, call->error);
             } else {
                 answer(call, NULL);
             }
@@ -292,7 +295,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         }
         break;
     case CALL_LOCKS: end_transaction(call); break;
-    default: fail_call(call, &call->error);
+    default: fail_call(call, call->error);
     }
 }
 
@@ -340,7 +343,8 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     struct stores__own_call *call = STORES__CONTAINER(wait, struct stores__own_call, wait);
     call->conn = conn;
     if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
-    call->failed = false;
+    stores__error_free(call->error);
+    call->error = NULL;
     call->req.result = took;
     call->req.done = over;
     if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
@@ -383,7 +387,8 @@ stores_outcome stores__call_leave(stores_op *op) {
         stores__call_free(call);
         return STORES_OUTCOME_NONE;
     case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
-    case CALL_TURNING_AGAIN: return call->failed ? call->error.outcome : STORES_OUTCOME_COMMITTED;
+    case CALL_TURNING_AGAIN:
+        return call->error != NULL ? call->error->outcome : STORES_OUTCOME_COMMITTED;
     case CALL_ENDING:
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;

@@ -32,8 +32,8 @@ struct stores__own_call {
     struct stores__table **turned;
     size_t turned_count, turns_waiting;
     struct pg_result *result;
-    bool failed, turn_failed, select;
-    stores_error error;
+    bool turn_failed, select;
+    stores_error *error; /* NULL: none */
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */
 

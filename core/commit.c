@@ -51,8 +51,18 @@ void stores__commit_free(struct stores__commit *commit) {
     stores__timer_stop(&commit->engine->timers, &commit->timer);
     stores__settle_free(commit->rows);
     stores__buf_free(&commit->ddl);
+    stores__error_free(commit->error);
     free(commit->turns);
     free(commit);
+}
+
+static void replace_error(struct stores__commit *commit, stores_error *error) {
+    stores__error_free(commit->error);
+    commit->error = error;
+}
+
+void stores__commit_fail(struct stores__commit *commit, stores_code code, const char *text) {
+    replace_error(commit, stores__error_new(code, "%s", text));
 }
 
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result) {
@@ -178,7 +188,7 @@ bool stores__commit_may_write(const struct stores__table *table, stores_error *e
 /* ---- COMMIT ---------------------------------------------------------------------------------- */
 
 void stores__commit_finish(struct stores__commit *commit) {
-    const stores_error *error = commit->error.code == STORES_OK ? NULL : &commit->error;
+    const stores_error *error = commit->error;
     struct stores__counters *counters = &commit->engine->counters;
     if (error == NULL) {
         counters->commits++;
@@ -209,15 +219,15 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     }
     commit->committed = true; /* answered */
     if (!stores__pg_result_ok(result, &error)) {
-        commit->error = error;
+        replace_error(commit, stores__error_dup(&error));
         /* a server that goes down may have done it already */
         if (error.code == STORES_CONNECTION_LOST) {
-            commit->error.outcome = STORES_OUTCOME_UNKNOWN;
-            commit->error.retryable = false;
+            commit->error->outcome = STORES_OUTCOME_UNKNOWN;
+            commit->error->retryable = false;
         }
     } else if (strcmp(stores__pg_tag(result), "COMMIT") != 0) {
-        stores__error_set(&commit->error, STORES_QUERY_FAILED,
-                          "the transaction had failed before its COMMIT, and was rolled back");
+        stores__commit_fail(commit, STORES_QUERY_FAILED,
+                            "the transaction had failed before its COMMIT, and was rolled back");
     }
     stores__pg_result_free(result);
 }
@@ -225,13 +235,12 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
 static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     if (end == STORES__PG_LOST && !commit->committed) {
-        stores__error_set(&commit->error, STORES_CONNECTION_LOST,
-                          "the connection was lost during COMMIT");
-        commit->error.outcome = req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
-        commit->error.retryable = !req->sent;
+        stores__commit_fail(commit, STORES_CONNECTION_LOST,
+                            "the connection was lost during COMMIT");
+        commit->error->outcome = req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+        commit->error->retryable = !req->sent;
     }
-    bool unknown = commit->error.code != STORES_OK &&
-                   commit->error.outcome == STORES_OUTCOME_UNKNOWN;
+    bool unknown = commit->error != NULL && commit->error->outcome == STORES_OUTCOME_UNKNOWN;
     if (unknown && commit->xid[0] != '\0' && !commit->engine->closing) {
         stores__commit_ask_status(commit);
     } else {
@@ -324,7 +333,7 @@ static bool ask_old_names(struct stores__commit *commit) {
 static void begin_telling(struct stores__commit *commit) {
     if (ask_old_names(commit)) return;
     if (commit->no_memory) {
-        stores__error_set(&commit->error, STORES_NO_MEMORY, "no memory for the intents");
+        stores__commit_fail(commit, STORES_NO_MEMORY, "no memory for the intents");
         stores__commit_roll_back(commit);
         return;
     }
@@ -340,7 +349,7 @@ static void took_locks(struct stores__pg_req *req, int index, struct pg_result *
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
-        if (error.code != STORES_OK) commit->error = error;
+        if (error.code != STORES_OK) replace_error(commit, stores__error_dup(&error));
     } else if (index == 0) {
         stores__commit_take_locks(commit, result);
     } else {
@@ -352,8 +361,8 @@ static void took_locks(struct stores__pg_req *req, int index, struct pg_result *
 static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     if (end == STORES__PG_LOST) {
-        stores__error_set(&commit->error, STORES_CONNECTION_LOST,
-                          "the connection was lost before COMMIT");
+        stores__commit_fail(commit, STORES_CONNECTION_LOST,
+                            "the connection was lost before COMMIT");
         stores__commit_finish(commit);
     } else if (commit->ask_locks) {
         /* the question itself failed, so the transaction has failed before */

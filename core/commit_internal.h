@@ -45,9 +45,11 @@ struct stores__commit {
     bool asking; /* the last answer about a lost COMMIT settled nothing */
     int status_tries;
     bool committed;
-    stores_error error;
+    stores_error *error; /* NULL: none */
 };
 
+/* Why it fails, in place of what was said before. */
+void stores__commit_fail(struct stores__commit *commit, stores_code code, const char *text);
 /* The next steps; each may be the last that its caller does, for the commit may be gone after it. */
 void stores__commit_tell(struct stores__commit *commit);
 void stores__commit_send(struct stores__commit *commit);

@@ -16,10 +16,11 @@ static void took_status(struct stores__pg_req *req, int index, struct pg_result 
         const char *started = stores__pg_value(result, 0, 1, NULL);
         bool same = started && strcmp(started, commit->conn->identity.started) == 0;
         if (same && status && strcmp(status, "committed") == 0) {
-            commit->error.code = STORES_OK;
-        } else if (same && status && strcmp(status, "aborted") == 0) {
-            commit->error.outcome = STORES_OUTCOME_NONE;
-            commit->error.retryable = true;
+            stores__error_free(commit->error);
+            commit->error = NULL;
+        } else if (same && commit->error && status && strcmp(status, "aborted") == 0) {
+            commit->error->outcome = STORES_OUTCOME_NONE;
+            commit->error->retryable = true;
         } else if (same && status && strcmp(status, "in progress") == 0) {
             commit->asking = true; /* the server works on it, or has not noticed that we are gone */
         }

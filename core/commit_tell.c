@@ -20,8 +20,8 @@ static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INT
 static void not_told(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
     if (engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        stores__error_set(&commit->error, STORES_CACHE_FAILURE,
-                          "Redis did not take the intents of this write, which was rolled back");
+        stores__commit_fail(commit, STORES_CACHE_FAILURE,
+                            "Redis did not take the intents of this write, which was rolled back");
         stores__commit_roll_back(commit);
         return;
     }

@@ -31,7 +31,7 @@ static void end_all(struct stores__segment *segment, const stores_error *error) 
     while (!stores__list_empty(&segment->writes)) {
         struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,
                                                         link);
-        stores__write_over(write, error ? error : write->failed ? &write->error : NULL);
+        stores__write_over(write, error ? error : write->error);
     }
 }
 
@@ -126,8 +126,9 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
         }
     } else if (at >= segment->first && at < segment->first + segment->count) {
         struct stores__write *write = segment->order[at - segment->first];
-        write->failed = !stores__statement_take(write->statement, write->op, result,
-                                                segment->commit, &write->error);
+        if (!stores__statement_take(write->statement, write->op, result, segment->commit, &error)) {
+            write->error = stores__error_dup(&error);
+        }
         if (segment->commit && stores__statement_reaches(write->statement)) {
             stores__commit_ask_locks(segment->commit, false);
         }

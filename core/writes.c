@@ -7,6 +7,7 @@
 void stores__write_free(struct stores__write *write) {
     stores__list_remove(&write->link);
     stores__statement_free(write->statement);
+    stores__error_free(write->error);
     free(write);
 }
 
@@ -34,7 +35,8 @@ static stores_outcome leave_write(stores_op *op) {
 void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone) {
     stores__list_remove(&write->link);
     write->segment = NULL;
-    write->failed = false;
+    stores__error_free(write->error);
+    write->error = NULL;
     if (write->op == NULL) {
         stores__write_free(write); /* nobody waits for it, and it was not done */
         return;

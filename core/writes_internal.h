@@ -19,8 +19,7 @@ struct stores__write {
     uint64_t queued_at;
     size_t order; /* in its segment */
     unsigned char lost_tries;
-    bool failed;
-    stores_error error;
+    stores_error *error; /* its own; NULL: none */
 };
 
 struct stores__segment {
