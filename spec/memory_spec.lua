@@ -1,0 +1,56 @@
+--- Memory: what the engine holds for a call that waits, and that a walk over a table of any size
+--- needs no more than one over a small one.
+---
+--- STORES_MEMORY_ROWS=1000000 walks over a million rows (some 6 s); 200,000 where it is not set.
+
+local counter = require('spec.support.counter')
+local process = require('spec.support.process')
+local support = require('spec.support')
+
+local PARKED = 10000
+local ROWS = tonumber(os.getenv('STORES_MEMORY_ROWS')) or 200000
+
+--- What the programs take as arguments.
+local function where(db)
+  return { db.host, db.user, db.database, support.redis().path }
+end
+
+describe('the memory of the engine #slow', function()
+  local bytes = {}
+
+  setup(function()
+    local own, db = counter.new(), support.db()
+    -- what waited goes on afterwards, one commit each
+    support.psql(db, ('ALTER DATABASE %s SET synchronous_commit = off'):format(db.database))
+    local arguments = where(db)
+    arguments[#arguments + 1] = tostring(PARKED)
+    local ok, output = pcall(own.run, own, 'spec/cost/parked.lua', arguments)
+    support.drop(db)
+    own:remove()
+    assert(ok, output)
+    for verb, each in output:gmatch('([^\n\t]+)\t(%d+)\t%d+\n') do bytes[verb] = tonumber(each) end
+  end)
+
+  for _, verb in ipairs({ 'find', 'find uncached', 'update', 'query' }) do
+    it('is less than 2 KB for each of 10,000 calls that wait: ' .. verb, function()
+      assert.is_true(bytes[verb] > 0 and bytes[verb] < 2048, verb .. ': ' .. bytes[verb])
+    end)
+  end
+end)
+
+describe('the memory of a process #slow', function()
+  it('stays under 64 MB while each walks over a table', function()
+    local db = support.db()
+    support.psql(db, ([[CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);
+      INSERT INTO docs SELECT n, jsonb_build_object('id', n::text, 'n', n, 'name', 'user ' || n,
+        'email', n || '@x.org', 'tags', '["a", "b"]'::jsonb)
+      FROM generate_series(1, %d) n]]):format(ROWS))
+    local words = { 'luajit', (os.getenv('STORES_ROOT') or '.') .. '/spec/cost/walk.lua' }
+    for _, word in ipairs(where(db)) do words[#words + 1] = word end
+    local rows, sum, most = process.start(words):wait():match('^(%d+) (%d+) (%d+)\n$')
+    support.drop(db)
+    assert.equal(ROWS, tonumber(rows))
+    assert.equal(ROWS * (ROWS + 1) / 2, tonumber(sum))
+    assert.is_true(tonumber(most) < 64 * 1024, most .. ' KB')
+  end)
+end)
