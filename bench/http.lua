@@ -75,11 +75,6 @@ local TARGETS = {
 local folder = assert(os.getenv('STORES_BENCH_DATA')) .. '/nginx'
 local root = system.run('pwd'):gsub('%s+$', '')
 
-local function median(list)
-  table.sort(list)
-  return list[math.ceil(#list / 2)]
-end
-
 -- Starts nginx at a port that nobody has; gives it.
 local function start(key, text)
   system.run(("mkdir -p '%s'"):format(folder))
@@ -156,7 +151,9 @@ return function(options)
     end
   end
   stop()
-  for i in ipairs(TARGETS) do rates[i], times[i] = median(rates[i]), median(times[i]) end
+  for i in ipairs(TARGETS) do
+    rates[i], times[i] = system.median(rates[i]), system.median(times[i])
+  end
   print(table.concat(system.describe(), '\n'))
   print(system.run('nginx -v'):match('[^\n]+') .. ', one worker; wrk -t1 -c' .. CONNECTIONS
     .. (', median of %d measurements of %g s'):format(options.repeats, options.seconds))

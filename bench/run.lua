@@ -22,6 +22,8 @@ local function read_options()
       options.plot = true
     elseif option == '--http' then
       options.http = true
+    elseif option == '--peers' then
+      options.peers = true
     elseif option == '--only' then
       at = at + 1
       options.only = arg[at] or ''
@@ -53,13 +55,6 @@ local WORKLOADS = {
   { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.3, aim = 1.1 },
 }
 
-local function median(list)
-  table.sort(list)
-  local middle = math.floor(#list / 2)
-  if #list % 2 == 1 then return list[middle + 1] end
-  return (list[middle] + list[middle + 1]) / 2
-end
-
 local function progress(text, ...)
   if system.terminal then io.stderr:write('\r\27[K', text:format(...)) end
 end
@@ -81,8 +76,8 @@ local function measure(workload)
   end
   progress('')
   local best = 0
-  for _, list in ipairs(theirs) do best = math.max(best, median(list)) end
-  return median(ours), best, ceiling, command
+  for _, list in ipairs(theirs) do best = math.max(best, system.median(list)) end
+  return system.median(ours), best, ceiling, command
 end
 
 local function show(workload)
@@ -112,6 +107,11 @@ end
 print(table.concat(system.describe(), '\n'))
 print(('figures   median of %d measurements of %g s, %d rows'):format(options.repeats,
   options.seconds, options.rows))
+if options.peers then
+  print()
+  require('bench.peers')(options)
+  os.exit(0)
+end
 print(('\n%-28s %6s %14s   %14s  %6s %-10s  %s'):format('workload', 'flight', 'Stores', 'ceiling',
   'ratio', '', 'wanted'))
 local said = {}

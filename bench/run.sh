@@ -1,6 +1,8 @@
 # The speed of Stores beside its ceilings, on private servers of this clone:
 #   sh bench/run.sh             each workload and its ceiling, median of 5, a few minutes
 #   sh bench/run.sh --quick     one short measurement of each
+#   sh bench/run.sh --peers     beside the same calls written by hand, with lua-sql-postgres and
+#                               lua-redis
 #   sh bench/run.sh --plot      curves over rows, coroutines and processes, as SVG in build/bench
 #   sh bench/run.sh --http      the example API in nginx beside lua-nginx-redis, by wrk (bench/http.lua)
 # Options:
@@ -17,13 +19,14 @@ value=''
 for argument in "$@"; do
     case $value$argument in
         --plot) group=plot ;;
+        --peers) group=peers ;;
         --http) group=http ;;
         --quick) ;;
         --seconds | --repeat | --rows | --only) value='value ' ;;
         'value '*) value='' ;;
         *)
-            echo "usage: sh bench/run.sh [--quick] [--plot | --http] [--seconds S] [--repeat N] [--rows N]" \
-                "[--only TEXT]" >&2
+            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http] [--seconds S]" \
+                "[--repeat N] [--rows N] [--only TEXT]" >&2
             exit 2
             ;;
     esac

@@ -25,6 +25,26 @@ function system.run(command)
   return output
 end
 
+--- Runs workloads at once, each of which prints what it did in a second; gives the sum.
+---@param commands string[]
+---@return number
+function system.rates(commands)
+  local total = 0
+  for rate in system.run('(' .. table.concat(commands, ' & ') .. ' & wait)'):gmatch('[^\n]+') do
+    total = total + (tonumber(rate) or error('a workload said: ' .. rate, 0))
+  end
+  return total
+end
+
+---@param list number[] is put in order
+---@return number
+function system.median(list)
+  table.sort(list)
+  local middle = math.floor(#list / 2)
+  if #list % 2 == 1 then return list[middle + 1] end
+  return (list[middle] + list[middle + 1]) / 2
+end
+
 --- Runs SQL on the servers; the rows as text.
 ---@param sql string
 ---@return string

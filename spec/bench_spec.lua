@@ -96,3 +96,23 @@ describe('bench/run.sh --http #slow', function()
     end
   end)
 end)
+
+describe('bench/run.sh --peers #slow', function()
+  it('shows Stores beside the same call written by hand', function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
+      .. "--peers --quick --seconds 0.05 --rows 200 --only 'find, cached' 2>&1; echo status $?")
+      :format(root, root)))
+    local text = pipe:read('*a')
+    pipe:close()
+    assert.equal('0', text:match('status (%d+)\n$'), text)
+    local figures = text:match('\nfind, cached +1024([^\n]*)')
+    assert.truthy(figures, text)
+    local count = 0
+    for rate in figures:gmatch('(%d+)/s') do
+      count = count + 1
+      assert.is_true(tonumber(rate) > 0, text)
+    end
+    assert.equal(5, count, text)
+  end)
+end)
