@@ -10,31 +10,59 @@ enum { LOST_TRIES = 1 }; /* a read that lost its connection runs again */
 
 static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL};
 
-/* By id; of those of one id, the one that holds the lease first. */
-static int by_id(const void *a, const void *b) {
-    const struct stores__read_row *x = *(struct stores__read_row *const *)a,
-                                  *y = *(struct stores__read_row *const *)b;
-    if (x->id != y->id) return x->id < y->id ? -1 : 1;
-    return (int)y->fill - (int)x->fill;
+/* Where rows stand in an array, by their ids: open addressing, half of the places empty. Sorting
+ * them instead was a twentieth of a read. */
+struct places {
+    unsigned bits;
+    uint16_t at[2 * STORES__MGET_ROWS]; /* index plus one; 0: empty */
+};
+
+static void places_init(struct places *places, size_t count) {
+    assert(count <= STORES__MGET_ROWS);
+    places->bits = 1;
+    while ((size_t)1 << places->bits < 2 * count) places->bits++;
+    memset(places->at, 0, sizeof *places->at << places->bits);
 }
 
-/* Puts the rows in order of ids, each id once: many readers of a cold row ask for it once. None of
- * them has been sent, so that each may have what the first one gets. */
+/* The place of the row with this id, or the empty one where it belongs. */
+static uint16_t *place_of(struct places *places, struct stores__read_row **rows, int64_t id) {
+    size_t mask = ((size_t)1 << places->bits) - 1;
+    /* the highest bits of a product: Knuth, The Art of Computer Programming, 6.4 */
+    size_t at = (uint64_t)id * UINT64_C(0x9e3779b97f4a7c15) >> (64 - places->bits);
+    while (places->at[at] != 0 && rows[places->at[at] - 1]->id != id) at = (at + 1) & mask;
+    return &places->at[at];
+}
+
+static void append_twins(struct stores__read_row *row, struct stores__read_row *twins) {
+    while (row->twin != NULL) row = row->twin;
+    row->twin = twins;
+}
+
+/* Leaves each id once: many readers of a cold row ask for it once. None of them has been sent, so
+ * that each may have what the first one gets, which is the one that holds the lease. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
+    struct places places;
     size_t kept = 0;
     if (count < 2) return count;
-    qsort(rows, count, sizeof(*rows), by_id);
-    for (size_t i = 1; i < count; i++) {
-        if (rows[i]->id != rows[kept]->id) {
-            rows[++kept] = rows[i];
+    places_init(&places, count);
+    for (size_t i = 0; i < count; i++) {
+        struct stores__read_row *row = rows[i];
+        uint16_t *place = place_of(&places, rows, row->id);
+        if (*place == 0) {
+            rows[kept++] = row;
+            *place = (uint16_t)kept;
             continue;
         }
-        struct stores__read_row *last = rows[i];
-        while (last->twin != NULL) last = last->twin;
-        last->twin = rows[kept]->twin;
-        rows[kept]->twin = rows[i];
+        struct stores__read_row **first = &rows[*place - 1];
+        if (row->fill) {
+            append_twins(row, *first);
+            *first = row;
+        } else {
+            append_twins(row, (*first)->twin);
+            (*first)->twin = row;
+        }
     }
-    return kept + 1;
+    return kept;
 }
 
 /* What FILL puts for a line of the result; line -1: there is no such row. */
@@ -101,22 +129,18 @@ static int64_t result_id(const struct pg_result *result, int row) {
     return text ? strtoll(text, NULL, 10) : 0;
 }
 
-/* Which line of the result tells of which row; the rows are in order of their ids. */
+/* Which line of the result tells of which row. */
 static void match(struct stores__read_batch *batch, int *found) {
-    for (size_t i = 0; i < batch->count; i++) found[i] = -1;
+    struct places places;
+    places_init(&places, batch->count);
+    for (size_t i = 0; i < batch->count; i++) {
+        found[i] = -1;
+        *place_of(&places, batch->rows, batch->rows[i]->id) = (uint16_t)(i + 1);
+    }
     int lines = stores__pg_rows(batch->result);
     for (int line = 0; line < lines; line++) {
-        int64_t id = result_id(batch->result, line);
-        size_t low = 0, high = batch->count;
-        while (low < high) {
-            size_t middle = (low + high) / 2;
-            if (batch->rows[middle]->id < id) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if (low < batch->count && batch->rows[low]->id == id) found[low] = line;
+        uint16_t place = *place_of(&places, batch->rows, result_id(batch->result, line));
+        if (place != 0) found[place - 1] = line;
     }
 }
 
