@@ -290,6 +290,47 @@ describe('in nginx #slow', function()
     assert.matches('"n": ?0', support.psql(db, "SELECT value FROM held WHERE id = 1"))
   end)
 
+  it('answers those whom the call of a client that went away was serving', function()
+    start('lua_check_client_abort on;' .. at('lead', [[
+      local store = S()
+      store:query('DROP TABLE IF EXISTS led')
+      store:query('CREATE TABLE led (id bigint PRIMARY KEY, value jsonb)')
+      store:query("CREATE OR REPLACE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS "
+        .. "'BEGIN PERFORM pg_sleep(2); RETURN NULL; END'")
+      store:query('CREATE CONSTRAINT TRIGGER linger AFTER UPDATE ON led '
+        .. 'INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()')
+      store:insert('led', { id = '1', n = 0 })
+      told = {}
+      local locked, go = ngx.semaphore.new(), ngx.semaphore.new()
+      ngx.timer.at(0, function()
+        store:transaction(function(tx)
+          tx:query('SELECT 1 FROM led FOR UPDATE')
+          locked:post(1)
+          go:wait(10)
+        end)
+      end)
+      locked:wait(10)
+      local function add(doc) doc.n = doc.n + 1 end
+      for i = 1, 2 do
+        ngx.timer.at(0.05, function()
+          local ok, err = pcall(store.updateObject, store, 'led', '1', add)
+          told[i] = ok and 'ok' or err.code .. ' ' .. err.outcome
+        end)
+      end
+      ngx.timer.at(0.2, function() go:post(1) end)
+      store:updateObject('led', '1', add)]]) .. at('told', [[
+      ngx.say(tostring(told and told[1]), ', ', tostring(told and told[2]))
+    ]]), { init = 'ngx.semaphore = require("ngx.semaphore")' })
+    http.leave(server.socket, '/lead', 1)
+    local last
+    for _ = 1, 200 do
+      last = get('/told')
+      if not last:find('nil', 1, true) then break end
+      os.execute('sleep 0.05')
+    end
+    assert.equal('abandoned unknown, abandoned unknown', last)
+  end)
+
   it('ends the worker gracefully though it listens and was asked lately', function()
     start(at('t', 'ngx.say(S():query("SELECT 1 AS one")[1].one)'), {
       main = [[init_worker_by_lua_block {
