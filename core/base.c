@@ -78,6 +78,42 @@ void stores__buf_free(struct stores__buf *buf) {
     memset(buf, 0, sizeof *buf);
 }
 
+/* ---- Spares --------------------------------------------------------------------------------- */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARES_MAX 0 /* what is used after it was given back is to be seen */
+#else
+#define SPARES_MAX 1024
+#endif
+
+void *stores__spares_take(struct stores__spares *spares) {
+    void *piece = spares->first;
+
+    if (piece == NULL) return calloc(1, spares->size);
+    memcpy(&spares->first, piece, sizeof spares->first);
+    spares->count--;
+    return memset(piece, 0, spares->size);
+}
+
+void stores__spares_give(struct stores__spares *spares, void *piece) {
+    if (spares->count >= SPARES_MAX) {
+        free(piece);
+        return;
+    }
+    memcpy(piece, &spares->first, sizeof spares->first);
+    spares->first = piece;
+    spares->count++;
+}
+
+void stores__spares_free(struct stores__spares *spares) {
+    while (spares->first != NULL) {
+        void *piece = spares->first;
+        memcpy(&spares->first, piece, sizeof spares->first);
+        free(piece);
+    }
+    spares->count = 0;
+}
+
 /* ---- Blob ----------------------------------------------------------------------------------- */
 
 struct stores__blob *stores__blob_new(void *owner, void (*release)(void *owner)) {

@@ -80,6 +80,23 @@ void stores__buf_fmt(struct stores__buf *buf, const char *format, ...)
 const char *stores__buf_text(struct stores__buf *buf);
 void stores__buf_free(struct stores__buf *buf);
 
+/* ---- Pieces of one size that come and go by hundreds ------------------------------------------
+ *
+ * A tick of a thousand calls takes and frees so many pieces at once that malloc goes its slow way
+ * for most of them. Zero it, and set the size, to make it.
+ */
+
+struct stores__spares {
+    void *first; /* each begins with the address of the next one */
+    size_t size;
+    unsigned count;
+};
+
+/* A zeroed piece, to be given back or freed. NULL: no memory. */
+void *stores__spares_take(struct stores__spares *spares);
+void stores__spares_give(struct stores__spares *spares, void *piece);
+void stores__spares_free(struct stores__spares *spares);
+
 /* ---- Memory of a reply that several documents point into ------------------------------------- */
 
 struct stores__blob {

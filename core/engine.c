@@ -197,6 +197,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
         return NULL;
     }
     keep_config(engine, config);
+    engine->spare_ops.size = sizeof(stores_op);
     stores__list_init(&engine->ready);
     stores__list_init(&engine->pending);
     stores__list_init(&engine->flushes);
@@ -230,7 +231,9 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
 
 void stores__engine_op_gone(stores_engine *engine) {
     engine->live_ops--;
-    if (engine->closed_all && engine->live_ops == 0) free(engine);
+    if (!engine->closed_all || engine->live_ops > 0) return;
+    stores__spares_free(&engine->spare_ops);
+    free(engine);
 }
 
 static void all_closed(stores_engine *engine) {

@@ -57,6 +57,7 @@ struct stores_engine {
     struct stores__pg_pool pool;
     struct stores__cache *cache; /* NULL: the engine does not cache */
     struct stores__flake flake;
+    struct stores__spares spare_ops;
     struct stores__counters counters;
     struct stores__latency latency;
     bool timed; /* ops keep where their time goes */

@@ -57,7 +57,7 @@ static uint64_t fresh_now(stores_engine *engine, uint64_t ns) {
 stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     static const stores_call defaults;
     if (call == NULL) call = &defaults;
-    stores_op *op = calloc(1, sizeof *op);
+    stores_op *op = stores__spares_take(&engine->spare_ops);
     if (op == NULL) return NULL;
     op->engine = engine;
     op->cb = call->cb;
@@ -70,7 +70,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     if (op->timeout_ms > TIMEOUT_MAX_MS) op->timeout_ms = TIMEOUT_MAX_MS;
     uint64_t now = fresh_now(engine, op->started_ns);
     if (!stores__timer_set(&engine->timers, &op->timer, now + op->timeout_ms)) {
-        free(op);
+        stores__spares_give(&engine->spare_ops, op);
         return NULL;
     }
     stores__list_init(&op->link);
@@ -125,8 +125,9 @@ static void destroy(stores_op *op) {
     if (op->docs != &op->one) free(op->docs);
     if (op->result != NULL) stores__pg_result_free(op->result);
     stores__error_free(op->error);
-    stores__engine_op_gone(op->engine);
-    free(op);
+    stores_engine *engine = op->engine;
+    stores__spares_give(&engine->spare_ops, op);
+    stores__engine_op_gone(engine);
 }
 
 static void settle(stores_op *op) {

@@ -4,7 +4,12 @@
 
 static void row_over(struct stores__read_row *row) {
     struct stores__read_call *call = row->call;
-    if (--call->left == 0) free(call);
+    if (--call->left > 0) return;
+    if (call->alone) {
+        stores__spares_give(&call->table->reads->spare_calls, call);
+    } else {
+        free(call);
+    }
 }
 
 static void found_one(struct stores__read_row *row, const char *text, size_t len,
@@ -168,7 +173,9 @@ static void read_resolved(stores_op *op, struct stores__table *table) {
         stores__op_finish(op);
         return;
     }
-    struct stores__read_call *call = calloc(1, sizeof *call + count * sizeof *call->rows);
+    struct stores__read_call *call =
+        count == 1 ? stores__spares_take(&table->reads->spare_calls)
+                   : calloc(1, sizeof *call + count * sizeof *call->rows);
     if (call == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a read");
         return;
@@ -176,6 +183,7 @@ static void read_resolved(stores_op *op, struct stores__table *table) {
     call->op = op;
     call->table = table;
     call->left = count;
+    call->alone = count == 1;
     op->stage = call;
     op->leave = leave_call;
     op->docs_missing = count;
@@ -218,6 +226,7 @@ bool stores__reads_new(struct stores__table *table) {
     struct stores__reads *reads = calloc(1, sizeof *reads);
     if (reads == NULL) return false;
     reads->table = table;
+    reads->spare_calls.size = sizeof(struct stores__read_call) + sizeof(struct stores__read_row);
     reads->flush.run = flush_reads;
     stores__list_init(&reads->flush.link);
     stores__list_init(&reads->queue);
@@ -238,6 +247,7 @@ void stores__reads_stop(struct stores__table *table) {
 }
 
 void stores__reads_free(struct stores__table *table) {
+    if (table->reads != NULL) stores__spares_free(&table->reads->spare_calls);
     free(table->reads);
     table->reads = NULL;
 }

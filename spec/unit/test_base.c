@@ -53,6 +53,22 @@ static void test_buf(void) {
     CHECK(buf.data == NULL && buf.len == 0 && buf.cap == 0 && !buf.failed);
 }
 
+static void test_spares(void) {
+    struct stores__spares spares = {.size = 40};
+    unsigned char *pieces[3];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3; i++) {
+            pieces[i] = stores__spares_take(&spares);
+            for (size_t at = 0; at < spares.size; at++) CHECK_INT(pieces[i][at], 0);
+            memset(pieces[i], 0xff, spares.size);
+        }
+        CHECK(pieces[0] != pieces[1] && pieces[1] != pieces[2] && pieces[0] != pieces[2]);
+        for (int i = 0; i < 3; i++) stores__spares_give(&spares, pieces[i]);
+    }
+    stores__spares_free(&spares);
+    stores__spares_free(&spares);
+}
+
 static void release(void *owner) {
     ++*(int *)owner;
 }
@@ -142,6 +158,7 @@ static void test_process(void) {
 int main(void) {
     test_list();
     test_buf();
+    test_spares();
     test_blob();
     test_text();
     test_random();
