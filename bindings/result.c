@@ -1,5 +1,9 @@
-/* What a call gave, as Lua values; decoded in the coroutine of the caller. All that pushes values
- * runs in protected_values, whose upvalues are the codec and its environment. */
+/* What a call gave, as Lua values; decoded in the coroutine of the caller. All in here runs in
+ * hub_result, whose upvalues are the codec and its environment. What raises frees the slot first;
+ * where Lua runs out of memory, or a finalizer raises, in the middle of a document, it stays until the
+ * hub is closed. */
+#include <stdio.h>
+
 #include "binding.h"
 
 /* pg_type oids that are more than text to Lua (src/include/catalog/pg_type.dat). */
@@ -21,37 +25,47 @@ static int decode(lua_State *L, const char *text, size_t len) {
                                len);
 }
 
+static void raise_freed(lua_State *L, struct stores__slot *slot, stores_code code,
+                        const char *format, const char *text) {
+    stores_error error = {.code = code, .shard = -1};
+    snprintf(error.message, sizeof error.message, format, text);
+    stores__slot_free(slot);
+    stores__error_push(L, &error);
+    lua_error(L);
+}
+
 /* Pushes the document of a row. False: its value is none, and nothing is pushed. */
-static bool push_document(lua_State *L, const char *text, size_t len, bool raw, bool *lacks_id) {
+static bool push_document(lua_State *L, struct stores__slot *slot, const char *text, size_t len,
+                          bool *lacks_id) {
     *lacks_id = false;
-    if (raw) {
+    if (slot->raw) {
         lua_pushlstring(L, text, len);
         return true;
     }
     int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
                                           lua_upvalueindex(2), text, len, lacks_id);
     if (rc == STORES__JSON_NOT_A_DOCUMENT) return false;
-    if (rc != 0) stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
+    if (rc != 0) raise_freed(L, slot, STORES_INTERNAL, "%s", lua_tostring(L, -1));
     return true;
 }
 
-/* Stack: the id, which goes. */
-static void refuse_document(lua_State *L) {
+/* Stack: the id. */
+static void refuse_document(lua_State *L, struct stores__slot *slot) {
     const char *id = lua_tostring(L, -1);
-    stores__raise(L, STORES_NOT_A_DOCUMENT, "the value of the row %s is not an object",
-                  id ? id : "NULL");
+    raise_freed(L, slot, STORES_NOT_A_DOCUMENT, "the value of the row %s is not an object",
+                id ? id : "NULL");
 }
 
 /* Pushes the document of the op at index, or nothing_there. */
-static void push_doc(lua_State *L, const struct stores__slot *slot, size_t index, bool nothing) {
+static void push_doc(lua_State *L, struct stores__slot *slot, size_t index, bool nothing) {
     const char *text;
     size_t len;
     int64_t id;
     bool lacks_id;
     if (stores_op_document(slot->op, index, &id, &text, &len)) {
-        if (!push_document(L, text, len, slot->raw, &lacks_id)) {
+        if (!push_document(L, slot, text, len, &lacks_id)) {
             stores__id_push(L, id);
-            refuse_document(L);
+            refuse_document(L, slot);
         }
         if (lacks_id) {
             stores__id_push(L, id);
@@ -64,7 +78,7 @@ static void push_doc(lua_State *L, const struct stores__slot *slot, size_t index
     }
 }
 
-static int push_documents(lua_State *L, const struct stores__slot *slot) {
+static int push_documents(lua_State *L, struct stores__slot *slot) {
     size_t count = stores_op_document_count(slot->op);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
@@ -74,7 +88,7 @@ static int push_documents(lua_State *L, const struct stores__slot *slot) {
     return 1;
 }
 
-static int push_select(lua_State *L, const struct stores__slot *slot) {
+static int push_select(lua_State *L, struct stores__slot *slot) {
     int rows = stores_op_rows(slot->op);
     lua_createtable(L, rows, 0);
     for (int row = 0; row < rows; row++) {
@@ -86,9 +100,9 @@ static int push_select(lua_State *L, const struct stores__slot *slot) {
             len = 4;
         }
         bool lacks_id = false;
-        if (text == NULL || !push_document(L, text, len, slot->raw, &lacks_id)) {
+        if (text == NULL || !push_document(L, slot, text, len, &lacks_id)) {
             lua_pushstring(L, id);
-            refuse_document(L);
+            refuse_document(L, slot);
         }
         if (lacks_id) {
             lua_pushstring(L, id);
@@ -116,7 +130,7 @@ static void push_number(lua_State *L, const char *text, size_t len) {
     }
 }
 
-static void push_value(lua_State *L, const struct stores__slot *slot, int row, int column) {
+static void push_value(lua_State *L, struct stores__slot *slot, int row, int column) {
     size_t len = 0;
     const char *text = stores_op_value(slot->op, row, column, &len);
     if (text == NULL) {
@@ -136,7 +150,7 @@ static void push_value(lua_State *L, const struct stores__slot *slot, int row, i
     case TYPE_JSONB:
         if (!slot->raw) {
             if (decode(L, text, len) != 0) {
-                stores__raise(L, STORES_INTERNAL, "%s", lua_tostring(L, -1));
+                raise_freed(L, slot, STORES_INTERNAL, "%s", lua_tostring(L, -1));
             }
             break;
         } /* fall through */
@@ -144,7 +158,7 @@ static void push_value(lua_State *L, const struct stores__slot *slot, int row, i
     }
 }
 
-static int push_rows(lua_State *L, const struct stores__slot *slot) {
+static int push_rows(lua_State *L, struct stores__slot *slot) {
     int rows = stores_op_rows(slot->op), columns = stores_op_columns(slot->op);
     lua_createtable(L, rows, 1);
     for (int row = 0; row < rows; row++) {
@@ -161,7 +175,7 @@ static int push_rows(lua_State *L, const struct stores__slot *slot) {
     return 1;
 }
 
-static int push_values(lua_State *L, const struct stores__slot *slot) {
+static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
     case SLOT_DOCUMENT: push_doc(L, slot, 0, true); return 1;
     case SLOT_DOCUMENTS: return push_documents(L, slot);
@@ -177,13 +191,6 @@ static int push_values(lua_State *L, const struct stores__slot *slot) {
     }
 }
 
-static int protected_values(lua_State *L) {
-    const struct stores__slot *slot = lua_touserdata(L, 1);
-    lua_settop(L, 0);
-    return push_values(L, slot);
-}
-
-/* Upvalue: protected_values. */
 static int result_push(lua_State *L, struct stores__slot *slot) {
     struct stores__hub *hub = slot->hub;
     const stores_error *error = slot->op ? stores_op_error(slot->op) : NULL;
@@ -199,15 +206,10 @@ static int result_push(lua_State *L, struct stores__slot *slot) {
         stores__slot_free(slot);
         return lua_error(L);
     }
-    /* a document that cannot be read raises, and its slot is freed all the same */
-    lua_settop(L, 0);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushlightuserdata(L, slot);
-    int failed = lua_pcall(L, 1, LUA_MULTRET, 0);
+    int values = push_values(L, slot);
     if (began > 0) hub->decode = (double)(uv_hrtime() - began) / 1e9;
     stores__slot_free(slot);
-    if (failed) return lua_error(L);
-    return lua_gettop(L);
+    return values;
 }
 
 /* hub:result(slot) -> the values of the call; raises its error. The slot is free afterwards. */
@@ -225,8 +227,7 @@ void stores__result_register(lua_State *L) {
     lua_getfield(L, -1, "__index");
     lua_pushlightuserdata(L, stores__json_codec(L));
     lua_insert(L, -2);
-    lua_pushcclosure(L, protected_values, 2);
-    lua_pushcclosure(L, hub_result, 1);
+    lua_pushcclosure(L, hub_result, 2);
     lua_setfield(L, -2, "result");
     lua_pop(L, 2);
 }
