@@ -96,7 +96,7 @@ void *stores__spares_take(struct stores__spares *spares) {
 }
 
 void stores__spares_give(struct stores__spares *spares, void *piece) {
-    if (spares->count >= SPARES_MAX) {
+    if (spares->count + 1 > SPARES_MAX) {
         free(piece);
         return;
     }

@@ -272,7 +272,7 @@ static void close_handles(stores_engine *engine) {
  * now, for the timers end as well. */
 static void fire_timers(struct stores__timers *timers) {
     for (size_t left = timers->count; left > 0 && timers->count > 0; left--) {
-        struct stores__timer *timer = timers->heap[0];
+        struct stores__timer *timer = stores__timers_first(timers);
         stores__timer_stop(timers, timer);
         timer->fire(timer);
     }

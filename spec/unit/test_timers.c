@@ -1,5 +1,5 @@
 /*
- * test_timers.c - the heap, its order, and handlers that change it. Times are put into the past, or
+ * test_timers.c - the line, the heap, their order, and handlers that change them. Times are put into the past, or
  * far ahead, so that no test sleeps for more than a few milliseconds.
  */
 #include "timers.h"
@@ -57,14 +57,59 @@ static void count(struct stores__timer *timer) {
     CHECK(!stores__timer_armed(timer));
 }
 
-static bool heap_holds(void) {
+static size_t line_count(void) {
+    size_t count = 0;
+    struct stores__list *at;
+
+    for (at = timers.line.next; at != &timers.line; at = at->next) count++;
+    return count;
+}
+
+static bool all_hold(void) {
+    struct stores__list *at;
+    uint64_t before = 0;
     size_t i;
 
-    for (i = 1; i <= timers.count; i++) {
+    for (i = 1; i <= timers.heap_count; i++) {
         if (timers.heap[i - 1]->index != i) return false;
         if (i > 1 && timers.heap[i / 2 - 1]->at > timers.heap[i - 1]->at) return false;
     }
-    return true;
+    for (at = timers.line.next; at != &timers.line; at = at->next) {
+        struct stores__timer *timer = STORES__CONTAINER(at, struct stores__timer, link);
+        if (timer->index != STORES__TIMER_IN_LINE || timer->at < before) return false;
+        before = timer->at;
+    }
+    return timers.count == timers.heap_count + line_count();
+}
+
+static void test_line(void) {
+    struct stores__timer far = {.fire = count}, early = {.fire = count};
+    uint64_t now;
+    int i;
+
+    open_all();
+    be_alive();
+    turn();
+    now = uv_now(&loop);
+    memset(many, 0, sizeof many);
+    CHECK(stores__timer_set(&timers, &far, now + 1000000));
+    for (i = 0; i < MANY; i++) {
+        many[i].fire = count;
+        CHECK(stores__timer_set(&timers, &many[i], now - 500 + (uint64_t)i / 2));
+    }
+    CHECK_INT(timers.heap_count, 1); /* the one far ahead */
+    CHECK(stores__timer_set(&timers, &early, now - 600));
+    CHECK_INT(timers.heap_count, 2);
+    CHECK(stores__timers_first(&timers) == &early);
+    CHECK(all_hold());
+    stores__timer_stop(&timers, &many[7]);
+    CHECK(stores__timer_set(&timers, &many[8], now + 2000000)); /* from the middle to the end */
+    CHECK(all_hold());
+    turn();
+    CHECK_INT(fired, MANY - 1);
+    CHECK(in_order);
+    CHECK_INT(timers.count, 2);
+    close_all();
 }
 
 static void test_order(void) {
@@ -87,7 +132,7 @@ static void test_order(void) {
         } else {
             stores__timer_set(&timers, timer, now - now / 2 + (seed >> 20) % now);
         }
-        if (i % 16 == 0) holds = holds && heap_holds();
+        if (i % 16 == 0) holds = holds && all_hold();
     }
     CHECK(holds);
     for (i = 0; i < MANY; i++) expected += many[i].index && many[i].at <= now;
@@ -96,7 +141,7 @@ static void test_order(void) {
     CHECK(fired >= expected); /* a millisecond may have passed */
     CHECK(fired <= expected + 20);
     CHECK(in_order);
-    CHECK(heap_holds());
+    CHECK(all_hold());
     close_all();
     for (i = 0; i < MANY; i++) CHECK_INT(many[i].index, 0);
 }
@@ -203,6 +248,7 @@ static void test_close_inside(void) {
 }
 
 int main(void) {
+    test_line();
     test_order();
     test_lazy();
     test_parked();
