@@ -100,12 +100,19 @@ struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, i
 
 /* ---- Turning --------------------------------------------------------------------------------- */
 
+static void flush_engines(struct stores__hub *hub) {
+    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
+        stores_flush(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine);
+    }
+}
+
 static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     if (hub->turning) {
         stores__raise(L, STORES_UNSUPPORTED,
                       "a call that waits inside a callback of the loop would turn it twice");
     }
     hub->turning = true;
+    if (mode == UV_RUN_ONCE) flush_engines(hub); /* so that the turn begins with nothing to do */
     uv_run(hub->loop, mode);
     hub->turning = false;
     if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
@@ -176,12 +183,6 @@ static int hub_tell(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
     return 0;
-}
-
-static void flush_engines(struct stores__hub *hub) {
-    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
-        stores_flush(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine);
-    }
 }
 
 /* Not what cannot be called back: an engine's close, or a listener's notice. */

@@ -103,6 +103,8 @@ void stores_flush(stores_engine *engine) {
     if (engine->closing) return;
     run_flushes(engine);
     if (engine->cache != NULL) stores__redis_flush(engine->cache->redis);
+    /* an idle handle that is active when a turn begins keeps libuv 1.44 from waiting in it */
+    if (!has_work(engine)) uv_idle_stop(&engine->idle);
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */
@@ -340,6 +342,7 @@ void stores_pump(stores_engine *engine) {
 }
 
 void stores_wait(stores_engine *engine, stores_op *op) {
+    stores_flush(engine);
     while (op->state != STORES__OP_DONE) uv_run(engine->loop, UV_RUN_ONCE);
     stores_flush(engine);
 }
