@@ -212,12 +212,32 @@ describe('a transaction', function()
       end)
     end)
 
-    it('a transaction inside of as many as there are connections', function()
-      local small, other = support.store({ 'accounts' }, nil, { poolsize = 1 })
+    it('one that needs a connection, where it has all that there are', function()
+      local small, other = support.store({ 'accounts' }, nil, { poolsize = 2 })
+      local calls = {
+        function() small:transaction(function(tx) tx:count('accounts') end) end,
+        function() small:query('SELECT 1') end,
+        function() small:count('accounts') end,
+        function() small:findByJSON('accounts', { a = 1 }) end,
+        function() small:find('accounts', '1', { cache = false }) end,
+        function() small:findAllByIds('accounts', { '1' }, { cache = false }) end,
+        function() small:upsert('accounts', { id = '1' }) end,
+        function() small:delete('accounts', '2') end,
+        function() small:updateObject('accounts', '3', function() end) end,
+        function() small:notify('news') end,
+      }
       small:transaction(function(tx)
         tx:count('accounts')
-        refused(function() small:transaction(function() end) end)
+        for _, call in ipairs(calls) do call() end -- one is left for them
+        small:transaction(function(inner)
+          -- it takes its connection at its first call
+          for i = 2, #calls do if i ~= 9 then calls[i]() end end
+          inner:count('accounts')
+          for _, call in ipairs(calls) do refused(call) end
+        end)
+        for _, call in ipairs(calls) do call() end
       end)
+      for _, call in ipairs(calls) do call() end
       support.close(small, other)
     end)
   end)

@@ -9,7 +9,8 @@ local running = coroutine.running
 
 ---@class stores.Holds
 ---@field rows table<string, integer> how many times each row is locked
----@field connections integer
+---@field connections integer of transactions that are open
+---@field taken integer how many of these have their connection already
 local held = setmetatable({}, { __mode = 'k' }) -- coroutine (or 'main') -> store -> stores.Holds
 local count = 0 -- transactions that are open; 0: nothing has to be looked up
 
@@ -34,6 +35,11 @@ local function row_key(name, id)
   return (prefixes[name] or row_prefix(name)) .. id
 end
 
+local function refuse(store, connections)
+  errors.raise('self_deadlock', ('this coroutine holds %d of %d connections in transactions, and '
+    .. 'would wait for itself'):format(connections, store.poolsize))
+end
+
 --- A transaction of this coroutine begins; raises where it would wait for a connection that only
 --- this coroutine could give back.
 ---@param store table
@@ -47,23 +53,37 @@ function holds.open(store)
   end
   local mine = stores[store]
   if not mine then
-    mine = { rows = {}, connections = 0 }
+    mine = { rows = {}, connections = 0, taken = 0 }
     stores[store] = mine
   end
-  if mine.connections >= store.poolsize then
-    errors.raise('self_deadlock', ('this coroutine holds %d of %d connections in transactions, and '
-      .. 'would wait for itself'):format(mine.connections, store.poolsize))
-  end
+  if mine.connections >= store.poolsize then refuse(store, mine.connections) end
   mine.connections = mine.connections + 1
   count = count + 1
   return mine
 end
 
+--- The transaction makes its first call, for which it takes its connection.
+---@param mine stores.Holds
+function holds.take(mine)
+  mine.taken = mine.taken + 1
+end
+
+--- Raises where a call that needs a connection of the store would wait for this coroutine.
+---@param store table
+function holds.check_connection(store)
+  if count == 0 then return end
+  local stores = held[current()]
+  local mine = stores and stores[store]
+  if mine and mine.taken >= store.poolsize then refuse(store, mine.taken) end
+end
+
 --- The transaction is over.
 ---@param mine stores.Holds
 ---@param rows string[] what holds.lock gave
-function holds.close(mine, rows)
+---@param taken boolean? whether holds.take was called
+function holds.close(mine, rows, taken)
   mine.connections = mine.connections - 1
+  if taken then mine.taken = mine.taken - 1 end
   count = count - 1
   for _, key in ipairs(rows) do
     mine.rows[key] = mine.rows[key] > 1 and mine.rows[key] - 1 or nil

@@ -73,6 +73,7 @@ function Store.from_config(flat)
     combine = flat.combine,
     poolsize = flat.poolsize or POOLSIZE,
     shard = flat.shard_id,
+    cached = flat.cache,
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
@@ -110,19 +111,23 @@ local function check_table(name)
 end
 
 function Store:start_find(name, id, timeout, cache, raw)
+  if cache == false or not self.cached then holds.check_connection(self) end
   return self.engine:find(name, id, timeout, cache, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw)
+  if cache == false or not self.cached then holds.check_connection(self) end
   return self.engine:find_many(name, list, timeout, cache, raw)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
   holds.check(self, name, id)
+  holds.check_connection(self)
   return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
 end
 
 function Store:start_select(name, text, params, timeout, raw, rows)
+  holds.check_connection(self)
   return self.engine:select(name, text, params, timeout, raw, rows)
 end
 
@@ -136,6 +141,7 @@ end
 function Store:query(text, params, opts)
   check(self, 'query')
   local call, parts = statements.check(text, params, opts, 'store')
+  holds.check_connection(self)
   if call.transaction == nil then call.transaction = self.transactional end
   local raw = call.raw
   if raw == nil then raw = self.raw end
@@ -261,6 +267,7 @@ function Store:notify(channel, payload)
   if type(channel) ~= 'string' or (payload ~= nil and type(payload) ~= 'string') then
     errors.raise('invalid_argument', 'notify takes a channel and a payload, both strings')
   end
+  holds.check_connection(self)
   wait.slot(self.hub, self.engine:query('SELECT pg_notify($1, $2)', { channel, payload or '' },
     { transaction = false, readonly = true }))
 end

@@ -31,8 +31,13 @@ function transaction.deadline(store, timeout)
   return seconds < 1e8 and store.hub:now() + seconds or math.huge
 end
 
--- What is left of the transaction's time for one call, which may ask for less.
+-- What is left of the transaction's time for one call, which may ask for less. The first one takes
+-- the connection.
 local function left(tx, timeout)
+  if not tx.taken then
+    tx.taken = true
+    holds.take(tx.holds)
+  end
   local rest = tx.deadline - tx.hub:now()
   if rest <= 0 then
     errors.raise('timeout', 'the transaction did not end within its deadline')
@@ -158,7 +163,7 @@ function Transaction:end_use()
     pcall(function() wait.slot(self.hub, self.tx:rollback(5)) end)
   end
   self.tx:free()
-  holds.close(self.holds, self.rows)
+  holds.close(self.holds, self.rows, self.taken)
 end
 
 local function finish(tx, ok, ...)
