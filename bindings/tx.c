@@ -89,16 +89,17 @@ static int tx_find_many(lua_State *L) {
     return stores__slot_started(L, slot, stores_tx_find_many(tx->tx, &call, table, ids, count));
 }
 
-/* tx:write(kind, table, id, doc, timeout, cache, raw, expr, params, commit) */
+/* tx:write(kind, table, id, doc, timeout, cache, raw, expr, params, commit, give the document) */
 static int tx_write(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
     uint64_t ms = stores__ms_check(L, 6);
     bool no_cache = lua_isboolean(L, 7) && !lua_toboolean(L, 7), raw = lua_toboolean(L, 8);
     bool commit = lua_toboolean(L, 11);
-    lua_settop(L, 11);
+    bool give = commit || lua_toboolean(L, 12);
+    lua_settop(L, 12);
     stores_change change = stores__change_check(L, 2, tx->engine);
-    change.want_document = commit;
+    change.want_document = give;
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
     call.no_cache = no_cache;
     return stores__slot_started(L, slot, stores_tx_write(tx->tx, &call, &change, commit));

@@ -45,6 +45,143 @@ describe('a transaction', function()
     assert.equal(2, balance('1'))
   end)
 
+  it('has all the verbs, which do in it what those of the store do', function()
+    local raised = store.try:transaction(function(tx)
+      assert.is_string(tx:generateId())
+      tx:insert('accounts', { id = '1', balance = 1, tags = { 'a' }, owner = { name = 'Ada' } })
+      assert.equal('2', tx:insert('accounts', { id = '2', balance = 2 }).id)
+      assert.is_true(tx:update('accounts', { id = '2', balance = 3 }))
+      assert.is_false(tx:update('accounts', { id = '9', balance = 3 }))
+      local record, inserted = tx:upsert('accounts', { id = '3', balance = 4 })
+      assert.same({ { id = '3', balance = 4 }, true }, { record, inserted })
+      assert.equal(5, tx:updateProperty('accounts', '3', 'balance', 5).balance)
+      assert.equal(6, tx:patch('accounts', '3', { inc = { balance = 1 } }).balance)
+      assert.is_true(tx:delete('accounts', '2'))
+      assert.is_false(tx:delete('accounts', '2'))
+
+      assert.equal(6, tx:find('accounts', '3').balance)
+      assert.is_false(tx:exists('accounts', '2'))
+      local found, missing = tx:findAllByIds('accounts', { '3', '2', '1' })
+      assert.same({ '3', '1' }, { found[1].id, found[2].id })
+      assert.same({ '2' }, missing)
+      assert.equal(2, #tx:findAll('accounts'))
+      local ids = {}
+      for doc in tx:each('accounts', { batch = 1 }) do ids[#ids + 1] = doc.id end
+      assert.same({ '1', '3' }, ids)
+      assert.equal('3', tx:findByJSON('accounts', { balance = 6 })[1].id)
+      assert.equal('1', tx:findOne('accounts', { balance = 1 }).id)
+      assert.equal(2, tx:count('accounts'))
+      assert.equal('1', tx:findByJsonArrayContains('accounts', 'tags', 'a')[1].id)
+      assert.equal('1', tx:findByJsonSubContains('accounts', 'owner', { name = 'Ada' })[1].id)
+      assert.equal('3', tx:findByPath('accounts', '$.balance ? (@ > $x)', { x = 5 })[1].id)
+      assert.equal(2, tx:query('SELECT count(*) AS n FROM accounts')[1].n)
+      assert.equal(0, store:count('accounts')) -- and nobody else sees any of it
+      error('undo it')
+    end)
+    assert.is_false(raised)
+    assert.equal(0, store:count('accounts'))
+  end)
+
+  describe('changes a document by updateObject, as a part of itself:', function()
+    local function change(doc) doc.balance = doc.balance + 1 end
+
+    before_each(function() store:insert('accounts', { id = '1', balance = 1 }) end)
+
+    it('with the other changes, or not at all', function()
+      store:transaction(function(tx)
+        assert.same({ id = '1', balance = 2 }, tx:updateObject('accounts', '1', change))
+        tx:patch('accounts', '1', { inc = { balance = 5 } })
+        assert.equal(8, tx:updateObject('accounts', '1', change).balance)
+        assert.equal(1, balance('1'))
+      end)
+      assert.equal(8, balance('1'))
+      store.try:transaction(function(tx)
+        tx:updateObject('accounts', '1', change)
+        error('undo it')
+      end)
+      assert.equal(8, balance('1'))
+    end)
+
+    it('under a lock that lasts to its end, and that it names', function()
+      local other
+      stores.run(function()
+        store:transaction(function(tx)
+          tx:updateObject('accounts', '1', change)
+          assert.equal('self_deadlock', select(2, store.try:delete('accounts', '1')).code)
+          other = stores.spawn(function()
+            return store:updateObject('accounts', '1', change).balance
+          end)
+          support.eventually(function()
+            return tx:query("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1"
+              .. " AND wait_event_type = 'Lock'", { db.database })[1].n == 1
+          end)
+          tx:patch('accounts', '1', { inc = { balance = 10 } })
+        end)
+        assert.equal(13, other:join())
+      end)
+    end)
+
+    it('by the rules of the store', function()
+      store:transaction(function(tx)
+        assert.is_nil(tx:updateObject('accounts', '2', change))
+        assert.is_false(tx:updateObject('accounts', '1', function() return false end))
+        assert.same({ id = '3', n = 1 }, tx:updateObject('accounts', '3', function(doc)
+          assert.is_nil(doc)
+          return { n = 1 }
+        end, { create = true }))
+        assert.equal('{"n": 2, "id": "3"}', tx:updateObject('accounts', '3',
+          function(doc) doc.n = 2 end, { raw = true }))
+        support.refused('not_found', nil, tx.updateObject, tx, 'accounts', '2', change,
+          { must = true })
+        support.refused('id_mismatch', nil, tx.updateObject, tx, 'accounts', '1',
+          function(doc) doc.id = '2' end)
+        support.refused('invalid_document', nil, tx.updateObject, tx, 'accounts', '1',
+          function() return 5 end)
+        support.refused('invalid_argument', nil, tx.updateObject, tx, 'accounts', '1', 'fn')
+        support.refused('invalid_option', 'combine', tx.updateObject, tx, 'accounts', '1', change,
+          { combine = true })
+        local ok, err = pcall(tx.updateObject, tx, 'accounts', '1', function() error('mine', 0) end)
+        assert.same({ false, 'mine' }, { ok, err })
+      end)
+      assert.equal(1, balance('1'))
+      assert.equal(2, store:find('accounts', '3').n)
+    end)
+  end)
+
+  it('tells Redis of its rows once, at COMMIT, and publishes nothing of an undone savepoint',
+    function()
+      store:insert('accounts', { id = '1', balance = 1 })
+      store:find('accounts', '2')
+      local before, inside
+      local function settled() return (store:stats().redis_pending or 0) == 0 end
+      support.eventually(function()
+        local hits = store:stats().hits
+        return balance('1') == 1 and store:stats().hits == hits + 1
+      end)
+      support.eventually(settled)
+      store:transaction(function(tx)
+        before = store:stats()
+        for i = 1, 5 do tx:upsert('accounts', { id = tostring(i), balance = i }) end
+        pcall(tx.transaction, tx, function(inner)
+          inner:insert('accounts', { id = '6', balance = 6 })
+          error('undo it')
+        end)
+        inside = store:stats()
+      end)
+      support.eventually(settled)
+      local after = store:stats()
+      assert.equal(before.redis_commands, inside.redis_commands)
+      assert.equal(0, inside.intents - before.intents)
+      -- one INTENT and one SETTLE, of all rows
+      assert.equal(2, after.redis_commands - before.redis_commands)
+      assert.equal(5, after.settles_published - before.settles_published)
+      local intents = after.intents - before.intents
+      assert.is_true(intents == 5 or intents == 6, tostring(intents))
+      for i = 1, 5 do assert.equal(i, balance(tostring(i))) end
+      assert.equal(5, store:stats().hits - after.hits)
+      assert.is_nil(store:find('accounts', '6'))
+    end)
+
   it('leaves the cache as it was after a rollback', function()
     store:insert('accounts', { id = '1', balance = 1 })
     support.eventually(function()

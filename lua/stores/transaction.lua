@@ -1,7 +1,10 @@
 --- Explicit transactions: one connection from the first call to COMMIT or ROLLBACK.
 
+local config = require('stores.config')
 local errors = require('stores.errors')
 local holds = require('stores.holds')
+local ids = require('stores.ids')
+local json = require('stores.json')
 local query = require('stores.query')
 local statements = require('stores.statements')
 local Verbs = require('stores.verbs')
@@ -17,6 +20,7 @@ Transaction.__index = Transaction
 
 -- What another attempt may mend, where nothing was done.
 transaction.RETRIED = { serialization = true, deadlock = true }
+local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create')
 local RETRIES = 5
 local BACKOFF_FIRST, BACKOFF_MOST = 0.01, 0.5
 
@@ -90,6 +94,59 @@ function Transaction:query(text, params, opts)
     self.tx:query(text, query.params(params), call, left(self, call.timeout), raw))
 end
 
+--- What a function of updateObject made of the document of a row, checked.
+---@param result any
+---@param id string of the row
+---@return table document
+---Raises invalid_document, id_mismatch.
+function transaction.check_changed(result, id)
+  if type(result) ~= 'table' or json.is_array(result) then
+    errors.raise('invalid_document',
+      'the function of updateObject returns a document, false, or nothing; got '
+      .. errors.kind(result))
+  end
+  if result.id == nil then result.id = id end
+  if result.id ~= id then
+    result.id = ids.parse(result.id)
+    if result.id ~= id then
+      errors.raise('id_mismatch', 'the function changed the id of the document')
+    end
+  end
+  return result
+end
+
+--- Changes a document by a Lua function, as Store:updateObject, as a part of this transaction: the
+--- row is locked until its end, and the function runs once.
+---@param name string
+---@param id string
+---@param fn fun(document: table?): table|false|nil
+---@param opts? {timeout: number, cache: boolean, raw: boolean, must: boolean, create: boolean}
+---@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
+function Transaction:updateObject(name, id, fn, opts)
+  self:check_usable()
+  if type(name) ~= 'string' then
+    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
+  elseif type(fn) ~= 'function' then
+    errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
+  end
+  opts = config.call(opts, UPDATE)
+  id = ids.parse(id)
+  local document, result = self:lock_row(name, id, opts.timeout), nil
+  if document ~= nil or opts.create then
+    result = fn(document)
+    if result == nil then result = document end
+  elseif opts.must then
+    errors.raise('not_found', ('%s has no row %s'):format(name, id), { table = name })
+  end
+  if not result then return result end
+  local raw = opts.raw
+  if raw == nil then raw = self.raw end
+  local _, _, stored = wait.slot(self.hub, self.tx:write(document == nil and 'insert' or 'update',
+    name, id, transaction.check_changed(result, id), left(self, opts.timeout), opts.cache, raw, nil,
+    nil, false, true))
+  return stored
+end
+
 --- Runs fn in a savepoint: what it wrote is undone where it raises.
 ---@param fn fun(tx: stores.Transaction): any
 ---@return any ...
@@ -131,10 +188,11 @@ end
 --- Reads a row and locks it until the end of the transaction.
 ---@param name string
 ---@param id string
+---@param timeout? number
 ---@return table? document
-function Transaction:lock_row(name, id)
+function Transaction:lock_row(name, id, timeout)
   holds.lock(self.holds, self.rows, name, id)
-  return wait.slot(self.hub, self.tx:find(name, id, left(self), true))
+  return wait.slot(self.hub, self.tx:find(name, id, left(self, timeout), true))
 end
 
 --- Stores a document and commits, in one call.

@@ -9,7 +9,6 @@
 
 local errors = require('stores.errors')
 local guards = require('stores.guards')
-local ids = require('stores.ids')
 local json = require('stores.json')
 local optimistic = require('stores.optimistic')
 local transaction = require('stores.transaction')
@@ -42,22 +41,6 @@ local BATCH_MOST = 256
 
 -- ---- The function -------------------------------------------------------------------------------
 
-local function check_result(result, id)
-  if type(result) ~= 'table' or json.is_array(result) then
-    errors.raise('invalid_document',
-      'the function of updateObject returns a document, false, or nothing; got '
-      .. errors.kind(result))
-  end
-  if result.id == nil then result.id = id end
-  if result.id ~= id then
-    result.id = ids.parse(result.id)
-    if result.id ~= id then
-      errors.raise('id_mismatch', 'the function changed the id of the document')
-    end
-  end
-  return result
-end
-
 local function apply(call, document)
   if document == nil and not call.create then return end
   local result = call.fn(document)
@@ -65,7 +48,7 @@ local function apply(call, document)
   if result == false then
     call.result = false
   elseif result ~= nil then
-    call.changed = check_result(result, call.id)
+    call.changed = transaction.check_changed(result, call.id)
   end
 end
 
