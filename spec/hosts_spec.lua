@@ -75,16 +75,15 @@ describe_contract('openresty', function()
       location = /contract {
         content_by_lua_block {
           local run = require('spec.support.hosts_run')
-          local function ticker(seconds)
-            local times, stopped = {}, false
+          local function ticker(seconds, fn)
+            local stopped = false
             ngx.thread.spawn(function()
               while not stopped do
-                ngx.update_time()
-                times[#times + 1] = ngx.now()
+                fn()
                 ngx.sleep(seconds)
               end
             end)
-            return function() stopped = true return times end
+            return function() stopped = true end
           end
           run('openresty', { host = '%s', port = %s, user = '%s', database = '%s', redis = '%s' },
             ticker, ngx.say)

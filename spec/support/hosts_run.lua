@@ -28,46 +28,36 @@ io.stdout:setvbuf('line')
 stores.use(name)
 
 -- its own timer is the host's
-function tickers.standalone(seconds)
-  local times, stopped = {}, false
+function tickers.standalone(seconds, fn)
+  local stopped = false
   local task = stores.spawn(function()
     while not stopped do
-      times[#times + 1] = require('stores.wait').host.now()
+      fn()
       stores.sleep(seconds)
     end
   end)
   return function()
     stopped = true
     task:join()
-    return times
   end
 end
 
-function tickers.luv(seconds)
-  local uv = require('luv')
-  local times, timer = {}, uv.new_timer()
-  timer:start(seconds * 1000, seconds * 1000, function()
-    times[#times + 1] = uv.hrtime() / 1e9
-  end)
-  return function()
-    timer:close()
-    return times
-  end
+function tickers.luv(seconds, fn)
+  local timer = require('luv').new_timer()
+  timer:start(seconds * 1000, seconds * 1000, fn)
+  return function() timer:close() end
 end
 
-function tickers.cqueues(seconds)
+function tickers.cqueues(seconds, fn)
   local cqueues = require('cqueues')
-  local times, stopped = {}, false
+  local stopped = false
   cqueues.running():wrap(function()
     while not stopped do
-      times[#times + 1] = cqueues.monotime()
+      fn()
       cqueues.sleep(seconds)
     end
   end)
-  return function()
-    stopped = true
-    return times
-  end
+  return function() stopped = true end
 end
 
 local function main()

@@ -10,6 +10,10 @@ local wraps = require('stores.hosts.wraps')
 
 local host = { name = 'cqueues' }
 
+-- So many callers are woken before the sockets and timers of the program have their turn: a
+-- controller runs all that are ready before it looks at these.
+local BATCH = 64
+
 local create = coroutine.create
 local controller_of = cqueues.running
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
@@ -61,9 +65,12 @@ local backend = {
   timeout = function() return hub:timeout() end,
 }
 
+-- What callers that are woken ask for goes out together, when the last of them has run.
 local function turn()
-  hub:turn(false)
-  for slot in hub.next, hub do
+  if not hub:ready() then hub:turn(false) end
+  for _ = 1, BATCH do
+    local slot = hub:next()
+    if not slot then return end
     local waiter = waiting[slot]
     if waiter then
       waiting[slot] = nil
@@ -83,7 +90,9 @@ local function pump(controller, mine)
     if mine.count == 0 then break end
     mine.is_asked = false
     turn()
-    if mine.count > 0 and not mine.is_asked then cqueues.poll(backend, mine.wake) end
+    if mine.count > 0 and not mine.is_asked and not hub:ready() then
+      cqueues.poll(backend, mine.wake)
+    end
   end
   hub:flush()
   pumps[controller] = nil

@@ -29,6 +29,11 @@ local ALONE = { init_worker = true, exit_worker = true }
 local LINGER = 0.1
 local LOOK = 1 -- how often it looks for callers that are gone
 local WITHOUT_BELL = 0.001 -- how often it looks at the loop where the doorbell cannot be had
+-- What nginx has posted to itself it runs before it looks at its timers and sockets: when answers
+-- come quickly there is no end of that. So after SLICE the next turn waits for the doorbell, which
+-- nginx hears when it looks; and callers are woken in batches, between which the time is looked at.
+local SLICE = 0.001
+local BATCH = 32
 local FOREVER = 3600
 local DAY_MS = 86400000
 local GC_STEP = 1000
@@ -36,6 +41,7 @@ local GC_STEP = 1000
 ---@class stores.NginxWaiter of one call
 ---@field wakes table a semaphore
 ---@field done boolean?
+---@field asks boolean? the last of a batch: asks for the next one when it runs
 ---@field sweep integer? the sweep at which it was woken
 
 local hub
@@ -46,7 +52,7 @@ local parked = setmetatable({}, { __mode = 'k' }) -- coroutine -> semaphore
 -- Posted once a turn, when something is to be sent. Not made before the hub is: a semaphore keeps
 -- the log of the cycle that it was made in, and that of init_by_lua is gone after a reload.
 local asks
-local is_asked, is_serving = false, false
+local is_asked, is_ringing, is_serving = false, false, false
 local sweeps = 0
 local endless = setmetatable({}, { __mode = 'k' }) -- what is stopped when the worker ends
 
@@ -88,23 +94,43 @@ end
 
 -- ---- The service --------------------------------------------------------------------------------
 
--- Sends what was asked for, and wakes those whose calls are done.
-local function turn()
-  is_asked = false
-  hub:turn(false)
-  for slot in hub.next, hub do
-    local waiter = waiting[slot]
-    if waiter then
-      waiting[slot] = nil
-      if waiter.wakes:count() < 0 then
-        waiter.done, waiter.sweep = true, sweeps
-        woken[slot] = waiter
-        waiter.wakes:post(1)
-      else
-        hub:abandon(slot) -- its light thread was killed
-      end
-    end
+local cached, came_round = nil, 0 -- nginx's time, and when it was seen to change
+
+-- Whether nginx has not looked at its timers and sockets for SLICE: its time changes when it does.
+local function is_late()
+  local now = ngx.now()
+  if now ~= cached then
+    cached, came_round = now, hub:now()
+    return false
   end
+  return hub:now() - came_round > SLICE
+end
+
+-- Wakes who waits for the slot; gives nothing where there is nobody.
+local function wake(slot)
+  local waiter = waiting[slot]
+  if not waiter then return end
+  waiting[slot] = nil
+  if waiter.wakes:count() >= 0 then return hub:abandon(slot) end -- its light thread was killed
+  waiter.done, waiter.sweep = true, sweeps
+  woken[slot] = waiter
+  waiter.wakes:post(1)
+  return waiter
+end
+
+-- Sends what was asked for, and wakes those whose calls are done; where they are many, a batch of
+-- them now, and the others when these have run: what all of them ask for goes out together.
+local function turn()
+  if not hub:ready() then hub:turn(false) end
+  local last
+  for _ = 1, BATCH do
+    local slot = hub:next()
+    if not slot then return end
+    last = wake(slot) or last
+  end
+  if not hub:ready() then return end
+  is_asked = true
+  if last then last.asks = true else asks:post(1) end
 end
 
 local function stop_endless()
@@ -144,6 +170,7 @@ end
 local function read(bell)
   while not bell.is_over do
     local byte, why = bell.socket:receive(1)
+    cached, came_round, is_ringing = ngx.now(), hub:now(), false
     if bell.is_over then return end
     if not byte then
       bell.failure = why
@@ -187,7 +214,15 @@ local function serve(bell)
   while true do
     local is_exiting = ngx.worker.exiting()
     if is_exiting then stop_endless() end
-    turn()
+    if not is_late() then
+      turn()
+    elseif bell and not bell.failure then
+      if not is_ringing then bell.bell:ring() end
+      is_ringing = true -- its reader sends what is asked for meanwhile
+    else
+      ngx.sleep(WITHOUT_BELL)
+      turn()
+    end
     local now = hub:now()
     looked = looked or now
     if now - looked >= LOOK then
@@ -204,6 +239,7 @@ local function serve(bell)
     local most = (not bell or bell.failure) and WITHOUT_BELL or LINGER
     local seconds = math.min(hub:timeout() or most, most)
     asks:wait(math.max(seconds, 0.001))
+    is_asked = false
   end
 end
 
@@ -229,7 +265,7 @@ local function service()
 end
 
 function start()
-  is_serving = true
+  is_serving, is_ringing = true, false
   local ok, why = ngx.timer.at(0, service)
   if not ok then
     is_serving = false
@@ -245,7 +281,7 @@ local function ask(slot)
       hub:abandon(slot)
       errors.raise('unsupported', 'nginx refuses the timer that Stores needs: ' .. why)
     end
-  elseif not is_asked then
+  elseif not is_asked and not is_ringing then
     is_asked = true
     asks:post(1)
   end
@@ -269,6 +305,10 @@ function host.wait(on, slot)
   waiting[slot] = waiter
   repeat waiter.wakes:wait(FOREVER) until waiter.done
   woken[slot] = nil
+  if waiter.asks then
+    waiter.asks = false
+    asks:post(1)
+  end
   -- one whose thread is killed never comes back here: no semaphore is used again that may be posted
   spare[#spare + 1] = waiter
 end

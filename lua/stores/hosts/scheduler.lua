@@ -7,6 +7,8 @@ local create, resume, status = coroutine.create, coroutine.resume, coroutine.sta
 local yield = coroutine.yield
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 
+local LOOK = 8 -- the time is looked at after so many coroutines
+
 local scheduler = {}
 
 local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its turn
@@ -96,7 +98,8 @@ function scheduler.equip(host)
           host.unpark(co)
         end
       end
-      if until_time and now() > until_time then break end
+      -- a look at the time is a tenth of what a coroutine may take
+      if until_time and first % LOOK == 0 and now() > until_time then break end
     end
     if first > last then first, last = 1, 0 end
   end

@@ -5,6 +5,9 @@ local core = require('stores.core')
 local errors = require('stores.errors')
 local scheduler = require('stores.hosts.scheduler')
 
+-- Coroutines run for so long before timers and answers have their turn again.
+local SLICE = 0.002
+
 local standalone = scheduler.equip({ name = 'standalone', resumes_yielders = true })
 
 ---@type userdata? one loop for a Lua state; another one after a fork
@@ -42,7 +45,7 @@ function standalone.turn_until(done)
   local on = standalone.hub()
   local ok, err = pcall(function()
     while true do
-      standalone.drain(on)
+      standalone.drain(on, SLICE)
       if done() then return end
       if on:turn(not standalone.busy()) == 0 and not on:ready() and not standalone.busy() then
         errors.raise('internal', 'every coroutine waits, and nothing is under way')
