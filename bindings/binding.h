@@ -10,12 +10,11 @@
 #ifndef STORES_BINDING_H
 #define STORES_BINDING_H
 
-#include <lauxlib.h>
-#include <lua.h>
 #include <uv.h>
 
 #include "base.h"
 #include "json.h"
+#include "lua_api.h"
 
 /* Names of metatables; their addresses are the types of userdata. */
 extern const char stores__hub_type[], stores__engine_type[], stores__tx_type[];

@@ -3,8 +3,6 @@
  */
 #include "json.h"
 
-#include <lauxlib.h>
-
 #include "json_digits.h"
 
 #define SCRATCH_KEPT (1024 * 1024)

@@ -8,9 +8,8 @@
 #ifndef STORES_BINDINGS_JSON_H
 #define STORES_BINDINGS_JSON_H
 
-#include <lua.h>
-
 #include "base.h"
+#include "lua_api.h"
 
 /* Levels of arrays and objects: what is written, and, more generously, what is read. */
 #define STORES__JSON_WRITE_DEPTH 512
@@ -64,7 +63,8 @@ enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16, STORES__KEY_DEPTHS = 4 };
 struct stores__key {
     uint64_t low, high;
     size_t len; /* 0: none */
-    unsigned char members[STORES__KEY_DEPTHS]; /* of the last object, by its depth, that began with it */
+    unsigned char
+        members[STORES__KEY_DEPTHS]; /* of the last object, by its depth, that began with it */
 };
 
 /* One a Lua state; the registry holds it, and its collector frees what it owns. */

@@ -6,7 +6,6 @@
  * size is that of the last object which began with the same name. Deep down, where the stack could
  * run out, they go into the table one by one.
  */
-#include <lauxlib.h>
 #include <stdio.h>
 
 #include "json.h"

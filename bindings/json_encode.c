@@ -5,7 +5,6 @@
  * Nothing here may leave by an error of Lua's except through the protected call that
  * stores__json_encode makes, for the buffer is the caller's.
  */
-#include <lauxlib.h>
 #include <math.h>
 
 #include "json.h"

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <lauxlib.h>
 #include <math.h>
 #include <stdio.h>
 

@@ -69,6 +69,10 @@ static const luaL_Reg functions[] = {
     {"flake_time", flake_time}, {"flake_at", flake_at}, {NULL, NULL}};
 
 int luaopen_stores_core(lua_State *L) {
+    /* luaL_error is one of the few functions that are the same in every Lua */
+    if (luaJIT_setmode == NULL) {
+        return luaL_error(L, "Stores needs LuaJIT 2.1 (Debian: luajit2), this is another Lua");
+    }
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     stores__json_open(L);
