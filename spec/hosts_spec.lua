@@ -36,7 +36,7 @@ local function run_lua(words)
 end
 
 local function describe_contract(host, start)
-  describe(host .. (host == 'openresty' and ' #slow' or ''), function()
+  describe(host, function()
     local results, output
 
     lazy_setup(function()

@@ -5,7 +5,7 @@
 local stores = require('stores')
 local contract = require('spec.hosts_contract')
 
-local function run(name, where, ticker, print)
+local function run(name, where, ticker, print, turns)
   local function open()
     local db = { host = where.host, port = where.port, user = where.user,
                  database = where.database, poolsize = 4 }
@@ -14,8 +14,8 @@ local function run(name, where, ticker, print)
   local store = open()
   store:query('DROP TABLE IF EXISTS docs')
   store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
-  contract.run_all({ stores = stores, store = store, open = open, host = name, ticker = ticker },
-    print)
+  contract.run_all({ stores = stores, store = store, open = open, host = name, ticker = ticker,
+    turns = turns }, print)
   store:close()
 end
 
@@ -42,6 +42,18 @@ function tickers.standalone(seconds, fn)
   end
 end
 
+-- Its timers are coroutines, which have their turn after those that wait already; the loop's own
+-- turns tell how long its sockets and deadlines waited.
+local function turns(_, fn)
+  local methods = debug.getmetatable(require('stores.wait').host.hub()).__index
+  local turn = methods.turn
+  function methods.turn(...)
+    fn()
+    return turn(...)
+  end
+  return function() methods.turn = turn end
+end
+
 function tickers.luv(seconds, fn)
   local timer = require('luv').new_timer()
   timer:start(seconds * 1000, seconds * 1000, fn)
@@ -61,7 +73,7 @@ function tickers.cqueues(seconds, fn)
 end
 
 local function main()
-  run(name, where, tickers[name], print)
+  run(name, where, tickers[name], print, name == 'standalone' and turns or nil)
 end
 
 -- As a program of that host would start it.

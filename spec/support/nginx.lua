@@ -12,7 +12,6 @@ local Nginx = {}
 Nginx.__index = Nginx
 
 local root = os.getenv('STORES_ROOT') or '.'
-local build = os.getenv('STORES_BUILD') or root .. '/build'
 
 local function output(command)
   local pipe = assert(io.popen(command))
@@ -37,6 +36,7 @@ user %s;
 daemon off;
 worker_processes %d;
 pid %s/nginx.pid;
+env STORES_TEST_PASS;
 error_log %s/error.log notice;
 events { worker_connections 4096; }
 http {
@@ -47,7 +47,7 @@ http {
   uwsgi_temp_path %s/uwsgi;
   scgi_temp_path %s/scgi;
   lua_package_path '%s/?.lua;%s/lua/?.lua;%s/lua/?/init.lua;;';
-  lua_package_cpath '%s/?.so;;';
+  lua_package_cpath '%s';
   server { listen unix:%s/ready.sock; return 204; }
   %s
 }
@@ -63,7 +63,7 @@ function nginx.start(text, workers)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
   file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
-    folder, folder, folder, folder, root, root, root, build, folder, text))
+    folder, folder, folder, folder, root, root, root, package.cpath, folder, text))
   file:close()
   -- its workers end with the master, which KILL would not let it tell them
   self.process = process.start({ 'setpriv', '--pdeathsig', 'TERM', 'nginx', '-p', folder,
