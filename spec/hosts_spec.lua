@@ -169,7 +169,7 @@ end)
 
 describe('in luv', function()
   local function run(program)
-    local text, errors = run_lua({ 'luajit', '-e', ([[
+    local text, errors = run_lua({ 'sh', '-c', 'luajit -e "$1" || echo status $?', 'sh', ([[
       local uv = require('luv')
       local stores = require('stores')
       stores.use('luv')
@@ -212,6 +212,33 @@ describe('in luv', function()
       end)
       uv.run()
       print('end')]]))
+  end)
+
+  it('lets the program end, or collect a store, inside a callback, whatever is under way', function()
+    -- the state is closed there: what Stores has on the loop is closed by turning it once more
+    for _, waits in ipairs({
+      '', "store:query('SELECT pg_sleep(20)')", "store:listen('news', print) stores.sleep(20)",
+      "store:transaction(function(tx) tx:query('SELECT pg_sleep(20)') end)",
+    }) do
+      assert.equal('collected\nends\nstatus 3\n', run(([[
+        local ticks = uv.new_timer()
+        ticks:start(0, 1, function() end)
+        local timer = uv.new_timer()
+        stores.spawn(function()
+          store:query('SELECT 1')
+          timer:start(20, 0, function()
+            local other = stores.Store.new({ host = '%s', database = 'x' }, nil, { cache = false })
+            other = nil
+            collectgarbage()
+            collectgarbage()
+            print('collected', other)
+            print('ends')
+            os.exit(3, true)
+          end)
+          %s
+        end)
+        uv.run()]]):format(db.host, waits)):gsub('\tnil', ''))
+    end
   end)
 
   it('leaves a coroutine that yields by itself to who resumes it', function()
