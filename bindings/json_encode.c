@@ -14,6 +14,7 @@
 
 #define STACK_LEVELS 16 /* the Lua stack grows for so many levels at once */
 #define STACK_SLOTS 6
+#define SLICE 4096 /* bytes of a string with escapes that are written at once */
 #define SIZE_MAX_JSON ((size_t)0x3fffffff) /* 1 GB: no column of PostgreSQL holds more */
 
 struct encoder {
@@ -68,23 +69,22 @@ static inline bool put_text(struct encoder *e, const char *text, size_t len) {
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 
-static size_t escape(char *out, unsigned char c) {
-    static const char short_forms[] = "btn?fr"; /* from 0x08 on */
-    static const char hex[] = "0123456789abcdef";
-    out[0] = '\\';
-    if (c == '"' || c == '\\') {
-        out[1] = (char)c;
-        return 2;
-    }
-    if (c >= 0x08 && c <= 0x0d && c != 0x0b) {
-        out[1] = short_forms[c - 0x08];
-        return 2;
-    }
-    memcpy(out + 1, "u00", 3);
-    out[4] = hex[c >> 4];
-    out[5] = hex[c & 15];
-    return 6;
-}
+/* What stands for a byte that cannot stand for itself, and in the last place how long that is: one
+ * copy of eight bytes writes it. */
+#define ESCAPE_2(c)                                                                                \
+    { '\\', c, 0, 0, 0, 0, 0, 2 }
+#define ESCAPE_6(high, low)                                                                        \
+    { '\\', 'u', '0', '0', high, low, 0, 6 }
+static const char escapes['\\' + 1][8] = {
+    ESCAPE_6('0', '0'),    ESCAPE_6('0', '1'),     ESCAPE_6('0', '2'), ESCAPE_6('0', '3'),
+    ESCAPE_6('0', '4'),    ESCAPE_6('0', '5'),     ESCAPE_6('0', '6'), ESCAPE_6('0', '7'),
+    ESCAPE_2('b'),         ESCAPE_2('t'),          ESCAPE_2('n'),      ESCAPE_6('0', 'b'),
+    ESCAPE_2('f'),         ESCAPE_2('r'),          ESCAPE_6('0', 'e'), ESCAPE_6('0', 'f'),
+    ESCAPE_6('1', '0'),    ESCAPE_6('1', '1'),     ESCAPE_6('1', '2'), ESCAPE_6('1', '3'),
+    ESCAPE_6('1', '4'),    ESCAPE_6('1', '5'),     ESCAPE_6('1', '6'), ESCAPE_6('1', '7'),
+    ESCAPE_6('1', '8'),    ESCAPE_6('1', '9'),     ESCAPE_6('1', 'a'), ESCAPE_6('1', 'b'),
+    ESCAPE_6('1', 'c'),    ESCAPE_6('1', 'd'),     ESCAPE_6('1', 'e'), ESCAPE_6('1', 'f'),
+    ['"'] = ESCAPE_2('"'), ['\\'] = ESCAPE_2('\\')};
 
 enum fault { FAULT_NONE, FAULT_UTF8, FAULT_NUL, FAULT_REFUSED /* the message is pushed */ };
 
@@ -117,13 +117,14 @@ static inline bool copy_plain(char *out, const unsigned char *text, size_t len) 
     return true;
 }
 
-/* Copies the valid text at *from up to the next byte that needs an escape, or an end. Words are
- * tried only where eight plain bytes have just gone by: other languages are no plain runs. */
-static inline char *copy_text(char *out, const unsigned char **from, const unsigned char *end) {
+/* Copies text with its escapes up to a byte that makes it invalid, or to the end. There is room for
+ * six bytes each, and a word more. Words are tried only where eight plain bytes have just gone by:
+ * other languages are no plain runs. */
+static inline char *copy_escaped(char *out, const unsigned char **from, const unsigned char *end) {
     const unsigned char *at = *from, *run = at;
     while (at < end) {
-        unsigned char c = *at;
-        if (stores__text_plain(c)) {
+        unsigned char c = *at, mark = stores__text_marks[c];
+        if (mark == 0) {
             *out++ = (char)c;
             at++;
             if (at - run < 8) continue;
@@ -136,8 +137,7 @@ static inline char *copy_text(char *out, const unsigned char **from, const unsig
                 out += plain;
                 if (plain < 8) break;
             }
-            run = at;
-        } else if (c >= 0x80) {
+        } else if (mark == 2) {
             int bytes = stores__text_utf8(at, end);
             if (bytes == 0) break;
             memcpy(out, at, 2);
@@ -147,33 +147,33 @@ static inline char *copy_text(char *out, const unsigned char **from, const unsig
             }
             out += bytes;
             at += bytes;
-            run = at;
         } else {
-            break;
+            if (c == 0) break;
+            memcpy(out, escapes[c], 8);
+            out += escapes[c][7];
+            at++;
         }
+        run = at;
     }
     *from = at;
     return out;
 }
 
-/* Any other text. The room for what is left of it as it is, and for a word or an escape more, is
- * made at the start and after each escape. */
+/* Any other text, in slices whose escapes there is room for; the next slice begins with what is
+ * left of a character that the last one cut. */
 static enum fault put_escaped(struct encoder *e, const unsigned char *at, size_t len) {
     const unsigned char *end = at + len;
-    char *out = e->buf->data + e->buf->len + 1;
-    while ((out = copy_text(out, &at, end)), at < end) {
-        if (*at >= 0x80) return FAULT_UTF8;
-        if (*at == 0) return FAULT_NUL;
-        out += escape(out, *at++);
-        size_t used = (size_t)(out - e->buf->data), needed = (size_t)(end - at) + 16;
-        if (e->buf->cap - used < needed) {
-            e->buf->len = used;
-            if (!room(e, needed)) return FAULT_REFUSED;
-            out = e->buf->data + used;
-        }
+    e->buf->len++; /* the quote is there */
+    while (at < end) {
+        const unsigned char *stop = end - at > SLICE ? at + SLICE : end;
+        if (!room(e, (size_t)(stop - at) * 6 + 16)) return FAULT_REFUSED;
+        char *out = copy_escaped(e->buf->data + e->buf->len, &at, stop);
+        e->buf->len = (size_t)(out - e->buf->data);
+        if (at < stop && (stop == end || stop - at >= 4 || *at == 0))
+            return *at == 0 ? FAULT_NUL : FAULT_UTF8;
     }
-    *out++ = '"';
-    e->buf->len = (size_t)(out - e->buf->data);
+    if (!room(e, 16)) return FAULT_REFUSED;
+    e->buf->data[e->buf->len++] = '"';
     return FAULT_NONE;
 }
 

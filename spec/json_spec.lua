@@ -218,6 +218,25 @@ describe('strings', function()
     end
   end)
 
+  it('of any length come back, and what is wrong in them is found', function()
+    for _, length in ipairs { 4096, 8192 } do -- long texts are written piece by piece
+      for at = length - 8, length + 4 do
+        local before = '\n' .. ('a'):rep(at - 1)
+        for _, char in ipairs { '"', '\n', 'é', '€', '\240\159\152\128' } do
+          for _, after in ipairs { '', 'b', 'é and the rest' } do
+            local text = before .. char .. after
+            assert.equals(text, json.decode(json.encode(text)))
+          end
+        end
+        refuses(before .. '\0é', [[cannot store the value: string with \u0000]])
+        for _, cut in ipairs { '\195', '\226\130', '\240\159\152', '\128', '\195\0' } do
+          refuses(before .. cut, 'cannot store the value: string that is not UTF-8')
+          refuses(before .. cut .. 'abcd\0', 'cannot store the value: string that is not UTF-8')
+        end
+      end
+    end
+  end)
+
   it('have short escapes where JSON has them', function()
     assert.equals([["\"\\\b\f\n\r\t/\u0001\u000b\u001f]] .. '\127"',
       json.encode('"\\\b\f\n\r\t/\1\v\31\127'))
