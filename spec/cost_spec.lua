@@ -5,7 +5,8 @@
 ---
 ---     STORES_COST=write sh tools/test.sh spec/cost_spec.lua
 ---
---- measures and writes it anew; git diff shows what became dearer.
+--- measures and writes it anew; git diff shows what became dearer. With STORES_COST_DUMPS=folder
+--- the dumps of callgrind stay there.
 ---
 --- Round trips and commands must be as they stand. The others may differ by SLACK: instructions
 --- and garbage, for the places of strings in tables depend on chance; system calls by some for all

@@ -48,22 +48,26 @@ function Counter:run(program, arguments, before)
 end
 
 --- Runs it under callgrind; gives what it printed, and the instructions by the names that it gave
---- to cost_end, the least where it gave one several times.
+--- to cost_end, the least where it gave one several times. The dumps stay where STORES_COST_DUMPS
+--- names a folder, for callgrind_annotate.
 ---@param program string
 ---@param arguments string[]
 ---@return string
 ---@return table<string, number>
 function Counter:instructions(program, arguments)
+  local kept = os.getenv('STORES_COST_DUMPS')
+  local folder = kept or self.folder
   -- the same memcpy and strlen on every machine
   local output = self:run(program, arguments,
-    'GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM valgrind -q --tool=callgrind '
-    .. '--instr-atstart=no --callgrind-out-file=' .. self.folder .. '/callgrind')
+    'GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM '
+    .. 'valgrind -q --tool=callgrind --instr-atstart=no --callgrind-out-file=' .. folder
+    .. '/callgrind')
   local found = {}
-  for name, total in run("cat '" .. self.folder .. "'/callgrind.*"):gmatch(
+  for name, total in run("cat '" .. folder .. "'/callgrind.*"):gmatch(
     'desc: Trigger: Client Request: ([^\n]*)\n.-\ntotals: (%d+)') do
     found[name] = math.min(found[name] or math.huge, tonumber(total))
   end
-  run('rm -f ' .. self.folder .. '/callgrind*')
+  if not kept then run('rm -f ' .. folder .. '/callgrind*') end
   return output, found
 end
 
