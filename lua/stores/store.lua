@@ -281,6 +281,18 @@ function Store:sweep(opts)
   return wait.slot(self.hub, self.engine:sweep(opts.timeout))
 end
 
+-- What Redis is still to take, FILLs and SETTLEs for which no call has waited, is taken: a lease
+-- that nobody fills keeps those who read the row waiting, and an intent makes them ask the server.
+-- A Redis that is silent is not waited for longer than this.
+local DRAIN_SECONDS, DRAIN_STEP = 0.25, 0.001
+
+local function drain(engine, hub)
+  local deadline = hub:now() + DRAIN_SECONDS
+  while (engine:stats().redis_pending or 0) > 0 and hub:now() < deadline do
+    wait.slot(hub, hub:sleep(DRAIN_STEP))
+  end
+end
+
 --- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
 function Store:close()
   check_self(self, 'close')
@@ -290,6 +302,7 @@ function Store:close()
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
   Store.open_stores[self] = nil
+  drain(engine, hub)
   wait.slot(hub, engine:close())
   if servers then servers.close() end
 end
