@@ -115,6 +115,8 @@ static void on_moved(void *arg, size_t in, size_t out) {
     redis->stats.bytes_in += in;
     redis->stats.bytes_out += out;
     redis->since = stores__redis_now();
+    /* a socket that takes the rest of a flush takes what was queued meanwhile, too */
+    if (out > 0 && redis->state == STORES__REDIS_UP) stores__redis_sent(redis);
 }
 
 static void on_reply(void *arg, struct redisReply *reply) {

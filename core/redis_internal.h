@@ -69,6 +69,8 @@ void stores__redis_greet(struct stores__redis *redis);
 void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply);
 
 /* redis_link.c */
+/* What is queued is on its way: its answers are due from now on. */
+void stores__redis_sent(struct stores__redis *redis);
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply);
 void stores__redis_fail_dead(struct stores__redis *redis);
 void stores__redis_on_silence(struct stores__redis *redis);

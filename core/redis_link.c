@@ -86,20 +86,23 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
     return true;
 }
 
+void stores__redis_sent(struct stores__redis *redis) {
+    if (redis->unflushed == 0) return;
+    redis->stats.round_trips++;
+    if (redis->due == 0) {
+        redis->since = stores__redis_now();
+        if (redis->timer.at == UINT64_MAX) {
+            stores__timer_set(redis->timers, &redis->timer,
+                              redis->since + redis->config.timeout_ms);
+        }
+    }
+    redis->due += redis->unflushed;
+    redis->unflushed = 0;
+}
+
 void stores__redis_flush(struct stores__redis *redis) {
     if (redis->state != STORES__REDIS_UP || redis->out.unsent == 0) return;
-    if (redis->unflushed > 0) {
-        redis->stats.round_trips++;
-        if (redis->due == 0) {
-            redis->since = stores__redis_now();
-            if (redis->timer.at == UINT64_MAX) {
-                stores__timer_set(redis->timers, &redis->timer,
-                                  redis->since + redis->config.timeout_ms);
-            }
-        }
-        redis->due += redis->unflushed;
-        redis->unflushed = 0;
-    }
+    stores__redis_sent(redis);
     stores__redis_socket_flush(redis->socket, &redis->out);
 }
 

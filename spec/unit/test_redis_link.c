@@ -78,6 +78,30 @@ static void test_large(void) {
     config.timeout_ms = 50;
 }
 
+/* What is queued while the socket still has to take the rest of a flush leaves with that rest, and
+ * its answer was asked for, though nobody has flushed it. */
+static void test_behind_a_rest(void) {
+    size_t size = 8 * 1024 * 1024, lens[3] = {3, 3, size};
+    char *value = malloc(size);
+    const char *argv[3] = {"SET", "big", value};
+    struct call set = {.req = {.done = on_done}}, behind[3] = {0};
+
+    memset(value, 'v', size);
+    config.timeout_ms = 5000;
+    open_up();
+    CHECK(stores__redis_send(link_.redis, &set.req, 3, argv, lens));
+    stores__redis_flush(link_.redis);
+    for (int i = 0; i < 3; i++) CHECK(send_call(&behind[i], "INCR rest"));
+    TURN_UNTIL(behind[2].done, 10000);
+    CHECK_STR(set.text, "OK");
+    for (int i = 0; i < 3; i++) CHECK_INT(behind[i].integer, i + 1);
+    CHECK_INT(link_.downs, 0);
+    CHECK_STR(ask("DEL big rest").text, "");
+    free(value);
+    close_link();
+    config.timeout_ms = 50;
+}
+
 static void test_scripts(void) {
     struct call calls[4], call;
     int round, i;
@@ -186,6 +210,7 @@ int main(void) {
     begin();
     test_pipeline();
     test_large();
+    test_behind_a_rest();
     test_scripts();
     test_early();
     test_tcp();
