@@ -1,4 +1,6 @@
 /* The loop of one Lua state, and the calls that wait on it. */
+#include <time.h>
+
 #include "binding.h"
 
 const char stores__hub_type[] = "stores.hub";
@@ -314,6 +316,16 @@ static int hub_now(lua_State *L) {
     return 1;
 }
 
+/* hub:worked() -> seconds that this thread has run: a slice of work is not over because others
+ * have the processor */
+static int hub_worked(lua_State *L) {
+    struct timespec time;
+    stores__hub_check(L, 1);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    lua_pushnumber(L, (lua_Number)time.tv_sec + (lua_Number)time.tv_nsec / 1e9);
+    return 1;
+}
+
 static int hub_fd(lua_State *L) {
     lua_pushinteger(L, uv_backend_fd(stores__hub_check(L, 1)->loop));
     return 1;
@@ -410,13 +422,25 @@ static int hub_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg hub_methods[] = {
-    {"turn", hub_turn},       {"next", hub_next},       {"take", hub_take},
-    {"tell", hub_tell},       {"wait", hub_wait},       {"flush", hub_flush},
-    {"done", hub_done},       {"abandon", hub_abandon}, {"sleep", hub_sleep},
-    {"wake", hub_wake},       {"times", hub_times},     {"time_calls", hub_time_calls},
-    {"now", hub_now},         {"fd", hub_fd},           {"timeout", hub_timeout},
-    {"pending", hub_pending}, {"ready", hub_any_ready}, {NULL, NULL}};
+static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
+                                       {"next", hub_next},
+                                       {"take", hub_take},
+                                       {"tell", hub_tell},
+                                       {"wait", hub_wait},
+                                       {"flush", hub_flush},
+                                       {"done", hub_done},
+                                       {"abandon", hub_abandon},
+                                       {"sleep", hub_sleep},
+                                       {"wake", hub_wake},
+                                       {"times", hub_times},
+                                       {"time_calls", hub_time_calls},
+                                       {"now", hub_now},
+                                       {"worked", hub_worked},
+                                       {"fd", hub_fd},
+                                       {"timeout", hub_timeout},
+                                       {"pending", hub_pending},
+                                       {"ready", hub_any_ready},
+                                       {NULL, NULL}};
 
 /* Stack: the module's table. */
 void stores__hub_register(lua_State *L) {

@@ -7,7 +7,7 @@ local create, resume, status = coroutine.create, coroutine.resume, coroutine.sta
 local yield = coroutine.yield
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 
-local LOOK = 8 -- the time is looked at after so many coroutines
+local LOOK = 32 -- coroutines: then it is looked how long they have worked
 
 local scheduler = {}
 
@@ -84,7 +84,7 @@ function scheduler.equip(host)
   end
 
   -- Those that are queued now; what they queue has its turn after the loop's.
-  local function resume_queue(until_time, now)
+  local function resume_queue(on, until_worked)
     local upto = last
     while first <= upto do
       local co = queue[first]
@@ -98,8 +98,8 @@ function scheduler.equip(host)
           host.unpark(co)
         end
       end
-      -- a look at the time is a tenth of what a coroutine may take
-      if until_time and first % LOOK == 0 and now() > until_time then break end
+      -- each look costs as much as a tenth of a call, and what a turn gathers travels together
+      if first % LOOK == 0 and on:worked() > until_worked then break end
     end
     if first > last then first, last = 1, 0 end
   end
@@ -120,15 +120,14 @@ function scheduler.equip(host)
   --- so on for some rounds: who hands something on to another coroutine need not wait for a turn of
   --- the loop, with its system calls.
   ---@param on userdata the hub
-  ---@param seconds number? stop after this long; the rest stays queued
+  ---@param seconds number stop after so much work; the rest stays queued
   function host.drain(on, seconds)
-    local until_time = seconds and on:now() + seconds
-    local now = seconds and function() return on:now() end
+    local until_worked = on:worked() + seconds
     on:tell()
     for _ = 1, ROUNDS do
       if not take(on) then return end
-      resume_queue(until_time, now)
-      if until_time and now() > until_time then return end
+      resume_queue(on, until_worked)
+      if on:worked() > until_worked then return end
     end
   end
 
