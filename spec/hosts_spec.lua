@@ -214,7 +214,7 @@ describe('in luv', function()
       print('end')]]))
   end)
 
-  it('lets the program end, or collect a store, inside a callback, whatever is under way', function()
+  it('lets the program end, or collect a store, inside a callback, with calls under way', function()
     -- the state is closed there: what Stores has on the loop is closed by turning it once more
     for _, waits in ipairs({
       '', "store:query('SELECT pg_sleep(20)')", "store:listen('news', print) stores.sleep(20)",

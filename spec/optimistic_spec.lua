@@ -81,8 +81,8 @@ describe('updateObject, of many rows at once,', function()
     other:close()
   end)
 
-  -- What the row holds is changed behind the back of the function that runs; once. By a store of its
-  -- own, which has met no conflict: after one a row is locked at once for a while.
+  -- What the row holds is changed behind the back of the function that runs; once. By a store of
+  -- its own, which has met no conflict: after one a row is locked at once for a while.
   local function changed_under(id, sql, also)
     local own = stores.Store.new(db, support.redis())
     local runs, changed, seen = 0, true, nil
