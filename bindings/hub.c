@@ -62,8 +62,13 @@ static void set_ready(struct stores__slot *slot) {
     slot->state = SLOT_READY;
     hub->pending--;
     stores__list_append(&hub->ready, &slot->link);
-    /* the host may be waiting for the loop's descriptor already */
-    if (!hub->turning && hub->owns_loop) uv_async_send(&hub->stirred);
+    if (!hub->owns_loop) return; /* its driver sees to it */
+    if (hub->turning) {
+        uv_stop(hub->loop); /* a timer comes before the poll, which must not wait then */
+    } else {
+        uv_async_send(
+            &hub->stirred); /* the host may be waiting for the loop's descriptor already */
+    }
 }
 
 void stores__slot_done(stores_op *op, void *arg) {
@@ -155,26 +160,26 @@ static int hub_next(lua_State *L) {
 
 /* hub:take(waiting, queue, last) -> last: what waiting has by the slots that are done moves to the
  * end of the array queue, whose last element is at last. A slot that nobody waits for is passed
- * over: hub:result takes it. */
+ * over: hub:result takes it. Where the queue finds no memory, nothing has moved. */
 static int hub_take(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Integer last = luaL_checkinteger(L, 4);
     lua_settop(L, 3);
-    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
-        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
-        slot->state = SLOT_DONE;
-        if (slot->abandoned) {
-            stores__slot_free(slot);
-            continue;
-        }
+    for (struct stores__list *at = hub->ready.next; at != &hub->ready; at = at->next) {
+        const struct stores__slot *slot = STORES__CONTAINER(at, const struct stores__slot, link);
         lua_rawgeti(L, 2, slot->index);
         if (lua_isnil(L, -1)) {
             lua_pop(L, 1);
-            continue;
+        } else {
+            lua_rawseti(L, 3, (int)++last);
         }
-        lua_rawseti(L, 3, (int)++last);
+    }
+    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
+        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
+        slot->state = SLOT_DONE;
         lua_pushnil(L);
-        lua_rawseti(L, 2, slot->index);
+        lua_rawseti(L, 2, slot->index); /* no memory is asked for: it is there, or below the end */
+        if (slot->abandoned) stores__slot_free(slot);
     }
     lua_pushinteger(L, last);
     return 1;
@@ -227,7 +232,7 @@ static int hub_abandon(lua_State *L) {
     if (number < 1 || number > hub->slot_count) return 0;
     struct stores__slot *slot = hub->slots[number - 1];
     if (slot->state == SLOT_PENDING && !may_be_freed(slot)) {
-        slot->abandoned = true; /* freed by hub:next */
+        slot->abandoned = true; /* freed by hub:next or hub:take */
     } else if (slot->state != SLOT_FREE) {
         stores__slot_free(slot);
     }

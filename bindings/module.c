@@ -22,17 +22,20 @@ static int check_id(lua_State *L) {
     return 1;
 }
 
+enum { PLACE_BYTES = 256 };
+
 /* core.function_place(fn) -> a number for the place in its source where the function stands, the
- * same for all closures that are made there; nil: it is not written in Lua */
+ * same for all closures that are made there; nil: it is not written in Lua, or nobody knows where */
 static int function_place(lua_State *L) {
     lua_Debug info;
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
     lua_getinfo(L, ">S", &info);
-    if (info.what[0] == 'C') return 0;
-    uintptr_t source = (uintptr_t)info.source; /* a string of the function's: it lives as long */
-    uint64_t place = ((uint64_t)source * 31 + (uint64_t)info.linedefined) * 31 +
-                     (uint64_t)info.lastlinedefined;
+    /* a function without lines is C, a whole chunk, or of a file that was stripped of them */
+    if (info.linedefined <= 0) return 0;
+    int lines[2] = {info.linedefined, info.lastlinedefined};
+    uint64_t source = stores__hash(info.source, strnlen(info.source, PLACE_BYTES));
+    uint64_t place = source * 31 + stores__hash(lines, sizeof lines);
     lua_pushnumber(L, (lua_Number)(place & UINT64_C(0x1fffffffffffff)));
     return 1;
 }

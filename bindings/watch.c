@@ -67,6 +67,7 @@ static int watch_statements(lua_State *L) {
     /* what was told before goes to whom it was told for */
     stores__log_deliver(L, hub);
     luaL_unref(L, LUA_REGISTRYINDEX, hub->statement_function ? hub->statement_function : LUA_NOREF);
+    hub->statement_function = 0; /* the next line may raise */
     hub->statement_function = lua_isnil(L, 2) ? 0 : luaL_ref(L, LUA_REGISTRYINDEX);
     for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
         stores__watch_engine(STORES__CONTAINER(at, struct stores__lua_engine, link));

@@ -173,9 +173,9 @@ static void read_resolved(stores_op *op, struct stores__table *table) {
         stores__op_finish(op);
         return;
     }
-    struct stores__read_call *call =
-        count == 1 ? stores__spares_take(&table->reads->spare_calls)
-                   : calloc(1, sizeof *call + count * sizeof *call->rows);
+    struct stores__read_call *call = count == 1
+                                         ? stores__spares_take(&table->reads->spare_calls)
+                                         : calloc(1, sizeof *call + count * sizeof *call->rows);
     if (call == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a read");
         return;

@@ -142,6 +142,18 @@ static void *new_nil(const redisReadTask *task) {
     return reply;
 }
 
+#if HIREDIS_MAJOR >= 1
+/* What RESP3 alone sends, which nobody asked for. */
+static void *new_double(const redisReadTask *task, double value, char *text, size_t len) {
+    (void)value;
+    return new_text(task, text, len);
+}
+
+static void *new_bool(const redisReadTask *task, int value) {
+    return new_integer(task, value);
+}
+#endif
+
 void stores__redis_reply_free(void *memory) {
     struct root *root = memory;
 
@@ -154,13 +166,18 @@ void stores__redis_reply_free(void *memory) {
     free(root);
 }
 
-/* Since hiredis 1.0 there are functions for what RESP3 alone sends, which is never asked for. */
 void stores__redis_reply_made_by(struct redisReader *reader, struct stores__redis_maker *maker) {
-    static redisReplyObjectFunctions functions = {.createString = new_text,
-                                                  .createArray = new_array,
-                                                  .createInteger = new_integer,
-                                                  .createNil = new_nil,
-                                                  .freeObject = stores__redis_reply_free};
+    static redisReplyObjectFunctions functions = {
+        .createString = new_text,
+        .createArray = new_array,
+        .createInteger = new_integer,
+        .createNil = new_nil,
+#if HIREDIS_MAJOR >= 1
+        .createDouble = new_double,
+        .createBool = new_bool,
+#endif
+        .freeObject = stores__redis_reply_free
+    };
 
     maker->root = NULL;
     reader->fn = &functions;

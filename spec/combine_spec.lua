@@ -78,6 +78,56 @@ describe('updateObject, of many coroutines for one row,', function()
     assert.equal(9, n())
   end)
 
+  it('runs one again whose leader came to its deadline meanwhile, and tells what became of it',
+    function()
+      local function slowly(doc)
+        stores.sleep(0.3)
+        doc.n = doc.n + 1
+      end
+      local leader = stores.spawn(function()
+        return store.try:updateObject('counters', '1', function(doc) doc.n = doc.n + 100 end,
+          { timeout = 0.15 })
+      end)
+      local results = stores.map(numbers(3), function()
+        return store:updateObject('counters', '1', slowly)
+      end)
+      leader:join()
+      local last = n() % 100
+      assert.equal(3, last)
+      local seen = {}
+      for i = 1, 3 do seen[results[i].n % 100] = true end
+      assert.same({ true, true, true }, seen)
+    end)
+
+  it('names a function that touches its own row, whoever has the lock', function()
+    local codes = stores.map(numbers(3), function()
+      local _, err = store.try:updateObject('counters', '1', function()
+        store:patch('counters', '1', { set = { touched = true } })
+      end, { timeout = 5 })
+      return err.code
+    end)
+    assert.same({ 'self_deadlock', 'self_deadlock', 'self_deadlock' }, codes)
+    assert.is_nil(store:find('counters', '1', { cache = false }).touched)
+  end)
+
+  it('raises closed from those that wait while the store is closed', function()
+    local other = stores.Store.new(db, support.redis())
+    local tasks = {}
+    stores.run(function()
+      for i = 1, 4 do
+        tasks[i] = stores.spawn(function()
+          return pcall(other.updateObject, other, 'counters', '1', function() stores.sleep(0.05) end)
+        end)
+      end
+      stores.sleep(0.02)
+      other:close()
+      for i = 1, 4 do
+        local ok, err = tasks[i]:join()
+        assert.is_true(not ok and stores.errors.is(err, 'closed'), tostring(err))
+      end
+    end)
+  end)
+
   it('lets one abandon, and one find nothing, among the others', function()
     local results = stores.map(numbers(9), function(i)
       return store:updateObject('counters', '1', function(doc)

@@ -195,6 +195,21 @@ describe('in luv', function()
       uv.run()]]))
   end)
 
+  it('refuses a call in a callback before anything is done, and the end of a store too', function()
+    assert.equal('unsupported\nunsupported\nnil\n', run([[
+      store:query('CREATE TABLE refused (id bigint PRIMARY KEY, value jsonb)')
+      local timer = uv.new_timer()
+      timer:start(1, 0, function()
+        print(select(2, pcall(store.insert, store, 'refused', { id = '1' })).code)
+        print(select(2, pcall(store.close, store)).code)
+        timer:close()
+      end)
+      uv.run()
+      print(store:find('refused', '1', { cache = false }))
+      store:query('DROP TABLE refused')
+      store:close()]]))
+  end)
+
   it('ends where a store was left open, and reports what nobody joined', function()
     assert.equal('1\nstores: lost\n', run([[
       stores.spawn(function()

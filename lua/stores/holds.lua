@@ -40,11 +40,7 @@ local function refuse(store, connections)
     .. 'would wait for itself'):format(connections, store.poolsize))
 end
 
---- A transaction of this coroutine begins; raises where it would wait for a connection that only
---- this coroutine could give back.
----@param store table
----@return stores.Holds
-function holds.open(store)
+local function of_coroutine(store)
   local co = current()
   local stores = held[co]
   if not stores then
@@ -56,6 +52,15 @@ function holds.open(store)
     mine = { rows = {}, connections = 0, taken = 0 }
     stores[store] = mine
   end
+  return mine
+end
+
+--- A transaction of this coroutine begins; raises where it would wait for a connection that only
+--- this coroutine could give back.
+---@param store table
+---@return stores.Holds
+function holds.open(store)
+  local mine = of_coroutine(store)
   if mine.connections >= store.poolsize then refuse(store, mine.connections) end
   mine.connections = mine.connections + 1
   count = count + 1
@@ -99,6 +104,26 @@ function holds.lock(mine, rows, name, id)
   local key = row_key(name, id)
   mine.rows[key] = (mine.rows[key] or 0) + 1
   rows[#rows + 1] = key
+end
+
+--- Somebody else's transaction holds a row for this coroutine, until holds.let_go.
+---@param store table
+---@param name string
+---@param id string
+---@return stores.Holds mine
+---@return string key
+function holds.hold(store, name, id)
+  local mine, key = of_coroutine(store), row_key(name, id)
+  mine.rows[key] = (mine.rows[key] or 0) + 1
+  count = count + 1
+  return mine, key
+end
+
+---@param mine stores.Holds
+---@param key string
+function holds.let_go(mine, key)
+  count = count - 1
+  mine.rows[key] = mine.rows[key] > 1 and mine.rows[key] - 1 or nil
 end
 
 --- Raises where this coroutine holds the row in a transaction of its own.

@@ -3,8 +3,8 @@
 --- replaced with the other writes of the tick, where it still holds the very text that was read
 --- (optimistic concurrency control: Kung and Robinson, 1981). So hundreds of calls share a few
 --- round trips and flushes to disk. A function that does not wait cannot tell this from a lock.
---- Where somebody else changed the row in between, and for every function that waits for something,
---- or that has not run here before, the row is locked instead.
+--- Where somebody else changed the row in between, and for every function that has waited for
+--- something before, or has not run here before, the row is locked instead.
 
 local core = require('stores.core')
 local errors = require('stores.errors')
@@ -33,11 +33,11 @@ function optimistic.learn(call, waited)
   quick[place] = not waited
 end
 
---- Whether the function of a call is known, and has never waited.
+--- Whether a call may be served without a lock: its function is known, and has never waited.
 ---@param call stores.Update
 ---@return boolean?
-function optimistic.is_quick(call)
-  return quick[call.place]
+function optimistic.may_serve(call)
+  return not call.create and quick[call.place]
 end
 
 local stands_for = setmetatable({}, { __mode = 'k' })
@@ -62,7 +62,7 @@ end
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.suits(store, key, call)
-  if store.rows_updating < FEWEST or call.create or not quick[call.place] then return false end
+  if store.rows_updating < FEWEST or not optimistic.may_serve(call) then return false end
   local at = store.conflicts[key]
   return not at or store.hub:now() - at > CONTENDED
 end
@@ -85,9 +85,9 @@ local function attempt(store, key, name, call, serve)
   if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
   local document = text and json.decode(text)
   if document and document.id == nil then document.id = call.id end
-  local changed, waited = serve(document)
-  if waited then return nil end
+  local changed = serve(document)
   if not changed then return true end
+  if not store.engine then errors.raise('closed', 'the store was closed') end
   if not text then return nil end
   call.storing = true
   local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
@@ -97,13 +97,13 @@ local function attempt(store, key, name, call, serve)
   return nil
 end
 
---- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing) and
---- whether a function has waited, and stores it.
+--- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing), and stores
+--- it. A function that waits for the first time is not run again for that: it locks from then on.
 ---@param store stores.Store
 ---@param key string of the row
 ---@param name string
 ---@param call stores.Update the first that is served
----@param serve fun(document: table?): table?, boolean?
+---@param serve fun(document: table?): table?
 ---@return boolean? done true; false: it failed; nil: nothing was stored, and the lock is needed
 ---@return any stored the document as it is now, or the error
 function optimistic.run(store, key, name, call, serve)

@@ -302,7 +302,7 @@ function Store:close()
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
   Store.open_stores[self] = nil
-  drain(engine, hub)
+  pcall(drain, engine, hub) -- whatever becomes of that, the engine is closed
   wait.slot(hub, engine:close())
   if servers then servers.close() end
 end

@@ -9,6 +9,7 @@
 
 local errors = require('stores.errors')
 local guards = require('stores.guards')
+local holds = require('stores.holds')
 local json = require('stores.json')
 local optimistic = require('stores.optimistic')
 local transaction = require('stores.transaction')
@@ -106,8 +107,9 @@ local function sleep(store, call)
   local left = call.deadline - store.hub:now()
   if left <= 0 then return false end
   call.slot = store.hub:sleep(math.min(left, 1e6))
-  wait.slot(store.hub, call.slot)
+  local ok, err = pcall(wait.slot, store.hub, call.slot)
   call.slot = false
+  if not ok then error(err, 0) end
   return true
 end
 
@@ -126,25 +128,24 @@ local function give_turn(store, leader, call, text)
 end
 
 -- Serves the leader and those that wait; returns the document as the last one left it, or nil where
--- nothing is to be stored, and whether a function has waited for something. unlocked: only those
--- are served that are known not to.
+-- nothing is to be stored. unlocked: only those are served that may be without a lock.
 local function serve(store, row, leader, document, served, unlocked)
   if row.first > row.last then
-    local waited = run(leader, document)
-    return leader.ok and leader.changed or nil, waited
+    run(leader, document)
+    return leader.ok and leader.changed or nil
   end
   local text = document and json.encode(document)
   local stored
   local ended = run_on_text(leader, text)
   if leader.ok and leader.text then text, stored = leader.text, true end
   while not ended and #served < BATCH_MOST and row.first <= row.last
-    and not (unlocked and not optimistic.is_quick(row[row.first])) do
+    and not (unlocked and not optimistic.may_serve(row[row.first])) do
     local call = take_first(row)
     served[#served + 1] = call
     ended = give_turn(store, leader, call, text)
     if call.ok and call.text then text, stored = call.text, true end
   end
-  return stored and json.decode(text) or nil, ended
+  return stored and json.decode(text) or nil
 end
 
 -- One transaction for the leader and whom it serves. False and why where it was rolled back.
@@ -173,19 +174,6 @@ local function run_unlocked(store, row, name, leader, served)
   return done, stored
 end
 
--- Those who were served hear how it ended: their own error, the transaction's, or their document.
-local function conclude(store, leader, served, ok, err)
-  for _, call in ipairs(served) do
-    if call.ok and not ok then
-      call.ok, call.err = false, err
-    elseif call.ok and call.text then
-      call.result = json.decode(call.text)
-    end
-    if call ~= leader and call.state ~= 'left' then hand_over(store, call, 'done') end
-  end
-  if leader.ok and not ok then leader.ok, leader.err = false, err end
-end
-
 -- The batch runs again: those who were served stand before those who came later.
 local function put_back(row, leader, served)
   for i = #served, 1, -1 do
@@ -196,6 +184,29 @@ local function put_back(row, leader, served)
       row[row.first] = call
     end
   end
+end
+
+-- Those who were served hear how it ended: their own error, the transaction's, or their document.
+-- Whose function still runs, because the leader's time is over, runs again; and so do all, where
+-- that is all that failed.
+local function conclude(store, row, leader, served, ok, err)
+  local is_late = not ok and errors.is(err, 'timeout') and err.outcome == 'none'
+  for i = #served, 1, -1 do
+    local call = served[i]
+    if call ~= leader and call.state == 'turn' or (is_late and call.state == 'served') then
+      table.remove(served, i)
+      put_back(row, leader, { call })
+    end
+  end
+  for _, call in ipairs(served) do
+    if call.ok and not ok then
+      call.ok, call.err = false, err
+    elseif call.ok and call.text then
+      call.result = json.decode(call.text)
+    end
+    if call ~= leader and call.state ~= 'left' then hand_over(store, call, 'done') end
+  end
+  if leader.ok and not ok then leader.ok, leader.err = false, err end
 end
 
 -- Whether the batch may run again. A row that is in the way by another unique column than the id
@@ -209,6 +220,7 @@ local function lead(store, row, name, leader)
   leader.ok = true
   local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
     function()
+      if not store.engine then errors.raise('closed', 'the store was closed') end
       local served, done, why = { leader }, nil, nil
       leader.served, leader.storing = served, false
       if row.key and optimistic.suits(store, row.key, leader) then
@@ -224,7 +236,7 @@ local function lead(store, row, name, leader)
         put_back(row, leader, served)
         return false, why
       end
-      conclude(store, leader, served, done, why)
+      conclude(store, row, leader, served, done, why)
       return true
     end)
   if not ok and leader.ok then leader.ok, leader.err = false, err end
@@ -252,6 +264,15 @@ local function leave_queue(row, call)
   end
 end
 
+-- Sleeps; who is not woken by its host, but raised out of it, waits no more.
+local function sleep_in(store, row, call)
+  local ok, woken = pcall(sleep, store, call)
+  if ok then return woken end
+  leave_queue(row, call)
+  call.state = 'left'
+  error(woken, 0)
+end
+
 -- Follows the states of a call until it is served.
 local function follow(store, row, name, call)
   while call.state ~= 'done' do
@@ -261,13 +282,16 @@ local function follow(store, row, name, call)
       pass_lead(store, row)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
+      -- its leader holds the row for it: a verb of the function that touches the row raises
+      local mine, held = holds.hold(store, name, call.id)
       call.waited = run_on_text(call, call.given)
+      holds.let_go(mine, held)
       -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
         if leader.slot then store.hub:wake(leader.slot) end
       end
-    elseif not sleep(store, call) then
+    elseif not sleep_in(store, row, call) then
       local outcome = call.state == 'served' and 'unknown' or 'none'
       leave_queue(row, call)
       call.state = 'left'

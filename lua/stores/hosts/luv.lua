@@ -28,6 +28,13 @@ local function check_outside()
   end
 end
 
+local check_coroutine = luv.check
+
+--- Whether a call may be made here; raises before anything is sent.
+function luv.check()
+  if luv.outside() then check_outside() else check_coroutine() end
+end
+
 local function turn(done, what)
   check_outside()
   while not done() do

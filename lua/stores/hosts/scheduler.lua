@@ -32,6 +32,12 @@ function scheduler.equip(host)
 
   host.wrap = own.wrap
 
+  --- Whether no coroutine runs.
+  ---@return boolean
+  function host.outside()
+    return current() == nil
+  end
+
   --- Whether a call may be made here; raises foreign_coroutine before anything is sent.
   function host.check()
     local co = current()
@@ -124,8 +130,11 @@ function scheduler.equip(host)
   function host.drain(on, seconds)
     local until_worked = on:worked() + seconds
     on:tell()
-    for _ = 1, ROUNDS do
+    for round = 1, ROUNDS do
+      local before = last
       if not take(on) then return end
+      -- who only yields has its turn after the loop's
+      if round > 1 and last == before then return end
       resume_queue(on, until_worked)
       if on:worked() > until_worked then return end
     end

@@ -72,8 +72,16 @@ function hosts.new(name, get_loop)
   --- Told of a task that failed while no stores.run is there to raise its error.
   host.report = host.defect
 
-  function host.block()
+  local function refuse()
     errors.raise('unsupported', 'the loop belongs to the program: call it in stores.spawn')
+  end
+
+  host.block = refuse
+  local check_coroutine = host.check
+
+  --- Whether a call may be made here; raises before anything is sent.
+  function host.check()
+    if host.outside() then refuse() else check_coroutine() end
   end
 
   function host.turn_until()
