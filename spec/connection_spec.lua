@@ -250,6 +250,39 @@ describe('A connection', function()
       assert.equal('read committed', setting(store, 'default_transaction_isolation'))
     end)
 
+    it('that on_connect has prepared, on each connection', function()
+      local store = store_of(server:config({ poolsize = 3,
+        on_connect = "SET work_mem = '9MB'; SET app.name = 'the shop'" }))
+      local inside = 0
+      local seen = stores.map({ 1, 2, 3 }, function()
+        return store:transaction(function(tx)
+          local row = tx:query("SELECT pg_backend_pid() AS pid, current_setting('work_mem') AS mem,"
+            .. " current_setting('app.name') AS app")[1]
+          inside = inside + 1
+          support.eventually(function() return inside == 3 end)
+          return row
+        end)
+      end)
+      local pids, count = {}, 0
+      for _, row in ipairs(seen) do
+        assert.same({ '9MB', 'the shop' }, { row.mem, row.app })
+        if not pids[row.pid] then count = count + 1 end
+        pids[row.pid] = true
+      end
+      assert.equal(3, count)
+    end)
+
+    it('not where on_connect fails, and says why', function()
+      local err = failure_of(server:config({ on_connect = 'SELECT no_such_column' }))
+      assert.equal('connect_failed', err.code)
+      assert.equal('42703', err.sqlstate)
+      assert.truthy(err.message:find('on_connect', 1, true), err.message)
+      assert.truthy(err.message:find('no_such_column', 1, true), err.message)
+      err = failure_of(server:config({ on_connect = 'BEGIN' }))
+      assert.equal('connect_failed', err.code)
+      assert.truthy(err.message:find('leaves a transaction open', 1, true), err.message)
+    end)
+
     it('that keeps no setting which a query made for its own transaction', function()
       local store = store_of(server:config({ poolsize = 1 }))
       store:query("SET LOCAL application_name = 'changed'; SELECT 1")

@@ -68,6 +68,22 @@ describe('somebody who watches', function()
     assert.is_true(events[1].redis > 0)
   end)
 
+  it('hears of which shard it was', function()
+    local shards = stores.Shards.new({ { db = db, opts = { cache = false }, id = 0 },
+      { db = db, opts = { cache = false }, id = 1 } })
+    local statements = {}
+    local off = stores.on('statement', function(event) statements[#statements + 1] = event end)
+    local events = watch(function()
+      for id = 1, 2 do shards:mod(tostring(id)):exists('users', tostring(id)) end
+    end)
+    off()
+    for _, one in ipairs(shards.shards) do one:close() end
+    assert.same({ 1, 0 }, { events[1].shard, events[2].shard })
+    assert.equal(1, statements[1].shard)
+    assert.equal(0, statements[#statements].shard)
+    assert.is_nil(watch(store.exists, store, 'users', '1')[1].shard)
+  end)
+
   it('hears of errors too, which are raised all the same', function()
     local events = watch(function() store:find('users', 5) end)
     assert.equal('invalid_id', events[1].error.code)

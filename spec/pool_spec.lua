@@ -205,6 +205,42 @@ describe('The pool', function()
       end)
     end)
 
+    it('a write that meets a lock does not hold up those that it was sent with', function()
+      local store, other = store_of({ poolsize = 4 }), store_of({ application_name = 'other' })
+      store:update('docs', { id = '1', n = 1 })
+      stores.run(function()
+        local locked, over, longest, ended = false, false, 0, 0
+        local holder = stores.spawn(function()
+          other:transaction(function(tx)
+            tx:query('SELECT 1 FROM docs WHERE id = 1 FOR UPDATE')
+            locked = true
+            support.eventually(function() return over end, 20)
+          end)
+        end)
+        support.eventually(function() return locked end)
+        local before = store:stats()
+        local blocked = stores.spawn(function() store:update('docs', { id = '1', n = 100 }) end)
+        for i = 2, 10 do
+          stores.spawn(function()
+            local began = postgres.now()
+            store:update('docs', { id = tostring(i), n = 100 })
+            longest = math.max(longest, postgres.now() - began)
+            ended = ended + 1
+          end)
+        end
+        support.eventually(function() return ended == 9 end)
+        assert.is_nil(blocked.done or nil)
+        assert.is_true(longest < 1, tostring(longest)) -- the lock timeout of a segment is 50 ms
+        assert.equal(1, store:stats().segment_retries - before.segment_retries)
+        -- and reads go on
+        for i = 2, 10 do assert.equal(100, store:find('docs', tostring(i)).n) end
+        over = true
+        holder:join()
+        blocked:join()
+      end)
+      assert.equal(100, store:find('docs', '1').n)
+    end)
+
     it('a slow query never stands before a find', function()
       local store = store_of({ poolsize = 2 })
       store:find('docs', '1')
@@ -243,6 +279,48 @@ describe('The pool', function()
       end)
       assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, order)
     end)
+
+    -- Calls that come one after the other without end, until a call of the other kind is done.
+    local function beside(store, stream, call)
+      local over, count, done = false, 0, nil
+      stores.run(function()
+        for i = 1, 8 do
+          stores.spawn(function()
+            stores.sleep(i * 0.001) -- each in a tick of its own
+            while not over do
+              stream()
+              count = count + 1
+            end
+          end)
+        end
+        support.eventually(function() return count > 50 end)
+        local before = count
+        local ok, err = pcall(call)
+        done = count - before
+        over = true
+        if not ok then error(err, 0) end
+      end)
+      assert.equal(1, store:stats().pg_connects)
+      return done
+    end
+
+    it('lets a transaction through a stream of reads, and a read through one of transactions',
+      function()
+        local store = store_of({ poolsize = 1 })
+        support.psql(db, 'CREATE OR REPLACE VIEW slow AS SELECT id, value FROM docs,'
+          .. ' pg_sleep(0.003)') -- so that one of them is always in flight
+        local function read() assert.equal(1, store:find('slow', '1').n) end
+        local function transact()
+          store:transaction(function(tx) assert.equal(2, tx:find('docs', '2').n) end)
+        end
+        local function write() store:update('docs', { id = '3', n = 3 }) end
+        -- each waits for those that were there before it, and then takes its turn
+        assert.is_true(beside(store, read, transact) < 50)
+        assert.is_true(beside(store, transact, read) < 50)
+        assert.is_true(beside(store, transact, write) < 50)
+        assert.is_true(beside(store, write, transact) < 50)
+        assert.is_true(beside(store, read, write) < 50)
+      end)
 
     it('says after acquire_timeout who has them', function()
       local store = store_of({ poolsize = 3, acquire_timeout = 0.2 })
