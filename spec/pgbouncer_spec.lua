@@ -7,7 +7,8 @@ local support = require('spec.support')
 if os.getenv('STORES_TEST_POOLER') then return end
 
 local POOLED = { 'api_spec', 'paths_spec', 'query_spec', 'update_object_spec', 'transaction_spec',
-  'combine_spec', 'optimistic_spec' }
+  'combine_spec', 'optimistic_spec', 'criteria_spec', 'exact_spec', 'errors_spec', 'shards_spec',
+  'query_builder_spec' }
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()
   local folder
