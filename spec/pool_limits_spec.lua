@@ -299,6 +299,18 @@ describe('#slow A pool whose server is down', function()
     assert.equal(1, store:stats().pg_connect_failures)
   end)
 
+  it('is not asked first again where there is another host: that one had all the time', function()
+    listener = uv.new_pipe(false)
+    assert(listener:bind(folder .. '/.s.PGSQL.5432'))
+    listener:listen(64, function() end)
+    local at = support.config()
+    store_of({ host = { folder, at.host }, port = { 5432, at.port }, connect_timeout = 0.3,
+      acquire_timeout = 5 })
+    assert.is_false((store.try:query('SELECT 1')))
+    assert.equal(1, store:query('SELECT 1 AS n')[1].n)
+    assert.equal(1, store:stats().pg_connect_failures)
+  end)
+
   it('opens one connection at a time for many who wait', function()
     local at = support.config()
     assert.equal(0, os.execute(("ln -s '%s/.s.PGSQL.%s' %s/.s.PGSQL.5432"):format(at.host,
