@@ -6,6 +6,8 @@
 ---   t.open()               one more such store
 ---   t.host                 the name of the host
 ---   t.ticker(seconds, fn)  calls fn by a timer of the host's own; returns a function that stops it
+---   t.echo()               asks over a socket of the host's own, and waits for the answer; nil:
+---                          it has none
 ---   t.turns(seconds, fn)   calls fn when the loop has its turn; nil: t.ticker does
 ---   t.note(text)           is printed with the case's result
 
@@ -101,6 +103,17 @@ case('ends a call at its deadline, and leaves nothing of it', function(t)
   local took = now(t) - began
   if took < 0.09 or took > 5 then error('it took ' .. took) end
   same(1, t.store:query('SELECT 1 AS one')[1].one)
+end)
+
+case('cancels on the server what its caller gave up', function(t)
+  raises('timeout', t.store.query, t.store, 'SELECT pg_sleep(20.25)', nil, { timeout = 0.1 })
+  for _ = 1, 500 do
+    local count = t.store:query("SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' "
+      .. "AND datname = current_database() AND query LIKE '%sleep(20.' || '25)%'")[1].n
+    if count == 0 then return end
+    t.stores.sleep(0.01)
+  end
+  error('it still runs')
 end)
 
 case('raises the very error that a task raised', function(t)
@@ -236,6 +249,33 @@ case('leaves the timers of the host on time', function(t)
     most))
   -- a machine that is busy with other things is late by itself
   if half > 10 or most > 300 then error('the timer was late') end
+end)
+
+case('leaves the sockets of the host on time', function(t)
+  if not t.echo then return end
+  local ids, times, calls = {}, {}, 0
+  for i = 1, 200 do ids[i] = tostring(i) end
+  local ends = now(t) + 0.3
+  local echoes = t.stores.spawn(function()
+    while now(t) < ends do
+      local began = now(t)
+      t.echo()
+      times[#times + 1] = (now(t) - began) * 1000
+    end
+  end)
+  t.stores.map(ids, function(id)
+    while now(t) < ends do
+      t.store:find('docs', id)
+      calls = calls + 1
+    end
+  end)
+  echoes:join()
+  table.sort(times)
+  if #times < 20 then error(('the socket gave %d answers'):format(#times)) end
+  local half, most = times[math.ceil(#times / 2)], times[#times]
+  t.note(('%d calls; %d answers over a socket, half within %.1f ms, all within %.1f'):format(
+    calls, #times, half, most))
+  if half > 10 or most > 300 then error('the socket was late') end
 end)
 
 -- The longest time between two turns of the host, in milliseconds of work, while each id has a

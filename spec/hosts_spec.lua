@@ -85,8 +85,15 @@ describe_contract('openresty', function()
             end)
             return function() stopped = true end
           end
+          local function echo() -- to another server of this nginx
+            local link = ngx.socket.tcp()
+            assert(link:connect('unix:@FOLDER@/ready.sock'))
+            assert(link:send('GET / HTTP/1.1\r\nHost: spec\r\n\r\n'))
+            assert(link:receive('*l') == 'HTTP/1.1 204 No Content')
+            link:close()
+          end
           run('openresty', { host = '%s', port = %s, user = '%s', database = '%s', redis = '%s' },
-            ticker, ngx.say)
+            ngx.say, { ticker = ticker, echo = echo })
         }
       }
     }]]):format(db.host, db.port, db.user, db.database, support.redis().path))

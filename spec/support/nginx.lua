@@ -53,14 +53,15 @@ http {
 }
 ]]
 
---- Starts nginx with what stands in http {}; @SOCKET@ in it is the socket.
+--- Starts nginx with what stands in http {}; @SOCKET@ in it is the socket, @FOLDER@ its folder,
+--- where ready.sock answers 204.
 ---@param text string
 ---@param workers? integer 1 where it is left out
 ---@return spec.Nginx
 function nginx.start(text, workers)
   local folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
-  text = text:gsub('@SOCKET@', 'unix:' .. self.socket)
+  text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
   file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
     folder, folder, folder, folder, root, root, root, package.cpath, folder, text))
