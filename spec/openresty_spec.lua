@@ -173,7 +173,7 @@ describe('in nginx #slow', function()
         %s
       }]]):format(db.host, db.port, db.user, db.database, support.redis().path, opts.init or '')
     server = nginx.start((opts.main or '') .. init .. 'server { listen @SOCKET@; ' .. text .. '}',
-      opts.workers)
+      opts.workers, opts.outside)
     return server
   end
 
@@ -255,6 +255,31 @@ describe('in nginx #slow', function()
       for i = 1, 200 do assert(ngx.thread.wait(list[i])) end
       ngx.say(store:stats().pg_statements - before.pg_statements)]]))
     assert.is_true(tonumber(get('/t')) <= 8)
+  end)
+
+  it('waits, and gives nginx its turns, where no unix socket can be made', function()
+    start(at('t', [[
+      local store = S()
+      local ticks, over = 0, false
+      ngx.thread.spawn(function()
+        while not over do
+          ticks = ticks + 1
+          ngx.sleep(0.001)
+        end
+      end)
+      local list, ends = {}, store.hub:now() + 0.2
+      for i = 1, 50 do
+        list[i] = ngx.thread.spawn(function()
+          while store.hub:now() < ends do stores.sleep(0) end
+          return store:query('SELECT $1::int AS n', { i })[1].n
+        end)
+      end
+      local sum = 0
+      for i = 1, 50 do sum = sum + select(2, assert(ngx.thread.wait(list[i]))) end
+      over = true
+      ngx.say(sum, ' ', ticks > 20)]]), { outside = 'env TMPDIR=/nowhere;' })
+    assert.equal('1275 true', get('/t'))
+    assert.matches('there is no doorbell: no unix socket', server:log())
   end)
 
   it('gives up the calls of a client that went away, and what they held', function()

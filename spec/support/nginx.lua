@@ -37,6 +37,7 @@ daemon off;
 worker_processes %d;
 pid %s/nginx.pid;
 env STORES_TEST_PASS;
+%s
 error_log %s/error.log notice;
 events { worker_connections 4096; }
 http {
@@ -57,14 +58,15 @@ http {
 --- where ready.sock answers 204.
 ---@param text string
 ---@param workers? integer 1 where it is left out
+---@param main? string what stands outside of http {}
 ---@return spec.Nginx
-function nginx.start(text, workers)
+function nginx.start(text, workers, main)
   local folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
-  file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, folder, folder,
-    folder, folder, folder, folder, root, root, root, package.cpath, folder, text))
+  file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, main or '',
+    folder, folder, folder, folder, folder, folder, root, root, root, package.cpath, folder, text))
   file:close()
   -- its workers end with the master, which KILL would not let it tell them
   self.process = process.start({ 'setpriv', '--pdeathsig', 'TERM', 'nginx', '-p', folder,
