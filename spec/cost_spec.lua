@@ -5,7 +5,8 @@
 ---
 ---     STORES_COST=write sh tools/test.sh spec/cost_spec.lua
 ---
---- measures and writes it anew; git diff shows what became dearer. With STORES_COST_DUMPS=folder
+--- measures and writes it anew, and its copy in docs/performance.md; git diff shows what became
+--- dearer. With STORES_COST_DUMPS=folder
 --- the dumps of callgrind stay there.
 ---
 --- Round trips and commands must be as they stand. The others may differ by SLACK: instructions
@@ -104,6 +105,36 @@ end
 
 -- ---- Writing ----------------------------------------------------------------------------------
 
+local PAGE = 'docs/performance.md'
+local BEGIN, END = '<!-- written by spec/cost_spec.lua -->\n', '<!-- end -->'
+
+local function file_at(name, text)
+  local path = (os.getenv('STORES_ROOT') or '.') .. '/' .. name
+  local file = assert(io.open(path, text and 'w' or 'r'))
+  local read = text and assert(file:write(text)) or file:read('*a')
+  assert(file:close())
+  return read
+end
+
+--- A page with the table of all numbers in its place.
+local function with_table(page)
+  local names, lines = {}, { BEGIN .. '| of a call, or of all in flight | '
+    .. table.concat(ORDER, ' | '):gsub('_', ' ') .. ' |', '|---' .. ('|---'):rep(#ORDER) .. '|' }
+  for name in pairs(numbers) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local words = { name }
+    for _, figure in ipairs(ORDER) do
+      local value = numbers[name][figure]
+      local text = value and tostring(value):reverse():gsub('(%d%d%d)', '%1,'):reverse() or ''
+      words[#words + 1] = text:gsub('^,', ''):gsub(',(%d*%.)', '%1')
+    end
+    lines[#lines + 1] = '| ' .. table.concat(words, ' | ') .. ' |'
+  end
+  local from, to = page:find(BEGIN, 1, true), page:find(END, 1, true)
+  return page:sub(1, from - 1) .. table.concat(lines, '\n') .. '\n' .. page:sub(to)
+end
+
 local function write(list)
   local lines = {
     '--- What the calls of spec/cost_spec.lua cost: one call where it is alone, else all that are',
@@ -123,10 +154,10 @@ local function write(list)
     lines[#lines + 1] = ("  ['%s'] = {\n%s\n  },"):format(name, table.concat(words, '\n'))
   end
   lines[#lines + 1] = '}\n'
-  local path = (os.getenv('STORES_ROOT') or '.') .. '/spec/cost/numbers.lua'
-  local file = assert(io.open(path, 'w'))
-  assert(file:write(table.concat(lines, '\n')))
-  assert(file:close())
+  file_at('spec/cost/numbers.lua', table.concat(lines, '\n'))
+  package.loaded['spec.cost.numbers'] = nil
+  numbers = require('spec.cost.numbers')
+  file_at(PAGE, with_table(file_at(PAGE)))
 end
 
 describe('what a call costs #slow', function()
@@ -138,11 +169,7 @@ describe('what a call costs #slow', function()
     for name in pairs(numbers) do again = again or difference(name, list[name]) ~= nil end
     -- a busy machine only ever adds
     if again then measure(list) end
-    if os.getenv('STORES_COST') == 'write' then
-      write(list)
-      package.loaded['spec.cost.numbers'] = nil
-      numbers = require('spec.cost.numbers')
-    end
+    if os.getenv('STORES_COST') == 'write' then write(list) end
   end)
 
   for name in pairs(numbers) do
@@ -153,6 +180,10 @@ describe('what a call costs #slow', function()
       end
     end)
   end
+
+  it('stands in ' .. PAGE, function()
+    assert.equal(with_table(file_at(PAGE)), file_at(PAGE))
+  end)
 
   it('is known of each scenario', function()
     assert.is_true(#list > 0)

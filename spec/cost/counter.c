@@ -4,7 +4,8 @@
  *
  *   cc -shared -fPIC -O2 -o counter.so counter.c -ldl
  *
- * Counted are the system calls that reading, writing and waiting are made of, in all threads.
+ * Counted are the system calls that reading, writing, waiting and the clocks of CPU time are made
+ * of, in all threads.
  *
  * How many replies one wake-up finds is a matter of who is quicker. So that it is not, the servers
  * are slower than a look that does not wait, and quicker than a wait: a look directly after
@@ -248,4 +249,12 @@ int poll(struct pollfd *list, nfds_t count, int timeout) {
     static int (*next)(struct pollfd *, nfds_t, int);
     if (next == NULL) *(void **)&next = dlsym(RTLD_NEXT, "poll");
     WAIT(timeout, next(list, count, timeout), next(list, count, 0));
+}
+
+/* The other clocks are read without the kernel. */
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*next)(clockid_t, struct timespec *);
+    if (next == NULL) *(void **)&next = dlsym(RTLD_NEXT, "clock_gettime");
+    if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_PROCESS_CPUTIME_ID) add(&syscalls);
+    return next(clock, time);
 }
