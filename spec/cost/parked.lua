@@ -16,10 +16,15 @@ local db = { host = host, port = 5432, user = user, database = database,
 local store = stores.Store.new(db, { path = redis, opts = { timeout = 10 } }, { timeout = 60 })
 local holder = stores.Store.new(db, nil, { cache = false })
 
+local function change(doc)
+  doc.n = doc.n + 1
+end
+
 local CALLS = {
   { 'find', function(id) store:find('docs', id) end },
   { 'find uncached', function(id) store:find('docs', id, { cache = false }) end },
   { 'update', function(id) store:update('docs', { id = id, n = 1 }) end },
+  { 'updateObject', function(id) store:updateObject('docs', id, change) end },
   { 'query', function(id) store:query('SELECT value FROM docs WHERE id = $1', { id }) end },
 }
 
