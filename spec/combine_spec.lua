@@ -116,7 +116,9 @@ describe('updateObject, of many coroutines for one row,', function()
     stores.run(function()
       for i = 1, 4 do
         tasks[i] = stores.spawn(function()
-          return pcall(other.updateObject, other, 'counters', '1', function() stores.sleep(0.05) end)
+          return pcall(other.updateObject, other, 'counters', '1', function()
+            stores.sleep(0.05)
+          end)
         end)
       end
       stores.sleep(0.02)

@@ -97,8 +97,9 @@ local function attempt(store, key, name, call, serve)
   return nil
 end
 
---- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing), and stores
---- it. A function that waits for the first time is not run again for that: it locks from then on.
+--- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing), and
+--- stores it. A function that waits for the first time is not run again for that: it locks from
+--- then on.
 ---@param store stores.Store
 ---@param key string of the row
 ---@param name string
