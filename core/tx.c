@@ -23,12 +23,19 @@ void stores__txop_free(struct stores__txop *txop) {
     free(txop);
 }
 
+/* The one that was kept before goes. */
+static void keep_error(stores_tx *tx, stores_error *error) {
+    stores__error_free(tx->error);
+    tx->error = error;
+}
+
 static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->link);
     stores__list_remove(&tx->flush.link);
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     stores__commit_free(tx->commit);
     stores__txop_free(tx->txop);
+    stores__error_free(tx->error);
     stores__engine_op_gone(tx->engine);
     free(tx);
 }
@@ -145,6 +152,7 @@ static bool keep_document(stores_op *op, struct pg_result *result) {
 
 static void take_answer(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
+    stores_error error;
     bool ok = true;
     switch (txop->kind) {
     case TXOP_FIND:
@@ -155,8 +163,8 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         }
         break;
     case TXOP_WRITE:
-        tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit,
-                                             &tx->error);
+        tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit, &error);
+        if (tx->failed) keep_error(tx, stores__error_dup(&error));
         if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
         break;
     default:
@@ -170,7 +178,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
     }
     if (!ok) {
         tx->failed = true;
-        stores__error_set(&tx->error, STORES_NO_MEMORY, "no memory for a document");
+        keep_error(tx, stores__error_new(STORES_NO_MEMORY, "no memory for a document"));
     }
 }
 
@@ -181,12 +189,12 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     if (!stores__pg_result_ok(result, &error)) {
         if (!tx->failed && error.code != STORES_OK) {
             tx->failed = true;
-            tx->error = error;
+            keep_error(tx, stores__error_dup(&error));
             if (stores__pg_stale_plan(&error, result)) {
                 /* the transaction failed with it; as after any conflict, the next run of it works */
                 stores__pg_forget_statements(tx->conn);
-                tx->error.code = STORES_SERIALIZATION;
-                tx->error.retryable = true;
+                tx->error->code = STORES_SERIALIZATION;
+                tx->error->retryable = true;
             }
         }
     } else if (txop->check > 0 && index == txop->check - 1) {
@@ -206,7 +214,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
 
 static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
     if (txop->kind == TXOP_SAVEPOINT) {
-        tx->marks[tx->depth++] = stores__commit_mark(tx->commit);
+        tx->marks[tx->depth++] = (uint32_t)stores__commit_mark(tx->commit);
     } else if (txop->kind == TXOP_RELEASE) {
         tx->depth--;
     } else if (txop->kind == TXOP_ROLLBACK_TO) {
@@ -215,26 +223,26 @@ static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
 }
 
 static void lost(stores_tx *tx) {
-    if (!tx->failed || tx->error.code != STORES_CONNECTION_LOST) {
-        stores__error_set(&tx->error, STORES_CONNECTION_LOST,
-                          "the connection was lost, and the transaction with it");
+    if (!tx->failed || tx->error->code != STORES_CONNECTION_LOST) {
+        keep_error(tx, stores__error_new(STORES_CONNECTION_LOST,
+                                         "the connection was lost, and the transaction with it"));
     }
     if (tx->options.session) {
-        tx->error.outcome = STORES_OUTCOME_UNKNOWN;
-        tx->error.retryable = false;
+        tx->error->outcome = STORES_OUTCOME_UNKNOWN;
+        tx->error->retryable = false;
     }
     tx->lost = true;
-    stores__tx_answer(tx, &tx->error);
+    stores__tx_answer(tx, tx->error);
     end_tx(tx);
 }
 
 /* The text of a query has ended the transaction, so or so. */
 static void was_ended(stores_tx *tx) {
     stores__commit_was_ended(tx->commit);
-    stores__error_set(&tx->error, STORES_UNSUPPORTED,
-                      "the statement ended the transaction that it ran in");
-    tx->error.outcome = STORES_OUTCOME_UNKNOWN;
-    stores__tx_answer(tx, &tx->error);
+    keep_error(tx, stores__error_new(STORES_UNSUPPORTED,
+                                     "the statement ended the transaction that it ran in"));
+    tx->error->outcome = STORES_OUTCOME_UNKNOWN;
+    stores__tx_answer(tx, tx->error);
     end_tx(tx);
 }
 
@@ -263,11 +271,10 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         bool ends = txop->commit && !tx->options.session;
         if (ends) {
             /* the caller asked for the end of it: this is the other one */
-            stores_error error = tx->error;
-            stores__tx_answer(tx, &error);
+            stores__tx_answer(tx, tx->error);
             send_rollback(tx);
         } else {
-            stores__tx_answer(tx, &tx->error);
+            stores__tx_answer(tx, tx->error);
         }
         return;
     }

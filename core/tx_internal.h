@@ -59,10 +59,10 @@ struct stores_tx {
     struct stores__timer grace;
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
-    size_t marks[STORES__SAVEPOINTS_MAX];
+    uint32_t marks[STORES__SAVEPOINTS_MAX];
     int depth;
     bool failed;
-    stores_error error;
+    stores_error *error; /* where it failed; else of before, or NULL */
 };
 
 /* The arguments of the op under way are complete: off to the connection. */

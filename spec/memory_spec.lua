@@ -31,7 +31,8 @@ describe('the memory of the engine #slow', function()
     for verb, each in output:gmatch('([^\n\t]+)\t(%d+)\t%d+\n') do bytes[verb] = tonumber(each) end
   end)
 
-  for _, verb in ipairs({ 'find', 'find uncached', 'update', 'updateObject', 'query' }) do
+  for _, verb in ipairs({ 'find', 'find uncached', 'update', 'updateObject', 'transaction',
+    'query' }) do
     it('is less than 2 KB for each of 10,000 calls that wait: ' .. verb, function()
       assert.is_true(bytes[verb] > 0 and bytes[verb] < 2048, verb .. ': ' .. bytes[verb])
     end)

@@ -129,7 +129,7 @@ return {
     syscalls = 44,
     allocations = 2360,
     garbage = 471853,
-    instructions = 7932227,
+    instructions = 8184057,
   },
   ['update cached, alone'] = {
     pg_round_trips = 2,

@@ -25,6 +25,9 @@ local CALLS = {
   { 'find uncached', function(id) store:find('docs', id, { cache = false }) end },
   { 'update', function(id) store:update('docs', { id = id, n = 1 }) end },
   { 'updateObject', function(id) store:updateObject('docs', id, change) end },
+  { 'transaction', function(id)
+    store:transaction(function(tx) tx:find('docs', id) end)
+  end },
   { 'query', function(id) store:query('SELECT value FROM docs WHERE id = $1', { id }) end },
 }
 
