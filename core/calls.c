@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { GRACE_MS = 5000, LOST_TRIES = 1 };
+enum { LOST_TRIES = 1 };
 
 /* The tables of a list of names, in the form of stores__commit_locks_sql. */
 static const char names_sql[] =
@@ -372,9 +372,15 @@ void stores__call_run(struct stores__own_call *call) {
     stores__pg_acquire(&call->engine->pool, &call->wait, STORES__PG_CHECKED_OUT, "queries");
 }
 
-static void give_up(struct stores__timer *timer) {
+static void insist(struct stores__timer *timer) {
     struct stores__own_call *call = STORES__CONTAINER(timer, struct stores__own_call, grace);
-    stores__pg_discard(call->conn); /* the cancel did not help: its loss ends the call */
+    uint64_t now = stores__now(call->engine);
+    if (now >= call->grace_ends) {
+        stores__pg_discard(call->conn); /* the cancel did not help: its loss ends the call */
+        return;
+    }
+    stores__pg_cancel(call->conn);
+    stores__timer_set(&call->engine->timers, timer, now + STORES__PG_CANCEL_AGAIN_MS);
 }
 
 stores_outcome stores__call_leave(stores_op *op) {
@@ -393,8 +399,8 @@ stores_outcome stores__call_leave(stores_op *op) {
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;
     }
-    call->grace.fire = give_up;
-    stores__timer_set(&engine->timers, &call->grace, stores__now(engine) + GRACE_MS);
-    stores__pg_cancel(call->conn);
+    call->grace.fire = insist;
+    call->grace_ends = stores__now(engine) + STORES__PG_GRACE_MS;
+    insist(&call->grace);
     return commits_itself(call) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }

@@ -27,7 +27,8 @@ struct stores__own_call {
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
-    struct stores__timer grace;
+    struct stores__timer grace; /* after the op left: cancels again, and gives up */
+    uint64_t grace_ends;
     struct stores__commit *commit;
     struct stores__table **turned;
     size_t turned_count, turns_waiting;

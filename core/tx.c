@@ -7,8 +7,6 @@
 
 #include "tx_internal.h"
 
-enum { GRACE_MS = 5000 };
-
 static void send_op(stores_tx *tx);
 
 /* ---- Ends ------------------------------------------------------------------------------------ */
@@ -382,9 +380,16 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     if (tx->freed) end_tx(tx);
 }
 
-static void give_up(struct stores__timer *timer) {
+static void insist(struct stores__timer *timer) {
     stores_tx *tx = STORES__CONTAINER(timer, stores_tx, grace);
-    if (tx->conn != NULL) stores__pg_discard(tx->conn);
+    uint64_t now = stores__now(tx->engine);
+    if (tx->conn == NULL) return;
+    if (now >= tx->grace_ends) {
+        stores__pg_discard(tx->conn);
+        return;
+    }
+    stores__pg_cancel(tx->conn);
+    stores__timer_set(&tx->engine->timers, timer, now + STORES__PG_CANCEL_AGAIN_MS);
 }
 
 static stores_outcome leave_tx(stores_op *op) {
@@ -401,9 +406,9 @@ static stores_outcome leave_tx(stores_op *op) {
         return tx->txop && tx->txop->kind == TXOP_ROLLBACK ? STORES_OUTCOME_NONE
                                                            : STORES_OUTCOME_UNKNOWN;
     }
-    tx->grace.fire = give_up;
-    stores__timer_set(&engine->timers, &tx->grace, stores__now(engine) + GRACE_MS);
-    stores__pg_cancel(tx->conn);
+    tx->grace.fire = insist;
+    tx->grace_ends = stores__now(engine) + STORES__PG_GRACE_MS;
+    insist(&tx->grace);
     return tx->options.session ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }
 

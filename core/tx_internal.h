@@ -56,7 +56,8 @@ struct stores_tx {
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
-    struct stores__timer grace;
+    struct stores__timer grace; /* after an op left: cancels again, and gives up */
+    uint64_t grace_ends;
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
     uint32_t marks[STORES__SAVEPOINTS_MAX];

@@ -183,8 +183,10 @@ describe('A deadline', function()
         watcher:join()
       end)
       assert.same({ ['timeout none'] = 1000 }, codes)
-      assert.equal(2, most)
+      assert.is_true(most <= 3, tostring(most)) -- one may be ending, after the pool let go of it
       support.eventually(function() return store:stats().pool_checked_out == 0 end)
+      -- also where the cancel came before the statement that it was for
+      assert.equal(0, running('pg_sleep'))
       assert.equal(1, store:count('docs'))
       assert.is_true(sessions() <= 2)
       assert.is_true(store:stats().pg_cancels > 2)
