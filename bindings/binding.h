@@ -66,6 +66,7 @@ struct stores__hub {
     bool timed;
     struct stores__slot **slots;
     int slot_count, slot_room, pending;
+    uint64_t slice_worked, slice_at; /* ns: when the slice is over by the work, at the earliest */
     int open; /* engines, timers and a driver that are not closed yet */
     struct stores__driver *driver; /* NULL: the loop is turned by the hub */
 };

@@ -321,13 +321,33 @@ static int hub_now(lua_State *L) {
     return 1;
 }
 
-/* hub:worked() -> seconds that this thread has run: a slice of work is not over because others
- * have the processor */
-static int hub_worked(lua_State *L) {
+static uint64_t worked_ns(void) {
     struct timespec time;
-    stores__hub_check(L, 1);
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    lua_pushnumber(L, (lua_Number)time.tv_sec + (lua_Number)time.tv_nsec / 1e9);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* hub:begin_slice(seconds): of work, which is not over because others have the processor */
+static int hub_begin_slice(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    uint64_t ns = (uint64_t)(luaL_checknumber(L, 2) * 1e9);
+    hub->slice_worked = worked_ns() + ns;
+    hub->slice_at = uv_hrtime() + ns;
+    return 0;
+}
+
+/* hub:slice_over() -> whether it is. The clock of the thread is a system call: it is asked when so
+ * much time has passed that the slice may be over. */
+static int hub_slice_over(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    uint64_t now = uv_hrtime();
+    bool over = false;
+    if (now >= hub->slice_at) {
+        uint64_t worked = worked_ns();
+        over = worked >= hub->slice_worked;
+        if (!over) hub->slice_at = now + (hub->slice_worked - worked);
+    }
+    lua_pushboolean(L, over);
     return 1;
 }
 
@@ -440,7 +460,8 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
                                        {"times", hub_times},
                                        {"time_calls", hub_time_calls},
                                        {"now", hub_now},
-                                       {"worked", hub_worked},
+                                       {"begin_slice", hub_begin_slice},
+                                       {"slice_over", hub_slice_over},
                                        {"fd", hub_fd},
                                        {"timeout", hub_timeout},
                                        {"pending", hub_pending},

@@ -90,7 +90,7 @@ function scheduler.equip(host)
   end
 
   -- Those that are queued now; what they queue has its turn after the loop's.
-  local function resume_queue(on, until_worked)
+  local function resume_queue(on)
     local upto = last
     while first <= upto do
       local co = queue[first]
@@ -105,7 +105,7 @@ function scheduler.equip(host)
         end
       end
       -- each look costs as much as a tenth of a call, and what a turn gathers travels together
-      if first % LOOK == 0 and on:worked() > until_worked then break end
+      if first % LOOK == 0 and on:slice_over() then break end
     end
     if first > last then first, last = 1, 0 end
   end
@@ -128,15 +128,15 @@ function scheduler.equip(host)
   ---@param on userdata the hub
   ---@param seconds number stop after so much work; the rest stays queued
   function host.drain(on, seconds)
-    local until_worked = on:worked() + seconds
+    on:begin_slice(seconds)
     on:tell()
     for round = 1, ROUNDS do
       local before = last
       if not take(on) then return end
       -- who only yields has its turn after the loop's
       if round > 1 and last == before then return end
-      resume_queue(on, until_worked)
-      if on:worked() > until_worked then return end
+      resume_queue(on)
+      if on:slice_over() then return end
     end
   end
 
