@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { LOST_TRIES = 1 };
+enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 /* The tables of a list of names, in the form of stores__commit_locks_sql. */
 static const char names_sql[] =
@@ -150,22 +150,33 @@ static bool commits_itself(const struct stores__own_call *call) {
     return call->options.autocommit || (call->commit == NULL && !call->options.simple);
 }
 
+/* What only reads, and lost its connection or was canceled by somebody else, runs once more, on
+ * another connection. */
+static bool run_again(struct stores__own_call *call) {
+    bool reads = call->select || call->options.readonly;
+    if (!reads || call->op == NULL || call->engine->closing || call->tries >= LOST_TRIES) {
+        return false;
+    }
+    struct stores__pg_conn *conn = call->conn;
+    call->tries++;
+    call->conn = NULL;
+    call->op->retries++;
+    stores__error_free(call->error);
+    call->error = NULL;
+    stores__pg_release(conn);
+    stores__call_run(call);
+    return true;
+}
+
 static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
-    if (end != STORES__PG_LOST) return false;
+    if (end != STORES__PG_LOST) {
+        return call->step == CALL_RUNNING && stores__error_is_stray_cancel(call->error) &&
+               run_again(call);
+    }
     if (call->error == NULL || call->error->code != STORES_CONNECTION_LOST) {
         fail(call, STORES_CONNECTION_LOST, "the connection was lost while the statement ran");
     }
-    bool reads = call->select || call->options.readonly;
-    if (reads && call->op != NULL && call->tries++ < LOST_TRIES && !call->engine->closing) {
-        struct stores__pg_conn *conn = call->conn;
-        call->conn = NULL;
-        call->op->retries++;
-        stores__error_free(call->error);
-        call->error = NULL;
-        stores__pg_release(conn);
-        stores__call_run(call);
-        return true;
-    }
+    if (run_again(call)) return true;
     if (commits_itself(call) && call->req.sent) {
         call->error->outcome = STORES_OUTCOME_UNKNOWN;
         call->error->retryable = false;

@@ -103,6 +103,11 @@ void stores__error_free(stores_error *e) {
     if (e != &fallback) free(e);
 }
 
+bool stores__error_is_stray_cancel(const stores_error *e) {
+    return e != NULL && e->code == STORES_CANCELED && e->outcome == STORES_OUTCOME_NONE &&
+           strstr(e->message, "timeout") == NULL;
+}
+
 /* ---- From PostgreSQL ------------------------------------------------------------------------ */
 
 /* Prefixes of SQLSTATEs; the first that fits decides. */

@@ -6,7 +6,7 @@
 #include "cache_scripts.h"
 #include "ids.h"
 
-enum { LOST_TRIES = 1 }; /* a read that lost its connection runs again */
+enum { LOST_TRIES = 1 }; /* a read that lost its connection, or was canceled, runs again */
 
 static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL};
 
@@ -182,9 +182,10 @@ static void count_retry(struct stores__read_row *row, unsigned retries) {
 }
 
 static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
-    bool lost = end == STORES__PG_LOST && batch->result == NULL;
+    bool again = batch->stale_plan || (end == STORES__PG_LOST && batch->result == NULL) ||
+                 stores__error_is_stray_cancel(&batch->error);
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
-    if ((!lost && !batch->stale_plan) || batch->table->engine->closing) return false;
+    if (!again || batch->table->engine->closing) return false;
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
         count_retry(batch->rows[i], batch->rows[i]->lost_tries);

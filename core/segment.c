@@ -45,7 +45,8 @@ static bool may_run_again(const struct stores__segment *segment, const stores_er
 static void rolled_back(struct stores__segment *segment, const stores_error *error) {
     struct stores__writes *writes = segment->engine->writes;
     bool again = may_run_again(segment, error);
-    bool lost = error->code == STORES_CONNECTION_LOST && error->outcome == STORES_OUTCOME_NONE;
+    bool lost = error->outcome == STORES_OUTCOME_NONE &&
+                (error->code == STORES_CONNECTION_LOST || stores__error_is_stray_cancel(error));
     if (again) segment->engine->counters.segment_retries++;
     while (!stores__list_empty(&segment->writes)) {
         struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,

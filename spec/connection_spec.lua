@@ -234,6 +234,54 @@ describe('A connection', function()
       assert.equal('none', err.outcome)
     end)
 
+    it('whose statement somebody else cancels: it runs again, once, but for what may write more',
+      function()
+        local store = store_of(server:config())
+        store:query('CREATE TABLE canceled (id bigint PRIMARY KEY, value jsonb)')
+        store:insert('canceled', { id = '1', n = 1 })
+        local CANCEL = [[SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+          WHERE wait_event_type = 'Lock' AND application_name = 'stores']]
+        local calls = {
+          find = function() return store:find('canceled', '1').n end,
+          count = function() return store:count('canceled') end,
+          update = function()
+            return store:update('canceled', { id = '1', n = 1 }) and 1
+          end,
+          query = function()
+            return store:query('SELECT 1 AS n FROM canceled', nil, { readonly = true })[1].n
+          end,
+          transaction = function()
+            return store:query('UPDATE canceled SET value = value')
+          end,
+        }
+        for name, call in pairs(calls) do
+          local ok, value
+          stores.run(function()
+            local blocker = store_of(server:config({ application_name = 'blocker' }))
+            local locked, go = false, false
+            stores.spawn(function()
+              blocker:transaction(function(tx)
+                tx:query('LOCK TABLE canceled IN ACCESS EXCLUSIVE MODE')
+                locked = true
+                while not go do stores.sleep(0.005) end
+              end)
+            end)
+            while not locked do stores.sleep(0.005) end
+            local task = stores.spawn(function() ok, value = pcall(call) end)
+            support.eventually(function() return server:psql(CANCEL) == '1' end)
+            stores.sleep(0.05)
+            go = true
+            task:join()
+          end)
+          if name == 'transaction' then
+            assert.equal('canceled none', value.code .. ' ' .. value.outcome)
+          else
+            assert.is_true(ok, name .. ': ' .. tostring(value))
+            assert.equal(1, value)
+          end
+        end
+      end)
+
     it('that speaks UTF-8', function()
       assert.equal('UTF8', setting(store_of(server:config()), 'client_encoding'))
     end)
