@@ -153,14 +153,15 @@ static void flush_reads(struct stores__flush *flush) {
     }
 }
 
-/* What fills a command or a statement does not wait for the end of the tick: the server works on it
- * while the host goes on. */
+/* So many rows do not wait for the end of the tick: the server works on them while the host goes on
+ * with the next ones. Of 64 to 512 rows this was the fastest, by half; 256 finds in flight had all
+ * waited for one command. */
+enum { FULL = 128 };
+
 static void flush_full(struct stores__table *table) {
     struct stores__reads *reads = table->reads;
     struct stores__cache *cache = table->engine->cache;
-    bool full = reads->queued[true] >= STORES__MGET_ROWS ||
-                reads->queued[false] >= STORES__SELECT_ROWS;
-    if (!full) return;
+    if (reads->queued[true] < FULL && reads->queued[false] < FULL) return;
     flush_reads(&reads->flush);
     if (cache != NULL) stores__redis_flush(cache->redis);
 }

@@ -56,10 +56,10 @@ return {
   ['find cached, 256 in flight'] = {
     pg_round_trips = 0,
     pg_statements = 0,
-    redis_round_trips = 1,
-    redis_commands = 1,
+    redis_round_trips = 2,
+    redis_commands = 2,
     syscalls = 5,
-    allocations = 19,
+    allocations = 34,
     garbage = 323776,
     instructions = 5214447,
   },
