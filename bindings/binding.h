@@ -102,6 +102,8 @@ struct stores__hub *stores__hub_check(lua_State *L, int index);
 struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
                                       enum stores__slot_kind kind, bool raw);
 void stores__slot_done(stores_op *op, void *arg);
+/* What it waited for has come: hub:next gives it. */
+void stores__slot_ready(struct stores__slot *slot);
 /* Keeps the op in its slot and pushes the slot's number; an op that is NULL for want of memory
  * raises. Returns 1. */
 int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
@@ -109,6 +111,12 @@ int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op)
 struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index);
 /* A slot whose op was never made, because an argument raised. */
 void stores__slot_free(struct stores__slot *slot);
+
+/* ---- Time (time.c) --------------------------------------------------------------------------- */
+
+void stores__time_register(lua_State *L); /* after the hub's type */
+/* Of a hub that is closed; hub->open counts down when the timer is gone. */
+void stores__slot_close_timer(struct stores__slot *slot);
 
 /* ---- Loops that others turn (driver.c) -------------------------------------------------------- */
 

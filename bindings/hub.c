@@ -1,13 +1,9 @@
 /* The loop of one Lua state, and the calls that wait on it. */
-#include <time.h>
-
 #include "binding.h"
 
 const char stores__hub_type[] = "stores.hub";
 
 enum { SLAB = 64 };
-
-#define SLEEP_MAX 1e12 /* seconds; math.huge is a sleep without end */
 
 struct stores__hub *stores__hub_check(lua_State *L, int index) {
     struct stores__hub *hub = stores__userdata(L, index, STORES__HUB, sizeof *hub);
@@ -57,7 +53,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     return slot;
 }
 
-static void set_ready(struct stores__slot *slot) {
+void stores__slot_ready(struct stores__slot *slot) {
     struct stores__hub *hub = slot->hub;
     slot->state = SLOT_READY;
     hub->pending--;
@@ -66,14 +62,14 @@ static void set_ready(struct stores__slot *slot) {
     if (hub->turning) {
         uv_stop(hub->loop); /* a timer comes before the poll, which must not wait then */
     } else {
-        uv_async_send(
-            &hub->stirred); /* the host may be waiting for the loop's descriptor already */
+        /* the host may be waiting for the loop's descriptor already */
+        uv_async_send(&hub->stirred);
     }
 }
 
 void stores__slot_done(stores_op *op, void *arg) {
     (void)op;
-    set_ready(arg);
+    stores__slot_ready(arg);
 }
 
 int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op) {
@@ -239,117 +235,7 @@ static int hub_abandon(lua_State *L) {
     return 0;
 }
 
-/* ---- Time ------------------------------------------------------------------------------------ */
-
-static void woke(uv_timer_t *timer) {
-    struct stores__slot *slot = timer->data;
-    set_ready(slot);
-}
-
-/* A slot that has slept keeps its timer, which costs the loop nothing while it is stopped. */
-static bool timer_of(struct stores__slot *slot) {
-    if (slot->timer != NULL) return true;
-    slot->timer = malloc(sizeof *slot->timer);
-    if (slot->timer == NULL) return false;
-    uv_timer_init(slot->hub->loop, slot->timer);
-    slot->hub->open++;
-    slot->timer->data = slot;
-    return true;
-}
-
-static void free_timer(uv_handle_t *handle) {
-    struct stores__slot *slot = handle->data;
-    slot->hub->open--;
-    free(handle);
-}
-
-static int hub_sleep(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    lua_Number seconds = luaL_checknumber(L, 2);
-    struct stores__slot *slot = stores__slot_new(L, hub, SLOT_SLEEP, false);
-    if (!timer_of(slot)) {
-        stores__slot_free(slot);
-        return stores__raise(L, STORES_NO_MEMORY, "no memory to sleep");
-    }
-    uv_update_time(hub->loop);
-    if (seconds > SLEEP_MAX) seconds = SLEEP_MAX;
-    uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
-    lua_pushinteger(L, slot->index);
-    return 1;
-}
-
-/* hub:wake(slot): ends a sleep early; harmless for one that is over */
-static int hub_wake(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (slot->state == SLOT_PENDING && slot->kind == SLOT_SLEEP) {
-        uv_timer_stop(slot->timer);
-        set_ready(slot);
-    }
-    return 0;
-}
-
-/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source, retries of the call whose
- * result was taken last, failed or not; nothing after a sleep. For stores.on: hub:time_calls(on) has
- * them kept. */
-static int hub_times(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    if (hub->source == '\0') return 0;
-    lua_pushnumber(L, hub->times.queue);
-    lua_pushnumber(L, hub->times.connect);
-    lua_pushnumber(L, hub->times.redis);
-    lua_pushnumber(L, hub->times.postgres);
-    lua_pushnumber(L, hub->decode);
-    lua_pushlstring(L, &hub->source, 1);
-    lua_pushinteger(L, (lua_Integer)hub->times.retries);
-    return 7;
-}
-
-static int hub_time_calls(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    hub->timed = lua_toboolean(L, 2);
-    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
-        stores_time_calls(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine,
-                          hub->timed);
-    }
-    return 0;
-}
-
-static int hub_now(lua_State *L) {
-    stores__hub_check(L, 1);
-    lua_pushnumber(L, (lua_Number)uv_hrtime() / 1e9);
-    return 1;
-}
-
-static uint64_t worked_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
-/* hub:begin_slice(seconds): of work, which is not over because others have the processor */
-static int hub_begin_slice(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    uint64_t ns = (uint64_t)(luaL_checknumber(L, 2) * 1e9);
-    hub->slice_worked = worked_ns() + ns;
-    hub->slice_at = uv_hrtime() + ns;
-    return 0;
-}
-
-/* hub:slice_over() -> whether it is. The clock of the thread is a system call: it is asked when so
- * much time has passed that the slice may be over. */
-static int hub_slice_over(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    uint64_t now = uv_hrtime();
-    bool over = false;
-    if (now >= hub->slice_at) {
-        uint64_t worked = worked_ns();
-        over = worked >= hub->slice_worked;
-        if (!over) hub->slice_at = now + (hub->slice_worked - worked);
-    }
-    lua_pushboolean(L, over);
-    return 1;
-}
+/* ---- For who waits for the loop himself ------------------------------------------------------- */
 
 static int hub_fd(lua_State *L) {
     lua_pushinteger(L, uv_backend_fd(stores__hub_check(L, 1)->loop));
@@ -432,7 +318,7 @@ static int hub_gc(lua_State *L) {
     for (int i = 0; i < hub->slot_count; i++) {
         struct stores__slot *slot = hub->slots[i];
         if (slot->state != SLOT_FREE) stores__slot_free(slot);
-        if (slot->timer != NULL) uv_close((uv_handle_t *)slot->timer, free_timer);
+        stores__slot_close_timer(slot);
     }
     stores__driver_close(L, hub);
     /* what is left of ours on somebody else's loop would be called when this code is unloaded */
@@ -455,13 +341,6 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
                                        {"flush", hub_flush},
                                        {"done", hub_done},
                                        {"abandon", hub_abandon},
-                                       {"sleep", hub_sleep},
-                                       {"wake", hub_wake},
-                                       {"times", hub_times},
-                                       {"time_calls", hub_time_calls},
-                                       {"now", hub_now},
-                                       {"begin_slice", hub_begin_slice},
-                                       {"slice_over", hub_slice_over},
                                        {"fd", hub_fd},
                                        {"timeout", hub_timeout},
                                        {"pending", hub_pending},

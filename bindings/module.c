@@ -83,6 +83,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__error_register(L);
     stores__hub_register(L);
     stores__result_register(L);
+    stores__time_register(L);
     stores__driver_register(L);
     stores__doorbell_register(L);
     stores__engine_register(L);
