@@ -26,7 +26,8 @@ local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its
 function scheduler.equip(host)
   local waiting, count = {}, 0 -- slot -> the coroutine that waits for it
   local scheduled = setmetatable({}, { __mode = 'k' }) -- coroutines that are resumed here
-  local queue, first, last = {}, 1, 0
+  local queue, first, last = {}, 1, 0 -- those that were started, or unparked
+  local woken, woken_first, woken_last = {}, 1, 0 -- those whose calls are done
   local own = wraps.new(function(on, slot) host.wait(on, slot) end, function() host.park() end,
     function(co) return scheduled[co] end)
 
@@ -89,52 +90,66 @@ function scheduler.equip(host)
     return co
   end
 
-  -- Those that are queued now; what they queue has its turn after the loop's.
+  local function go_on(co)
+    if status(co) == 'dead' then return end
+    local ok, why = resume(co)
+    -- tasks catch their own errors: this is a defect, and not to be swallowed
+    if not ok then error(debug.traceback(co, tostring(why)), 0) end
+    if why ~= WAIT and why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
+      host.unpark(co)
+    end
+  end
+
+  -- Takes those whose calls are done; whether there are any.
+  local function take(on)
+    local before, empty = woken_last, not host.busy()
+    woken_last = on:take(waiting, woken, woken_last)
+    if woken_last == before then return false end
+    count = count - (woken_last - before)
+    if count == 0 and host.waits then host.waits(false) end
+    if empty and host.queued then host.queued() end
+    return true
+  end
+
+  local function resume_woken(on)
+    while woken_first <= woken_last do
+      local co = woken[woken_first]
+      woken[woken_first] = nil
+      woken_first = woken_first + 1
+      go_on(co)
+      -- each look costs as much as a tenth of a call, and what a turn gathers travels together
+      if woken_first % LOOK == 0 and on:slice_over() then return end
+    end
+    woken_first, woken_last = 1, 0
+  end
+
+  -- Those that are queued now; what they queue has its turn after the loop's. Some of them go on
+  -- however much the others work.
   local function resume_queue(on)
-    local upto = last
+    local upto, done = last, 0
     while first <= upto do
       local co = queue[first]
       queue[first] = nil
-      first = first + 1
-      if status(co) ~= 'dead' then
-        local ok, why = resume(co)
-        -- tasks catch their own errors: this is a defect, and not to be swallowed
-        if not ok then error(debug.traceback(co, tostring(why)), 0) end
-        if why ~= WAIT and why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
-          host.unpark(co)
-        end
-      end
-      -- each look costs as much as a tenth of a call, and what a turn gathers travels together
-      if first % LOOK == 0 and on:slice_over() then break end
+      first, done = first + 1, done + 1
+      go_on(co)
+      if done % LOOK == 0 and on:slice_over() then return end
     end
     if first > last then first, last = 1, 0 end
   end
 
-  -- Queues those whose calls are done; whether there are any to be resumed.
-  local function take(on)
-    local before, empty = last, first > last
-    last = on:take(waiting, queue, last)
-    if last > before then
-      count = count - (last - before)
-      if count == 0 and host.waits then host.waits(false) end
-      if empty and host.queued then host.queued() end
-    end
-    return first <= last
-  end
-
-  --- Resumes those whose calls are done, and those that are queued; then those that these woke, and
-  --- so on for some rounds: who hands something on to another coroutine need not wait for a turn of
-  --- the loop, with its system calls.
+  --- Resumes those whose calls are done, and after them those that are queued: who holds a lock
+  --- goes on before thousands that have not begun. Then those that these woke, and so on for some
+  --- rounds: who hands something on to another coroutine need not wait for a turn of the loop, with
+  --- its system calls.
   ---@param on userdata the hub
   ---@param seconds number stop after so much work; the rest stays queued
   function host.drain(on, seconds)
     on:begin_slice(seconds)
     on:tell()
     for round = 1, ROUNDS do
-      local before = last
-      if not take(on) then return end
       -- who only yields has its turn after the loop's
-      if round > 1 and last == before then return end
+      if not take(on) and (round > 1 or not host.busy()) then return end
+      resume_woken(on)
       resume_queue(on)
       if on:slice_over() then return end
     end
@@ -143,12 +158,13 @@ function scheduler.equip(host)
   --- Whether coroutines are there to be resumed.
   ---@return boolean
   function host.busy()
-    return first <= last
+    return first <= last or woken_first <= woken_last
   end
 
   --- Forgets all: what waits in the process before a fork waits there.
   function host.forget()
     waiting, count, queue, first, last = {}, 0, {}, 1, 0
+    woken, woken_first, woken_last = {}, 1, 0
   end
 
   return host
