@@ -83,8 +83,8 @@ function own.luv.echo()
     pair[2]:read_start(function(_, byte)
       if byte then pair[2]:write(byte) end
     end)
-    for _, one in ipairs(pair) do one:unref() end -- the program ends all the same
   end
+  for _, one in ipairs(pair) do one:ref() end
   local co = coroutine.running()
   pair[1]:read_start(function()
     pair[1]:read_stop()
@@ -92,6 +92,7 @@ function own.luv.echo()
   end)
   pair[1]:write('!')
   coroutine.yield()
+  for _, one in ipairs(pair) do one:unref() end -- the program ends all the same
 end
 
 function own.cqueues.echo()
