@@ -34,6 +34,19 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engin
     return id;
 }
 
+int64_t *stores__ids_check(lua_State *L, int index, const struct stores__lua_engine *engine,
+                           size_t *count) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    *count = lua_objlen(L, index);
+    int64_t *ids = lua_newuserdata(L, (*count + 1) * sizeof *ids);
+    for (size_t i = 0; i < *count; i++) {
+        lua_rawgeti(L, index, (int)i + 1);
+        ids[i] = stores__id_check(L, -1, engine);
+        lua_pop(L, 1);
+    }
+    return ids;
+}
+
 void stores__id_push(lua_State *L, int64_t id) {
     char text[24];
     uint64_t rest = id < 0 ? (uint64_t)0 - (uint64_t)id : (uint64_t)id;

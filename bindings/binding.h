@@ -137,6 +137,9 @@ void stores__error_register(lua_State *L);
 
 /* The id at index, a canonical string; raises invalid_id, or wrong_shard. */
 int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine);
+/* The ids of the array at index, anchored by a userdata that is pushed. */
+int64_t *stores__ids_check(lua_State *L, int index, const struct stores__lua_engine *engine,
+                           size_t *count);
 void stores__id_push(lua_State *L, int64_t id);
 /* The name of a table at index, which the core has yet to read; raises invalid_table. */
 const char *stores__table_check(lua_State *L, int index);

@@ -36,25 +36,12 @@ static int engine_find(lua_State *L) {
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
 
-static int64_t *check_ids(lua_State *L, int index, const struct stores__lua_engine *engine,
-                          size_t *count) {
-    luaL_checktype(L, index, LUA_TTABLE);
-    *count = lua_objlen(L, index);
-    int64_t *ids = lua_newuserdata(L, (*count + 1) * sizeof *ids);
-    for (size_t i = 0; i < *count; i++) {
-        lua_rawgeti(L, index, (int)i + 1);
-        ids[i] = stores__id_check(L, -1, engine);
-        lua_pop(L, 1);
-    }
-    return ids;
-}
-
 /* engine:find_many(table, ids, timeout, cache, raw) */
 static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
     size_t count;
-    int64_t *ids = check_ids(L, 3, engine, &count);
+    int64_t *ids = stores__ids_check(L, 3, engine, &count);
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
                                                  lua_toboolean(L, 6));

@@ -75,16 +75,10 @@ static int tx_find_many(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
     const char *table = stores__table_check(L, 2);
-    luaL_checktype(L, 3, LUA_TTABLE);
-    size_t count = lua_objlen(L, 3);
     uint64_t ms = stores__ms_check(L, 4);
     bool raw = lua_toboolean(L, 5);
-    int64_t *ids = lua_newuserdata(L, (count + 1) * sizeof *ids);
-    for (size_t i = 0; i < count; i++) {
-        lua_rawgeti(L, 3, (int)i + 1);
-        ids[i] = stores__id_check(L, -1, tx->engine);
-        lua_pop(L, 1);
-    }
+    size_t count;
+    int64_t *ids = stores__ids_check(L, 3, tx->engine, &count);
     stores_call call = new_call(L, tx, SLOT_DOCUMENTS, raw, ms, &slot);
     return stores__slot_started(L, slot, stores_tx_find_many(tx->tx, &call, table, ids, count));
 }
