@@ -129,7 +129,8 @@ end
 
 -- Serves the leader and those that wait; returns the document as the last one left it, or nil where
 -- nothing is to be stored. unlocked: only those are served that may be without a lock.
-local function serve(store, row, leader, document, served, unlocked)
+local function serve(store, row, leader, document, unlocked)
+  local served = leader.served
   if row.first > row.last then
     run(leader, document)
     return leader.ok and leader.changed or nil
@@ -149,11 +150,11 @@ local function serve(store, row, leader, document, served, unlocked)
 end
 
 -- One transaction for the leader and whom it serves. False and why where it was rolled back.
-local function run_batch(store, row, name, leader, served)
+local function run_batch(store, row, name, leader)
   local tx = transaction.begin(store, nil, leader.deadline)
   local ok, err = pcall(function()
     local document = tx:lock_row(name, leader.id)
-    local changed = serve(store, row, leader, document, served)
+    local changed = serve(store, row, leader, document)
     if changed then
       leader.storing = true
       local kind = document == nil and 'insert' or 'update'
@@ -166,9 +167,9 @@ local function run_batch(store, row, name, leader, served)
 end
 
 -- The same without a lock. Nil: the lock is needed, and nothing was stored.
-local function run_unlocked(store, row, name, leader, served)
+local function run_unlocked(store, row, name, leader)
   local done, stored = optimistic.run(store, row.key, name, leader, function(document)
-    return serve(store, row, leader, document, served, true)
+    return serve(store, row, leader, document, true)
   end)
   if done and leader.changed then leader.result = stored end
   return done, stored
@@ -189,7 +190,8 @@ end
 -- Those who were served hear how it ended: their own error, the transaction's, or their document.
 -- Whose function still runs, because the leader's time is over, runs again; and so do all, where
 -- that is all that failed.
-local function conclude(store, row, leader, served, ok, err)
+local function conclude(store, row, leader, ok, err)
+  local served = leader.served
   local is_late = not ok and errors.is(err, 'timeout') and err.outcome == 'none'
   for i = #served, 1, -1 do
     local call = served[i]
@@ -221,22 +223,21 @@ local function lead(store, row, name, leader)
   local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
     function()
       if not store.engine then errors.raise('closed', 'the store was closed') end
-      local served, done, why = { leader }, nil, nil
-      leader.served, leader.storing = served, false
+      local done, why
+      leader.served, leader.storing = { leader }, false
       if row.key and optimistic.suits(store, row.key, leader) then
-        done, why = run_unlocked(store, row, name, leader, served)
+        done, why = run_unlocked(store, row, name, leader)
         if done == nil then
-          put_back(row, leader, served)
-          served = { leader }
-          leader.served, leader.storing = served, false
+          put_back(row, leader, leader.served)
+          leader.served, leader.storing = { leader }, false
         end
       end
-      if done == nil then done, why = run_batch(store, row, name, leader, served) end
+      if done == nil then done, why = run_batch(store, row, name, leader) end
       if not done and may_retry(why, codes) then
-        put_back(row, leader, served)
+        put_back(row, leader, leader.served)
         return false, why
       end
-      conclude(store, row, leader, served, done, why)
+      conclude(store, row, leader, done, why)
       return true
     end)
   if not ok and leader.ok then leader.ok, leader.err = false, err end
