@@ -15,8 +15,6 @@
 void stores_config_init(stores_config *config) {
     memset(config, 0, sizeof *config);
     config->poolsize = 10;
-    config->connect_timeout_ms = 10 * 1000;
-    config->statement_timeout_ms = 30 * 1000;
     config->acquire_timeout_ms = 5 * 1000;
     config->timeout_ms = 30 * 1000;
     config->idle_timeout_ms = 60 * 1000;
@@ -165,8 +163,6 @@ static void default_times(stores_config *config) {
     stores_config_init(&defaults);
 #define DEFAULT(field)                                                                             \
     if (config->field == 0) config->field = defaults.field
-    DEFAULT(connect_timeout_ms);
-    DEFAULT(statement_timeout_ms);
     DEFAULT(acquire_timeout_ms);
     DEFAULT(idle_timeout_ms);
     DEFAULT(max_age_ms);

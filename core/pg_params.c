@@ -1,10 +1,16 @@
 #include "pg_params.h"
 
-#include <libpq-fe.h>
+#include <arpa/inet.h>
 #include <stdio.h>
 
-/* Room for the defaults that are added to the user's keywords. */
+#include "pg_session.h"
+#include "pg_sources.h"
+#include "pg_url.h"
+
+/* Room for what is added to the user's keywords. */
 enum { EXTRA_KEYS = 16 };
+
+enum { CONNECT_MS = 10 * 1000, STATEMENT_MS = 30 * 1000, HOUR_MS = 60 * 60 * 1000 };
 
 static int find_key(const struct stores__pg_params *params, const char *key) {
     for (int i = 0; i < params->count; i++) {
@@ -43,23 +49,27 @@ static char *take(struct stores__pg_params *params, const char *key) {
     return value;
 }
 
+static bool no_memory(stores_error *error) {
+    stores__error_set(error, STORES_NO_MEMORY, "no memory for the connection's keywords");
+    return false;
+}
+
+/* Replaces what is there. */
+static bool set(struct stores__pg_params *params, const char *key, const char *value) {
+    free(take(params, key));
+    return set_default(params, key, value);
+}
+
 /* An URL gives what the other keywords do not say. */
 static bool expand_url(struct stores__pg_params *params, const char *url, stores_error *error) {
-    char *why = NULL;
-    PQconninfoOption *options = PQconninfoParse(url, &why);
-    if (options == NULL) {
-        /* libpq's text may quote the URL, and with it the password */
-        PQfreemem(why);
-        stores__error_set(error, STORES_INVALID_OPTION, "the url of PostgreSQL cannot be read");
-        return false;
-    }
+    PQconninfoOption *options = stores__pg_url_parse(url, error);
+    if (options == NULL) return false;
     bool ok = true;
     for (PQconninfoOption *o = options; ok && o->keyword != NULL; o++) {
         if (o->val != NULL) ok = set_default(params, o->keyword, o->val);
     }
     PQconninfoFree(options);
-    if (!ok) stores__error_set(error, STORES_NO_MEMORY, "no memory for the url");
-    return ok;
+    return ok || no_memory(error);
 }
 
 static int known_keywords(void) {
@@ -70,20 +80,14 @@ static int known_keywords(void) {
     return count;
 }
 
-/* What libpq itself would use where nobody said anything (PGHOST and the like). */
-static char *default_of(const char *key) {
-    char *value = NULL;
-    PQconninfoOption *options = PQconndefaults();
-    for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-        if (strcmp(o->keyword, key) == 0 && o->val != NULL) value = stores__strdup(o->val);
-    }
-    PQconninfoFree(options);
-    return value;
-}
+/* ---- Hosts ----------------------------------------------------------------------------------- */
 
+/* No name but localhost: 127.example is somebody's, and so may be what it resolves to. */
 static bool is_local(const char *host) {
-    return host[0] == '\0' || host[0] == '/' || host[0] == '@' || strcmp(host, "localhost") == 0 ||
-           strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+    struct in_addr address;
+    if (host[0] == '\0' || host[0] == '/' || host[0] == '@') return true;
+    if (inet_pton(AF_INET, host, &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
 }
 
 /* The i-th element of a comma list; the last one stands for all after it where it is alone. */
@@ -98,69 +102,174 @@ static char *element(const char *list, int index, bool repeat_single) {
     return stores__memdup(start, strcspn(start, ","));
 }
 
-static bool read_hosts(struct stores__pg_params *params, stores_error *error) {
-    char *hosts = take(params, "host");
-    char *ports = take(params, "port");
-    if (hosts == NULL && params->fixed_hostaddr == NULL) hosts = default_of("host");
-    if (ports == NULL) ports = default_of("port");
-    int count = 1;
-    for (const char *c = hosts ? hosts : ""; *c; c++) count += *c == ',';
-    params->hosts = calloc((size_t)count, sizeof *params->hosts);
-    bool ok = params->hosts != NULL;
-    for (int i = 0; ok && i < count; i++) {
-        struct stores__pg_host *host = &params->hosts[i];
-        host->name = element(hosts ? hosts : "", i, false);
-        host->port = element(ports ? ports : "", i, true);
-        params->host_count = i + 1;
-        ok = host->name != NULL && host->port != NULL;
-        if (ok) host->local = is_local(host->name);
+static bool are_ports(const char *list) {
+    for (const char *at = list;; at++) {
+        char *end;
+        size_t len = strcspn(at, ",");
+        long port = strtol(at, &end, 10);
+        if (len > 0 && (end != at + len || port < 1 || port > 65535)) return false;
+        at += len;
+        if (*at == '\0') return true;
     }
-    free(hosts);
-    free(ports);
-    if (!ok) stores__error_set(error, STORES_NO_MEMORY, "no memory for the hosts");
-    return ok;
+}
+
+/* With the user's own addresses there is nothing to resolve, and the lists go to libpq as they are:
+ * one host, as it were. */
+static bool read_hosts(struct stores__pg_params *params, const char *hosts, const char *ports,
+                       stores_error *error) {
+    const char *addresses = params->fixed_hostaddr;
+    int count = 1;
+    for (const char *c = addresses ? addresses : hosts; *c; c++) count += *c == ',';
+    if (!are_ports(ports)) {
+        /* the text may be a piece of a password that was not escaped in a url */
+        stores__error_set(error, STORES_INVALID_OPTION,
+                          "the port of PostgreSQL must be a whole number from 1 to 65535");
+        return false;
+    }
+    params->hosts = calloc((size_t)count, sizeof *params->hosts);
+    if (params->hosts == NULL) return no_memory(error);
+    for (int i = 0; i < count; i++) {
+        struct stores__pg_host *host = &params->hosts[i];
+        char *address = addresses ? element(addresses, i, false) : NULL;
+        host->name = element(hosts, i, false);
+        host->port = element(ports, i, true);
+        params->host_count = i + 1;
+        bool ok = host->name != NULL && host->port != NULL && (!addresses || address != NULL);
+        if (ok) host->local = is_local(address && address[0] ? address : host->name);
+        free(address);
+        if (!ok) return no_memory(error);
+    }
+    return true;
 }
 
 static bool all_local(const struct stores__pg_params *params) {
-    if (params->fixed_hostaddr != NULL) return is_local(params->fixed_hostaddr);
     for (int i = 0; i < params->host_count; i++) {
         if (!params->hosts[i].local) return false;
     }
     return true;
 }
 
-/* A session starts with what the engine relies on: read committed, for a server whose default is
- * repeatable read would make fills stale, and limits for a transaction that nobody attends. A
- * transaction pooler refuses start-up options; there SET LOCAL does the same. */
-static bool set_session_options(struct stores__pg_params *params, const stores_config *config) {
+/* ---- Sessions -------------------------------------------------------------------------------- */
+
+/* One -c of the start-up options, whose words are parted by spaces. */
+static void add_setting(struct stores__buf *buf, const char *name, const char *value) {
+    stores__buf_fmt(buf, " -c %s=", name);
+    for (; *value; value++) {
+        if (*value == ' ' || *value == '\\') stores__buf_add(buf, "\\", 1);
+        stores__buf_add(buf, value, 1);
+    }
+}
+
+/* Our defaults, then what the user says, in db, a service or PGOPTIONS, then what the engine relies
+ * on. A transaction pooler refuses start-up options: there the user's go out as they are. */
+static bool set_session_options(struct stores__pg_params *params, const stores_config *config,
+                                const struct stores__pg_sources *sources) {
     if (config->transaction_pooler) return true;
-    char *user = take(params, "options");
+    const char *user = stores__pg_word(sources, "options");
     struct stores__buf buf = {0};
-    stores__buf_fmt(&buf,
-                    "-c default_transaction_isolation=read\\ committed "
-                    "-c idle_in_transaction_session_timeout=15000 -c statement_timeout=%llu "
-                    "-c client_encoding=UTF8 %s",
-                    (unsigned long long)config->statement_timeout_ms, user ? user : "");
-    free(user);
+    char timeout[24];
+    snprintf(timeout, sizeof timeout, "%llu", (unsigned long long)params->statement_timeout_ms);
+    /* for a transaction that nobody attends */
+    add_setting(&buf, "idle_in_transaction_session_timeout", "15000");
+    if (config->statement_timeout_ms == 0) add_setting(&buf, "statement_timeout", timeout);
+    if (user != NULL) stores__buf_fmt(&buf, " %s", user);
+    if (config->statement_timeout_ms != 0) add_setting(&buf, "statement_timeout", timeout);
+    /* what every program of an environment gets does not decide what a store is for */
+    if (user != NULL && strstr(user, "default_transaction_read_only") != NULL &&
+        stores__pg_source_of(sources, "options") == STORES__PG_ENVIRONMENT) {
+        add_setting(&buf, "default_transaction_read_only", "off");
+    }
+#define PIN(name, value) add_setting(&buf, name, value);
+    STORES__PG_PINS(PIN)
+#undef PIN
     const char *text = stores__buf_text(&buf);
-    bool ok = text != NULL && set_default(params, "options", text);
+    bool ok = text != NULL && set(params, "options", text + 1);
     stores__buf_free(&buf);
     return ok;
 }
 
-static bool set_defaults(struct stores__pg_params *params, const stores_config *config) {
+/* A default holds where libpq finds no other word, in a service or its environment either. */
+static bool add_default(struct stores__pg_params *params, const struct stores__pg_sources *sources,
+                        const char *key, const char *value) {
+    if (stores__pg_source_of(sources, key) != STORES__PG_NOBODY) return true;
+    return set_default(params, key, value);
+}
+
+static bool set_defaults(struct stores__pg_params *params, const stores_config *config,
+                         const struct stores__pg_sources *sources) {
     char user_timeout[24];
     snprintf(user_timeout, sizeof user_timeout, "%llu",
-             (unsigned long long)config->statement_timeout_ms + 5000);
-    params->verify_by_default = find_key(params, "sslmode") < 0 && !all_local(params);
-    return set_default(params, "sslmode", params->verify_by_default ? "verify-full" : "prefer") &&
-           set_default(params, "gssencmode", "disable") &&
-           set_default(params, "application_name", "stores") &&
-           set_default(params, "keepalives_idle", "30") &&
-           set_default(params, "keepalives_interval", "5") &&
-           set_default(params, "keepalives_count", "3") &&
-           set_default(params, "tcp_user_timeout", user_timeout) &&
-           set_session_options(params, config);
+             (unsigned long long)params->statement_timeout_ms + 5000);
+    params->verify_by_default = !all_local(params) &&
+                                stores__pg_source_of(sources, "sslmode") == STORES__PG_NOBODY;
+    /* a store that writes has no use for what PGTARGETSESSIONATTRS wants for programs that read */
+    if (stores__pg_source_of(sources, "target_session_attrs") == STORES__PG_ENVIRONMENT) {
+        const char *wanted = stores__pg_word(sources, "target_session_attrs");
+        bool writes = strcmp(wanted, "primary") == 0 || strcmp(wanted, "read-write") == 0;
+        if (!set_default(params, "target_session_attrs", writes ? wanted : "any")) return false;
+    }
+    return (!params->verify_by_default || set(params, "sslmode", "verify-full")) &&
+           set(params, "client_encoding", "UTF8") &&
+           add_default(params, sources, "gssencmode", "disable") &&
+           add_default(params, sources, "fallback_application_name", "stores") &&
+           add_default(params, sources, "keepalives_idle", "30") &&
+           add_default(params, sources, "keepalives_interval", "5") &&
+           add_default(params, sources, "keepalives_count", "3") &&
+           add_default(params, sources, "tcp_user_timeout", user_timeout) &&
+           set_session_options(params, config, sources);
+}
+
+/* What is said in db counts, then libpq's connect_timeout, for which 0 is no limit. */
+static uint64_t connect_timeout(const stores_config *config,
+                                const struct stores__pg_sources *sources) {
+    if (config->connect_timeout_ms != 0) return config->connect_timeout_ms;
+    const char *text = stores__pg_word(sources, "connect_timeout");
+    if (text == NULL || *text == '\0') return CONNECT_MS;
+    long seconds = strtol(text, NULL, 10);
+    return seconds <= 0 || seconds > HOUR_MS / 1000 ? HOUR_MS : (uint64_t)seconds * 1000;
+}
+
+/* What no store can work with, and what libpq would find out only when it has connected. */
+static bool check_words(const struct stores__pg_sources *sources, stores_error *error) {
+    static const char *const attrs[] = {"any",     "read-write", "read-only",
+                                        "primary", "standby",    "prefer-standby"};
+    const char *wanted = stores__pg_word(sources, "target_session_attrs");
+    const char *replication = stores__pg_word(sources, "replication");
+    bool known = wanted == NULL;
+    for (size_t i = 0; i < sizeof attrs / sizeof *attrs; i++) {
+        known = known || strcmp(wanted, attrs[i]) == 0;
+    }
+    if (stores__pg_source_of(sources, "dbname") == STORES__PG_NOBODY) {
+        stores__error_set(error, STORES_INVALID_OPTION, "no database is named");
+    } else if (!known) {
+        stores__error_set(error, STORES_INVALID_OPTION, "invalid target_session_attrs value");
+    } else if (replication != NULL && *replication != '\0') {
+        stores__error_set(error, STORES_INVALID_OPTION,
+                          "replication is no connection that a store could use");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static bool read_sources(struct stores__pg_params *params, const stores_config *config,
+                         const struct stores__pg_sources *sources, stores_error *error) {
+    const char *hostaddr = stores__pg_word(sources, "hostaddr");
+    const char *hosts = stores__pg_word(sources, "host"), *ports = stores__pg_word(sources, "port");
+    if (!check_words(sources, error)) return false;
+    /* these are added at each attempt to connect, with addresses */
+    free(take(params, "host"));
+    free(take(params, "hostaddr"));
+    free(take(params, "port"));
+    params->connect_timeout_ms = connect_timeout(config, sources);
+    params->statement_timeout_ms = config->statement_timeout_ms ? config->statement_timeout_ms
+                                                                : STATEMENT_MS;
+    if (hostaddr != NULL && *hostaddr != '\0') {
+        params->fixed_hostaddr = stores__strdup(hostaddr);
+        if (params->fixed_hostaddr == NULL) return no_memory(error);
+    }
+    if (!read_hosts(params, hosts ? hosts : "", ports ? ports : "", error)) return false;
+    return set_defaults(params, config, sources) || no_memory(error);
 }
 
 bool stores__pg_params_read(struct stores__pg_params *params, const stores_config *config,
@@ -177,23 +286,20 @@ bool stores__pg_params_read(struct stores__pg_params *params, const stores_confi
             ok = set_default(params, config->pg_keys[i], config->pg_values[i]);
         }
     }
-    if (!ok) {
-        stores__error_set(error, STORES_NO_MEMORY, "no memory for the connection's keywords");
-        return false;
-    }
+    if (!ok) return no_memory(error);
     char *url = take(params, "url");
     if (url != NULL) {
         ok = expand_url(params, url, error);
         free(url);
         if (!ok) return false;
     }
-    params->fixed_hostaddr = take(params, "hostaddr");
-    if (!read_hosts(params, error)) return false;
-    if (!set_defaults(params, config)) {
-        stores__error_set(error, STORES_NO_MEMORY, "no memory for the connection's keywords");
-        return false;
-    }
-    return true;
+    /* libpq's keys are read again at each connection, so that a service may change its password */
+    struct stores__pg_sources sources;
+    ok = stores__pg_sources_read(&sources, (const char *const *)params->keys,
+                                 (const char *const *)params->values, error) &&
+         read_sources(params, config, &sources, error);
+    stores__pg_sources_free(&sources);
+    return ok;
 }
 
 void stores__pg_params_free(struct stores__pg_params *params) {

@@ -1,6 +1,6 @@
 /*
  * pg_params.h - what a connection to PostgreSQL is opened with: the user's keywords, defaults where
- * he said nothing, and the hosts, whose names are resolved off the loop before libpq sees them.
+ * nobody said anything, and the hosts, whose names are resolved off the loop before libpq sees them.
  */
 #ifndef STORES_PG_PARAMS_H
 #define STORES_PG_PARAMS_H
@@ -22,6 +22,7 @@ struct stores__pg_params {
     int host_count;
     char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
     bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
+    uint64_t connect_timeout_ms, statement_timeout_ms;
 };
 
 /* Reads the config's keywords. False: *error says why (never quoting a password). */

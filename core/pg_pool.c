@@ -322,7 +322,6 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->size = pool->limit = config->poolsize;
     pool->max_waiters = config->max_waiters;
     pool->pooler = config->transaction_pooler;
-    pool->connect_timeout_ms = config->connect_timeout_ms;
     pool->acquire_timeout_ms = config->acquire_timeout_ms;
     pool->idle_ms = config->idle_timeout_ms;
     pool->age_ms = config->max_age_ms;
@@ -341,7 +340,9 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     }
     pool->retry.fire = stores__pool_retry;
     pool->reaper.fire = reap;
-    return stores__pg_params_read(&pool->params, config, error);
+    if (!stores__pg_params_read(&pool->params, config, error)) return false;
+    pool->connect_timeout_ms = pool->params.connect_timeout_ms;
+    return true;
 }
 
 void stores__pg_pool_close(struct stores__pg_pool *pool) {

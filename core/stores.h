@@ -138,8 +138,8 @@ typedef struct stores_config {
     int poolsize; /* 10 */
     int max_waiters; /* 0: no limit */
     bool transaction_pooler; /* a PgBouncer in transaction mode stands before the server */
-    uint64_t connect_timeout_ms; /* 10 s */
-    uint64_t statement_timeout_ms; /* 30 s */
+    uint64_t connect_timeout_ms; /* libpq's connect_timeout, where something says one; else 10 s */
+    uint64_t statement_timeout_ms; /* 30 s, or what PGOPTIONS or a service say */
     uint64_t acquire_timeout_ms; /* 5 s */
     int min_idle; /* connections that stay open although nobody needs them; 0 */
     uint64_t idle_timeout_ms; /* an idle connection is closed after it: 60 s */

@@ -68,6 +68,7 @@ local DB = {
   aliases = keywords.db_aliases,
   keys = {
     host = list_of_hosts, port = list_of_ports, database = options.text, user = options.text,
+    service = options.text,
     password = options.secret, url = postgres_url, sslmode = one_of(keywords.sslmodes),
     sslrootcert = options.text, sslcert = options.text, sslkey = options.text,
     application_name = options.text,
@@ -150,6 +151,7 @@ local function add_params(pg, params)
     refuse('db.params must be a table of libpq keywords, got %s', errors.kind(params))
   end
   for key, value in pairs(params) do
+    if key == 'service' and pg.service then refuse('db.service is in db.params as well') end
     if keywords.elsewhere[key] then
       refuse('db.params.%s has a key of its own: use db.%s', key, keywords.elsewhere[key])
     elseif not keywords.libpq[key] then
@@ -166,12 +168,18 @@ local function add_params(pg, params)
   end
 end
 
---- Whether a url names a database: in its path, or as ?dbname=.
+-- What libpq finds a database in by itself: the core knows what a service or its environment says.
+local function libpq_may_know(db)
+  return db.service or os.getenv('PGSERVICE') or os.getenv('PGDATABASE')
+end
+
+--- Whether a url names a database: in its path, or as ?dbname=; or a service, which may name one.
 local function names_database(url)
   local rest = url:match('^%w+://(.*)$')
   -- A password may hold an unescaped slash or question mark; the host begins after the last @.
   rest = rest:match('^[^/?]*@(.*)$') or rest
   return rest:find('^[^/?]*/[^?]') ~= nil or rest:find('[?&]dbname=[^&]') ~= nil
+    or rest:find('[?&]service=[^&]') ~= nil
 end
 
 ---@param db table
@@ -184,15 +192,17 @@ local function resolve_db(db)
   end
   local checked = options.check(db, DB)
   local pg = { host = checked.host, port = checked.port, dbname = checked.database,
-    url = checked.url, user = checked.user, password = checked.password }
+    url = checked.url, user = checked.user, password = checked.password,
+    service = checked.service }
+  if checked.params ~= nil then add_params(pg, checked.params) end
   if checked.url then
     for _, key in ipairs({ 'host', 'port', 'database' }) do
       if checked[key] then refuse('db.url and db.%s are both given: give one of them', key) end
     end
-    if not names_database(checked.url) then
+    if not names_database(checked.url) and not libpq_may_know(pg) then
       refuse('db.url names no database: postgresql://user@host/database')
     end
-  elseif not checked.database then
+  elseif not checked.database and not libpq_may_know(pg) then
     refuse("db.database is missing: the name of the database, such as {database = 'app'}")
   end
   if checked.poolsize and checked.poolSize then
@@ -205,7 +215,6 @@ local function resolve_db(db)
                          'target_session_attrs' }) do
     pg[key] = checked[key]
   end
-  if checked.params ~= nil then add_params(pg, checked.params) end
   return pg, checked
 end
 
@@ -250,6 +259,7 @@ local function read_redis_url(url)
       parts.port = port_number(port)
       if not parts.port then refuse('redis.url: the port must be a number from 1 to 65535') end
     end
+    if path ~= '' and database then refuse('redis.url names the database twice') end
     if path ~= '' then database = path end
   end
   if database then

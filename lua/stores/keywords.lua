@@ -18,9 +18,10 @@ keywords.session_attrs = {
 keywords.libpq = set([[
   channel_binding client_encoding fallback_application_name gssdelegation gssencmode gsslib hostaddr
   keepalives keepalives_count keepalives_idle keepalives_interval krbsrvname load_balance_hosts
-  options passfile replication require_auth requirepeer service ssl_max_protocol_version
-  ssl_min_protocol_version sslcertmode sslcompression sslcrl sslcrldir sslnegotiation sslpassword
-  sslsni tcp_user_timeout
+  max_protocol_version min_protocol_version oauth_client_id oauth_client_secret oauth_issuer
+  oauth_scope options passfile require_auth requirepeer scram_client_key scram_server_key service
+  servicefile ssl_max_protocol_version ssl_min_protocol_version sslcertmode sslcompression sslcrl
+  sslcrldir sslkeylogfile sslnegotiation sslpassword sslsni tcp_user_timeout
 ]])
 
 --- Keywords that db has a key of its own for.
