@@ -18,7 +18,10 @@ describe('A connection', function()
 
   teardown(function() server:remove() end)
 
-  before_each(function() open = {} end)
+  before_each(function()
+    server:ensure()
+    open = {}
+  end)
 
   after_each(function()
     for _, store in ipairs(open) do support.close(store) end

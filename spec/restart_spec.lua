@@ -16,6 +16,7 @@ describe('When PostgreSQL', function()
   teardown(function() server:remove() end)
 
   before_each(function()
+    server:ensure()
     server:psql('TRUNCATE docs')
     store = stores.Store.new(server:config({ poolsize = 4 }))
     other = stores.Store.new(server:config({ application_name = 'other', poolsize = 2 }))

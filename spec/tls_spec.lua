@@ -48,7 +48,10 @@ describe('TLS', function()
 
   teardown(function() server:remove() end)
 
-  before_each(function() open = {} end)
+  before_each(function()
+    server:ensure()
+    open = {}
+  end)
 
   after_each(function()
     for _, store in ipairs(open) do support.close(store) end

@@ -94,6 +94,7 @@ end
 ---@param settings? table<string, string|number>
 function Postgres:start(settings)
   local before = self.handle
+  self.last_settings = settings
   self.handle = up(self, settings)
   self.socket = self.handle.pg.host
   local file = assert(io.open(self.home .. '/server/pgdata/postmaster.pid'))
@@ -120,9 +121,10 @@ local function signal(name, pids)
   shell('kill -%s %s 2>/dev/null || true', name, table.concat(pids, ' '))
 end
 
+-- A process may go between the opening of its file and the reading, which gives nil then.
 local function is_gone(pid)
   local file = io.open('/proc/' .. pid .. '/stat')
-  local state = file and file:read('*a'):match('^%d+ %(.*%) (%a)')
+  local state = file and (file:read('*a') or ''):match('^%d+ %(.*%) (%a)')
   if file then file:close() end
   return not state or state == 'Z'
 end
@@ -152,6 +154,13 @@ end
 function Postgres:restart(how, settings)
   self:stop(how)
   self:start(settings)
+end
+
+--- Starts it as it was where it does not run: a spec that fails between a stop and a start leaves
+--- it so.
+function Postgres:ensure()
+  self:thaw()
+  if is_gone(self.pid) then self:start(self.last_settings) end
 end
 
 --- Freezes it: its sockets stay open, and nothing is answered.
