@@ -4,37 +4,54 @@
 #   sh tools/test.sh spec/json_spec.lua     one spec (or several), plain pass
 #   sh tools/test.sh spec/unit/test_ids.c   one C unit
 #   sh tools/test.sh --pass=asan [SPEC...]  one pass: plain, asan, gc or valgrind
+#   sh tools/test.sh --seed 7               spec files, and the specs in each, in an order of chance
+#   sh tools/test.sh --repeat 5             the specs five times over, each in another such order
+#   sh tools/test.sh --busy                 with every core busy with something else
+#   sh tools/test.sh --jobs 1               one spec file at a time
+#   taskset -c 0 sh tools/test.sh           on one core
 # Passes: plain; asan, the same under AddressSanitizer and UndefinedBehaviorSanitizer; gc, the specs
 # with the collector running all the time. Specs tagged #slow run in the plain pass alone.
 # valgrind, the C units under it, is too slow to be one of those that run by themselves.
 #
-# One private PostgreSQL and Redis serve the whole run. Specs find them by STORES_TEST_DIR (for
-# stores.open), STORES_TEST_PGHOST and STORES_TEST_REDIS_SOCKET. STORES_TEST_PASS names the pass.
+# Spec files run side by side (tools/specs.lua), each beside a private PostgreSQL and Redis that one
+# file has at a time. Specs find them by STORES_TEST_DIR (for stores.open), STORES_TEST_PGHOST and
+# STORES_TEST_REDIS_SOCKET. STORES_TEST_PASS names the pass. The output of each is in
+# build/test-logs.
 # The last line is `N passed, N failed`; the status is 0 only where something passed and nothing
 # failed.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 
-passes='' specs='' units='' all=yes
-for argument in "$@"; do
-    case $argument in
-        --fast) passes=plain ;;
-        --pass=plain | --pass=asan | --pass=gc | --pass=valgrind) passes="$passes ${argument#--pass=}" ;;
-        -*)
-            echo "usage: sh tools/test.sh [--fast] [--pass=plain|asan|gc|valgrind] [SPEC...]" >&2
-            exit 2
+usage() {
+    echo "usage: sh tools/test.sh [--fast] [--pass=plain|asan|gc|valgrind] [--busy] [--seed N]" \
+        "[--repeat N] [--jobs N] [SPEC...]" >&2
+    exit 2
+}
+
+passes='' specs='' units='' all=yes seed='' repeat=1 busy='' jobs=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --seed | --repeat | --jobs)
+            case ${2:-} in '' | *[!0-9]*) usage ;; esac
+            case $1 in --seed) seed=$2 ;; --repeat) repeat=$2 ;; --jobs) jobs=$2 ;; esac
+            shift
             ;;
+        --busy) busy=yes ;;
+        --fast) passes=plain ;;
+        --pass=plain | --pass=asan | --pass=gc | --pass=valgrind) passes="$passes ${1#--pass=}" ;;
+        -*) usage ;;
         *)
-            all=no
-            [ -f "$argument" ] || argument=$root/$argument
-            [ -f "$argument" ] || { echo "test: there is no file ${argument#"$root/"}" >&2; exit 2; }
-            case $argument in
-                *.c) argument=${argument##*/} units="$units|^${argument%.c}\$" ;;
+            all=no file=$1
+            [ -f "$file" ] || file=$root/$file
+            [ -f "$file" ] || { echo "test: there is no file ${file#"$root/"}" >&2; exit 2; }
+            case $file in
+                *.c) file=${file##*/} units="$units|^${file%.c}\$" ;;
                 *) specs="$specs
-$(cd "$(dirname "$argument")" && pwd)/${argument##*/}" ;;
+$(cd "$(dirname "$file")" && pwd)/${file##*/}" ;;
             esac
             ;;
     esac
+    shift
 done
 if [ -z "$passes" ]; then
     [ $all = yes ] && passes='plain asan gc' || passes=plain
@@ -45,7 +62,8 @@ build=$root/build
 data=$build/test-data
 logs=$build/test-logs
 passed=0 failed=0 pending=0
-holding=''
+# Half of what a spec does is to wait.
+[ -n "$jobs" ] || jobs=$(($(nproc) * 2))
 
 stage() {
     now=$(date +%s)
@@ -54,20 +72,19 @@ stage() {
     [ -z "$stage_name" ] || echo "== $stage_name"
 }
 
+spinners=''
 finish() {
     status=$?
     trap - EXIT
     trap '' HUP INT TERM
+    # shellcheck disable=SC2086
+    [ -z "$spinners" ] || kill $spinners 2>/dev/null
     [ ! -f "$logs/running" ] || kill "$(cat "$logs/running")" 2>/dev/null
     rm -f "$logs/running"
-    if [ -n "$holding" ]; then
-        exec 9>&- # no user any more
-        luajit tools/servers.lua down "$data" >/dev/null 2>&1
-    fi
     [ $status -eq 0 ] || [ $failed -gt 0 ] || failed=1
     [ $passed -gt 0 ] || [ $failed -gt 0 ] || failed=1
     stage ''
-    [ $pending -eq 0 ] || echo "$pending pending"
+    [ $pending -eq 0 ] || echo "$pending skipped"
     echo "$passed passed, $failed failed"
     [ $failed -eq 0 ] || exit 1
     exit 0
@@ -77,55 +94,37 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# number NAME FILE: the count that stands before NAME in the last summary of busted.
-number() {
-    grep -E '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors? / [0-9]+ pending' "$2" |
-        tail -n 1 | grep -oE "[0-9]+ $1" | cut -d' ' -f1
-}
-
-# run_specs PASS COMMAND...: busted as COMMAND runs it, over the specs that were asked for.
+# run_specs PASS...: the specs that were asked for, in those passes.
 run_specs() {
-    pass=$1
-    shift
-    stage "$pass: specs"
-    log=$logs/$pass.log
-    [ "$pass" = plain ] || set -- "$@" --exclude-tags=slow
-    if [ -n "$specs" ]; then
-        set -f
-        IFS='
+    stage "specs: $*"
+    set -- $(printf -- '--pass=%s ' "$@") --jobs="$jobs" --logs="$logs" --data="$data"
+    [ -z "$seed" ] || set -- "$@" --seed="$seed"
+    log=$logs/specs.log
+    set -f
+    IFS='
 '
-        # shellcheck disable=SC2086
-        set -- "$@" $specs
-        unset IFS
-        set +f
-    else
-        set -- "$@" --pattern=_spec spec
-    fi
-    rm -f "$logs/$pass.status"
+    # shellcheck disable=SC2086
+    set -- "$@" ${specs:-$(find "$root/spec" -name "*_spec.lua" | sort)}
+    unset IFS
+    set +f
+    rm -rf "$data"
+    mkdir -m 700 "$data" || exit 1
     # In the background, for a shell that waits for a pipeline runs no trap; but Ctrl-C is for it.
     {
-        STORES_TEST_PASS=$pass env --default-signal=INT,QUIT \
-            sh -c 'echo $$ >"$0" && exec timeout --foreground -k 10 "$@"' \
-            "$logs/running" "${STORES_TEST_LIMIT:-600}" "$@"
-        echo $? >"$logs/$pass.status"
+        env --default-signal=INT,QUIT \
+            sh -c 'echo $$ >"$0" && exec "$@"' "$logs/running" luajit tools/specs.lua "$@"
     } 2>&1 | tee "$log" &
     wait $!
     rm -f "$logs/running"
-    read -r code <"$logs/$pass.status"
-
-    good=$(number success "$log")
-    if [ -z "$good" ]; then
-        echo "$pass: busted did not finish (status $code)"
+    # shellcheck disable=SC2046
+    set -- $(sed -n 's/^specs: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) pending$/\1 \2 \3/p' \
+        "$log")
+    if [ $# -ne 3 ]; then
+        echo "the specs did not finish"
         failed=$((failed + 1))
         return
     fi
-    bad=$(($(number failure "$log") + $(number error "$log")))
-    if [ "$code" -ne 0 ] && [ $bad -eq 0 ]; then
-        echo "$pass: all specs passed, but the process ended with status $code"
-        bad=1
-    fi
-    skipped=$(number pending "$log")
-    passed=$((passed + good)) failed=$((failed + bad)) pending=$((pending + ${skipped:-0}))
+    passed=$((passed + $1)) failed=$((failed + $2)) pending=$((pending + $3))
 }
 
 # run_units PASS BUILD: the C units of a build, each a test.
@@ -174,33 +173,6 @@ build_pass() {
     sh tools/build.sh "$@" -DSTORES_TESTS=ON -DSTORES_WERROR=ON || exit 1
 }
 
-stage setup
-sh tools/setup.sh test || exit 1
-mkdir -p "$logs" || exit 1
-exec 8>>"$build/test.lock"
-flock -n 8 || { echo "test: another run is under way in this clone" >&2; exit 1; }
-
-build_pass plain "$build" -DSTORES_BROKEN_CACHE=ON
-unset STORES_BUILD
-STORES_ROOT=$root
-. tools/env.sh
-
-if [ $all = yes ] || [ -n "$specs" ]; then
-    stage servers
-    [ ! -d "$data" ] || luajit tools/servers.lua down "$data" >/dev/null || exit 1
-    rm -rf "$data"
-    mkdir -m 700 "$data" || exit 1
-    # This shell is a user of the servers, so they stop when it is gone, however it goes.
-    exec 9>>"$data/users.lock"
-    flock -s 9
-    holding=yes
-    where=$(luajit tools/servers.lua up "$data") || exit 1
-    eval "$where"
-    export STORES_TEST_DIR="$data" STORES_TEST_PGHOST="$PGHOST"
-    export STORES_TEST_REDIS_SOCKET="$REDIS_SOCKET"
-    unset PGHOST PGPORT PGUSER PGDATABASE REDIS_SOCKET
-fi
-
 wants_units() {
     [ $all = yes ] || [ -n "$units" ]
 }
@@ -209,32 +181,42 @@ wants_specs() {
     [ $all = yes ] || [ -n "$specs" ]
 }
 
-busted=$(command -v busted)
+stage setup
+sh tools/setup.sh test || exit 1
+mkdir -p "$logs" || exit 1
+exec 8>>"$build/test.lock"
+flock -n 8 || { echo "test: another run is under way in this clone" >&2; exit 1; }
+
+build_pass plain "$build" -DSTORES_BROKEN_CACHE=ON
+case " $passes " in
+    *' asan '*) build_pass asan "$build/asan" -DSTORES_ASAN=ON -DSTORES_UBSAN=ON ;;
+esac
+unset STORES_BUILD
+STORES_ROOT=$root
+. tools/env.sh
+
+if [ -n "$busy" ]; then
+    for core in $(seq "$(nproc)"); do
+        timeout 7200 sh -c "while :; do :; done" 8>&- &
+        spinners="$spinners $!"
+    done
+fi
+
+spec_passes=''
 for pass in $passes; do
     case $pass in
-        plain)
-            if wants_units; then run_units plain "$build"; fi
-            if wants_specs; then run_specs plain luajit "$busted" -o plainTerminal; fi
-            ;;
-        asan)
-            build_pass asan "$build/asan" -DSTORES_ASAN=ON -DSTORES_UBSAN=ON
-            if wants_units; then run_units asan "$build/asan"; fi
-            # LuaJIT's own memory is not malloc's, and a spec may leave a store to the collector:
-            # leaks are looked for in the C units alone.
-            if wants_specs; then
-                run_specs asan env LD_PRELOAD="$(gcc -print-file-name=libasan.so)" \
-                    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-                    LUA_CPATH="$build/asan/?.so;;" luajit "$busted" -o plainTerminal
-            fi
-            ;;
-        gc)
-            if wants_specs; then
-                run_specs gc luajit "$busted" -o plainTerminal --helper=spec/gc_helper.lua
-            fi
-            ;;
-        valgrind)
-            if wants_units; then run_valgrind "$build"; fi
-            ;;
+        plain) if wants_units; then run_units plain "$build"; fi ;;
+        asan) if wants_units; then run_units asan "$build/asan"; fi ;;
+        valgrind) if wants_units; then run_valgrind "$build"; fi ;;
     esac
+    [ "$pass" = valgrind ] || spec_passes="$spec_passes $pass"
 done
+if wants_specs && [ -n "$spec_passes" ]; then
+    [ "$repeat" -eq 1 ] || [ -n "$seed" ] || seed=$(date +%s)
+    while [ "$repeat" -gt 0 ]; do
+        # shellcheck disable=SC2086
+        run_specs $spec_passes
+        repeat=$((repeat - 1)) seed=${seed:+$((seed + 1))}
+    done
+fi
 exit 0

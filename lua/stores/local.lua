@@ -233,7 +233,8 @@ local function start(place, opts)
   local arguments = { 'start', place.folder, place.sockets, tostring(math.ceil(opts.timeout)),
     unpack(postgres_arguments(place, opts.postgres)) }
   local status, text = run_script(place, arguments, redis_conf(place, opts.redis))
-  if status ~= 0 and status ~= nil then
+  -- a host that ignores SIGCHLD is not told the status: then what the script says decides
+  if status ~= 0 and (status ~= nil or text ~= '') then
     local why = text:gsub('%s+$', '')
     errors.raise('connect_failed', ('cannot start the servers of %s: %s'):format(place.folder,
       why ~= '' and why or 'the script ended with status ' .. status))

@@ -20,6 +20,7 @@ ffi.cdef([[
   void cost_quiet(int microseconds);
   double cost_syscalls(void);
   double cost_allocations(void);
+  double cost_copied(void);
 ]])
 local counter = ffi.C
 
@@ -69,6 +70,9 @@ local mixed = '{' .. table.concat(members, ', ') .. '}'
 local escapes = '{' .. table.concat(lines, ', ') .. '}'
 local record, escaped = core.json_decode(mixed), core.json_decode(escapes)
 
+-- of which what is copied is the greater part of the cost
+local large = { id = '1000', text = ('x'):rep(100000) }
+
 local function find(one)
   return function(number) assert(one:find('docs', id(number))) end
 end
@@ -107,6 +111,10 @@ local SCENARIOS = {
   { 'update cached, 256 in flight', update(store), FLIGHT, instructions = true },
   { 'updateObject cached, alone', update_object, 0, instructions = true },
   { 'updateObject cached, 256 in flight', update_object, FLIGHT, 1 },
+  { 'find cached of 100 KB, raw, alone', function()
+    assert(#store:find('docs', '1000', { raw = true }) > 100000)
+  end, 0 },
+  { 'update cached of 100 KB, alone', function() assert(store:update('docs', large)) end, 0 },
   { 'query, alone', function()
     assert(#store:query('SELECT id, value FROM docs WHERE id = $1', { '1' }) == 1)
   end, 0 },
@@ -156,7 +164,8 @@ local function measure(name, call, flight, each)
   round(call, flight, each)
   counter.cost_end(instructions and name or nil)
   local costs = { garbage = (collectgarbage('count') - kilobytes) * 1024,
-    syscalls = counter.cost_syscalls(), allocations = counter.cost_allocations() }
+    syscalls = counter.cost_syscalls(), allocations = counter.cost_allocations(),
+    copied = counter.cost_copied() }
   local after = figures()
   for _, figure in ipairs(FIGURES) do costs[figure] = after[figure] - before[figure] end
   return costs
@@ -192,6 +201,7 @@ local function show(name, costs, share)
 end
 
 store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+store:insert('docs', large)
 local all, documents = {}, {}
 for number = 1, ROWS do all[number], documents[number] = id(number), document(number) end
 stores.run(function()
@@ -201,6 +211,7 @@ repeat -- until all of them are in the cache
   local before = store:stats().pg_round_trips
   stores.sleep(0.01)
   store:findAllByIds('docs', all)
+  store:find('docs', large.id)
 until store:stats().pg_round_trips == before
 
 for _, scenario in ipairs(SCENARIOS) do

@@ -29,8 +29,10 @@ end
 ---@return spec.Counter
 function counter.new()
   local self = setmetatable({ folder = run('mktemp -d'):match('[^\n]+') }, Counter)
-  run(("cc -std=c11 -O2 -Wall -Wextra -Werror -shared -fPIC -o %s/counter.so '%s'"):format(
-    self.folder, root() .. '/spec/cost/counter.c'))
+  for name, option in pairs({ counter = '-DCOST_COPIES', callgrind = '' }) do
+    run(("cc -std=c11 -O2 -fno-builtin -Wall -Wextra -Werror -shared -fPIC %s -o %s/%s.so '%s'")
+      :format(option, self.folder, name, root() .. '/spec/cost/counter.c'))
+  end
   return self
 end
 
@@ -39,12 +41,19 @@ end
 ---@param program string a file, from the clone's top folder
 ---@param arguments string[]
 ---@param before? string what runs luajit
+---@param library? 'counter'|'callgrind' the counter without copies is for callgrind
 ---@return string
-function Counter:run(program, arguments, before)
+function Counter:run(program, arguments, before, library)
   local words = {}
   for i, word in ipairs(arguments) do words[i] = process.quoted(word) end
-  return run(("LD_PRELOAD=%s/counter.so %s luajit -joff '%s/%s' %s"):format(self.folder,
-    before or '', root(), program, table.concat(words, ' ')))
+  return run(("LD_PRELOAD=%s/%s.so %s luajit -joff '%s/%s' %s"):format(self.folder,
+    library or 'counter', before or '', root(), program, table.concat(words, ' ')))
+end
+
+--- Whether instructions can be counted here.
+---@return boolean
+function counter.has_valgrind()
+  return os.execute('command -v valgrind >/dev/null') == 0
 end
 
 --- Runs it under callgrind; gives what it printed, and the instructions by the names that it gave
@@ -61,7 +70,7 @@ function Counter:instructions(program, arguments)
   local output = self:run(program, arguments,
     'GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM '
     .. 'valgrind -q --tool=callgrind --instr-atstart=no --callgrind-out-file=' .. folder
-    .. '/callgrind')
+    .. '/callgrind', 'callgrind')
   local found = {}
   for name, total in run("cat '" .. folder .. "'/callgrind.*"):gmatch(
     'desc: Trigger: Client Request: ([^\n]*)\n.-\ntotals: (%d+)') do
