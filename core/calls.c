@@ -71,6 +71,7 @@ static void send_end(struct stores__own_call *call, const char *sql) {
     call->step = CALL_ENDING;
     call->req.result = NULL;
     call->req.done = ended;
+    stores__pg_give_up_in(call->conn, STORES__PG_GRACE_MS); /* nobody's deadline ends it any more */
     stores__pg_begin(call->conn, &call->req);
     stores__pg_add(call->conn, &call->req, sql, 0, NULL, true);
     stores__pg_sync(call->conn, &call->req);
@@ -358,6 +359,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     call->error = NULL;
     call->req.result = took;
     call->req.done = over;
+    call->req.readonly = call->options.readonly;
     if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
         call->step = CALL_NAMES;
         stores__pg_begin(conn, &call->req);
@@ -403,7 +405,9 @@ stores_outcome stores__call_leave(stores_op *op) {
         stores__pg_unwait(&call->wait);
         stores__call_free(call);
         return STORES_OUTCOME_NONE;
-    case CALL_COMMITTING: return STORES_OUTCOME_UNKNOWN;
+    case CALL_COMMITTING:
+        stores__pg_give_up_in(call->conn, STORES__PG_GRACE_MS);
+        return STORES_OUTCOME_UNKNOWN;
     case CALL_TURNING_AGAIN:
         return call->error != NULL ? call->error->outcome : STORES_OUTCOME_COMMITTED;
     case CALL_ENDING:

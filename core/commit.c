@@ -153,6 +153,11 @@ static void turn_known_names(struct stores__commit *commit, const char *oid) {
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
     commit->ask_locks = false;
     for (int row = 0; row < stores__pg_rows(result); row++) {
+        if (stores__pg_value(result, row, 1, NULL) == NULL ||
+            (!says(result, row, 4) && stores__pg_value(result, row, 0, NULL) == NULL)) {
+            commit->no_memory = true; /* no server says so; what it wrote cannot be told */
+            return;
+        }
         if (says(result, row, 3)) {
             stores__buf_str(&commit->ddl, commit->ddl.len ? "," : "{");
             stores__buf_str(&commit->ddl, stores__pg_value(result, row, 1, NULL));
@@ -279,6 +284,7 @@ void stores__commit_roll_back(struct stores__commit *commit) {
     commit->step = STEP_ROLLBACK;
     commit->req.result = took_rollback;
     commit->req.done = rollback_over;
+    stores__pg_give_up_in(commit->conn, STORES__PG_GRACE_MS);
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, "ROLLBACK", 0, NULL, false);
     stores__pg_sync(commit->conn, &commit->req);

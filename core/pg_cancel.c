@@ -5,10 +5,19 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "pg_wire.h"
 
-enum { STACK_SIZE = 256 * 1024 };
+enum {
+    STACK_SIZE = 256 * 1024,
+    THREADS_MOST =
+        16 /* of the process; what cannot be canceled then ends by the server's own limit */
+};
+
+/* A cancel to somebody who takes connections and says nothing, as a proxy whose server is away, may
+ * last for ever: those after it find no room, instead of a thread each. */
+static atomic_int threads;
 
 struct stores__pg_cancel {
     pthread_mutex_t lock;
@@ -27,6 +36,7 @@ static void *run(void *arg) {
     struct stores__pg_cancel *cancel = arg;
     char why[256];
     PQcancel(cancel->handle, why, (int)sizeof why);
+    atomic_fetch_sub(&threads, 1);
     pthread_mutex_lock(&cancel->lock);
     bool orphan = cancel->async == NULL;
     cancel->over = true;
@@ -74,9 +84,11 @@ static bool start(struct stores__pg_cancel *cancel) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_fetch_add(&threads, 1);
     int failed = pthread_create(&thread, &attributes, run, cancel);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    if (failed != 0) atomic_fetch_sub(&threads, 1);
     return failed == 0;
 }
 
@@ -84,6 +96,7 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
     /* one under way already ends whatever runs */
     if (wire == NULL || wire->phase != WIRE_UP || wire->cancel != NULL) return;
+    if (atomic_load(&threads) >= THREADS_MOST) return;
     struct stores__pg_cancel *cancel = calloc(1, sizeof *cancel);
     uv_async_t *async = malloc(sizeof *async);
     if (cancel == NULL || async == NULL || uv_async_init(wire->loop, async, cancel_over) != 0) {

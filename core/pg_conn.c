@@ -49,6 +49,7 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
         if (wire->phase == WIRE_BROKEN) return;
     }
     /* reading goes on while writing, or both sides could wait for each other */
+    wire->conn->silent = 0;
     if ((events & UV_READABLE) && !PQconsumeInput(wire->pg)) {
         process(wire);
         if (wire->phase != WIRE_CLOSED) stores__pg_break(wire);
@@ -186,9 +187,28 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
         wire->prepare_error = NULL;
     }
     stores__pg_trace_answer(wire, entry, result);
-    bool copy = is_copy(result);
+    if (PQresultStatus(result) == PGRES_FATAL_ERROR && !entry->req->readonly) {
+        const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+        if (sqlstate != NULL && strcmp(sqlstate, "25006") == 0)
+            stores__pg_pool_read_only(wire->conn);
+    }
     deliver(entry->req, entry->index, result);
-    if (copy && wire->phase == WIRE_UP) stores__pg_break(wire);
+}
+
+/* libpq gives the beginning of a COPY again and again until somebody copies. Who asked for one hears
+ * that it is not possible; a server that begins one by itself is none. */
+static bool take_copy(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
+                      PGresult *result) {
+    if (entry->kind == ENTRY_STATEMENT || entry->kind == ENTRY_SIMPLE) {
+        struct stores__pg_entry copy = *entry;
+        entry->trace = NULL;
+        take_statement(wire, &copy, result);
+        free(copy.trace);
+    } else {
+        PQclear(result);
+    }
+    stores__pg_break(wire);
+    return false;
 }
 
 /* A statement without BEGIN commits at the Sync, and may fail there: a deferred constraint. Its
@@ -227,6 +247,7 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
         finish(wire, over.req, STORES__PG_SYNCED);
         return true;
     }
+    if (is_copy(result)) return take_copy(wire, entry, result);
     if (entry->kind == ENTRY_SYNC && PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
         return take_sync_error(entry, result);
     }

@@ -34,6 +34,8 @@ struct stores__pg_req {
     void (*done)(struct stores__pg_req *req, enum stores__pg_end end);
     int added; /* statements so far */
     bool sent; /* the Sync is out: the server may have done all of it */
+    bool
+        readonly; /* its transaction was begun so: that a write is refused says nothing of the server */
 };
 
 /* Names a run of the server, after whose end xids of before are used again. When one backend crashes
@@ -69,6 +71,8 @@ struct stores__pg_conn {
     uint64_t opened_at, idle_since;
     uint64_t pinged_at;
     struct stores__pg_req ping; /* an idle connection is asked whether it lives */
+    unsigned silent; /* looks of the pool since it was heard last, while it owes an answer */
+    struct stores__timer fuse; /* when it is given up, for nobody waits for it */
     uint64_t retire_at; /* age limit with jitter: not used again after this */
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;
@@ -88,6 +92,8 @@ void stores__pg_pool_ready(struct stores__pg_conn *conn); /* connected and set u
 void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error);
 void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOST) */
 void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
+/* A statement was refused because the server takes no writes. */
+void stores__pg_pool_read_only(struct stores__pg_conn *conn);
 void stores__pg_pool_gone(struct stores__pg_conn *conn); /* every handle is closed; free it */
 
 /* Starts to connect; the target is the connection's from here on. False: no memory or no socket;

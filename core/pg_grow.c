@@ -104,8 +104,8 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
     bool connecting = conn->place == STORES__PG_CONNECTING;
     if (!connecting) {
         pool->stats.lost++;
-        /* what ended this one may be ending the others, and a read has few tries */
-        stores__pg_pool_renew(pool);
+        /* what ended this one may have ended the others, and a read has few tries */
+        pool->doubted_at = uv_now(pool->loop);
     }
     void (*lost)(struct stores__pg_conn * conn) = conn->lost;
     if (lost != NULL) lost(conn);

@@ -2,11 +2,7 @@
 
 #include <stdio.h>
 
-enum {
-    LANE_DEPTH = 8, /* requests in flight on one reading lane before another one is opened */
-    PING_PATIENCE_MS = 5 * 1000, /* how long a connection may take to say that it lives */
-    REAP_MS = 5 * 1000
-};
+enum { LANE_DEPTH = 8 }; /* requests in flight on one reading lane before another one is opened */
 
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool) {
     return &pool->stats;
@@ -39,6 +35,7 @@ void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place
     pool->counts[place]++;
     /* the one used last is taken first: the others may grow old and be closed */
     stores__list_prepend(&pool->places[place], &conn->link);
+    stores__timer_stop(pool->timers, &conn->fuse);
     if (place == STORES__PG_IDLE) {
         conn->idle_since = uv_now(pool->loop);
         conn->purpose = NULL;
@@ -49,6 +46,18 @@ void stores__pg_discard(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_CLOSING) return;
     stores__pool_move(conn, STORES__PG_CLOSING);
     stores__pg_conn_close(conn);
+}
+
+static void burn(struct stores__timer *fuse) {
+    stores__pg_discard(STORES__CONTAINER(fuse, struct stores__pg_conn, fuse));
+}
+
+void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms) {
+    struct stores__pg_pool *pool = conn->pool;
+    if (conn->place == STORES__PG_CLOSING || stores__timer_armed(&conn->fuse)) return;
+    conn->fuse.fire = burn;
+    /* without memory for it the connection stays with its holder until the server speaks */
+    stores__timer_set(pool->timers, &conn->fuse, uv_now(pool->loop) + ms);
 }
 
 /* ---- Granting -------------------------------------------------------------------------------- */
@@ -129,16 +138,10 @@ void stores__pool_serve(struct stores__pg_pool *pool) {
     while (!pool->closing) {
         struct stores__pg_conn *conn = first_idle(pool);
         if (conn == NULL || pool->lane_waiting + pool->checkout_waiting == 0) break;
-        bool usable = uv_now(pool->loop) < conn->retire_at && stores__pg_is_idle(conn);
-        /* one that was used a moment ago needs no look */
-        if (usable && conn->idle_since != uv_now(pool->loop)) {
-            usable = stores__pg_is_alive(conn);
-            pool->stats.lost += !usable;
-        }
-        if (usable) {
-            grant(next_wait(pool), conn);
-        } else {
-            stores__pg_discard(conn);
+        switch (stores__pool_fitness(conn)) {
+        case STORES__POOL_FIT: grant(next_wait(pool), conn); break;
+        case STORES__POOL_DOUBTFUL: stores__pool_ping(conn); break;
+        default: stores__pg_discard(conn);
         }
     }
     /* reads that wait share a lane, as soon as there is one with room */
@@ -150,7 +153,10 @@ void stores__pool_serve(struct stores__pg_pool *pool) {
         if (lane == NULL) break;
         grant(wait, lane);
     }
-    if (pool->lane_waiting + pool->checkout_waiting > 0) stores__pool_grow(pool);
+    int waiting = pool->lane_waiting + pool->checkout_waiting;
+    if (waiting > 0) stores__pool_watch(pool);
+    /* those that are being asked whether they live will say so before a new one is open */
+    if (waiting > stores__pool_asked(pool)) stores__pool_grow(pool);
 }
 
 static void wait_timed_out(struct stores__timer *timer) {
@@ -255,60 +261,7 @@ void stores__pg_pool_drained(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_READING) give_back(conn);
 }
 
-/* ---- Shrinking, opening, closing ------------------------------------------------------------- */
-
-static void ponged(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
-    if (end == STORES__PG_SYNCED) stores__pool_serve(conn->pool);
-}
-
-static void ping(struct stores__pg_conn *conn) {
-    conn->pinged_at = uv_now(conn->pool->loop);
-    conn->ping.result = NULL;
-    conn->ping.done = ponged;
-    stores__pg_begin(conn, &conn->ping);
-    stores__pg_add(conn, &conn->ping, "SELECT 1", 0, NULL, false);
-    stores__pg_sync(conn, &conn->ping);
-}
-
-/* Too old, idle for too long, or silent when it was asked. */
-static bool is_spent(const struct stores__pg_conn *conn, uint64_t now) {
-    const struct stores__pg_pool *pool = conn->pool;
-    if (now >= conn->retire_at) return true;
-    if (conn->in_flight > 0) return now >= conn->pinged_at + PING_PATIENCE_MS;
-    return now >= conn->idle_since + pool->idle_ms &&
-           pool->counts[STORES__PG_IDLE] > pool->min_idle;
-}
-
-static void reap(struct stores__timer *timer) {
-    struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, reaper);
-    uint64_t now = uv_now(pool->loop);
-    struct stores__list *idle = &pool->places[STORES__PG_IDLE];
-    for (struct stores__list *at = idle->prev, *before; at != idle; at = before) {
-        before = at->prev;
-        struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
-        uint64_t heard = conn->pinged_at > conn->idle_since ? conn->pinged_at : conn->idle_since;
-        if (is_spent(conn, now)) {
-            stores__pg_discard(conn);
-        } else if (conn->in_flight == 0 && now >= heard + pool->ping_ms) {
-            ping(conn);
-        }
-    }
-    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
-    if (stores__pg_open_count(pool) > 0 || pool->min_idle > 0) {
-        stores__timer_set(pool->timers, &pool->reaper, now + stores__pool_jitter(pool->reap_ms));
-    }
-}
-
-void stores__pg_pool_renew(struct stores__pg_pool *pool) {
-    uint64_t now = uv_now(pool->loop);
-    for (int place = STORES__PG_IDLE; place < STORES__PG_CLOSING; place++) {
-        struct stores__list *list = &pool->places[place];
-        for (struct stores__list *at = list->next; at != list; at = at->next) {
-            STORES__CONTAINER(at, struct stores__pg_conn, link)->retire_at = now;
-        }
-    }
-}
+/* ---- Opening, closing ------------------------------------------------------------------------ */
 
 bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
                           struct stores__timers *timers, const stores_config *config,
@@ -327,10 +280,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->age_ms = config->max_age_ms;
     pool->ping_ms = config->ping_after_ms;
     pool->min_idle = config->min_idle;
-    /* often enough for the shortest of the limits */
-    pool->reap_ms = REAP_MS;
-    if (pool->reap_ms > pool->idle_ms / 2) pool->reap_ms = pool->idle_ms / 2 + 1;
-    if (pool->reap_ms > pool->ping_ms / 2) pool->reap_ms = pool->ping_ms / 2 + 1;
+    stores__pool_idle_init(pool);
     if (config->on_connect != NULL) {
         pool->on_connect = stores__strdup(config->on_connect);
         if (pool->on_connect == NULL) {
@@ -339,7 +289,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
         }
     }
     pool->retry.fire = stores__pool_retry;
-    pool->reaper.fire = reap;
+    pool->watch.fire = stores__pool_look;
     if (!stores__pg_params_read(&pool->params, config, error)) return false;
     pool->connect_timeout_ms = pool->params.connect_timeout_ms;
     return true;
@@ -350,6 +300,7 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
     pool->closing = true;
     stores__timer_stop(pool->timers, &pool->retry);
     stores__timer_stop(pool->timers, &pool->reaper);
+    stores__timer_stop(pool->timers, &pool->watch);
     if (pool->resolving != NULL) stores__pg_resolve_cancel(pool->resolving);
     pool->resolving = NULL;
     stores__error_set(&error, STORES_CLOSED, "the store is closed");

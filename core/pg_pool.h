@@ -46,6 +46,9 @@ struct stores__pg_pool {
 
     struct stores__pg_resolve *resolving; /* one attempt to connect at a time */
     struct stores__timer retry, reaper;
+    struct stores__timer watch; /* looks at what is silent, while somebody waits for it */
+    uint64_t doubted_at; /* a connection was lost: those not heard of since are asked first */
+    uint64_t renewed_at; /* when a server that refuses writes had the pool renewed */
     int failures; /* in a row: the back-off */
     stores_error last_error;
     uint64_t next_serial;
@@ -76,6 +79,9 @@ void stores__pg_unwait(struct stores__pg_wait *wait);
 void stores__pg_release(struct stores__pg_conn *conn);
 /* Closes a connection that is good for nothing any more. */
 void stores__pg_discard(struct stores__pg_conn *conn);
+/* Closes a connection that will not be idle within that time, for nobody waits any more for what it
+ * does; its holder hears of it as of a loss. */
+void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms);
 /* Has the idle connections replaced, so that the next ones tell who the server is now. */
 void stores__pg_pool_renew(struct stores__pg_pool *pool);
 /* What a call that asks for a connection now would wait for. */

@@ -1,6 +1,7 @@
 /*
  * pg_pool_internal.h - the pool as its own files see it: pg_pool.c (who gets which connection),
- * pg_grow.c (opening connections, and losing them).
+ * pg_grow.c (opening connections, and losing them), pg_idle.c (those that nobody uses), pg_watch.c
+ * (those that do not answer).
  */
 #ifndef STORES_PG_POOL_INTERNAL_H
 #define STORES_PG_POOL_INTERNAL_H
@@ -14,6 +15,23 @@ void stores__pool_leave_queue(struct stores__pg_wait *wait);
 void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place);
 /* Opens another connection where that is allowed now (pg_grow.c). */
 void stores__pool_grow(struct stores__pg_pool *pool);
+/* What an idle connection is good for, which may have been idle for long (pg_idle.c). */
+enum stores__pool_fitness {
+    STORES__POOL_FIT,
+    STORES__POOL_DOUBTFUL, /* it is asked first whether it lives */
+    STORES__POOL_SPENT
+};
+enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn);
+void stores__pool_ping(struct stores__pg_conn *conn);
+/* How many are being asked, and may still answer any moment. */
+int stores__pool_asked(const struct stores__pg_pool *pool);
+void stores__pool_idle_init(struct stores__pg_pool *pool);
+/* Somebody waits: looks from time to time who is silent (pg_watch.c). */
+void stores__pool_watch(struct stores__pg_pool *pool);
+void stores__pool_look(struct stores__timer *timer);
+/* How many looks in a row a connection may be silent. A count of looks and not a time: a process that
+ * was paused has heard nothing either. */
+enum { STORES__POOL_LOOK_MS = 150, STORES__POOL_SILENT_LOOKS = 3 };
 /* A time +-10 %. */
 uint64_t stores__pool_jitter(uint64_t ms);
 void stores__pool_fail_waits(struct stores__pg_pool *pool, const stores_error *error);

@@ -94,6 +94,7 @@ static void rollback_over(struct stores__pg_req *req, enum stores__pg_end end) {
 static void roll_back(struct stores__segment *segment) {
     segment->req.result = NULL;
     segment->req.done = rollback_over;
+    stores__pg_give_up_in(segment->conn, STORES__PG_GRACE_MS);
     stores__pg_begin(segment->conn, &segment->req);
     stores__pg_add(segment->conn, &segment->req, "ROLLBACK", 0, NULL, false);
     stores__pg_sync(segment->conn, &segment->req);

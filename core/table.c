@@ -167,7 +167,13 @@ static void take_answer(struct stores__table_name *name, struct pg_result *resul
         snprintf(error->table, sizeof error->table, "%s", name->quoted);
         return;
     }
-    name->table = stores__table_get(name->engine, stores__pg_value(result, 0, 0, NULL));
+    const char *quoted = stores__pg_value(result, 0, 0, NULL);
+    if (quoted == NULL) {
+        stores__error_set(error, STORES_INTERNAL, "the server gives no name of the table %s",
+                          name->quoted);
+        return;
+    }
+    name->table = stores__table_get(name->engine, quoted);
     if (name->table != NULL) {
         stores__table_learn(name->table, result, 0);
         name->table->checked = 0; /* who writes asks once more, in its own connection */

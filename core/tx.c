@@ -94,6 +94,7 @@ static void send_rollback(stores_tx *tx) {
     }
     tx->req.result = NULL;
     tx->req.done = rolled_back;
+    stores__pg_give_up_in(tx->conn, STORES__PG_GRACE_MS); /* a backend that hangs says nothing */
     stores__pg_begin(tx->conn, &tx->req);
     stores__pg_add(tx->conn, &tx->req, "ROLLBACK", 0, NULL, true);
     stores__pg_sync(tx->conn, &tx->req);
@@ -336,6 +337,7 @@ static void send_op(stores_tx *tx) {
     tx->failed = false;
     tx->req.result = took;
     tx->req.done = over;
+    tx->req.readonly = tx->options.readonly;
     if (txop->simple && !begin) {
         txop->index = 0;
         stores__pg_simple(tx->conn, &tx->req, txop->sql);
@@ -403,6 +405,7 @@ static stores_outcome leave_tx(stores_op *op) {
         return STORES_OUTCOME_NONE;
     }
     if (tx->state == TX_ENDING) {
+        stores__pg_give_up_in(tx->conn, STORES__PG_GRACE_MS);
         return tx->txop && tx->txop->kind == TXOP_ROLLBACK ? STORES_OUTCOME_NONE
                                                            : STORES_OUTCOME_UNKNOWN;
     }
