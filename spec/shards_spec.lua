@@ -52,6 +52,27 @@ describe('shards', function()
       { { db = db, id = 0 }, more = { db = db, id = 1 } })
   end)
 
+  it('leave no store open where one of them cannot be made', function()
+    local function open_stores()
+      local count = 0
+      for _ in pairs(stores.Store.open_stores) do count = count + 1 end
+      return count
+    end
+    local before = open_stores()
+    refused('invalid_option', 'shard 1: the url of PostgreSQL', Shards.new, { { db = db, id = 0 },
+      { db = { url = 'postgresql://u@h/d?schema=x' }, id = 1 } })
+    assert.equal(before, open_stores())
+  end)
+
+  it('are refused in odd lists', function()
+    for _, list in ipairs({ { { id = 0, db = db }, { id = 2 ^ 31, db = db } },
+      { { id = 0, db = db }, { id = 0LL, db = db } }, { [0] = { id = 0, db = db } },
+      { [1] = { id = 0, db = db }, [3] = { id = 1, db = db } }, { { id = 0 } }, { db = db, id = 0 },
+      { { id = 0, db = db }, false }, { { id = 0, db = { db } } } }) do
+      refused('invalid_option', nil, Shards.new, list)
+    end
+  end)
+
   it('have stores whose options are checked, and named', function()
     refused('invalid_option', "unknown key 'opt'", Shards.new, { { db = db, id = 0, opt = {} } })
     refused('invalid_option', 'shard 1: db', Shards.new, { { db = db, id = 0 }, { id = 1 } })

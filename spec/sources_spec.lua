@@ -294,3 +294,14 @@ describe('the url of PostgreSQL', function()
     refused('port of PostgreSQL', 'SECRET/postgres')
   end)
 end)
+
+describe('the url of Redis', function()
+  it('names a database once', function()
+    for _, url in ipairs({ 'redis://:Zq7topsecret@127.0.0.1:6379/1?db=2',
+                           'rediss://:Zq7topsecret@127.0.0.1/1?db=1' }) do
+      local err = support.refused('invalid_option', 'twice', stores.Store.new, { database = 'x' },
+        { url = url })
+      assert.is_nil(tostring(err):find('Zq7', 1, true))
+    end
+  end)
+end)

@@ -51,6 +51,15 @@ local function check_list(list)
   return by_id
 end
 
+-- Gives fn(..), or raises its error with the shard's name, and leaves no store of the list open.
+local function of_shard(id, stores, fn, ...)
+  local ok, value = pcall(fn, ...)
+  if ok then return value end
+  for _, store in ipairs(stores) do store:close() end
+  if errors.is(value) then value.message = ('shard %d: %s'):format(id, value.message) end
+  error(value, 0)
+end
+
 --- Makes the stores of a list of shards: {{db =, redis =, opts =, id = 0}, ...}, ids from 0 on.
 ---@param list table[]
 ---@return stores.Shards
@@ -61,19 +70,15 @@ function Shards.new(list)
   end
   local by_id = check_list(list)
   local count = #list
-  local flats = {}
+  local flats, stores = {}, {}
   for id = 0, count - 1 do
     local shard = by_id[id]
-    local ok, flat = pcall(config.resolve, shard.db, shard.redis, shard.opts)
-    if not ok then
-      if errors.is(flat) then flat.message = ('shard %d: %s'):format(id, flat.message) end
-      error(flat, 0)
-    end
-    flat.shard_id, flat.shard_count = id, count
-    flats[id] = flat
+    flats[id] = of_shard(id, stores, config.resolve, shard.db, shard.redis, shard.opts)
+    flats[id].shard_id, flats[id].shard_count = id, count
   end
-  local stores = {}
-  for id = 0, count - 1 do stores[id + 1] = Store.from_config(flats[id]) end
+  for id = 0, count - 1 do
+    stores[id + 1] = of_shard(id, stores, Store.from_config, flats[id])
+  end
   return setmetatable({ shards = stores, count = count }, Shards)
 end
 

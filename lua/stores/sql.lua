@@ -279,6 +279,52 @@ function sql.normalise(text)
   return (table.concat(parts):gsub('%s+$', ''))
 end
 
+-- What a statement says that handles secrets; then none of its strings is shown.
+local SECRETS = { 'passw', 'pwd', 'secret', 'token', 'credential', 'connection', 'connstr',
+                  'dblink', 'user mapping', 'api_?key', 'private' }
+
+local function handles_secrets(statement)
+  local lower = statement:lower()
+  for _, word in ipairs(SECRETS) do
+    if lower:find(word) then return true end
+  end
+  return false
+end
+
+-- A string or a comment with a star for each of its bytes but for white space and the quotes.
+local function starred(piece)
+  local before = piece:match("^[eE]?'") or piece:match('^%$[^$]*%$') or ''
+  local after = #piece >= 2 * #before and before:match("['$].*$") or ''
+  if after ~= '' and piece:sub(-#after) ~= after then after = '' end
+  local inside = piece:sub(#before + 1, #piece - #after):gsub('%S', '*')
+  return before .. inside .. after
+end
+
+--- A text whose bytes stand where they stood, with stars in place of what may be a password: all
+--- strings and comments of statements that speak of one, however they are quoted.
+---@param text string
+---@return string
+function sql.discreet(text)
+  local parts, kinds, begun = {}, {}, 1
+  local function finish()
+    if not handles_secrets(table.concat(parts, '', begun)) then return end
+    for i = begun, #parts do
+      local shown = kinds[i] ~= 'quoted' and kinds[i] ~= 'comment' and kinds[i] ~= 'line_comment'
+      if not shown and parts[i]:sub(1, 1) ~= '"' then parts[i] = starred(parts[i]) end
+    end
+  end
+  for kind, from, to in tokens(text) do
+    parts[#parts + 1] = text:sub(from, to)
+    kinds[#parts] = kind
+    if kind == 'other' and parts[#parts] == ';' then
+      finish()
+      begun = #parts + 1
+    end
+  end
+  finish()
+  return table.concat(parts)
+end
+
 --- Whether two texts of a migration are the same but for white space outside quotes. A ledger that
 --- another runner wrote may hold its text without newlines, also inside quotes and after `--`
 --- comments: where one of the two has none, the other is compared as it would look without its own,

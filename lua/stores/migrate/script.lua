@@ -122,13 +122,6 @@ local function line_at(text, place)
   return breaks + 1
 end
 
--- The text with the password of every CREATE ROLE starred out, each byte in its place.
-local function discreet(text)
-  return (text:gsub("([Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd]%s*')([^']*)", function(before, secret)
-    return before .. ('*'):rep(#secret)
-  end))
-end
-
 -- What stands around a place, on one line.
 local function excerpt(text, place)
   if place > #text then return 'nothing more' end
@@ -152,7 +145,7 @@ function script.difference(text, held)
   if not new[at] and not old[at] then return 'they differ in white space inside quotes' end
   local here, there = new_places[at] or #text + 1, old_places[at] or #held + 1
   return ('line %d of the file\n  file:   %s\n  ledger: %s'):format(line_at(text, here),
-    excerpt(discreet(text), here), excerpt(discreet(held), there))
+    excerpt(sql.discreet(text), here), excerpt(sql.discreet(held), there))
 end
 
 return script
