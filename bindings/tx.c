@@ -20,12 +20,13 @@ static struct lua_tx *check_tx(lua_State *L, int index) {
     return tx;
 }
 
-/* engine:tx(options) -> tx */
+/* engine:tx(options, seconds that it may take) -> tx */
 int stores__tx_new_lua(lua_State *L) {
     static const char *const levels[] = {"read committed", "repeatable read", "serializable", NULL};
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     stores_tx_options options;
     memset(&options, 0, sizeof options);
+    options.timeout_ms = stores__ms_check(L, 3);
     lua_settop(L, 2);
     if (lua_istable(L, 2)) {
         lua_getfield(L, 2, "isolation");

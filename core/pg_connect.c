@@ -86,8 +86,9 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     struct stores__pg_identity *identity = &wire->conn->identity;
     stores_error error;
-    (void)index;
-    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
+    if (!stores__pg_result_ok(result, &error)) {
+        if (index < wire->greeting.added - 1) wire->refused = error; /* the settings */
+    } else if (index == wire->greeting.added - 1 && stores__pg_rows(result) == 1) {
         const char *system = stores__pg_value(result, 0, 0, NULL);
         const char *database = stores__pg_value(result, 0, 1, NULL);
         const char *timeline = stores__pg_value(result, 0, 2, NULL);
@@ -138,8 +139,16 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
     const struct stores__pg_identity *identity = &wire->conn->identity;
+    stores_error error;
+    if (wire->conn->pool->params.settings != NULL && wire->refused.code != STORES_OK) {
+        stores__error_set(&error, STORES_CONNECT_FAILED, "the session cannot be set up: %s",
+                          wire->refused.message);
+        memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
+        error.retryable = false;
+        fail(wire, &error);
+        return;
+    }
     if (identity->system[0] == '\0') {
-        stores_error error;
         stores__error_set(&error, STORES_CONNECT_FAILED,
                           "the server does not tell its system identifier (pg_control_system)");
         fail(wire, &error);
@@ -169,6 +178,8 @@ static void greet(struct stores__pg_wire *wire) {
     wire->greeting.result = greeted;
     wire->greeting.done = greeting_done;
     stores__pg_begin(wire->conn, &wire->greeting);
+    const char *settings = wire->conn->pool->params.settings;
+    if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     stores__pg_add(wire->conn, &wire->greeting, identity_sql, 0, NULL, false);
     stores__pg_sync(wire->conn, &wire->greeting);
 }

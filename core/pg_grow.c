@@ -1,4 +1,5 @@
 /* Opening connections, one at a time with a back-off, and what their loss means. */
+#include "pg_options.h"
 #include "pg_pool_internal.h"
 
 enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 1000 };
@@ -96,7 +97,18 @@ void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *er
     struct stores__pg_pool *pool = conn->pool;
     stores_error copy = *error;
     stores__pg_discard(conn);
-    if (!pool->closing) attempt_failed(pool, &copy);
+    if (pool->closing) return;
+    if (stores__pg_options_refused(copy.sqlstate) && !pool->pooler) {
+        if (stores__pg_params_unoption(&pool->params)) {
+            stores__pool_grow(pool);
+            return;
+        }
+        copy.retryable = false;
+        strcpy(copy.hint, "what stands before the server refuses a start-up option: see PGOPTIONS,"
+                          " db.params.options and the pooler's ignore_startup_parameters; a pooler"
+                          " of transactions needs pooler = 'transaction'");
+    }
+    attempt_failed(pool, &copy);
 }
 
 void stores__pg_pool_lost(struct stores__pg_conn *conn) {

@@ -3,12 +3,20 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "pg_options.h"
 #include "pg_session.h"
 #include "pg_sources.h"
 #include "pg_url.h"
 
 /* Room for what is added to the user's keywords. */
 enum { EXTRA_KEYS = 16 };
+
+enum {
+    IDLE_LEAST_MS = 15 *
+                    1000, /* that a transaction may idle; a program that is paused comes back */
+    IDLE_GRACE_MS = 5 * 1000,
+    IDLE_MOST_MS = INT32_MAX
+};
 
 enum { CONNECT_MS = 10 * 1000, STATEMENT_MS = 30 * 1000, HOUR_MS = 60 * 60 * 1000 };
 
@@ -160,6 +168,12 @@ static void add_setting(struct stores__buf *buf, const char *name, const char *v
     }
 }
 
+uint64_t stores__pg_idle_limit(uint64_t timeout_ms) {
+    if (timeout_ms >= IDLE_MOST_MS - IDLE_GRACE_MS) return IDLE_MOST_MS;
+    uint64_t ms = (timeout_ms + 999) / 1000 * 1000 + IDLE_GRACE_MS;
+    return ms < IDLE_LEAST_MS ? IDLE_LEAST_MS : ms;
+}
+
 /* Our defaults, then what the user says, in db, a service or PGOPTIONS, then what the engine relies
  * on. A transaction pooler refuses start-up options: there the user's go out as they are. */
 static bool set_session_options(struct stores__pg_params *params, const stores_config *config,
@@ -168,9 +182,10 @@ static bool set_session_options(struct stores__pg_params *params, const stores_c
     const char *user = stores__pg_word(sources, "options");
     struct stores__buf buf = {0};
     char timeout[24];
+    char idle[24];
     snprintf(timeout, sizeof timeout, "%llu", (unsigned long long)params->statement_timeout_ms);
-    /* for a transaction that nobody attends */
-    add_setting(&buf, "idle_in_transaction_session_timeout", "15000");
+    snprintf(idle, sizeof idle, "%llu", (unsigned long long)params->idle_ms);
+    add_setting(&buf, "idle_in_transaction_session_timeout", idle);
     if (config->statement_timeout_ms == 0) add_setting(&buf, "statement_timeout", timeout);
     if (user != NULL) stores__buf_fmt(&buf, " %s", user);
     if (config->statement_timeout_ms != 0) add_setting(&buf, "statement_timeout", timeout);
@@ -264,6 +279,7 @@ static bool read_sources(struct stores__pg_params *params, const stores_config *
     params->connect_timeout_ms = connect_timeout(config, sources);
     params->statement_timeout_ms = config->statement_timeout_ms ? config->statement_timeout_ms
                                                                 : STATEMENT_MS;
+    params->idle_ms = stores__pg_idle_limit(config->timeout_ms);
     if (hostaddr != NULL && *hostaddr != '\0') {
         params->fixed_hostaddr = stores__strdup(hostaddr);
         if (params->fixed_hostaddr == NULL) return no_memory(error);
@@ -302,6 +318,17 @@ bool stores__pg_params_read(struct stores__pg_params *params, const stores_confi
     return ok;
 }
 
+bool stores__pg_params_unoption(struct stores__pg_params *params) {
+    char *options = take(params, "options");
+    if (options == NULL) return false;
+    params->settings = stores__pg_options_sql(options);
+    if (params->settings == NULL) {
+        set_default(params, "options", options);
+    }
+    free(options);
+    return params->settings != NULL;
+}
+
 void stores__pg_params_free(struct stores__pg_params *params) {
     for (int i = 0; i < params->count; i++) {
         free(params->keys[i]);
@@ -315,5 +342,6 @@ void stores__pg_params_free(struct stores__pg_params *params) {
     }
     free(params->hosts);
     free(params->fixed_hostaddr);
+    free(params->settings);
     memset(params, 0, sizeof *params);
 }

@@ -23,11 +23,20 @@ struct stores__pg_params {
     char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
     bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
     uint64_t connect_timeout_ms, statement_timeout_ms;
+    char *
+        settings; /* the statement that a session begins with, in place of start-up options; NULL */
+    uint64_t idle_ms; /* after which the server ends a transaction that nobody attends */
 };
 
+/* For how long a transaction that has so much time may idle: longer, so that it is the deadline that
+ * ends it; the server's limit is for a client that is gone. */
+uint64_t stores__pg_idle_limit(uint64_t timeout_ms);
 /* Reads the config's keywords. False: *error says why (never quoting a password). */
 bool stores__pg_params_read(struct stores__pg_params *params, const stores_config *config,
                             stores_error *error);
+/* Start-up options are refused: their settings are made by a statement from now on. False: there are
+ * none, or they are more than settings. */
+bool stores__pg_params_unoption(struct stores__pg_params *params);
 void stores__pg_params_free(struct stores__pg_params *params);
 
 /* The keywords of one attempt, with addresses: what PQconnectStartParams takes. */

@@ -315,6 +315,8 @@ typedef struct stores_tx_options {
     stores_isolation isolation;
     bool readonly;
     bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks) */
+    uint64_t timeout_ms; /* how long it may take: the server ends one that is idle for longer, whose
+                          * client is gone without a word. 0: as long as a call of the engine */
 } stores_tx_options;
 
 /*

@@ -330,6 +330,20 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
     }
 }
 
+/* The session's limit is right for a transaction that lasts as long as a call; a transaction pooler
+ * has no session. */
+static void add_idle_limit(stores_tx *tx) {
+    const struct stores__pg_pool *pool = &tx->engine->pool;
+    uint64_t asked = tx->options.timeout_ms;
+    uint64_t ms = asked ? stores__pg_idle_limit(asked) : pool->params.idle_ms;
+    char text[80];
+    if (!pool->pooler && ms <= pool->params.idle_ms) return;
+    if (ms < pool->params.idle_ms) ms = pool->params.idle_ms;
+    snprintf(text, sizeof text, "SET LOCAL idle_in_transaction_session_timeout = %llu",
+             (unsigned long long)ms);
+    stores__pg_add(tx->conn, &tx->req, text, 0, NULL, false);
+}
+
 static void send_op(stores_tx *tx) {
     struct stores__txop *txop = tx->txop;
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
@@ -347,10 +361,7 @@ static void send_op(stores_tx *tx) {
     if (begin) {
         txop->begun_here = true;
         stores__pg_add(tx->conn, &tx->req, begin_sql(tx), 0, NULL, true);
-        if (tx->engine->pool.pooler) {
-            stores__pg_add(tx->conn, &tx->req,
-                           "SET LOCAL idle_in_transaction_session_timeout = 15000", 0, NULL, false);
-        }
+        add_idle_limit(tx);
     }
     if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL &&
         txop->table->checked < tx->conn->serial) {

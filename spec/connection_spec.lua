@@ -218,8 +218,22 @@ describe('A connection', function()
       end)
     end)
 
-    it('that ends transactions which nobody attends', function()
-      assert.equal('15s', setting(store_of(server:config()), 'idle_in_transaction_session_timeout'))
+    it('that ends transactions which nobody attends, later than their deadline does', function()
+      local name = 'idle_in_transaction_session_timeout'
+      local store = store_of(server:config())
+      assert.equal('35s', setting(store, name))
+      local function inside(timeout)
+        return store:transaction(function(tx)
+          return tx:query(("SELECT current_setting('%s') AS it"):format(name))[1].it
+        end, { timeout = timeout })
+      end
+      local before = store:stats().pg_round_trips
+      assert.equal('35s', inside(1))
+      local plain = store:stats().pg_round_trips - before
+      assert.equal('605s', inside(600))
+      assert.equal(2 * plain, store:stats().pg_round_trips - before)
+      assert.equal('35s', setting(store, name))
+      assert.equal('15s', setting(store_of(server:config(), { timeout = 0.5 }), name))
     end)
 
     it('with a limit for statements, 30 s or what the config says', function()

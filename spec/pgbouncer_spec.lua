@@ -1,5 +1,6 @@
 --- pooler = 'transaction': the specs of the API once more, through a real PgBouncer.
 
+local pgbouncer = require('spec.support.pgbouncer')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -11,57 +12,17 @@ local POOLED = { 'api_spec', 'paths_spec', 'query_spec', 'update_object_spec', '
   'query_builder_spec' }
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()
-  local folder
-
-  local function start()
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute('mkdir -m 777 ' .. folder) == 0)
-    local out = assert(io.open(folder .. '/pgbouncer.ini', 'w'))
-    out:write(([[
-[databases]
-* = host=%s port=5432 user=postgres
-[pgbouncer]
-listen_addr =
-listen_port = 6432
-unix_socket_dir = %s
-auth_type = any
-pool_mode = transaction
-max_client_conn = 500
-default_pool_size = 8
-max_db_connections = 8
-server_idle_timeout = 1
-logfile = %s/log
-pidfile = %s/pid
-]]):format(support.config().host, folder, folder, folder))
-    out:close()
-    -- like PostgreSQL, it refuses to run as root
-    local as = io.popen('id -u'):read('*l') == '0'
-      and 'setpriv --reuid=postgres --regid=postgres --clear-groups '
-      .. '--inh-caps=+dac_override --ambient-caps=+dac_override ' or ''
-    assert.equal(0, os.execute(as .. '/usr/sbin/pgbouncer -q -d ' .. folder .. '/pgbouncer.ini'))
-  end
+  local pooler
 
   local function open(fields)
     local config = support.config('postgres', { pooler = 'transaction' })
-    config.host, config.port = folder, 6432
+    config.host, config.port = pooler.host, pooler.port
     for key, value in pairs(fields or {}) do config[key] = value end
     return stores.Store.new(config, nil, { cache = false })
   end
 
-  setup(function()
-    start()
-    support.eventually(function()
-      local store = open()
-      local ok = store.try:query('SELECT 1')
-      store:close()
-      return ok
-    end)
-  end)
-
-  teardown(function()
-    os.execute(('kill $(cat %s/pid); rm -rf %s'):format(folder, folder))
-  end)
+  setup(function() pooler = pgbouncer.start('transaction') end)
+  teardown(function() pooler:stop() end)
 
   for _, name in ipairs(POOLED) do
     it('passes ' .. name, function()
@@ -72,7 +33,7 @@ pidfile = %s/pid
       local at = support.config()
       local pipe = assert(io.popen(("STORES_TEST_PGHOST='%s' STORES_TEST_REDIS_SOCKET='%s' "
         .. "STORES_TEST_POOLER='%s' luajit $(command -v busted) -o TAP --exclude-tags=slow,session "
-        .. '%s 2>&1'):format(at.host, support.redis().path, folder, path)))
+        .. '%s 2>&1'):format(at.host, support.redis().path, pooler.host, path)))
       local text = pipe:read('*a')
       pipe:close()
       local passed = select(2, text:gsub('\nok %d+', ''))

@@ -181,7 +181,7 @@ function transaction.begin(store, options, deadline)
     deadline = deadline,
     holds = holds.open(store),
     rows = {},
-    tx = store.engine:tx(options),
+    tx = store.engine:tx(options, deadline - store.hub:now()),
   }, Transaction)
 end
 

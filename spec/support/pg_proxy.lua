@@ -16,6 +16,7 @@ local PROGRAM = [[
 local uv = require('luv')
 local folder, target = ...
 local mode, links, inject, nth, count = 'pass', {}, nil, 0, 0
+local refusal
 
 local function close(link)
   links[link] = nil
@@ -43,6 +44,10 @@ local function accept(listener)
         link.dead = true
         return
       end
+      if first and refusal and data:find('options%z', 1) then
+        link.client:write(refusal, function() close(link) end)
+        return
+      end
       first = false
       if link.ready then link.asked = (link.asked or 0) + 1 end
       link.server:write(data)
@@ -68,11 +73,15 @@ function commands.mute() mode = 'mute' end
 function commands.deaf() mode = 'deaf' end
 function commands.swallow() for link in pairs(links) do link.dead = true end end
 function commands.target(path) target = path end
+local function bytes(hex)
+  return (hex:gsub('%x%x', function(byte) return string.char(tonumber(byte, 16)) end))
+end
 function commands.inject(text)
   local number, hex = text:match('^(%d+) (.*)$')
   nth = tonumber(number)
-  inject = hex:gsub('%x%x', function(byte) return string.char(tonumber(byte, 16)) end)
+  inject = bytes(hex)
 end
+function commands.refuse(hex) refusal = bytes(hex) end
 function commands.count() end
 
 local done = 0
@@ -119,6 +128,10 @@ local function command(self, text)
   return tonumber(self.process:line():match('%d+$'))
 end
 
+local function hex(bytes)
+  return (bytes:gsub('.', function(byte) return ('%02x'):format(byte:byte()) end))
+end
+
 --- What comes from now on passes.
 function Proxy:pass() command(self, 'pass') end
 
@@ -139,10 +152,12 @@ function Proxy:lead_to(target) command(self, 'target ' .. target) end
 ---@param n integer 1: to the question that a new connection begins with
 ---@param bytes string
 function Proxy:say(n, bytes)
-  command(self, ('inject %d '):format(n) .. bytes:gsub('.', function(byte)
-    return ('%02x'):format(byte:byte())
-  end))
+  command(self, ('inject %d '):format(n) .. hex(bytes))
 end
+
+--- Who asks for start-up options is refused with this message.
+---@param bytes string
+function Proxy:refuse_options(bytes) command(self, 'refuse ' .. hex(bytes)) end
 
 --- How many have connected so far.
 ---@return integer

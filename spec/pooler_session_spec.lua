@@ -1,0 +1,99 @@
+-- Poolers and proxies that hand out sessions, and refuse what a session is started with.
+
+local pg_proxy = require('spec.support.pg_proxy')
+local pgbouncer = require('spec.support.pgbouncer')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('Behind a pooler of sessions', function()
+  local pooler, open
+
+  setup(function() pooler = pgbouncer.start('session') end)
+  teardown(function() pooler:stop() end)
+  before_each(function() open = {} end)
+
+  after_each(function()
+    for _, store in ipairs(open) do support.close(store) end
+  end)
+
+  local function store_of(fields, opts)
+    local config = { host = pooler.host, port = pooler.port, user = 'postgres',
+      database = 'postgres' }
+    for key, value in pairs(fields or {}) do config[key] = value end
+    local store = stores.Store.new(config, nil, opts or { cache = false })
+    open[#open + 1] = store
+    return store
+  end
+
+  local function setting(at, name)
+    return at:query(("SELECT current_setting('%s') AS it"):format(name))[1].it
+  end
+
+  it('a store connects, and has the session that it has elsewhere', function()
+    local names = { 'default_transaction_isolation', 'statement_timeout', 'extra_float_digits',
+      'idle_in_transaction_session_timeout', 'standard_conforming_strings', 'client_encoding' }
+    for _, fields in ipairs({ {}, { pooler = 'session' }, { statement_timeout = 7 } }) do
+      local at = { host = support.config().host, port = 5432 }
+      for key, value in pairs(fields) do at[key] = value end
+      local pooled, direct = store_of(fields), store_of(at)
+      for _, name in ipairs(names) do
+        assert.equal(setting(direct, name), setting(pooled, name), name)
+      end
+      assert.equal(1, pooled:stats().pg_connects)
+      assert.equal(0, pooled:stats().pg_connect_failures)
+    end
+  end)
+
+  it('start-up options of the user are settings of the session', function()
+    local store = store_of({ params = { options = "-c work_mem=5MB --search-path=pg_catalog"
+      .. " -cstores.odd=it's\\ a\\\\b" } })
+    assert.equal('5MB', setting(store, 'work_mem'))
+    assert.equal('pg_catalog', setting(store, 'search_path'))
+    assert.equal("it's a\\b", setting(store, 'stores.odd'))
+  end)
+
+  it('many connections have theirs', function()
+    local store, inside = store_of({ poolsize = 4 }), 0
+    stores.map({ 1, 2, 3, 4 }, function()
+      store:transaction(function(tx)
+        assert.equal('read committed', setting(tx, 'default_transaction_isolation'))
+        inside = inside + 1
+        support.eventually(function() return inside == 4 end, 20)
+      end)
+    end)
+    assert.equal(4, store:stats().pg_connects)
+  end)
+
+  it('what no statement can set is refused for good, with a hint', function()
+    for _, options in ipairs({ '-c work_mem=1 -e', '-c stores.unknown' }) do
+      local ok, err = store_of({ params = { options = options } }).try:query('SELECT 1')
+      assert.is_false(ok)
+      assert.equal('connect_failed', err.code)
+      assert.is_false(err.retryable)
+      assert.truthy(err.hint:find('pooler', 1, true), err.hint)
+    end
+    local ok, err = store_of({ params = { options = '-c work_mem=much' } }).try:query('SELECT 1')
+    assert.is_false(ok)
+    assert.equal('connect_failed', err.code)
+    assert.equal('22023', err.sqlstate)
+    assert.is_false(err.retryable)
+  end)
+
+  it('a refusal in the words of other proxies is understood by its SQLSTATE', function()
+    local function refusal(sqlstate, text)
+      local body = 'SFATAL\0VFATAL\0C' .. sqlstate .. '\0M' .. text .. '\0\0'
+      local size = #body + 4
+      return 'E' .. string.char(0, 0, math.floor(size / 256), size % 256) .. body
+    end
+    for sqlstate, text in pairs({
+      ['0A000'] = "Feature not supported: this proxy doesn't support command-line options.",
+      ['08P01'] = 'unsupported startup parameter in options: statement_timeout',
+    }) do
+      local proxy = pg_proxy.start(pg_proxy.socket_of(support.config()))
+      proxy:refuse_options(refusal(sqlstate, text))
+      local store = store_of({ host = proxy.host, port = proxy.port })
+      assert.equal('30s', setting(store, 'statement_timeout'))
+      proxy:close()
+    end
+  end)
+end)

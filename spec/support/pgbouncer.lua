@@ -1,0 +1,57 @@
+--- A PgBouncer of a spec in front of the servers of the run.
+
+local support = require('spec.support')
+
+local pgbouncer = {}
+
+---@class spec.PgBouncer
+---@field host string the folder of its socket
+---@field port integer
+local PgBouncer = {}
+PgBouncer.__index = PgBouncer
+
+--- Starts one, as its package ships it but for what is given.
+---@param mode 'session'|'transaction'
+---@param settings? string more lines of its section [pgbouncer]
+---@return spec.PgBouncer
+function pgbouncer.start(mode, settings)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute('mkdir -m 777 ' .. folder) == 0)
+  local out = assert(io.open(folder .. '/pgbouncer.ini', 'w'))
+  out:write(([[
+[databases]
+* = host=%s port=5432 user=postgres
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = %s
+auth_type = any
+pool_mode = %s
+max_client_conn = 500
+default_pool_size = 8
+max_db_connections = 8
+server_idle_timeout = 1
+logfile = %s/log
+pidfile = %s/pid
+%s
+]]):format(support.config().host, folder, mode, folder, folder, settings or ''))
+  out:close()
+  -- like PostgreSQL, it refuses to run as root
+  local as = io.popen('id -u'):read('*l') == '0'
+    and 'setpriv --reuid=postgres --regid=postgres --clear-groups '
+    .. '--inh-caps=+dac_override --ambient-caps=+dac_override ' or ''
+  assert(os.execute(as .. '/usr/sbin/pgbouncer -q -d ' .. folder .. '/pgbouncer.ini') == 0)
+  support.eventually(function()
+    return os.execute(("psql -XAtq -h %s -p 6432 -U postgres postgres -c 'SELECT 1' >%s/try 2>&1")
+      :format(folder, folder)) == 0
+  end, 20)
+  return setmetatable({ host = folder, port = 6432 }, PgBouncer)
+end
+
+--- Ends it.
+function PgBouncer:stop()
+  os.execute(('kill $(cat %s/pid); rm -rf %s'):format(self.host, self.host))
+end
+
+return pgbouncer
