@@ -75,6 +75,8 @@ static int engine_write(lua_State *L) {
     lua_settop(L, 10);
     stores_change change = stores__change_check(L, 2, engine);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    slot->commits = true;
+    slot->id = change.id;
     stores_call call = call_to(slot, ms, no_cache);
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }
@@ -103,6 +105,7 @@ static int engine_query(lua_State *L) {
     stores_params params = stores__params_check(L, 3);
     stores_query_options options = stores__query_options_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_ROWS, raw);
+    slot->commits = !options.readonly;
     stores_call call = call_to(slot, ms, false);
     return stores__slot_started(L, slot,
                                 stores_query(engine->engine, &call, sql, &params, &options));
@@ -124,6 +127,8 @@ static int engine_replace(lua_State *L) {
     bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
     change.json = stores__document_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    slot->commits = true;
+    slot->id = change.id;
     stores_call call = call_to(slot, ms, no_cache);
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }

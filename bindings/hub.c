@@ -47,6 +47,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->state = SLOT_PENDING;
     slot->kind = kind;
     slot->raw = raw;
+    slot->commits = false;
     slot->abandoned = false;
     slot->op = NULL;
     hub->pending++;

@@ -97,6 +97,8 @@ static int tx_write(lua_State *L) {
     change.want_document = give;
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
     call.no_cache = no_cache;
+    slot->commits = commit;
+    slot->id = change.id;
     return stores__slot_started(L, slot, stores_tx_write(tx->tx, &call, &change, commit));
 }
 

@@ -210,6 +210,10 @@ bool stores_op_inserted(const stores_op *op) {
     return op->inserted;
 }
 
+int64_t stores_op_id(const stores_op *op) {
+    return op->id;
+}
+
 int stores_op_rows(const stores_op *op) {
     return op->result ? stores__pg_rows(op->result) : 0;
 }

@@ -104,19 +104,39 @@ static void phase_changed(void *arg, enum stores__phase phase);
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static void failed_by(struct stores__segment *segment, const stores_error *error) {
+void stores__segment_fail(struct stores__segment *segment, const stores_error *error) {
     if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
     segment->failed = true;
     segment->error = *error;
+}
+
+static void take_write(struct stores__segment *segment, struct stores__write *write,
+                       struct pg_result *result) {
+    stores_error error;
+    switch (stores__statement_take(write->statement, write->op, result, segment->commit, &error)) {
+    case STORES__TAKE_FAILED: write->error = stores__error_dup(&error); break;
+    case STORES__TAKE_UNSURE:
+        write->unsure = true;
+        segment->unsure = true;
+        break;
+    default: break;
+    }
+    if (segment->commit && stores__statement_reaches(write->statement)) {
+        stores__commit_ask_locks(segment->commit, false);
+    }
 }
 
 static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
     size_t at = (size_t)index;
     stores_error error;
+    bool is_write = at >= segment->first && at < segment->first + segment->count;
     if (!stores__pg_result_ok(result, &error)) {
         if (stores__pg_stale_plan(&error, result)) segment->stale_plan = true;
-        failed_by(segment, &error);
+        if (is_write) {
+            stores__statement_explain(segment->order[at - segment->first]->statement, &error);
+        }
+        stores__segment_fail(segment, &error);
         stores__pg_result_free(result);
         return;
     }
@@ -126,22 +146,26 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
             stores__table_learn(table, result, 0);
             if (table->doubts == segment->doubts[at]) table->checked = segment->conn->serial;
         }
-    } else if (at >= segment->first && at < segment->first + segment->count) {
-        struct stores__write *write = segment->order[at - segment->first];
-        if (!stores__statement_take(write->statement, write->op, result, segment->commit, &error)) {
-            write->error = stores__error_dup(&error);
-        }
-        if (segment->commit && stores__statement_reaches(write->statement)) {
-            stores__commit_ask_locks(segment->commit, false);
-        }
-        return; /* statement_take has the result */
+    } else if (is_write) {
+        take_write(segment, segment->order[at - segment->first], result);
+        return;
     } else if (at == segment->first + segment->count && segment->commit != NULL) {
         stores__commit_take_xid(segment->commit, result);
     }
     stores__pg_result_free(result);
 }
 
-static void sent_all(struct stores__pg_req *req, enum stores__pg_end end) {
+void stores__segment_go_on(struct stores__segment *segment) {
+    if (segment->failed) {
+        roll_back(segment);
+    } else {
+        struct stores__commit *commit = segment->commit;
+        stores__commit_watch(commit, phase_changed);
+        stores__commit_start(commit, segment->conn, committed, segment);
+    }
+}
+
+void stores__segment_sent(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
     if (end == STORES__PG_LOST) {
         if (!segment->failed || segment->error.code != STORES_CONNECTION_LOST) {
@@ -172,12 +196,10 @@ static void sent_all(struct stores__pg_req *req, enum stores__pg_end end) {
         }
         stores__pg_release(conn);
         segment_free(segment);
-    } else if (segment->failed) {
-        roll_back(segment);
+    } else if (segment->unsure && !segment->failed) {
+        stores__segment_ask_unsure(segment);
     } else {
-        struct stores__commit *commit = segment->commit;
-        stores__commit_watch(commit, phase_changed);
-        stores__commit_start(commit, segment->conn, committed, segment);
+        stores__segment_go_on(segment);
     }
 }
 
@@ -266,7 +288,7 @@ static void send_segment(struct stores__segment *segment) {
     struct stores__pg_req *req = &segment->req;
     bool opened = segment->commit != NULL;
     req->result = took_result;
-    req->done = sent_all;
+    req->done = stores__segment_sent;
     stores__pg_begin(conn, req);
     if (segment->engine->cache != NULL) add_checks(segment);
     segment->first = segment->checks;
@@ -280,7 +302,8 @@ static void send_segment(struct stores__segment *segment) {
         }
     }
     for (size_t i = 0; i < segment->count; i++) {
-        const struct stores__statement *statement = segment->order[i]->statement;
+        struct stores__statement *statement = segment->order[i]->statement;
+        stores__statement_choose(statement, segment->count == 1);
         stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
     }
     if (opened) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);

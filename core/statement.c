@@ -52,7 +52,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
     case STORES_UPDATE:
         statement->sql = statement->replaces ? table->replace_sql : table->update_sql;
         break;
-    case STORES_UPSERT: statement->sql = table->upsert_sql; break;
+    case STORES_UPSERT: statement->sql = stores__table_upsert_sql(table); break;
     case STORES_DELETE: statement->sql = table->delete_sql; break;
     case STORES_MODIFY: {
         struct stores__buf buf = {0};
@@ -95,55 +95,145 @@ bool stores__statement_reaches(const struct stores__statement *statement) {
            (table->cascades && statement->kind == STORES_DELETE);
 }
 
-bool stores__statement_take(const struct stores__statement *statement, stores_op *op,
-                            struct pg_result *result, struct stores__commit *commit,
-                            stores_error *error) {
-    bool found = stores__pg_rows(result) > 0;
-    if (op != NULL) { /* it may have run before, in a segment that was rolled back */
-        op->affected = 0;
-        op->inserted = false;
-        if (op->doc_count == 1) stores__op_set_doc(op, 0, statement->id, NULL, 0, NULL);
-    }
-    if (!found) {
-        stores__pg_result_free(result);
-        if (statement->kind != STORES_INSERT) return true;
-        stores__error_set(error, STORES_DUPLICATE, "%s has a row with this id already",
-                          statement->table->name);
-        snprintf(error->table, sizeof error->table, "%s", statement->table->name);
-        return false;
-    }
-    struct stores__blob *blob = stores__blob_new(result, stores__pg_result_free);
-    if (blob == NULL) {
-        stores__pg_result_free(result);
-        stores__error_set(error, STORES_NO_MEMORY, "no memory for a document");
-        if (commit != NULL) {
-            stores__commit_refuse(commit); /* a row without its intent must not be committed */
-        } else {
-            error->outcome = STORES_OUTCOME_COMMITTED;
-            error->retryable = false;
-        }
-        return false;
-    }
+void stores__statement_choose(struct stores__statement *statement, bool alone) {
+    struct stores__table *table = statement->table;
+    if (statement->kind != STORES_INSERT) return;
+    /* without a unique index ON CONFLICT is refused, and no id comes to be there twice */
+    statement->inserts_new = table->unkeyed || (!alone && !table->may_take_rows);
+    statement->sql = statement->inserts_new ? table->insert_new_sql : table->insert_sql;
+}
+
+/* ---- Ids that are taken ---------------------------------------------------------------------- */
+
+void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error) {
+    stores__error_set(error, STORES_DUPLICATE, "%s has a row with this id already",
+                      statement->table->name);
+    snprintf(error->table, sizeof error->table, "%s", statement->table->name);
+}
+
+/* The table's name as the server's fields of errors have it: without schema and quotes. */
+static size_t bare_name(const struct stores__table *table, char out[STORES__TABLE_NAME_MAX]) {
     size_t len = 0;
-    const char *text = statement->kind == STORES_DELETE ? NULL
-                                                        : stores__pg_value(result, 0, 1, &len);
-    if (op != NULL) {
-        op->affected = 1;
-        op->source = 'p';
-        if (statement->kind == STORES_INSERT) op->inserted = true;
-        if (statement->kind == STORES_UPSERT) {
-            const char *fresh = stores__pg_value(result, 0, 2, NULL);
-            op->inserted = fresh != NULL && fresh[0] == 't';
-        }
-        if (statement->want_document && op->doc_count == 1) {
-            stores__op_set_doc(op, 0, statement->id, text, len, blob);
+    bool quoted = false;
+    for (const char *c = table->name; *c != '\0'; c++) {
+        if (*c == '"' && !(quoted && c[1] == '"')) {
+            quoted = !quoted;
+        } else if (*c == '.' && !quoted) {
+            len = 0;
+        } else {
+            if (*c == '"') c++;
+            out[len++] = *c;
         }
     }
+    out[len] = '\0';
+    return len;
+}
+
+/* Whether an error that names a relation may mean this table: of a partition, of what stands behind
+ * a view, and where the server gave no name, that is not known. */
+static bool may_be(const struct stores__table *table, const char *relation) {
+    char name[STORES__TABLE_NAME_MAX];
+    size_t len = bare_name(table, name);
+    if (relation[0] == '\0' || table->upsert != STORES__UPSERT_XMAX) return true;
+    if (strncmp(relation, name, len) != 0) return false;
+    /* Citus says the name of the shard, `users_102008` */
+    const char *rest = relation + len;
+    return rest[0] == '\0' || (rest[0] == '_' && rest[1 + strspn(rest + 1, "0123456789")] == '\0');
+}
+
+/* The key stands in the detail, in every language, as "(id)=(7)". */
+static bool is_key_of_ids(const char *detail) {
+    static const char key[] = "(id)=(";
+    const char *first = strchr(detail, '(');
+    return first != NULL && strncmp(first, key, sizeof key - 1) == 0;
+}
+
+void stores__statement_explain(const struct stores__statement *statement, stores_error *error) {
+    bool inserts = statement->kind == STORES_INSERT || statement->kind == STORES_UPSERT;
+    if (error->code != STORES_DUPLICATE || !inserts || !is_key_of_ids(error->detail) ||
+        !may_be(statement->table, error->table)) {
+        return;
+    }
+    stores_error server = *error;
+    stores__statement_duplicate(statement, error);
+    memcpy(error->sqlstate, server.sqlstate, sizeof error->sqlstate);
+}
+
+/* ---- What RETURNING says --------------------------------------------------------------------- */
+
+static void reset_op(const struct stores__statement *statement, stores_op *op) {
+    op->id = statement->id; /* it may have run before, in a segment that was rolled back */
+    op->affected = 0;
+    op->inserted = false;
+    if (op->doc_count == 1) stores__op_set_doc(op, 0, statement->id, NULL, 0, NULL);
+}
+
+static enum stores__taken took_none(const struct stores__statement *statement) {
+    return statement->inserts_new ? STORES__TAKE_UNSURE : STORES__TAKEN;
+}
+
+static enum stores__taken no_memory(struct stores__commit *commit, stores_error *error) {
+    stores__error_set(error, STORES_NO_MEMORY, "no memory for a document");
     if (commit != NULL) {
-        bool publish = text != NULL || statement->kind == STORES_DELETE;
-        if (op != NULL && !op->cache) publish = false;
-        stores__commit_row(commit, statement->table, statement->id, text, len, blob, publish);
+        stores__commit_refuse(commit); /* a row without its intent must not be committed */
+    } else {
+        error->outcome = STORES_OUTCOME_COMMITTED;
+        error->retryable = false;
     }
-    stores__blob_drop(blob);
-    return true;
+    return STORES__TAKE_FAILED;
+}
+
+/* One row, as it is now: its id may be another one, where a trigger rewrites it. */
+struct taken_row {
+    int64_t id;
+    const char *text; /* NULL: deleted */
+    size_t len;
+    struct stores__blob *blob;
+};
+
+static void answer(const struct stores__statement *statement, stores_op *op,
+                   const struct pg_result *result, const struct taken_row *row) {
+    op->id = row->id;
+    op->affected = 1;
+    op->source = 'p';
+    if (statement->kind == STORES_INSERT) op->inserted = true;
+    if (statement->kind == STORES_UPSERT) {
+        const char *fresh = stores__pg_value(result, 0, 2, NULL);
+        op->inserted = fresh != NULL && fresh[0] == 't';
+    }
+    if (statement->want_document && op->doc_count == 1) {
+        stores__op_set_doc(op, 0, row->id, row->text, row->len, row->blob);
+    }
+}
+
+static void tell(const struct stores__statement *statement, const stores_op *op,
+                 struct stores__commit *commit, const struct taken_row *row) {
+    bool publish = row->text != NULL || statement->kind == STORES_DELETE;
+    if (op != NULL && !op->cache) publish = false;
+    stores__commit_row(commit, statement->table, row->id, row->text, row->len, row->blob, publish);
+    if (row->id != statement->id && statement->kind != STORES_INSERT) {
+        stores__commit_row(commit, statement->table, statement->id, NULL, 0, NULL, false);
+    }
+}
+
+enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
+                                          struct pg_result *result, struct stores__commit *commit,
+                                          stores_error *error) {
+    if (op != NULL) reset_op(statement, op);
+    if (stores__pg_rows(result) == 0) {
+        stores__pg_result_free(result);
+        return took_none(statement);
+    }
+    struct taken_row row = {.blob = stores__blob_new(result, stores__pg_result_free)};
+    if (row.blob == NULL) {
+        stores__pg_result_free(result);
+        return no_memory(commit, error);
+    }
+    const char *id = stores__pg_value(result, 0, 0, NULL);
+    row.id = id ? strtoll(id, NULL, 10) : statement->id;
+    if (statement->kind != STORES_DELETE) row.text = stores__pg_value(result, 0, 1, &row.len);
+    if (op != NULL) answer(statement, op, result, &row);
+    if (commit != NULL) tell(statement, op, commit, &row);
+    stores__blob_drop(row.blob);
+    return STORES__TAKEN;
 }

@@ -13,6 +13,7 @@ struct stores__statement {
     int64_t id;
     bool want_document;
     bool replaces; /* only the text that was expected */
+    bool inserts_new; /* an INSERT that gives no row where the id is taken */
     const char *sql; /* the table's own, or made; set by bind */
     char *made, *expr, *name;
     int count; /* parameters */
@@ -25,12 +26,28 @@ struct stores__statement *stores__statement_new(const stores_change *change);
 /* Fills in the table and the text. False: no memory. */
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table);
 void stores__statement_free(struct stores__statement *statement);
-/* Takes what RETURNING gave. The row goes into commit (NULL: none); op (NULL: it left) gets its
- * affected, inserted and document. The result is freed here, or kept by who refers to it. False:
- * *error says why the caller gets no success (the id of an INSERT is taken, no memory). */
-bool stores__statement_take(const struct stores__statement *statement, stores_op *op,
-                            struct pg_result *result, struct stores__commit *commit,
-                            stores_error *error);
+/* Which form of an INSERT is sent. alone: its transaction ends where it fails, or it is one by itself.
+ * Then an id that is taken is an error of the server's, which undoes what triggers did before it. In
+ * company that would undo the others, too: then no row is given. */
+void stores__statement_choose(struct stores__statement *statement, bool alone);
+
+enum stores__taken {
+    STORES__TAKEN,
+    STORES__TAKE_FAILED, /* *error says why the caller gets no success */
+    /* An INSERT gave no row: its id is taken, or something took the row elsewhere, which the facts of
+     * the table are to say, asked now. Nothing else is known before. */
+    STORES__TAKE_UNSURE
+};
+
+/* Takes what RETURNING gave. The row goes into commit (NULL: none); op (NULL: it left) gets its id,
+ * affected, inserted and document. The result is freed here, or kept by who refers to it. */
+enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
+                                          struct pg_result *result, struct stores__commit *commit,
+                                          stores_error *error);
+/* The id of an INSERT is taken. */
+void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error);
+/* What an error of the server means for this statement: an id that is taken is no other constraint. */
+void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
 /* The verb of a kind of change, for the figures. */
 enum stores__verb stores__statement_verb(stores_change_kind kind);
 /* Whether this change may touch rows that RETURNING does not name. */

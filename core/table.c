@@ -24,7 +24,17 @@ const char stores__table_sql[] =
     "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
     "  WHERE a.attrelid = c.oid AND a.attname = 'id')))),"
     " EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
-    "  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))"
+    "  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))),"
+    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
+    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
+    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
+    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"
+    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2 ELSE 1 "
+    "END,"
+    " c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN "
+    "pg_catalog.pg_attribute a"
+    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -53,24 +63,12 @@ struct stores__table *stores__table_known(stores_engine *engine, const char *quo
     return NULL;
 }
 
-static char *make_sql(const struct stores__table *table, const char *sql, bool *ok) {
-    char *text = stores__table_expand(table, sql);
-    if (text == NULL) *ok = false;
-    return text;
-}
-
 static void free_table(struct stores__table *table) {
     stores__list_remove(&table->link);
     stores__orphans_free(table);
     stores__epoch_free(table);
     stores__reads_free(table);
-    free(table->find_sql);
-    free(table->find_any_sql);
-    free(table->insert_sql);
-    free(table->update_sql);
-    free(table->replace_sql);
-    free(table->upsert_sql);
-    free(table->delete_sql);
+    stores__table_sql_free(table);
     free(table);
 }
 
@@ -79,50 +77,15 @@ struct stores__table *stores__table_get(stores_engine *engine, const char *quote
     if (table != NULL) return table;
     table = calloc(1, sizeof *table);
     if (table == NULL) return NULL;
-    bool ok = true;
     stores__list_init(&table->link);
     table->engine = engine;
     strncpy(table->name, quoted, sizeof table->name - 1);
-    table->find_sql = make_sql(table, "SELECT id, value::text FROM %T WHERE id = $1", &ok);
-    table->find_any_sql = make_sql(
-        table, "SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])", &ok);
-    table->insert_sql = make_sql(table,
-                                 "INSERT INTO %T (id, value) VALUES ($1, $2)"
-                                 " ON CONFLICT (id) DO NOTHING RETURNING id, value::text",
-                                 &ok);
-    table->update_sql = make_sql(
-        table, "UPDATE %T SET value = $2 WHERE id = $1 RETURNING id, value::text", &ok);
-    /* texts, for jsonb takes 1 and 1.0 to be equal */
-    table->replace_sql = make_sql(table,
-                                  "UPDATE %T SET value = $2 WHERE id = $1 AND value::text = $3"
-                                  " RETURNING id, value::text",
-                                  &ok);
-    /* a row that was there before has been locked by this statement: its xmax is set */
-    table->upsert_sql = make_sql(table,
-                                 "INSERT INTO %T AS t (id, value) VALUES ($1, $2)"
-                                 " ON CONFLICT (id) DO UPDATE SET value = excluded.value"
-                                 " RETURNING id, value::text, t.xmax = 0",
-                                 &ok);
-    table->delete_sql = make_sql(table, "DELETE FROM %T WHERE id = $1 RETURNING id", &ok);
-    if (!ok || !stores__reads_new(table) || !stores__epoch_new(table)) {
+    if (!stores__table_sql_make(table) || !stores__reads_new(table) || !stores__epoch_new(table)) {
         free_table(table);
         return NULL;
     }
     stores__list_append(&engine->tables, &table->link);
     return table;
-}
-
-char *stores__table_expand(const struct stores__table *table, const char *sql) {
-    struct stores__buf buf = {0};
-    for (const char *next; (next = strstr(sql, "%T")) != NULL; sql = next + 2) {
-        stores__buf_add(&buf, sql, (size_t)(next - sql));
-        stores__buf_str(&buf, table->name);
-    }
-    stores__buf_str(&buf, sql);
-    const char *text = stores__buf_text(&buf);
-    char *copy = text ? stores__strdup(text) : NULL;
-    stores__buf_free(&buf);
-    return copy;
 }
 
 static bool is_true(const struct pg_result *result, int row, int column) {
@@ -137,6 +100,10 @@ void stores__table_learn(struct stores__table *table, const struct pg_result *re
     table->after_trigger = is_true(result, row, 3);
     table->any_trigger = is_true(result, row, 4);
     table->cascades = is_true(result, row, 5);
+    table->may_take_rows = is_true(result, row, 6);
+    const char *upsert = stores__pg_value(result, row, 7, NULL);
+    table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
+    table->unkeyed = is_true(result, row, 8);
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------- */

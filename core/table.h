@@ -17,6 +17,14 @@ enum stores__epoch_state {
     STORES__EPOCH_TURNING /* B: rows come from PostgreSQL */
 };
 
+/* Three ways to insert or update, and to say which it was. */
+enum stores__upsert {
+    STORES__UPSERT_XMAX, /* plain tables: a row that was there has been locked, and shows it */
+    STORES__UPSERT_SETTING, /* partitioned tables and views have no such column */
+    STORES__UPSERT_UPDATE_FIRST, /* what knows no ON CONFLICT: INSTEAD OF triggers, foreign tables */
+    STORES__UPSERTS
+};
+
 struct stores__table {
     struct stores__list link; /* engine->tables */
     stores_engine *engine;
@@ -29,9 +37,16 @@ struct stores__table {
     bool after_trigger; /* RETURNING may give a value that a trigger changes later: not published */
     bool any_trigger; /* writes may change rows that they do not name */
     bool cascades; /* deletes and key changes may change other tables */
+    /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no row
+     * does not mean that the id is taken. */
+    bool may_take_rows;
+    bool unkeyed; /* no unique index says that an id is there once */
+    enum stores__upsert upsert; /* how it tells whether a row was inserted */
 
     /* Statements that come again and again, as they are prepared. */
-    char *find_sql, *find_any_sql, *insert_sql, *update_sql, *upsert_sql, *delete_sql;
+    char *find_sql, *find_any_sql, *insert_sql, *update_sql, *delete_sql;
+    char *insert_new_sql; /* an INSERT that gives no row where the id is taken */
+    char *upsert_sql[STORES__UPSERTS]; /* made when it is needed */
     char *replace_sql; /* an update of the text that was read */
 
     /* The cache's side (cache.c, epoch.c). */
@@ -61,6 +76,11 @@ struct stores__table *stores__table_known(stores_engine *engine, const char *quo
 /* The same, made where it is not known yet; NULL: no memory. */
 struct stores__table *stores__table_get(stores_engine *engine, const char *quoted);
 void stores__tables_free(stores_engine *engine);
+/* The table's own statements (table_sql.c). False: no memory; what was made is freed by free. */
+bool stores__table_sql_make(struct stores__table *table);
+void stores__table_sql_free(struct stores__table *table);
+/* The upsert that this table takes, as its facts say; NULL: no memory. */
+const char *stores__table_upsert_sql(struct stores__table *table);
 /* sql with %T replaced by the table's name, the caller's to free; NULL: no memory. */
 char *stores__table_expand(const struct stores__table *table, const char *sql);
 

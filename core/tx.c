@@ -151,6 +151,7 @@ static bool keep_document(stores_op *op, struct pg_result *result) {
 
 static void take_answer(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
+    enum stores__taken taken;
     stores_error error;
     bool ok = true;
     switch (txop->kind) {
@@ -162,7 +163,9 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         }
         break;
     case TXOP_WRITE:
-        tx->failed = !stores__statement_take(txop->statement, tx->op, result, tx->commit, &error);
+        taken = stores__statement_take(txop->statement, tx->op, result, tx->commit, &error);
+        txop->unsure = taken == STORES__TAKE_UNSURE;
+        tx->failed = taken == STORES__TAKE_FAILED;
         if (tx->failed) keep_error(tx, stores__error_dup(&error));
         if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
         break;
@@ -188,6 +191,9 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     if (!stores__pg_result_ok(result, &error)) {
         if (!tx->failed && error.code != STORES_OK) {
             tx->failed = true;
+            if (txop->statement != NULL && index == txop->index) {
+                stores__statement_explain(txop->statement, &error);
+            }
             keep_error(tx, stores__error_dup(&error));
             if (stores__pg_stale_plan(&error, result)) {
                 /* the transaction failed with it; as after any conflict, the next run of it works */
@@ -245,6 +251,52 @@ static void was_ended(stores_tx *tx) {
     end_tx(tx);
 }
 
+static void over(struct stores__pg_req *req, enum stores__pg_end end);
+
+static void took_facts(struct stores__pg_req *req, int index, struct pg_result *result) {
+    stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
+    stores_error error;
+    (void)index;
+    if (!stores__pg_result_ok(result, &error)) {
+        tx->failed = true;
+        keep_error(tx, stores__error_dup(&error));
+    } else if (stores__pg_rows(result) == 1) {
+        stores__table_learn(tx->txop->table, result, 0);
+    }
+    stores__pg_result_free(result);
+}
+
+/* What triggers did before a row was found to be there cannot be undone alone: the transaction is
+ * run again, and its INSERT is of the other form then. */
+static void unsure_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
+    struct stores__txop *txop = tx->txop;
+    stores_error error;
+    txop->unsure = false;
+    if (end == STORES__PG_SYNCED && !tx->failed) {
+        tx->failed = true;
+        txop->doomed = txop->table->may_take_rows;
+        if (txop->doomed) {
+            stores__error_set(&error, STORES_SERIALIZATION,
+                              "a trigger of the table was met for the first time");
+        } else {
+            stores__statement_duplicate(txop->statement, &error);
+        }
+        keep_error(tx, stores__error_dup(&error));
+    }
+    over(req, end);
+}
+
+/* The table is locked: no trigger comes or goes any more. */
+static void ask_unsure(stores_tx *tx) {
+    const char *values[] = {tx->txop->table->name};
+    tx->req.result = took_facts;
+    tx->req.done = unsure_over;
+    stores__pg_begin(tx->conn, &tx->req);
+    stores__pg_add(tx->conn, &tx->req, stores__table_sql, 1, values, true);
+    stores__pg_sync(tx->conn, &tx->req);
+}
+
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     struct stores__txop *txop = tx->txop;
@@ -266,8 +318,12 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         was_ended(tx);
         return;
     }
+    if (txop->unsure && !tx->failed) {
+        ask_unsure(tx);
+        return;
+    }
     if (tx->failed) {
-        bool ends = txop->commit && !tx->options.session;
+        bool ends = (txop->commit && !tx->options.session) || txop->doomed;
         if (ends) {
             /* the caller asked for the end of it: this is the other one */
             stores__tx_answer(tx, tx->error);
@@ -312,6 +368,7 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
     char text[80];
     switch (txop->kind) {
     case TXOP_WRITE:
+        stores__statement_choose(txop->statement, tx->options.session);
         stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
                        txop->statement->values, true);
         if (!tx->xid_known) { /* for the intents, and to ask after a COMMIT that was lost */

@@ -42,6 +42,8 @@ struct stores__txop {
     int check; /* of the question about its table before it, plus one; 0: none */
     unsigned doubts; /* of the table when it was asked for */
     bool xid_asked, begun_here;
+    bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
+    bool doomed; /* the transaction cannot go on after its failure */
     struct pg_result *result;
 };
 

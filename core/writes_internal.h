@@ -19,6 +19,7 @@ struct stores__write {
     uint64_t queued_at;
     size_t order; /* in its segment */
     unsigned char lost_tries;
+    bool unsure; /* an INSERT that gave no row */
     stores_error *error; /* its own; NULL: none */
 };
 
@@ -36,7 +37,7 @@ struct stores__segment {
     struct stores__commit *commit; /* NULL: one statement that commits itself */
     bool alone; /* for one write, after the segment that it was in was rolled back */
     size_t first; /* index of the first write's statement in the request */
-    bool failed, stale_plan;
+    bool failed, stale_plan, unsure;
     stores_error error; /* of the statement that failed the segment */
 };
 
@@ -53,6 +54,14 @@ void stores__write_free(struct stores__write *write);
 void stores__write_over(struct stores__write *write, const stores_error *error);
 /* Back into the queue, after its segment was rolled back. */
 void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone);
+/* The statement that failed the segment first says why. */
+void stores__segment_fail(struct stores__segment *segment, const stores_error *error);
+/* The end of the segment's request: everything was answered, or the connection lost. */
+void stores__segment_sent(struct stores__pg_req *req, enum stores__pg_end end);
+/* Nothing more is to be asked: COMMIT, or ROLLBACK where it has failed. */
+void stores__segment_go_on(struct stores__segment *segment);
+/* Some of its INSERTs gave no row (segment_unsure.c). */
+void stores__segment_ask_unsure(struct stores__segment *segment);
 /* The end of a tick: segments for what is queued (segment.c). */
 void stores__writes_flush(struct stores__flush *flush);
 
