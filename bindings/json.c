@@ -77,6 +77,9 @@ static void fill_environment(lua_State *L, struct stores__codec *codec) {
     lua_call(L, 0, 1);
     lua_rawseti(L, env, STORES__CODEC_CDATA);
 
+    stores__json_foreign_open(L);
+    lua_rawseti(L, env, STORES__CODEC_FOREIGN);
+
     lua_pushlightuserdata(L, codec);
     lua_pushcclosure(L, stores__json_encode_protected, 1);
     lua_rawseti(L, env, STORES__CODEC_ENCODE);

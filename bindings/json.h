@@ -11,9 +11,8 @@
 #include "base.h"
 #include "lua_api.h"
 
-/* Levels of arrays and objects: what is written, and, more generously, what is read. */
+/* Levels of arrays and objects that are written; any number is read. */
 #define STORES__JSON_WRITE_DEPTH 512
-#define STORES__JSON_READ_DEPTH 1024
 
 #define STORES__JSON_REFUSED (-1)
 #define STORES__JSON_NO_MEMORY (-2)
@@ -31,11 +30,11 @@ int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, cons
                         size_t len);
 
 /*
- * The same for a row's value: an object is wanted. *lacks_id: it has no field "id". Returns
- * STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other JSON value.
+ * The same for the value of the row with this id: an object is wanted. *has_id: its field "id" is that
+ * id, as a string. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other JSON value.
  */
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
-                                 const char *text, size_t len, bool *lacks_id);
+                                 const char *text, size_t len, int64_t id, bool *has_id);
 
 /*
  * Appends the JSON of the value at index to buf, which stays the caller's. Returns 0, or pushes a
@@ -81,6 +80,7 @@ enum {
     STORES__CODEC_ARRAY = 1,
     STORES__CODEC_NUMBER,
     STORES__CODEC_CDATA,
+    STORES__CODEC_FOREIGN, /* what a value of another JSON library is (json_foreign.c) */
     STORES__CODEC_ENCODE,
     STORES__CODEC_BUFFER,
     STORES__CODEC_KEYS, /* the first of so many */
@@ -125,8 +125,26 @@ struct stores__decimal stores__json_decimal(const char *text, const char *end);
 /* True, and the double in *value, where the decimal is what its nearest double would print as. */
 bool stores__json_decimal_exact(const struct stores__decimal *decimal, double *value);
 
+/* The bytes that the text of an array or object, as the encoder wrote it, takes in jsonb at least: a
+ * word for each array, object, name and value, the strings, and the shortest number there is. */
+size_t stores__json_size(const char *at, const char *end);
+
 /* What jsonb's numeric takes: 131072 digits before the point, 16383 after. */
 bool stores__json_decimal_fits(const struct stores__decimal *decimal);
+
+enum stores__foreign {
+    STORES__FOREIGN_UNKNOWN, /* its contents alone may tell */
+    STORES__FOREIGN_ARRAY,
+    STORES__FOREIGN_OBJECT,
+    STORES__FOREIGN_NULL,
+    STORES__FOREIGN_OTHER /* its metatable would have another text made of it */
+};
+
+/* What a value is to the JSON library that it comes from: table, whose metatable is on top (and is
+ * popped), or, with `bare`, the value on top itself, which stays. Invokes no metamethod. */
+enum stores__foreign stores__json_foreign(lua_State *L, int env, bool bare);
+/* Pushes what STORES__CODEC_FOREIGN is. */
+void stores__json_foreign_open(lua_State *L);
 
 /* lua_CFunctions of the module; their upvalues are the codec and its environment. */
 int stores__json_number_new(lua_State *L);

@@ -8,7 +8,7 @@
  */
 #include <stdio.h>
 
-#include "json.h"
+#include "json_decoder.h"
 #include "json_digits.h"
 #include "json_keys.h"
 #include "json_text.h"
@@ -18,32 +18,6 @@
 /* Room on the stack is asked for in steps of so many members: a coroutine's stack that grew for
  * more than it holds is shrunk by the next collection, and grows again, in turns. */
 #define GATHER_STEP 8
-
-struct decoder {
-    lua_State *L;
-    struct stores__codec *codec;
-    const unsigned char *start, *at, *end;
-    const char *wrong; /* what is wrong at `at`, where a function returned false */
-    int env, array_metatable; /* stack indexes */
-    int depth;
-    bool has_id; /* the outermost object has a member of this name */
-    struct stores__key *name; /* of the member that was read last; NULL: it is not a kept one */
-};
-
-static bool read_value(struct decoder *d);
-
-static bool fail(struct decoder *d, const unsigned char *at, const char *wrong) {
-    d->at = at;
-    d->wrong = wrong;
-    return false;
-}
-
-static inline void skip_space(struct decoder *d) {
-    const unsigned char *at = d->at;
-    if (at < d->end && *at == ' ') at++; /* PostgreSQL writes one after ':' and ',' */
-    while (at < d->end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
-    d->at = at;
-}
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 
@@ -138,6 +112,16 @@ static bool read_string(struct decoder *d) {
     return ok;
 }
 
+/* at: behind the quote that ends the name. */
+static bool is_id_of_row(const struct decoder *d, const unsigned char *at) {
+    int64_t id;
+    while (at < d->end && (*at == ':' || *at == ' ')) at++;
+    if (at == d->end || *at++ != '"') return false;
+    const unsigned char *end = memchr(at, '"', (size_t)(d->end - at));
+    return end != NULL && stores_id_parse((const char *)at, (size_t)(end - at), &id, NULL) &&
+           id == d->id;
+}
+
 /* The name of a member: most were read before, and then it needs no look into Lua's strings. */
 static bool read_name(struct decoder *d) {
     const unsigned char *start = d->at, *at = stores__text_skip(start, d->end);
@@ -148,7 +132,8 @@ static bool read_name(struct decoder *d) {
         return read_string(d);
     }
     d->at = at + 1;
-    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0) d->has_id = true;
+    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0)
+        d->has_id = is_id_of_row(d, d->at);
     int place = stores__key_place(&key);
     struct stores__key *known = &d->codec->keys[place];
     d->name = known;
@@ -210,11 +195,11 @@ static bool read_number(struct decoder *d) {
 /* ---- Arrays and objects --------------------------------------------------------------------- */
 
 static bool make_room(struct decoder *d, int slots) {
-    return lua_checkstack(d->L, slots) || fail(d, d->at, "deeper than 1024 levels");
+    return lua_checkstack(d->L, slots) || fail(d, d->at, "too deep for the stack");
 }
 
 static bool enter(struct decoder *d) {
-    if (++d->depth > STORES__JSON_READ_DEPTH) return fail(d, d->at, "deeper than 1024 levels");
+    d->depth++;
     if (!make_room(d, 8)) return false;
     d->at++;
     skip_space(d);
@@ -263,7 +248,7 @@ static bool read_array(struct decoder *d) {
             } else if (!table && count % GATHER_STEP == 0 && !make_room(d, GATHER_STEP + 8)) {
                 return false;
             }
-            if (!read_value(d)) return false;
+            if (!stores__json_read_value(d)) return false;
             count++;
             if (table) lua_rawseti(L, base, count);
         } while (more(d, ']', &failed));
@@ -288,7 +273,7 @@ static void gather_object(struct decoder *d, int base, int count, int room) {
     lua_settop(L, base);
 }
 
-static bool read_member_name(struct decoder *d) {
+bool stores__json_read_name(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != '"') return fail(d, d->at, "unexpected character");
     d->at++;
@@ -318,13 +303,13 @@ static bool read_members(struct decoder *d, int base) {
             gather_object(d, base, count, 2 * count);
             table = true;
         }
-        if (!read_member_name(d)) return false;
+        if (!stores__json_read_name(d)) return false;
         if (count == 0 && !table && (size = known_size(d)) != NULL && *size > 0) {
             lua_createtable(L, 0, *size);
             lua_insert(L, base);
             table = true;
         }
-        if (!read_value(d)) return false;
+        if (!stores__json_read_value(d)) return false;
         if (table) lua_rawset(L, base);
         count++;
     } while (more(d, '}', &failed));
@@ -356,12 +341,12 @@ static bool read_word(struct decoder *d, const char *word, size_t len) {
     return true;
 }
 
-static bool read_value(struct decoder *d) {
+bool stores__json_read_value(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     switch (*d->at) {
     case '"': d->at++; return read_string(d);
-    case '{': return read_object(d);
-    case '[': return read_array(d);
+    case '{': return d->depth < STORES__JSON_STACKED ? read_object(d) : stores__json_read_deep(d);
+    case '[': return d->depth < STORES__JSON_STACKED ? read_array(d) : stores__json_read_deep(d);
     case 't':
         if (!read_word(d, "true", 4)) return false;
         lua_pushboolean(d->L, 1);
@@ -389,18 +374,18 @@ static bool read_value(struct decoder *d) {
     }
 }
 
-/* Pushes the value, or the message; has_id: whether it is an object with a member of that name. */
+/* Pushes the value, or the message; id and *has_id: as in decode_document. */
 static int decode(lua_State *L, struct stores__codec *codec, int env, const char *text, size_t len,
-                  bool *has_id) {
+                  int64_t id, bool *has_id) {
     const unsigned char *bytes = (const unsigned char *)text;
-    struct decoder d = {.L = L, .codec = codec, .env = env};
+    struct decoder d = {.L = L, .codec = codec, .env = env, .id = id};
     lua_rawgeti(L, env, STORES__CODEC_ARRAY);
     d.array_metatable = lua_gettop(L);
     d.start = d.at = bytes;
     d.end = bytes + len;
 
     skip_space(&d);
-    bool ok = read_value(&d);
+    bool ok = stores__json_read_value(&d);
     if (ok) {
         skip_space(&d);
         if (d.at < d.end) ok = fail(&d, d.at, "text behind the value");
@@ -421,28 +406,19 @@ int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, cons
                         size_t len) {
     bool has_id;
     luaL_checkstack(L, 16, "JSON");
-    return decode(L, codec, env, text, len, &has_id);
+    return decode(L, codec, env, text, len, 0, &has_id);
 }
 
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
-                                 const char *text, size_t len, bool *lacks_id) {
+                                 const char *text, size_t len, int64_t id, bool *has_id) {
     size_t at = 0;
     while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
-    bool object = at < len && text[at] == '{', has_id = false;
+    bool object = at < len && text[at] == '{';
     luaL_checkstack(L, 16, "JSON");
-    int refused = decode(L, codec, env, text, len, &has_id);
-    if (refused) return refused;
-    if (!object) {
-        lua_pop(L, 1);
-        return STORES__JSON_NOT_A_DOCUMENT;
-    }
-    *lacks_id = false;
-    if (has_id) return 0;
-    lua_pushliteral(L, "id"); /* the name may be there, written with escapes */
-    lua_rawget(L, -2);
-    *lacks_id = lua_isnil(L, -1);
+    int refused = decode(L, codec, env, text, len, id, has_id);
+    if (refused || object) return refused;
     lua_pop(L, 1);
-    return 0;
+    return STORES__JSON_NOT_A_DOCUMENT;
 }
 
 /* Upvalues: the codec, its environment. */

@@ -16,6 +16,10 @@
 #define STACK_SLOTS 6
 #define SLICE 4096 /* bytes of a string with escapes that are written at once */
 #define SIZE_MAX_JSON ((size_t)0x3fffffff) /* 1 GB: no column of PostgreSQL holds more */
+#define JSONB_MOST ((size_t)0x0fffffff) /* bytes of a string, array or object of jsonb */
+/* Text from which on an array or object is measured: the least text that a byte of jsonb comes from
+ * is a sixth of one ("1," makes an entry of 4 and a number of 8). */
+#define LARGE (JSONB_MOST / 8)
 
 struct encoder {
     lua_State *L;
@@ -27,6 +31,7 @@ struct encoder {
 };
 
 static bool encode_value(struct encoder *e);
+static bool encode_foreign(struct encoder *e, const char *kind);
 
 _Static_assert(STORES__JSON_WRITE_DEPTH <= STORES__JSON_PATH_LEVELS, "a path holds every level");
 
@@ -86,7 +91,13 @@ static const char escapes['\\' + 1][8] = {
     ESCAPE_6('1', 'c'),    ESCAPE_6('1', 'd'),     ESCAPE_6('1', 'e'), ESCAPE_6('1', 'f'),
     ['"'] = ESCAPE_2('"'), ['\\'] = ESCAPE_2('\\')};
 
-enum fault { FAULT_NONE, FAULT_UTF8, FAULT_NUL, FAULT_REFUSED /* the message is pushed */ };
+enum fault {
+    FAULT_NONE,
+    FAULT_UTF8,
+    FAULT_NUL,
+    FAULT_LONG,
+    FAULT_REFUSED /* the message is pushed */
+};
 
 /* Copies a string that is plain all through, which most are, by words that may overlap. False: it
  * is not, and what is behind out is of no use. */
@@ -179,6 +190,7 @@ static enum fault put_escaped(struct encoder *e, const unsigned char *at, size_t
 
 /* Writes a string with its quotes. There is room for two characters more then. */
 static inline enum fault put_string(struct encoder *e, const char *text, size_t len) {
+    if (len > JSONB_MOST) return FAULT_LONG;
     if (!room(e, len + 16)) return FAULT_REFUSED;
     char *out = e->buf->data + e->buf->len;
     out[0] = '"';
@@ -196,6 +208,7 @@ static bool encode_string(struct encoder *e) {
     case FAULT_NONE: return true;
     case FAULT_UTF8: return refuse(e, e->level, "string that is not UTF-8");
     case FAULT_NUL: return refuse(e, e->level, "string with \\u0000");
+    case FAULT_LONG: return refuse(e, e->level, "string of more than 256 MB");
     default: return false;
     }
 }
@@ -206,6 +219,7 @@ static bool encode_key(struct encoder *e, struct stores__json_level *level) {
     case FAULT_NONE: e->buf->data[e->buf->len++] = ':'; return true;
     case FAULT_UTF8: return refuse(e, level->up, "key that is not UTF-8");
     case FAULT_NUL: return refuse(e, level->up, "key with \\u0000");
+    case FAULT_LONG: return refuse(e, level->up, "key of more than 256 MB");
     default: return false;
     }
 }
@@ -224,7 +238,7 @@ static bool encode_number(struct encoder *e) {
 static bool encode_userdata(struct encoder *e) {
     size_t len;
     const char *text = stores__json_number_text(e->L, e->codec, -1, &len);
-    if (!text) return refuse(e, e->level, "userdata");
+    if (!text) return encode_foreign(e, "userdata");
     struct stores__decimal decimal = stores__json_decimal(text, text + len);
     if (!stores__json_decimal_fits(&decimal))
         return refuse(e, e->level, "number beyond the range of numeric");
@@ -333,11 +347,37 @@ static bool encode_object(struct encoder *e, struct stores__json_level *level, i
     return put(e, '}');
 }
 
-static bool is_array(struct encoder *e) {
-    if (!lua_getmetatable(e->L, -1)) return false;
-    bool is = lua_topointer(e->L, -1) == e->codec->array_metatable;
+/* What the table on top is by its metatable. */
+static enum stores__foreign marked_as(struct encoder *e) {
+    if (!lua_getmetatable(e->L, -1)) return STORES__FOREIGN_UNKNOWN;
+    if (lua_topointer(e->L, -1) != e->codec->array_metatable) {
+        return stores__json_foreign(e->L, e->env, false);
+    }
     lua_pop(e->L, 1);
-    return is;
+    return STORES__FOREIGN_ARRAY;
+}
+
+/* An empty table is an object where nothing says otherwise; another library's might be anything. */
+static bool encode_empty(struct encoder *e, enum stores__foreign mark) {
+    if (mark == STORES__FOREIGN_UNKNOWN && lua_getmetatable(e->L, -1)) {
+        return refuse(e, e->level, "empty table with a foreign metatable");
+    }
+    return put_text(e, mark == STORES__FOREIGN_ARRAY ? "[]" : "{}", 2);
+}
+
+/* What is no table and no value of ours: a null or an empty array of another library. */
+static bool encode_foreign(struct encoder *e, const char *kind) {
+    switch (stores__json_foreign(e->L, e->env, true)) {
+    case STORES__FOREIGN_ARRAY: return put_text(e, "[]", 2);
+    case STORES__FOREIGN_NULL: return put_text(e, "null", 4);
+    default: return refuse(e, e->level, kind);
+    }
+}
+
+static bool fits_jsonb(struct encoder *e, size_t start) {
+    if (stores__json_size(e->buf->data + start, e->buf->data + e->buf->len) <= JSONB_MOST)
+        return true;
+    return refuse(e, e->level, "more than 256 MB of jsonb");
 }
 
 static bool encode_table(struct encoder *e) {
@@ -350,17 +390,23 @@ static bool encode_table(struct encoder *e) {
     if (e->depth % STACK_LEVELS == 0)
         luaL_checkstack(L, STACK_LEVELS * STACK_SLOTS, "cannot store the value");
     int table = lua_gettop(L);
-    bool array = is_array(e);
+    enum stores__foreign mark = marked_as(e);
+    if (mark == STORES__FOREIGN_NULL) return put_text(e, "null", 4);
+    if (mark == STORES__FOREIGN_OTHER) {
+        return refuse(e, e->level, "table that another JSON library writes in its own way");
+    }
     lua_pushnil(L);
-    if (!lua_next(L, table)) return put_text(e, array ? "[]" : "{}", 2);
+    if (!lua_next(L, table)) return encode_empty(e, mark);
 
     e->depth++;
     e->level = &level;
-    bool ok = array || lua_type(L, -2) == LUA_TNUMBER ? encode_array(e, &level, table)
-                                                      : encode_object(e, &level, table);
+    size_t start = e->buf->len;
+    bool array = mark == STORES__FOREIGN_ARRAY ||
+                 (mark == STORES__FOREIGN_UNKNOWN && lua_type(L, -2) == LUA_TNUMBER);
+    bool ok = array ? encode_array(e, &level, table) : encode_object(e, &level, table);
     e->level = level.up;
     e->depth--;
-    return ok;
+    return ok && (e->buf->len - start <= LARGE || fits_jsonb(e, start));
 }
 
 /* The value on top of the stack, which stays there. False: a message is on top instead. */
@@ -373,7 +419,7 @@ static bool encode_value(struct encoder *e) {
         return lua_toboolean(L, -1) ? put_text(e, "true", 4) : put_text(e, "false", 5);
     case LUA_TTABLE: return encode_table(e);
     case LUA_TLIGHTUSERDATA:
-        return lua_touserdata(L, -1) ? refuse(e, e->level, "userdata") : put_text(e, "null", 4);
+        return lua_touserdata(L, -1) ? encode_foreign(e, "userdata") : put_text(e, "null", 4);
     case LUA_TUSERDATA: return encode_userdata(e);
     case LUA_TFUNCTION: return refuse(e, e->level, "function");
     case LUA_TTHREAD: return refuse(e, e->level, "thread");

@@ -383,13 +383,49 @@ describe('depth', function()
     end)
   end
 
-  it('of 1024 is read, of 1025 refused', function()
-    assert.is_true(json.is_array(json.decode(('['):rep(1024) .. (']'):rep(1024))))
-    local text = ('{"a":'):rep(1023) .. '{}' .. ('}'):rep(1023)
-    assert.equals('table', type(json.decode(text)))
-    rejects(('['):rep(1025) .. (']'):rep(1025), 'deeper than 1024 levels')
-    rejects(('['):rep(1e6), 'deeper')
-    rejects(('{"a":'):rep(1e6), 'deeper')
+  -- how many levels lie around the innermost value, and that value
+  local function depth_of(value)
+    local depth = 0
+    while type(value) == 'table' do
+      depth, value = depth + 1, value[1] or value.a or value.b
+    end
+    return depth, value
+  end
+
+  it('is read whatever it is: jsonb takes some ten thousand levels, and json any', function()
+    for _, depth in ipairs({ 511, 512, 513, 514, 1500, 20000, 200000 }) do
+      assert.equal(depth, (depth_of(json.decode(('['):rep(depth) .. (']'):rep(depth)))))
+      local text = ('{"a":'):rep(depth) .. '7' .. ('}'):rep(depth)
+      assert.same({ depth, 7 }, { depth_of(json.decode(text)) })
+      text = ('[{"b": [1], "a": '):rep(depth) .. 'null' .. (', "c": "x"}, 2 ]'):rep(depth)
+      assert.same({ 2 * depth, json.null }, { depth_of(json.decode(text)) })
+    end
+  end)
+
+  it('that is read keeps every member in its place', function()
+    local around = 600
+    local text = ('['):rep(around) .. '{"a": [1, [2, 3], 4], "a": {}, "b": {"c": [{}, []],'
+      .. ' "d": true}, "e" : [ "x" ,null ] }' .. (']'):rep(around)
+    local value = json.decode(text)
+    for _ = 1, around do
+      assert.is_true(json.is_array(value))
+      assert.equal(1, #value)
+      value = value[1]
+    end
+    assert.same({ a = {}, b = { c = { {}, {} }, d = true }, e = { 'x', json.null } }, value)
+    assert.is_false(json.is_array(value.a))
+    assert.is_false(json.is_array(value.b.c[1]))
+    assert.is_true(json.is_array(value.b.c[2]))
+    assert.is_true(json.is_array(value.e))
+  end)
+
+  it('does not make bad text good', function()
+    for _, bad in ipairs({ '[1,]', '[,1]', '[1 2]', '{"a":1,}', '{"a"}', '{"a":1 "b":2}', '{1:2}',
+      '[}', '{]', '[', '{', '{"a":', '[1', '{"a":1', '[\1]', '{"a" 1}', '[],', '["x]', '[nul]' }) do
+      rejects(('['):rep(600) .. bad .. (']'):rep(600), 'invalid JSON')
+    end
+    rejects(('['):rep(1e6), 'unexpected end')
+    rejects(('{"a":'):rep(1e6), 'unexpected end')
   end)
 
   it('is met in a coroutine, too', function()

@@ -84,7 +84,7 @@ local function attempt(store, key, name, call, serve)
     store.engine:find(name, call.id, left(store, call), false, true))
   if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
   local document = text and json.decode(text)
-  if document and document.id == nil then document.id = call.id end
+  if document then document.id = call.id end -- whatever is stored
   local changed = serve(document)
   if not changed then return true end
   if not store.engine then errors.raise('closed', 'the store was closed') end

@@ -1,0 +1,44 @@
+/*
+ * json_decoder.h - a value that is being read, as the files of the decoder see it: json_decode.c, and
+ * json_deep.c for what lies deeper than the stack of C and Lua's own are to grow.
+ */
+#ifndef STORES_BINDINGS_JSON_DECODER_H
+#define STORES_BINDINGS_JSON_DECODER_H
+
+#include "json.h"
+
+#define STORES__JSON_STACKED 512 /* levels that use the stack; deeper ones are json_deep.c's */
+
+struct decoder {
+    lua_State *L;
+    struct stores__codec *codec;
+    const unsigned char *start, *at, *end;
+    const char *wrong; /* what is wrong at `at`, where a function returned false */
+    int env, array_metatable; /* stack indexes */
+    int depth;
+    int64_t id; /* of the row whose value this is */
+    bool has_id; /* the last member `id` of the outermost object is the string of that id */
+    struct stores__key *name; /* of the member that was read last; NULL: it is not a kept one */
+};
+
+static inline bool fail(struct decoder *d, const unsigned char *at, const char *wrong) {
+    d->at = at;
+    d->wrong = wrong;
+    return false;
+}
+
+static inline void skip_space(struct decoder *d) {
+    const unsigned char *at = d->at;
+    if (at < d->end && *at == ' ') at++; /* PostgreSQL writes one after ':' and ',' */
+    while (at < d->end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
+    d->at = at;
+}
+
+/* Pushes the value at d->at. False: d->wrong says why not. */
+bool stores__json_read_value(struct decoder *d);
+/* Pushes the name of a member, and goes to its value. */
+bool stores__json_read_name(struct decoder *d);
+/* The same as read_value for an array or object, in room that does not depend on its depth. */
+bool stores__json_read_deep(struct decoder *d);
+
+#endif
