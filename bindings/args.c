@@ -132,6 +132,22 @@ const char *stores__document_check(lua_State *L, int index) {
     return text;
 }
 
+/* Numbers that JSON has not, as PostgreSQL writes them. */
+static bool add_special(struct stores__buf *buf, double number) {
+    if (number == number && number - number == 0) return false;
+    stores__buf_str(buf, number != number ? "NaN" : number > 0 ? "Infinity" : "-Infinity");
+    return true;
+}
+
+/* Another library's null is SQL's, as ours is. */
+static bool add_json(lua_State *L, struct stores__buf *buf) {
+    size_t start = buf->len;
+    encode(L, lua_gettop(L), buf);
+    if (buf->len - start != 4 || memcmp(buf->data + start, "null", 4) != 0) return true;
+    buf->len = start;
+    return false;
+}
+
 /* Strings go as they are; numbers, big numbers and tables as JSON; null as SQL's NULL. */
 static bool add_param(lua_State *L, struct stores__buf *buf, int number) {
     size_t len;
@@ -148,11 +164,15 @@ static bool add_param(lua_State *L, struct stores__buf *buf, int number) {
     case LUA_TBOOLEAN: stores__buf_str(buf, lua_toboolean(L, -1) ? "true" : "false"); return true;
     case LUA_TLIGHTUSERDATA:
         if (lua_touserdata(L, -1) == NULL) return false;
-        break;
+        return add_json(L, buf);
+    case LUA_TNUMBER:
+        if (add_special(buf, lua_tonumber(L, -1))) return true;
+        encode(L, lua_gettop(L), buf);
+        return true;
     case LUA_TNIL:
     case LUA_TFUNCTION:
     case LUA_TTHREAD: break;
-    default: encode(L, lua_gettop(L), buf); return true;
+    default: return add_json(L, buf);
     }
     stores__raise(L, STORES_INVALID_ARGUMENT, "parameter $%d cannot be sent: %s", number,
                   luaL_typename(L, -1));

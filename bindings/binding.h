@@ -25,7 +25,7 @@ extern const char stores__hub_type[], stores__engine_type[], stores__tx_type[];
 enum stores__slot_kind {
     SLOT_DOCUMENT, /* a document, or nil */
     SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
-    SLOT_CHANGE, /* found, inserted, document */
+    SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now */
     SLOT_SELECT, /* an array of documents: of (id, value) rows */
     SLOT_ROWS, /* an array of row tables */
     SLOT_COUNT, /* how many were affected */
@@ -47,6 +47,8 @@ struct stores__slot {
     enum stores__slot_state state;
     enum stores__slot_kind kind;
     bool raw; /* documents as their JSON text */
+    bool commits; /* where it succeeds, its work is done and stays */
+    int64_t id; /* of CHANGE: the row that was asked for */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 

@@ -25,52 +25,86 @@ static int decode(lua_State *L, const char *text, size_t len) {
                                len);
 }
 
-static void raise_freed(lua_State *L, struct stores__slot *slot, stores_code code,
-                        const char *format, const char *text) {
-    stores_error error = {.code = code, .shard = -1};
-    snprintf(error.message, sizeof error.message, format, text);
+/* Raises for a value that is not what it should be. The work of a change was done all the same. */
+static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *error,
+                        const char *row, int index) {
+    error->shard = -1;
+    error->outcome = slot->commits ? STORES_OUTCOME_COMMITTED : STORES_OUTCOME_NONE;
     stores__slot_free(slot);
-    stores__error_push(L, &error);
+    stores__error_push(L, error);
+    if (row != NULL) {
+        lua_pushstring(L, row);
+        lua_setfield(L, -2, "row");
+    }
+    if (index > 0) {
+        lua_pushinteger(L, index);
+        lua_setfield(L, -2, "index");
+    }
     lua_error(L);
 }
 
-/* Pushes the document of a row. False: its value is none, and nothing is pushed. */
-static bool push_document(lua_State *L, struct stores__slot *slot, const char *text, size_t len,
-                          bool *lacks_id) {
-    *lacks_id = false;
-    if (slot->raw) {
-        lua_pushlstring(L, text, len);
-        return true;
-    }
-    int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
-                                          lua_upvalueindex(2), text, len, lacks_id);
-    if (rc == STORES__JSON_NOT_A_DOCUMENT) return false;
-    if (rc != 0) raise_freed(L, slot, STORES_INTERNAL, "%s", lua_tostring(L, -1));
-    return true;
+static const char raw_hint[] = "{raw = true} gives the JSON text as it is stored";
+
+/* One row, as it came from the core: its id as a number (0: it is none that one could ask for) or
+ * as text (NULL: to be written from the number). */
+struct row {
+    int64_t id;
+    const char *id_text;
+    const char *text;
+    size_t len;
+    int index; /* among those that came, from 1; 0: alone */
+};
+
+/* The id as text, in out where it has none. */
+static const char *id_of(lua_State *L, const struct row *row) {
+    if (row->id_text != NULL) return row->id_text;
+    stores__id_push(L, row->id);
+    return lua_tostring(L, -1);
 }
 
-/* Stack: the id. */
-static void refuse_document(lua_State *L, struct stores__slot *slot) {
-    const char *id = lua_tostring(L, -1);
-    raise_freed(L, slot, STORES_NOT_A_DOCUMENT, "the value of the row %s is not an object",
-                id ? id : "NULL");
+static void refuse_document(lua_State *L, struct stores__slot *slot, const struct row *row) {
+    stores_error error = {.code = STORES_NOT_A_DOCUMENT};
+    const char *id = id_of(L, row);
+    snprintf(error.message, sizeof error.message, "the value of the row %s is not an object", id);
+    raise_freed(L, slot, &error, id, row->index);
+}
+
+/* Stack: what is wrong with it. */
+static void refuse_text(lua_State *L, struct stores__slot *slot, const struct row *row) {
+    stores_error error = {.code = STORES_UNREADABLE};
+    const char *why = lua_tostring(L, -1), *id = id_of(L, row);
+    snprintf(error.message, sizeof error.message, "the value of the row %s cannot be read: %s", id,
+             why);
+    snprintf(error.hint, sizeof error.hint, "%s", raw_hint);
+    raise_freed(L, slot, &error, id, row->index);
+}
+
+/* Pushes the document of a row, its `id` being the row's whatever is stored. */
+static void push_document(lua_State *L, struct stores__slot *slot, const struct row *row) {
+    if (slot->raw) {
+        lua_pushlstring(L, row->text, row->len);
+        return;
+    }
+    bool has_id = false;
+    int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
+                                          lua_upvalueindex(2), row->text, row->len, row->id,
+                                          &has_id);
+    if (rc == STORES__JSON_NOT_A_DOCUMENT) refuse_document(L, slot, row);
+    if (rc != 0) refuse_text(L, slot, row);
+    if (has_id) return;
+    if (row->id_text != NULL) {
+        lua_pushstring(L, row->id_text);
+    } else {
+        stores__id_push(L, row->id);
+    }
+    lua_setfield(L, -2, "id");
 }
 
 /* Pushes the document of the op at index, or nothing_there. */
 static void push_doc(lua_State *L, struct stores__slot *slot, size_t index, bool nothing) {
-    const char *text;
-    size_t len;
-    int64_t id;
-    bool lacks_id;
-    if (stores_op_document(slot->op, index, &id, &text, &len)) {
-        if (!push_document(L, slot, text, len, &lacks_id)) {
-            stores__id_push(L, id);
-            refuse_document(L, slot);
-        }
-        if (lacks_id) {
-            stores__id_push(L, id);
-            lua_setfield(L, -2, "id");
-        }
+    struct row row = {.index = nothing ? 0 : (int)index + 1};
+    if (stores_op_document(slot->op, index, &row.id, &row.text, &row.len)) {
+        push_document(L, slot, &row);
     } else if (nothing) {
         lua_pushnil(L);
     } else {
@@ -91,24 +125,20 @@ static int push_documents(lua_State *L, struct stores__slot *slot) {
 static int push_select(lua_State *L, struct stores__slot *slot) {
     int rows = stores_op_rows(slot->op);
     lua_createtable(L, rows, 0);
-    for (int row = 0; row < rows; row++) {
-        size_t len = 0;
-        const char *id = stores_op_value(slot->op, row, 0, NULL);
-        const char *text = stores_op_value(slot->op, row, 1, &len);
-        if (text == NULL && slot->raw) {
-            text = "null";
-            len = 4;
+    for (int at = 0; at < rows; at++) {
+        size_t id_len = 0;
+        struct row row = {.index = at + 1};
+        row.id_text = stores_op_value(slot->op, at, 0, &id_len);
+        row.text = stores_op_value(slot->op, at, 1, &row.len);
+        if (row.id_text == NULL) {
+            row.id_text = "NULL"; /* of a view */
+        } else if (!stores_id_parse(row.id_text, id_len, &row.id, NULL)) {
+            row.id = 0;
         }
-        bool lacks_id = false;
-        if (text == NULL || !push_document(L, slot, text, len, &lacks_id)) {
-            lua_pushstring(L, id);
-            refuse_document(L, slot);
-        }
-        if (lacks_id) {
-            lua_pushstring(L, id);
-            lua_setfield(L, -2, "id");
-        }
-        lua_rawseti(L, -2, row + 1);
+        if (row.text == NULL && !slot->raw) refuse_document(L, slot, &row);
+        if (row.text == NULL) row.text = "null", row.len = 4;
+        push_document(L, slot, &row);
+        lua_rawseti(L, -2, at + 1);
     }
     /* where the next batch of a keyset begins */
     lua_pushstring(L, rows > 0 ? stores_op_value(slot->op, rows - 1, 0, NULL) : NULL);
@@ -130,6 +160,16 @@ static void push_number(lua_State *L, const char *text, size_t len) {
     }
 }
 
+/* Stack: what is wrong with it. */
+static void refuse_column(lua_State *L, struct stores__slot *slot, int row, int column) {
+    stores_error error = {.code = STORES_UNREADABLE};
+    snprintf(error.message, sizeof error.message,
+             "the column \"%.100s\" of row %d of the answer cannot be read: %s",
+             stores_op_column(slot->op, column), row + 1, lua_tostring(L, -1));
+    snprintf(error.hint, sizeof error.hint, "%s", raw_hint);
+    raise_freed(L, slot, &error, NULL, row + 1);
+}
+
 static void push_value(lua_State *L, struct stores__slot *slot, int row, int column) {
     size_t len = 0;
     const char *text = stores_op_value(slot->op, row, column, &len);
@@ -149,9 +189,7 @@ static void push_value(lua_State *L, struct stores__slot *slot, int row, int col
     case TYPE_JSON:
     case TYPE_JSONB:
         if (!slot->raw) {
-            if (decode(L, text, len) != 0) {
-                raise_freed(L, slot, STORES_INTERNAL, "%s", lua_tostring(L, -1));
-            }
+            if (decode(L, text, len) != 0) refuse_column(L, slot, row, column);
             break;
         } /* fall through */
     default: lua_pushlstring(L, text, len);
@@ -183,7 +221,9 @@ static int push_values(lua_State *L, struct stores__slot *slot) {
         lua_pushboolean(L, stores_op_affected(slot->op) > 0);
         lua_pushboolean(L, stores_op_inserted(slot->op));
         push_doc(L, slot, 0, true);
-        return 3;
+        if (stores_op_id(slot->op) == slot->id) return 3;
+        stores__id_push(L, stores_op_id(slot->op));
+        return 4;
     case SLOT_SELECT: return push_select(L, slot);
     case SLOT_ROWS: return push_rows(L, slot);
     case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;

@@ -110,26 +110,48 @@ bool stores__error_is_stray_cancel(const stores_error *e) {
 
 /* ---- From PostgreSQL ------------------------------------------------------------------------ */
 
-/* Prefixes of SQLSTATEs; the first that fits decides. */
+/* Prefixes of SQLSTATEs; the first that fits decides. What the caller gave (22, 54, 42P02 ..) is no
+ * failure of the server's. The hint is said where the server has none. */
 static const struct {
     char prefix[6];
     stores_code code;
+    const char *hint;
 } sqlstates[] = {
-    {"23505", STORES_DUPLICATE},       {"23", STORES_CONSTRAINT},
-    {"40001", STORES_SERIALIZATION},   {"40P01", STORES_DEADLOCK},
-    {"55P03", STORES_LOCK_TIMEOUT},    {"57014", STORES_CANCELED},
-    {"25006", STORES_READ_ONLY},       {"25P03", STORES_CONNECTION_LOST},
-    {"42P01", STORES_TABLE_NOT_FOUND}, {"28", STORES_AUTH_FAILED},
-    {"3D000", STORES_AUTH_FAILED},     {"53300", STORES_CONNECT_FAILED},
-    {"08", STORES_CONNECTION_LOST},    {"57P0", STORES_CONNECTION_LOST},
+    {"23505", STORES_DUPLICATE, NULL},
+    {"23", STORES_CONSTRAINT, NULL},
+    {"44000", STORES_CONSTRAINT, NULL}, /* WITH CHECK OPTION of a view */
+    {"22", STORES_INVALID_ARGUMENT, NULL},
+    {"42P02", STORES_INVALID_ARGUMENT, "pass as many parameters as the text has"},
+    {"42P18", STORES_INVALID_ARGUMENT, "say the type of the parameter: $1::text"},
+    {"428C9", STORES_UNSUPPORTED, "a column that PostgreSQL generates cannot be given a value"},
+    {"42P10", STORES_UNSUPPORTED, "a unique index on just that column is needed: PRIMARY KEY (id)"},
+    {"0A000", STORES_UNSUPPORTED, NULL},
+    {"54", STORES_TOO_LARGE, NULL},
+    {"40001", STORES_SERIALIZATION, NULL},
+    {"40P01", STORES_DEADLOCK, NULL},
+    {"55P03", STORES_LOCK_TIMEOUT, NULL},
+    {"57014", STORES_CANCELED, NULL},
+    {"25006", STORES_READ_ONLY, NULL},
+    {"25P03", STORES_CONNECTION_LOST, NULL},
+    {"42P01", STORES_TABLE_NOT_FOUND, NULL},
+    {"28", STORES_AUTH_FAILED, NULL},
+    {"3D000", STORES_AUTH_FAILED, NULL},
+    {"53300", STORES_CONNECT_FAILED, NULL},
+    {"53100", STORES_SERVER_FULL, "make room on the disk of the server"},
+    {"53", STORES_SERVER_FULL, NULL},
+    {"08", STORES_CONNECTION_LOST, NULL},
+    {"57P0", STORES_CONNECTION_LOST, NULL},
 };
 
-static stores_code code_of(const char *sqlstate) {
+static stores_code code_of(const char *sqlstate, const char **hint) {
     size_t i;
 
+    *hint = NULL;
     for (i = 0; i < sizeof sqlstates / sizeof *sqlstates; i++) {
         const char *prefix = sqlstates[i].prefix;
-        if (strncmp(sqlstate, prefix, strlen(prefix)) == 0) return sqlstates[i].code;
+        if (strncmp(sqlstate, prefix, strlen(prefix)) != 0) continue;
+        *hint = sqlstates[i].hint;
+        return sqlstates[i].code;
     }
     return STORES_QUERY_FAILED;
 }
@@ -196,13 +218,35 @@ static void set_without_value(stores_error *e, stores_code code, const char *mes
     }
 }
 
+/* Whether what the server could not read as another type begins as a Lua table does when it is sent. */
+static bool was_json(const char *sqlstate, const char *message) {
+    const char *first, *last;
+    size_t last_len, start;
+
+    if (strcmp(sqlstate, "22P02") != 0 || !find_quotes(message, &first, &last, &last_len)) {
+        return false;
+    }
+    /* behind the quotation mark, which is longer in other languages, and may have a space behind it */
+    start = strcspn(first, "[{");
+    return start <= 5 && first[start] != '\0';
+}
+
+static const char json_hint[] = "a Lua table is sent as JSON; for an array of PostgreSQL send its "
+                                "text, as '{1,2}', or take the "
+                                "JSON apart: = ANY (SELECT jsonb_array_elements_text($1)::bigint)";
+
 void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *message,
                            const char *detail, const char *hint, const char *constraint,
                            const char *table) {
+    const char *own_hint;
+    stores_code code;
+
     if (!sqlstate) sqlstate = "";
     if (!message) message = "the server gave no message";
+    code = code_of(sqlstate, &own_hint);
+    if (was_json(sqlstate, message)) own_hint = json_hint;
     if (strncmp(sqlstate, "22", 2) == 0) {
-        if (!set_blocked(e, message)) set_without_value(e, STORES_QUERY_FAILED, message);
+        if (!set_blocked(e, message)) set_without_value(e, code, message);
         if (strcmp(e->message, message) != 0) {
             int room = (int)cut_at(message, strlen(message), sizeof e->detail - 1);
             char text[2 * sizeof e->detail];
@@ -212,11 +256,12 @@ void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *me
             detail = NULL;
         }
     } else {
-        stores__error_set(e, code_of(sqlstate), "%s", message);
+        stores__error_set(e, code, "%s", message);
     }
+    if (strcmp(sqlstate, "53100") == 0 || strcmp(sqlstate, "53400") == 0) e->retryable = false;
     copy(e->sqlstate, sizeof e->sqlstate, sqlstate);
     if (detail) copy(e->detail, sizeof e->detail, detail);
-    copy(e->hint, sizeof e->hint, hint);
+    copy(e->hint, sizeof e->hint, hint && hint[0] ? hint : own_hint);
     copy(e->constraint, sizeof e->constraint, constraint);
     copy(e->table, sizeof e->table, table);
 }

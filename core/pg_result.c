@@ -1,5 +1,6 @@
 /* Reading libpq's results, for those who do not include libpq. */
 #include <libpq-fe.h>
+#include <stdio.h>
 
 #include "pg_conn.h"
 
@@ -37,8 +38,12 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
      * nothing of this connection, which goes on */
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (strncmp(sqlstate, "08", 2) == 0 && severity != NULL && strcmp(severity, "ERROR") == 0) {
-        error->code = STORES_QUERY_FAILED;
+        bool params = strcmp(sqlstate, "08P01") == 0;
+        error->code = params ? STORES_INVALID_ARGUMENT : STORES_QUERY_FAILED;
         error->retryable = false;
+        if (params && error->hint[0] == '\0') {
+            snprintf(error->hint, sizeof error->hint, "pass as many parameters as the text has");
+        }
     }
     return false;
 }

@@ -55,6 +55,8 @@ typedef struct stores_tx stores_tx;
     X(CONSTRAINT, "constraint", 409, 0, "a constraint refuses the row")                            \
     X(PATH_BLOCKED, "path_blocked", 409, 0, "a value in the way of the path is not an object")     \
     X(NOT_A_DOCUMENT, "not_a_document", 409, 0, "the row's value is not an object")                \
+    X(TOO_LARGE, "too_large", 413, 0, "more than PostgreSQL, or jsonb, can hold")                  \
+    X(UNREADABLE, "unreadable", 409, 0, "a stored value is none that Lua can hold")                \
     X(UNSUPPORTED, "unsupported", 400, 0, "not possible in this place or with this build")         \
     X(FOREIGN_COROUTINE, "foreign_coroutine", 500, 0, "a call in a coroutine of somebody else")    \
     X(FORKED, "forked", 500, 0, "the engine belongs to the process that made it")                  \
@@ -73,6 +75,7 @@ typedef struct stores_tx stores_tx;
     X(DEADLOCK, "deadlock", 409, 1, "a deadlock was broken by ending this statement")              \
     X(LOCK_TIMEOUT, "lock_timeout", 503, 1, "a lock was not granted in time")                      \
     X(READ_ONLY, "read_only", 503, 1, "the server does not take writes")                           \
+    X(SERVER_FULL, "server_full", 507, 1, "the server has no disk, memory or other room left")     \
     X(QUERY_FAILED, "query_failed", 500, 0, "PostgreSQL refuses the statement")                    \
     X(CACHE_FAILURE, "cache_failure", 503, 1, "Redis cannot take the intent of this write")        \
     X(ABANDONED, "abandoned", 500, 0, "the caller went away")                                      \
@@ -281,6 +284,9 @@ STORES_API bool stores_op_document(const stores_op *op, size_t index, int64_t *i
 STORES_API int64_t stores_op_affected(const stores_op *op);
 /* UPSERT: the row was not there before. */
 STORES_API bool stores_op_inserted(const stores_op *op);
+/* Of a change: the id of its row as it is now, which is another one than was asked for where a trigger
+ * of the table rewrites it. */
+STORES_API int64_t stores_op_id(const stores_op *op);
 /* Rows of select and query: of the last statement that gave rows. */
 STORES_API int stores_op_rows(const stores_op *op);
 STORES_API int stores_op_columns(const stores_op *op);

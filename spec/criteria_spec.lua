@@ -284,7 +284,7 @@ describe('criteria', function()
       for _, wrong in ipairs({ '', '  ', 5 }) do
         refused('invalid_argument', 'the path', store.findByPath, store, 'people', wrong)
       end
-      local err = refused('query_failed', nil, store.findByPath, store, 'people', '$.a[')
+      local err = refused('invalid_argument', nil, store.findByPath, store, 'people', '$.a[')
       assert.equal('42601', err.sqlstate)
     end)
   end)

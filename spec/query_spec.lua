@@ -3,7 +3,8 @@
 local stores = require('stores')
 local support = require('spec.support')
 
-local null = stores.json.null
+local json = stores.json
+local null = json.null
 local refused = support.refused
 local store, db
 
@@ -106,24 +107,26 @@ describe('the parameters of a query', function()
 
   it('must be as many as the statement has', function()
     for _, params in ipairs({ {}, { 1 }, { 1, 2, 3 } }) do
-      local err = refused('query_failed', 'requires 2', store.query, store,
+      local err = refused('invalid_argument', 'requires 2', store.query, store,
         'SELECT $1::int + $2::int', params)
       assert.equal('08P01', err.sqlstate)
+      assert.same({ 400, false }, { err.http, err.retryable })
+      assert.truthy(err.hint:find('as many parameters', 1, true))
       assert.equal('none', err.outcome)
     end
-    refused('query_failed', nil, store.query, store, 'SELECT 1', { 1 })
-    refused('query_failed', nil, store.query, store, 'SELECT $1')
+    refused('invalid_argument', nil, store.query, store, 'SELECT 1', { 1 })
+    refused('invalid_argument', nil, store.query, store, 'SELECT $1')
   end)
 
   it('must be of the type that the statement wants; their values are not in the message', function()
-    local err = refused('query_failed', nil, store.query, store, 'SELECT $1::int',
+    local err = refused('invalid_argument', nil, store.query, store, 'SELECT $1::int',
       { 'secret-value' })
     assert.equal('22P02', err.sqlstate)
     assert.is_nil(err.message:find('secret-value', 1, true))
     assert.is_nil(tostring(err):find('secret-value', 1, true))
-    refused('query_failed', nil, store.query, store, 'SELECT $1::int', { 1.5 })
-    refused('query_failed', nil, store.query, store, 'SELECT $1::smallint', { 70000 })
-    refused('query_failed', nil, store.query, store, 'SELECT $1::boolean', { { a = 1 } })
+    refused('invalid_argument', nil, store.query, store, 'SELECT $1::int', { 1.5 })
+    refused('invalid_argument', nil, store.query, store, 'SELECT $1::smallint', { 70000 })
+    refused('invalid_argument', nil, store.query, store, 'SELECT $1::boolean', { { a = 1 } })
   end)
 
   it('must be values that can be sent', function()
@@ -131,8 +134,23 @@ describe('the parameters of a query', function()
       'SELECT $1, $2', { 1, print })
     refused('invalid_argument', 'zero byte', store.query, store, 'SELECT $1', { 'a\0b' })
     refused('invalid_document', '.f', store.query, store, 'SELECT $1', { { f = print } })
-    refused('invalid_document', nil, store.query, store, 'SELECT $1', { 0 / 0 })
     assert.is_false((pcall(store.query, store, 'SELECT $1::text', { '\255' })))
+  end)
+
+  it('may be what JSON has not: NaN and the infinities, as PostgreSQL writes them', function()
+    local row = store:query('SELECT $1::float8 AS nan, $2::float8 AS most, $3::float8 AS least',
+      { 0 / 0, math.huge, -math.huge })[1]
+    assert.is_true(row.nan ~= row.nan)
+    assert.same({ math.huge, -math.huge }, { row.most, row.least })
+  end)
+
+  it('that are tables are JSON; where an array of PostgreSQL was wanted a hint says so', function()
+    for _, list in ipairs({ { 1, 2 }, json.array(), { { a = 1 } } }) do
+      local err = refused('invalid_argument', nil, store.query, store,
+        'SELECT 1 WHERE 1 = ANY($1::int[])', { list })
+      assert.truthy(err.hint:find('sent as JSON', 1, true))
+      assert.equal(400, err.http)
+    end
   end)
 
   it('are an array without gaps, and no options', function()
@@ -275,7 +293,7 @@ describe('a query that fails', function()
     err = refused('query_failed', nil, store.query, store, 'SELECT nonsense()')
     assert.equal('42883', err.sqlstate)
     assert.is_string(err.hint)
-    err = refused('query_failed', 'division by zero', store.query, store, 'SELECT 1 / 0')
+    err = refused('invalid_argument', 'division by zero', store.query, store, 'SELECT 1 / 0')
     assert.equal('22012', err.sqlstate)
   end)
 

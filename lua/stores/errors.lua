@@ -15,6 +15,8 @@ local core = require('stores.core')
 ---@field constraint string? the name of the constraint that refused
 ---@field table string?
 ---@field shard integer?
+---@field row string? the id of the row whose value cannot be read
+---@field index integer? where it is among those that were asked for
 
 local errors = {}
 
@@ -54,6 +56,22 @@ function errors.new(code, message, fields)
   for key, value in pairs(fields or {}) do err[key] = value end
   if err.outcome ~= 'none' then err.retryable = false end
   return setmetatable(err, Error)
+end
+
+--- What the server refused, as a mistake in what the caller gave.
+---@param err stores.Error
+---@return stores.Error
+function errors.of_caller(err)
+  err.code, err.http = 'invalid_argument', core.codes.invalid_argument.http
+  err.retryable = false
+  return err
+end
+
+--- Marks an error of a call of which a part was done before.
+---@param err any
+function errors.was_begun(err)
+  if not errors.is(err) or err.outcome ~= 'none' then return end
+  err.outcome, err.retryable = 'unknown', false
 end
 
 --- Raises an error. The value is a table, so no position is put before the message.

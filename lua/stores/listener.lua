@@ -1,10 +1,14 @@
 --- LISTEN and NOTIFY: a function for each notification of a channel.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local tasks = require('stores.tasks')
 local wait = require('stores.wait')
 
 local listener = {}
+
+-- What PostgreSQL takes (NAMEDATALEN, NOTIFY_PAYLOAD_MAX_LENGTH), in bytes.
+local CHANNEL_MOST, PAYLOAD_MOST = 63, 7999
 
 ---@class stores.Listener
 local Listener = {}
@@ -29,6 +33,30 @@ local function deliver(self, fn)
   end
 end
 
+-- A text that the server takes as it is.
+local function is_text(value)
+  return type(value) == 'string' and core.json_encode(value) ~= nil
+end
+
+local function check_channel(channel)
+  if not is_text(channel) or #channel == 0 or #channel > CHANNEL_MOST then
+    errors.raise('invalid_argument',
+      ('a channel is a string of 1 to %d bytes of UTF-8 without zero bytes'):format(CHANNEL_MOST))
+  end
+end
+
+--- Checks what notify is given.
+---@param channel string
+---@param payload string?
+---Raises invalid_argument.
+function listener.check(channel, payload)
+  check_channel(channel)
+  if payload ~= nil and (not is_text(payload) or #payload > PAYLOAD_MOST) then
+    errors.raise('invalid_argument', ('a payload is a string of at most %d bytes of UTF-8 without '
+      .. 'zero bytes: store what is larger, and notify its id'):format(PAYLOAD_MOST))
+  end
+end
+
 --- Calls fn(payload) for each notification, in a task of its own, until the listener is stopped;
 --- after a loss of the connection fn(nil, 'gap'), when it listens again.
 ---@param store stores.Store
@@ -36,9 +64,7 @@ end
 ---@param fn fun(payload: string?, gap: 'gap'?)
 ---@return stores.Listener
 function listener.start(store, channel, fn)
-  if type(channel) ~= 'string' or #channel == 0 or #channel > 63 then
-    errors.raise('invalid_argument', 'a channel is a string of 1 to 63 bytes')
-  end
+  check_channel(channel)
   if type(fn) ~= 'function' then
     errors.raise('invalid_argument', 'listen takes a function, got ' .. errors.kind(fn))
   end

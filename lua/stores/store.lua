@@ -156,7 +156,15 @@ function Store:query(text, params, opts)
   end
   -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
   local rows
-  for _, part in ipairs(parts) do rows = run(part.text) end
+  for i, part in ipairs(parts) do
+    local ok, result = pcall(run, part.text)
+    if not ok then
+      -- what came before it stays, unless it only read
+      if i > 1 and not call.readonly then errors.was_begun(result) end
+      error(result, 0)
+    end
+    rows = result
+  end
   return rows
 end
 
@@ -264,9 +272,7 @@ end
 ---@param payload? string
 function Store:notify(channel, payload)
   check(self, 'notify')
-  if type(channel) ~= 'string' or (payload ~= nil and type(payload) ~= 'string') then
-    errors.raise('invalid_argument', 'notify takes a channel and a payload, both strings')
-  end
+  listener.check(channel, payload)
   holds.check_connection(self)
   wait.slot(self.hub, self.engine:query('SELECT pg_notify($1, $2)', { channel, payload or '' },
     { transaction = false, readonly = true }))

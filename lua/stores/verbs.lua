@@ -34,6 +34,7 @@ local EXISTS = config.allow('timeout', 'cache')
 local EACH = config.allow('timeout', 'raw', 'batch', 'after')
 
 local GENERATED_TRIES = 5
+local SYNTAX_ERROR = '42601'
 
 local function refuse(message, ...)
   errors.raise('invalid_argument', message:format(...))
@@ -156,8 +157,21 @@ function Verbs:findAll(name, opts)
   return (select(self, name, sql, params, opts))
 end
 
+-- The batch behind an id. Where a row of it cannot be given: those before it, and its error.
+local function next_batch(self, name, after, size, opts)
+  local sql, params = query.each_batch(after, size)
+  local ok, batch, last = pcall(select, self, name, sql, params, opts)
+  if ok then return batch, last, #batch < size end
+  local err = batch
+  if not errors.is(err) or not err.index or err.row == 'NULL' then error(err, 0) end
+  if err.index == 1 then return {}, err.row, false, err end
+  sql, params = query.each_batch(after, err.index - 1)
+  return select(self, name, sql, params, opts), err.row, false, err
+end
+
 --- Iterates over the documents of a table in order of id, in batches:
---- for doc in store:each('users').
+--- for doc in store:each('users'). Where the value of a row cannot be read, its error is raised in
+--- its turn; who calls the iterator again gets the rows behind it.
 ---@param name string
 ---@param opts? {timeout: number, raw: boolean, batch: integer, after: string} timeout: of a batch
 ---@return fun(): table?
@@ -166,16 +180,18 @@ function Verbs:each(name, opts)
   check_table(name)
   opts = config.call(opts, EACH)
   local size = opts.batch or 500
-  local after, batch, at, over = opts.after, {}, 0, false
+  local after, batch, at, over, err = opts.after, {}, 0, false, nil
   query.each_batch(after, size) -- what is wrong is said here, and not in the middle of a loop
   return function()
-    at = at + 1
-    if batch[at] == nil and not over then
-      local sql, params = query.each_batch(after, size)
-      local last
-      batch, last = select(self, name, sql, params, opts)
-      after, at, over = last, 1, #batch < size
+    while batch[at + 1] == nil do
+      local raised = err
+      err = nil
+      if raised then error(raised, 0) end
+      if over then return nil end
+      batch, after, over, err = next_batch(self, name, after, size, opts)
+      at = 0
     end
+    at = at + 1
     return batch[at]
   end
 end
@@ -263,7 +279,12 @@ function Verbs:findByPath(name, path, vars, opts)
   check_table(name)
   opts = config.call(opts, PATH)
   local sql, params = query.by_path(path, vars, opts)
-  return (select(self, name, sql, params, opts))
+  local ok, documents = pcall(select, self, name, sql, params, opts)
+  if ok then return documents end
+  if errors.is(documents, 'query_failed') and documents.sqlstate == SYNTAX_ERROR then
+    documents = errors.of_caller(documents) -- of the path: the statement is ours
+  end
+  error(documents, 0)
 end
 
 local function write(self, kind, name, id, doc, opts, expr, params)
@@ -287,7 +308,7 @@ end
 -- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
 -- was, the id stays: it is the only way to find out.
 local function take_back(record, err)
-  if not errors.is(err) or err.outcome == 'none' then record.id = nil end
+  if errors.is(err) and err.outcome == 'none' then record.id = nil end
 end
 
 --- Inserts a record, which gets an id where it has none. Raises duplicate where the id is taken.
@@ -304,8 +325,11 @@ function Verbs:insert(name, record, opts)
   for try = 1, GENERATED_TRIES do
     local id = given and ids.check(record.id) or self:generateId()
     record.id = id
-    local ok, err = pcall(write, self, 'insert', name, id, record, opts)
-    if ok then return record end
+    local ok, err, _, _, moved = pcall(write, self, 'insert', name, id, record, opts)
+    if ok then
+      if moved then record.id = moved end
+      return record
+    end
     -- an id that was made here and is taken is drawn again; everything else is the caller's
     if given or try == GENERATED_TRIES or not errors.is(err, 'duplicate') or err.constraint then
       if not given then take_back(record, err) end
@@ -326,7 +350,8 @@ function Verbs:update(name, record, opts)
   opts = config.call(opts, FOUND)
   local id = record_id(record, 'update')
   record.id = id
-  local found = write(self, 'update', name, id, record, opts)
+  local found, _, _, moved = write(self, 'update', name, id, record, opts)
+  if moved then record.id = moved end
   must_find(found or nil, opts, name, id)
   return found
 end
@@ -346,7 +371,8 @@ function Verbs:upsert(name, record, opts)
   if record.id == nil then return self:insert(name, record, opts), true end
   local id = ids.check(record.id)
   record.id = id
-  local _, inserted = write(self, 'upsert', name, id, record, opts)
+  local _, inserted, _, moved = write(self, 'upsert', name, id, record, opts)
+  if moved then record.id = moved end
   return record, inserted
 end
 

@@ -68,15 +68,20 @@ static void test_sqlstates(void) {
         const char *sqlstate;
         stores_code code;
     } cases[] = {
-        {"23505", STORES_DUPLICATE},       {"23503", STORES_CONSTRAINT},
-        {"23514", STORES_CONSTRAINT},      {"40001", STORES_SERIALIZATION},
-        {"40P01", STORES_DEADLOCK},        {"55P03", STORES_LOCK_TIMEOUT},
-        {"57014", STORES_CANCELED},        {"25006", STORES_READ_ONLY},
-        {"42P01", STORES_TABLE_NOT_FOUND}, {"28P01", STORES_AUTH_FAILED},
-        {"28000", STORES_AUTH_FAILED},     {"3D000", STORES_AUTH_FAILED},
-        {"53300", STORES_CONNECT_FAILED},  {"08006", STORES_CONNECTION_LOST},
-        {"57P01", STORES_CONNECTION_LOST}, {"57P03", STORES_CONNECTION_LOST},
-        {"42601", STORES_QUERY_FAILED},    {"XX000", STORES_QUERY_FAILED},
+        {"23505", STORES_DUPLICATE},        {"23503", STORES_CONSTRAINT},
+        {"23514", STORES_CONSTRAINT},       {"40001", STORES_SERIALIZATION},
+        {"40P01", STORES_DEADLOCK},         {"55P03", STORES_LOCK_TIMEOUT},
+        {"57014", STORES_CANCELED},         {"25006", STORES_READ_ONLY},
+        {"42P01", STORES_TABLE_NOT_FOUND},  {"28P01", STORES_AUTH_FAILED},
+        {"28000", STORES_AUTH_FAILED},      {"3D000", STORES_AUTH_FAILED},
+        {"53300", STORES_CONNECT_FAILED},   {"08006", STORES_CONNECTION_LOST},
+        {"57P01", STORES_CONNECTION_LOST},  {"57P03", STORES_CONNECTION_LOST},
+        {"42601", STORES_QUERY_FAILED},     {"XX000", STORES_QUERY_FAILED},
+        {"54000", STORES_TOO_LARGE},        {"54001", STORES_TOO_LARGE},
+        {"53100", STORES_SERVER_FULL},      {"53200", STORES_SERVER_FULL},
+        {"42P02", STORES_INVALID_ARGUMENT}, {"42P18", STORES_INVALID_ARGUMENT},
+        {"428C9", STORES_UNSUPPORTED},      {"42P10", STORES_UNSUPPORTED},
+        {"0A000", STORES_UNSUPPORTED},      {"44000", STORES_CONSTRAINT},
         {"", STORES_QUERY_FAILED},
     };
     size_t i;
@@ -95,6 +100,26 @@ static void test_sqlstates(void) {
     stores__error_from_pg(&e, NULL, NULL, NULL, NULL, NULL, NULL);
     CHECK_INT(e.code, STORES_QUERY_FAILED);
     CHECK(e.message[0]);
+}
+
+static void test_hints(void) {
+    from_pg("53100", "could not extend file", NULL);
+    CHECK(strstr(e.hint, "room") != NULL);
+    CHECK(!e.retryable);
+    from_pg("53200", "out of memory", NULL);
+    CHECK(e.retryable);
+    stores__error_from_pg(&e, "53100", "m", NULL, "the server's own", NULL, NULL);
+    CHECK_STR(e.hint, "the server's own");
+    from_pg("22P02", "malformed array literal: \"[1,2]\"", NULL);
+    CHECK(strstr(e.hint, "sent as JSON") != NULL);
+    from_pg("22P02", "ungültige Eingabesyntax für Typ integer: »{\"a\":1}«", NULL);
+    CHECK(strstr(e.hint, "sent as JSON") != NULL);
+    from_pg("22P02", "syntaxe invalide : «\xC2\xA0[1]\xC2\xA0»", NULL);
+    CHECK(strstr(e.hint, "sent as JSON") != NULL);
+    from_pg("22P02", "invalid input syntax for type integer: \"longer [1]\"", NULL);
+    CHECK_STR(e.hint, "");
+    from_pg("22P02", "invalid input syntax for type json", "Token \"[\" is invalid.");
+    CHECK_STR(e.hint, "");
 }
 
 static void test_values(void) {
@@ -142,7 +167,7 @@ static void test_blocked(void) {
     CHECK_INT(e.code, STORES_PATH_BLOCKED);
     CHECK_STR(e.message, "a");
     from_pg("22P02", "syntax: \"it says stores:blocked:a.b\"", NULL);
-    CHECK_INT(e.code, STORES_QUERY_FAILED);
+    CHECK_INT(e.code, STORES_INVALID_ARGUMENT);
     from_pg("42601", "syntax: \"stores:blocked:a.b\"", NULL);
     CHECK_INT(e.code, STORES_QUERY_FAILED);
     memset(text, 'p', sizeof text);
@@ -158,6 +183,7 @@ int main(void) {
     test_set();
     test_heap();
     test_sqlstates();
+    test_hints();
     test_values();
     test_blocked();
     return check_report();
