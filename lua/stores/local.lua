@@ -11,12 +11,13 @@
 
 local errors = require('stores.errors')
 local options = require('stores.options')
+local places = require('stores.local.place')
 local script = require('stores.local.script')
 local system = require('stores.local.system')
 
 local local_servers = {}
 
-local PORT = 5432 -- only the name of a socket: nothing listens on TCP
+local PORT = places.PORT
 local SETTING = '^[%a_][%w_.-]*$'
 
 ---@class stores.local.Options
@@ -31,25 +32,25 @@ local SETTING = '^[%a_][%w_.-]*$'
 ---@field folder string absolute
 ---@field close fun(): boolean ends the use; true where the servers were stopped
 
----@class stores.local.Place where a folder and its sockets are, and whose they are
----@field folder string
----@field sockets string the folder itself, or one in /tmp where its path is too long for a socket
----@field owner integer uid of the servers
----@field group integer
-
 -- ---- Options ----------------------------------------------------------------------------------
 
-local function settings(value)
-  if type(value) ~= 'table' then return nil, 'a table, got ' .. errors.kind(value) end
-  for name, setting in pairs(value) do
-    if type(name) ~= 'string' or not name:match(SETTING) then
-      return nil, 'a table of settings by name'
+-- The check of settings; `own` are those by which the folder finds its servers again.
+local function settings(own)
+  return function(value)
+    if type(value) ~= 'table' then return nil, 'a table, got ' .. errors.kind(value) end
+    for name, setting in pairs(value) do
+      if type(name) ~= 'string' or not name:match(SETTING) then
+        return nil, 'a table of settings by name'
+      elseif own[name:lower()] then
+        return nil, ('a table without %s, which is the folder\'s own'):format(name)
+      end
+      if type(setting) ~= 'number' and (type(setting) ~= 'string'
+        or setting:find('[%z\r\n]')) then
+        return nil, ('a table of strings and numbers on one line (%s is none)'):format(name)
+      end
     end
-    if type(setting) ~= 'number' and (type(setting) ~= 'string' or setting:find('[%z\r\n]')) then
-      return nil, ('a table of strings and numbers on one line (%s is none)'):format(name)
-    end
+    return value
   end
-  return value
 end
 
 local function seconds(value)
@@ -62,101 +63,24 @@ local UP = {
   keys = {
     keep = options.boolean,
     timeout = seconds,
-    postgres = settings,
-    redis = settings,
+    postgres = settings({ port = true, unix_socket_directories = true, data_directory = true }),
+    redis = settings({ unixsocket = true, daemonize = true, supervised = true }),
   },
 }
-
--- ---- Places -----------------------------------------------------------------------------------
-
---- Our own files; a folder that holds others is not one to move into.
-local OURS = {
-  ['users.lock'] = true, ['start.lock'] = true, ['supervisor.lock'] = true, keep = true,
-  pgdata = true, ['pgdata.new'] = true, ['initdb.log'] = true,
-}
-
-local function check_contents(folder)
-  local names, failure = system.list(folder)
-  if not names then
-    errors.raise('invalid_argument', ('cannot use the folder %s: %s'):format(folder, failure))
-  end
-  local stranger
-  for _, name in ipairs(names) do
-    if name == 'users.lock' or name == 'pgdata' then return end
-    if not OURS[name] and name:sub(1, 1) ~= '.' then stranger = name end
-  end
-  if stranger then
-    errors.raise('invalid_argument', ('%s is not a folder of private servers (it holds %s): '
-      .. 'name a new or an empty one'):format(folder, stranger))
-  end
-end
-
---- Whose the servers are: PostgreSQL refuses to run as root, so then they are the folder's owner's,
---- or the user's that PostgreSQL's package made.
-local function server_user(stat)
-  if system.euid() ~= 0 then return system.euid(), stat.gid end
-  if stat.uid ~= 0 then return stat.uid, stat.gid end
-  local uid, gid = system.user('postgres')
-  if not uid then
-    errors.raise('unsupported', 'PostgreSQL does not run as root, and there is no user postgres '
-      .. 'to run it as (Debian package: postgresql-15)')
-  end
-  return uid, gid
-end
-
---- Unix sockets have short paths, and libpq reads a comma in a host as the next host.
-local function sockets_of(folder, stat)
-  local longest = folder .. '/.s.PGSQL.' .. PORT
-  if #longest <= system.SOCKET_PATH_MAX and not folder:find(',', 1, true) then return folder end
-  return ('/tmp/stores-%d-%s'):format(stat.uid, stat.identity)
-end
-
----@param path string
----@return stores.local.Place
-local function place_of(path)
-  local folder, failure = system.real_path(path)
-  local stat = folder and system.stat(folder)
-  if not stat or stat.kind ~= 'directory' then
-    errors.raise('invalid_argument',
-      ('cannot use the folder %s: %s'):format(path, failure or 'it is not a folder'))
-  end
-  local owner, group = server_user(stat)
-  return { folder = folder, sockets = sockets_of(folder, stat), owner = owner, group = group,
-    mode = stat.mode }
-end
-
-local function check_path(path)
-  if type(path) ~= 'string' or path == '' or path:find('[%z\r\n]') then
-    errors.raise('invalid_argument', 'the path of a folder must be a string that is not empty, got '
-      .. errors.kind(path))
-  end
-end
-
---- Makes the folder where it is missing (not its parents), and makes it private.
-local function prepare(path)
-  local made, failure = system.make_folder(path)
-  if made == nil then
-    errors.raise('invalid_argument', ('cannot make the folder %s: %s'):format(path, failure))
-  end
-  local place = place_of(path)
-  if not made then check_contents(place.folder) end
-  if place.mode ~= tonumber('700', 8) and not system.make_private(place.folder) then
-    errors.raise('invalid_argument', place.folder .. ' belongs to another user')
-  end
-  return place
-end
 
 -- ---- Running the script -----------------------------------------------------------------------
 
 -- The script and its longer arguments are in the environment, so that `ps` stays readable.
-local function environment(redis_settings)
+---@param redis {conf: string, port: string}?
+local function environment(redis)
   local path = os.getenv('PATH')
   local env = {
     'PATH=' .. (path and path .. ':' or '') .. '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin',
     'LC_ALL=C',
     'HOME=/',
     'STORES_SCRIPT=' .. script,
-    'STORES_REDIS_CONF=' .. (redis_settings or ''),
+    'STORES_REDIS_CONF=' .. (redis and redis.conf or ''),
+    'STORES_REDIS_PORT=' .. (redis and redis.port or '0'),
   }
   local libraries = os.getenv('LD_LIBRARY_PATH')
   if libraries then env[#env + 1] = 'LD_LIBRARY_PATH=' .. libraries end
@@ -175,17 +99,17 @@ exec setpriv --reuid="$uid" --regid="$gid" --clear-groups $reach "$@"
 
 ---@param place stores.local.Place
 ---@param arguments string[] of the script
----@param redis_settings string?
+---@param redis {conf: string, port: string}? to start it with
 ---@return integer? status
 ---@return string text
-local function run_script(place, arguments, redis_settings)
+local function run_script(place, arguments, redis)
   local argv = { '/bin/sh', '-c', 'eval "$STORES_SCRIPT"', 'stores-servers' }
   if system.euid() == 0 then
     local uid, gid = tostring(place.owner), tostring(place.group)
     argv = { '/bin/sh', '-c', AS_USER, 'stores-servers', uid, gid, unpack(argv) }
   end
   for _, argument in ipairs(arguments) do argv[#argv + 1] = argument end
-  return system.run(argv, environment(redis_settings))
+  return system.run(argv, environment(redis))
 end
 
 local function sorted_pairs(map)
@@ -199,20 +123,14 @@ local function sorted_pairs(map)
   end
 end
 
-local function redis_conf(place, overrides)
+-- The port and the socket are arguments of the program: see the script.
+local function redis_of(overrides)
   local function quoted(value)
     return '"' .. tostring(value):gsub('[\\"]', '\\%0') .. '"'
   end
-  local lines = {
-    'daemonize no',
-    'port 0',
-    'unixsocket ' .. quoted(place.sockets .. '/redis.sock'),
-    'unixsocketperm 700',
-    'save ""',
-    'appendonly no',
-  }
+  local lines = { 'bind 127.0.0.1', 'unixsocketperm 700', 'save ""', 'appendonly no' }
   for name, value in sorted_pairs(overrides) do lines[#lines + 1] = name .. ' ' .. quoted(value) end
-  return table.concat(lines, '\n')
+  return { conf = table.concat(lines, '\n'), port = tostring(overrides and overrides.port or 0) }
 end
 
 local function postgres_arguments(place, overrides)
@@ -232,7 +150,7 @@ end
 local function start(place, opts)
   local arguments = { 'start', place.folder, place.sockets, tostring(math.ceil(opts.timeout)),
     unpack(postgres_arguments(place, opts.postgres)) }
-  local status, text = run_script(place, arguments, redis_conf(place, opts.redis))
+  local status, text = run_script(place, arguments, redis_of(opts.redis))
   -- a host that ignores SIGCHLD is not told the status: then what the script says decides
   if status ~= 0 and (status ~= nil or text ~= '') then
     local why = text:gsub('%s+$', '')
@@ -256,9 +174,13 @@ local function running(place)
   end
   local file = io.open(place.folder .. '/pgdata/postmaster.pid', 'r')
   if not file then return false end
-  local ready = file:read('*a'):match('\nready *\n')
+  local text = file:read('*a')
   file:close()
-  return ready ~= nil
+  -- Where it believes to be: another place where the folder was moved, or is a copy.
+  local data = system.stat(text:match('\n([^\n]*)') or '')
+  local here = system.stat(place.folder .. '/pgdata')
+  return text:find('\nready *\n') ~= nil
+    and data ~= nil and here ~= nil and data.identity == here.identity
     and system.answers(place.sockets .. '/.s.PGSQL.' .. PORT)
     and system.answers(place.sockets .. '/redis.sock')
 end
@@ -316,12 +238,22 @@ local function exclusive(lock)
   return system.lock(lock, 'exclusive')
 end
 
+-- Where the folder is now: it may have been moved since it was opened.
+local function moved_place(place, lock)
+  local file = system.path_of_lock(lock)
+  local folder = file and file:match('^(.*)/users%.lock$')
+  if not folder or folder == place.folder then return place end
+  local ok, now = pcall(places.of, folder)
+  return ok and now or place
+end
+
 --- Ends the use of a folder, and stops the servers where this was the last. The last thing that
 --- every user does is to ask for the exclusive lock after its last shared one, so the last of them
 --- all gets it.
 ---@return boolean stopped
 local function leave(place, lock)
   local granted = exclusive(lock)
+  place = moved_place(place, lock)
   local stopped = granted and stop(place)
   release(place, lock, stopped)
   return stopped
@@ -339,10 +271,10 @@ end
 ---@return stores.local.Handle
 ---Raises invalid_argument (the path), connect_failed (with the servers' own words), timeout.
 function local_servers.up(path, opts)
-  check_path(path)
+  places.check_path(path)
   opts = options.check(opts, UP)
   opts.timeout = opts.timeout or 60
-  local place = prepare(path)
+  local place = places.prepare(path)
   local lock = open_lock(place)
   if not lock_within(lock, 'shared', opts.timeout) then
     errors.raise('timeout', ('the servers of %s are being stopped by another process, for more '
@@ -380,9 +312,9 @@ end
 ---@param path string
 ---@return 'stopped'|'in use'|'not running'
 function local_servers.down(path)
-  check_path(path)
-  local place = place_of(path)
-  check_contents(place.folder)
+  places.check_path(path)
+  local place = places.of(path)
+  places.check_contents(place.folder)
   os.remove(place.folder .. '/keep')
   local lock = open_lock(place)
   local was_running = running(place)

@@ -23,7 +23,8 @@ fail() {
 # alive NAME PID FOLDER: a number in a file may be another process's by now, so what runs under it
 # must be the program, working in that folder (or in one that was removed since).
 alive() {
-    [ -n "$2" ] && [ "$(cat "/proc/$2/comm" 2>/dev/null)" = "$1" ] &&
+    comm=''
+    [ -n "$2" ] && { read -r comm <"/proc/$2/comm"; } 2>/dev/null && [ "$comm" = "$1" ] &&
         { [ ! -e "$3" ] || [ "/proc/$2/cwd" -ef "$3" ]; }
 }
 
@@ -76,13 +77,25 @@ find_postgres() {
         "Install postgresql-$made_by, or dump the data there and load it into a new folder"
 }
 
+# What a program said, from its first complaint on.
+complaint() {
+    said=$(printf '%s\n' "$1" | sed -n '/FATAL\|PANIC\|ERROR\|rror:\|ould not/,$p' | head -n 6)
+    printf '%s' "${said:-$(printf '%s\n' "$1" | tail -n 5)}"
+}
+
+# On a full disk a server cannot even write its log.
+room() {
+    free=$(df -Pk . 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p')
+    [ "${free:-1024}" -ge 1024 ] || printf ' (No space left on device: %s kB are free)' "$free"
+}
+
 # A folder appears under its name only when it is complete, so a killed initdb leaves no half.
 init_postgres() {
     rm -rf pgdata.new
-    "$bin/initdb" -D pgdata.new -U postgres -E UTF8 --locale=C.UTF-8 --lc-messages=C \
-        --auth-local=trust --auth-host=reject >initdb.log 2>&1 ||
-        fail "initdb failed: $(tail -n 3 initdb.log)"
-    cat >>pgdata.new/postgresql.conf <<'CONF'
+    told=$("$bin/initdb" -D pgdata.new -U postgres -E UTF8 --locale=C.UTF-8 --lc-messages=C \
+        --auth-local=trust --auth-host=reject 2>&1) ||
+        fail "initdb failed: $(complaint "$told")$(room)"
+    cat >>pgdata.new/postgresql.conf <<'CONF' || fail "postgresql.conf cannot be written$(room)"
 
 # Settings of Stores; what is set below them wins.
 max_connections = 100
@@ -95,7 +108,6 @@ log_timezone = 'UTC'
 timezone = 'UTC'
 CONF
     mv pgdata.new pgdata
-    rm -f initdb.log
 }
 
 # Backends can outlive a postmaster that was killed, and a new one must not start beside them.
@@ -122,7 +134,8 @@ start_postgres() {
     if alive postgres "$postgres_pid" pgdata; then
         until_true "$timeout" postgres_up_or_gone
         postgres_ready || fail "PostgreSQL (process $postgres_pid) does not become ready"
-        [ -S "$sockets/.s.PGSQL.5432" ] ||
+        # It still works under the old name, which it was told, and finds less and less there.
+        [ -S "$sockets/.s.PGSQL.5432" ] && [ "$(sed -n 2p pgdata/postmaster.pid)" -ef pgdata ] ||
             fail "the folder was moved while its servers ran: end the programs that use it first"
         return
     fi
@@ -140,26 +153,64 @@ start_postgres() {
     until_true "$timeout" postgres_up_or_gone
     postgres_ready && return
     kill -INT "$postgres_pid" 2>/dev/null
-    fail "PostgreSQL did not start: $(tail -c "+$((${before:-0} + 1))" postgresql.log | tail -n 8)"
+    said=$(tail -c "+$((${before:-0} + 1))" postgresql.log | tail -n 8)
+    fail "PostgreSQL did not start: $said$(room)"
+}
+
+# Whether a process listens on a port, as a Redis does that began with its own defaults.
+listens_on_tcp() {
+    inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n \
+        's/^ *[^ ]* [^ ]* [^ ]* 0A [^ ]* [^ ]* [^ ]* *[^ ]* *[^ ]* \([0-9]*\) .*/ \1 /p')
+    for file in "/proc/$1/fd/"*; do
+        inode=$(readlink "$file" 2>/dev/null | sed -n 's/^socket:\[\([0-9]*\)\]$/\1/p')
+        case $inodes in *" ${inode:-none} "*) return 0 ;; esac
+    done
+    return 1
 }
 
 redis_up_or_gone() {
-    [ -S "$sockets/redis.sock" ] || ended "$redis_pid"
+    [ -S "$sockets/redis.sock" ] || ended "$redis_pid" || redis_is_open
+}
+
+# Its port was not asked for.
+redis_is_open() {
+    [ "$STORES_REDIS_PORT" = 0 ] && listens_on_tcp "$redis_pid"
+}
+
+# Sets redis_pid to the one that works in this folder, which the file does not name where the disk
+# was full when it was written.
+find_redis() {
+    for redis_pid in "$(first_line redis.pid)" "${redis_pid:-}"; do
+        alive redis-server "$redis_pid" . && return
+    done
+    [ -e redis.pid ] || return
+    for process in /proc/[0-9]*; do
+        redis_pid=${process#/proc/}
+        alive redis-server "$redis_pid" . && return
+    done
+    return 1
 }
 
 start_redis() {
-    redis_pid=$(first_line redis.pid)
-    if alive redis-server "$redis_pid" . && [ -S "$sockets/redis.sock" ]; then return; fi
+    if find_redis && [ -S "$sockets/redis.sock" ]; then return; fi
     stop_redis
     command -v redis-server >/dev/null ||
         fail "no Redis server is installed (Debian package: redis-server)"
     rm -f "$sockets/redis.sock"
-    printf '%s\n' "$STORES_REDIS_CONF" >redis.conf
-    redis-server "$folder/redis.conf" >redis.log 2>&1 </dev/null 8>&- &
+    # Not from a file: Redis reads the path of one as a pattern, and begins with its own defaults,
+    # open to the network, where the pattern fits nothing. What keeps it in is said in words.
+    redis-server - --port "$STORES_REDIS_PORT" --unixsocket "$sockets/redis.sock" \
+        >redis.log 2>&1 8>&- <<CONF &
+$STORES_REDIS_CONF
+CONF
     redis_pid=$!
     printf '%s\n' "$redis_pid" >redis.pid
     until_true "$timeout" redis_up_or_gone
-    [ -S "$sockets/redis.sock" ] || fail "Redis did not start: $(tail -n 5 redis.log)"
+    if redis_is_open; then
+        stop_redis
+        fail "Redis listens on a port that nobody asked for, and was stopped"
+    fi
+    [ -S "$sockets/redis.sock" ] || fail "Redis did not start: $(tail -n 5 redis.log)$(room)"
 }
 
 stop_postgres() {
@@ -173,12 +224,10 @@ stop_postgres() {
 }
 
 stop_redis() {
-    pid=$(first_line redis.pid)
-    pid=${pid:-${redis_pid:-}}
-    if alive redis-server "$pid" .; then
+    if find_redis; then
         for try in TERM:5 KILL:5; do
-            kill -"${try%:*}" "$pid" 2>/dev/null
-            until_true "${try#*:}" gone redis-server "$pid" . && break
+            kill -"${try%:*}" "$redis_pid" 2>/dev/null
+            until_true "${try#*:}" gone redis-server "$redis_pid" . && break
         done
     fi
     rm -f redis.pid

@@ -12,6 +12,7 @@ int fchown(int fd, unsigned int owner, unsigned int group);
 int mkdir(const char *path, unsigned int mode);
 int chmod(const char *path, unsigned int mode);
 char *realpath(const char *path, char *resolved);
+ssize_t readlink(const char *path, char *buf, size_t size);
 void free(void *ptr);
 int getpid(void);
 unsigned int geteuid(void);
@@ -175,6 +176,15 @@ function system.open_lock(path, owner)
   if fd < 0 then return nil, reason() end
   if system.euid() == 0 then C.fchown(fd, owner, 0xffffffff) end
   return ffi.gc(ffi.new('int[1]', fd), function(lock) C.close(lock[0]) end)
+end
+
+--- Where the file of a lock is now, also when its folder was moved.
+---@param lock ffi.cdata*
+---@return string? path
+function system.path_of_lock(lock)
+  local buffer = ffi.new('char[4096]')
+  local length = tonumber(C.readlink(('/proc/self/fd/%d'):format(lock[0]), buffer, 4096))
+  return length > 0 and ffi.string(buffer, length) or nil
 end
 
 --- Closes a lock, without touching what a forked child or parent holds through the same file.
