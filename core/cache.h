@@ -11,7 +11,6 @@
 #include "table.h"
 
 enum {
-    STORES__EPOCH_TEXT = 48, /* 16 random characters . 16 of run_id . 8 of the timeline */
     STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
     STORES__TOKEN_TEXT = 16,
     STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
@@ -61,8 +60,8 @@ struct stores__args {
 
 void stores__args_add(struct stores__args *args, const void *data, size_t len);
 void stores__args_str(struct stores__args *args, const char *text);
-/* The key of the table's epoch. */
-void stores__args_epoch_key(struct stores__args *args, const struct stores__table *table);
+/* The key of an epoch. */
+void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch);
 /* The key of a row under an epoch. */
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id);
@@ -74,33 +73,34 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        struct stores__redis_req *req, struct stores__redis_script *script,
                        int nkeys);
 
-/* ---- Epochs (epoch.c) ------------------------------------------------------------------------ */
+/* ---- Epochs (epoch.c, turn.c) ---------------------------------------------------------------- */
 
-bool stores__epoch_new(struct stores__table *table);
-void stores__epoch_free(struct stores__table *table);
+/* The epoch of the table with this oid, held for the caller; NULL: no memory. */
+struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid);
+struct stores__epoch *stores__epoch_hold(struct stores__epoch *epoch);
+/* Whom nobody holds goes, unless something is to be done for it. NULL is allowed. */
+void stores__epoch_let_go(struct stores__epoch *epoch);
+void stores__epochs_free(stores_engine *engine);
 /* The epoch that this process believes in, "" where it knows none. */
 const char *stores__epoch_text(const struct stores__table *table);
+/* What engine->facts_serial was when the epoch was seen to be V; UINT64_MAX: it is not V. */
+uint64_t stores__epoch_valid_since(const struct stores__table *table);
 enum stores__epoch_state stores__epoch_state(const struct stores__table *table);
 /* What Redis said the epoch is (NULL or "": absent). True: it is V, and the one believed in, so the
  * rows that were read with it count. Otherwise the belief is corrected, and a turn begun or ended
  * in the background where one is due. */
-bool stores__epoch_seen(struct stores__table *table, const char *value, size_t len);
-/* Forgets the belief of every table: the link or the server is another one. */
+bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len);
+/* Forgets every belief: the link or the server is another one. */
 void stores__epoch_void_all(stores_engine *engine);
-/* What is known of the table (its triggers ...) belongs to the epoch that is believed in: what
- * RETURNING gave may be published. */
-bool stores__epoch_facts_hold(const struct stores__table *table);
-/* Sets B<new> whatever was there, for rows that cannot be named; done(ok) comes from the loop, at
- * most once, and never where false (no memory) is returned. Begins the turn only when
+/* Sets B<new> where there is an epoch, for rows that cannot be named; done(ok) comes from the loop,
+ * at most once, and never where false (no memory) is returned. Begins the turn only when
  * stores__epoch_end_turn is called after the write is over. */
-struct stores__turn;
-struct stores__turn *stores__epoch_turn(struct stores__table *table,
-                                        void (*done)(void *arg, bool ok), void *arg);
+bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg);
 /* Looks for the end of a turn, in the background. */
-void stores__epoch_end_turn(struct stores__table *table);
+void stores__epoch_end_turn(struct stores__epoch *epoch);
 /* A write was committed without telling Redis: the table is turned when Redis is back, and not read
  * from the cache until then. */
-void stores__epoch_bypassed(struct stores__table *table);
+void stores__epoch_bypassed(struct stores__epoch *epoch);
 /* Redis is back. */
 void stores__epoch_resume_all(stores_engine *engine);
 /* Stops what runs in the background. */

@@ -117,10 +117,11 @@
     "redis.call('SET', KEYS[1], ARGV[2])\n"                                                        \
     "return ARGV[2]\n"
 
-/* KEYS epoch; ARGV the new value, whatever was there. Gives it back. */
+/* KEYS epoch; ARGV the new value, whatever was there; where there was nothing, nothing is set, for
+ * nothing counts then. Gives what the epoch holds afterwards. */
 #define STORES__SCRIPT_TURN                                                                        \
     "#!lua flags=allow-oom\n"                                                                      \
-    "redis.call('SET', KEYS[1], ARGV[1])\n"                                                        \
+    "if not redis.call('SET', KEYS[1], ARGV[1], 'XX') then return '' end\n"                        \
     "return ARGV[1]\n"
 
 #endif

@@ -14,10 +14,8 @@ static const char names_sql[] =
     "WITH RECURSIVE tree AS ("
     " SELECT pg_catalog.to_regclass(x)::pg_catalog.oid AS oid FROM pg_catalog.unnest($1::text[]) x"
     " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', false, false"
-    " FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+    " SELECT c.oid, false FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'";
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
@@ -25,6 +23,7 @@ void stores__call_free(struct stores__own_call *call) {
     stores__timer_stop(&call->engine->timers, &call->grace);
     stores__commit_free(call->commit);
     if (call->result != NULL) stores__pg_result_free(call->result);
+    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_let_go(call->turned[i]);
     free(call->turned);
     free(call->invalidates);
     free(call->sql);
@@ -110,8 +109,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         return;
     }
     bool simple = call->step == CALL_RUNNING && call->options.simple;
-    if (call->step == CALL_LOCKS || call->step == CALL_NAMES ||
-        (!simple && index > call->statement && call->commit != NULL)) {
+    if (index == call->asked && call->commit != NULL) {
         stores__commit_take_locks(call->commit, result);
     } else if (simple || index == call->statement) {
         /* of several statements the last one that gave rows counts, else the last one */
@@ -188,15 +186,23 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end);
 
+/* The question which tables were written, or what the caller says of it. */
+static void add_question(struct stores__own_call *call) {
+    if (call->invalidates != NULL) {
+        const char *values[] = {call->invalidates};
+        call->asked = call->req.added;
+        stores__pg_add(call->conn, &call->req, names_sql, 1, values, true);
+    } else {
+        stores__pg_add(call->conn, &call->req, stores__commit_immediate_sql, 0, NULL, true);
+        call->asked = call->req.added;
+        stores__pg_add(call->conn, &call->req, stores__commit_locks_sql, 0, NULL, true);
+    }
+}
+
 static void ask_locks(struct stores__own_call *call) {
     call->step = CALL_LOCKS;
     stores__pg_begin(call->conn, &call->req);
-    if (call->invalidates != NULL) {
-        const char *values[] = {call->invalidates};
-        stores__pg_add(call->conn, &call->req, names_sql, 1, values, true);
-    } else {
-        stores__pg_add(call->conn, &call->req, stores__commit_locks_sql, 0, NULL, true);
-    }
+    add_question(call);
     stores__pg_sync(call->conn, &call->req);
 }
 
@@ -216,6 +222,7 @@ static void end_transaction(struct stores__own_call *call) {
 static void send_simple(struct stores__own_call *call) {
     call->step = CALL_RUNNING;
     call->statement = 0;
+    call->asked = -1;
     stores__pg_simple(call->conn, &call->req, call->sql);
 }
 
@@ -250,7 +257,7 @@ static void turn_all(struct stores__own_call *call, enum stores__call_step step)
     call->turns_waiting = 1;
     for (size_t i = 0; i < call->turned_count; i++) {
         call->turns_waiting++;
-        if (stores__epoch_turn(call->turned[i], turned, call) == NULL) {
+        if (!stores__epoch_turn(call->turned[i], turned, call)) {
             call->turns_waiting--;
             call->turn_failed = true;
         }
@@ -342,11 +349,8 @@ static void send_statement(struct stores__own_call *call) {
     stores__pg_add(conn, req, call->sql, call->count, call->values, false);
     if (opened && call->options.readonly) {
         stores__pg_add(conn, req, "COMMIT", 0, NULL, false);
-    } else if (opened && call->invalidates != NULL) {
-        const char *values[] = {call->invalidates};
-        stores__pg_add(conn, req, names_sql, 1, values, true);
     } else if (opened) {
-        stores__pg_add(conn, req, stores__commit_locks_sql, 0, NULL, true);
+        add_question(call);
     }
     stores__pg_sync(conn, req);
 }
@@ -357,14 +361,14 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
     stores__error_free(call->error);
     call->error = NULL;
+    call->asked = -1;
     call->req.result = took;
     call->req.done = over;
     call->req.readonly = call->options.readonly;
     if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
         call->step = CALL_NAMES;
         stores__pg_begin(conn, &call->req);
-        const char *values[] = {call->invalidates};
-        stores__pg_add(conn, &call->req, names_sql, 1, values, false);
+        add_question(call);
         stores__pg_sync(conn, &call->req);
         return;
     }

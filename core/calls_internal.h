@@ -30,13 +30,14 @@ struct stores__own_call {
     struct stores__timer grace; /* after the op left: cancels again, and gives up */
     uint64_t grace_ends;
     struct stores__commit *commit;
-    struct stores__table **turned;
+    struct stores__epoch **turned; /* held */
     size_t turned_count, turns_waiting;
     struct pg_result *result;
     bool turn_failed, select;
     stores_error *error; /* NULL: none */
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */
+    int asked; /* index of the question which tables it wrote; -1: none */
 
     stores_query_options options;
     char *invalidates; /* an array of quoted names, as PostgreSQL reads it */

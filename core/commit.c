@@ -1,4 +1,5 @@
 #include "commit_internal.h"
+#include "facts.h"
 
 #include <stdio.h>
 
@@ -7,31 +8,22 @@ enum { NAMED_ROWS_MAX = 5000 }; /* more in one table: its epoch is turned instea
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions of.
- * A table that it dropped has no name any more, one that it renamed has its new one: for
- * AccessExclusive, which DDL takes, the old name is asked of another connection, which sees the
- * catalog as it was. */
+ * What it dropped has no row in the catalog any more, but its oid is what it always was. */
 const char stores__commit_locks_sql[] =
     "WITH RECURSIVE tree AS ("
-    " SELECT l.relation AS oid, l.mode = 'AccessExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"
+    " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"
     " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
     " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
     " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
     "  WHERE d.datname = pg_catalog.current_database())"
-    " UNION SELECT i.inhparent, false FROM pg_catalog.pg_inherits i"
+    " UNION SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
     "  JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT CASE WHEN c.oid IS NOT NULL THEN"
-    " pg_catalog.format('%I.%I', n.nspname, c.relname) END, tree.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', tree.ddl, c.oid IS NULL"
-    " FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " SELECT tree.oid, tree.ddl FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
     " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE (c.oid IS NULL OR c.relkind IN ('r', 'p'))"
-    " AND coalesce(n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'), true)";
+    " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
+    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))";
 
-static const char old_names_sql[] =
-    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence <> 't', false, false"
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.oid = ANY($1::pg_catalog.oid[]) AND c.relkind IN ('r', 'p')";
+const char stores__commit_immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
@@ -50,8 +42,8 @@ void stores__commit_free(struct stores__commit *commit) {
     if (commit == NULL) return;
     stores__timer_stop(&commit->engine->timers, &commit->timer);
     stores__settle_free(commit->rows);
-    stores__buf_free(&commit->ddl);
     stores__error_free(commit->error);
+    for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_let_go(commit->turns[i]);
     free(commit->turns);
     free(commit);
 }
@@ -70,38 +62,63 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
     if (xid != NULL) snprintf(commit->xid, sizeof commit->xid, "%s", xid);
 }
 
-void stores__commit_ask_locks(struct stores__commit *commit, bool raw) {
-    if (commit->engine->cache == NULL) return;
-    commit->ask_locks = true;
-    if (raw) commit->raw = true;
+/* The number that the transaction has at its end. Another one than its first write had: a text of the
+ * caller ended it and began the next, and what it wrote before stands where it stands. */
+static void take_last_xid(struct stores__commit *commit, const struct pg_result *result) {
+    const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, NULL) : NULL;
+    bool other = commit->xid[0] != '\0' && (xid == NULL || strcmp(commit->xid, xid) != 0);
+    if (!other) {
+        stores__commit_take_xid(commit, result);
+        return;
+    }
+    stores__commit_was_ended(commit);
+    stores__commit_fail(commit, STORES_UNSUPPORTED,
+                        "the statements ended the transaction that they ran in");
+    if (commit->error != NULL) commit->error->outcome = STORES_OUTCOME_UNKNOWN;
 }
 
-static void add_turn(struct stores__commit *commit, struct stores__table *table) {
-    for (size_t i = 0; i < commit->turn_count; i++) {
-        if (commit->turns[i] == table) return;
-    }
-    if (commit->turn_count == commit->turn_room) {
-        size_t room = commit->turn_room ? commit->turn_room * 2 : 4;
-        struct stores__table **turns = realloc(commit->turns, room * sizeof(*turns));
-        if (turns == NULL) {
-            commit->no_memory = true;
+void stores__commit_reaches(struct stores__commit *commit) {
+    if (commit->engine->cache != NULL) commit->reaches = true;
+}
+
+bool stores__commit_is_reaching(const struct stores__commit *commit) {
+    return commit->reaches;
+}
+
+static void add_turn(struct stores__commit *commit, uint32_t oid) {
+    struct stores__epoch *epoch = stores__epoch_of(commit->engine, oid);
+    for (size_t i = 0; epoch != NULL && i < commit->turn_count; i++) {
+        if (commit->turns[i] == epoch) {
+            stores__epoch_let_go(epoch);
             return;
         }
-        commit->turns = turns;
-        commit->turn_room = room;
     }
-    commit->turns[commit->turn_count++] = table;
+    if (epoch != NULL && commit->turn_count == commit->turn_room) {
+        size_t room = commit->turn_room ? commit->turn_room * 2 : 4;
+        struct stores__epoch **turns = realloc(commit->turns, room * sizeof(*turns));
+        if (turns == NULL) {
+            stores__epoch_let_go(epoch);
+            epoch = NULL;
+        } else {
+            commit->turns = turns;
+            commit->turn_room = room;
+        }
+    }
+    if (epoch == NULL) {
+        commit->no_memory = true;
+        return;
+    }
+    commit->turns[commit->turn_count++] = epoch;
 }
 
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
-    if (stores__cache_covers(table)) add_turn(commit, table);
+    if (commit->engine->cache != NULL) add_turn(commit, table->oid);
 }
 
 void stores__commit_row(struct stores__commit *commit, struct stores__table *table, int64_t id,
                         const char *text, size_t len, struct stores__blob *blob, bool publish) {
     if (!stores__cache_covers(table)) return;
-    if (!stores__settle_add(commit->rows, table, id, text, len, blob,
-                            publish && !table->after_trigger)) {
+    if (!stores__settle_add(commit->rows, table, id, text, len, blob, publish)) {
         commit->no_memory = true;
     }
 }
@@ -114,12 +131,12 @@ void stores__commit_was_ended(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
     for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
         struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        if (stores__cache_covers(table)) stores__epoch_bypassed(table);
+        if (stores__cache_covers(table)) stores__epoch_bypassed(table->epoch);
     }
 }
 
-struct stores__table **stores__commit_turns(struct stores__commit *commit, size_t *count) {
-    struct stores__table **turns = commit->turns;
+struct stores__epoch **stores__commit_turns(struct stores__commit *commit, size_t *count) {
+    struct stores__epoch **turns = commit->turns;
     *count = commit->turn_count;
     commit->turns = NULL;
     commit->turn_count = commit->turn_room = 0;
@@ -134,49 +151,28 @@ void stores__commit_rolled_back(struct stores__commit *commit, size_t mark) {
     stores__settle_unpublish(commit->rows, mark);
 }
 
-static bool says(const struct pg_result *result, int row, int column) {
-    const char *value = stores__pg_value(result, row, column, NULL);
-    return value != NULL && value[0] == 't';
-}
-
-/* The names under which this process has met a table, whatever it is called now, if at all. */
-static void turn_known_names(struct stores__commit *commit, const char *oid) {
-    struct stores__list *tables = &commit->engine->tables;
-    for (struct stores__list *at = tables->next; at != tables; at = at->next) {
+/* DDL of our own: what this process knows of the table is asked anew, and what names mean. */
+static void doubt(stores_engine *engine, uint32_t oid) {
+    stores__table_forget_names(engine);
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
         struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        if (table->oid != 0 && table->oid == (uint32_t)strtoul(oid, NULL, 10)) {
-            stores__commit_turn(commit, table);
-        }
+        if (table->oid == oid) stores__facts_doubt(table);
     }
 }
 
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
-    commit->ask_locks = false;
+    commit->locks_known = true;
+    if (commit->engine->cache == NULL) return;
     for (int row = 0; row < stores__pg_rows(result); row++) {
-        if (stores__pg_value(result, row, 1, NULL) == NULL ||
-            (!says(result, row, 4) && stores__pg_value(result, row, 0, NULL) == NULL)) {
+        const char *text = stores__pg_value(result, row, 0, NULL);
+        const char *ddl = stores__pg_value(result, row, 1, NULL);
+        if (text == NULL) {
             commit->no_memory = true; /* no server says so; what it wrote cannot be told */
             return;
         }
-        if (says(result, row, 3)) {
-            stores__buf_str(&commit->ddl, commit->ddl.len ? "," : "{");
-            stores__buf_str(&commit->ddl, stores__pg_value(result, row, 1, NULL));
-            turn_known_names(commit, stores__pg_value(result, row, 1, NULL));
-        }
-        if (says(result, row, 4)) continue; /* it is no more: only its old name can be told */
-        struct stores__table *table = stores__table_get(commit->engine,
-                                                        stores__pg_value(result, row, 0, NULL));
-        if (table == NULL) {
-            commit->no_memory = true;
-            return;
-        }
-        if (table->oid == 0) table->cacheable = says(result, row, 2);
-        /* every row of it that changed has its intent, unless a trigger changed more */
-        bool named = stores__settle_names(commit->rows, table);
-        if (named && !table->any_trigger && !commit->raw) continue;
-        if (named) stores__settle_drop(commit->rows, table);
-        /* what we take for uncacheable others may serve, until they see the new epoch */
-        if (commit->engine->cache != NULL && says(result, row, 2)) add_turn(commit, table);
+        uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
+        add_turn(commit, oid);
+        if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
     }
 }
 
@@ -292,74 +288,39 @@ void stores__commit_roll_back(struct stores__commit *commit) {
 
 /* ---- Start ----------------------------------------------------------------------------------- */
 
-static void begin_telling(struct stores__commit *commit);
-
-static void took_names(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
-    stores_error error;
-    (void)index;
-    if (stores__pg_result_ok(result, &error)) stores__commit_take_locks(commit, result);
-    stores__pg_result_free(result);
-}
-
-static void names_over(struct stores__pg_req *req, enum stores__pg_end end) {
-    (void)end; /* what is not known by its old name is turned by its new one at least */
-    begin_telling(STORES__CONTAINER(req, struct stores__commit, req));
-}
-
-static void names_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
-    struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
-    const char *values[] = {stores__buf_text(&commit->ddl)};
-    commit->req.result = took_names;
-    commit->req.done = names_over;
-    stores__pg_begin(conn, &commit->req);
-    stores__pg_add(conn, &commit->req, old_names_sql, 1, values, true);
-    stores__pg_sync(conn, &commit->req);
-}
-
-static void names_refused(struct stores__pg_wait *wait, const stores_error *error) {
-    (void)error;
-    begin_telling(STORES__CONTAINER(wait, struct stores__commit, wait));
-}
-
-/* Where another connection can be had; a pool of one knows the names that it has met itself. */
-static bool ask_old_names(struct stores__commit *commit) {
-    if (commit->ddl.len == 0 || commit->ddl_asked || commit->engine->cache == NULL) return false;
-    commit->ddl_asked = true;
-    stores__table_forget_names(commit->engine);
-    if (commit->engine->pool.limit < 2) return false;
-    stores__buf_str(&commit->ddl, "}");
-    commit->step = STEP_NAMES;
-    commit->wait.granted = names_granted;
-    commit->wait.failed = names_refused;
-    stores__pg_acquire(&commit->engine->pool, &commit->wait, STORES__PG_READING, "lookups");
-    return true;
+/* What was named is turned with the rest: also where its lock is gone, for it was given back with a
+ * savepoint of the caller. */
+static void forget_rows(struct stores__commit *commit) {
+    stores__settle_turn_large(commit->rows, 0, commit, stores__commit_turn);
 }
 
 static void begin_telling(struct stores__commit *commit) {
-    if (ask_old_names(commit)) return;
+    if (commit->reaches) {
+        forget_rows(commit);
+    } else {
+        stores__settle_turn_large(commit->rows, NAMED_ROWS_MAX, commit, stores__commit_turn);
+    }
     if (commit->no_memory) {
         stores__commit_fail(commit, STORES_NO_MEMORY, "no memory for the intents");
         stores__commit_roll_back(commit);
-        return;
-    }
-    stores__settle_turn_large(commit->rows, NAMED_ROWS_MAX, commit, stores__commit_turn);
-    if (commit->turn_count == 0 && stores__settle_count(commit->rows) == 0) {
+    } else if (commit->turn_count == 0 && stores__settle_count(commit->rows) == 0) {
         stores__commit_send(commit);
     } else {
         stores__commit_tell(commit);
     }
 }
 
+enum { ASKED_IMMEDIATE, ASKED_LOCKS, ASKED_XID };
+
 static void took_locks(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (error.code != STORES_OK) replace_error(commit, stores__error_dup(&error));
-    } else if (index == 0) {
+    } else if (index == ASKED_LOCKS) {
         stores__commit_take_locks(commit, result);
-    } else {
-        stores__commit_take_xid(commit, result);
+    } else if (index == ASKED_XID) {
+        take_last_xid(commit, result);
     }
     stores__pg_result_free(result);
 }
@@ -370,12 +331,24 @@ static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
         stores__commit_fail(commit, STORES_CONNECTION_LOST,
                             "the connection was lost before COMMIT");
         stores__commit_finish(commit);
-    } else if (commit->ask_locks) {
-        /* the question itself failed, so the transaction has failed before */
+    } else if (commit->error != NULL || !commit->locks_known) {
+        /* what was deferred failed, or the transaction has failed before */
         stores__commit_roll_back(commit);
     } else {
         begin_telling(commit);
     }
+}
+
+void stores__commit_ask(struct stores__commit *commit) {
+    commit->step = STEP_LOCKS;
+    commit->req.result = took_locks;
+    commit->req.done = locks_over;
+    stores__pg_begin(commit->conn, &commit->req);
+    stores__pg_add(commit->conn, &commit->req, stores__commit_immediate_sql, 0, NULL, true);
+    stores__pg_add(commit->conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
+    stores__pg_add(commit->conn, &commit->req,
+                   "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text", 0, NULL, true);
+    stores__pg_sync(commit->conn, &commit->req);
 }
 
 void stores__commit_watch(struct stores__commit *commit,
@@ -388,18 +361,9 @@ void stores__commit_start(struct stores__commit *commit, struct stores__pg_conn 
     commit->conn = conn;
     commit->done = done;
     commit->arg = arg;
-    if (!commit->ask_locks) {
+    if (commit->reaches && !commit->locks_known) {
+        stores__commit_ask(commit);
+    } else {
         begin_telling(commit);
-        return;
     }
-    commit->step = STEP_LOCKS;
-    commit->req.result = took_locks;
-    commit->req.done = locks_over;
-    stores__pg_begin(conn, &commit->req);
-    stores__pg_add(conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
-    if (commit->xid[0] == '\0') {
-        stores__pg_add(conn, &commit->req,
-                       "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text", 0, NULL, true);
-    }
-    stores__pg_sync(conn, &commit->req);
 }

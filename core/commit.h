@@ -1,7 +1,9 @@
 /*
  * commit.h - the end of a transaction that wrote: from its last statement to SETTLE. The rows that
- * RETURNING gave get their intents, tables whose rows cannot be named are turned, then COMMIT goes
- * out; the owner hears the outcome, and the cache is told after that.
+ * RETURNING gave get their intents, then COMMIT goes out; the owner hears the outcome, and the cache
+ * is told after that. A transaction that did anything which may reach further than the rows it names
+ * (a trigger, a cascade, SQL of the caller) has no named rows: every table that it locked for writing
+ * is turned, and nothing is published.
  *
  *   locks asked -> epochs turned, intents placed -> COMMIT -> done(outcome) -> SETTLE
  *
@@ -23,17 +25,21 @@ struct stores__commit *stores__commit_new(stores_engine *engine);
 /* For one that was never started, or to take everything back. */
 void stores__commit_free(struct stores__commit *commit);
 
-/* The statement that gives the transaction's number, for the round trip of the writes; and what it
- * answered. Without it no intent can be placed. */
+/* The statement that gives the transaction's number, for the round trip of the writes, where no
+ * table's facts have to be confirmed (facts.h); and what either of the two answered. Without it no
+ * intent can be placed. */
 extern const char stores__commit_xid_sql[];
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result);
-/* The statement that lists the tables that this transaction wrote, by its own locks; and what it
- * answered. Those tables are turned, but for those whose rows are all named. */
+/* The statement that lists the tables that this transaction wrote, by its own locks; and what it, or
+ * another one that gives oids, answered. Those tables are turned. */
 extern const char stores__commit_locks_sql[];
+/* What was deferred to COMMIT happens now, while it can still be asked which tables it wrote: for the
+ * statement before the question. */
+extern const char stores__commit_immediate_sql[];
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
-/* Ask for the locks before COMMIT. raw: statements that Stores did not build have run, which may have
- * changed, or undone, whatever rows of those tables: then every one of them is turned. */
-void stores__commit_ask_locks(struct stores__commit *commit, bool raw);
+/* It may have changed rows that it does not name: the locks are asked for before COMMIT. */
+void stores__commit_reaches(struct stores__commit *commit);
+bool stores__commit_is_reaching(const struct stores__commit *commit);
 
 /* A row was changed: text is what RETURNING gave, NULL for a deleted one. The blob is referenced.
  * publish false: what stands in the row is not known, or not to be shown. */
@@ -46,8 +52,9 @@ void stores__commit_refuse(struct stores__commit *commit);
 void stores__commit_was_ended(struct stores__commit *commit);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
-/* The tables that are to be turned, the caller's to free; for who turns them himself. */
-struct stores__table **stores__commit_turns(struct stores__commit *commit, size_t *count);
+/* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns them
+ * himself. */
+struct stores__epoch **stores__commit_turns(struct stores__commit *commit, size_t *count);
 /* Rows since a mark (a savepoint) are not published any more, for they were rolled back. */
 size_t stores__commit_mark(const struct stores__commit *commit);
 void stores__commit_rolled_back(struct stores__commit *commit, size_t mark);

@@ -11,7 +11,6 @@
 /* In their order; STEP_ROLLBACK may come in place of STEP_COMMIT. */
 enum stores__commit_step {
     STEP_LOCKS, /* which tables were written? */
-    STEP_NAMES, /* what were those called before DDL? */
     STEP_TELL, /* Redis is told */
     STEP_WAIT, /* an epoch is being set */
     STEP_COMMIT,
@@ -30,11 +29,9 @@ struct stores__commit {
     char xid[24];
     char entry[STORES__ENTRY_TEXT + 1];
     struct stores__settle *rows; /* the named rows, and what becomes of them */
-    struct stores__table **turns;
+    struct stores__epoch **turns; /* held */
     size_t turn_count, turn_room;
-    bool ask_locks, raw, no_memory;
-    struct stores__buf ddl; /* an array of the tables whose definition it may have changed */
-    bool ddl_asked;
+    bool reaches, locks_known, no_memory;
     struct stores__pg_wait wait;
 
     size_t waiting; /* answers of Redis that are to come */
@@ -51,6 +48,7 @@ struct stores__commit {
 /* Why it fails, in place of what was said before. */
 void stores__commit_fail(struct stores__commit *commit, stores_code code, const char *text);
 /* The next steps; each may be the last that its caller does, for the commit may be gone after it. */
+void stores__commit_ask(struct stores__commit *commit);
 void stores__commit_tell(struct stores__commit *commit);
 void stores__commit_send(struct stores__commit *commit);
 void stores__commit_roll_back(struct stores__commit *commit); /* commit->error says why */

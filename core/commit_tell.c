@@ -66,7 +66,7 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
     size_t len = 0;
     const char *epoch = stores__redis_text(*reply, &len);
     if (epoch != NULL) {
-        stores__epoch_seen(intent->table, epoch, len);
+        stores__epoch_seen(intent->table->epoch, epoch, len);
         commit->refused = true;
     } else if (stores__redis_integer(*reply, 0) != 1) {
         commit->failed = true;
@@ -132,7 +132,7 @@ void stores__commit_tell(struct stores__commit *commit) {
         if (named && commit->entry[0] == '\0' && !make_entry(commit)) commit->failed = true;
         for (size_t i = 0; !commit->failed && commit->tries == 0 && i < commit->turn_count; i++) {
             commit->waiting++;
-            if (stores__epoch_turn(commit->turns[i], turned, commit) == NULL) {
+            if (!stores__epoch_turn(commit->turns[i], turned, commit)) {
                 commit->waiting--;
                 commit->failed = true;
             }

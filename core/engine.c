@@ -200,6 +200,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
     stores__list_init(&engine->pending);
     stores__list_init(&engine->flushes);
     stores__list_init(&engine->tables);
+    stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
     stores__list_init(&engine->listeners);
     stores__flake_init(&engine->flake,
@@ -231,6 +232,7 @@ void stores__engine_op_gone(stores_engine *engine) {
     engine->live_ops--;
     if (!engine->closed_all || engine->live_ops > 0) return;
     stores__spares_free(&engine->spare_ops);
+    stores__epochs_free(engine); /* what transactions held till now */
     free(engine);
 }
 

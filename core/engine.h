@@ -78,6 +78,8 @@ struct stores_engine {
     struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
     struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
     struct stores__list tables;
+    uint64_t facts_serial; /* counts questions to the catalog (facts.c) */
+    struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */
     struct stores__writes *writes;
 
     int closing_parts;

@@ -1,51 +1,19 @@
 /*
  * The epoch of each table: what this process believes, and the turn from one epoch to the next
- * (docs/cache.md, "Epochs"). A turn begins with B<new>. It ends when every transaction that held a
- * lock of a writer on the table, as listed after B was seen, is over; then B becomes V by
- * compare-and-set. Anybody who sees B ends it, so that it ends also when its beginner died.
+ * (docs/cache.md, "Turns"). It is the table's oid that has an epoch, and not a name: a name may mean
+ * another table tomorrow, and what locks tell of is oids. A turn begins with B<new>. It ends when
+ * every transaction that held a lock of a writer on the table, as listed after B was seen, is over;
+ * then B becomes V by compare-and-set. Anybody who sees B ends it, so that it ends also when its
+ * beginner died.
  */
 #include <stdio.h>
 
-#include "cache.h"
 #include "cache_scripts.h"
+#include "epoch_internal.h"
 
-enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200, RESUME_MS = 200 };
-
-enum turn_step {
-    TURN_NONE,
-    TURN_SETTING, /* B<new> by compare-and-set is on its way */
-    TURN_LISTING, /* who writes? */
-    TURN_WAITING, /* until they are over */
-    TURN_ENDING /* V<new> by compare-and-set is on its way */
-};
-
-struct stores__epoch {
-    struct stores__table *table;
-    enum stores__epoch_state state;
-    char text[STORES__EPOCH_TEXT];
-    char facts
-        [STORES__EPOCH_TEXT]; /* the last one that was V here: what is known of the table is its */
-    unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
-    unsigned turned_bypasses; /* how many of them the turn on its way covers */
-    struct stores__timer resume;
-    char odd[STORES__EPOCH_TEXT]; /* an epoch of a later timeline than the one we know */
-    uint64_t odd_serial;
-
-    enum turn_step step;
-    char turning[STORES__EPOCH_TEXT]; /* the epoch that the turn is about */
-    uint64_t since;
-    bool listed, failed;
-    unsigned polls;
-    char *writers; /* an array of virtual transaction ids, as PostgreSQL wrote it */
-    int writer_count;
-    struct stores__timer timer;
-    struct stores__redis_req redis_req;
-    struct stores__pg_wait wait;
-    struct stores__pg_req req;
-};
+enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200 };
 
 static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOCH};
-static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
 
 /* Held by transactions that may have used an older epoch; RowExclusive is what writers hold. */
 #define WRITER_LOCKS                                                                               \
@@ -59,7 +27,7 @@ static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN}
 /* The table, and its partitions (or what inherits from it): who writes to one of those locks it
  * alone. */
 #define TREE                                                                                       \
-    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"             \
+    "WITH RECURSIVE tree AS (SELECT $1::pg_catalog.oid AS oid"                                     \
     " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) "
 
 static const char list_sql[] = TREE
@@ -72,8 +40,7 @@ static const char poll_sql[] = TREE
 
 /* ---- Epochs as text -------------------------------------------------------------------------- */
 
-/* 16 random characters, then whose it is: Redis's run and PostgreSQL's timeline. */
-static bool make_epoch(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]) {
+bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]) {
     char random[17];
     if (cache->run_id[0] == '\0' || cache->timeline[0] == '\0') return false;
     if (!stores__random_text(random, 16)) return false;
@@ -98,8 +65,9 @@ enum stores__epoch_state stores__epoch_state(const struct stores__table *table) 
     return table->epoch->state;
 }
 
-bool stores__epoch_facts_hold(const struct stores__table *table) {
-    return table->epoch->state == STORES__EPOCH_VALID && table->checked != 0;
+uint64_t stores__epoch_valid_since(const struct stores__table *table) {
+    const struct stores__epoch *epoch = table->epoch;
+    return epoch->state == STORES__EPOCH_VALID ? epoch->valid_since : UINT64_MAX;
 }
 
 bool stores__epoch_is_bypassed(const struct stores__table *table) {
@@ -118,6 +86,18 @@ static void stop_turn(struct stores__epoch *epoch) {
     epoch->writer_count = 0;
 }
 
+static void free_epoch(struct stores__epoch *epoch) {
+    stores__timer_stop(&epoch->engine->timers, &epoch->timer);
+    stores__timer_stop(&epoch->engine->timers, &epoch->resume);
+    stop_turn(epoch);
+    stores__list_remove(&epoch->link);
+    free(epoch);
+}
+
+void stores__epoch_tidy(struct stores__epoch *epoch) {
+    if (epoch->holders == 0 && epoch->step == TURN_NONE && epoch->bypasses == 0) free_epoch(epoch);
+}
+
 static void epoch_answered(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, redis_req);
     size_t len = 0;
@@ -129,18 +109,19 @@ static void epoch_answered(struct stores__redis_req *req, struct redisReply **re
         return;
     }
     if (ending && len > 1 && now[0] == 'V' && strncmp(now + 1, epoch->turning, len - 1) == 0) {
-        epoch->table->engine->counters.turns_ended++;
+        epoch->engine->counters.turns_ended++;
     }
-    stores__epoch_seen(epoch->table, now, len);
+    stores__epoch_seen(epoch, now, len);
+    stores__epoch_tidy(epoch);
 }
 
-static void set_epoch(struct stores__epoch *epoch, enum turn_step step, const char *seen,
+static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step, const char *seen,
                       size_t len, char state, const char *text) {
-    struct stores__cache *cache = epoch->table->engine->cache;
+    struct stores__cache *cache = epoch->engine->cache;
     struct stores__args args = {0};
     char value[STORES__EPOCH_TEXT + 1];
     snprintf(value, sizeof value, "%c%s", state, text);
-    stores__args_epoch_key(&args, epoch->table);
+    stores__args_epoch_key(&args, epoch);
     stores__args_add(&args, seen, len);
     stores__args_str(&args, value);
     epoch->step = step;
@@ -150,10 +131,10 @@ static void set_epoch(struct stores__epoch *epoch, enum turn_step step, const ch
 }
 
 static void begin_turn(struct stores__epoch *epoch, const char *seen, size_t len) {
-    struct stores__cache *cache = epoch->table->engine->cache;
+    struct stores__cache *cache = epoch->engine->cache;
     epoch->state = STORES__EPOCH_UNKNOWN;
     if (epoch->step != TURN_NONE || cache->redis == NULL) return;
-    if (!make_epoch(cache, epoch->turning)) return;
+    if (!stores__epoch_make(cache, epoch->turning)) return;
     cache->engine->counters.turns_started++;
     epoch->since = stores__now(cache->engine);
     set_epoch(epoch, TURN_SETTING, seen, len, 'B', epoch->turning);
@@ -166,7 +147,7 @@ static void poll_again(struct stores__timer *timer) {
 }
 
 static void wait_then(struct stores__epoch *epoch) {
-    stores_engine *engine = epoch->table->engine;
+    stores_engine *engine = epoch->engine;
     uint64_t ms = POLL_FIRST_MS << (epoch->polls < 6 ? epoch->polls : 6);
     epoch->polls++;
     epoch->step = TURN_WAITING;
@@ -197,7 +178,7 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
 
 static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
-    stores_engine *engine = epoch->table->engine;
+    stores_engine *engine = epoch->engine;
     char seen[STORES__EPOCH_TEXT + 1];
     if (epoch->step == TURN_NONE || engine->closing) {
         stop_turn(epoch);
@@ -216,7 +197,9 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
 
 static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
-    const char *values[] = {epoch->table->name, epoch->writers};
+    char oid[12];
+    const char *values[] = {oid, epoch->writers};
+    snprintf(oid, sizeof oid, "%u", epoch->oid);
     epoch->failed = conn->standby; /* a standby does not know the writers */
     epoch->req.result = took_list;
     epoch->req.done = list_over;
@@ -233,7 +216,7 @@ static void list_refused(struct stores__pg_wait *wait, const stores_error *error
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
     (void)error;
     epoch->listed = false;
-    if (epoch->table->engine->closing) {
+    if (epoch->engine->closing) {
         stop_turn(epoch);
     } else {
         wait_then(epoch);
@@ -244,14 +227,13 @@ static void list_writers(struct stores__epoch *epoch) {
     epoch->step = TURN_LISTING;
     epoch->wait.granted = list_granted;
     epoch->wait.failed = list_refused;
-    stores__pg_acquire(&epoch->table->engine->pool, &epoch->wait, STORES__PG_READING, "turns");
+    stores__pg_acquire(&epoch->engine->pool, &epoch->wait, STORES__PG_READING, "turns");
 }
 
-void stores__epoch_end_turn(struct stores__table *table) {
-    struct stores__epoch *epoch = table->epoch;
+void stores__epoch_end_turn(struct stores__epoch *epoch) {
     if (epoch->step != TURN_NONE || epoch->state != STORES__EPOCH_TURNING) return;
     memcpy(epoch->turning, epoch->text, sizeof epoch->turning);
-    if (epoch->since == 0) epoch->since = stores__now(table->engine);
+    if (epoch->since == 0) epoch->since = stores__now(epoch->engine);
     epoch->listed = false;
     epoch->polls = 0;
     list_writers(epoch);
@@ -262,7 +244,7 @@ void stores__epoch_end_turn(struct stores__table *table) {
 /* An epoch of a timeline that we know nothing of: PostgreSQL failed over, and others know it before
  * we do. Nothing is believed until a connection told the timeline once more. */
 static void doubt(struct stores__epoch *epoch, const char *value, size_t len) {
-    struct stores__cache *cache = epoch->table->engine->cache;
+    struct stores__cache *cache = epoch->engine->cache;
     bool known = len < sizeof epoch->odd && strncmp(epoch->odd, value, len) == 0 &&
                  epoch->odd[len] == '\0';
     if (known && cache->identity_serial > epoch->odd_serial) {
@@ -278,9 +260,8 @@ static void doubt(struct stores__epoch *epoch, const char *value, size_t len) {
     }
 }
 
-bool stores__epoch_seen(struct stores__table *table, const char *value, size_t len) {
-    struct stores__epoch *epoch = table->epoch;
-    struct stores__cache *cache = table->engine->cache;
+bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len) {
+    struct stores__cache *cache = epoch->engine->cache;
     if (cache->run_id[0] == '\0' || cache->timeline[0] == '\0') return false;
     if (value == NULL || len < 2 || (value[0] != 'V' && value[0] != 'B')) {
         begin_turn(epoch, value ? value : "", value ? len : 0);
@@ -303,160 +284,65 @@ bool stores__epoch_seen(struct stores__table *table, const char *value, size_t l
     if (value[0] == 'V') {
         epoch->since = 0;
         bool counts = same && epoch->bypasses == 0;
-        epoch->state = STORES__EPOCH_VALID;
-        if (strcmp(epoch->facts, epoch->text) != 0) {
-            /* DDL turns a table, and all it may have changed was seen by now: facts are asked anew */
-            if (epoch->facts[0] != '\0') stores__table_doubt(table);
-            memcpy(epoch->facts, epoch->text, sizeof epoch->facts);
+        if (!same || epoch->state != STORES__EPOCH_VALID) {
+            epoch->valid_since = epoch->engine->facts_serial;
         }
+        epoch->state = STORES__EPOCH_VALID;
         return counts;
     }
     epoch->state = STORES__EPOCH_TURNING;
-    stores__epoch_end_turn(table);
+    stores__epoch_end_turn(epoch);
     return false;
 }
 
 void stores__epoch_void_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__table, link)->epoch;
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
         epoch->state = STORES__EPOCH_UNKNOWN;
         epoch->text[0] = '\0';
     }
 }
 
-/* ---- Turning on purpose ---------------------------------------------------------------------- */
-
-struct stores__turn {
-    struct stores__redis_req req;
-    struct stores__table *table;
-    void (*done)(void *arg, bool ok);
-    void *arg;
-    char text[STORES__EPOCH_TEXT];
-};
-
-static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
-    struct stores__turn *turn = STORES__CONTAINER(req, struct stores__turn, req);
-    struct stores__epoch *epoch = turn->table->epoch;
-    const char *text = stores__redis_text(*reply, NULL);
-    bool ok = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
-    if (ok) {
-        memcpy(epoch->text, turn->text, sizeof epoch->text);
-        epoch->state = STORES__EPOCH_TURNING;
-        epoch->since = stores__now(turn->table->engine);
-        turn->table->engine->counters.turns_started++;
-    }
-    if (turn->done != NULL) turn->done(turn->arg, ok);
-    free(turn);
-}
-
-struct stores__turn *stores__epoch_turn(struct stores__table *table,
-                                        void (*done)(void *arg, bool ok), void *arg) {
-    struct stores__cache *cache = table->engine->cache;
-    struct stores__turn *turn = calloc(1, sizeof *turn);
-    struct stores__args args = {0};
-    char value[STORES__EPOCH_TEXT + 1];
-    if (turn == NULL) return NULL;
-    turn->table = table;
-    turn->done = done;
-    turn->arg = arg;
-    turn->req.done = turn_set;
-    if (cache->redis == NULL || !make_epoch(cache, turn->text)) {
-        free(turn);
-        return NULL;
-    }
-    snprintf(value, sizeof value, "B%s", turn->text);
-    stores__args_epoch_key(&args, table);
-    stores__args_str(&args, value);
-    if (!stores__args_send(&args, cache, &turn->req, &script_turn, 1)) {
-        free(turn);
-        return NULL;
-    }
-    stores__redis_flush(cache->redis);
-    return turn;
-}
-
-/* ---- Redis was away -------------------------------------------------------------------------- */
-
-static void resume(struct stores__epoch *epoch);
-
-static void resume_later(struct stores__epoch *epoch) {
-    stores_engine *engine = epoch->table->engine;
-    stores__timer_set(&engine->timers, &epoch->resume, stores__now(engine) + RESUME_MS);
-}
-
-void stores__epoch_bypassed(struct stores__table *table) {
-    table->epoch->bypasses++;
-    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does not */
-    resume_later(table->epoch);
-}
-
-/* Those that were counted before the turn was sent have either committed, or hold their locks, which
- * the end of the turn waits for. */
-static void resumed(void *arg, bool ok) {
-    struct stores__epoch *epoch = arg;
-    if (!ok) return; /* it stays remembered: the next time that Redis is up it is tried again */
-    epoch->bypasses -= epoch->turned_bypasses;
-    epoch->turned_bypasses = 0;
-    stores__epoch_end_turn(epoch->table);
-    if (epoch->bypasses > 0) resume_later(epoch);
-}
-
-static void resume(struct stores__epoch *epoch) {
-    stores_engine *engine = epoch->table->engine;
-    if (epoch->bypasses == 0 || engine->closing || !stores__cache_up(engine->cache)) return;
-    epoch->turned_bypasses = epoch->bypasses;
-    if (stores__epoch_turn(epoch->table, resumed, epoch) == NULL) resume_later(epoch);
-}
-
-static void resume_timer(struct stores__timer *timer) {
-    resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
-}
-
-void stores__epoch_resume_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        resume(STORES__CONTAINER(at, struct stores__table, link)->epoch);
-    }
-}
-
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-bool stores__epoch_new(struct stores__table *table) {
+struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        if (epoch->oid == oid) return stores__epoch_hold(epoch);
+    }
     struct stores__epoch *epoch = calloc(1, sizeof *epoch);
-    if (epoch == NULL) return false;
-    epoch->table = table;
+    if (epoch == NULL) return NULL;
+    epoch->engine = engine;
+    epoch->oid = oid;
+    stores__list_init(&epoch->link);
     stores__list_init(&epoch->wait.link);
-    epoch->resume.fire = resume_timer;
-    table->epoch = epoch;
-    return true;
+    epoch->resume.fire = stores__epoch_resume_timer;
+    stores__list_append(&engine->epochs, &epoch->link);
+    return stores__epoch_hold(epoch);
 }
 
-void stores__epoch_free(struct stores__table *table) {
-    if (table->epoch == NULL) return;
-    stop_turn(table->epoch);
-    free(table->epoch);
-    table->epoch = NULL;
+struct stores__epoch *stores__epoch_hold(struct stores__epoch *epoch) {
+    epoch->holders++;
+    return epoch;
+}
+
+void stores__epoch_let_go(struct stores__epoch *epoch) {
+    if (epoch == NULL) return;
+    epoch->holders--;
+    stores__epoch_tidy(epoch);
+}
+
+void stores__epochs_free(stores_engine *engine) {
+    while (!stores__list_empty(&engine->epochs)) {
+        free_epoch(STORES__CONTAINER(engine->epochs.next, struct stores__epoch, link));
+    }
 }
 
 void stores__epoch_stop_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__table, link)->epoch;
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
         stores__timer_stop(&engine->timers, &epoch->timer);
         stores__timer_stop(&engine->timers, &epoch->resume);
         stores__pg_unwait(&epoch->wait);
-    }
-}
-
-void stores_turning(stores_engine *engine,
-                    void (*turning)(void *arg, const char *table, uint64_t ms, const char *writers),
-                    void *arg) {
-    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        const struct stores__epoch *epoch = table->epoch;
-        if (epoch->step == TURN_NONE && epoch->state != STORES__EPOCH_TURNING &&
-            epoch->bypasses == 0) {
-            continue;
-        }
-        uint64_t since = epoch->since ? stores__now(engine) - epoch->since : 0;
-        turning(arg, table->name, since, epoch->writers ? epoch->writers : "{}");
     }
 }

@@ -30,7 +30,7 @@ static void answer(struct invalidation *invalidation, bool ok) {
 
 static void turned(void *arg, bool ok) {
     struct invalidation *invalidation = arg;
-    if (ok) stores__epoch_end_turn(invalidation->table);
+    if (ok) stores__epoch_end_turn(invalidation->table->epoch);
     answer(invalidation, ok);
 }
 
@@ -44,18 +44,18 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
         return;
     }
     /* the row has another key than we thought: the whole table is turned, which clears it as well */
-    stores__epoch_seen(table, epoch, len);
-    if (stores__epoch_turn(table, turned, invalidation) == NULL) answer(invalidation, false);
+    stores__epoch_seen(table->epoch, epoch, len);
+    if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
 }
 
 static bool send_it(struct invalidation *invalidation, struct stores__table *table) {
     struct stores__args args = {0};
     const char *epoch = stores__epoch_text(table);
     if (!invalidation->row || epoch[0] == '\0') {
-        return stores__epoch_turn(table, turned, invalidation) != NULL;
+        return stores__epoch_turn(table->epoch, turned, invalidation);
     }
     invalidation->req.done = invalidated;
-    stores__args_epoch_key(&args, table);
+    stores__args_epoch_key(&args, table->epoch);
     stores__args_row_key(&args, table, epoch, invalidation->id);
     stores__args_str(&args, epoch);
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,

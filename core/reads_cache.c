@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cache_scripts.h"
+#include "facts.h"
 
 enum {
     LEASE_MS = 3000,
@@ -48,6 +49,8 @@ static enum seen take_row(struct stores__read_batch *batch, struct redisReply **
     size_t len = 0;
     const char *text = stores__redis_text(element, &len);
     if (text == NULL) return SEEN_ABSENT;
+    /* under facts of another epoch they may be another table's rows, or nobody's to be cached */
+    if (!stores__facts_hold(batch->table)) return SEEN_ASK_PG;
     switch (len ? text[0] : '\0') {
     case 'V':
         if (batch->blob == NULL) {
@@ -74,7 +77,7 @@ static void leased(struct stores__redis_req *req, struct redisReply **reply) {
     stores_engine *engine = batch->table->engine;
     size_t len = 0, ask = 0;
     const char *epoch = stores__redis_text(array, &len);
-    if (epoch != NULL) stores__epoch_seen(batch->table, epoch, len);
+    if (epoch != NULL) stores__epoch_seen(batch->table->epoch, epoch, len);
     bool answered = stores__redis_count(array) == batch->count;
     for (size_t i = 0; i < batch->count; i++) {
         struct stores__read_row *row = batch->rows[i];
@@ -117,7 +120,7 @@ static void lease_rows(struct stores__table *table, struct stores__read_row **ro
         batch->count = n;
         memcpy(batch->rows, rows + at, n * sizeof *rows);
         snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
-        stores__args_epoch_key(&args, table);
+        stores__args_epoch_key(&args, table->epoch);
         for (size_t i = 0; i < n; i++) {
             stores__args_row_key(&args, table, batch->epoch, batch->rows[i]->id);
         }
@@ -140,13 +143,14 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
     size_t len = 0, ask = 0, absent = 0;
     struct stores__read_row *misses[STORES__MGET_ROWS];
     const struct redisReply *array = *reply;
-    bool answered = stores__redis_count(array) >= 1, counts = false;
+    bool answered = stores__redis_count(array) >= 1, counts = false, corrected = false;
     if (answered) {
         const char *epoch = stores__redis_text(stores__redis_at(array, 0), &len);
         bool believed = strcmp(batch->epoch, stores__epoch_text(table)) == 0;
-        counts = stores__epoch_seen(table, epoch, len) && believed && batch->epoch[0] != '\0';
+        bool valid = stores__epoch_seen(table->epoch, epoch, len) && believed;
+        counts = valid && batch->epoch[0] != '\0';
+        corrected = !valid && stores__epoch_state(table) == STORES__EPOCH_VALID;
     }
-    bool corrected = answered && stores__epoch_state(table) == STORES__EPOCH_VALID;
     table->engine->burst_ns = uv_hrtime();
     for (size_t i = 0; i < batch->count; i++) {
         struct stores__read_row *row = batch->rows[i];
@@ -185,7 +189,7 @@ void stores__rows_get(struct stores__table *table, struct stores__read_row **row
         memcpy(batch->rows, rows + at, n * sizeof *rows);
         snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
         stores__args_str(&args, "MGET");
-        stores__args_epoch_key(&args, table);
+        stores__args_epoch_key(&args, table->epoch);
         /* where no epoch is believed in yet, no key of a row can be written */
         for (size_t i = 0; i < n && batch->epoch[0] != '\0'; i++) {
             stores__args_row_key(&args, table, batch->epoch, batch->rows[i]->id);

@@ -6,6 +6,7 @@
 #define STORES_READS_INTERNAL_H
 
 #include "cache.h"
+#include "facts.h"
 #include "reads.h"
 
 enum {
@@ -58,6 +59,7 @@ struct stores__read_batch {
     struct stores__blob *blob; /* owns the result, or the reply, once it has one */
     stores_error error;
     bool stale_plan;
+    struct stores__facts_asked asked; /* where the table's facts are asked for as well */
     char epoch[STORES__EPOCH_TEXT];
     char token[STORES__TOKEN_TEXT + 1];
     size_t count;

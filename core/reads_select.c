@@ -103,9 +103,14 @@ static void fill_rows(struct stores__read_batch *from, const int *found) {
         if (from->rows[i]->fill) first = from->rows[i];
     }
     if (first == NULL || engine->cache->redis == NULL) return;
+    /* what the name meant, and whether it may be cached, is known for this very epoch */
+    if (!table->cacheable || !stores__facts_hold(table) ||
+        strcmp(stores__epoch_text(table), from->epoch) != 0) {
+        return; /* the lease runs out by itself */
+    }
     struct stores__read_batch *batch = stores__batch_new(table, 0);
     if (batch == NULL) return; /* the lease runs out by itself */
-    stores__args_epoch_key(&args, table);
+    stores__args_epoch_key(&args, table->epoch);
     for (size_t i = 0; i < from->count; i++) {
         if (!from->rows[i]->fill) continue;
         stores__args_row_key(&args, table, from->epoch, from->rows[i]->id);
@@ -162,9 +167,21 @@ static void answer(struct stores__read_batch *batch) {
     batch->table->engine->burst_ns = 0;
 }
 
+/* They come behind the rows in one transaction, whose lock keeps the name what it was. */
+static void take_facts(struct stores__read_batch *batch, struct pg_result *result) {
+    struct stores__table *table = batch->table;
+    stores_error error;
+    bool ok = stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1;
+    if (!ok || !stores__facts_learn(table, result, 0, &batch->asked)) table->known = false;
+    stores__pg_result_free(result);
+}
+
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
-    (void)index;
+    if (index > 0) {
+        take_facts(batch, result);
+        return;
+    }
     if (stores__pg_result_ok(result, &batch->error)) {
         batch->result = result;
         return;
@@ -220,6 +237,14 @@ static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores__batch_free(batch);
 }
 
+static void ask_facts(struct stores__read_batch *batch) {
+    struct stores__table *table = batch->table;
+    const char *values[] = {table->name};
+    if (!stores__facts_hold(table)) stores__table_forget(table);
+    batch->asked = stores__facts_ask(table->engine, true);
+    stores__pg_add(batch->conn, &batch->req, stores__facts_sql, 1, values, true);
+}
+
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
@@ -241,6 +266,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     stores__pg_begin(conn, &batch->req);
     if (values[0] != NULL) {
         stores__pg_add(conn, &batch->req, sql, 1, values, true);
+        if (!conn->standby && stores__facts_are_due(batch->table)) ask_facts(batch);
     } else {
         stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");
     }

@@ -121,9 +121,24 @@ static void take_write(struct stores__segment *segment, struct stores__write *wr
         break;
     default: break;
     }
-    if (segment->commit && stores__statement_reaches(write->statement)) {
-        stores__commit_ask_locks(segment->commit, false);
+}
+
+static void no_memory(struct stores__segment *segment) {
+    stores_error error;
+    stores__error_set(&error, STORES_NO_MEMORY, "no memory for a table");
+    stores__segment_fail(segment, &error);
+}
+
+/* The catalog's word on a table comes behind the statements, which keep DDL away from it: only now it
+ * is known how far those reach. */
+static void confirm(struct stores__segment *segment, struct stores__table *table,
+                    const struct pg_result *result) {
+    bool reaches = !stores__facts_confirm(table, result);
+    for (size_t i = 0; i < segment->count && !reaches; i++) {
+        const struct stores__statement *statement = segment->order[i]->statement;
+        reaches = statement->table == table && stores__statement_reaches(statement);
     }
+    if (reaches) stores__commit_reaches(segment->commit);
 }
 
 static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -143,14 +158,15 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     if (at < segment->checks) {
         struct stores__table *table = segment->checked[at];
         if (stores__pg_rows(result) == 1) {
-            stores__table_learn(table, result, 0);
-            if (table->doubts == segment->doubts[at]) table->checked = segment->conn->serial;
+            if (!stores__facts_learn(table, result, 0, &segment->asked[at])) no_memory(segment);
         }
     } else if (is_write) {
         take_write(segment, segment->order[at - segment->first], result);
         return;
-    } else if (at == segment->first + segment->count && segment->commit != NULL) {
+    } else if (at >= segment->first + segment->count && segment->commit != NULL) {
         stores__commit_take_xid(segment->commit, result);
+        at -= segment->first + segment->count;
+        if (at < segment->prints) confirm(segment, segment->printed[at], result);
     }
     stores__pg_result_free(result);
 }
@@ -241,6 +257,21 @@ static struct stores__write *next_alone(const struct stores__writes *writes) {
     return NULL;
 }
 
+/* What a trigger of one table may have written is turned: so those writes do not share a transaction
+ * with others, which would be turned with them. */
+static void take_alike(struct stores__segment *segment, size_t most) {
+    struct stores__list *queue = &segment->engine->writes->queue;
+    bool caches = segment->engine->cache != NULL, reaches = false;
+    for (struct stores__list *at = queue->next, *next; at != queue; at = next) {
+        next = at->next;
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        bool this = caches && stores__statement_reaches(write->statement);
+        if (segment->count == 0) reaches = this;
+        if (this == reaches) take(segment, write);
+        if (segment->count == most) break;
+    }
+}
+
 static void take_writes(struct stores__segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
     if (segment->alone) {
@@ -249,9 +280,7 @@ static void take_writes(struct stores__segment *segment) {
         return;
     }
     size_t most = segment->engine->config.no_segments ? 1 : STORES__SEGMENT_WRITES;
-    while (segment->count < most && !stores__list_empty(&writes->queue)) {
-        take(segment, STORES__CONTAINER(writes->queue.next, struct stores__write, link));
-    }
+    take_alike(segment, most);
     /* so that two segments lock rows in one order; writes of one row stay as they came */
     if (segment->count > 1) {
         for (size_t i = 0; i < segment->count; i++) segment->order[i]->order = i;
@@ -259,16 +288,32 @@ static void take_writes(struct stores__segment *segment) {
     }
 }
 
-/* The facts of a table are to be no older than the connection that writes to it. */
+/* Facts that are in doubt are asked for in front. */
 static void add_checks(struct stores__segment *segment) {
     for (size_t i = 0; i < segment->count; i++) {
         struct stores__table *table = segment->order[i]->statement->table;
-        if (table->checked >= segment->conn->serial) continue;
+        if (table->known) continue;
         if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
         const char *values[] = {table->name};
-        stores__pg_add(segment->conn, &segment->req, stores__table_sql, 1, values, true);
-        segment->doubts[segment->checks] = table->doubts;
+        segment->asked[segment->checks] = stores__facts_ask(segment->engine, true);
+        stores__pg_add(segment->conn, &segment->req, stores__facts_sql, 1, values, true);
         segment->checked[segment->checks++] = table;
+    }
+}
+
+/* Behind the statements: the number of the transaction, and the catalog's word on each table. The
+ * writes are ordered by their tables. */
+static void add_prints(struct stores__segment *segment) {
+    for (size_t i = 0; segment->engine->cache != NULL && i < segment->count; i++) {
+        struct stores__table *table = segment->order[i]->statement->table;
+        if (segment->prints > 0 && segment->printed[segment->prints - 1] == table) continue;
+        const char *values[] = {table->name};
+        stores__pg_add(segment->conn, &segment->req, stores__facts_print_sql(table), 1, values,
+                       true);
+        segment->printed[segment->prints++] = table;
+    }
+    if (segment->prints == 0) {
+        stores__pg_add(segment->conn, &segment->req, stores__commit_xid_sql, 0, NULL, true);
     }
 }
 
@@ -306,7 +351,7 @@ static void send_segment(struct stores__segment *segment) {
         stores__statement_choose(statement, segment->count == 1);
         stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
     }
-    if (opened) stores__pg_add(conn, req, stores__commit_xid_sql, 0, NULL, true);
+    if (opened) add_prints(segment);
     stores__pg_sync(conn, req);
     set_phase(segment, STORES__PHASE_POSTGRES);
     segment->engine->counters.segments++;

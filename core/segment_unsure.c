@@ -26,7 +26,7 @@ static void took_facts(struct stores__pg_req *req, int index, struct pg_result *
     if (!stores__pg_result_ok(result, &error)) {
         stores__segment_fail(segment, &error);
     } else if (stores__pg_rows(result) == 1) {
-        stores__table_learn(segment->checked[index], result, 0);
+        stores__facts_learn(segment->checked[index], result, 0, &segment->asked[index]);
     }
     stores__pg_result_free(result);
 }
@@ -53,7 +53,8 @@ void stores__segment_ask_unsure(struct stores__segment *segment) {
         if (!segment->order[i]->unsure) continue;
         if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
         const char *values[] = {table->name};
-        stores__pg_add(segment->conn, &segment->req, stores__table_sql, 1, values, true);
+        segment->asked[segment->checks] = stores__facts_ask(segment->engine, false);
+        stores__pg_add(segment->conn, &segment->req, stores__facts_sql, 1, values, true);
         segment->checked[segment->checks++] = table;
     }
     stores__pg_sync(segment->conn, &segment->req);

@@ -63,25 +63,6 @@ size_t stores__settle_count(const struct stores__settle *settle) {
     return settle->count;
 }
 
-bool stores__settle_names(const struct stores__settle *settle, const struct stores__table *table) {
-    for (size_t i = 0; i < settle->count; i++) {
-        if (settle->rows[i].table == table) return true;
-    }
-    return false;
-}
-
-void stores__settle_drop(struct stores__settle *settle, const struct stores__table *table) {
-    size_t kept = 0;
-    for (size_t i = 0; i < settle->count; i++) {
-        if (settle->rows[i].table == table) {
-            stores__blob_drop(settle->rows[i].doc.blob);
-        } else {
-            settle->rows[kept++] = settle->rows[i];
-        }
-    }
-    settle->count = kept;
-}
-
 void stores__settle_unpublish(struct stores__settle *settle, size_t mark) {
     for (size_t i = 0; i < settle->count; i++) {
         if (settle->rows[i].order >= mark) settle->rows[i].publish = false;
@@ -161,10 +142,8 @@ bool stores__settle_place(struct stores__settle *settle,
         const char *epoch = stores__epoch_text(table);
         struct stores__args args = {0};
         end = chunk_end(settle, at);
-        stores__args_epoch_key(&args, table);
-        bool holds = stores__epoch_facts_hold(table) && !table->after_trigger;
+        stores__args_epoch_key(&args, table->epoch);
         for (size_t i = at; i < end; i++) {
-            if (!holds) settle->rows[i].publish = false;
             strcpy(settle->epochs[i], epoch);
             stores__args_row_key(&args, table, epoch, settle->rows[i].doc.id);
         }
@@ -183,7 +162,7 @@ bool stores__settle_epochs_known(const struct stores__settle *settle) {
 void stores__settle_bypass(struct stores__settle *settle) {
     stores__settle_unpublish(settle, 0);
     for (size_t at = 0; at < settle->count; at = table_end(settle, at)) {
-        stores__epoch_bypassed(settle->rows[at].table);
+        stores__epoch_bypassed(settle->rows[at].table->epoch);
     }
 }
 

@@ -16,10 +16,6 @@ void stores__settle_free(struct stores__settle *settle); /* NULL is allowed */
 bool stores__settle_add(struct stores__settle *settle, struct stores__table *table, int64_t id,
                         const char *text, size_t len, struct stores__blob *blob, bool publish);
 size_t stores__settle_count(const struct stores__settle *settle);
-/* True where a row of the table is among them. */
-bool stores__settle_names(const struct stores__settle *settle, const struct stores__table *table);
-/* Forgets the rows of a table, which is turned instead. */
-void stores__settle_drop(struct stores__settle *settle, const struct stores__table *table);
 /* What was added since the mark was rolled back to a savepoint. */
 void stores__settle_unpublish(struct stores__settle *settle, size_t mark);
 /* Takes out the tables with more than max rows, and has them turned instead. */

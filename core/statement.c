@@ -91,7 +91,7 @@ enum stores__verb stores__statement_verb(stores_change_kind kind) {
 bool stores__statement_reaches(const struct stores__statement *statement) {
     const struct stores__table *table = statement->table;
     /* rows of what is not cached itself may be rows of what is: a view, a partition */
-    return !table->cacheable || table->any_trigger ||
+    return !table->known || !table->cacheable || table->reaches ||
            (table->cascades && statement->kind == STORES_DELETE);
 }
 

@@ -6,6 +6,7 @@
 #define STORES_STATEMENT_H
 
 #include "commit.h"
+#include "facts.h"
 
 struct stores__statement {
     stores_change_kind kind;
@@ -50,7 +51,7 @@ void stores__statement_duplicate(const struct stores__statement *statement, stor
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
 /* The verb of a kind of change, for the figures. */
 enum stores__verb stores__statement_verb(stores_change_kind kind);
-/* Whether this change may touch rows that RETURNING does not name. */
+/* Whether this change may touch rows that RETURNING does not name, as far as the facts say. */
 bool stores__statement_reaches(const struct stores__statement *statement);
 
 #endif

@@ -3,40 +3,8 @@
 #include <stdio.h>
 
 #include "cache.h"
+#include "facts.h"
 #include "reads.h"
-
-/* The server's %I writes names the way that SQL and the keys of the cache both use. Triggers that
- * run after the row was written have neither the BEFORE (2) nor the INSTEAD (64) bit. A row of a
- * partition (or of a table that others inherit from) is a row of its parent too, and is cached there
- * alone. A foreign key that cascades on updates matters where it refers to more than the id, which
- * no verb changes. */
-const char stores__table_sql[] =
-    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relrowsecurity"
-    "  AND NOT c.relhasrules"
-    "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid),"
-    " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-    "  AND t.tgenabled <> 'D' AND t.tgtype & 66 = 0),"
-    " EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-    "  AND t.tgenabled <> 'D')"
-    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid"
-    "  AND k.contype = 'f' AND (k.conrelid = c.oid OR (k.confupdtype IN ('c', 'n', 'd')"
-    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
-    "  WHERE a.attrelid = c.oid AND a.attname = 'id')))),"
-    " EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
-    "  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))),"
-    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
-    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
-    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
-    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"
-    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2 ELSE 1 "
-    "END,"
-    " c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN "
-    "pg_catalog.pg_attribute a"
-    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.oid = pg_catalog.to_regclass($1)";
 
 /* One way of writing a table's name. */
 struct stores__table_name {
@@ -47,6 +15,7 @@ struct stores__table_name {
     struct stores__list waiters; /* ops by stage_link */
     struct stores__pg_wait wait;
     struct stores__pg_req req;
+    struct stores__facts_asked asked;
     stores_error error;
     bool answered;
     char quoted[STORES__TABLE_NAME_MAX];
@@ -66,7 +35,7 @@ struct stores__table *stores__table_known(stores_engine *engine, const char *quo
 static void free_table(struct stores__table *table) {
     stores__list_remove(&table->link);
     stores__orphans_free(table);
-    stores__epoch_free(table);
+    stores__epoch_let_go(table->epoch);
     stores__reads_free(table);
     stores__table_sql_free(table);
     free(table);
@@ -80,30 +49,12 @@ struct stores__table *stores__table_get(stores_engine *engine, const char *quote
     stores__list_init(&table->link);
     table->engine = engine;
     strncpy(table->name, quoted, sizeof table->name - 1);
-    if (!stores__table_sql_make(table) || !stores__reads_new(table) || !stores__epoch_new(table)) {
+    if (!stores__table_sql_make(table) || !stores__reads_new(table)) {
         free_table(table);
         return NULL;
     }
     stores__list_append(&engine->tables, &table->link);
     return table;
-}
-
-static bool is_true(const struct pg_result *result, int row, int column) {
-    const char *value = stores__pg_value(result, row, column, NULL);
-    return value != NULL && value[0] == 't';
-}
-
-void stores__table_learn(struct stores__table *table, const struct pg_result *result, int row) {
-    const char *oid = stores__pg_value(result, row, 1, NULL);
-    table->oid = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
-    table->cacheable = is_true(result, row, 2);
-    table->after_trigger = is_true(result, row, 3);
-    table->any_trigger = is_true(result, row, 4);
-    table->cascades = is_true(result, row, 5);
-    table->may_take_rows = is_true(result, row, 6);
-    const char *upsert = stores__pg_value(result, row, 7, NULL);
-    table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
-    table->unkeyed = is_true(result, row, 8);
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
@@ -128,7 +79,7 @@ static void tell(struct stores__table_name *name) {
 
 /* What the catalog said of a name. */
 static void take_answer(struct stores__table_name *name, struct pg_result *result,
-                        stores_error *error) {
+                        const struct stores__facts_asked *asked, stores_error *error) {
     if (stores__pg_rows(result) == 0) {
         stores__error_set(error, STORES_TABLE_NOT_FOUND, "there is no table %s", name->quoted);
         snprintf(error->table, sizeof error->table, "%s", name->quoted);
@@ -141,10 +92,10 @@ static void take_answer(struct stores__table_name *name, struct pg_result *resul
         return;
     }
     name->table = stores__table_get(name->engine, quoted);
-    if (name->table != NULL) {
-        stores__table_learn(name->table, result, 0);
-        name->table->checked = 0; /* who writes asks once more, in its own connection */
-    } else {
+    if (name->table != NULL && !stores__facts_learn(name->table, result, 0, asked)) {
+        name->table = NULL;
+    }
+    if (name->table == NULL) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory for a table");
     }
 }
@@ -154,7 +105,7 @@ static void learned(struct stores__pg_req *req, int index, struct pg_result *res
     (void)index;
     if (stores__pg_result_ok(result, &name->error)) {
         name->answered = true;
-        take_answer(name, result, &name->error);
+        take_answer(name, result, &name->asked, &name->error);
     }
     stores__pg_result_free(result);
 }
@@ -178,8 +129,9 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     const char *values[] = {name->quoted};
     name->req.result = learned;
     name->req.done = learned_all;
+    name->asked = stores__facts_ask(name->engine, !conn->standby);
     stores__pg_begin(conn, &name->req);
-    stores__pg_add(conn, &name->req, stores__table_sql, 1, values, true);
+    stores__pg_add(conn, &name->req, stores__facts_sql, 1, values, true);
     stores__pg_sync(conn, &name->req);
 }
 
@@ -274,6 +226,7 @@ void stores__table_resolve(stores_op *op, const char *text) {
 
 struct lookup {
     struct stores__pg_req req;
+    struct stores__facts_asked asked;
     struct stores__table_name *name;
     struct stores__list waiters; /* the op, until it leaves */
     struct stores__table *table;
@@ -284,7 +237,7 @@ static void looked_up(struct stores__pg_req *req, int index, struct pg_result *r
     struct lookup *lookup = STORES__CONTAINER(req, struct lookup, req);
     (void)index;
     if (stores__pg_result_ok(result, &lookup->error)) {
-        take_answer(lookup->name, result, &lookup->error);
+        take_answer(lookup->name, result, &lookup->asked, &lookup->error);
         lookup->table = lookup->name->table;
     }
     stores__pg_result_free(result);
@@ -321,8 +274,9 @@ void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg
     op->leave = leave_name;
     lookup->req.result = looked_up;
     lookup->req.done = lookup_over;
+    lookup->asked = stores__facts_ask(op->engine, false);
     stores__pg_begin(conn, &lookup->req);
-    stores__pg_add(conn, &lookup->req, stores__table_sql, 1, values, true);
+    stores__pg_add(conn, &lookup->req, stores__facts_sql, 1, values, true);
     stores__pg_sync(conn, &lookup->req);
 }
 
@@ -338,9 +292,7 @@ void stores__table_forget_names(stores_engine *engine) {
     forget_names(engine, NULL);
 }
 
-void stores__table_doubt(struct stores__table *table) {
-    table->checked = 0;
-    table->doubts++;
+void stores__table_forget(struct stores__table *table) {
     forget_names(table->engine, table);
 }
 

@@ -8,7 +8,11 @@
 
 #include "engine.h"
 
-enum { STORES__TABLE_NAME_MAX = 264 }; /* two quoted names of 63 bytes, and a dot */
+enum {
+    STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
+    STORES__EPOCH_TEXT = 48, /* 16 random characters . 16 of run_id . 8 of the timeline */
+    STORES__PRINT_TEXT = 64 /* two numbers of 32 bits, one of 64, and a word */
+};
 
 /* What an epoch is to this process (cache.c moves it). */
 enum stores__epoch_state {
@@ -28,20 +32,23 @@ enum stores__upsert {
 struct stores__table {
     struct stores__list link; /* engine->tables */
     stores_engine *engine;
-    char name[STORES__TABLE_NAME_MAX]; /* "schema"."table" as quote_ident writes it: SQL and keys */
-    uint32_t oid;
-    uint64_t checked; /* serial of the connection that last told the facts below; 0: ask again */
-    unsigned
-        doubts; /* how often they were doubted: an answer to an older question does not count */
+    char name[STORES__TABLE_NAME_MAX]; /* "schema"."table" as quote_ident writes it */
+
+    /* What the catalog said when it was asked last (facts.c). */
+    uint32_t oid; /* of what has the name */
+    bool known; /* false: ask again */
     bool cacheable; /* a plain table without row security, and no partition of another one */
-    bool after_trigger; /* RETURNING may give a value that a trigger changes later: not published */
-    bool any_trigger; /* writes may change rows that they do not name */
-    bool cascades; /* deletes and key changes may change other tables */
+    bool reaches; /* any write may change rows that it does not name: triggers and their like */
+    bool cascades; /* a deletion may */
     /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no row
      * does not mean that the id is taken. */
     bool may_take_rows;
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
+    bool wide; /* it has triggers or partitions, whose changes its own row does not tell */
+    char print[STORES__PRINT_TEXT];
+    bool facts_committed;
+    uint64_t facts_serial, facts_at;
 
     /* Statements that come again and again, as they are prepared. */
     char *find_sql, *find_any_sql, *insert_sql, *update_sql, *delete_sql;
@@ -50,7 +57,7 @@ struct stores__table {
     char *replace_sql; /* an update of the text that was read */
 
     /* The cache's side (cache.c, epoch.c). */
-    struct stores__epoch *epoch;
+    struct stores__epoch *epoch; /* of its oid; held */
     struct stores__orphans *orphans; /* orphans.c; made when it is needed */
     struct stores__reads *reads; /* the tick's reads (reads.c) */
 };
@@ -63,12 +70,8 @@ void stores__table_resolve(stores_op *op, const char *name);
 void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn);
 /* Reads a name: "a", "A.b", "\"A\"" into its quoted form. False: *error says what is wrong. */
 bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error);
-/* The statement that asks the catalog, and its one parameter: the quoted name. */
-extern const char stores__table_sql[];
-/* Takes the catalog's answer for a table that is known. */
-void stores__table_learn(struct stores__table *table, const struct pg_result *result, int row);
-/* The table may be another one by now (its epoch is): its names and facts are asked for again. */
-void stores__table_doubt(struct stores__table *table);
+/* Forgets which names mean this table: they may mean another one by now. */
+void stores__table_forget(struct stores__table *table);
 /* Forgets what names mean, after the server said that a table is not there. */
 void stores__table_forget_names(stores_engine *engine);
 /* A known table by its quoted name, or NULL. */

@@ -167,7 +167,6 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         txop->unsure = taken == STORES__TAKE_UNSURE;
         tx->failed = taken == STORES__TAKE_FAILED;
         if (tx->failed) keep_error(tx, stores__error_dup(&error));
-        if (stores__statement_reaches(txop->statement)) stores__commit_ask_locks(tx->commit, false);
         break;
     default:
         if (txop->result == NULL || stores__pg_has_rows(result) ||
@@ -182,6 +181,30 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         tx->failed = true;
         keep_error(tx, stores__error_new(STORES_NO_MEMORY, "no memory for a document"));
     }
+}
+
+static struct stores__tx_table *confirmed(stores_tx *tx, const struct stores__table *table) {
+    for (int i = 0; i < tx->table_count; i++) {
+        if (tx->tables[i].table == table) return &tx->tables[i];
+    }
+    return NULL;
+}
+
+/* How far the write under way reaches, by facts that its lock on the table keeps as they are. */
+static void look_at_reach(stores_tx *tx, const struct stores__tx_table *facts) {
+    bool deletes = tx->txop->statement->kind == STORES_DELETE;
+    if (facts->reaches || (facts->cascades && deletes)) stores__commit_reaches(tx->commit);
+}
+
+/* The catalog's word on the table, behind its write. */
+static void confirm(stores_tx *tx, const struct pg_result *result) {
+    struct stores__table *table = tx->txop->table;
+    bool right = stores__facts_confirm(table, result);
+    struct stores__tx_table facts = {.table = table,
+                                     .reaches = !right || !table->cacheable || table->reaches,
+                                     .cascades = table->cascades};
+    look_at_reach(tx, &facts);
+    if (right && tx->table_count < STORES__TX_TABLES) tx->tables[tx->table_count++] = facts;
 }
 
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -204,8 +227,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         }
     } else if (txop->check > 0 && index == txop->check - 1) {
         if (stores__pg_rows(result) == 1) {
-            stores__table_learn(txop->table, result, 0);
-            if (txop->table->doubts == txop->doubts) txop->table->checked = tx->conn->serial;
+            stores__facts_learn(txop->table, result, 0, &txop->asked);
         }
     } else if (txop->simple || index == txop->index) {
         take_answer(tx, result);
@@ -213,6 +235,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     } else if (txop->xid_asked && index == txop->index + 1) {
         stores__commit_take_xid(tx->commit, result);
         tx->xid_known = true;
+        if (txop->confirms) confirm(tx, result);
     }
     stores__pg_result_free(result);
 }
@@ -224,6 +247,7 @@ static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
         tx->depth--;
     } else if (txop->kind == TXOP_ROLLBACK_TO) {
         stores__commit_rolled_back(tx->commit, tx->marks[--tx->depth]);
+        tx->table_count = 0; /* locks that were taken since then are given back */
     }
 }
 
@@ -261,7 +285,7 @@ static void took_facts(struct stores__pg_req *req, int index, struct pg_result *
         tx->failed = true;
         keep_error(tx, stores__error_dup(&error));
     } else if (stores__pg_rows(result) == 1) {
-        stores__table_learn(tx->txop->table, result, 0);
+        stores__facts_learn(tx->txop->table, result, 0, &tx->txop->asked);
     }
     stores__pg_result_free(result);
 }
@@ -293,7 +317,8 @@ static void ask_unsure(stores_tx *tx) {
     tx->req.result = took_facts;
     tx->req.done = unsure_over;
     stores__pg_begin(tx->conn, &tx->req);
-    stores__pg_add(tx->conn, &tx->req, stores__table_sql, 1, values, true);
+    tx->txop->asked = stores__facts_ask(tx->engine, false);
+    stores__pg_add(tx->conn, &tx->req, stores__facts_sql, 1, values, true);
     stores__pg_sync(tx->conn, &tx->req);
 }
 
@@ -371,7 +396,12 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
         stores__statement_choose(txop->statement, tx->options.session);
         stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
                        txop->statement->values, true);
-        if (!tx->xid_known) { /* for the intents, and to ask after a COMMIT that was lost */
+        if (txop->confirms) {
+            const char *values[] = {txop->table->name};
+            txop->xid_asked = true;
+            stores__pg_add(conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
+        } else if (!tx->xid_known) {
+            /* for the intents, and to ask after a COMMIT that was lost */
             txop->xid_asked = true;
             stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
         }
@@ -401,6 +431,28 @@ static void add_idle_limit(stores_tx *tx) {
     stores__pg_add(tx->conn, &tx->req, text, 0, NULL, false);
 }
 
+/* How far a write reaches: the facts are confirmed behind the first write of each table, and asked in
+ * front of it where they are in doubt. Not where all is turned anyway. */
+static void add_facts(stores_tx *tx, struct stores__txop *txop) {
+    struct stores__table *table = txop->table;
+    const struct stores__tx_table *known = confirmed(tx, table);
+    if (tx->options.isolation != STORES_READ_COMMITTED) {
+        /* the catalog is seen as it was when the transaction began, triggers fire as they are now */
+        stores__commit_reaches(tx->commit);
+    }
+    if (stores__commit_is_reaching(tx->commit)) return;
+    if (known != NULL) {
+        look_at_reach(tx, known);
+        return;
+    }
+    txop->confirms = true;
+    if (table->known) return;
+    const char *values[] = {table->name};
+    txop->check = tx->req.added + 1;
+    txop->asked = stores__facts_ask(tx->engine, false);
+    stores__pg_add(tx->conn, &tx->req, stores__facts_sql, 1, values, true);
+}
+
 static void send_op(stores_tx *tx) {
     struct stores__txop *txop = tx->txop;
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
@@ -420,13 +472,8 @@ static void send_op(stores_tx *tx) {
         stores__pg_add(tx->conn, &tx->req, begin_sql(tx), 0, NULL, true);
         add_idle_limit(tx);
     }
-    if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL &&
-        txop->table->checked < tx->conn->serial) {
-        /* the facts of a table are to be no older than the connection that writes to it */
-        const char *values[] = {txop->table->name};
-        txop->check = tx->req.added + 1;
-        txop->doubts = txop->table->doubts;
-        stores__pg_add(tx->conn, &tx->req, stores__table_sql, 1, values, true);
+    if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL && !tx->options.session) {
+        add_facts(tx, txop);
     }
     txop->index = tx->req.added;
     if (txop->simple) {

@@ -7,7 +7,12 @@
 
 #include "statement.h"
 
-enum { STORES__SAVEPOINTS_MAX = 64 };
+enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 16 };
+
+struct stores__tx_table {
+    struct stores__table *table;
+    bool reaches, cascades;
+};
 
 enum stores__tx_state {
     TX_NEW, /* no connection yet */
@@ -40,10 +45,11 @@ struct stores__txop {
     bool simple, readonly, lock;
     int index; /* of its statement in the request */
     int check; /* of the question about its table before it, plus one; 0: none */
-    unsigned doubts; /* of the table when it was asked for */
+    struct stores__facts_asked asked; /* where there is one */
     bool xid_asked, begun_here;
     bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
     bool doomed; /* the transaction cannot go on after its failure */
+    bool confirms; /* what stands behind it tells of the table's facts, too */
     struct pg_result *result;
 };
 
@@ -62,6 +68,9 @@ struct stores_tx {
     uint64_t grace_ends;
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
+    /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked again. */
+    struct stores__tx_table tables[STORES__TX_TABLES];
+    int table_count;
     uint32_t marks[STORES__SAVEPOINTS_MAX];
     int depth;
     bool failed;

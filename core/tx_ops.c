@@ -200,7 +200,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
     if (!txop->readonly && !tx->options.readonly && !tx->options.session && tx->engine->cache) {
-        stores__commit_ask_locks(tx->commit, true);
+        stores__commit_reaches(tx->commit);
     }
     stores__tx_start(tx);
     return op;

@@ -30,7 +30,9 @@ struct stores__segment {
     struct stores__write *order[STORES__SEGMENT_WRITES];
     size_t count, checks; /* checks: tables whose facts are asked for in front */
     struct stores__table *checked[STORES__SEGMENT_WRITES];
-    unsigned doubts[STORES__SEGMENT_WRITES]; /* of each of them when it was asked for */
+    struct stores__facts_asked asked[STORES__SEGMENT_WRITES]; /* for each of them */
+    size_t prints; /* tables whose facts are confirmed behind the statements */
+    struct stores__table *printed[STORES__SEGMENT_WRITES];
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;

@@ -7,6 +7,8 @@ local cache = {}
 
 ---@class spec.Cache
 ---@field prefix string
+---@field db table
+---@field oids table<string, string> of tables, by their names
 ---@field cli fun(...: string|number): string
 local Cache = {}
 Cache.__index = Cache
@@ -18,6 +20,8 @@ Cache.__index = Cache
 function cache.of(db, socket)
   local system = support.psql(db, 'SELECT system_identifier FROM pg_control_system()'):match('%d+')
   return setmetatable({
+    db = db,
+    oids = {},
     prefix = ('stores1:%s/%s/'):format(system, db.database),
     cli = redis.cli(socket or support.redis().path),
   }, Cache)
@@ -32,7 +36,17 @@ end
 ---@param name string schema-qualified
 ---@return string
 function Cache:epoch_key(name)
-  return ('%s{%s}'):format(self.prefix, name)
+  local oid = self.oids[name]
+  if not oid then
+    oid = support.psql(self.db, ("SELECT '%s'::regclass::oid"):format(name)):match('%d+')
+    self.oids[name] = oid
+  end
+  return ('%s{%s}'):format(self.prefix, oid)
+end
+
+--- The table of this name may have another oid by now.
+function Cache:forget_oids()
+  self.oids = {}
 end
 
 --- What the epoch of a table is, with its state; nil: there is none.

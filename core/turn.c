@@ -1,0 +1,136 @@
+/* Turns that are begun on purpose, and those that are owed: what was written while Redis could not be
+ * told is remembered by table, and turned when it can be. */
+#include <stdio.h>
+
+#include "cache_scripts.h"
+#include "epoch_internal.h"
+
+enum { RESUME_MS = 200 };
+
+struct turn {
+    struct stores__redis_req req;
+    struct stores__epoch *epoch; /* held */
+    void (*done)(void *arg, bool ok);
+    void *arg;
+    char text[STORES__EPOCH_TEXT];
+};
+
+static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
+
+/* Where there was no epoch, none was set: nothing counts, and whoever needs one begins a turn. */
+static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
+    struct turn *turn = STORES__CONTAINER(req, struct turn, req);
+    struct stores__epoch *epoch = turn->epoch;
+    const char *text = stores__redis_text(*reply, NULL);
+    bool set = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
+    bool absent = text != NULL && text[0] == '\0';
+    if (set) {
+        memcpy(epoch->text, turn->text, sizeof epoch->text);
+        epoch->state = STORES__EPOCH_TURNING;
+        epoch->since = stores__now(epoch->engine);
+        epoch->engine->counters.turns_started++;
+    } else if (absent) {
+        epoch->state = STORES__EPOCH_UNKNOWN;
+    }
+    if (turn->done != NULL) turn->done(turn->arg, set || absent);
+    free(turn);
+    stores__epoch_let_go(epoch);
+}
+
+bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg) {
+    struct stores__cache *cache = epoch->engine->cache;
+    struct stores__args args = {0};
+    char value[STORES__EPOCH_TEXT + 1];
+    if (cache->redis == NULL) return false;
+    struct turn *turn = calloc(1, sizeof *turn);
+    if (turn == NULL) return false;
+    if (!stores__epoch_make(cache, turn->text)) {
+        free(turn);
+        return false;
+    }
+    turn->done = done;
+    turn->arg = arg;
+    turn->req.done = turn_set;
+    turn->epoch = stores__epoch_hold(epoch);
+    snprintf(value, sizeof value, "B%s", turn->text);
+    stores__args_epoch_key(&args, epoch);
+    stores__args_str(&args, value);
+    if (!stores__args_send(&args, cache, &turn->req, &script_turn, 1)) {
+        free(turn);
+        stores__epoch_let_go(epoch);
+        return false;
+    }
+    stores__redis_flush(cache->redis);
+    return true;
+}
+
+/* ---- Redis was away -------------------------------------------------------------------------- */
+
+static void resume(struct stores__epoch *epoch);
+
+static void resume_later(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->engine;
+    stores__timer_set(&engine->timers, &epoch->resume, stores__now(engine) + RESUME_MS);
+}
+
+void stores__epoch_bypassed(struct stores__epoch *epoch) {
+    epoch->bypasses++;
+    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does not */
+    resume_later(epoch);
+}
+
+/* Those that were counted before the turn was sent have either committed, or hold their locks, which
+ * the end of the turn waits for. */
+static void resumed(void *arg, bool ok) {
+    struct stores__epoch *epoch = arg;
+    if (!ok) return; /* it stays remembered: the next time that Redis is up it is tried again */
+    epoch->bypasses -= epoch->turned_bypasses;
+    epoch->turned_bypasses = 0;
+    stores__epoch_end_turn(epoch);
+    if (epoch->bypasses > 0) resume_later(epoch); /* the turn, which holds it, lets go of it */
+}
+
+static void resume(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->engine;
+    if (epoch->bypasses == 0 || engine->closing || !stores__cache_up(engine->cache)) return;
+    epoch->turned_bypasses = epoch->bypasses;
+    if (!stores__epoch_turn(epoch, resumed, epoch)) resume_later(epoch);
+}
+
+void stores__epoch_resume_timer(struct stores__timer *timer) {
+    resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
+}
+
+void stores__epoch_resume_all(stores_engine *engine) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        resume(STORES__CONTAINER(at, struct stores__epoch, link));
+    }
+}
+
+/* ---- What is told of them -------------------------------------------------------------------- */
+
+/* The name by which this engine met the table; one that it never met has its oid alone. */
+static const char *name_of(const struct stores__epoch *epoch, char room[24]) {
+    struct stores__list *tables = &epoch->engine->tables;
+    for (struct stores__list *at = tables->next; at != tables; at = at->next) {
+        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->epoch == epoch) return table->name;
+    }
+    snprintf(room, 24, "oid %u", epoch->oid);
+    return room;
+}
+
+void stores_turning(stores_engine *engine,
+                    void (*turning)(void *arg, const char *table, uint64_t ms, const char *writers),
+                    void *arg) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        const struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        char room[24];
+        if (epoch->step == TURN_NONE && epoch->state != STORES__EPOCH_TURNING &&
+            epoch->bypasses == 0) {
+            continue;
+        }
+        uint64_t since = epoch->since ? stores__now(engine) - epoch->since : 0;
+        turning(arg, name_of(epoch, room), since, epoch->writers ? epoch->writers : "{}");
+    }
+}
