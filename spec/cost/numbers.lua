@@ -209,11 +209,11 @@ return {
   },
   ['query, alone'] = {
     pg_round_trips = 2,
-    pg_statements = 4,
+    pg_statements = 5,
     redis_round_trips = 0,
     redis_commands = 0,
     syscalls = 6,
-    allocations = 21,
+    allocations = 22,
     copied = 321,
     garbage = 1274,
   },
