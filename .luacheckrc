@@ -3,4 +3,6 @@ max_line_length = 100
 exclude_files = { 'build*/' }
 files['spec'] = { std = 'luajit+busted' }
 files['lua/stores/hosts/openresty.lua'] = { std = 'luajit+ngx_lua' }
+files['lua/stores/hosts/nginx_bell.lua'] = { std = 'luajit+ngx_lua' }
+files['lua/stores/hosts/nginx_loop.lua'] = { std = 'luajit+ngx_lua' }
 files['examples/openresty/api.lua'] = { std = 'luajit+ngx_lua' }

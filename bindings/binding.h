@@ -62,6 +62,9 @@ struct stores__hub {
     struct stores__list ready, free_slots, engines;
     struct stores__list messages; /* log.c: what is to be told to log functions and hooks */
     int statement_function; /* watch.c: in the registry; 0: there is none */
+    uv_timer_t tick; /* time.c: for Lua that is to run after a turn, at a time */
+    int tick_function; /* in the registry; 0: there is none */
+    bool tick_due;
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */
     char source; /* '\0': it was none of an engine */
@@ -119,14 +122,22 @@ void stores__slot_free(struct stores__slot *slot);
 void stores__time_register(lua_State *L); /* after the hub's type */
 /* Of a hub that is closed; hub->open counts down when the timer is gone. */
 void stores__slot_close_timer(struct stores__slot *slot);
+void stores__tick_open(struct stores__hub *hub);
+/* Calls the function of the tick where its time has come; never inside a callback of the loop. */
+void stores__tick_deliver(lua_State *L, struct stores__hub *hub);
+/* hub->open counts down when it is gone. */
+void stores__tick_close(lua_State *L, struct stores__hub *hub);
 
 /* ---- Loops that others turn (driver.c) -------------------------------------------------------- */
 
 void stores__driver_register(lua_State *L);
 /* Lets go of the loop; hub->open counts down when that is done. */
 void stores__driver_close(lua_State *L, struct stores__hub *hub);
+/* The loop does not wait in this turn, after which the driver has its turn. */
+void stores__driver_hurry(struct stores__driver *driver);
 
 void stores__doorbell_register(lua_State *L); /* doorbell.c */
+void stores__relay_register(lua_State *L); /* relay.c */
 
 /* ---- Values (result.c, error.c, args.c) ------------------------------------------------------ */
 

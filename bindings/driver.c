@@ -36,6 +36,7 @@ static void after_poll(uv_check_t *check) {
     struct stores__driver *driver = check->data;
     lua_State *L = driver->L;
     uv_idle_stop(&driver->idle);
+    if (driver->hub->tick_due) stores__tick_deliver(L, driver->hub);
     if (!driver->roused && stores__list_empty(&driver->hub->ready)) return;
     driver->roused = false;
     lua_rawgeti(L, LUA_REGISTRYINDEX, driver->function);
@@ -44,6 +45,10 @@ static void after_poll(uv_check_t *check) {
         fprintf(stderr, "stores: %s\n", lua_tostring(L, -1));
         lua_pop(L, 1);
     }
+}
+
+void stores__driver_hurry(struct stores__driver *driver) {
+    uv_idle_start(&driver->idle, no_wait);
 }
 
 /* hub:drive(fn): calls fn after each turn of the loop that left something to resume */

@@ -120,6 +120,7 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     uv_run(hub->loop, mode);
     hub->turning = false;
     if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
+    if (hub->tick_due) stores__tick_deliver(L, hub);
 }
 
 /* hub:turn(block) -> the number of calls that are still pending */
@@ -289,6 +290,7 @@ static int hub_new(lua_State *L) {
     if (loop == NULL) uv_unref((uv_handle_t *)&hub->stirred);
     hub->owns_loop = loop == NULL;
     hub->loop = loop ? loop : &hub->own;
+    stores__tick_open(hub);
     hub->closed = false;
     return 1;
 }
@@ -321,6 +323,7 @@ static int hub_gc(lua_State *L) {
         if (slot->state != SLOT_FREE) stores__slot_free(slot);
         stores__slot_close_timer(slot);
     }
+    stores__tick_close(L, hub);
     stores__driver_close(L, hub);
     /* what is left of ours on somebody else's loop would be called when this code is unloaded */
     while (hub->open > 0) uv_run(hub->loop, UV_RUN_ONCE);

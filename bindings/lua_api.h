@@ -13,6 +13,7 @@
 #pragma weak lua_call
 #pragma weak lua_getfenv
 #pragma weak lua_insert
+#pragma weak lua_isyieldable
 #pragma weak lua_newuserdata
 #pragma weak lua_objlen
 #pragma weak lua_pcall

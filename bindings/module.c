@@ -67,9 +67,46 @@ static int flake_at(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"check_id", check_id},     {"shard", shard},       {"function_place", function_place},
-    {"flake_time", flake_time}, {"flake_at", flake_at}, {NULL, NULL}};
+/* core.can_yield() -> whether the coroutine that runs may be left here: not inside of string.gsub,
+ * table.sort, require, a finalizer or a hook, which Lua functions written in C have called */
+static int can_yield(lua_State *L) {
+    lua_pushboolean(L, lua_isyieldable(L));
+    return 1;
+}
+
+/* core.stands(thread or nil, fn, value) -> whether fn is on the stack of the coroutine (nil: of the
+ * one that runs) with that very value as its first local */
+static int stands(lua_State *L) {
+    lua_State *of = lua_isthread(L, 1) ? lua_tothread(L, 1) : L;
+    lua_Debug frame;
+    lua_settop(L, 3);
+    for (int level = 0; lua_getstack(of, level, &frame); level++) {
+        if (!lua_checkstack(of, 1)) break;
+        lua_getinfo(of, "f", &frame);
+        lua_xmove(of, L, 1);
+        bool same = lua_rawequal(L, -1, 2);
+        lua_pop(L, 1);
+        if (!same || lua_getlocal(of, &frame, 1) == NULL) continue;
+        lua_xmove(of, L, 1);
+        same = lua_rawequal(L, -1, 3);
+        lua_pop(L, 1);
+        if (same) {
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+    }
+    lua_pushboolean(L, 0);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"check_id", check_id},
+                                     {"shard", shard},
+                                     {"function_place", function_place},
+                                     {"flake_time", flake_time},
+                                     {"flake_at", flake_at},
+                                     {"can_yield", can_yield},
+                                     {"stands", stands},
+                                     {NULL, NULL}};
 
 int luaopen_stores_core(lua_State *L) {
     /* luaL_error is one of the few functions that are the same in every Lua */
@@ -86,6 +123,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__time_register(L);
     stores__driver_register(L);
     stores__doorbell_register(L);
+    stores__relay_register(L);
     stores__engine_register(L);
     stores__tx_register(L);
     stores__listen_register(L);

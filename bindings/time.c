@@ -1,4 +1,5 @@
 /* What a hub does with time: sleeping, slices of work, and how long calls took. */
+#include <stdio.h>
 #include <time.h>
 
 #include "binding.h"
@@ -54,6 +55,68 @@ static int hub_wake(lua_State *L) {
         uv_timer_stop(slot->timer);
         stores__slot_ready(slot);
     }
+    return 0;
+}
+
+/* ---- The tick --------------------------------------------------------------------------------- */
+
+static void ticked(uv_timer_t *timer) {
+    struct stores__hub *hub = timer->data;
+    hub->tick_due = true;
+    if (hub->driver != NULL) {
+        stores__driver_hurry(hub->driver);
+    } else if (hub->turning) {
+        uv_stop(hub->loop); /* timers come before the poll, which must not wait then */
+    }
+}
+
+void stores__tick_open(struct stores__hub *hub) {
+    uv_timer_init(hub->loop, &hub->tick);
+    uv_unref((uv_handle_t *)&hub->tick);
+    hub->tick.data = hub;
+    hub->open++;
+}
+
+static void tick_closed(uv_handle_t *handle) {
+    struct stores__hub *hub = handle->data;
+    hub->open--;
+}
+
+void stores__tick_close(lua_State *L, struct stores__hub *hub) {
+    if (hub->tick_function != 0) luaL_unref(L, LUA_REGISTRYINDEX, hub->tick_function);
+    hub->tick_function = 0;
+    uv_close((uv_handle_t *)&hub->tick, tick_closed);
+}
+
+void stores__tick_deliver(lua_State *L, struct stores__hub *hub) {
+    hub->tick_due = false;
+    if (hub->tick_function == 0 || !lua_checkstack(L, LUA_MINSTACK)) return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, hub->tick_function);
+    if (lua_pcall(L, 0, 0, 0) != 0) {
+        /* it catches what it can: nobody is left to raise this to */
+        fprintf(stderr, "stores: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+        lua_pop(L, 1);
+    }
+}
+
+/* hub:on_tick(fn): what is called at the ticks */
+static int hub_on_tick(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    if (hub->tick_function != 0) luaL_unref(L, LUA_REGISTRYINDEX, hub->tick_function);
+    hub->tick_function = 0; /* the next line may raise */
+    hub->tick_function = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* hub:tick(seconds): calls that function once, after the turn in which so many have passed; it does
+ * not keep the loop alive */
+static int hub_tick(lua_State *L) {
+    struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_Number seconds = luaL_checknumber(L, 2);
+    uv_update_time(hub->loop);
+    uv_timer_start(&hub->tick, ticked, (uint64_t)(seconds * 1000 + 0.5), 0);
     return 0;
 }
 
@@ -119,10 +182,16 @@ static int hub_slice_over(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg methods[] = {
-    {"sleep", hub_sleep},           {"wake", hub_wake}, {"times", hub_times},
-    {"time_calls", hub_time_calls}, {"now", hub_now},   {"begin_slice", hub_begin_slice},
-    {"slice_over", hub_slice_over}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"sleep", hub_sleep},
+                                   {"wake", hub_wake},
+                                   {"times", hub_times},
+                                   {"time_calls", hub_time_calls},
+                                   {"now", hub_now},
+                                   {"begin_slice", hub_begin_slice},
+                                   {"slice_over", hub_slice_over},
+                                   {"on_tick", hub_on_tick},
+                                   {"tick", hub_tick},
+                                   {NULL, NULL}};
 
 /* Adds to the methods of hubs. */
 void stores__time_register(lua_State *L) {

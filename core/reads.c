@@ -144,7 +144,6 @@ static void flush_reads(struct stores__flush *flush) {
         if (readable) {
             stores__rows_get(table, rows, count);
         } else {
-            if (stores__cache_covers(table)) table->engine->counters.bypassed += count;
             stores__rows_select(table, rows, count);
         }
     }

@@ -242,6 +242,113 @@ describe('somebody who watches', function()
     assert.truthy(text:find('le="+Inf"', 1, true))
   end)
 
+  it('changes nothing of a call by failing, and is reported', function()
+    local errors = os.tmpname()
+    local child = process.lua(([[
+      local stores = require('stores')
+      local store = stores.Store.new({ host = %q, port = %q, database = %q, user = %q }, nil,
+        { cache = false })
+      local heard = {}
+      stores.on('call', function() error('the first hook is broken') end)
+      stores.on('slow', function() error({ 'the second, too' }) end, { seconds = 0 })
+      stores.on('call', function(event) heard[#heard + 1] = event.verb end)
+      print(store:insert('users', { id = '70' }).id)
+      print(store:transaction(function(tx)
+        return tx:patch('users', '70', { set = { n = 1 } }).n
+      end))
+      print(pcall(store.find, store, 'users', 'x'))
+      stores.run(function() print(store:find('users', '70').n) end)
+      print(table.concat(heard, ' '))
+      store:delete('users', '70')
+    ]]):format(db.host, tostring(db.port), db.database, db.user), errors)
+    local said = child:wait()
+    assert.matches('^70\n1\nfalse\tinvalid_id[^\n]*\n1\ninsert transaction find find\n$', said)
+    local file = assert(io.open(errors))
+    assert.equal(5, select(2, file:read('*a'):gsub('the first hook is broken', '')))
+    file:close()
+    os.remove(errors)
+  end)
+
+  it('hears all though others are taken away, or added, meanwhile', function()
+    local heard, offs = { 0, 0, 0, 0 }, {}
+    for i = 1, 3 do
+      offs[i] = stores.on('call', function()
+        heard[i] = heard[i] + 1
+        if i == 1 then
+          offs[1]()
+          offs[4] = stores.on('call', function() heard[4] = heard[4] + 1 end)
+        end
+      end)
+    end
+    store:find('users', '1')
+    store:find('users', '1')
+    for i = 1, 4 do offs[i]() offs[i]() end
+    store:find('users', '1')
+    assert.same({ 1, 2, 2, 1 }, heard)
+  end)
+
+  it('does not hear what has been taken away by another hook just then', function()
+    local heard, off = 0, nil
+    local first = stores.on('call', function() off() end)
+    off = stores.on('call', function() heard = heard + 1 end)
+    store:find('users', '1')
+    first()
+    assert.equal(0, heard)
+  end)
+
+  it('may call a store, of which it is not told', function()
+    local verbs, sum = {}, 0
+    local off = stores.on('call', function(event)
+      verbs[#verbs + 1] = event.verb
+      sum = sum + store:count('users')
+      sum = sum + store:transaction(function(tx) return tx:count('users') end)
+    end)
+    store:find('users', '1')
+    stores.run(function() store:find('users', '1') end)
+    off()
+    assert.same({ 'find', 'find' }, verbs)
+    assert.is_true(sum >= 4)
+  end)
+
+  it('hears of the calls of a coroutine whose last one was dropped in the middle', function()
+    local events = watch(function()
+      stores.run(function()
+        local step = stores.wrap(function()
+          store:transaction(function() coroutine.yield() end)
+        end)
+        step()
+        step = nil -- luacheck: ignore
+        collectgarbage()
+        collectgarbage()
+        store:find('users', '1')
+      end)
+    end)
+    assert.equal(1, #events)
+    assert.equal('find', events[1].verb)
+  end)
+
+  it('is refused for options that it does not know', function()
+    for _, bad in ipairs({
+      { 'call', { seconds = 1 } }, { 'statement', { seconds = 1 } }, { 'slow', { secs = 1 } },
+      { 'slow', { seconds = -1 } }, { 'slow', { seconds = 0 / 0 } }, { 'slow', { seconds = '1' } },
+      { 'slow', 'x' }, { 'call', 1 },
+    }) do
+      support.refused('invalid_option', nil, stores.on, bad[1], print, bad[2])
+    end
+    stores.on('call', print, {})()
+    stores.on('slow', print, { seconds = 0 })()
+  end)
+
+  it('finds no bypassed write where Redis is away and all only read', function()
+    local quiet = stores.Store.new(db, { path = '/nowhere/redis.sock' }, { log = function() end })
+    for _ = 1, 3 do quiet:find('users', '1') end
+    assert.equal(0, quiet:stats().bypassed)
+    quiet:upsert('users', { id = '71' })
+    assert.equal(1, quiet:stats().bypassed)
+    quiet:delete('users', '71')
+    support.close(quiet)
+  end)
+
   it('is refused for hooks that are none', function()
     local ok, err = pcall(stores.on, 'calls', print)
     assert.is_false(ok)

@@ -386,7 +386,8 @@ describe('in nginx #slow', function()
           S({ poolsize_total = 4 }):listen('news', function() end)
         end)
       }]] })
-    support.psql(db, 'CREATE TABLE reloads (id bigint PRIMARY KEY, value jsonb)')
+    support.psql(db, "CREATE TABLE reloads (id bigint PRIMARY KEY, value jsonb); "
+      .. "INSERT INTO reloads VALUES (1, '{}')")
     local load = process.lua(([[
       package.path = '%s/?.lua;' .. package.path
       local cqueues = require('cqueues')

@@ -13,24 +13,22 @@ local spare, spares = {}, 0
 local first = newproxy(true)
 getmetatable(first).__gc = function(guard)
   local what = getfenv(guard)
-  if what.dropped then pcall(what.dropped, what.store, what.row, what.call) end
+  if what.dropped then pcall(what.dropped, what.watched) end
 end
 
---- A guard; dropped(store, row, call) is called by the collector where it is not given back.
----@param dropped fun(store: stores.Store, row: table, call: table)
----@param store stores.Store
----@param row table
----@param call table
+--- A guard; dropped(watched) is called by the collector where it is not given back.
+---@param dropped fun(watched: any)
+---@param watched any
 ---@return userdata guard
-function guards.take(dropped, store, row, call)
+function guards.take(dropped, watched)
   local guard
   if spares > 0 then
     guard, spare[spares], spares = spare[spares], nil, spares - 1
   else
-    guard = setfenv(newproxy(first), {})
+    guard = setfenv(newproxy(first), { dropped = false, watched = false })
   end
   local what = getfenv(guard)
-  what.dropped, what.store, what.row, what.call = dropped, store, row, call
+  what.dropped, what.watched = dropped, watched
   return guard
 end
 
@@ -38,7 +36,7 @@ end
 ---@param guard userdata
 function guards.give_back(guard)
   local what = getfenv(guard)
-  what.dropped, what.store, what.row, what.call = nil, nil, nil, nil
+  what.dropped, what.watched = false, false
   if spares < SPARE then
     spares = spares + 1
     spare[spares] = guard

@@ -4,6 +4,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local frames = require('stores.frames')
 local optimistic = require('stores.optimistic')
 local Store = require('stores.store')
 local wait = require('stores.wait')
@@ -17,13 +18,22 @@ local VERBS = { 'find', 'exists', 'findAll', 'findAllByIds', 'findByJSON', 'find
 local NO_TABLE = { query = true, transaction = true, notify = true, sweep = true }
 local SOURCES = { c = 'cache', p = 'postgres' }
 
+-- A list is never changed, but another one takes its place: one that is being told goes on.
 local hooks = { call = {}, slow = {}, statement = {} }
-local records = setmetatable({}, { __mode = 'k' }) -- coroutine -> the call that it makes
-local running = coroutine.running
+
+---@class stores.Watched : stores.Frame the verb that a coroutine runs
+---@field event table
+
+-- What the verb that runs here is told of; nil: none does.
+local function mine()
+  local frame = frames.mine()
+  while frame and not frame.event do frame = frame.outer end
+  return frame and frame.event
+end
 
 -- Adds what the call whose result was just taken has spent to the verb that made it.
 local function add_times(hub)
-  local record = records[running() or records]
+  local record = mine()
   if not record then return end
   local queue, connect, redis, postgres, decode, source, retries = hub:times()
   if not queue then return end -- it slept
@@ -35,20 +45,24 @@ local function add_times(hub)
   record.round_trips = record.round_trips + 1
 end
 
-local function emit(event)
-  for _, hook in ipairs(hooks.call) do hook.fn(event) end
-  for _, hook in ipairs(hooks.slow) do
-    if event.seconds >= hook.seconds then hook.fn(event) end
+-- A hook that fails changes nothing of the call, which has ended already.
+local function tell(hook, event)
+  if hook.is_off then return end
+  local ok, err = pcall(hook.fn, event)
+  if not ok then
+    wait.report('a hook of stores.on failed: ' .. tostring(err))
   end
 end
 
-local function finish(store, verb, name, record, began, ok, ...)
-  record.verb, record.table, record.shard = verb, name, store.shard
-  record.seconds = store.hub:now() - began
-  if not ok then record.error = (...) end
-  emit(record)
-  if not ok then error((...), 0) end
-  return ...
+local function emit(event)
+  for _, hook in ipairs(hooks.call) do tell(hook, event) end
+  for _, hook in ipairs(hooks.slow) do
+    if event.seconds >= hook.seconds then tell(hook, event) end
+  end
+end
+
+local function emit_statement(event)
+  for _, hook in ipairs(hooks.statement) do tell(hook, event) end
 end
 
 -- The caller's function, counted: each run but the first one is a retry.
@@ -72,22 +86,33 @@ local function arguments(record, verb, name, ...)
   return name, id, counted(record, fn), opts
 end
 
+local function told(store, verb, name, record, began, ok, ...)
+  record.verb, record.table, record.shard = verb, name, store.shard
+  record.seconds = store.hub:now() - began
+  if not ok then record.error = (...) end
+  emit(record) -- in the frame: what a hook calls is not told to hooks
+  return ok, ...
+end
+
+local function pass_on(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+local function run_told(fn, store, verb, record, name, ...)
+  local began = store.hub:now()
+  return told(store, verb, not NO_TABLE[verb] and name or nil, record, began,
+    pcall(fn, store, arguments(record, verb, name, ...)))
+end
+
 local function watched(verb, fn)
   return function(store, name, ...)
-    local key = running() or records
     -- a verb that another one calls is part of it
-    if records[key] or type(store) ~= 'table' or not store.engine then
-      return fn(store, name, ...)
-    end
+    if type(store) ~= 'table' or not store.engine or mine() then return fn(store, name, ...) end
     local record = { queue = 0, connect = 0, redis = 0, postgres = 0, decode = 0,
       round_trips = 0, retries = 0 }
-    records[key] = record
-    local began = store.hub:now()
-    local function done(...)
-      records[key] = nil
-      return finish(store, verb, not NO_TABLE[verb] and name or nil, record, began, ...)
-    end
-    return done(pcall(fn, store, arguments(record, verb, name, ...)))
+    return pass_on(frames.run(store.hub, { event = record }, run_told, fn, store, verb, record,
+      name, ...))
   end
 end
 
@@ -103,15 +128,43 @@ end
 
 -- Engines tell of statements while somebody listens, and only then.
 local function watch_statements(on)
-  core.watch_statements(wait.host.hub(), on and function(event)
-    for _, hook in ipairs(hooks.statement) do hook.fn(event) end
-  end or nil)
+  core.watch_statements(wait.host.hub(), on and emit_statement or nil)
+end
+
+local OPTIONS = { call = {}, slow = { seconds = true }, statement = {} }
+
+local function check_options(what, opts)
+  if opts == nil then return end
+  if type(opts) ~= 'table' then
+    errors.raise('invalid_option', 'the options of stores.on must be a table, got '
+      .. errors.kind(opts))
+  end
+  for key in pairs(opts) do
+    if not OPTIONS[what][key] then
+      errors.raise('invalid_option', ("a hook of '%s' has no option '%s'%s"):format(what,
+        tostring(key), what == 'slow' and '; it takes seconds' or ''))
+    end
+  end
+  local seconds = opts.seconds
+  if seconds ~= nil and not (type(seconds) == 'number' and seconds >= 0) then
+    errors.raise('invalid_option', 'seconds must be a number from 0 on, got '
+      .. (type(seconds) == 'number' and tostring(seconds) or errors.kind(seconds)))
+  end
+end
+
+local function without(list, hook)
+  local others = {}
+  for _, one in ipairs(list) do
+    if one ~= hook then others[#others + 1] = one end
+  end
+  return others
 end
 
 --- Calls fn(event) after every call of a store ('call'), or after those that took at least some
 --- seconds ('slow', {seconds = 0.1}). The event: verb, table, shard, source ('cache', 'postgres'),
 --- round_trips, retries, seconds, and of these queue, connect, redis, postgres, decode; error where
---- it raised.
+--- it raised. What a hook calls itself is not told; an error of a hook is reported, and changes
+--- nothing.
 --- 'statement': after every statement that PostgreSQL answered. The event: sql, rows, connection,
 --- shard, seconds, and of these queue, postgres; code and sqlstate where it failed.
 ---@param what 'call'|'slow'|'statement'
@@ -119,30 +172,27 @@ end
 ---@param opts? {seconds: number} of 'slow'
 ---@return fun() off takes the hook away again
 function observe.on(what, fn, opts)
-  local list = hooks[what]
-  if not list then
+  if not hooks[what] then
     errors.raise('invalid_argument', ("there is no hook '%s': call, slow and statement are known")
       :format(tostring(what)))
   end
   if type(fn) ~= 'function' then
     errors.raise('invalid_argument', 'a hook is a function, got ' .. errors.kind(fn))
   end
-  local seconds = opts and opts.seconds or 0.1
-  if type(seconds) ~= 'number' then
-    errors.raise('invalid_option', 'seconds must be a number, got ' .. errors.kind(seconds))
-  end
-  local hook = { fn = fn, seconds = seconds }
-  list[#list + 1] = hook
+  check_options(what, opts)
+  local hook = { fn = fn, seconds = opts and opts.seconds or 0.1, is_off = false }
+  hooks[what] = without(hooks[what], nil)
+  table.insert(hooks[what], hook)
   if what ~= 'statement' then
     watch()
-  elseif #list == 1 then
+  elseif #hooks.statement == 1 then
     watch_statements(true)
   end
   return function()
-    for i = #list, 1, -1 do
-      if list[i] == hook then table.remove(list, i) end
-    end
-    if what == 'statement' and #list == 0 then watch_statements(false) end
+    if hook.is_off then return end
+    hook.is_off = true
+    hooks[what] = without(hooks[what], hook)
+    if what == 'statement' and #hooks.statement == 0 then watch_statements(false) end
   end
 end
 

@@ -3,6 +3,7 @@
 
 local errors = require('stores.errors')
 local wait = require('stores.wait')
+local wraps = require('stores.hosts.wraps')
 
 local tasks = {}
 
@@ -61,6 +62,11 @@ local function check_function(fn, what)
   end
 end
 
+-- Raises where no coroutine can be left to wait for another one.
+local function check_parks()
+  if not wait.host.parks() then wraps.refuse_c_call() end
+end
+
 local function start(fn, ...)
   local args = pack(...)
   local task = setmetatable({ done = false, joiners = {} }, Task)
@@ -77,6 +83,7 @@ function Task:join()
   if not self.done then
     local co = wait.host.task()
     if not co then return tasks.run(function() return self:join() end) end
+    check_parks()
     if co == self.co then
       errors.raise('self_deadlock', 'a task that joins itself would wait for its own end')
     end
@@ -145,6 +152,7 @@ function tasks.all(fns)
     end
   end
   for i = 1, #fns do check_function(fns[i], 'stores.all') end
+  if wait.host.task() then check_parks() end
   return tasks.run(function()
     local list = {}
     for i = 1, #fns do
@@ -181,6 +189,7 @@ function tasks.map(list, fn, opts)
   if type(concurrency) ~= 'number' or (concurrency < 1 and #list > 0) or concurrency % 1 ~= 0 then
     errors.raise('invalid_option', 'concurrency must be a whole number from 1 on')
   end
+  if wait.host.task() then check_parks() end
   return tasks.run(function()
     local results, position, failure = {}, 0, nil
     local function worker()

@@ -2,6 +2,7 @@
 
 local config = require('stores.config')
 local errors = require('stores.errors')
+local frames = require('stores.frames')
 local holds = require('stores.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
@@ -38,10 +39,8 @@ end
 -- What is left of the transaction's time for one call, which may ask for less. The first one takes
 -- the connection.
 local function left(tx, timeout)
-  if not tx.taken then
-    tx.taken = true
-    holds.take(tx.holds)
-  end
+  local hold = tx.hold
+  hold.taken, hold.idle = true, 0
   local rest = tx.deadline - tx.hub:now()
   if rest <= 0 then
     errors.raise('timeout', 'the transaction did not end within its deadline')
@@ -66,7 +65,7 @@ function Transaction:start_find_many(name, list, timeout, _, raw)
 end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
-  holds.lock(self.holds, self.rows, name, id)
+  holds.lock(self.hold, name, id)
   return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params)
 end
 
@@ -168,21 +167,40 @@ end
 
 -- ---- One attempt, and the attempts -------------------------------------------------------------
 
---- A transaction, which takes its connection at its first call. Whoever begins one ends its use.
+-- Its coroutine was dropped: nobody will end it.
+local function dropped(hold)
+  local tx = hold.tx
+  tx.over, tx.ended = true, true
+  tx.tx:free()
+end
+
+--- A transaction, which takes its connection at its first call. Whoever begins one runs in it, and
+--- ends its use.
 ---@param store stores.Store
 ---@param options table?
 ---@param deadline number
 ---@return stores.Transaction
 function transaction.begin(store, options, deadline)
-  return setmetatable({
+  local hold = holds.of_transaction(store)
+  local tx = setmetatable({
     store = store,
     hub = store.hub,
     raw = store.raw,
     deadline = deadline,
-    holds = holds.open(store),
-    rows = {},
+    hold = hold,
     tx = store.engine:tx(options, deadline - store.hub:now()),
   }, Transaction)
+  hold.tx, hold.dropped = tx, dropped
+  return tx
+end
+
+--- Runs fn(...), which catches its errors; where its coroutine is dropped meanwhile, the
+--- transaction is rolled back.
+---@param fn function
+---@param ... any
+---@return any ...
+function Transaction:around(fn, ...)
+  return holds.run(self.hold, fn, ...)
 end
 
 --- Reads a row and locks it until the end of the transaction.
@@ -191,7 +209,7 @@ end
 ---@param timeout? number
 ---@return table? document
 function Transaction:lock_row(name, id, timeout)
-  holds.lock(self.holds, self.rows, name, id)
+  holds.lock(self.hold, name, id)
   return wait.slot(self.hub, self.tx:find(name, id, left(self, timeout), true))
 end
 
@@ -221,7 +239,6 @@ function Transaction:end_use()
     pcall(function() wait.slot(self.hub, self.tx:rollback(5)) end)
   end
   self.tx:free()
-  holds.close(self.holds, self.rows, self.taken)
 end
 
 local function finish(tx, ok, ...)
@@ -234,6 +251,10 @@ local function finish(tx, ok, ...)
   tx:end_use()
   if not committed then return false, err end
   return true, ...
+end
+
+local function run_once(tx, fn)
+  return finish(tx, pcall(fn, tx))
 end
 
 --- Whether another attempt may succeed, and harms nobody.
@@ -285,7 +306,7 @@ function transaction.run(store, fn, opts)
   local deadline = transaction.deadline(store, opts.timeout)
   return transaction.retry(store, opts.retries, deadline, transaction.RETRIED, function()
     local tx = transaction.begin(store, opts, deadline)
-    return finish(tx, pcall(fn, tx))
+    return tx:around(run_once, tx, fn)
   end)
 end
 
@@ -295,6 +316,7 @@ local Session = {}
 Session.__index = Session
 
 function Session:query(text, params, opts)
+  wait.host.check()
   local call, several = statements.check(text, params, opts, 'session')
   call.simple = #several > 1
   return wait.slot(self.hub, self.tx:query(text, query.params(params), call,
@@ -310,9 +332,12 @@ end
 function transaction.session(store, fn, opts)
   local tx = store.engine:tx({ session = true })
   local session = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
-  local results = { pcall(fn, session) }
-  pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
-  tx:free()
+  local results
+  frames.run(store.hub, { dropped = function() tx:free() end }, function()
+    results = { pcall(fn, session) }
+    pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
+    tx:free()
+  end)
   if not results[1] then error(results[2], 0) end
   return unpack(results, 2, table.maxn(results))
 end

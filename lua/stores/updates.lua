@@ -8,7 +8,7 @@
 --- way, a batch of functions that do not wait takes no lock at first: optimistic.lua.
 
 local errors = require('stores.errors')
-local guards = require('stores.guards')
+local frames = require('stores.frames')
 local holds = require('stores.holds')
 local json = require('stores.json')
 local optimistic = require('stores.optimistic')
@@ -152,18 +152,20 @@ end
 -- One transaction for the leader and whom it serves. False and why where it was rolled back.
 local function run_batch(store, row, name, leader)
   local tx = transaction.begin(store, nil, leader.deadline)
-  local ok, err = pcall(function()
-    local document = tx:lock_row(name, leader.id)
-    local changed = serve(store, row, leader, document)
-    if changed then
-      leader.storing = true
-      local kind = document == nil and 'insert' or 'update'
-      local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
-      if leader.changed then leader.result = stored end
-    end
+  return tx:around(function()
+    local ok, err = pcall(function()
+      local document = tx:lock_row(name, leader.id)
+      local changed = serve(store, row, leader, document)
+      if changed then
+        leader.storing = true
+        local kind = document == nil and 'insert' or 'update'
+        local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
+        if leader.changed then leader.result = stored end
+      end
+    end)
+    tx:end_use()
+    return ok, err
   end)
-  tx:end_use()
-  return ok, err
 end
 
 -- The same without a lock. Nil: the lock is needed, and nothing was stored.
@@ -284,9 +286,7 @@ local function follow(store, row, name, call)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
       -- its leader holds the row for it: a verb of the function that touches the row raises
-      local mine, held = holds.hold(store, name, call.id)
-      call.waited = run_on_text(call, call.given)
-      holds.let_go(mine, held)
+      call.waited = holds.run(holds.of_row(store, name, call.id), run_on_text, call, call.given)
       -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
@@ -315,9 +315,10 @@ local function abandon(store, row, leader)
   end
 end
 
--- What is done for a coroutine that is collected before its call ended: others go on without it.
--- Runs in the collector, and so only changes states and wakes.
-local function drop(store, row, call)
+-- What is done for a coroutine that is dropped before its call ended: others go on without it. It
+-- may run in the collector, and so only changes states and wakes.
+local function dropped(frame)
+  local store, row, call = frame.store, frame.row, frame.call
   local state = call.state
   if state == 'done' or state == 'left' then return end
   call.state = 'left'
@@ -356,7 +357,7 @@ function updates.run(store, name, id, fn, opts)
   -- one that blocks cannot wait for coroutines, and options of its own are its own transaction
   local raw = opts.raw
   if raw == nil then raw = store.raw end
-  local own = not combine or raw or opts.cache == false or (row and not wait.host.task())
+  local own = not combine or raw or opts.cache == false or (row and not wait.host.parks())
   if own then
     lead(store, new_row(), name, call)
   else
@@ -369,9 +370,10 @@ function updates.run(store, name, id, fn, opts)
       rows[key] = row
       store.rows_updating = store.rows_updating + 1
     end
-    local guard = guards.take(drop, store, row, call)
-    follow(store, row, name, call)
-    guards.give_back(guard)
+    local frame = { dropped = dropped, store = store, row = row, call = call, outer = nil,
+      hub = nil, idle = 0, is_over = nil, is_anchored = nil }
+    local ok, err = frames.run(store.hub, frame, pcall, follow, store, row, name, call)
+    if not ok then error(err, 0) end
   end
   if not call.ok then error(call.err, 0) end
   return call.result

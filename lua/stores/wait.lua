@@ -8,6 +8,13 @@ wait.host = require('stores.hosts').default()
 ---@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken, or raised
 wait.observer = nil
 
+--- Tells of an error that nobody is there to catch.
+---@param err any
+function wait.report(err)
+  if wait.host.report then return wait.host.report(err) end
+  io.stderr:write('stores: ', tostring(err), '\n')
+end
+
 local count = 0
 
 local function observed(hub, ok, ...)

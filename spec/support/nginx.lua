@@ -39,7 +39,7 @@ pid %s/nginx.pid;
 env STORES_TEST_PASS;
 %s
 error_log %s/error.log notice;
-events { worker_connections 4096; }
+events { worker_connections %d; }
 http {
   access_log off;
   client_body_temp_path %s/body;
@@ -59,14 +59,16 @@ http {
 ---@param text string
 ---@param workers? integer 1 where it is left out
 ---@param main? string what stands outside of http {}
+---@param connections? integer of a worker, 4096 where it is left out
 ---@return spec.Nginx
-function nginx.start(text, workers, main)
+function nginx.start(text, workers, main, connections)
   local folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
   file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, main or '',
-    folder, folder, folder, folder, folder, folder, root, root, root, package.cpath, folder, text))
+    folder, connections or 4096, folder, folder, folder, folder, folder, root, root, root,
+    package.cpath, folder, text))
   file:close()
   -- its workers end with the master, which KILL would not let it tell them
   self.process = process.start({ 'setpriv', '--pdeathsig', 'TERM', 'nginx', '-p', folder,
@@ -80,6 +82,47 @@ function nginx.start(text, workers, main)
     error(err, 2)
   end
   return self
+end
+
+local STORE = [[
+init_by_lua_block {
+  stores = require('stores')
+  local made
+  function S()
+    made = made or stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s'%s }, nil,
+      { cache = false, timeout = 10 })
+    return made
+  end
+}
+%s
+server { listen @SOCKET@; %s }
+]]
+
+--- Starts nginx with a store without a cache, S() in its Lua.
+---@param db table
+---@param locations table<string, string> path -> what content_by_lua_block runs
+---@param opts? {main: string, http: string, db: string, connections: integer} main: outside of
+--- http {}; http: in it; db: more keys of the database's configuration
+---@return spec.Nginx
+function nginx.over(db, locations, opts)
+  local list = {}
+  for name, lua in pairs(locations) do
+    list[#list + 1] = ('location = %s { content_by_lua_block { %s } }'):format(name, lua)
+  end
+  opts = opts or {}
+  return nginx.start(STORE:format(db.host, db.port, db.user, db.database, opts.db or '',
+    opts.http or '', table.concat(list, '\n')), 1, opts.main, opts.connections)
+end
+
+--- Sends a request, which must be answered with 200, and gives the text of the answer.
+---@param target string
+---@return string
+function Nginx:get(target)
+  local status, text = self:request('GET', target)
+  if status ~= 200 then
+    error(('%s: %s %s\n%s'):format(target, tostring(status), tostring(text), self:log()), 2)
+  end
+  return (text:gsub('%s+$', ''))
 end
 
 --- What it logged.

@@ -25,6 +25,9 @@ local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 ---@field guard userdata?
 
 local hub
+-- In the place of the loop's own descriptor, which would be one more epoll in the innermost of a
+-- program's nested controllers. nil: the kernel has none.
+local relay
 local waiting = {} -- slot -> stores.Waiter
 local spare = {} -- guarded waiters that nobody uses
 local pumps = setmetatable({}, { __mode = 'k' }) -- controller -> {count, wake}
@@ -39,7 +42,11 @@ function host.hub()
     -- of the process before a fork: what waits on it waits there
     hub, waiting, spare, pumps, early = nil, {}, {}, setmetatable({}, { __mode = 'k' }), {}
   end
-  hub = hub or core.hub()
+  if not hub then
+    hub = core.hub()
+    relay = core.relay(hub)
+    if relay and not relay:arm() then relay = nil end
+  end
   return hub
 end
 
@@ -60,13 +67,14 @@ host.wrap = own.wrap
 
 -- What cqueues polls: readable where the loop has something to do, at the latest after its timeout.
 local backend = {
-  pollfd = function() return hub:fd() end,
+  pollfd = function() return relay and relay:fd() or hub:fd() end,
   events = function() return 'r' end,
   timeout = function() return hub:timeout() end,
 }
 
 -- What callers that are woken ask for goes out together, when the last of them has run.
 local function turn()
+  if relay then relay:clear() end
   if not hub:ready() then hub:turn(false) end
   for _ = 1, BATCH do
     local slot = hub:next()
@@ -91,6 +99,7 @@ local function pump(controller, mine)
     mine.is_asked = false
     turn()
     if mine.count > 0 and not mine.is_asked and not hub:ready() then
+      if relay then relay:arm() end
       cqueues.poll(backend, mine.wake)
     end
   end
@@ -125,10 +134,17 @@ local function new_waiter()
   return { waiter = waiter, guard = guard }
 end
 
---- Whether a call may be made here; raises foreign_coroutine before anything is sent.
+--- Whether a call may be made here; raises before anything is sent.
 function host.check()
   local co = current()
-  if co then own.root(co) end
+  if co then own.check(co) end
+end
+
+--- Whether what runs here can be left until somebody unparks it.
+---@return boolean
+function host.parks()
+  local co = current()
+  return co ~= nil and not own.is_stuck(co)
 end
 
 --- Waits until the call is done.

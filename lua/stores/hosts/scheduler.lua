@@ -1,7 +1,10 @@
 --- Coroutines and the calls that they wait for, for hosts whose loop is libuv's: the queue of those
 --- to be resumed, and who waits for which slot. The host turns the loop, and calls drain after it.
 
+local core = require('stores.core')
 local wraps = require('stores.hosts.wraps')
+
+local can_yield = core.can_yield
 
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 local yield = coroutine.yield
@@ -17,10 +20,12 @@ local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its
 ---@field block fun(hub: userdata, slot: integer) waits outside of coroutines
 ---@field queued fun()? told of the first coroutine in an empty queue
 ---@field waits fun(more: boolean)? told when the first coroutine waits, and when none does any more
+---@field blocks_inside boolean inside of string.gsub and the like, where no coroutine can be left,
+--- a call blocks; false: it raises
 ---@field resumes_yielders boolean a bare coroutine.yield() lets others go first; false: who yields
 --- so is resumed by somebody else
 
---- Gives a host check, wait, park, unpark, task, spawn, wrap, drain and busy.
+--- Gives a host check, parks, wait, park, unpark, task, spawn, wrap, drain, known and busy.
 ---@param host table
 ---@return table host
 function scheduler.equip(host)
@@ -39,10 +44,18 @@ function scheduler.equip(host)
     return current() == nil
   end
 
-  --- Whether a call may be made here; raises foreign_coroutine before anything is sent.
+  --- Whether a call may be made here; raises before anything is sent.
   function host.check()
     local co = current()
-    if co then own.root(co) end
+    if not co then return end
+    if host.blocks_inside then own.root(co) else own.check(co) end
+  end
+
+  --- Whether what runs here can be left until somebody unparks it.
+  ---@return boolean
+  function host.parks()
+    local co = current()
+    return co ~= nil and not own.is_stuck(co)
   end
 
   --- Waits until the call is done.
@@ -50,7 +63,7 @@ function scheduler.equip(host)
   ---@param slot integer
   function host.wait(on, slot)
     local co = current()
-    if co == nil then return host.block(on, slot) end
+    if co == nil or (host.blocks_inside and not can_yield()) then return host.block(on, slot) end
     if own.pass(co, WAIT, on, slot) then return end
     waiting[slot] = co
     count = count + 1
@@ -159,6 +172,16 @@ function scheduler.equip(host)
   ---@return boolean
   function host.busy()
     return first <= last or woken_first <= woken_last
+  end
+
+  --- The coroutines that will be resumed here, by a call that ends or by their place in a queue.
+  ---@return table<thread, boolean>
+  function host.known()
+    local set = {}
+    for _, co in pairs(waiting) do set[co] = true end
+    for i = first, last do set[queue[i]] = true end
+    for i = woken_first, woken_last do set[woken[i]] = true end
+    return set
   end
 
   --- Forgets all: what waits in the process before a fork waits there.

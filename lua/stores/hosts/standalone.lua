@@ -8,7 +8,8 @@ local scheduler = require('stores.hosts.scheduler')
 -- Coroutines run for so long before timers and answers have their turn again.
 local SLICE = 0.002
 
-local standalone = scheduler.equip({ name = 'standalone', resumes_yielders = true })
+local standalone = scheduler.equip({ name = 'standalone', resumes_yielders = true,
+  blocks_inside = true })
 
 ---@type userdata? one loop for a Lua state; another one after a fork
 local hub

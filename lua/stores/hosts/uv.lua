@@ -22,7 +22,7 @@ function hosts.new(name, get_loop)
   local hub
   local holders = 0 -- reasons for the loop to stay alive
   local queued = false -- coroutines are to be resumed: one of them
-  local host = { name = name, resumes_yielders = false }
+  local host = { name = name, resumes_yielders = false, blocks_inside = false }
 
   scheduler.equip(host)
 

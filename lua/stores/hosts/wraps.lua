@@ -1,6 +1,7 @@
 --- stores.wrap: coroutines whose waits go through to whoever resumes them. Shared by the hosts that
 --- schedule coroutines themselves.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
@@ -21,7 +22,19 @@ function wraps.current()
 end
 local current = wraps.current
 
+local can_yield = core.can_yield
+
+--- Raises unsupported where the coroutine that runs cannot be left: a call that was sent would go
+--- on without anybody to hear of it.
+function wraps.refuse_c_call()
+  errors.raise('unsupported', 'inside of string.gsub, table.sort, require, or another function '
+    .. 'that is written in C, no call can wait: make it before or after')
+end
+
 ---@class stores.Wraps
+---@field is_stuck fun(co: thread): boolean whether the coroutine, or one that it runs in, cannot be
+--- left, for a function written in C waits for it
+---@field check fun(co: thread) raises where it is, or where it is a coroutine of somebody else
 ---@field root fun(co: thread): thread? the coroutine that a coroutine runs in; nil: none; raises
 ---@field pass fun(co: thread, what: table, ...): boolean passes a wait on, where co is a wrap
 ---@field wrap fun(fn: function): function
@@ -36,7 +49,22 @@ function wraps.new(wait, park, owns)
   -- Coroutine -> the one that resumes it just now, or true. Only while it does: an entry that stays
   -- would keep two coroutines alive that nobody else knows.
   local wrapped = setmetatable({}, { __mode = 'k' })
+  local stuck = setmetatable({}, { __mode = 'k' }) -- wraps whose resumer cannot be left
   local self = {}
+
+  function self.is_stuck(co)
+    if not can_yield() then return true end
+    while wrapped[co] do
+      if stuck[co] then return true end
+      co = wrapped[co]
+    end
+    return false
+  end
+
+  function self.check(co)
+    self.root(co)
+    if self.is_stuck(co) then wraps.refuse_c_call() end
+  end
 
   function self.root(co)
     while wrapped[co] do
@@ -59,7 +87,7 @@ function wraps.new(wait, park, owns)
 
   -- What a wrap gives to who called it, after the waits that it passes on.
   local function pass_on(co, ok, ...)
-    wrapped[co] = true
+    wrapped[co], stuck[co] = true, nil
     if not ok then error((...), 0) end
     if (...) == WAIT then
       local _, on, slot = ...
@@ -75,7 +103,10 @@ function wraps.new(wait, park, owns)
   function resume_wrapped(co, ...)
     local outer = current()
     wrapped[co] = outer or true
-    if outer and not wrapped[outer] then owns(outer) end
+    if outer then
+      if not wrapped[outer] then owns(outer) end
+      if not can_yield() then stuck[co] = true end
+    end
     return pass_on(co, resume(co, ...))
   end
 

@@ -1,0 +1,335 @@
+--- Coroutines that are dropped in the middle of something: a wrap that nobody resumes, a controller
+--- of cqueues that is forgotten, a light thread of nginx that is ended. What they were doing ends
+--- soon, however much memory the program has, and nothing of it is laid to whoever gets the
+--- coroutine next.
+
+local http = require('spec.support.http')
+local nginx = require('spec.support.nginx')
+local process = require('spec.support.process')
+local support = require('spec.support')
+
+-- PostgreSQL itself ends a transaction that is idle after 15 s; and a busy machine is slow.
+local SOON = 8
+
+local db
+
+lazy_setup(function()
+  db = support.db()
+  support.psql(db, 'CREATE TABLE rows (id bigint PRIMARY KEY, value jsonb);'
+    .. [[INSERT INTO rows SELECT i, '{"n": 0}' FROM generate_series(1, 99) i]])
+end)
+lazy_teardown(function() support.drop(db) end)
+
+local function now()
+  return require('stores.wait').host.hub():now()
+end
+
+local function idle_transactions()
+  return tonumber(support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE datname = "
+    .. "current_database() AND state LIKE 'idle in transaction%'"):match('%d+'))
+end
+
+-- A heap through which the collector needs a while by itself.
+local BALLAST = [[
+  ballast = {}
+  for i = 1, 300000 do ballast[i] = { i, { i }, tostring(i) } end
+  collectgarbage()
+]]
+
+local function run(host, program)
+  local child = process.lua(([[
+    local stores = require('stores')
+    stores.use('%s')
+    local store = stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s' }, nil,
+      { cache = false })
+    %s
+    local function took(fn)
+      local began = store.hub:now()
+      fn()
+      return store.hub:now() - began < %d
+    end
+    %s
+  ]]):format(host, db.host, db.port, db.user, db.database, BALLAST, SOON, program))
+  return child:wait()
+end
+
+describe('a transaction that is dropped with its coroutine', function()
+  it('in a plain script frees its row for a call that waits for it', function()
+    assert.equal('true\t0\n', run('standalone', [[
+      local step = stores.wrap(function()
+        store:transaction(function(tx)
+          tx:patch('rows', '1', { inc = { n = 1 } })
+          coroutine.yield()
+        end)
+      end)
+      step()
+      step = nil
+      print(took(function() store:patch('rows', '1', { set = { m = 1 } }) end),
+        store:find('rows', '1').n)
+      store:close()]]))
+  end)
+
+  it('in stores.run frees its connection for a coroutine that waits for one', function()
+    assert.equal('true\ttrue\n', run('standalone', [[
+      store:close()
+      store = stores.Store.new(]] .. ("{ host = '%s', port = %s, user = '%s', database = '%s' }")
+        :format(db.host, db.port, db.user, db.database):gsub('}$', ', poolsize = 1 }') .. [[, nil,
+        { cache = false, timeout = 20 })
+      stores.run(function()
+        local step = stores.wrap(function()
+          store:transaction(function(tx) tx:count('rows') coroutine.yield() end)
+        end)
+        step()
+        step = nil
+        local ok
+        print(took(function() ok = pcall(store.count, store, 'rows') end), ok)
+      end)
+      store:close()]]))
+  end)
+
+  it('in luv frees its row', function()
+    assert.equal('true\n', run('luv', [[
+      local uv = require('luv')
+      stores.spawn(function()
+        store:transaction(function(tx)
+          tx:patch('rows', '2', { inc = { n = 1 } })
+          coroutine.yield() -- nobody resumes it
+        end)
+      end)
+      uv.run('nowait')
+      stores.spawn(function()
+        stores.sleep(0.1)
+        print(took(function() store:patch('rows', '2', { set = { m = 1 } }) end))
+        store:close()
+      end)
+      uv.run()]]))
+  end)
+
+  it('in cqueues frees its row, when its controller is forgotten', function()
+    assert.equal('true\t0\ttrue\n', run('cqueues', [[
+      local cqueues = require('cqueues')
+      local one, two = cqueues.new(), cqueues.new()
+      local inside
+      one:wrap(function()
+        store:transaction(function(tx)
+          tx:patch('rows', '3', { inc = { n = 1 } })
+          inside = true
+          cqueues.sleep(100)
+        end)
+      end)
+      while not inside do one:step(1) end
+      one = nil
+      local quick
+      two:wrap(function()
+        quick = took(function() store:patch('rows', '3', { set = { m = 1 } }) end)
+      end)
+      assert(two:loop())
+      print(quick, store:find('rows', '3').n,
+        took(function() store:updateObject('rows', '3', function(doc) doc.n = 1 end) end))
+      store:close()]]))
+  end)
+
+  it('leaves those alone that only wait, for whatever it is', function()
+    assert.equal('2\t4\n', run('standalone', [[
+      local wrapped = stores.wrap(function()
+        return store:transaction(function(tx)
+          tx:patch('rows', '4', { inc = { n = 1 } })
+          coroutine.yield()
+          tx:patch('rows', '4', { inc = { n = 1 } })
+          return true
+        end)
+      end)
+      wrapped()
+      stores.run(function()
+        stores.all({
+          function() stores.sleep(2.5) end,
+          function()
+            store:transaction(function(tx)
+              tx:patch('rows', '5', { inc = { n = 2 } })
+              stores.sleep(2) -- through some looks for what was dropped
+              tx:patch('rows', '5', { inc = { n = 2 } })
+            end)
+          end,
+        })
+      end)
+      wrapped()
+      print(store:find('rows', '4').n, store:find('rows', '5').n)
+      store:close()]]))
+  end)
+end)
+
+describe('updateObject of a coroutine that is dropped', function()
+  it('lets those go on who wait for the row', function()
+    assert.equal('true\t3\n', run('standalone', [[
+      stores.run(function()
+        local step = stores.wrap(function()
+          store:updateObject('rows', '6', function() coroutine.yield() end)
+        end)
+        step()
+        local tasks = {}
+        for i = 1, 3 do
+          tasks[i] = stores.spawn(function()
+            store:updateObject('rows', '6', function(doc) doc.n = doc.n + 1 end)
+          end)
+        end
+        stores.sleep(0.05)
+        step = nil
+        print(took(function() for i = 1, 3 do tasks[i]:join() end end), store:find('rows', '6').n)
+      end)
+      store:close()]]))
+  end)
+end)
+
+describe('in nginx #slow', function()
+  local server
+  after_each(function()
+    if server then server:stop() end
+    server = nil
+  end)
+
+  local LOCATIONS = {
+    ['/one'] = 'ngx.say(S():query("SELECT 1 AS one")[1].one)',
+    ['/fill'] = BALLAST .. 'ngx.say(math.floor(collectgarbage("count")))',
+    ['/write'] = [[
+      local ok, err = pcall(S().patch, S(), 'rows', ngx.var.arg_id, { set = { m = 1 } })
+      ngx.say(ok and 'written' or tostring(err))]],
+    ['/exit'] = [[
+      S():transaction(function(tx)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+        ngx.exit(403)
+      end)]],
+    ['/redirect'] = [[
+      S():transaction(function(tx)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+        ngx.redirect('/one')
+      end)]],
+    ['/kill'] = [[
+      local thread = ngx.thread.spawn(function()
+        S():transaction(function(tx)
+          tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+          ngx.sleep(100)
+        end)
+      end)
+      ngx.sleep(0.2)
+      ngx.thread.kill(thread)
+      ngx.say('killed')]],
+    ['/own'] = [[
+      local co = coroutine.wrap(function()
+        S():transaction(function(tx)
+          tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+          coroutine.yield()
+        end)
+      end)
+      co()
+      ngx.exit(403)]],
+    ['/nap'] = [[
+      S():transaction(function(tx)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+        ngx.sleep(100)
+      end)]],
+    ['/long'] = [[
+      S():transaction(function(tx)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+        tx:query('SELECT pg_sleep(100)')
+      end, { timeout = 100 })]],
+    ['/thinks'] = [[
+      local ok, err = pcall(S().transaction, S(), function(tx)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+        ngx.sleep(2.5)
+        tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
+      end)
+      ngx.say(ok and 'thought' or tostring(err))]],
+    ['/lead'] = "S():updateObject('rows', ngx.var.arg_id, function() ngx.exit(403) end)",
+    ['/add'] = [[
+      local ok, err = pcall(S().updateObject, S(), 'rows', ngx.var.arg_id,
+        function(doc) doc.n = doc.n + 1 end)
+      ngx.say(ok and 'added' or tostring(err))]],
+    ['/heard'] = [[
+      if ngx.var.arg_on then
+        heard = {}
+        stores.on('call', function(event) heard[event.verb] = (heard[event.verb] or 0) + 1 end)
+      end
+      ngx.say(heard.query or 0, ' ', heard.patch or 0)]],
+  }
+
+  local function n_of(id)
+    return tonumber(support.psql(db, "SELECT value->>'n' FROM rows WHERE id = " .. id):match('%d+'))
+  end
+
+  local next_id = 10
+
+  for _, cache in ipairs({ '', 'lua_thread_cache_max_entries 0;' }) do
+    local how = cache == '' and '' or ', where nginx keeps no threads'
+
+    it('what was ended in a transaction holds nothing of anybody' .. how, function()
+      server = nginx.over(db, LOCATIONS, { http = 'lua_check_client_abort on; ' .. cache })
+      server:get('/fill')
+      for _, target in ipairs({ '/exit', '/redirect', '/kill', '/own', '/nap', '/long' }) do
+        next_id = next_id + 1
+        local id = tostring(next_id)
+        if target == '/nap' or target == '/long' then
+          http.leave(server.socket, target .. '?id=' .. id, 0.5)
+        else
+          server:request('GET', target .. '?id=' .. id)
+        end
+        local began = now()
+        assert.equal('written', server:get('/write?id=' .. id), target)
+        local seconds = now() - began
+        assert.is_true(seconds < SOON,
+          ('%s: the row was locked for %.1f s'):format(target, seconds))
+        assert.equal(0, n_of(id), target)
+      end
+      support.eventually(function() return idle_transactions() == 0 end, SOON,
+        'all are rolled back')
+      assert.equal('1', server:get('/one'))
+    end)
+
+    it('the pool is whole again after as many as it has' .. how, function()
+      server = nginx.over(db, LOCATIONS, { db = ', poolsize = 2',
+        http = 'lua_check_client_abort on; ' .. cache })
+      server:get('/fill')
+      for i = 1, 6 do server:request('GET', '/exit?id=' .. 80 + i) end
+      for i = 1, 3 do http.leave(server.socket, '/long?id=' .. 90 + i, 0.3) end
+      local began = now()
+      support.eventually(function()
+        local status, text = server:request('GET', '/one')
+        return status == 200 and text == '1\n'
+      end, 20, 'a query is served')
+      for _ = 1, 10 do assert.equal('1', server:get('/one')) end
+      assert.is_true(now() - began < 2 * SOON)
+    end)
+
+    it('a transaction that thinks is left alone' .. how, function()
+      server = nginx.over(db, LOCATIONS, { http = cache })
+      next_id = next_id + 1
+      server:get('/fill')
+      assert.equal('thought', server:get('/thinks?id=' .. next_id))
+      assert.equal(2, n_of(next_id))
+    end)
+
+    it('the row of a leader that was ended goes to those who wait' .. how, function()
+      server = nginx.over(db, LOCATIONS, { http = cache })
+      server:get('/fill')
+      next_id = next_id + 1
+      for _ = 1, 3 do
+        server:request('GET', '/lead?id=' .. next_id)
+        local began = now()
+        assert.equal('added', server:get('/add?id=' .. next_id))
+        assert.is_true(now() - began < SOON)
+      end
+      assert.equal(3, n_of(next_id))
+    end)
+  end
+
+  it('hooks hear of every call, though threads were ended in the middle of some', function()
+    server = nginx.over(db, LOCATIONS, { http = 'lua_check_client_abort on;' })
+    server:get('/heard?on=1')
+    for i = 1, 4 do server:request('GET', '/exit?id=' .. 70 + i) end
+    for i = 1, 2 do http.leave(server.socket, '/long?id=' .. 75 + i, 0.3) end
+    for i = 1, 12 do
+      server:get('/one')
+      server:get('/write?id=' .. 60 + i % 4)
+    end
+    assert.equal('12 12', server:get('/heard'))
+  end)
+end)
