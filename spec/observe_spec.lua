@@ -102,7 +102,7 @@ describe('somebody who watches', function()
 
   it('hears where the time of a call that failed went', function()
     local events = watch(store.query, store, 'SELECT 1 / (SELECT 0 FROM pg_sleep(0.05))')
-    assert.equal('query_failed', events[1].error.code)
+    assert.equal('invalid_argument', events[1].error.code)
     assert.is_true(events[1].postgres > 0.04 and events[1].postgres <= events[1].seconds)
   end)
 
