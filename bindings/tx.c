@@ -35,7 +35,9 @@ int stores__tx_new_lua(lua_State *L) {
         options.readonly = lua_toboolean(L, -1);
         lua_getfield(L, 2, "session");
         options.session = lua_toboolean(L, -1);
-        lua_pop(L, 3);
+        lua_getfield(L, 2, "close");
+        options.close = lua_toboolean(L, -1);
+        lua_pop(L, 4);
     }
     struct lua_tx *tx = lua_newuserdata(L, sizeof *tx);
     memset(tx, 0, sizeof *tx);

@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+#include "sql_text.h"
+
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 /* The tables of a list of names, in the form of stores__commit_locks_sql. */
@@ -73,7 +75,7 @@ static void send_end(struct stores__own_call *call, const char *sql) {
     stores__pg_give_up_in(call->conn, STORES__PG_GRACE_MS); /* nobody's deadline ends it any more */
     stores__pg_begin(call->conn, &call->req);
     stores__pg_add(call->conn, &call->req, sql, 0, NULL, true);
-    stores__pg_sync(call->conn, &call->req);
+    stores__pg_sync_last(call->conn, &call->req);
 }
 
 static void fail_call(struct stores__own_call *call, const stores_error *error) {
@@ -326,6 +328,7 @@ static void send_statement(struct stores__own_call *call) {
     struct stores__pg_conn *conn = call->conn;
     struct stores__pg_req *req = &call->req;
     bool transaction = !call->options.autocommit && !call->select;
+    if (!call->select || !stores__sql_is_tame(call->sql)) stores__pg_foreign(conn, call->sql);
     req->result = took;
     req->done = over;
     if (call->options.simple) {
@@ -352,7 +355,11 @@ static void send_statement(struct stores__own_call *call) {
     } else if (opened) {
         add_question(call);
     }
-    stores__pg_sync(conn, req);
+    if (opened && !call->options.readonly) {
+        stores__pg_sync(conn, req);
+    } else {
+        stores__pg_sync_last(conn, req);
+    }
 }
 
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {

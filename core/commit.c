@@ -253,7 +253,7 @@ static void send_end(struct stores__commit *commit, const char *sql) {
     commit->req.done = commit_over;
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, sql, 0, NULL, false);
-    stores__pg_sync(commit->conn, &commit->req);
+    stores__pg_sync_last(commit->conn, &commit->req);
 }
 
 void stores__commit_send(struct stores__commit *commit) {
@@ -283,7 +283,7 @@ void stores__commit_roll_back(struct stores__commit *commit) {
     stores__pg_give_up_in(commit->conn, STORES__PG_GRACE_MS);
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, "ROLLBACK", 0, NULL, false);
-    stores__pg_sync(commit->conn, &commit->req);
+    stores__pg_sync_last(commit->conn, &commit->req);
 }
 
 /* ---- Start ----------------------------------------------------------------------------------- */

@@ -398,6 +398,7 @@ void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *n
     figure(arg, "pg_connects", (double)pool->stats.connects);
     figure(arg, "pg_connect_failures", (double)pool->stats.connect_failures);
     figure(arg, "pg_lost", (double)pool->stats.lost);
+    figure(arg, "pg_resets", (double)pool->stats.resets);
     figure(arg, "pg_cancels", (double)pool->stats.cancels);
     if (engine->cache == NULL || engine->cache->redis == NULL) return;
     const struct stores__redis_stats *redis = stores__redis_stats(engine->cache->redis);

@@ -261,6 +261,7 @@ static bool take(struct stores__pg_wire *wire, PGresult *result) {
     }
     case ENTRY_PREPARE: take_prepare(wire, entry, result); break;
     case ENTRY_INTERNAL: keep_error(wire, result); break;
+    case ENTRY_RESET: stores__pg_reset_took(wire, result); break;
     case ENTRY_SIMPLE: {
         struct stores__pg_entry copy = *entry;
         entry->index++;
@@ -373,22 +374,29 @@ static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *r
     return PQsendQueryPrepared(wire->pg, statement->name, nparams, values, NULL, NULL, 0);
 }
 
-bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
-                    int nparams, const char *const *values, bool prepare) {
+bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                          enum stores__pg_entry_kind kind, const char *sql, int nparams,
+                          const char *const *values, bool prepare) {
     struct stores__pg_wire *wire = conn->wire;
     if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
-    struct stores__pg_entry entry = {.req = req, .kind = ENTRY_STATEMENT, .index = req->added++};
-    bool sent = prepare && !wire->pooler
+    struct stores__pg_entry entry = {.req = req, .kind = kind};
+    if (kind == ENTRY_STATEMENT) entry.index = req->added++;
+    bool sent = prepare && !wire->pooler && !wire->deallocate
                     ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
                     : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
-    if (sent) stores__pg_trace_start(wire, &entry, sql);
+    if (sent && kind == ENTRY_STATEMENT) stores__pg_trace_start(wire, &entry, sql);
     if (!sent || !stores__pg_push(wire, &entry)) {
         free(entry.trace);
         stores__pg_break(wire);
         return false;
     }
-    stores__pg_pool_stats(conn->pool)->statements++;
+    if (kind == ENTRY_STATEMENT) stores__pg_pool_stats(conn->pool)->statements++;
     return true;
+}
+
+bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+                    int nparams, const char *const *values, bool prepare) {
+    return stores__pg_add_entry(conn, req, ENTRY_STATEMENT, sql, nparams, values, prepare);
 }
 
 /* The entry that ends a request. A broken wire keeps it, so that its loss is told in its turn; one
@@ -402,7 +410,7 @@ static bool end_request(struct stores__pg_conn *conn, struct stores__pg_req *req
         return false;
     }
     conn->in_flight++;
-    stores__pg_pool_stats(conn->pool)->round_trips++;
+    if (req != &conn->reset) stores__pg_pool_stats(conn->pool)->round_trips++;
     if (!stores__pg_push(wire, &entry)) {
         stores__pg_break(wire);
         conn->in_flight--;

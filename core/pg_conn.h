@@ -74,6 +74,11 @@ struct stores__pg_conn {
     unsigned silent; /* looks of the pool since it was heard last, while it owes an answer */
     struct stores__timer fuse; /* when it is given up, for nobody waits for it */
     uint64_t retire_at; /* age limit with jitter: not used again after this */
+    struct stores__pg_req reset; /* takes back what a text left in the session (pg_reset.c) */
+    bool
+        foreign; /* a text that the engine did not write has run: the session may carry its state */
+    bool resetting; /* until then nobody else gets the connection */
+    bool reset_failed;
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;
     bool standby;
@@ -94,6 +99,7 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOS
 void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
 /* A statement was refused because the server takes no writes. */
 void stores__pg_pool_read_only(struct stores__pg_conn *conn);
+void stores__pg_pool_was_reset(struct stores__pg_conn *conn); /* or not: see reset_failed */
 void stores__pg_pool_gone(struct stores__pg_conn *conn); /* every handle is closed; free it */
 
 /* Starts to connect; the target is the connection's from here on. False: no memory or no socket;
@@ -113,6 +119,15 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
                     int nparams, const char *const *values, bool prepare);
 /* Ends the request and sends it: one write where the socket takes it all. */
 void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* The same for the last request of a holder: where a text of somebody ran, the session is reset right
+ * behind it, and neither he nor who comes after waits for another round trip. */
+void stores__pg_sync_last(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* A text that the engine did not write is about to run, or has (a trigger; sql NULL): whatever it leaves
+ * in the session (settings, a role, temporary tables, locks, prepared statements) nobody else is to
+ * find there. */
+void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql);
+/* Resets the session of an idle connection; the pool hears when that is over. */
+void stores__pg_reset(struct stores__pg_conn *conn);
 /* Several statements in one text: leaves pipeline mode for it; the connection has nothing else in
  * flight. result() comes for each statement that gives one. */
 void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql);
@@ -157,7 +172,7 @@ bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *re
 bool stores__pg_has_rows(const struct pg_result *result);
 
 struct stores__pg_stats {
-    uint64_t connects, connect_failures, lost, round_trips, statements, prepares, cancels;
+    uint64_t connects, connect_failures, lost, round_trips, statements, prepares, cancels, resets;
 };
 
 #endif

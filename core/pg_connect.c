@@ -1,5 +1,8 @@
 /* Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
  * the server is. See "Asynchronous connection" in libpq's manual, section 34.1. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "pg_pool.h"
 #include "pg_wire.h"
 
@@ -226,6 +229,7 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
     wire->pooler = pooler;
     wire->fd = -1;
     stores__list_init(&wire->lru);
+    snprintf(wire->mark, sizeof wire->mark, "stores_%016" PRIx64, stores__random_u64());
     wire->pg = PQconnectStartParams(target->keys, target->values, 0);
     wire->timer.fire = connect_timed_out;
     if (wire->pg == NULL ||

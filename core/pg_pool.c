@@ -67,14 +67,18 @@ static struct stores__pg_conn *first(struct stores__pg_pool *pool, enum stores__
     return STORES__CONTAINER(pool->places[place].next, struct stores__pg_conn, link);
 }
 
-/* An idle connection that is not being asked whether it lives. */
-static struct stores__pg_conn *first_idle(struct stores__pg_pool *pool) {
-    struct stores__list *idle = &pool->places[STORES__PG_IDLE];
+/* An idle connection that is neither asked whether it lives nor reset. */
+static struct stores__pg_conn *first_idle(const struct stores__pg_pool *pool) {
+    const struct stores__list *idle = &pool->places[STORES__PG_IDLE];
     for (struct stores__list *at = idle->next; at != idle; at = at->next) {
         struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
         if (conn->in_flight == 0) return conn;
     }
     return NULL;
+}
+
+bool stores__pg_has_idle(const struct stores__pg_pool *pool) {
+    return first_idle(pool) != NULL;
 }
 
 static struct stores__pg_conn *best_lane(struct stores__pg_pool *pool) {
@@ -203,7 +207,7 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
         return;
     }
     if (pool->max_waiters > 0 && pool->lane_waiting + pool->checkout_waiting >= pool->max_waiters &&
-        first(pool, STORES__PG_IDLE) == NULL) {
+        !stores__pg_has_idle(pool)) {
         stores__error_set(&error, STORES_POOL_FULL, "%d calls wait for a connection already",
                           pool->lane_waiting + pool->checkout_waiting);
         wait->failed(wait, &error);
@@ -239,9 +243,17 @@ void stores__pg_unwait(struct stores__pg_wait *wait) {
 
 static void give_back(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
-    if (!stores__pg_is_idle(conn) || pool->closing || uv_now(pool->loop) >= conn->retire_at) {
+    bool spent = pool->closing || uv_now(pool->loop) >= conn->retire_at;
+    if (conn->foreign && !conn->resetting && !spent && stores__pg_is_idle(conn)) {
+        stores__pg_reset(conn);
+    }
+    bool idle = conn->resetting ? stores__pg_is_up(conn) && conn->in_flight == 1
+                                : stores__pg_is_idle(conn);
+    if (!idle || spent) {
         stores__pg_discard(conn);
     } else {
+        conn->pinged_at = uv_now(pool->loop); /* silent to a reset is as bad as to a ping */
+        conn->silent = 0;
         stores__pool_move(conn, STORES__PG_IDLE);
     }
     stores__pool_serve(pool);
@@ -259,6 +271,15 @@ void stores__pg_release(struct stores__pg_conn *conn) {
 
 void stores__pg_pool_drained(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_READING) give_back(conn);
+}
+
+void stores__pg_pool_was_reset(struct stores__pg_conn *conn) {
+    struct stores__pg_pool *pool = conn->pool;
+    if (conn->place == STORES__PG_CLOSING) return;
+    if (conn->reset_failed || (conn->place == STORES__PG_IDLE && !stores__pg_is_idle(conn))) {
+        stores__pg_discard(conn);
+    }
+    if (!pool->closing) stores__pool_serve(pool);
 }
 
 /* ---- Opening, closing ------------------------------------------------------------------------ */

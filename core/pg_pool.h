@@ -86,6 +86,8 @@ void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms);
 void stores__pg_pool_renew(struct stores__pg_pool *pool);
 /* What a call that asks for a connection now would wait for. */
 enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool);
+/* Whether a connection can be granted at once. */
+bool stores__pg_has_idle(const struct stores__pg_pool *pool);
 /* Connections that are open, without those that connect. */
 int stores__pg_open_count(const struct stores__pg_pool *pool);
 

@@ -15,8 +15,8 @@ static void unlink_statement(struct stores__pg_wire *wire, struct stores__pg_sta
 static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *req) {
     struct stores__pg_statement *oldest = STORES__CONTAINER(wire->lru.next,
                                                             struct stores__pg_statement, lru);
-    char sql[40];
-    snprintf(sql, sizeof sql, "DEALLOCATE s%u", oldest->number);
+    char sql[sizeof "DEALLOCATE " + STATEMENT_NAME];
+    snprintf(sql, sizeof sql, "DEALLOCATE %s", oldest->name);
     unlink_statement(wire, oldest);
     free(oldest);
     struct stores__pg_entry entry = {.req = req, .kind = ENTRY_INTERNAL};
@@ -60,7 +60,7 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
     memcpy(statement->sql, sql, len + 1);
     statement->hash = hash;
     statement->number = wire->next_statement++;
-    snprintf(statement->name, sizeof statement->name, "s%u", statement->number);
+    snprintf(statement->name, sizeof statement->name, "%s_%u", wire->mark, statement->number);
     struct stores__pg_entry entry = {
         .req = req, .kind = ENTRY_PREPARE, .statement = statement->number};
     if (!PQsendPrepare(wire->pg, statement->name, sql, nparams, NULL) ||

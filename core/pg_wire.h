@@ -17,6 +17,7 @@ enum stores__pg_entry_kind {
     ENTRY_STATEMENT,
     ENTRY_PREPARE,
     ENTRY_INTERNAL,
+    ENTRY_RESET, /* takes back what somebody's text left in the session (pg_reset.c) */
     ENTRY_SYNC,
     ENTRY_SIMPLE
 };
@@ -31,12 +32,14 @@ struct stores__pg_entry {
     struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */
 };
 
+enum { STATEMENT_MARK = 24, STATEMENT_NAME = STATEMENT_MARK + 16 };
+
 struct stores__pg_statement {
     struct stores__pg_statement *chain; /* of its hash bucket */
     struct stores__list lru;
     uint64_t hash;
     unsigned number; /* never used twice on a connection */
-    char name[16]; /* s<number> */
+    char name[STATEMENT_NAME]; /* <wire's mark>_<number> */
     char sql[];
 };
 
@@ -69,7 +72,12 @@ struct stores__pg_wire {
     struct stores__list lru; /* the longest unused first */
     int statement_count;
     unsigned next_statement;
+    /* What the names of this connection's statements begin with, and nobody else's: where a pooler
+     * shares sessions among processes, a name that two of them have is the other one's statement. */
+    char mark[STATEMENT_MARK];
     unsigned generation; /* the pool's, when the statements were made */
+    bool
+        deallocate; /* a text made or dropped prepared statements: all go, and none is made before */
     bool
         in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
 };
@@ -84,6 +92,13 @@ void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a la
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
 void stores__pg_unwatch(struct stores__pg_wire *wire);
 void stores__pg_handle_gone(struct stores__pg_wire *wire);
+/* stores__pg_add for a statement of this kind. */
+bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                          enum stores__pg_entry_kind kind, const char *sql, int nparams,
+                          const char *const *values, bool prepare);
+
+/* pg_reset.c: what the server said to a statement of a reset */
+void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result);
 
 /* pg_trace.c: of a statement that is sent, that was answered, that was lost with its connection */
 void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,

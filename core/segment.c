@@ -121,6 +121,7 @@ static void take_write(struct stores__segment *segment, struct stores__write *wr
         break;
     default: break;
     }
+    if (stores__statement_fires(write->statement)) stores__pg_foreign(segment->conn, NULL);
 }
 
 static void no_memory(struct stores__segment *segment) {
@@ -134,6 +135,8 @@ static void no_memory(struct stores__segment *segment) {
 static void confirm(struct stores__segment *segment, struct stores__table *table,
                     const struct pg_result *result) {
     bool reaches = !stores__facts_confirm(table, result);
+    if (reaches)
+        stores__pg_foreign(segment->conn, NULL); /* perhaps a trigger that came meanwhile */
     for (size_t i = 0; i < segment->count && !reaches; i++) {
         const struct stores__statement *statement = segment->order[i]->statement;
         reaches = statement->table == table && stores__statement_reaches(statement);
@@ -349,6 +352,7 @@ static void send_segment(struct stores__segment *segment) {
     for (size_t i = 0; i < segment->count; i++) {
         struct stores__statement *statement = segment->order[i]->statement;
         stores__statement_choose(statement, segment->count == 1);
+        if (statement->foreign) stores__pg_foreign(conn, statement->sql);
         stores__pg_add(conn, req, statement->sql, statement->count, statement->values, true);
     }
     if (opened) add_prints(segment);
@@ -426,7 +430,7 @@ static bool start_segment(struct stores__writes *writes, bool alone) {
     }
     segment->wait.granted = granted;
     segment->wait.failed = refused;
-    bool idle = engine->pool.counts[STORES__PG_IDLE] > 0;
+    bool idle = stores__pg_has_idle(&engine->pool);
     stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
     return idle;
 }

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "sql_text.h"
+
 /* The parameters behind the id. */
 static const char *param(const stores_change *change, int index) {
     if (change->kind == STORES_MODIFY) return change->params.values[index];
@@ -59,6 +61,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
         stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1 RETURNING id, value::text",
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
+        statement->foreign = text == NULL || !stores__sql_is_tame(text);
         free(statement->made);
         statement->made = text ? stores__strdup(text) : NULL;
         stores__buf_free(&buf);
@@ -86,6 +89,14 @@ enum stores__verb stores__statement_verb(stores_change_kind kind) {
                                               [STORES_DELETE] = STORES__VERB_DELETE,
                                               [STORES_MODIFY] = STORES__VERB_MODIFY};
     return verbs[kind];
+}
+
+bool stores__statement_fires(const struct stores__statement *statement) {
+    const struct stores__table *table = statement->table;
+    if (!table->known) return false;
+    /* a temporary table has no rules and no views, and a reset would empty it */
+    if (!table->cacheable && strncmp(table->name, "pg_temp", 7) != 0) return true;
+    return table->reaches || (table->cascades && statement->kind == STORES_DELETE);
 }
 
 bool stores__statement_reaches(const struct stores__statement *statement) {

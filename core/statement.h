@@ -13,6 +13,7 @@ struct stores__statement {
     struct stores__table *table; /* set by bind */
     int64_t id;
     bool want_document;
+    bool foreign; /* an expression of somebody is in it, which may leave something in the session */
     bool replaces; /* only the text that was expected */
     bool inserts_new; /* an INSERT that gives no row where the id is taken */
     const char *sql; /* the table's own, or made; set by bind */
@@ -51,6 +52,9 @@ void stores__statement_duplicate(const struct stores__statement *statement, stor
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
 /* The verb of a kind of change, for the figures. */
 enum stores__verb stores__statement_verb(stores_change_kind kind);
+/* Whether this change ran code of somebody, as far as the facts say: a trigger, or what a view or a rule
+ * leads to. */
+bool stores__statement_fires(const struct stores__statement *statement);
 /* Whether this change may touch rows that RETURNING does not name, as far as the facts say. */
 bool stores__statement_reaches(const struct stores__statement *statement);
 

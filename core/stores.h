@@ -320,9 +320,11 @@ typedef enum stores_isolation {
 typedef struct stores_tx_options {
     stores_isolation isolation;
     bool readonly;
-    bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks) */
+    bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks); it
+                   * is closed afterwards */
     uint64_t timeout_ms; /* how long it may take: the server ends one that is idle for longer, whose
                           * client is gone without a word. 0: as long as a call of the engine */
+    bool close; /* the connection is closed afterwards, for what no reset of a session takes back */
 } stores_tx_options;
 
 /*

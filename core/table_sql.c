@@ -1,4 +1,5 @@
 /* The statements of a table that come again and again, as they are prepared. */
+#include "sql_text.h"
 #include "table.h"
 
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
@@ -72,14 +73,5 @@ const char *stores__table_upsert_sql(struct stores__table *table) {
 }
 
 char *stores__table_expand(const struct stores__table *table, const char *sql) {
-    struct stores__buf buf = {0};
-    for (const char *next; (next = strstr(sql, "%T")) != NULL; sql = next + 2) {
-        stores__buf_add(&buf, sql, (size_t)(next - sql));
-        stores__buf_str(&buf, table->name);
-    }
-    stores__buf_str(&buf, sql);
-    const char *text = stores__buf_text(&buf);
-    char *copy = text ? stores__strdup(text) : NULL;
-    stores__buf_free(&buf);
-    return copy;
+    return stores__sql_replace(sql, table->name);
 }

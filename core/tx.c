@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "sql_text.h"
 #include "tx_internal.h"
 
 static void send_op(stores_tx *tx);
@@ -45,8 +46,7 @@ static void end_tx(stores_tx *tx) {
     tx->conn = NULL;
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     if (conn != NULL) {
-        /* what a session was given (locks, settings) is not passed on to others */
-        if (tx->options.session) stores__pg_discard(conn);
+        if (tx->options.session || tx->options.close) stores__pg_discard(conn);
         stores__pg_release(conn);
     }
     stores__commit_free(tx->commit);
@@ -97,7 +97,7 @@ static void send_rollback(stores_tx *tx) {
     stores__pg_give_up_in(tx->conn, STORES__PG_GRACE_MS); /* a backend that hangs says nothing */
     stores__pg_begin(tx->conn, &tx->req);
     stores__pg_add(tx->conn, &tx->req, "ROLLBACK", 0, NULL, true);
-    stores__pg_sync(tx->conn, &tx->req);
+    stores__pg_sync_last(tx->conn, &tx->req);
 }
 
 static void committed(void *arg, const stores_error *error) {
@@ -167,6 +167,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         txop->unsure = taken == STORES__TAKE_UNSURE;
         tx->failed = taken == STORES__TAKE_FAILED;
         if (tx->failed) keep_error(tx, stores__error_dup(&error));
+        if (stores__statement_fires(txop->statement)) stores__pg_foreign(tx->conn, NULL);
         break;
     default:
         if (txop->result == NULL || stores__pg_has_rows(result) ||
@@ -200,6 +201,7 @@ static void look_at_reach(stores_tx *tx, const struct stores__tx_table *facts) {
 static void confirm(stores_tx *tx, const struct pg_result *result) {
     struct stores__table *table = tx->txop->table;
     bool right = stores__facts_confirm(table, result);
+    if (!right) stores__pg_foreign(tx->conn, NULL); /* perhaps a trigger that came meanwhile */
     struct stores__tx_table facts = {.table = table,
                                      .reaches = !right || !table->cacheable || table->reaches,
                                      .cascades = table->cascades};
@@ -453,6 +455,13 @@ static void add_facts(stores_tx *tx, struct stores__txop *txop) {
     stores__pg_add(tx->conn, &tx->req, stores__facts_sql, 1, values, true);
 }
 
+/* Whether the session may carry something of somebody's text afterwards. */
+static bool is_foreign(const struct stores__txop *txop) {
+    if (txop->kind == TXOP_WRITE) return txop->statement->foreign;
+    return txop->kind == TXOP_QUERY ||
+           (txop->kind == TXOP_SELECT && !stores__sql_is_tame(txop->sql));
+}
+
 static void send_op(stores_tx *tx) {
     struct stores__txop *txop = tx->txop;
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
@@ -461,6 +470,7 @@ static void send_op(stores_tx *tx) {
     tx->req.result = took;
     tx->req.done = over;
     tx->req.readonly = tx->options.readonly;
+    if (is_foreign(txop)) stores__pg_foreign(tx->conn, txop->sql);
     if (txop->simple && !begin) {
         txop->index = 0;
         stores__pg_simple(tx->conn, &tx->req, txop->sql);

@@ -644,8 +644,9 @@ describe('the cache', function()
     end)
 
     it('does not serve temporary tables', function()
-      local alone = stores.Store.new(support.config(db.database, { poolsize = 1 }), support.redis())
-      alone:query('CREATE TEMP TABLE brief (id bigint PRIMARY KEY, value jsonb)')
+      local alone = stores.Store.new(support.config(db.database, { poolsize = 1,
+        on_connect = 'CREATE TEMP TABLE brief (id bigint PRIMARY KEY, value jsonb)' }),
+        support.redis())
       alone:insert('brief', { id = '1' })
       assert.same({ id = '1' }, alone:find('brief', '1'))
       alone:update('brief', { id = '1', n = 1 })

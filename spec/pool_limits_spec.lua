@@ -174,6 +174,7 @@ describe('#slow A pool that is left alone', function()
   it('gives nobody a connection that does not answer that, and closes it', function()
     local store = store_of({ ping_after = 0.2 })
     local pid = pid_of(store)
+    store:find('docs', '1') -- so that its session has been reset
     finally(function() os.execute('kill -CONT ' .. pid .. ' 2>/dev/null') end)
     assert.equal(0, os.execute('kill -STOP ' .. pid))
     local before = store:stats().pg_round_trips

@@ -201,11 +201,12 @@ end
 
 --- The transaction of the migrations: as transaction, run once.
 ---@param fn fun(tx: stores.Transaction): any
----@param opts? {timeout: number}
+---@param opts? {timeout: number, close: boolean} close: its connection is closed afterwards
 ---@return any ...
 function Store:in_transaction(fn, opts)
   check(self, 'in_transaction')
-  return transaction.run(self, fn, { timeout = opts and opts.timeout, retries = 0 })
+  return transaction.run(self, fn, { timeout = opts and opts.timeout, retries = 0,
+    close = opts and opts.close })
 end
 
 --- Runs fn(session) with a connection of its own that is in no transaction.

@@ -23,8 +23,9 @@ local AGAIN = { ['55P03'] = true, ['40P01'] = true, ['40001'] = true }
 -- Beyond this a time means that there is no limit; a call takes no more either.
 local LONGEST = 3600
 
---- The options of a transaction: it ends with its statements, each of which has its own limit.
-run.WHOLE = { timeout = math.huge }
+--- The options of a transaction: it ends with its statements, each of which has its own limit. What
+--- a migration leaves in its session nobody is to find: closing it takes back more than a reset.
+run.WHOLE = { timeout = math.huge, close = true }
 
 local function seconds_of(context, step)
   return step.timeout or context.options.timeout or STATEMENT_TIMEOUT

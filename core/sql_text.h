@@ -1,0 +1,31 @@
+/*
+ * sql_text.h - SQL read lexically, as far as the engine has to understand what others wrote: where
+ * strings, comments and quoted names end, and which texts can leave nothing in a session.
+ */
+#ifndef STORES_SQL_TEXT_H
+#define STORES_SQL_TEXT_H
+
+#include "base.h"
+
+enum stores__sql_kind {
+    STORES__SQL_END,
+    STORES__SQL_BLANK, /* white space and comments */
+    STORES__SQL_STRING, /* '..', E'..', $tag$..$tag$ */
+    STORES__SQL_NAME, /* "..": a quoted identifier */
+    STORES__SQL_WORD, /* an identifier or keyword as it stands */
+    STORES__SQL_OTHER /* a number, or one character */
+};
+
+/* The token at `at`: its kind, and its end. One that the text ends inside of ends with the text.
+ * Strings are read with standard_conforming_strings on. */
+enum stores__sql_kind stores__sql_token(const char *at, const char **end);
+/* Whether a statement can leave nothing behind in the session that runs it, as far as its own words
+ * tell: it reads, or updates, and calls nothing but functions that are known for it. */
+bool stores__sql_is_tame(const char *sql);
+/* Whether a word is anywhere in the text, in whatever case, also in strings. */
+bool stores__sql_mentions(const char *sql, const char *word);
+/* sql with each %T that is no part of a string, comment or name replaced; malloc'ed. NULL: no
+ * memory. */
+char *stores__sql_replace(const char *sql, const char *name);
+
+#endif

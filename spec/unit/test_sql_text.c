@@ -1,0 +1,78 @@
+/* test_sql_text.c - SQL as the engine reads it: where %T is a table, and which texts are harmless. */
+#include "sql_text.h"
+
+#include "check.h"
+
+static void replaced(const char *sql, const char *want) {
+    char *text = stores__sql_replace(sql, "public.t");
+    CHECK(text != NULL);
+    CHECK_STR(text, want);
+    free(text);
+}
+
+static void untouched(const char *sql) {
+    replaced(sql, sql);
+}
+
+static void tame(const char *sql) {
+    if (!CHECK(stores__sql_is_tame(sql))) printf("  %s\n", sql);
+}
+
+static void wild(const char *sql) {
+    if (!CHECK(!stores__sql_is_tame(sql))) printf("  %s\n", sql);
+}
+
+int main(void) {
+    replaced("SELECT id FROM %T", "SELECT id FROM public.t");
+    replaced("%T", "public.t");
+    replaced("SELECT 1 FROM %T a JOIN %T b ON a.id=b.id",
+             "SELECT 1 FROM public.t a JOIN public.t b ON a.id=b.id");
+    replaced("SELECT %T.id FROM %T", "SELECT public.t.id FROM public.t");
+    replaced("SELECT '%T', id FROM %T -- %T\n WHERE n = 5 %Ten",
+             "SELECT '%T', id FROM public.t -- %T\n WHERE n = 5 %Ten");
+    untouched("");
+    untouched("SELECT '100%Terrific'");
+    untouched("SELECT 'it''s %T'");
+    untouched("SELECT E'\\'%T'");
+    untouched("SELECT e'\\\\\\'%T'");
+    replaced("SELECT '\\', %T.id, ''", "SELECT '\\', public.t.id, ''");
+    untouched("SELECT $$ %T $$");
+    untouched("SELECT $a$ $$ %T $$ $b$ %T $a$");
+    replaced("SELECT $1 || %T.x || $2", "SELECT $1 || public.t.x || $2");
+    replaced("SELECT a$1$ FROM %T, b$1$", "SELECT a$1$ FROM public.t, b$1$");
+    untouched("SELECT \"%T\", \"a\"\"%T\"");
+    untouched("SELECT 1 /* %T /* %T */ %T */");
+    untouched("SELECT '%T");
+    untouched("SELECT $x$ %T");
+    untouched("SELECT /* %T");
+    replaced("SELECT 1e5'%T' FROM %T", "SELECT 1e5'%T' FROM public.t");
+    replaced("SELECT 5 %\nT FROM %T", "SELECT 5 %\nT FROM public.t");
+
+    tame("SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])");
+    tame("WITH hit AS MATERIALIZED (SELECT id, value FROM t WHERE value @> $1::jsonb)"
+         " SELECT id, value::text FROM hit WHERE id > $2::bigint ORDER BY id LIMIT $3::bigint");
+    tame("SELECT count(*) AS n FROM t");
+    tame("UPDATE t SET value = jsonb_set(value, ($2::text[])[1:2], $3::jsonb) WHERE id = $1");
+    tame("SELECT 'set_config(1)' /* pg_advisory_lock(1) */ FROM t");
+    tame("(SELECT 1) UNION (SELECT 2)");
+    wild("SELECT set_config('a', 'b', false)");
+    wild("SELECT pg_catalog.set_config('a', 'b', false)");
+    wild("SELECT \"set_config\"('a', 'b', false)");
+    wild("SELECT set_config /* */ ('a', 'b', false)");
+    wild("SELECT pg_advisory_lock\n(1)");
+    wild("SELECT U&\"set_config\" ('a', 'b', false)");
+    wild("SELECT caf\303\251(1)");
+    wild("SET search_path = b");
+    wild("RESET ALL");
+    wild("LISTEN a");
+    wild("DO $$ BEGIN END $$");
+    wild("SELECT 1; SET a.b = 1");
+    wild("SELECT 1 INTO TEMP x");
+    wild("");
+    wild("-- nothing");
+
+    CHECK(stores__sql_mentions("SELECT 1; deAllocate ALL", "deallocate"));
+    CHECK(stores__sql_mentions("DISCARD", "discard"));
+    CHECK(!stores__sql_mentions("DISCAR", "discard"));
+    return check_report();
+}
