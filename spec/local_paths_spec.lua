@@ -139,7 +139,8 @@ describe('private servers #slow', function()
 
   it('leave settings alone by which a folder finds them', function()
     for _, opts in ipairs({ { redis = { unixsocket = '/tmp/x' } },
-                            { redis = { daemonize = 'yes' } }, { postgres = { port = 5433 } } }) do
+                            { redis = { daemonize = 'yes' } },
+                            { postgres = { data_directory = '/tmp' } } }) do
       refused('invalid_option', "the folder's own", local_servers.up, base .. '/data', opts)
     end
     refused('invalid_argument', 'on one line', local_servers.up, base .. '/a\nb')

@@ -63,7 +63,7 @@ local UP = {
   keys = {
     keep = options.boolean,
     timeout = seconds,
-    postgres = settings({ port = true, unix_socket_directories = true, data_directory = true }),
+    postgres = settings({ data_directory = true }),
     redis = settings({ unixsocket = true, daemonize = true, supervised = true }),
   },
 }
