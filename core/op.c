@@ -37,6 +37,7 @@ static void complete(stores_op *op) {
 
 static void deadline(struct stores__timer *timer) {
     stores_op *op = STORES__CONTAINER(timer, stores_op, timer);
+    op->ends_early = STORES_TIMEOUT;
     stores_outcome outcome = op->leave ? op->leave(op) : STORES_OUTCOME_NONE;
     op->leave = NULL;
     if (op->state != STORES__OP_PENDING) return;
@@ -154,6 +155,7 @@ size_t stores__op_drain(stores_engine *engine) {
 }
 
 void stores__op_end_early(stores_op *op, stores_code code, const char *text) {
+    op->ends_early = code;
     stores_outcome outcome = op->leave ? op->leave(op) : STORES_OUTCOME_NONE;
     op->leave = NULL;
     if (op->state != STORES__OP_PENDING) return;

@@ -34,6 +34,7 @@ struct stores_op {
     struct stores__timer timer;
     uint64_t timeout_ms; /* for the message */
 
+    stores_code ends_early; /* why, while leave runs */
     /* Takes the op out of its stage, and says what became of the work. NULL: no stage has it. */
     stores_outcome (*leave)(stores_op *op);
     void *stage;

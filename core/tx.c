@@ -250,6 +250,7 @@ static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
     } else if (txop->kind == TXOP_ROLLBACK_TO) {
         stores__commit_rolled_back(tx->commit, tx->marks[--tx->depth]);
         tx->table_count = 0; /* locks that were taken since then are given back */
+        tx->doomed = false;
     }
 }
 
@@ -534,6 +535,7 @@ static stores_outcome leave_tx(stores_op *op) {
         return tx->txop && tx->txop->kind == TXOP_ROLLBACK ? STORES_OUTCOME_NONE
                                                            : STORES_OUTCOME_UNKNOWN;
     }
+    tx->early = op->ends_early;
     tx->grace.fire = insist;
     tx->grace_ends = stores__now(engine) + STORES__PG_GRACE_MS;
     insist(&tx->grace);

@@ -73,6 +73,8 @@ struct stores_tx {
     int table_count;
     uint32_t marks[STORES__SAVEPOINTS_MAX];
     int depth;
+    bool doomed; /* a savepoint was not rolled back that was to be: there is no COMMIT any more */
+    stores_code early; /* why a call left, and the transaction with it; STORES_OK: none did */
     bool failed;
     stores_error *error; /* where it failed; else of before, or NULL */
 };

@@ -10,18 +10,37 @@ static void dispose_txop(stores_op *op) {
     tx->txop = NULL;
 }
 
+/* What makes the tx useless for this kind of op. */
+static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
+    if (tx->early != STORES_OK) {
+        stores__op_failf(op, tx->early == STORES_TIMEOUT ? STORES_TIMEOUT : STORES_TX_ENDED,
+                         tx->early == STORES_TIMEOUT
+                             ? "a call of the transaction did not end in time, and all of it was "
+                               "rolled back"
+                             : "a call of the transaction was given up, and all of it was rolled "
+                               "back");
+    } else if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
+        stores__op_failf(op, STORES_TX_ENDED,
+                         tx->lost ? "the transaction was lost with its connection"
+                                  : "the transaction is over");
+    } else if (tx->doomed && kind != TXOP_ROLLBACK && kind != TXOP_ROLLBACK_TO &&
+               tx->txop == NULL) {
+        stores__op_failf(op, STORES_TX_ENDED,
+                         "a savepoint could not be rolled back: the transaction can only be rolled "
+                         "back as a whole");
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* A new op on the tx, which takes txop; NULL: it failed already, or there is no memory. */
 static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
                          struct stores__txop **made) {
     stores_op *op = stores__op_new(tx->engine, call);
     *made = NULL;
     if (op == NULL || op->state != STORES__OP_PENDING) return op;
-    if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
-        stores__op_failf(op, STORES_TX_ENDED,
-                         tx->lost ? "the transaction was lost with its connection"
-                                  : "the transaction is over");
-        return op;
-    }
+    if (is_over(tx, op, kind)) return op;
     if (tx->txop != NULL) {
         stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
         return op;
@@ -208,6 +227,8 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
 
 static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind) {
     struct stores__txop *txop;
+    /* until the server has done it: whatever comes between, what was to be undone is not committed */
+    if (kind == TXOP_ROLLBACK_TO) tx->doomed = true;
     stores_op *op = new_op(tx, call, kind, &txop);
     if (txop == NULL) return op;
     if ((kind == TXOP_SAVEPOINT && tx->depth == STORES__SAVEPOINTS_MAX) ||

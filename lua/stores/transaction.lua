@@ -157,12 +157,24 @@ function Transaction:transaction(fn)
   wait.slot(self.hub, self.tx:savepoint(left(self)))
   local results = { pcall(fn, self) }
   if results[1] then
-    wait.slot(self.hub, self.tx:release(left(self)))
-    return unpack(results, 2, table.maxn(results))
+    -- where fn swallowed the failure of a statement, the server has nothing to release
+    local released, err = pcall(function() wait.slot(self.hub, self.tx:release(left(self))) end)
+    if released then return unpack(results, 2, table.maxn(results)) end
+    results[2] = err
   end
-  -- a transaction that is lost has no savepoints any more; its own error says why
-  if not self.over then pcall(wait.slot, self.hub, self.tx:rollback_to(left(self))) end
+  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what was
+  -- to be undone: from then on the core lets the transaction be rolled back, and not be committed.
+  if not self.over then
+    pcall(function() wait.slot(self.hub, self.tx:rollback_to(self:rest_of_it())) end)
+  end
   error(results[2], 0)
+end
+
+--- The time for what ends a savepoint: it is sent also where none is left.
+---@return number
+function Transaction:rest_of_it()
+  local rest = self.deadline - self.hub:now()
+  return rest == math.huge and 1e9 or math.max(rest, 0.001)
 end
 
 -- ---- One attempt, and the attempts -------------------------------------------------------------
