@@ -4,6 +4,8 @@
  * epoch is not the present one is unlinked. In this order: an epoch that turns in between makes more
  * rows dead, never fewer.
  */
+#include <stdio.h>
+
 #include "cache.h"
 
 struct sweep {
@@ -11,6 +13,7 @@ struct sweep {
     stores_engine *engine;
     stores_op *op; /* NULL: it left */
     struct redisReply *page; /* what SCAN gave */
+    size_t rows; /* keys of rows on the page */
     char cursor[24];
     int64_t unlinked;
 };
@@ -27,6 +30,16 @@ static void finish(struct sweep *sweep, const char *why) {
         stores__op_finish(op);
     }
     free(sweep);
+}
+
+/* An answer that is not what the command gives: Redis is gone, or refuses it. Nothing is dead then. */
+static void refused(struct sweep *sweep, const struct redisReply *reply) {
+    const char *says = stores__redis_error(reply);
+    char why[256];
+    snprintf(why, sizeof why, "Redis refuses to sweep: %.200s", says ? says : "a strange answer");
+    finish(sweep, reply == NULL || sweep->engine->cache->redis == NULL
+                      ? "Redis was lost while sweeping"
+                      : why);
 }
 
 /* The length of the table's part of a row's key, `<prefix>{<table>}`; 0: it is no row's key. */
@@ -62,11 +75,12 @@ static void page_done(struct sweep *sweep) {
 
 static void unlinked(struct stores__redis_req *req, struct redisReply **reply) {
     struct sweep *sweep = STORES__CONTAINER(req, struct sweep, req);
-    if (*reply == NULL) {
-        finish(sweep, "Redis was lost while sweeping");
+    int64_t count = stores__redis_integer(*reply, -1);
+    if (count < 0) {
+        refused(sweep, *reply);
         return;
     }
-    sweep->unlinked += stores__redis_integer(*reply, 0);
+    sweep->unlinked += count;
     page_done(sweep);
 }
 
@@ -83,8 +97,8 @@ static void got_epochs(struct stores__redis_req *req, struct redisReply **reply)
     const struct redisReply *keys = page_keys(sweep);
     struct stores__args args = {0};
     size_t row = 0, dead = 0;
-    if (*reply == NULL || cache->redis == NULL) {
-        finish(sweep, "Redis was lost while sweeping");
+    if (stores__redis_count(*reply) != sweep->rows || cache->redis == NULL) {
+        refused(sweep, *reply);
         return;
     }
     stores__args_str(&args, "UNLINK");
@@ -112,9 +126,9 @@ static void got_page(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__cache *cache = sweep->engine->cache;
     struct stores__args args = {0};
     const char *cursor = stores__redis_text(stores__redis_at(*reply, 0), NULL);
-    size_t rows = 0;
+    sweep->rows = 0;
     if (cursor == NULL || cache->redis == NULL || strlen(cursor) >= sizeof sweep->cursor) {
-        finish(sweep, "Redis was lost while sweeping");
+        refused(sweep, *reply);
         return;
     }
     strcpy(sweep->cursor, cursor);
@@ -128,9 +142,9 @@ static void got_page(struct stores__redis_req *req, struct redisReply **reply) {
         part = key ? table_part(key, len, &epoch, &epoch_len) : 0;
         if (part == 0) continue;
         stores__args_add(&args, key, part);
-        rows++;
+        sweep->rows++;
     }
-    if (rows == 0) {
+    if (sweep->rows == 0) {
         stores__args_free(&args);
         page_done(sweep);
         return;

@@ -415,8 +415,17 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
         stores__pg_add(conn, &tx->req, savepoint_sql(tx, txop, text), 0, NULL, true);
         break;
     default:
+        if (txop->guarded) {
+            /* what the caller says only reads cannot write: COMMIT would not ask about it */
+            stores__pg_add(conn, &tx->req, "SAVEPOINT stores_reads", 0, NULL, true);
+            stores__pg_add(conn, &tx->req, "SET LOCAL transaction_read_only = on", 0, NULL, true);
+            txop->index = tx->req.added;
+        }
         stores__pg_add(conn, &tx->req, txop->sql, txop->count, txop->values,
                        txop->kind == TXOP_FIND);
+        if (txop->guarded) {
+            stores__pg_add(conn, &tx->req, "RELEASE SAVEPOINT stores_reads", 0, NULL, true);
+        }
     }
 }
 

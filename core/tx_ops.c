@@ -218,8 +218,9 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     }
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
-    if (!txop->readonly && !tx->options.readonly && !tx->options.session && tx->engine->cache) {
-        stores__commit_reaches(tx->commit);
+    if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
+        txop->guarded = txop->readonly && !txop->simple;
+        if (!txop->guarded) stores__commit_reaches(tx->commit);
     }
     stores__tx_start(tx);
     return op;

@@ -66,6 +66,8 @@ function statements.check(text, params, opts, place)
       errors.raise('unsupported', part.control .. ' does not belong into a query: '
         .. 'store:transaction(fn) begins and ends a transaction')
     end
+    -- a savepoint undoes what others wrote, so that it is never without effect
+    if part.control and place == 'tx' then call.readonly = nil end
   end
   return call, parts
 end

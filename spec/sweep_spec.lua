@@ -1,0 +1,69 @@
+--- store:sweep(): the rows of dead epochs go, and nothing else, whatever Redis answers.
+
+local cache = require('spec.support.cache')
+local redis = require('spec.support.redis')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('a sweep', function()
+  local server, store, db, keys
+
+  setup(function()
+    server = redis.start()
+    db = support.db()
+    store = stores.Store.new(db, { path = server.socket })
+    store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+    keys = cache.of(db, server.socket)
+    keys:ready(store, 'public.docs')
+  end)
+
+  teardown(function()
+    support.close(store, db)
+    server:remove()
+  end)
+
+  local function row(id)
+    keys:ready(store, 'public.docs')
+    store:upsert('docs', { id = id, n = 1 })
+    keys:becomes('public.docs', id, 'V')
+    return keys:key('public.docs', id)
+  end
+
+  -- A value and an intent under the epoch that counts, and one of each under one that does not.
+  local function four()
+    local dead = { row('1'), row('2') }
+    server:cli('SET', dead[2], 'T=' .. ('x'):rep(16) .. ('0'):rep(16))
+    local lost = keys:epoch('public.docs')
+    store:invalidate('docs')
+    keys:turned('public.docs', lost)
+    local living = { row('1'), keys:key('public.docs', '3') }
+    server:cli('SET', living[2], 'T=' .. ('y'):rep(16) .. ('f'):rep(16))
+    return living, dead
+  end
+
+  it('removes values and intents of dead epochs, and leaves those that count', function()
+    local living, dead = four()
+    assert.equal('4', server:cli('EXISTS', living[1], living[2], dead[1], dead[2]))
+    assert.is_true(store:sweep() >= 2)
+    assert.equal('2', server:cli('EXISTS', living[1], living[2]))
+    assert.equal('0', server:cli('EXISTS', dead[1], dead[2]))
+    assert.equal(0, store:sweep())
+    server:cli('DEL', living[2])
+  end)
+
+  for _, command in ipairs({ 'mget', 'scan', 'unlink' }) do
+    it('removes nothing where Redis refuses ' .. command:upper() .. ', and says so', function()
+      local living, dead = four()
+      server:cli('ACL', 'SETUSER', 'default', '-' .. command)
+      local ok, err = pcall(store.sweep, store)
+      server:cli('ACL', 'SETUSER', 'default', '+' .. command)
+      assert.is_false(ok)
+      assert.equal('cache_failure', err.code)
+      assert.matches('NOPERM', err.message)
+      assert.equal('4', server:cli('EXISTS', living[1], living[2], dead[1], dead[2]))
+      assert.is_true(store:sweep() >= 2)
+      assert.equal('2', server:cli('EXISTS', living[1], living[2]))
+      server:cli('DEL', living[2])
+    end)
+  end
+end)
