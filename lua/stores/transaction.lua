@@ -162,8 +162,8 @@ function Transaction:transaction(fn)
     if released then return unpack(results, 2, table.maxn(results)) end
     results[2] = err
   end
-  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what was
-  -- to be undone: from then on the core lets the transaction be rolled back, and not be committed.
+  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
+  -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
   if not self.over then
     pcall(function() wait.slot(self.hub, self.tx:rollback_to(self:rest_of_it())) end)
   end
