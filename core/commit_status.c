@@ -48,6 +48,7 @@ static void status_over(struct stores__pg_req *req, enum stores__pg_end end) {
 static void status_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__commit *commit = STORES__CONTAINER(wait, struct stores__commit, wait);
     const char *values[] = {commit->xid};
+    commit->req.again = true;
     commit->req.result = took_status;
     commit->req.done = status_over;
     stores__pg_begin(conn, &commit->req);

@@ -389,6 +389,7 @@ void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *n
     figure(arg, "pool_connecting", pool->counts[STORES__PG_CONNECTING]);
     figure(arg, "pool_idle", pool->counts[STORES__PG_IDLE]);
     figure(arg, "pool_reading", pool->counts[STORES__PG_READING]);
+    figure(arg, "pool_stalled", pool->counts[STORES__PG_STALLED]);
     figure(arg, "pool_writing", pool->counts[STORES__PG_WRITING]);
     figure(arg, "pool_checked_out", pool->counts[STORES__PG_CHECKED_OUT]);
     figure(arg, "pool_waiters", pool->lane_waiting + pool->checkout_waiting);

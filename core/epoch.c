@@ -201,6 +201,7 @@ static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
     const char *values[] = {oid, epoch->writers};
     snprintf(oid, sizeof oid, "%u", epoch->oid);
     epoch->failed = conn->standby; /* a standby does not know the writers */
+    epoch->req.again = true;
     epoch->req.result = took_list;
     epoch->req.done = list_over;
     stores__pg_begin(conn, &epoch->req);

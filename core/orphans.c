@@ -100,6 +100,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     snprintf(xid, sizeof xid, "%llu", strtoull(orphan->entry + 16, NULL, 16));
     const char *values[] = {xid};
     orphan->over = false;
+    orphan->req.again = true;
     orphan->req.result = took_status;
     orphan->req.done = asked;
     stores__pg_begin(conn, &orphan->req);

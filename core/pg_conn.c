@@ -49,7 +49,9 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
         if (wire->phase == WIRE_BROKEN) return;
     }
     /* reading goes on while writing, or both sides could wait for each other */
-    wire->conn->silent = 0;
+    if (wire->conn->silent > 0 || wire->conn->place == STORES__PG_STALLED) {
+        stores__pool_heard(wire->conn);
+    }
     if ((events & UV_READABLE) && !PQconsumeInput(wire->pg)) {
         process(wire);
         if (wire->phase != WIRE_CLOSED) stores__pg_break(wire);
@@ -145,6 +147,9 @@ static void finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
                    enum stores__pg_end end) {
     struct stores__pg_conn *conn = wire->conn;
     conn->in_flight--;
+    if (req->topic != NULL && req->topic->stalled > 0 && end == STORES__PG_SYNCED) {
+        stores__pool_absolve(conn->pool, req->topic);
+    }
     req->done(req, end);
     if (end == STORES__PG_SYNCED && wire->phase == WIRE_UP && conn->in_flight == 0) {
         stores__pg_pool_drained(conn);
@@ -358,6 +363,7 @@ void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) 
     struct stores__pg_wire *wire = conn->wire;
     req->added = 0;
     req->sent = false;
+    req->stalled = false;
     stores__list_init(&req->link);
     if (wire == NULL || wire->pg == NULL) return;
     wire->in_error = PQtransactionStatus(wire->pg) == PQTRANS_INERROR;

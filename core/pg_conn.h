@@ -26,8 +26,22 @@ enum stores__pg_end {
     STORES__PG_LOST /* the connection is gone; what had no result has none */
 };
 
+/* What statements are about, a table: all of one may wait for one lock. Embedded in what it is of. */
+struct stores__pg_topic {
+    int stalled; /* lanes that do not answer, behind a statement about it */
+    int checked_out; /* connections that selects of it have for themselves */
+    uint64_t patience_ms; /* how long the next lane that it stalls is waited for; 0: the shortest */
+    uint64_t shy_until; /* uv_now: it lost a lane for others, and asks for no other one before */
+};
+
 struct stores__pg_req {
     struct stores__list link;
+    struct stores__pg_topic *topic; /* NULL: of nothing that others are about */
+    /* Who hears of a loss asks the same again, and may do so while the server still works on it. */
+    bool again;
+    bool stalled; /* it heard of a loss for its lane did not answer: that was no try */
+    /* Somebody still waits for what it asks. NULL: always. */
+    bool (*wanted)(const struct stores__pg_req *req);
     /* index counts the statements from 0. The result is the callee's, who frees it with
      * stores__pg_result_free (or keeps it). May be NULL where it leaves the default: freed. */
     void (*result)(struct stores__pg_req *req, int index, struct pg_result *result);
@@ -57,6 +71,7 @@ enum stores__pg_place {
     STORES__PG_CONNECTING,
     STORES__PG_IDLE,
     STORES__PG_READING,
+    STORES__PG_STALLED, /* a reading lane that does not answer; pg_lanes.c */
     STORES__PG_WRITING,
     STORES__PG_CHECKED_OUT,
     STORES__PG_CLOSING,
@@ -72,6 +87,12 @@ struct stores__pg_conn {
     uint64_t pinged_at;
     struct stores__pg_req ping; /* an idle connection is asked whether it lives */
     unsigned silent; /* looks of the pool since it was heard last, while it owes an answer */
+    uint64_t stalled_at;
+    bool
+        proven; /* STALLED: it had just said that it lives when it was given what it does not answer */
+    struct stores__pg_topic *blamed; /* STALLED: what its first statement is about; NULL: nothing */
+    const struct stores__pg_topic *suspect; /* READING: a topic that stalled another lane already */
+    struct stores__pg_topic *topic; /* CHECKED_OUT: what it is used for; NULL: nothing particular */
     struct stores__timer fuse; /* when it is given up, for nobody waits for it */
     uint64_t retire_at; /* age limit with jitter: not used again after this */
     struct stores__pg_req reset; /* takes back what a text left in the session (pg_reset.c) */
@@ -97,6 +118,9 @@ void stores__pg_pool_ready(struct stores__pg_conn *conn); /* connected and set u
 void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error);
 void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOST) */
 void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
+/* The server spoke, on a connection that had been looked at. */
+void stores__pool_heard(struct stores__pg_conn *conn);
+void stores__pool_absolve(struct stores__pg_pool *pool, struct stores__pg_topic *topic);
 /* A statement was refused because the server takes no writes. */
 void stores__pg_pool_read_only(struct stores__pg_conn *conn);
 void stores__pg_pool_was_reset(struct stores__pg_conn *conn); /* or not: see reset_failed */

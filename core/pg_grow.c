@@ -8,6 +8,7 @@ void stores__pool_fail_waits(struct stores__pg_pool *pool, const stores_error *e
     stores__list_init(&failed);
     stores__list_move(&pool->lane_waits, &failed);
     stores__list_move(&pool->checkout_waits, &failed);
+    stores__list_move(&pool->parked_waits, &failed);
     while (!stores__list_empty(&failed)) {
         struct stores__pg_wait *wait = STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
         stores__pool_leave_queue(wait);

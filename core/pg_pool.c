@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-enum { LANE_DEPTH = 8 }; /* requests in flight on one reading lane before another one is opened */
-
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool) {
     return &pool->stats;
 }
@@ -14,21 +12,34 @@ unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
 
 int stores__pg_open_count(const struct stores__pg_pool *pool) {
     return pool->counts[STORES__PG_IDLE] + pool->counts[STORES__PG_READING] +
-           pool->counts[STORES__PG_WRITING] + pool->counts[STORES__PG_CHECKED_OUT];
+           pool->counts[STORES__PG_STALLED] + pool->counts[STORES__PG_WRITING] +
+           pool->counts[STORES__PG_CHECKED_OUT];
 }
 
 enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool) {
     return stores__pg_open_count(pool) == 0 ? STORES__PHASE_CONNECT : STORES__PHASE_QUEUE;
 }
 
+/* What a topic has of the pool ends with the place that it had it for. */
+static void leave_topics(struct stores__pg_conn *conn) {
+    if (conn->blamed != NULL) conn->blamed->stalled--;
+    if (conn->topic != NULL) conn->topic->checked_out--;
+    if (conn->blamed != NULL || conn->topic != NULL) conn->pool->unpark = true;
+    conn->blamed = conn->topic = NULL;
+    conn->suspect = NULL;
+}
+
 /* The only way from one place to another. CONNECTING -> IDLE -> READING, WRITING, CHECKED_OUT ->
- * IDLE; from everywhere -> CLOSING, which nothing leaves. */
+ * IDLE; READING <-> STALLED; from everywhere -> CLOSING, which nothing leaves. */
 void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place) {
     struct stores__pg_pool *pool = conn->pool;
     assert(conn->place != STORES__PG_CLOSING);
     assert(conn->place != place);
     assert(place == STORES__PG_CLOSING || place == STORES__PG_IDLE ||
-           conn->place == STORES__PG_IDLE);
+           conn->place == STORES__PG_IDLE ||
+           (conn->place == STORES__PG_READING && place == STORES__PG_STALLED) ||
+           (conn->place == STORES__PG_STALLED && place == STORES__PG_READING));
+    leave_topics(conn);
     stores__list_remove(&conn->link);
     pool->counts[conn->place]--;
     conn->place = place;
@@ -81,23 +92,13 @@ bool stores__pg_has_idle(const struct stores__pg_pool *pool) {
     return first_idle(pool) != NULL;
 }
 
-static struct stores__pg_conn *best_lane(struct stores__pg_pool *pool) {
-    struct stores__pg_conn *best = NULL;
-    struct stores__list *lanes = &pool->places[STORES__PG_READING];
-    for (struct stores__list *at = lanes->next; at != lanes; at = at->next) {
-        struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
-        if (conn->in_flight >= LANE_DEPTH || uv_now(pool->loop) >= conn->retire_at) continue;
-        if (!stores__pg_is_up(conn)) continue; /* its requests hear of the loss, and come here */
-        if (best == NULL || conn->in_flight < best->in_flight) best = conn;
-    }
-    return best;
-}
-
 void stores__pool_leave_queue(struct stores__pg_wait *wait) {
     struct stores__pg_pool *pool = wait->pool;
     stores__list_remove(&wait->link);
     stores__timer_stop(pool->timers, &wait->timer);
     wait->waiting = false;
+    if (wait->parked) pool->parked--;
+    wait->parked = false;
     if (wait->place == STORES__PG_CHECKED_OUT) {
         pool->checkout_waiting--;
     } else {
@@ -105,14 +106,49 @@ void stores__pool_leave_queue(struct stores__pg_wait *wait) {
     }
 }
 
+static void take_out(const struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__pg_topic *topic = wait->topic;
+    stores__pool_move(conn, wait->place);
+    conn->silent = 0;
+    if (wait->place == STORES__PG_READING) stores__pool_watch(conn->pool);
+    if (topic == NULL) return;
+    if (wait->place == STORES__PG_CHECKED_OUT) {
+        conn->topic = topic;
+        topic->checked_out++;
+    } else if (topic->stalled > 0) {
+        conn->suspect = topic;
+    }
+}
+
 static void grant(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     if (wait->waiting) stores__pool_leave_queue(wait);
-    if (conn->place == STORES__PG_IDLE) stores__pool_move(conn, wait->place);
+    if (conn->place == STORES__PG_IDLE) take_out(wait, conn);
     conn->purpose = wait->purpose;
     conn->held = wait->place != STORES__PG_READING;
     wait->granted(wait, conn);
     /* granted without a request of its own in flight, a lane would never drain */
     if (conn->place == STORES__PG_READING && conn->in_flight == 0) stores__pg_pool_drained(conn);
+}
+
+/* True: the first in the queue has gone from it, to a lane that waits for the same, or aside. */
+static bool set_aside(struct stores__pg_wait *wait) {
+    if (!stores__pool_must_park(wait)) return false;
+    struct stores__pg_conn *lane = NULL;
+    if (wait->place == STORES__PG_READING) lane = stores__pool_lane(wait->pool, wait->topic);
+    if (lane != NULL) {
+        grant(wait, lane);
+    } else {
+        stores__pool_park(wait);
+    }
+    return true;
+}
+
+static struct stores__pg_wait *first_wait(struct stores__list *queue) {
+    while (!stores__list_empty(queue)) {
+        struct stores__pg_wait *wait = STORES__CONTAINER(queue->next, struct stores__pg_wait, link);
+        if (!set_aside(wait)) return wait;
+    }
+    return NULL;
 }
 
 static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
@@ -122,9 +158,10 @@ static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
         order[1] = &pool->lane_waits;
     }
     for (int i = 0; i < 2; i++) {
-        if (stores__list_empty(order[i])) continue;
+        struct stores__pg_wait *wait = first_wait(order[i]);
+        if (wait == NULL) continue;
         pool->lanes_next = order[i] == &pool->checkout_waits;
-        return STORES__CONTAINER(order[i]->next, struct stores__pg_wait, link);
+        return wait;
     }
     return NULL;
 }
@@ -132,33 +169,38 @@ static struct stores__pg_wait *next_wait(struct stores__pg_pool *pool) {
 /* A stream of reads would keep the last lane busy for ever, in front of a checkout that waits for a
  * connection of its own: where no other one can be opened, only reads that came before it go on. */
 static bool passes_over(const struct stores__pg_pool *pool, const struct stores__pg_wait *read) {
-    if (pool->checkout_waiting == 0 || stores__pg_open_count(pool) < pool->limit) return false;
+    if (stores__list_empty(&pool->checkout_waits)) return false;
+    if (stores__pg_open_count(pool) < pool->limit) return false;
     return read->since >
            STORES__CONTAINER(pool->checkout_waits.next, struct stores__pg_wait, link)->since;
 }
 
 /* Gives idle connections to those who wait, and opens another one where that is not enough. */
 void stores__pool_serve(struct stores__pg_pool *pool) {
+    if (pool->unpark) stores__pool_unpark_all(pool);
     while (!pool->closing) {
         struct stores__pg_conn *conn = first_idle(pool);
-        if (conn == NULL || pool->lane_waiting + pool->checkout_waiting == 0) break;
+        if (conn == NULL || stores__pool_queued(pool) == 0) break;
+        struct stores__pg_wait *wait;
         switch (stores__pool_fitness(conn)) {
-        case STORES__POOL_FIT: grant(next_wait(pool), conn); break;
+        case STORES__POOL_FIT:
+            wait = next_wait(pool);
+            if (wait != NULL) grant(wait, conn);
+            break;
         case STORES__POOL_DOUBTFUL: stores__pool_ping(conn); break;
         default: stores__pg_discard(conn);
         }
     }
     /* reads that wait share a lane, as soon as there is one with room */
     while (!pool->closing && !stores__list_empty(&pool->lane_waits)) {
-        struct stores__pg_wait *wait = STORES__CONTAINER(pool->lane_waits.next,
-                                                         struct stores__pg_wait, link);
-        if (wait->place != STORES__PG_READING || passes_over(pool, wait)) break;
-        struct stores__pg_conn *lane = best_lane(pool);
+        struct stores__pg_wait *wait = first_wait(&pool->lane_waits);
+        if (wait == NULL || wait->place != STORES__PG_READING || passes_over(pool, wait)) break;
+        struct stores__pg_conn *lane = stores__pool_lane(pool, wait->topic);
         if (lane == NULL) break;
         grant(wait, lane);
     }
-    int waiting = pool->lane_waiting + pool->checkout_waiting;
-    if (waiting > 0) stores__pool_watch(pool);
+    int waiting = stores__pool_queued(pool);
+    if (waiting + pool->parked > 0) stores__pool_watch(pool);
     /* those that are being asked whether they live will say so before a new one is open */
     if (waiting > stores__pool_asked(pool)) stores__pool_grow(pool);
 }
@@ -168,7 +210,8 @@ static void wait_timed_out(struct stores__timer *timer) {
     struct stores__pg_pool *pool = wait->pool;
     stores_error error;
     double waited = (double)(uv_now(pool->loop) - wait->since) / 1000;
-    int lanes = pool->counts[STORES__PG_READING] + pool->counts[STORES__PG_WRITING];
+    int lanes = pool->counts[STORES__PG_READING] + pool->counts[STORES__PG_STALLED] +
+                pool->counts[STORES__PG_WRITING];
     if (stores__pg_open_count(pool) == 0 && pool->last_error.code != STORES_OK) {
         error = pool->last_error;
     } else {
@@ -185,6 +228,10 @@ static void wait_timed_out(struct stores__timer *timer) {
                           "%d lanes",
                           waited, lanes + transactions + queries, pool->size, transactions, queries,
                           lanes);
+        if (wait->parked) {
+            strcpy(error.hint, "other statements about the same table wait on the connections that"
+                               " it may take: for a lock on it, perhaps");
+        }
     }
     stores__pool_leave_queue(wait);
     wait->failed(wait, &error);
@@ -197,7 +244,7 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
     wait->place = place;
     wait->purpose = purpose;
     wait->since = uv_now(pool->loop);
-    wait->waiting = false;
+    wait->waiting = wait->parked = false;
     wait->timer.index = 0;
     wait->timer.fire = wait_timed_out;
     stores__list_init(&wait->link);
@@ -227,7 +274,7 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
         pool->lane_waiting++;
         /* a lane that is open already serves a read with no wait at all */
         if (place == STORES__PG_READING && pool->lane_waiting == 1) {
-            struct stores__pg_conn *lane = best_lane(pool);
+            struct stores__pg_conn *lane = stores__pool_lane(pool, wait->topic);
             if (lane != NULL && pool->checkout_waiting == 0) {
                 grant(wait, lane);
                 return;
@@ -291,6 +338,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     for (int i = 0; i < STORES__PG_PLACES; i++) stores__list_init(&pool->places[i]);
     stores__list_init(&pool->lane_waits);
     stores__list_init(&pool->checkout_waits);
+    stores__list_init(&pool->parked_waits);
     pool->loop = loop;
     pool->timers = timers;
     pool->size = pool->limit = config->poolsize;

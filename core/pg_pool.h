@@ -3,6 +3,8 @@
  * moves it. Who needs one waits here, with a deadline, first come first served among its kind;
  * where connections are scarce the two kinds take turns.
  *
+ * A lane that does not answer takes nothing more, but what waits for the same (pg_lanes.c).
+ *
  *   lanes      serve statements that the engine built: a reading lane is shared by several requests
  *              in flight, a writing lane belongs to one segment from BEGIN to COMMIT.
  *   checkouts  belong to one transaction, or to one call that may take long.
@@ -21,7 +23,9 @@ struct stores__pg_wait {
     enum stores__pg_place place; /* READING, WRITING or CHECKED_OUT */
     const char *purpose; /* static: what a message calls it */
     uint64_t since;
-    bool waiting;
+    bool waiting, parked;
+    struct stores__pg_topic
+        *topic; /* what it is for, set before; NULL: nothing that others share */
     /* Exactly one of them comes, once; granted may come inside stores__pg_acquire. */
     void (*granted)(struct stores__pg_wait *wait, struct stores__pg_conn *conn);
     void (*failed)(struct stores__pg_wait *wait, const stores_error *error);
@@ -41,7 +45,10 @@ struct stores__pg_pool {
     struct stores__list places[STORES__PG_PLACES];
     int counts[STORES__PG_PLACES];
     struct stores__list lane_waits, checkout_waits;
-    int lane_waiting, checkout_waiting;
+    int lane_waiting, checkout_waiting; /* those that are parked among them */
+    struct stores__list parked_waits; /* their topic has stalled as many lanes as it may */
+    int parked;
+    bool unpark; /* one of them may go on now */
     bool lanes_next; /* whose turn it is at a connection that both want */
 
     struct stores__pg_resolve *resolving; /* one attempt to connect at a time */

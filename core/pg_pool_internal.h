@@ -1,7 +1,7 @@
 /*
  * pg_pool_internal.h - the pool as its own files see it: pg_pool.c (who gets which connection),
  * pg_grow.c (opening connections, and losing them), pg_idle.c (those that nobody uses), pg_watch.c
- * (those that do not answer).
+ * (those that do not answer), pg_lanes.c (those that many share).
  */
 #ifndef STORES_PG_POOL_INTERNAL_H
 #define STORES_PG_POOL_INTERNAL_H
@@ -29,6 +29,20 @@ void stores__pool_idle_init(struct stores__pg_pool *pool);
 /* Somebody waits: looks from time to time who is silent (pg_watch.c). */
 void stores__pool_watch(struct stores__pg_pool *pool);
 void stores__pool_look(struct stores__timer *timer);
+/* How many wait in the queues, without those that are parked. */
+static inline int stores__pool_queued(const struct stores__pg_pool *pool) {
+    return pool->lane_waiting + pool->checkout_waiting - pool->parked;
+}
+
+/* A lane for a statement on this topic; NULL: none has room. */
+struct stores__pg_conn *stores__pool_lane(struct stores__pg_pool *pool,
+                                          const struct stores__pg_topic *topic);
+/* Its topic has as many connections as it may. */
+bool stores__pool_must_park(const struct stores__pg_wait *wait);
+void stores__pool_park(struct stores__pg_wait *wait);
+void stores__pool_unpark_all(struct stores__pg_pool *pool);
+void stores__pool_look_at_lanes(struct stores__pg_pool *pool);
+void stores__pool_evict_lane(struct stores__pg_pool *pool);
 /* How many looks in a row a connection may be silent. A count of looks and not a time: a process that
  * was paused has heard nothing either. */
 enum { STORES__POOL_LOOK_MS = 150, STORES__POOL_SILENT_LOOKS = 3 };

@@ -19,7 +19,16 @@ static void look_at_asked(struct stores__pg_pool *pool) {
 void stores__pool_look(struct stores__timer *timer) {
     struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, watch);
     if (pool->lane_waiting + pool->checkout_waiting > 0) look_at_asked(pool);
-    stores__pool_serve(pool); /* which has the next look taken, where somebody waits still */
+    stores__pool_look_at_lanes(pool);
+    stores__pool_unpark_all(pool);
+    stores__pool_serve(pool);
+    if (pool->closing) return;
+    stores__pool_evict_lane(pool);
+    if (pool->counts[STORES__PG_READING] + pool->counts[STORES__PG_STALLED] + pool->lane_waiting +
+            pool->checkout_waiting >
+        0) {
+        stores__pool_watch(pool);
+    }
 }
 
 void stores__pool_watch(struct stores__pg_pool *pool) {

@@ -65,6 +65,7 @@ struct stores__pg_wire {
     size_t head, count, room;
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
+    struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
     stores_error refused; /* by on_connect */
     uint64_t answered_ns; /* when the last statement with a trace was answered */
 

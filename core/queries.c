@@ -100,6 +100,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     }
     free(call->sql);
     call->sql = sql;
+    call->wait.topic = &table->topic;
     start(call);
 }
 

@@ -204,7 +204,8 @@ static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end)
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
     if (!again || batch->table->engine->closing) return false;
     for (size_t i = 0; i < batch->count; i++) {
-        if (batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
+        /* that its lane does not answer, and another one may, is no try */
+        if (!batch->req.stalled && batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
         count_retry(batch->rows[i], batch->rows[i]->lost_tries);
         batch->rows[i]->fill = false; /* a fill needs the SELECT that came right after its lease */
     }
@@ -245,6 +246,17 @@ static void ask_facts(struct stores__read_batch *batch) {
     stores__pg_add(batch->conn, &batch->req, stores__facts_sql, 1, values, true);
 }
 
+/* Rows whose callers have left are read for nobody. */
+static bool is_wanted(const struct stores__pg_req *req) {
+    const struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    for (size_t i = 0; i < batch->count; i++) {
+        for (const struct stores__read_row *row = batch->rows[i]; row != NULL; row = row->twin) {
+            if (row->call->op != NULL) return true;
+        }
+    }
+    return false;
+}
+
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
@@ -261,6 +273,9 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     batch->conn = conn;
     batch->req.result = took_rows;
     batch->req.done = select_over;
+    batch->req.topic = &batch->table->topic;
+    batch->req.again = true;
+    batch->req.wanted = is_wanted;
     batch->table->engine->counters.selects++;
     stores__rows_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
     stores__pg_begin(conn, &batch->req);
@@ -297,6 +312,7 @@ void stores__rows_select(struct stores__table *table, struct stores__read_row **
             if (rows[at + i]->fill) memcpy(batch->epoch, rows[at + i]->epoch, sizeof batch->epoch);
         }
         stores__rows_phase(table, batch->rows, n, stores__pg_wait_phase(&table->engine->pool));
+        batch->wait.topic = &table->topic;
         batch->wait.granted = select_granted;
         batch->wait.failed = select_refused;
         stores__pg_acquire(&table->engine->pool, &batch->wait, STORES__PG_READING, "reads");

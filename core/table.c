@@ -113,8 +113,8 @@ static void learned(struct stores__pg_req *req, int index, struct pg_result *res
 static void learned_all(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__table_name *name = STORES__CONTAINER(req, struct stores__table_name, req);
     if (end == STORES__PG_LOST && !name->answered) {
-        if (!name->again) {
-            name->again = true;
+        if (!name->again || req->stalled) {
+            name->again = !req->stalled;
             ask(name);
             return;
         }
@@ -127,6 +127,7 @@ static void learned_all(struct stores__pg_req *req, enum stores__pg_end end) {
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__table_name *name = STORES__CONTAINER(wait, struct stores__table_name, wait);
     const char *values[] = {name->quoted};
+    name->req.again = true;
     name->req.result = learned;
     name->req.done = learned_all;
     name->asked = stores__facts_ask(name->engine, !conn->standby);

@@ -49,6 +49,7 @@ struct stores__table {
     char print[STORES__PRINT_TEXT];
     bool facts_committed;
     uint64_t facts_serial, facts_at;
+    struct stores__pg_topic topic; /* what its statements have of the pool */
 
     /* Statements that come again and again, as they are prepared. */
     char *find_sql, *find_any_sql, *insert_sql, *update_sql, *delete_sql;

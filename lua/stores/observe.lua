@@ -200,7 +200,7 @@ end
 
 -- Figures that go up and down; all others only count.
 local GAUGES = { ops = true, transactions = true, pool_size = true, pool_connecting = true,
-  pool_idle = true, pool_reading = true, pool_writing = true, pool_checked_out = true,
+  pool_idle = true, pool_reading = true, pool_stalled = true, pool_writing = true, pool_checked_out = true,
   pool_waiters = true, redis_up = true, redis_pending = true }
 
 local function number(value)
