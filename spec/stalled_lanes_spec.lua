@@ -1,5 +1,5 @@
--- Reading lanes that do not answer: a table that DDL has locked, a backend that hangs, a network that
--- swallows what is sent. What does not wait for the same goes on.
+-- Reading lanes that do not answer: a table that DDL has locked, a backend that hangs, a network
+-- that swallows what is sent. What does not wait for the same goes on.
 
 local pg_proxy = require('spec.support.pg_proxy')
 local postgres = require('spec.support.postgres')
@@ -87,7 +87,7 @@ describe('A lane that does not answer', function()
   end
 
   for _, poolsize in ipairs({ 10, 4, 2, 1 }) do
-    it('behind a locked table leaves other tables alone, with a poolsize of ' .. poolsize, function()
+    it('behind a locked table leaves others alone, with a poolsize of ' .. poolsize, function()
       store_of({ poolsize = poolsize, acquire_timeout = 20 })
       for _, name in ipairs({ 'free', 'locked' }) do store:find(name, '1') end
       stores.run(function()
@@ -182,7 +182,7 @@ describe('A lane that does not answer', function()
   end
 
   for _, poolsize in ipairs({ 4, 1 }) do
-    it('for its backend hangs does not keep a find, nor those that come after it, with a poolsize of '
+    it('for its backend hangs does not keep a find, nor those after it, with a poolsize of '
       .. poolsize, function()
       store_of({ poolsize = poolsize, acquire_timeout = 20 })
       store:find('free', '1')
@@ -200,13 +200,13 @@ describe('A lane that does not answer', function()
       end)
     end)
 
-    it("for its backend hangs does not keep a table's name unknown, with a poolsize of " .. poolsize,
-      function()
-        store_of({ poolsize = poolsize, acquire_timeout = 20 })
-        stop(pid_of(store))
-        assert.equal(7, store:find('late', '7', { timeout = 15 }).n)
-        assert.equal(8, store:find('late', '8', { timeout = 15 }).n)
-      end)
+    it("for its backend hangs does not keep a table's name unknown, with a poolsize of "
+      .. poolsize, function()
+      store_of({ poolsize = poolsize, acquire_timeout = 20 })
+      stop(pid_of(store))
+      assert.equal(7, store:find('late', '7', { timeout = 15 }).n)
+      assert.equal(8, store:find('late', '8', { timeout = 15 }).n)
+    end)
   end
 
   it('for the network swallows what is sent does not keep a find', function()
