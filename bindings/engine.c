@@ -146,6 +146,21 @@ static int engine_invalidate(lua_State *L) {
                                 stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
 }
 
+/* engine:met() -> whether a server has told its clock, by which ids are made */
+static int engine_met(lua_State *L) {
+    lua_pushboolean(L, stores_has_met(stores__engine_check(L, 1)->engine));
+    return 1;
+}
+
+/* engine:meet(timeout): waits until one has */
+static int engine_meet(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    uint64_t ms = stores__ms_check(L, 2);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    stores_call call = call_to(slot, ms, true);
+    return stores__slot_started(L, slot, stores_meet(engine->engine, &call));
+}
+
 /* engine:id() -> a new id, as text */
 static int engine_id(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -313,6 +328,8 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"query", engine_query},
                                           {"invalidate", engine_invalidate},
                                           {"id", engine_id},
+                                          {"met", engine_met},
+                                          {"meet", engine_meet},
                                           {"tx", stores__tx_new_lua},
                                           {"listen", stores__listen_lua},
                                           {"stats", engine_stats},

@@ -109,6 +109,9 @@ void stores_flush(stores_engine *engine) {
 
 static void connected(void *arg, const struct stores__pg_conn *conn) {
     stores_engine *engine = arg;
+    engine->met = true;
+    engine->clock_ms = conn->clock_ms;
+    engine->clock_heard_ns = conn->clock_heard_ns;
     if (engine->cache != NULL) stores__cache_identity(engine->cache, conn);
 }
 
@@ -351,13 +354,22 @@ void stores_wait(stores_engine *engine, stores_op *op) {
  * does not make the ids of a process go back. */
 static _Atomic int64_t last_flake = INT64_MIN, last_simpleflake = INT64_MIN;
 
+/* Milliseconds since 1970 by the server's clock, which all processes share; by our own until a
+ * server has been met. */
+static int64_t unix_ms(const stores_engine *engine) {
+    struct timeval now;
+    if (engine->clock_ms >= STORES__FLAKE_EPOCH) {
+        return engine->clock_ms + (int64_t)((uv_hrtime() - engine->clock_heard_ns) / 1000000);
+    }
+    gettimeofday(&now, NULL);
+    return (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+}
+
 int64_t stores_generate_id(stores_engine *engine) {
     struct stores__flake *flake = &engine->flake;
     _Atomic int64_t *last = flake->bits == STORES__FLAKE_BITS ? &last_flake : &last_simpleflake;
     int64_t seen = atomic_load(last), id = 0;
-    struct timeval now;
-    gettimeofday(&now, NULL);
-    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+    int64_t ms = unix_ms(engine);
     do {
         if (flake->last < seen) flake->last = seen;
         if (!stores__flake_next(flake, ms, &id)) return 0;

@@ -57,6 +57,9 @@ struct stores_engine {
     struct stores__pg_pool pool;
     struct stores__cache *cache; /* NULL: the engine does not cache */
     struct stores__flake flake;
+    bool met; /* a server */
+    int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */
+    uint64_t clock_heard_ns;
     struct stores__spares spare_ops;
     struct stores__counters counters;
     struct stores__latency latency;

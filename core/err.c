@@ -131,7 +131,10 @@ static const struct {
     {"40P01", STORES_DEADLOCK, NULL},
     {"55P03", STORES_LOCK_TIMEOUT, NULL},
     {"57014", STORES_CANCELED, NULL},
-    {"25006", STORES_READ_ONLY, NULL},
+    {"25006", STORES_READ_ONLY,
+     "a standby takes no writes, nor does a transaction with readonly = true, nor a session whose "
+     "role"
+     " or database has default_transaction_read_only = on"},
     {"25P03", STORES_CONNECTION_LOST, NULL},
     {"42P01", STORES_TABLE_NOT_FOUND, NULL},
     {"28", STORES_AUTH_FAILED, NULL},

@@ -102,6 +102,9 @@ struct stores__pg_conn {
     bool reset_failed;
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;
+    int64_t
+        clock_ms; /* the server's, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
+    uint64_t clock_heard_ns;
     bool standby;
     bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
     bool gone; /* every handle is closed; freed when its holder lets go */

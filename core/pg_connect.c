@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "pg_pool.h"
+#include "pg_session.h"
 #include "pg_wire.h"
 
 /* One statement, for a lone statement is what a transaction pooler passes on untouched. */
@@ -85,6 +86,22 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     }
 }
 
+static void greeted(struct stores__pg_req *req, int index, struct pg_result *result);
+static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end);
+
+static void ask(struct stores__pg_wire *wire) {
+    wire->greeting.result = greeted;
+    wire->greeting.done = greeting_done;
+    stores__pg_begin(wire->conn, &wire->greeting);
+    const char *settings = wire->conn->pool->params.settings;
+    if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
+    struct stores__buf sql = {0};
+    stores__buf_fmt(&sql, "%s, %s", identity_sql, stores__pg_session_columns);
+    stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+    stores__buf_free(&sql);
+    stores__pg_sync(wire->conn, &wire->greeting);
+}
+
 static void greeted(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     struct stores__pg_identity *identity = &wire->conn->identity;
@@ -100,6 +117,7 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         if (system) strncpy(identity->system, system, sizeof identity->system - 1);
         if (database) strncpy(identity->database, database, sizeof identity->database - 1);
         if (timeline) strncpy(identity->timeline, timeline, sizeof identity->timeline - 1);
+        stores__pg_session_read(&wire->session, result);
     }
     stores__pg_result_free(result);
 }
@@ -138,6 +156,24 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
     fail(wire, &error);
 }
 
+/* A proxy that drops start-up options in silence has not set what the engine relies on: it is set by
+ * a statement then, unless the session is somebody else's, too. False: the set-up goes on later, or
+ * has failed. */
+static bool fits(struct stores__pg_wire *wire) {
+    struct stores__pg_params *params = &wire->conn->pool->params;
+    if (wire->session.unfit[0] == '\0') return true;
+    if (!wire->pooler && !wire->asked_again &&
+        (params->settings != NULL || stores__pg_params_unoption(params))) {
+        wire->asked_again = true;
+        ask(wire);
+        return false;
+    }
+    stores_error error;
+    stores__pg_session_refuse(&wire->session, &error);
+    fail(wire, &error);
+    return false;
+}
+
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
@@ -157,7 +193,10 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
         fail(wire, &error);
         return;
     }
+    if (!fits(wire)) return;
     wire->conn->standby = identity->timeline[0] == '\0';
+    wire->conn->clock_ms = wire->session.clock_ms;
+    wire->conn->clock_heard_ns = wire->session.heard_ns;
     wire->phase = WIRE_UP;
     if (wire->conn->pool->on_connect != NULL) {
         wire->greeting.result = took_on_connect;
@@ -178,13 +217,7 @@ static void greet(struct stores__pg_wire *wire) {
     }
     wire->phase = WIRE_GREETING;
     stores__pg_watch(wire, UV_READABLE);
-    wire->greeting.result = greeted;
-    wire->greeting.done = greeting_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
-    const char *settings = wire->conn->pool->params.settings;
-    if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
-    stores__pg_add(wire->conn, &wire->greeting, identity_sql, 0, NULL, false);
-    stores__pg_sync(wire->conn, &wire->greeting);
+    ask(wire);
 }
 
 void stores__pg_connect_step(struct stores__pg_wire *wire) {

@@ -5,6 +5,8 @@
 #ifndef STORES_PG_SESSION_H
 #define STORES_PG_SESSION_H
 
+#include "pg_conn.h"
+
 /* X(name, value):
  *   default_transaction_isolation  a snapshot that is older than a statement would make fills stale
  *   extra_float_digits             0 or less drops digits of doubles
@@ -18,5 +20,19 @@
     X("gin_fuzzy_search_limit", "0")                                                               \
     X("exit_on_error", "off")                                                                      \
     X("standard_conforming_strings", "on")
+
+/* What a new session is asked about itself: those of them that are otherwise, for a proxy may drop
+ * what the session was to start with; and what its clock says. */
+struct stores__pg_session {
+    char unfit[160]; /* their names; "": none */
+    int64_t clock_ms; /* since 1970; 0: not told */
+    uint64_t heard_ns; /* by uv_hrtime */
+};
+
+/* Columns of a SELECT, the last ones of it. */
+extern const char stores__pg_session_columns[];
+void stores__pg_session_read(struct stores__pg_session *session, const struct pg_result *result);
+/* Why a session whose settings cannot be made is of no use. */
+void stores__pg_session_refuse(const struct stores__pg_session *session, stores_error *error);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "pg_conn.h"
 #include "pg_params.h"
+#include "pg_session.h"
 
 enum stores__pg_phase { WIRE_CONNECTING, WIRE_GREETING, WIRE_UP, WIRE_BROKEN, WIRE_CLOSED };
 
@@ -66,6 +67,8 @@ struct stores__pg_wire {
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
     struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
+    struct stores__pg_session session;
+    bool asked_again; /* the greeting, with settings before it */
     stores_error refused; /* by on_connect */
     uint64_t answered_ns; /* when the last statement with a trace was answered */
 

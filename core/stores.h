@@ -370,8 +370,13 @@ STORES_API void stores_unlisten(stores_listener *listener);
 
 /* ---- Ids, shards, figures ----------------------------------------------------------------- */
 
-/* A new flake id, of the engine's own shard; strictly increasing in this process. */
+/* A new flake id, of the engine's own shard; strictly increasing in this process, and by the clock of
+ * the server, where it has been met. 0: that clock is out of the range of ids. */
 STORES_API int64_t stores_generate_id(stores_engine *engine);
+/* Whether a connection was there, and told the time. */
+STORES_API bool stores_has_met(const stores_engine *engine);
+/* Waits until one is there, without a round trip of its own. */
+STORES_API stores_op *stores_meet(stores_engine *engine, const stores_call *call);
 /* Milliseconds since 1970 of an id, and the smallest id of such a time; 22-bit layout. */
 STORES_API int64_t stores_flake_time(int64_t id);
 STORES_API int64_t stores_flake_at(int64_t unix_ms);

@@ -97,3 +97,37 @@ describe('Behind a pooler of sessions', function()
     end
   end)
 end)
+
+describe('Behind a pooler that drops start-up options in silence', function()
+  it('a session has the settings that it has elsewhere', function()
+    local db = support.db()
+    support.psql(support.config(), ('ALTER DATABASE %s SET gin_fuzzy_search_limit = 1')
+      :format(db.database))
+    local pooler = pgbouncer.start('session', 'ignore_startup_parameters = options')
+    local store = stores.Store.new({ host = pooler.host, port = pooler.port, user = 'postgres',
+      database = db.database, statement_timeout = 7, params = { options = '-c work_mem=5MB' } },
+      nil, { cache = false })
+    local row = store:query([[SELECT current_setting('gin_fuzzy_search_limit') AS fuzzy,
+      current_setting('statement_timeout') AS timeout, current_setting('work_mem') AS mem]])[1]
+    assert.same({ '0', '7s', '5MB' }, { row.fuzzy, row.timeout, row.mem })
+    support.close(store)
+    pooler:stop()
+    support.drop(db)
+  end)
+
+  it('sessions that are shared are refused by the names of what is wrong with them', function()
+    local db = support.db()
+    support.psql(support.config(), ([[ALTER DATABASE %s SET gin_fuzzy_search_limit = 1;
+      ALTER DATABASE %s SET exit_on_error = on]]):format(db.database, db.database))
+    local pooler = pgbouncer.start('transaction')
+    local store = stores.Store.new({ host = pooler.host, port = pooler.port, user = 'postgres',
+      database = db.database, pooler = 'transaction' }, nil, { cache = false, timeout = 10 })
+    local err = support.refused('connect_failed', 'gin_fuzzy_search_limit, exit_on_error',
+      store.query, store, 'SELECT 1')
+    assert.is_false(err.retryable)
+    assert.truthy(err.hint:find('gin_fuzzy_search_limit = 0', 1, true), err.hint)
+    support.close(store)
+    pooler:stop()
+    support.drop(db)
+  end)
+end)

@@ -311,6 +311,19 @@ local function take_back(record, err)
   if errors.is(err) and err.outcome == 'none' then record.id = nil end
 end
 
+-- An id that is made here has the time of the server's clock, which all processes share. The first
+-- connection tells it, and the write needs one anyway. Gives the options with what is left of the
+-- call's time.
+local function meet(self, opts)
+  local store = self.store or self
+  if store.engine:met() then return opts end
+  local before = store.hub:now()
+  wait.slot(store.hub, store.engine:meet(opts.timeout))
+  if not opts.timeout and store ~= self then return opts end -- the transaction's own deadline
+  local left = (opts.timeout or store.timeout) - (store.hub:now() - before)
+  return { cache = opts.cache, timeout = math.max(left, 0.001) }
+end
+
 --- Inserts a record, which gets an id where it has none. Raises duplicate where the id is taken.
 ---@param name string
 ---@param record table
@@ -322,6 +335,7 @@ function Verbs:insert(name, record, opts)
   check_record(record)
   opts = config.call(opts, WRITE)
   local given = record.id ~= nil
+  if not given then opts = meet(self, opts) end
   for try = 1, GENERATED_TRIES do
     local id = given and ids.check(record.id) or self:generateId()
     record.id = id
