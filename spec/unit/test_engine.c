@@ -61,7 +61,7 @@ static void test_reads(stores_engine *engine) {
     CHECK_STR(end_of(stores_find(engine, NULL, "no such name", 1)), "invalid_table");
     CHECK_STR(end_of(stores_find(engine, NULL, "missing", 1)), "table_not_found");
     op = stores_query(engine, NULL, "SELECT 1/0", NULL, NULL);
-    CHECK_STR(code_of(op), "query_failed");
+    CHECK_STR(code_of(op), "invalid_argument");
     CHECK_STR(stores_op_error(op)->sqlstate, "22012");
     stores_op_free(op);
 }

@@ -111,7 +111,7 @@ static void test_ended_by_text(void) {
     op = stores_query(engine, NULL,
                       "UPDATE docs SET value = '{\"n\": 5}' WHERE id = 5; COMMIT; SELECT 1/0", NULL,
                       &simple);
-    CHECK_STR(code_of(op), "query_failed");
+    CHECK_STR(code_of(op), "invalid_argument");
     CHECK_STR(outcome_of(op), "unknown");
     stores_op_free(op);
     engine_close(engine);
@@ -226,9 +226,9 @@ static void test_savepoint_in_full_cache(void) {
     stores_tx *tx = stores_tx_new(engine, NULL);
     CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1", NULL, NULL)), "ok");
     CHECK_STR(end_of(stores_tx_savepoint(tx, NULL)), "ok");
-    CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1/0", NULL, NULL)), "query_failed");
+    CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1/0", NULL, NULL)), "invalid_argument");
     CHECK_STR(end_of(stores_tx_rollback_to(tx, NULL)), "ok");
-    CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1/0", NULL, NULL)), "query_failed");
+    CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1/0", NULL, NULL)), "invalid_argument");
     stores_op *op = stores_tx_commit(tx, NULL);
     CHECK(strcmp(code_of(op), "ok") != 0);
     CHECK_STR(outcome_of(op), "none");
