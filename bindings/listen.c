@@ -13,17 +13,26 @@ struct lua_listener {
     struct stores__lua_engine *engine;
     stores_listener *listener; /* NULL: stopped */
     struct stores__slot *waiter; /* who sleeps for the next notice */
+    bool lost; /* one for which there was no memory: a gap, behind those that are kept */
     struct stores__list notices;
 };
 
-static void notified(void *arg, const char *channel, const char *payload) {
-    struct lua_listener *listener = arg;
+static void keep(struct lua_listener *listener, const char *channel, const char *payload) {
     size_t len = channel ? strlen(payload) : 0;
-    struct notice *notice = malloc(sizeof *notice + len + 1);
-    if (notice == NULL) return; /* the gap that this is cannot be told either */
+    /* what comes behind a loss is not told before it: the gap is the last that is told */
+    struct notice *notice = listener->lost ? NULL : malloc(sizeof *notice + len + 1);
+    if (notice == NULL) {
+        listener->lost = true;
+        return;
+    }
     notice->gap = channel == NULL;
     memcpy(notice->payload, channel ? payload : "", len + 1);
     stores__list_append(&listener->notices, &notice->link);
+}
+
+static void notified(void *arg, const char *channel, const char *payload) {
+    struct lua_listener *listener = arg;
+    keep(listener, channel, payload);
     if (listener->waiter != NULL) {
         struct stores__slot *slot = listener->waiter;
         listener->waiter = NULL;
@@ -64,7 +73,8 @@ int stores__listen_lua(lua_State *L) {
 static int listener_wait(lua_State *L) {
     struct lua_listener *listener = check(L);
     struct stores__slot *slot = stores__slot_new(L, listener->engine->hub, SLOT_NOTHING, false);
-    if (listener->listener == NULL || !stores__list_empty(&listener->notices)) {
+    bool kept = listener->lost || !stores__list_empty(&listener->notices);
+    if (listener->listener == NULL || kept) {
         stores__slot_done(NULL, slot);
     } else {
         listener->waiter = slot;
@@ -77,7 +87,12 @@ static int listener_wait(lua_State *L) {
 static int listener_next(lua_State *L) {
     struct lua_listener *listener = check(L);
     struct stores__list *at = stores__list_shift(&listener->notices);
-    if (at == NULL) return 0;
+    if (at == NULL && !listener->lost) return 0;
+    if (at == NULL) {
+        listener->lost = false;
+        lua_pushliteral(L, "gap");
+        return 1;
+    }
     struct notice *notice = STORES__CONTAINER(at, struct notice, link);
     lua_pushstring(L, notice->gap ? "gap" : "notice");
     lua_pushstring(L, notice->payload);

@@ -134,8 +134,7 @@ static void end_failed(struct stores__own_call *call) {
                                            : !stores__pg_in_transaction(call->conn));
     if (ended && call->error->code != STORES_CONNECTION_LOST) {
         if (call->commit != NULL) stores__commit_was_ended(call->commit);
-        call->error->outcome = STORES_OUTCOME_UNKNOWN;
-        call->error->retryable = false;
+        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
         turn_all(call, CALL_TURNING_AGAIN);
@@ -179,8 +178,7 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     }
     if (run_again(call)) return true;
     if (commits_itself(call) && call->req.sent) {
-        call->error->outcome = STORES_OUTCOME_UNKNOWN;
-        call->error->retryable = false;
+        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     end_failed(call);
     return true;
@@ -269,6 +267,12 @@ static void turn_all(struct stores__own_call *call, enum stores__call_step step)
 
 /* A statement that commits itself: its tables are turned before it is sent. */
 static void turn_first(struct stores__own_call *call) {
+    if (stores__commit_is_refused(call->commit)) {
+        /* a statement whose tables cannot be told to Redis is not sent */
+        fail(call, STORES_NO_MEMORY, "no memory for the tables that the query writes");
+        fail_call(call, call->error);
+        return;
+    }
     call->turned = stores__commit_turns(call->commit, &call->turned_count);
     stores__commit_free(call->commit);
     call->commit = NULL;
@@ -303,7 +307,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
                 if (call->commit != NULL) stores__commit_was_ended(call->commit);
                 fail(call, STORES_UNSUPPORTED,
                      "the statements ended the transaction that they ran in");
-                call->error->outcome = STORES_OUTCOME_UNKNOWN;
+                stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
                 answer(call, call->error);
             } else {
                 answer(call, NULL);

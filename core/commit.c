@@ -127,6 +127,10 @@ void stores__commit_refuse(struct stores__commit *commit) {
     commit->no_memory = true;
 }
 
+bool stores__commit_is_refused(const struct stores__commit *commit) {
+    return commit->no_memory;
+}
+
 void stores__commit_was_ended(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
     for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
@@ -223,12 +227,13 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
         replace_error(commit, stores__error_dup(&error));
         /* a server that goes down may have done it already */
         if (error.code == STORES_CONNECTION_LOST) {
-            commit->error->outcome = STORES_OUTCOME_UNKNOWN;
-            commit->error->retryable = false;
+            stores__error_outcome(&commit->error, STORES_OUTCOME_UNKNOWN);
         }
     } else if (strcmp(stores__pg_tag(result), "COMMIT") != 0) {
         stores__commit_fail(commit, STORES_QUERY_FAILED,
                             "the transaction had failed before its COMMIT, and was rolled back");
+    } else {
+        replace_error(commit, NULL); /* whatever was said before: it is committed */
     }
     stores__pg_result_free(result);
 }
@@ -238,8 +243,8 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     if (end == STORES__PG_LOST && !commit->committed) {
         stores__commit_fail(commit, STORES_CONNECTION_LOST,
                             "the connection was lost during COMMIT");
-        commit->error->outcome = req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
-        commit->error->retryable = !req->sent;
+        stores__error_outcome(&commit->error,
+                              req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE);
     }
     bool unknown = commit->error != NULL && commit->error->outcome == STORES_OUTCOME_UNKNOWN;
     if (unknown && commit->xid[0] != '\0' && !commit->engine->closing) {
@@ -332,7 +337,8 @@ static void locks_over(struct stores__pg_req *req, enum stores__pg_end end) {
                             "the connection was lost before COMMIT");
         stores__commit_finish(commit);
     } else if (commit->error != NULL || !commit->locks_known) {
-        /* what was deferred failed, or the transaction has failed before */
+        /* what was deferred failed, or the transaction before, or an answer was lost for want of
+         * memory */
         stores__commit_roll_back(commit);
     } else {
         begin_telling(commit);

@@ -47,6 +47,8 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
                         const char *text, size_t len, struct stores__blob *blob, bool publish);
 /* Memory ran out for what has to be told to Redis: the transaction will be rolled back. */
 void stores__commit_refuse(struct stores__commit *commit);
+/* Whether it did. */
+bool stores__commit_is_refused(const struct stores__commit *commit);
 /* A text of the caller ended the transaction before it could be told to Redis. Nobody knows what it
  * wrote: all tables that the engine knows are turned, as after a bypass. */
 void stores__commit_was_ended(struct stores__commit *commit);

@@ -19,8 +19,7 @@ static void took_status(struct stores__pg_req *req, int index, struct pg_result 
             stores__error_free(commit->error);
             commit->error = NULL;
         } else if (same && commit->error && status && strcmp(status, "aborted") == 0) {
-            commit->error->outcome = STORES_OUTCOME_NONE;
-            commit->error->retryable = true;
+            stores__error_outcome(&commit->error, STORES_OUTCOME_NONE);
         } else if (same && status && strcmp(status, "in progress") == 0) {
             commit->asking = true; /* the server works on it, or has not noticed that we are gone */
         }

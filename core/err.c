@@ -73,18 +73,29 @@ void stores__error_set(stores_error *e, stores_code code, const char *format, ..
 
 /* ---- On the heap ---------------------------------------------------------------------------- */
 
-static _Thread_local stores_error fallback;
+/* One for each outcome. Whoever asks again is given what those who hold one have already. */
+static _Thread_local stores_error fallbacks[STORES_OUTCOME_UNKNOWN + 1];
 
-static stores_error *no_memory(void) {
-    stores__error_set(&fallback, STORES_NO_MEMORY, "memory ran out");
-    return &fallback;
+static stores_error *no_memory(stores_outcome outcome) {
+    stores_error *e = &fallbacks[outcome];
+    if (e->code != STORES_OK) return e;
+    stores__error_set(e, STORES_NO_MEMORY, "memory ran out");
+    e->outcome = outcome;
+    return e;
+}
+
+static bool is_fallback(const stores_error *e) {
+    for (size_t i = 0; i < sizeof fallbacks / sizeof *fallbacks; i++) {
+        if (e == &fallbacks[i]) return true;
+    }
+    return false;
 }
 
 stores_error *stores__error_new(stores_code code, const char *format, ...) {
     stores_error *e = malloc(sizeof *e);
     va_list args;
 
-    if (!e) return no_memory();
+    if (!e) return no_memory(STORES_OUTCOME_NONE);
     va_start(args, format);
     fill(e, code, format, args);
     va_end(args);
@@ -94,13 +105,26 @@ stores_error *stores__error_new(stores_code code, const char *format, ...) {
 stores_error *stores__error_dup(const stores_error *e) {
     stores_error *copied = malloc(sizeof *copied);
 
-    if (!copied) return no_memory();
+    if (!copied) return no_memory(e->outcome);
     *copied = *e;
     return copied;
 }
 
 void stores__error_free(stores_error *e) {
-    if (e != &fallback) free(e);
+    if (!is_fallback(e)) free(e);
+}
+
+void stores__error_outcome(stores_error **e, stores_outcome outcome) {
+    if (is_fallback(*e)) {
+        *e = no_memory(outcome);
+    } else {
+        (*e)->outcome = outcome;
+        (*e)->retryable = outcome == STORES_OUTCOME_NONE && info((*e)->code)->retryable;
+    }
+}
+
+void stores__error_shard(stores_error *e, int shard) {
+    if (!is_fallback(e)) e->shard = shard;
 }
 
 bool stores__error_is_stray_cancel(const stores_error *e) {

@@ -12,12 +12,17 @@
 void stores__error_set(stores_error *e, stores_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same on the heap, the caller's to free. Never NULL: without memory it gives the calling
- * thread's own static no_memory error, made anew each time. */
+/* The same on the heap, the caller's to free. Never NULL: without memory it gives an error that the
+ * thread has ready, no_memory, which is not to be written to: whoever holds it shares it. What becomes
+ * of an error later is therefore said by the functions below. */
 stores_error *stores__error_new(stores_code code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* A copy on the heap, with the same fallback. */
+/* A copy on the heap; without memory no_memory, but with the outcome of e. */
 stores_error *stores__error_dup(const stores_error *e);
+/* Says what became of the work, and with it whether the call may be tried again. */
+void stores__error_outcome(stores_error **e, stores_outcome outcome);
+/* Says of which shard it is. */
+void stores__error_shard(stores_error *e, int shard);
 /* NULL and the fallback are allowed. */
 void stores__error_free(stores_error *e);
 /* Whether somebody else had the statement canceled (a cancel may hit a neighbour), and no limit of

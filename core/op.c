@@ -44,8 +44,7 @@ static void deadline(struct stores__timer *timer) {
     op->engine->counters.timeouts++;
     op->error = stores__error_new(STORES_TIMEOUT, "the call did not end within %.3g s",
                                   (double)op->timeout_ms / 1000);
-    op->error->outcome = outcome;
-    op->error->retryable = outcome == STORES_OUTCOME_NONE;
+    stores__error_outcome(&op->error, outcome);
     complete(op);
 }
 
@@ -134,7 +133,9 @@ static void destroy(stores_op *op) {
 static void settle(stores_op *op) {
     stores_engine *engine = op->engine;
     op->state = STORES__OP_DONE;
-    if (op->error != NULL && engine->flake.shard_count > 0) op->error->shard = engine->flake.shard;
+    if (op->error != NULL && engine->flake.shard_count > 0) {
+        stores__error_shard(op->error, engine->flake.shard);
+    }
     if (--engine->pending_count == 0) stores__engine_let_go(engine);
     if (op->freed) {
         destroy(op);
@@ -160,8 +161,7 @@ void stores__op_end_early(stores_op *op, stores_code code, const char *text) {
     op->leave = NULL;
     if (op->state != STORES__OP_PENDING) return;
     op->error = stores__error_new(code, "%s", text);
-    op->error->outcome = outcome;
-    if (outcome != STORES_OUTCOME_NONE) op->error->retryable = false;
+    stores__error_outcome(&op->error, outcome);
     complete(op);
 }
 

@@ -238,7 +238,11 @@ static bool take_sync_error(struct stores__pg_entry *entry, PGresult *result) {
 static bool take(struct stores__pg_wire *wire, PGresult *result) {
     struct stores__pg_entry *entry = head(wire);
     if (result == NULL) {
-        if (!entry->answered) return false;
+        if (!entry->answered) {
+            /* libpq had no memory for a result: nothing more would come for this statement */
+            if (PQstatus(wire->pg) == CONNECTION_OK) stores__pg_break(wire);
+            return false;
+        }
         if (entry->kind == ENTRY_SYNC) {
             entry->answered = false;
             return true;

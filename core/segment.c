@@ -388,20 +388,23 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     send_segment(segment);
 }
 
+/* Those who have waited since then at the latest have no connection, or no memory for one. */
+static void fail_waiting(struct stores__list *queue, uint64_t since, const stores_error *error) {
+    for (struct stores__list *at = queue->next, *next; at != queue; at = next) {
+        next = at->next;
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (write->queued_at <= since) stores__write_over(write, error);
+    }
+}
+
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
     struct stores__writes *writes = segment->engine->writes;
-    struct stores__list *queues[] = {&writes->alone, &writes->queue};
     /* those who came after this request began to wait have not waited long enough */
     bool all = error->code != STORES_ACQUIRE_TIMEOUT && error->code != STORES_POOL_FULL;
-    for (int i = 0; i < 2; i++) {
-        if (!all && queues[i] != (segment->alone ? &writes->alone : &writes->queue)) continue;
-        for (struct stores__list *at = queues[i]->next, *next; at != queues[i]; at = next) {
-            next = at->next;
-            struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
-            if (all || write->queued_at <= wait->since) stores__write_over(write, error);
-        }
-    }
+    uint64_t since = all ? UINT64_MAX : wait->since;
+    if (all || segment->alone) fail_waiting(&writes->alone, since, error);
+    if (all || !segment->alone) fail_waiting(&writes->queue, since, error);
     segment_free(segment);
 }
 
@@ -418,7 +421,15 @@ static bool may_start(const struct stores__writes *writes, bool alone) {
 static bool start_segment(struct stores__writes *writes, bool alone) {
     stores_engine *engine = writes->engine;
     struct stores__segment *segment = calloc(1, sizeof *segment);
-    if (segment == NULL) return false; /* the deadlines of the writes end them */
+    if (segment == NULL) {
+        stores_error error;
+        stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
+        /* the end of a segment of this kind begins the next one; without one nobody would */
+        if ((alone ? writes->running_alone : writes->running) == 0) {
+            fail_waiting(alone ? &writes->alone : &writes->queue, UINT64_MAX, &error);
+        }
+        return false;
+    }
     segment->engine = engine;
     segment->alone = alone;
     stores__list_init(&segment->writes);

@@ -219,13 +219,13 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             if (txop->statement != NULL && index == txop->index) {
                 stores__statement_explain(txop->statement, &error);
             }
-            keep_error(tx, stores__error_dup(&error));
             if (stores__pg_stale_plan(&error, result)) {
                 /* the transaction failed with it; as after any conflict, the next run of it works */
                 stores__pg_forget_statements(tx->conn);
-                tx->error->code = STORES_SERIALIZATION;
-                tx->error->retryable = true;
+                error.code = STORES_SERIALIZATION;
+                error.retryable = true;
             }
+            keep_error(tx, stores__error_dup(&error));
         }
     } else if (txop->check > 0 && index == txop->check - 1) {
         if (stores__pg_rows(result) == 1) {
@@ -260,8 +260,7 @@ static void lost(stores_tx *tx) {
                                          "the connection was lost, and the transaction with it"));
     }
     if (tx->options.session) {
-        tx->error->outcome = STORES_OUTCOME_UNKNOWN;
-        tx->error->retryable = false;
+        stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
     }
     tx->lost = true;
     stores__tx_answer(tx, tx->error);
@@ -273,7 +272,7 @@ static void was_ended(stores_tx *tx) {
     stores__commit_was_ended(tx->commit);
     keep_error(tx, stores__error_new(STORES_UNSUPPORTED,
                                      "the statement ended the transaction that it ran in"));
-    tx->error->outcome = STORES_OUTCOME_UNKNOWN;
+    stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
     stores__tx_answer(tx, tx->error);
     end_tx(tx);
 }

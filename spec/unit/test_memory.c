@@ -1,0 +1,197 @@
+/*
+ * test_memory.c - memory that runs out in the core, at each of its allocations in turn, and results that
+ * libpq has no memory for: every call ends, long before its deadline, and says the truth; the caches of
+ * others hear of what was done.
+ */
+#include "engine_harness.h"
+#include "err.h"
+#include "pg_conn.h"
+
+/* ---- Faults ---------------------------------------------------------------------------------- */
+
+static int fail_at; /* the how-manyth from now on fails; 0: none */
+static int fail_result_at; /* the same for results of libpq */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+struct pg_result *__real_PQgetResult(void *pg);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+struct pg_result *__wrap_PQgetResult(void *pg);
+
+static bool fails(int *at) {
+    return *at > 0 && --*at == 0;
+}
+
+void *__wrap_malloc(size_t size) {
+    return fails(&fail_at) ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails(&fail_at) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+    return fails(&fail_at) ? NULL : __real_realloc(old, size);
+}
+
+struct pg_result *__wrap_PQgetResult(void *pg) {
+    struct pg_result *result = __real_PQgetResult(pg);
+    if (result == NULL || !fails(&fail_result_at)) return result;
+    stores__pg_result_free(result);
+    return NULL;
+}
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+static void test_errors(void) {
+    stores_error error;
+    stores__error_set(&error, STORES_CONNECTION_LOST, "the connection was lost");
+    error.outcome = STORES_OUTCOME_UNKNOWN;
+    fail_at = 1;
+    stores_error *one = stores__error_dup(&error);
+    CHECK_STR(stores_code_name(one->code), "no_memory");
+    CHECK_STR(stores_outcome_name(one->outcome), "unknown");
+    fail_at = 1;
+    stores_error *two = stores__error_new(STORES_TIMEOUT, "%s", "text");
+    CHECK_STR(stores_outcome_name(two->outcome), "none");
+    /* what becomes of the one is nothing to the other */
+    stores__error_outcome(&two, STORES_OUTCOME_COMMITTED);
+    stores__error_shard(two, 3);
+    fail_at = 1;
+    stores_error *three = stores__error_new(STORES_TIMEOUT, "%s", "text");
+    CHECK_STR(stores_outcome_name(one->outcome), "unknown");
+    CHECK_STR(stores_outcome_name(two->outcome), "committed");
+    CHECK_STR(stores_outcome_name(three->outcome), "none");
+    CHECK_INT(three->shard, -1);
+    stores__error_free(one);
+    stores__error_free(two);
+    stores__error_free(three);
+
+    one = stores__error_new(STORES_CONNECTION_LOST, "%s", "text");
+    CHECK(one->retryable);
+    stores__error_outcome(&one, STORES_OUTCOME_UNKNOWN);
+    CHECK(!one->retryable);
+    stores__error_outcome(&one, STORES_OUTCOME_NONE);
+    CHECK(one->retryable);
+    stores__error_free(one);
+}
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+enum { CALLS = 5, MOST = 400, DEADLINE_MS = 60000 };
+
+static const char *const names[CALLS] = {"write", "tx_write", "query", "autocommit", "simple"};
+
+/* Writes n into the row 1 in one of the ways that there are. */
+static stores_op *start(stores_engine *engine, stores_tx *tx, int kind, const char *json) {
+    static const char *tables[] = {"docs"};
+    static char text[200];
+    stores_call call = {.timeout_ms = DEADLINE_MS};
+    stores_query_options outside = {
+        .autocommit = true, .invalidates = tables, .invalidates_count = 1};
+    stores_query_options simple = {.simple = true};
+    stores_change change = change_of(STORES_UPDATE, 1, json);
+    snprintf(text, sizeof text, "%sUPDATE docs SET value = '%s' WHERE id = 1",
+             kind == 4 ? "SELECT 1; " : "", json);
+    switch (kind) {
+    case 0: return stores_write(engine, &call, &change);
+    case 1: return stores_tx_write(tx, &call, &change, true);
+    case 2: return stores_query(engine, &call, text, NULL, NULL);
+    case 3: return stores_query(engine, &call, text, NULL, &outside);
+    default: return stores_query(engine, &call, text, NULL, &simple);
+    }
+}
+
+static const char *stored(void) {
+    return sql("SELECT value FROM docs WHERE id = 1");
+}
+
+static const char *seen_by(stores_engine *engine) {
+    static char text[64];
+    stores_op *op = stores_find(engine, NULL, "docs", 1);
+    code_of(op);
+    snprintf(text, sizeof text, "%s", document(op, 0));
+    stores_op_free(op);
+    return text;
+}
+
+/* The other one finds what is stored; where Redis could not be told, as soon as it could. */
+static void check_others(stores_engine *other) {
+    char now[64];
+    snprintf(now, sizeof now, "%s", stored());
+    for (int i = 0; i < 1000 && strcmp(seen_by(other), now) != 0; i++) turn_for(5);
+    CHECK_STR(seen_by(other), now);
+}
+
+/* One call with one fault. Whether the fault was met. */
+static bool one_call(stores_engine *engine, stores_engine *other, int kind, int *fault, int at) {
+    char before[64], after[64];
+    snprintf(before, sizeof before, "%s", stored());
+    snprintf(after, sizeof after, "{\"n\": %d}", 1000 * (kind + 1) + at);
+    for (int i = 0; i < 3; i++) seen_by(other);
+    stores_tx *tx = stores_tx_new(engine, NULL);
+    uint64_t began = uv_hrtime();
+    *fault = at;
+    stores_op *op = start(engine, tx, kind, after);
+    if (op != NULL) {
+        /* who left out a wake-up would wait for the deadline; a busy machine has some seconds */
+        TURN_UNTIL(stores_op_done(op), 30000);
+        CHECK(uv_hrtime() - began < UINT64_C(1000000) * DEADLINE_MS);
+    }
+    bool met = *fault == 0;
+    *fault = 0;
+    const char *outcome = op ? outcome_of(op) : "none";
+    if (strcmp(outcome, "success") == 0 || strcmp(outcome, "committed") == 0) {
+        CHECK_STR(stored(), after);
+    } else if (strcmp(outcome, "none") == 0) {
+        CHECK_STR(stored(), before);
+    }
+    stores_op_free(op);
+    stores_tx_free(tx);
+    stores_flush(engine);
+    check_others(other);
+    return met;
+}
+
+static void test_calls(bool cache, int *fault) {
+    stores_engine *engine = engine_new(cache), *other = engine_new(cache);
+    for (int kind = 0; kind < CALLS; kind++) {
+        CHECK_STR(end_of(stores_find(engine, NULL, "docs", 50)), "ok");
+        int at = 1;
+        while (at < MOST && one_call(engine, other, kind, fault, at)) at++;
+        if (at == MOST) printf("%s has more allocations than are tried\n", names[kind]);
+        CHECK(at > 1 && at < MOST);
+    }
+    no_op_left(engine);
+    engine_close(engine);
+    engine_close(other);
+}
+
+/* A segment that cannot be made is no reason to wait. */
+static void test_segment(void) {
+    stores_engine *engine = engine_new(false);
+    stores_change change = change_of(STORES_UPDATE, 2, "{}");
+    stores_call call = {.timeout_ms = DEADLINE_MS};
+    CHECK_STR(end_of(stores_write(engine, &call, &change)), "ok");
+    stores_op *op = stores_write(engine, &call, &change);
+    fail_at = 1; /* the first thing that the end of the tick asks for */
+    CHECK_STR(end_of(op), "no_memory");
+    fail_at = 0;
+    CHECK_STR(end_of(stores_write(engine, &call, &change)), "ok");
+    engine_close(engine);
+}
+
+int main(void) {
+    test_errors();
+    if (!servers_open()) return 1;
+    test_segment();
+    for (int cache = 0; cache < 2; cache++) {
+        test_calls(cache, &fail_at);
+        test_calls(cache, &fail_result_at);
+    }
+    servers_close();
+    return check_report();
+}
