@@ -65,6 +65,7 @@ struct stores__hub {
     uv_timer_t tick; /* time.c: for Lua that is to run after a turn, at a time */
     int tick_function; /* in the registry; 0: there is none */
     bool tick_due;
+    uv_timer_t pulse; /* time.c: ends a wait that is long, for a look at the program's signals */
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */
     char source; /* '\0': it was none of an engine */
@@ -123,6 +124,11 @@ void stores__time_register(lua_State *L); /* after the hub's type */
 /* Of a hub that is closed; hub->open counts down when the timer is gone. */
 void stores__slot_close_timer(struct stores__slot *slot);
 void stores__tick_open(struct stores__hub *hub);
+/* While the loop may wait for long, it comes back in between. */
+void stores__pulse(struct stores__hub *hub, bool on);
+/* False: what a signal of the program has set since to run (the hook was before; luajit's Ctrl-C)
+ * raised an error, which is on the stack. */
+bool stores__heed_signals(lua_State *L, lua_Hook before);
 /* Calls the function of the tick where its time has come; never inside a callback of the loop. */
 void stores__tick_deliver(lua_State *L, struct stores__hub *hub);
 /* hub->open counts down when it is gone. */

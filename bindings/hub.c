@@ -127,7 +127,11 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
 static int hub_turn(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     if (lua_toboolean(L, 2) && stores__list_empty(&hub->ready)) {
+        lua_Hook before = lua_gethook(L);
+        stores__pulse(hub, true);
         turn(L, hub, UV_RUN_ONCE);
+        stores__pulse(hub, false);
+        if (!stores__heed_signals(L, before)) return lua_error(L);
     } else {
         /* libuv applies changes of its poll set on the next turn only */
         do {
@@ -195,6 +199,15 @@ static bool may_be_freed(const struct stores__slot *slot) {
     return slot->op != NULL || slot->kind == SLOT_SLEEP;
 }
 
+/* Nobody waits for it any more, who can still say so. */
+static void give_up(struct stores__slot *slot) {
+    if (slot->state == SLOT_PENDING && !may_be_freed(slot)) {
+        slot->abandoned = true; /* freed by hub:next or hub:take */
+    } else if (slot->state != SLOT_FREE) {
+        stores__slot_free(slot);
+    }
+}
+
 /* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
 static int hub_wait(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
@@ -203,7 +216,17 @@ static int hub_wait(lua_State *L) {
         stores__slot_free(slot); /* turn() raises, and nobody will ask for it */
         turn(L, hub, UV_RUN_ONCE);
     }
-    while (slot->state == SLOT_PENDING) turn(L, hub, UV_RUN_ONCE);
+    lua_Hook before = lua_gethook(L);
+    if (slot->state == SLOT_PENDING) stores__pulse(hub, true);
+    while (slot->state == SLOT_PENDING) {
+        turn(L, hub, UV_RUN_ONCE);
+        if (slot->state == SLOT_PENDING && !stores__heed_signals(L, before)) {
+            stores__pulse(hub, false);
+            give_up(slot);
+            return lua_error(L);
+        }
+    }
+    stores__pulse(hub, false);
     if (slot->state == SLOT_READY) {
         stores__list_remove(&slot->link);
         slot->state = SLOT_DONE;
@@ -228,12 +251,7 @@ static int hub_abandon(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
     if (number < 1 || number > hub->slot_count) return 0;
-    struct stores__slot *slot = hub->slots[number - 1];
-    if (slot->state == SLOT_PENDING && !may_be_freed(slot)) {
-        slot->abandoned = true; /* freed by hub:next or hub:take */
-    } else if (slot->state != SLOT_FREE) {
-        stores__slot_free(slot);
-    }
+    give_up(hub->slots[number - 1]);
     return 0;
 }
 

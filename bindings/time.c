@@ -4,6 +4,8 @@
 
 #include "binding.h"
 
+enum { PULSE_MS = 100 };
+
 #define SLEEP_MAX 1e12 /* seconds; math.huge is a sleep without end */
 
 static void woke(uv_timer_t *timer) {
@@ -73,8 +75,10 @@ static void ticked(uv_timer_t *timer) {
 void stores__tick_open(struct stores__hub *hub) {
     uv_timer_init(hub->loop, &hub->tick);
     uv_unref((uv_handle_t *)&hub->tick);
-    hub->tick.data = hub;
-    hub->open++;
+    uv_timer_init(hub->loop, &hub->pulse);
+    uv_unref((uv_handle_t *)&hub->pulse);
+    hub->tick.data = hub->pulse.data = hub;
+    hub->open += 2;
 }
 
 static void tick_closed(uv_handle_t *handle) {
@@ -86,6 +90,7 @@ void stores__tick_close(lua_State *L, struct stores__hub *hub) {
     if (hub->tick_function != 0) luaL_unref(L, LUA_REGISTRYINDEX, hub->tick_function);
     hub->tick_function = 0;
     uv_close((uv_handle_t *)&hub->tick, tick_closed);
+    uv_close((uv_handle_t *)&hub->pulse, tick_closed);
 }
 
 void stores__tick_deliver(lua_State *L, struct stores__hub *hub) {
@@ -117,6 +122,35 @@ static int hub_tick(lua_State *L) {
     lua_Number seconds = luaL_checknumber(L, 2);
     uv_update_time(hub->loop);
     uv_timer_start(&hub->tick, ticked, (uint64_t)(seconds * 1000 + 0.5), 0);
+    return 0;
+}
+
+/* ---- Signals of the program -------------------------------------------------------------------- */
+
+static void pulsed(uv_timer_t *timer) {
+    struct stores__hub *hub = timer->data;
+    if (hub->turning) uv_stop(hub->loop);
+}
+
+void stores__pulse(struct stores__hub *hub, bool on) {
+    if (on) {
+        uv_timer_start(&hub->pulse, pulsed, PULSE_MS, PULSE_MS);
+    } else {
+        uv_timer_stop(&hub->pulse);
+    }
+}
+
+bool stores__heed_signals(lua_State *L, lua_Hook before) {
+    if (lua_gethook(L) == before || lua_gethook(L) == NULL) return true;
+    /* the hook runs with the next Lua, which is this */
+    static const char lua[] = "local _ = 0";
+    return luaL_loadbuffer(L, lua, sizeof lua - 1, "=a call that waits") != 0 ||
+           lua_pcall(L, 0, 0, 0) == 0;
+}
+
+/* hub:pulse(on): for who turns the loop himself */
+static int hub_pulse(lua_State *L) {
+    stores__pulse(stores__hub_check(L, 1), lua_toboolean(L, 2));
     return 0;
 }
 
@@ -191,6 +225,7 @@ static const luaL_Reg methods[] = {{"sleep", hub_sleep},
                                    {"slice_over", hub_slice_over},
                                    {"on_tick", hub_on_tick},
                                    {"tick", hub_tick},
+                                   {"pulse", hub_pulse},
                                    {NULL, NULL}};
 
 /* Adds to the methods of hubs. */

@@ -96,7 +96,9 @@ static void ask(struct stores__pg_wire *wire) {
     const char *settings = wire->conn->pool->params.settings;
     if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     struct stores__buf sql = {0};
-    stores__buf_fmt(&sql, "%s, %s", identity_sql, stores__pg_session_columns);
+    stores__buf_fmt(&sql, "%s%s, %s", identity_sql,
+                    stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
+                    stores__pg_session_columns);
     stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
     stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);

@@ -16,10 +16,13 @@ static const char *const reset_sql[] = {"RESET ALL",        "SET SESSION AUTHORI
 
 /* Ends locks of the session, and counts prepared statements: PREPARE makes those from SQL, the
  * protocol those of the engine. */
-static const char left_sql[] = "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.count(*) "
-                               "FILTER (WHERE from_sql) AS made,"
-                               " pg_catalog.count(*) FILTER (WHERE NOT from_sql) AS own FROM "
-                               "pg_catalog.pg_prepared_statements";
+#define LEFT_SQL(more)                                                                             \
+    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.count(*) "                             \
+    "FILTER (WHERE from_sql) AS made,"                                                             \
+    " pg_catalog.count(*) FILTER (WHERE NOT from_sql) AS own" more                                 \
+    " FROM pg_catalog.pg_prepared_statements"
+static const char left_sql[] = LEFT_SQL("");
+static const char left_check_sql[] = LEFT_SQL(", " STORES__PG_CHECK_SQL);
 
 static int count_of(const PGresult *result, const char *column) {
     return atoi(PQgetvalue(result, 0, PQfnumber(result, column)));
@@ -50,7 +53,8 @@ static bool add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     if (settings != NULL) {
         ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, settings, 0, NULL, true);
     }
-    return ok && stores__pg_add_entry(conn, req, ENTRY_RESET, left_sql, 0, NULL, true);
+    const char *last = stores__pg_checks_client(conn->wire) ? left_check_sql : left_sql;
+    return ok && stores__pg_add_entry(conn, req, ENTRY_RESET, last, 0, NULL, true);
 }
 
 /* ---- Steps ----------------------------------------------------------------------------------- */

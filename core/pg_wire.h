@@ -126,4 +126,16 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
 void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number);
 void stores__pg_statements_clear(struct stores__pg_wire *wire);
 
+/* Has the server look, while a statement runs, whether its client is still there: what a process that
+ * was killed had asked for would run to its end. Since PostgreSQL 14, where the server's system can;
+ * not where the user says something else, nor behind a pooler, whose clients are others. */
+#define STORES__PG_CHECK_SQL                                                                       \
+    "CASE WHEN pg_catalog.current_setting('client_connection_check_interval', true) = '0'"         \
+    " AND pg_catalog.version() LIKE '%-linux-%'"                                                   \
+    " THEN pg_catalog.set_config('client_connection_check_interval', '1s', false) END"
+
+static inline bool stores__pg_checks_client(const struct stores__pg_wire *wire) {
+    return PQserverVersion(wire->pg) >= 140000 && !wire->pooler;
+}
+
 #endif

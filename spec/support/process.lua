@@ -17,7 +17,7 @@ ffi.cdef([[
 ]])
 
 local C = ffi.C
-local SIGNALS = { KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
+local SIGNALS = { INT = 2, KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
 local WRITE_CREATE = 0x441 -- O_WRONLY | O_CREAT | O_APPEND, as on every Linux but MIPS
 
 local process = {}
@@ -91,7 +91,7 @@ function Process:line()
   return line
 end
 
---- Sends a signal: 'KILL', 'TERM', 'STOP' or 'CONT'.
+--- Sends a signal: 'INT', 'KILL', 'TERM', 'STOP' or 'CONT'.
 ---@param name string
 function Process:signal(name)
   if self.pid then C.kill(self.pid, SIGNALS[name]) end

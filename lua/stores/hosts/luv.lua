@@ -56,10 +56,20 @@ function luv.defect(err)
   if turning then defect = defect or err else report(err) end
 end
 
+-- luv waits inside of its loop, which is to come back for what a signal has set to run.
+local function turn_heeding(on, done, what)
+  on:pulse(true)
+  local ok, err = pcall(turn, done, what)
+  on:pulse(false)
+  return ok, err
+end
+
 --- Waits outside of coroutines.
 function luv.block(on, slot)
-  turn(function() return on:done(slot) end, 'the call is not under way')
+  local ok, err = turn_heeding(on, function() return on:done(slot) end, 'the call is not under way')
+  if not ok then on:abandon(slot) end
   on:flush()
+  if not ok then error(err, 0) end
 end
 
 --- Turns the loop until done() is true.
@@ -67,9 +77,11 @@ end
 function luv.turn_until(done)
   check_outside()
   turning = true
-  local ok, err = pcall(turn, done, 'every coroutine waits, and nothing is under way')
+  local on = luv.hub()
+  local ok, err = turn_heeding(on, done, 'every coroutine waits, and nothing is under way')
   turning = false
-  luv.hub():flush()
+  -- what is no error of Stores came from outside: a signal, which ends all that this turns
+  if not ok and not errors.is(err) then luv.give_up(on) else on:flush() end
   if not ok then error(err, 0) end
 end
 

@@ -184,6 +184,15 @@ function scheduler.equip(host)
     return set
   end
 
+  --- Gives up all calls, and the coroutines that wait for them: the program was interrupted.
+  ---@param on userdata the hub
+  function host.give_up(on)
+    for slot in pairs(waiting) do on:abandon(slot) end
+    if count > 0 and host.waits then host.waits(false) end
+    host.forget()
+    on:flush()
+  end
+
   --- Forgets all: what waits in the process before a fork waits there.
   function host.forget()
     waiting, count, queue, first, last = {}, 0, {}, 1, 0

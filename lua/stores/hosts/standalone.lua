@@ -54,7 +54,8 @@ function standalone.turn_until(done)
     end
   end)
   turning = false
-  on:flush()
+  -- what is no error of Stores came from outside: a signal, which ends all that this turns
+  if not ok and not errors.is(err) then standalone.give_up(on) else on:flush() end
   if not ok then error(err, 0) end
 end
 
