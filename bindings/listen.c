@@ -83,6 +83,18 @@ static int listener_wait(lua_State *L) {
     return 1;
 }
 
+/* listener:ready(seconds) -> a slot that is done when the server has confirmed it */
+static int listener_ready(lua_State *L) {
+    struct lua_listener *listener = check(L);
+    uint64_t ms = stores__ms_check(L, 2);
+    if (listener->listener == NULL || listener->engine->engine == NULL) {
+        return stores__raise(L, STORES_CLOSED, "the listener was stopped");
+    }
+    struct stores__slot *slot = stores__slot_new(L, listener->engine->hub, SLOT_NOTHING, false);
+    stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = slot};
+    return stores__slot_started(L, slot, stores_listening(listener->listener, &call));
+}
+
 /* listener:next() -> 'notice', payload; 'gap'; or nil where there is none now */
 static int listener_next(lua_State *L) {
     struct lua_listener *listener = check(L);
@@ -128,8 +140,11 @@ static int listener_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg methods[] = {
-    {"wait", listener_wait}, {"next", listener_next}, {"stop", listener_stop}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"ready", listener_ready},
+                                   {"wait", listener_wait},
+                                   {"next", listener_next},
+                                   {"stop", listener_stop},
+                                   {NULL, NULL}};
 
 void stores__listen_register(lua_State *L) {
     stores__type_register(L, LISTENER, listener_gc, methods);

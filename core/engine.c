@@ -205,7 +205,6 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
     stores__list_init(&engine->tables);
     stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
-    stores__list_init(&engine->listeners);
     stores__flake_init(&engine->flake,
                        config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
                        config->shard_id, config->shard_count);
@@ -243,6 +242,7 @@ static void all_closed(stores_engine *engine) {
     void (*closed)(void *arg) = engine->closed;
     void *arg = engine->closed_arg;
     stores__op_drain(engine);
+    stores__listen_free(engine);
     stores__tables_free(engine);
     stores__cache_free(engine);
     stores__writes_free(engine);
@@ -397,6 +397,10 @@ void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *n
     size_t open = 0;
     for (struct stores__list *at = engine->txs.next; at != &engine->txs; at = at->next) open++;
     figure(arg, "transactions", (double)open);
+    size_t listeners, listening;
+    stores__listen_figures(engine, &listeners, &listening);
+    figure(arg, "listeners", (double)listeners);
+    figure(arg, "listeners_deaf", (double)(listeners - listening));
     figure(arg, "pool_size", pool->size);
     figure(arg, "pool_connecting", pool->counts[STORES__PG_CONNECTING]);
     figure(arg, "pool_idle", pool->counts[STORES__PG_IDLE]);

@@ -48,6 +48,7 @@ enum { STORES__NAME_BUCKETS = 64 };
 struct stores__table_name;
 struct stores__cache;
 struct stores__writes;
+struct stores__ears;
 
 struct stores_engine {
     uv_loop_t *loop;
@@ -76,7 +77,7 @@ struct stores_engine {
     struct stores__list
         flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
-    struct stores__list listeners;
+    struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
 
     struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
     struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
@@ -115,6 +116,9 @@ void stores__engine_hold(stores_engine *engine);
 void stores__engine_let_go(stores_engine *engine);
 /* The engine closes: listeners do not try again (listen.c). */
 void stores__listen_stop_all(stores_engine *engine);
+void stores__listen_free(stores_engine *engine);
+/* How many listeners there are, and how many of them the server has confirmed. */
+void stores__listen_figures(const stores_engine *engine, size_t *listeners, size_t *confirmed);
 /* An op was freed; the last one of a closed engine takes the engine with it. */
 void stores__engine_op_gone(stores_engine *engine);
 

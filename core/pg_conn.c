@@ -344,6 +344,10 @@ void stores__pg_break(struct stores__pg_wire *wire) {
     stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop));
 }
 
+void stores__pg_lose(struct stores__pg_conn *conn) {
+    stores__pg_break(conn->wire);
+}
+
 static void life_closed(uv_handle_t *handle) {
     stores__pg_handle_gone(handle->data);
 }

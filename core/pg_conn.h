@@ -74,6 +74,7 @@ enum stores__pg_place {
     STORES__PG_STALLED, /* a reading lane that does not answer; pg_lanes.c */
     STORES__PG_WRITING,
     STORES__PG_CHECKED_OUT,
+    STORES__PG_ASIDE, /* beside the pool, from its connecting on; pg_aside.h */
     STORES__PG_CLOSING,
     STORES__PG_PLACES
 };
@@ -109,9 +110,10 @@ struct stores__pg_conn {
     bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
     bool gone; /* every handle is closed; freed when its holder lets go */
     /* For a holder that waits for the server to speak (listen.c); NULL otherwise. */
+    struct stores__pg_aside *aside; /* ASIDE: whose it is; NULL otherwise */
+    bool with_options; /* it was opened with start-up options */
     void *holder;
     void (*notified)(struct stores__pg_conn *conn, const char *channel, const char *payload);
-    void (*lost)(struct stores__pg_conn *conn);
     const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
     struct stores__pg_wire *wire; /* libpq's and libuv's side, private to pg_conn.c */
 };
@@ -136,6 +138,9 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
                            uint64_t connect_timeout_ms, bool pooler);
 /* Closes it: pending requests get done(LOST) first. Ends with stores__pg_pool_gone. */
 void stores__pg_conn_close(struct stores__pg_conn *conn);
+
+/* Takes it for lost; that is told on a later turn. */
+void stores__pg_lose(struct stores__pg_conn *conn);
 
 /* Begins a request; statements are then added and it is ended by a Sync. */
 void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req);

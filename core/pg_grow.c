@@ -37,27 +37,35 @@ static void attempt_failed(struct stores__pg_pool *pool, const stores_error *err
     }
 }
 
-static void resolved(void *arg, struct stores__pg_target *target, const char *why) {
-    struct stores__pg_pool *pool = arg;
-    stores_error error;
-    pool->resolving = NULL;
+struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
+                                             struct stores__pg_target *target,
+                                             enum stores__pg_place place) {
     struct stores__pg_conn *conn = target ? calloc(1, sizeof *conn) : NULL;
     if (conn != NULL) {
         uint64_t now = uv_now(pool->loop);
         conn->pool = pool;
         conn->serial = ++pool->next_serial;
-        conn->place = STORES__PG_CONNECTING;
+        conn->place = place;
         conn->opened_at = now;
         conn->retire_at = now + stores__pool_jitter(pool->age_ms);
+        conn->with_options = pool->params.settings == NULL;
         if (stores__pg_conn_start(conn, pool->loop, pool->timers, target, pool->connect_timeout_ms,
                                   pool->pooler)) {
-            pool->counts[STORES__PG_CONNECTING]++;
-            stores__list_append(&pool->places[STORES__PG_CONNECTING], &conn->link);
-            return;
+            pool->counts[place]++;
+            stores__list_append(&pool->places[place], &conn->link);
+            return conn;
         }
     }
     free(conn);
     stores__pg_target_free(target);
+    return NULL;
+}
+
+static void resolved(void *arg, struct stores__pg_target *target, const char *why) {
+    struct stores__pg_pool *pool = arg;
+    stores_error error;
+    pool->resolving = NULL;
+    if (stores__pool_connect(pool, target, STORES__PG_CONNECTING) != NULL) return;
     stores__error_set(&error, STORES_CONNECT_FAILED, "%s", why ? why : "no memory to connect");
     attempt_failed(pool, &error);
 }
@@ -85,29 +93,42 @@ void stores__pg_pool_ready(struct stores__pg_conn *conn) {
     pool->failures = 0;
     pool->last_error.code = STORES_OK;
     pool->stats.connects++;
-    stores__pool_move(conn, STORES__PG_IDLE);
+    if (conn->aside == NULL) stores__pool_move(conn, STORES__PG_IDLE);
     pool->connected(pool->arg, conn);
     if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
     if (!stores__timer_armed(&pool->reaper)) {
         stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + pool->reap_ms);
     }
+    if (conn->aside != NULL) stores__pool_aside_ready(conn);
     stores__pool_serve(pool);
+}
+
+bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error) {
+    struct stores__pg_pool *pool = conn->pool;
+    if (pool->pooler || !stores__pg_options_refused(error->sqlstate)) return false;
+    if (conn->with_options && pool->params.settings != NULL)
+        return true; /* another one was first */
+    if (stores__pg_params_unoption(&pool->params)) return true;
+    error->retryable = false;
+    strcpy(error->hint, "what stands before the server refuses a start-up option: see PGOPTIONS,"
+                        " db.params.options and the pooler's ignore_startup_parameters; a pooler"
+                        " of transactions needs pooler = 'transaction'");
+    return false;
 }
 
 void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
     struct stores__pg_pool *pool = conn->pool;
     stores_error copy = *error;
+    if (conn->aside != NULL) {
+        stores__pool_aside_failed(conn, error);
+        return;
+    }
+    bool again = stores__pool_unoption(conn, &copy);
     stores__pg_discard(conn);
     if (pool->closing) return;
-    if (stores__pg_options_refused(copy.sqlstate) && !pool->pooler) {
-        if (stores__pg_params_unoption(&pool->params)) {
-            stores__pool_grow(pool);
-            return;
-        }
-        copy.retryable = false;
-        strcpy(copy.hint, "what stands before the server refuses a start-up option: see PGOPTIONS,"
-                          " db.params.options and the pooler's ignore_startup_parameters; a pooler"
-                          " of transactions needs pooler = 'transaction'");
+    if (again) {
+        stores__pool_grow(pool);
+        return;
     }
     attempt_failed(pool, &copy);
 }
@@ -120,8 +141,10 @@ void stores__pg_pool_lost(struct stores__pg_conn *conn) {
         /* what ended this one may have ended the others, and a read has few tries */
         pool->doubted_at = uv_now(pool->loop);
     }
-    void (*lost)(struct stores__pg_conn * conn) = conn->lost;
-    if (lost != NULL) lost(conn);
+    if (conn->aside != NULL) {
+        stores__pool_aside_lost(conn);
+        return;
+    }
     stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
     if (pool->closing) return;
     if (connecting) {

@@ -7,6 +7,7 @@
 
 enum {
     PING_PATIENCE_MS = 5 * 1000, /* how long a connection may take to say that it lives */
+    PING_LOOKS = 2, /* looks at those beside the pool, REAP_MS apart at most */
     REAP_MS = 5 * 1000,
     RENEW_MS = 1000 /* not more often, for a server that takes no writes at all */
 };
@@ -71,6 +72,20 @@ enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn) {
     return STORES__POOL_FIT;
 }
 
+/* Who listens hears of nothing at all from a network that forgot him. */
+static void ask_asides(struct stores__pg_pool *pool, uint64_t now) {
+    struct stores__list *asides = &pool->places[STORES__PG_ASIDE];
+    for (struct stores__list *at = asides->next; at != asides; at = at->next) {
+        struct stores__pg_conn *conn = conn_at(at);
+        if (!stores__pg_is_up(conn)) continue;
+        if (conn->in_flight == 0 && now >= heard_at(conn) + pool->ping_ms) {
+            stores__pool_ping(conn);
+        } else if (conn->in_flight > 0 && ++conn->silent > PING_LOOKS) {
+            stores__pg_lose(conn);
+        }
+    }
+}
+
 static void reap(struct stores__timer *timer) {
     struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, reaper);
     uint64_t now = uv_now(pool->loop);
@@ -84,8 +99,9 @@ static void reap(struct stores__timer *timer) {
             stores__pool_ping(conn);
         }
     }
+    ask_asides(pool, now);
     if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
-    if (stores__pg_open_count(pool) > 0 || pool->min_idle > 0) {
+    if (stores__pg_open_count(pool) + pool->counts[STORES__PG_ASIDE] > 0 || pool->min_idle > 0) {
         stores__timer_set(pool->timers, &pool->reaper, now + stores__pool_jitter(pool->reap_ms));
     }
 }
@@ -100,7 +116,8 @@ void stores__pool_idle_init(struct stores__pg_pool *pool) {
 
 void stores__pg_pool_renew(struct stores__pg_pool *pool) {
     uint64_t now = uv_now(pool->loop);
-    for (int place = STORES__PG_IDLE; place < STORES__PG_CLOSING; place++) {
+    stores__pool_asides_renew(pool);
+    for (int place = STORES__PG_IDLE; place < STORES__PG_ASIDE; place++) {
         struct stores__list *list = &pool->places[place];
         for (struct stores__list *at = list->next; at != list; at = at->next) {
             conn_at(at)->retire_at = now;

@@ -339,6 +339,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     stores__list_init(&pool->lane_waits);
     stores__list_init(&pool->checkout_waits);
     stores__list_init(&pool->parked_waits);
+    stores__list_init(&pool->asides);
     pool->loop = loop;
     pool->timers = timers;
     pool->size = pool->limit = config->poolsize;
@@ -372,6 +373,7 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
     stores__timer_stop(pool->timers, &pool->watch);
     if (pool->resolving != NULL) stores__pg_resolve_cancel(pool->resolving);
     pool->resolving = NULL;
+    stores__pool_asides_close(pool);
     stores__error_set(&error, STORES_CLOSED, "the store is closed");
     stores__pool_fail_waits(pool, &error);
     for (int place = 0; place < STORES__PG_CLOSING; place++) {

@@ -51,6 +51,7 @@ struct stores__pg_pool {
     bool unpark; /* one of them may go on now */
     bool lanes_next; /* whose turn it is at a connection that both want */
 
+    struct stores__list asides; /* struct stores__pg_aside: connections beside the pool */
     struct stores__pg_resolve *resolving; /* one attempt to connect at a time */
     struct stores__timer retry, reaper;
     struct stores__timer watch; /* looks at what is silent, while somebody waits for it */

@@ -13,6 +13,19 @@ void stores__pool_serve(struct stores__pg_pool *pool);
 void stores__pool_leave_queue(struct stores__pg_wait *wait);
 /* The only way from one place to another. */
 void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place);
+/* Starts to connect, in that place; the target is taken. NULL: no memory, or no socket. */
+struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
+                                             struct stores__pg_target *target,
+                                             enum stores__pg_place place);
+/* Whether a connection that failed so may be opened at once without start-up options; otherwise the
+ * error gets its hint where that was the reason. */
+bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error);
+/* Of connections beside the pool (pg_aside.c). */
+void stores__pool_aside_ready(struct stores__pg_conn *conn);
+void stores__pool_aside_failed(struct stores__pg_conn *conn, const stores_error *error);
+void stores__pool_aside_lost(struct stores__pg_conn *conn);
+void stores__pool_asides_renew(struct stores__pg_pool *pool);
+void stores__pool_asides_close(struct stores__pg_pool *pool);
 /* Opens another connection where that is allowed now (pg_grow.c). */
 void stores__pool_grow(struct stores__pg_pool *pool);
 /* What an idle connection is good for, which may have been idle for long (pg_idle.c). */

@@ -358,7 +358,8 @@ STORES_API void stores_tx_free(stores_tx *tx);
 
 typedef struct stores_listener stores_listener;
 
-/* Listens to a channel on a connection of its own, which is opened again when it is lost. notified
+/* Listens to a channel, on a connection that all channels of the engine share, beside its pool; it is
+ * opened again when it is lost. notified
  * runs from the loop: with a payload; or with channel NULL after a loss, when it listens again and
  * may have missed some. It must not call the engine. The listener keeps the loop alive. NULL: no
  * memory, or a channel name that is empty or longer than 63 bytes. Stop it with stores_unlisten,
@@ -366,6 +367,9 @@ typedef struct stores_listener stores_listener;
 STORES_API stores_listener *
 stores_listen(stores_engine *engine, const char *channel,
               void (*notified)(void *arg, const char *channel, const char *payload), void *arg);
+/* Done when the server has confirmed that it listens, or has refused to: then the op fails, and the
+ * listener goes on trying until it is stopped. */
+STORES_API stores_op *stores_listening(stores_listener *listener, const stores_call *call);
 STORES_API void stores_unlisten(stores_listener *listener);
 
 /* ---- Ids, shards, figures ----------------------------------------------------------------- */

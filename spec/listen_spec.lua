@@ -80,6 +80,156 @@ describe('a listener', function()
     assert.equal('mine', err)
   end)
 
+  describe('of many', function()
+    local function own_store(fields)
+      return stores.Store.new(support.config(db.database, fields), nil, { cache = false })
+    end
+
+    local function sessions(where)
+      local rows = store:query("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1 AND "
+        .. "application_name = 'ears' AND " .. where, { db.database })
+      return rows[1].n
+    end
+
+    it('shares one connection, which is none of the pool', function()
+      local small = own_store({ poolsize = 1, application_name = 'ears' })
+      stores.run(function()
+        local heard, list = {}, {}
+        for i = 1, 5 do
+          for twice = 1, 2 do
+            list[#list + 1] = small:listen('c' .. i, function(payload)
+              heard[#heard + 1] = i .. '/' .. twice .. payload
+            end)
+          end
+        end
+        assert.equal(1, small:query('SELECT 1 AS one')[1].one)
+        assert.equal(2, sessions('true'))
+        local stats = small:stats()
+        assert.equal(10, stats.listeners)
+        assert.equal(0, stats.listeners_deaf)
+        assert.equal(0, stats.pool_checked_out)
+        for i = 1, 5 do store:notify('c' .. i, '!') end
+        support.eventually(function() return #heard == 10 end)
+        table.sort(heard)
+        for i = 1, 5 do
+          assert.same({ i .. '/1!', i .. '/2!' }, { heard[2 * i - 1], heard[2 * i] })
+        end
+        for _, one in ipairs(list) do one:stop() end
+        support.eventually(function() return sessions("query LIKE '%LISTEN%'") == 0 end)
+        assert.equal(0, small:stats().listeners)
+      end)
+      small:close()
+    end)
+
+    it('the last one of a channel ends it, and the next one begins it again', function()
+      local small = own_store({ application_name = 'ears' })
+      stores.run(function()
+        local kept = small:listen('kept', function() end)
+        for round = 1, 3 do
+          local heard = {}
+          local first = small:listen('now and then', function(payload) heard[1] = payload end)
+          local second = small:listen('now and then', function(payload) heard[2] = payload end)
+          first:stop()
+          store:notify('now and then', tostring(round))
+          support.eventually(function() return heard[2] end)
+          assert.is_nil(heard[1])
+          assert.equal(tostring(round), heard[2])
+          second:stop()
+          if round == 1 then
+            support.eventually(function() return sessions("query LIKE 'UNLISTEN%'") == 1 end)
+          end
+        end
+        kept:stop()
+      end)
+      small:close()
+    end)
+
+    it('all hear of the gap when their connection was lost', function()
+      local small = own_store({ application_name = 'ears' })
+      stores.run(function()
+        local gaps, list = 0, {}
+        for i = 1, 3 do
+          list[i] = small:listen('g' .. i, function(_, gap) if gap then gaps = gaps + 1 end end)
+        end
+        store:query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 "
+          .. "AND query LIKE 'LISTEN%'", { db.database })
+        support.eventually(function() return gaps == 3 end)
+        assert.equal(0, small:stats().listeners_deaf)
+        for _, one in ipairs(list) do one:stop() end
+      end)
+      small:close()
+    end)
+  end)
+
+  it('listens already when listen returns', function()
+    stores.run(function()
+      for _ = 1, 20 do
+        local fresh = stores.Store.new(support.config(db.database), nil, { cache = false })
+        local heard
+        local listener = fresh:listen('now', function(payload) heard = payload end)
+        store:notify('now', 'x')
+        support.eventually(function() return heard == 'x' end)
+        listener:stop()
+        fresh:close()
+      end
+    end)
+  end)
+
+  it('says that the server refuses, and keeps nothing then', function()
+    local nobody = stores.Store.new(support.config(db.database, { user = 'nobody_known' }), nil,
+      { cache = false })
+    stores.run(function()
+      local ok, err = nobody.try:listen('news', function() end)
+      assert.is_false(ok)
+      assert.equal('auth_failed', err.code)
+      assert.equal(0, nobody:stats().listeners)
+      local failures = nobody:stats().pg_connect_failures
+      stores.sleep(0.3)
+      assert.equal(failures, nobody:stats().pg_connect_failures)
+    end)
+    nobody:close()
+  end)
+
+  it('that is refused later on says so once, and listens again when it may', function()
+    local said, gap = {}, false
+    support.psql(db, 'CREATE ROLE listens LOGIN')
+    local app = stores.Store.new(support.config(db.database, { user = 'listens' }), nil,
+      { cache = false, log = function(text) said[#said + 1] = text end })
+    stores.run(function()
+      local one = app:listen('news', function(_, is_gap) gap = gap or is_gap end)
+      support.psql(db, 'ALTER ROLE listens NOLOGIN')
+      support.psql(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename ="
+        .. " 'listens'")
+      support.eventually(function() return app:stats().pg_connect_failures >= 3 end, 20)
+      assert.equal(1, app:stats().listeners_deaf)
+      assert.equal(1, #said)
+      assert.truthy(said[1]:find('LISTEN is refused', 1, true), said[1])
+      support.psql(db, 'ALTER ROLE listens LOGIN')
+      support.eventually(function() return gap end, 20)
+      assert.equal(0, app:stats().listeners_deaf)
+      one:stop()
+    end)
+    app:close()
+    support.psql(db, 'DROP ROLE listens')
+  end)
+
+  it("shares one connection with others behind pooler = 'transaction' too", function()
+    local url = ('postgresql:///%s?host=%s&user=%s&application_name=direct'):format(db.database,
+      support.config().host, support.config().user)
+    local pooled = stores.Store.new(support.config(db.database, { pooler = 'transaction',
+      migrate_url = url }), nil, { cache = false })
+    stores.run(function()
+      local heard, list = 0, {}
+      for i = 1, 3 do list[i] = pooled:listen('p' .. i, function() heard = heard + 1 end) end
+      for i = 1, 3 do store:notify('p' .. i) end
+      support.eventually(function() return heard == 3 end)
+      assert.equal(1, store:query("SELECT count(*) AS n FROM pg_stat_activity WHERE"
+        .. " application_name = 'direct' AND datname = $1", { db.database })[1].n)
+      for _, one in ipairs(list) do one:stop() end
+    end)
+    pooled:close()
+  end)
+
   it('refuses names that are none, and to block', function()
     for _, name in ipairs({ '', ('x'):rep(64), 5 }) do
       local ok, err = store.try:listen(name, function() end)

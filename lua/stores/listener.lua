@@ -19,7 +19,30 @@ function Listener:stop()
   if self.stopped then return end
   self.stopped = true
   self.source:stop()
-  if self.own then self.own:close() end
+  if self.release then self.release() end
+end
+
+-- The store to listen with, and what lets go of it: behind a pooler of transactions all listeners
+-- of a store share another one, which goes to the server itself.
+local function listening_store(store)
+  if store.pooler ~= 'transaction' then return store end
+  if not store.migrate_url then
+    errors.raise('unsupported', "LISTEN needs a session, which pooler = 'transaction' has none "
+      .. 'of: give db.migrate_url, which goes to the server itself')
+  end
+  local own = store.listening
+  if not own then
+    own = { count = 0,
+      store = store.new({ url = store.migrate_url, poolsize = 1 }, nil, { cache = false }) }
+    store.listening = own
+  end
+  own.count = own.count + 1
+  return own.store, function()
+    own.count = own.count - 1
+    if own.count > 0 then return end
+    if store.listening == own then store.listening = nil end
+    own.store:close()
+  end
 end
 
 local function deliver(self, fn)
@@ -57,8 +80,9 @@ function listener.check(channel, payload)
   end
 end
 
---- Calls fn(payload) for each notification, in a task of its own, until the listener is stopped;
---- after a loss of the connection fn(nil, 'gap'), when it listens again.
+--- Waits until the server has confirmed it, and raises where it refuses to. Then calls fn(payload)
+--- for each notification, in a task of its own, until the listener is stopped; after a loss of the
+--- connection fn(nil, 'gap'), when it listens again.
 ---@param store stores.Store
 ---@param channel string
 ---@param fn fun(payload: string?, gap: 'gap'?)
@@ -71,22 +95,19 @@ function listener.start(store, channel, fn)
   if not wait.host.task() then
     errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')
   end
-  local own
-  if store.pooler == 'transaction' then
-    if not store.migrate_url then
-      errors.raise('unsupported', "LISTEN needs a session, which pooler = 'transaction' has none "
-        .. 'of: give db.migrate_url, which goes to the server itself')
-    end
-    own = store.new({ url = store.migrate_url, poolsize = 1 }, nil, { cache = false })
+  local from, release = listening_store(store)
+  local self = setmetatable({ hub = from.hub, source = from.engine:listen(channel),
+    release = release }, Listener)
+  local ok, err = pcall(function() wait.slot(self.hub, self.source:ready(store.timeout)) end)
+  if not ok then
+    self:stop()
+    error(err, 0)
   end
-  local from = own or store
-  local self = setmetatable({ hub = from.hub, source = from.engine:listen(channel), own = own },
-    Listener)
   if wait.host.stops_at_exit then wait.host.stops_at_exit(self) end
   tasks.spawn(function()
-    local ok, err = pcall(deliver, self, fn)
+    local delivered, why = pcall(deliver, self, fn)
     self:stop()
-    if not ok and not errors.is(err, 'closed') then error(err, 0) end
+    if not delivered and not errors.is(why, 'closed') then error(why, 0) end
   end)
   return self
 end

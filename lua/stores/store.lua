@@ -255,9 +255,10 @@ function Store:stats()
   return self.engine:stats()
 end
 
---- Calls fn(payload) for each notification of a channel, on a connection of its own, until the
---- listener is stopped; fn(nil, 'gap') when the connection was lost and it listens again: what was
---- notified meanwhile is not known.
+--- Calls fn(payload) for each notification of a channel from now on, until the listener is stopped;
+--- fn(nil, 'gap') when the connection was lost and it listens again: what was notified meanwhile is
+--- not known. All listeners of a store share one connection, beside its pool. Returns when the
+--- server has confirmed that it listens, and raises where it refuses.
 ---@param channel string
 ---@param fn fun(payload: string?, gap: 'gap'?)
 ---@return stores.Listener listener with :stop()
