@@ -17,6 +17,10 @@ enum {
     STORES__VALUE_MAX = 256 * 1024 /* bytes; longer documents are not cached */
 };
 
+/* The class of the advisory locks by which sessions show that a statement which commits itself may
+ * still write the table whose oid is the object. */
+#define STORES__SIGN_CLASS "1400139634"
+
 struct stores__cache {
     stores_engine *engine;
     struct stores__redis *redis;

@@ -11,14 +11,6 @@
 
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
-/* The tables of a list of names, in the form of stores__commit_locks_sql. */
-static const char names_sql[] =
-    "WITH RECURSIVE tree AS ("
-    " SELECT pg_catalog.to_regclass(x)::pg_catalog.oid AS oid FROM pg_catalog.unnest($1::text[]) x"
-    " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT c.oid, false FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
-    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'";
-
 /* ---- The end --------------------------------------------------------------------------------- */
 
 void stores__call_free(struct stores__own_call *call) {
@@ -28,6 +20,7 @@ void stores__call_free(struct stores__own_call *call) {
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_let_go(call->turned[i]);
     free(call->turned);
     free(call->invalidates);
+    stores__buf_free(&call->missing);
     free(call->sql);
     free(call->memory);
     free(call->values);
@@ -36,12 +29,12 @@ void stores__call_free(struct stores__own_call *call) {
 }
 
 /* Why it fails, in place of what was said before. */
-static void fail(struct stores__own_call *call, stores_code code, const char *text) {
+void stores__call_fail(struct stores__own_call *call, stores_code code, const char *text) {
     stores__error_free(call->error);
     call->error = stores__error_new(code, "%s", text);
 }
 
-static void answer(struct stores__own_call *call, const stores_error *error) {
+void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
     stores_op *op = call->op;
     if (op == NULL) return;
     call->op = NULL;
@@ -57,7 +50,7 @@ static void answer(struct stores__own_call *call, const stores_error *error) {
     stores__op_finish(op);
 }
 
-static void close_call(struct stores__own_call *call) {
+void stores__call_close(struct stores__own_call *call) {
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_end_turn(call->turned[i]);
     if (call->conn != NULL) stores__pg_release(call->conn);
     stores__call_free(call);
@@ -65,7 +58,7 @@ static void close_call(struct stores__own_call *call) {
 
 static void ended(struct stores__pg_req *req, enum stores__pg_end end) {
     (void)end; /* a connection that is not idle is closed by the pool */
-    close_call(STORES__CONTAINER(req, struct stores__own_call, req));
+    stores__call_close(STORES__CONTAINER(req, struct stores__own_call, req));
 }
 
 static void send_end(struct stores__own_call *call, const char *sql) {
@@ -78,29 +71,23 @@ static void send_end(struct stores__own_call *call, const char *sql) {
     stores__pg_sync_last(call->conn, &call->req);
 }
 
-static void fail_call(struct stores__own_call *call, const stores_error *error) {
-    answer(call, error);
+void stores__call_end_failed(struct stores__own_call *call, const stores_error *error) {
+    stores__call_answer(call, error);
     if (call->conn != NULL && stores__pg_in_transaction(call->conn)) {
         send_end(call, "ROLLBACK");
     } else {
-        close_call(call);
+        stores__call_close(call);
     }
 }
 
 static void committed(void *arg, const stores_error *error) {
     struct stores__own_call *call = arg;
     call->commit = NULL;
-    answer(call, error);
-    close_call(call);
+    stores__call_answer(call, error);
+    stores__call_close(call);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */
-
-static void bypass_turns(struct stores__own_call *call) {
-    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
-}
-
-static void turn_all(struct stores__own_call *call, enum stores__call_step step);
 
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
@@ -111,7 +98,10 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         return;
     }
     bool simple = call->step == CALL_RUNNING && call->options.simple;
-    if (index == call->asked && call->commit != NULL) {
+    if (call->invalidates != NULL && call->commit != NULL &&
+        (index == call->named || index == call->asked)) {
+        stores__call_take_names(call, result, index == call->asked);
+    } else if (index == call->asked && call->commit != NULL) {
         stores__commit_take_locks(call->commit, result);
     } else if (simple || index == call->statement) {
         /* of several statements the last one that gave rows counts, else the last one */
@@ -137,9 +127,9 @@ static void end_failed(struct stores__own_call *call) {
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
-        turn_all(call, CALL_TURNING_AGAIN);
+        stores__call_turn(call, CALL_TURNING_AGAIN);
     } else {
-        fail_call(call, call->error);
+        stores__call_end_failed(call, call->error);
     }
 }
 
@@ -174,7 +164,8 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
                run_again(call);
     }
     if (call->error == NULL || call->error->code != STORES_CONNECTION_LOST) {
-        fail(call, STORES_CONNECTION_LOST, "the connection was lost while the statement ran");
+        stores__call_fail(call, STORES_CONNECTION_LOST,
+                          "the connection was lost while the statement ran");
     }
     if (run_again(call)) return true;
     if (commits_itself(call) && call->req.sent) {
@@ -189,9 +180,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end);
 /* The question which tables were written, or what the caller says of it. */
 static void add_question(struct stores__own_call *call) {
     if (call->invalidates != NULL) {
-        const char *values[] = {call->invalidates};
-        call->asked = call->req.added;
-        stores__pg_add(call->conn, &call->req, names_sql, 1, values, true);
+        call->asked = stores__call_add_names(call);
     } else {
         stores__pg_add(call->conn, &call->req, stores__commit_immediate_sql, 0, NULL, true);
         call->asked = call->req.added;
@@ -210,8 +199,8 @@ static void ask_locks(struct stores__own_call *call) {
 static void end_transaction(struct stores__own_call *call) {
     struct stores__commit *commit = call->commit ? call->commit : stores__commit_new(call->engine);
     if (commit == NULL) {
-        fail(call, STORES_NO_MEMORY, "no memory for a COMMIT");
-        fail_call(call, call->error);
+        stores__call_fail(call, STORES_NO_MEMORY, "no memory for a COMMIT");
+        stores__call_end_failed(call, call->error);
         return;
     }
     call->commit = NULL;
@@ -222,61 +211,8 @@ static void end_transaction(struct stores__own_call *call) {
 static void send_simple(struct stores__own_call *call) {
     call->step = CALL_RUNNING;
     call->statement = 0;
-    call->asked = -1;
+    call->asked = call->named = -1;
     stores__pg_simple(call->conn, &call->req, call->sql);
-}
-
-static void send_statement(struct stores__own_call *call);
-
-static void turned(void *arg, bool ok) {
-    struct stores__own_call *call = arg;
-    if (!ok) call->turn_failed = true;
-    if (--call->turns_waiting > 0) return;
-    if (call->step == CALL_TURNING_AGAIN) {
-        if (call->turn_failed) bypass_turns(call);
-        answer(call, call->error);
-        close_call(call);
-        return;
-    }
-    if (call->turn_failed && call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        fail(call, STORES_CACHE_FAILURE, "Redis could not be told");
-        fail_call(call, call->error);
-        return;
-    }
-    if (call->turn_failed) bypass_turns(call);
-    if (call->op == NULL) {
-        fail_call(call, NULL);
-    } else {
-        send_statement(call);
-    }
-}
-
-static void turn_all(struct stores__own_call *call, enum stores__call_step step) {
-    call->step = step;
-    call->turn_failed = false;
-    call->turns_waiting = 1;
-    for (size_t i = 0; i < call->turned_count; i++) {
-        call->turns_waiting++;
-        if (!stores__epoch_turn(call->turned[i], turned, call)) {
-            call->turns_waiting--;
-            call->turn_failed = true;
-        }
-    }
-    turned(call, true);
-}
-
-/* A statement that commits itself: its tables are turned before it is sent. */
-static void turn_first(struct stores__own_call *call) {
-    if (stores__commit_is_refused(call->commit)) {
-        /* a statement whose tables cannot be told to Redis is not sent */
-        fail(call, STORES_NO_MEMORY, "no memory for the tables that the query writes");
-        fail_call(call, call->error);
-        return;
-    }
-    call->turned = stores__commit_turns(call->commit, &call->turned_count);
-    stores__commit_free(call->commit);
-    call->commit = NULL;
-    turn_all(call, CALL_TURNING);
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
@@ -289,30 +225,30 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     /* the caller left: what a transaction did is not kept, what was not sent yet is not sent */
     if (call->op == NULL && (!call->options.autocommit || call->step == CALL_NAMES)) {
-        fail_call(call, NULL);
+        stores__call_end_failed(call, NULL);
         return;
     }
     switch (call->step) {
-    case CALL_NAMES: turn_first(call); break;
+    case CALL_NAMES: stores__call_turn_first(call); break;
     case CALL_BEGIN: send_simple(call); break;
     case CALL_RUNNING:
         if (call->options.autocommit && call->turned_count > 0) {
-            turn_all(call, CALL_TURNING_AGAIN);
+            stores__call_turn(call, CALL_TURNING_AGAIN);
         } else if (call->options.autocommit) {
-            answer(call, NULL);
-            close_call(call);
+            stores__call_answer(call, NULL);
+            stores__call_close(call);
         } else if (!stores__pg_in_transaction(call->conn)) {
             /* one statement that was its own transaction, or the text ended ours */
             if (call->options.simple) {
                 if (call->commit != NULL) stores__commit_was_ended(call->commit);
-                fail(call, STORES_UNSUPPORTED,
-                     "the statements ended the transaction that they ran in");
+                stores__call_fail(call, STORES_UNSUPPORTED,
+                                  "the statements ended the transaction that they ran in");
                 stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-                answer(call, call->error);
+                stores__call_answer(call, call->error);
             } else {
-                answer(call, NULL);
+                stores__call_answer(call, NULL);
             }
-            close_call(call);
+            stores__call_close(call);
         } else if (call->commit != NULL && call->options.simple) {
             ask_locks(call);
         } else {
@@ -320,7 +256,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         }
         break;
     case CALL_LOCKS: end_transaction(call); break;
-    default: fail_call(call, call->error);
+    default: stores__call_end_failed(call, call->error);
     }
 }
 
@@ -328,7 +264,7 @@ static const char *begin_text(const struct stores__own_call *call) {
     return call->options.readonly ? "BEGIN READ ONLY" : "BEGIN";
 }
 
-static void send_statement(struct stores__own_call *call) {
+void stores__call_send(struct stores__own_call *call) {
     struct stores__pg_conn *conn = call->conn;
     struct stores__pg_req *req = &call->req;
     bool transaction = !call->options.autocommit && !call->select;
@@ -344,15 +280,18 @@ static void send_statement(struct stores__own_call *call) {
         call->statement = -1;
         stores__pg_begin(conn, req);
         stores__pg_add(conn, req, begin_text(call), 0, NULL, false);
+        if (call->invalidates != NULL) call->named = stores__call_add_names(call);
         stores__pg_sync(conn, req);
         return;
     }
     /* a lone statement is a transaction by itself where nobody has to look into it */
     bool opened = transaction && (call->commit != NULL || call->options.readonly);
     call->step = CALL_RUNNING;
-    call->statement = opened ? 1 : 0;
+    call->named = -1;
     stores__pg_begin(conn, req);
     if (opened) stores__pg_add(conn, req, begin_text(call), 0, NULL, false);
+    if (opened && call->invalidates != NULL) call->named = stores__call_add_names(call);
+    call->statement = req->added;
     stores__pg_add(conn, req, call->sql, call->count, call->values, false);
     if (opened && call->options.readonly) {
         stores__pg_add(conn, req, "COMMIT", 0, NULL, false);
@@ -372,23 +311,24 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
     stores__error_free(call->error);
     call->error = NULL;
-    call->asked = -1;
+    call->asked = call->named = -1;
     call->req.result = took;
     call->req.done = over;
     call->req.readonly = call->options.readonly;
     if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
         call->step = CALL_NAMES;
         stores__pg_begin(conn, &call->req);
-        add_question(call);
+        call->named = stores__call_add_names(call);
+        stores__call_add_signs(call);
         stores__pg_sync(conn, &call->req);
         return;
     }
-    send_statement(call);
+    stores__call_send(call);
 }
 
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     struct stores__own_call *call = STORES__CONTAINER(wait, struct stores__own_call, wait);
-    answer(call, error);
+    stores__call_answer(call, error);
     stores__call_free(call);
 }
 

@@ -74,7 +74,7 @@ static void take_last_xid(struct stores__commit *commit, const struct pg_result 
     stores__commit_was_ended(commit);
     stores__commit_fail(commit, STORES_UNSUPPORTED,
                         "the statements ended the transaction that they ran in");
-    if (commit->error != NULL) commit->error->outcome = STORES_OUTCOME_UNKNOWN;
+    stores__error_outcome(&commit->error, STORES_OUTCOME_UNKNOWN);
 }
 
 void stores__commit_reaches(struct stores__commit *commit) {
@@ -164,19 +164,24 @@ static void doubt(stores_engine *engine, uint32_t oid) {
     }
 }
 
+void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,
+                              int row) {
+    const char *text = stores__pg_value(result, row, 0, NULL);
+    const char *ddl = stores__pg_value(result, row, 1, NULL);
+    if (text == NULL) {
+        commit->no_memory = true; /* no server says so; what it wrote cannot be told */
+        return;
+    }
+    uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
+    add_turn(commit, oid);
+    if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
+}
+
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
     commit->locks_known = true;
     if (commit->engine->cache == NULL) return;
     for (int row = 0; row < stores__pg_rows(result); row++) {
-        const char *text = stores__pg_value(result, row, 0, NULL);
-        const char *ddl = stores__pg_value(result, row, 1, NULL);
-        if (text == NULL) {
-            commit->no_memory = true; /* no server says so; what it wrote cannot be told */
-            return;
-        }
-        uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
-        add_turn(commit, oid);
-        if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
+        stores__commit_take_lock(commit, result, row);
     }
 }
 

@@ -37,6 +37,8 @@ extern const char stores__commit_locks_sql[];
  * statement before the question. */
 extern const char stores__commit_immediate_sql[];
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
+void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,
+                              int row);
 /* It may have changed rows that it does not name: the locks are asked for before COMMIT. */
 void stores__commit_reaches(struct stores__commit *commit);
 bool stores__commit_is_reaching(const struct stores__commit *commit);

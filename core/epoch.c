@@ -15,28 +15,29 @@ enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200 };
 
 static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOCH};
 
-/* Held by transactions that may have used an older epoch; RowExclusive is what writers hold. */
-#define WRITER_LOCKS                                                                               \
-    " FROM pg_catalog.pg_locks WHERE locktype = 'relation'"                                        \
-    " AND database = (SELECT oid FROM pg_catalog.pg_database"                                      \
-    "  WHERE datname = pg_catalog.current_database())"                                             \
-    " AND relation IN (SELECT oid FROM tree)"                                                      \
-    " AND granted AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"       \
-    " 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
-
 /* The table, and its partitions (or what inherits from it): who writes to one of those locks it
  * alone. */
 #define TREE                                                                                       \
     "WITH RECURSIVE tree AS (SELECT $1::pg_catalog.oid AS oid"                                     \
-    " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) "
+    " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid),"
 
-static const char list_sql[] = TREE
-    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
-    " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS;
-static const char poll_sql[] = TREE
-    "SELECT pg_catalog.array_agg(DISTINCT virtualtransaction)::text,"
-    " pg_catalog.count(DISTINCT virtualtransaction)" WRITER_LOCKS
-    " AND virtualtransaction = ANY($2::text[])";
+/* Who may have used an older epoch: transactions with a writer's lock, by their virtual ids; and the
+ * sessions that run a statement outside of transactions, by the sign that they hold (calls_turn.c). */
+#define WRITERS                                                                                    \
+    " writers AS (SELECT CASE WHEN locktype = 'relation' THEN virtualtransaction"                  \
+    "  ELSE 'session ' || pid::text END AS who FROM pg_catalog.pg_locks"                           \
+    " WHERE database = (SELECT oid FROM pg_catalog.pg_database"                                    \
+    "  WHERE datname = pg_catalog.current_database()) AND granted"                                 \
+    " AND ((locktype = 'relation' AND relation IN (SELECT oid FROM tree)"                          \
+    " AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"                   \
+    " 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))"                           \
+    " OR (locktype = 'advisory' AND classid = " STORES__SIGN_CLASS " AND objsubid = 2"             \
+    " AND objid IN (SELECT oid FROM tree))))"                                                      \
+    " SELECT pg_catalog.array_agg(DISTINCT who)::text, pg_catalog.count(DISTINCT who) FROM "       \
+    "writers"
+
+static const char list_sql[] = TREE WRITERS;
+static const char poll_sql[] = TREE WRITERS " WHERE who = ANY($2::text[])";
 
 /* ---- Epochs as text -------------------------------------------------------------------------- */
 

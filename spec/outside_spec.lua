@@ -1,0 +1,101 @@
+--- Statements that run outside of transactions, and say which tables they write.
+
+local cache = require('spec.support.cache')
+local process = require('spec.support.process')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('a query outside of transactions', function()
+  local store, other, db, keys
+
+  setup(function()
+    store, db = support.store(support.redis())
+    other = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+    store:query([[CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);
+      CREATE VIEW seen AS SELECT * FROM docs;
+      CREATE FUNCTION write_late(seconds float8, n int) RETURNS void LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM pg_sleep(seconds);
+        EXECUTE format('UPDATE docs SET value = ''{"n": %s}''', n);
+      END $$]])
+    store:insert('docs', { id = '1', n = 1 })
+  end)
+
+  teardown(function()
+    support.close(other)
+    support.close(store, db)
+  end)
+
+  local function truth()
+    return tonumber(support.psql(db, "SELECT value->>'n' FROM docs WHERE id = 1"):match('%d+'))
+  end
+
+  it('that runs on when its process is dead is waited for by whoever ends the turn', function()
+    keys:ready(store, 'public.docs')
+    local child = process.lua(([[
+      local stores = require('stores')
+      local store = stores.Store.new({ host = %q, port = %q, database = %q, user = 'postgres' },
+        { path = %q })
+      store:find('docs', '1')
+      print('asks')
+      store:query('SELECT write_late(2, 2)', nil, { transaction = false, invalidates = { 'docs' } })
+    ]]):format(db.host, db.port, db.database, support.redis().path))
+    assert.equal('asks', child:line())
+    support.eventually(function()
+      return support.psql(db, [[SELECT count(*) FROM pg_stat_activity
+        WHERE query LIKE 'SELECT write_late%' AND state = 'active']]):match('%d+') == '1'
+    end)
+    child:kill()
+    local before = truth()
+    assert.equal(1, before)
+    support.eventually(function()
+      local now = truth()
+      for _, one in ipairs({ store, other }) do
+        assert.is_true(one:find('docs', '1').n >= now)
+      end
+      return now == 2
+    end, 15, 'the statement of the dead process')
+    for _, one in ipairs({ store, other }) do assert.equal(2, one:find('docs', '1').n) end
+    keys:ready(store, 'public.docs')
+    for _, one in ipairs({ store, other }) do assert.equal(2, one:find('docs', '1').n) end
+  end)
+
+  it('holds up nobody, and its sign goes with it', function()
+    store:query('SELECT write_late(0, 3)', nil, { transaction = false, invalidates = { 'docs' } })
+    for _, one in ipairs({ store, other }) do assert.equal(3, one:find('docs', '1').n) end
+    keys:ready(store, 'public.docs')
+    assert.matches('^%s*0', support.psql(db, [[SELECT count(*) FROM pg_locks
+      WHERE locktype = 'advisory' AND database =
+        (SELECT oid FROM pg_database WHERE datname = current_database())]]))
+  end)
+
+  for _, name in ipairs({ 'dcos', 'seen', 'nowhere.docs' }) do
+    it('is refused before it is sent where it names ' .. name .. ', which is no table', function()
+      local err = support.refused('table_not_found', 'no table', store.query, store,
+        'SELECT write_late(0, 99)', nil, { transaction = false, invalidates = { 'docs', name } })
+      assert.equal('none', err.outcome)
+      assert.matches(name:match('%w+$'), err.table)
+      assert.not_equal(99, truth())
+    end)
+
+    it('(and one in a transaction) that names ' .. name .. ' does nothing', function()
+      local err = support.refused('table_not_found', 'no table', store.query, store,
+        'SELECT write_late(0, 99)', nil, { invalidates = { 'docs', name } })
+      assert.equal('none', err.outcome)
+      assert.not_equal(99, truth())
+      support.refused('table_not_found', 'no table', store.query, store,
+        'SELECT write_late(0, 99); SELECT 1', nil, { invalidates = { name } })
+      assert.not_equal(99, truth())
+    end)
+  end
+
+  it('may name a table that it makes, or drops', function()
+    local named = { invalidates = { 'brief' } }
+    store:query('CREATE TABLE brief (id bigint PRIMARY KEY, value jsonb)', nil, named)
+    store:insert('brief', { id = '1' })
+    other:find('brief', '1')
+    store:query('DROP TABLE brief', nil, named)
+    support.refused('table_not_found', nil, other.find, other, 'brief', '1')
+  end)
+end)
