@@ -10,8 +10,8 @@
 --- the dumps of callgrind stay there.
 ---
 --- Round trips and commands of a call alone must be as they stand. The others may differ by SLACK:
---- garbage and copies, for the places of strings in tables depend on chance; system calls by some for all
---- that are in flight, for so does which answers one wake-up finds, and where buffers end.
+--- garbage and copies, for the places of strings in tables depend on chance; system calls by some
+--- for all that are in flight, for so does which answers one wake-up finds, and where buffers end.
 --- None of that hides one allocation, system call or copy more in a call alone.
 ---
 --- Instructions depend on the processor, too, by which the C library and LuaJIT choose their code,
