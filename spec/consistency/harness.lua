@@ -7,6 +7,7 @@ local stores = require('stores')
 local checker = require('spec.consistency.checker')
 local history = require('spec.consistency.history')
 local process = require('spec.consistency.process')
+local shapes = require('spec.consistency.shapes')
 
 local harness = {}
 
@@ -21,6 +22,9 @@ local harness = {}
 ---@field build string? another build folder
 ---@field proxied boolean? worker 1 goes through a proxy
 ---@field victim string? the one table of worker 1
+---@field shape string? of spec/consistency/shapes.lua: each table has a mirror, which is read, too
+---@field tenants integer? so many schemas beside public have the tables, by search_path
+---@field databases integer? so many databases have the tables, on one Redis
 ---@field seed integer?
 
 ---@class consistency.Run
@@ -38,30 +42,75 @@ local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NO
 
 -- ---- Tables and rows ----------------------------------------------------------------------------
 
-local function places(options)
+---@class consistency.Place a table, of whose ids the history knows the rows from `first` on
+---@field name string as who knows nothing of search_path writes it
+---@field short string its name in the search_path of its schema
+---@field schema string
+---@field database string
+---@field mirror string?
+---@field first integer
+---@field last integer
+---@field offset integer row - offset is the id
+---@field kind 'rows'|'mixed'|'lives'
+---@field share integer of a hundred calls
+
+-- The tables of one schema; their rows begin behind `offset`.
+local function places_of(options, schema, database, offset)
   local rows = options.rows
   local hot, few = math.max(1, math.floor(rows / 2)), math.max(1, math.floor(rows / 4))
   local lives = math.max(options.workers, rows - hot - few)
-  return {
-    { name = 'hot', first = 1, last = hot, kind = 'rows', share = 65 },
-    { name = 'mixed', first = hot + 1, last = hot + few, kind = 'mixed', share = 20 },
-    { name = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives',
+  local list = {
+    { short = 'hot', first = 1, last = hot, kind = 'rows', share = 65 },
+    { short = 'mixed', first = hot + 1, last = hot + few, kind = 'mixed', share = 20 },
+    { short = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives',
       share = 15 },
   }
+  for _, place in ipairs(list) do
+    place.schema, place.database, place.offset = schema, database, offset
+    place.name = schema == 'public' and place.short or schema .. '.' .. place.short
+    place.mirror = options.shape and place.name .. '_mirror'
+    place.first, place.last = place.first + offset, place.last + offset
+  end
+  return list, hot + few + lives
+end
+
+local function places(options)
+  local all, offset = {}, 0
+  for database = 1, options.databases or 1 do
+    for tenant = 0, options.tenants or 0 do
+      local list, rows = places_of(options, tenant == 0 and 'public' or 'tenant' .. tenant,
+        database == 1 and 'postgres' or 'other' .. database, offset)
+      offset = offset + rows
+      for _, place in ipairs(list) do all[#all + 1] = place end
+    end
+  end
+  return all
+end
+
+-- What makes a table and its rows.
+local function sql_of(run, place)
+  local lines = { ('CREATE SCHEMA IF NOT EXISTS %s; DROP TABLE IF EXISTS %s_mirror, %s CASCADE;')
+    :format(place.schema, place.name, place.name) }
+  local shape = run.options.shape
+  local sql = shape and shapes.sql[shape]
+    or 'CREATE TABLE @ (id bigint PRIMARY KEY, value jsonb);'
+  lines[2] = sql:gsub('@', place.name)
+  if place.kind ~= 'lives' then
+    lines[3] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'v', 0)
+      FROM generate_series(%d, %d) i;]]):format(place.name, place.first - place.offset,
+        place.last - place.offset)
+  end
+  return table.concat(lines, '\n')
 end
 
 local function fill(run)
-  local lines = {}
   for _, place in ipairs(run.places) do
-    lines[#lines + 1] = ('DROP TABLE IF EXISTS %s; CREATE TABLE %s (id bigint PRIMARY KEY, '
-      .. 'value jsonb);'):format(place.name, place.name)
-    if place.kind ~= 'lives' then
-      lines[#lines + 1] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'v', 0)
-        FROM generate_series(%d, %d) i;]]):format(place.name, place.first, place.last)
+    if place.database ~= 'postgres' then
+      run.servers:psql(('CREATE DATABASE %s'):format(place.database)) -- an earlier run may have
     end
+    local said = run.servers:psql(sql_of(run, place), place.database)
+    assert(not said:find('ERROR'), said)
   end
-  local said = run.servers:psql(table.concat(lines, '\n'))
-  assert(not said:find('ERROR'), said)
   run.servers:redis_cli('FLUSHALL') -- what it holds is of the tables of an earlier run
 end
 
@@ -80,14 +129,20 @@ local function start_proxy(run)
   return folder
 end
 
+local function database_of(run, writer)
+  return run.places[((writer - 1) % (run.options.databases or 1)) * #run.places
+    / (run.options.databases or 1) + 1].database
+end
+
 -- A worker that is to die at a step writes one table alone, so that the step is one of its writes.
 local function tables_of(run, writer)
   local wanted = run.options.victim
-  if writer ~= 1 or not wanted then return run.places end
+  local list = {}
   for _, place in ipairs(run.places) do
-    if place.name == wanted then return { place } end
+    local mine = place.database == database_of(run, writer)
+    if mine and (writer ~= 1 or not wanted or place.name == wanted) then list[#list + 1] = place end
   end
-  error('there is no table ' .. wanted)
+  return assert(list[1] and list, 'there is no table ' .. tostring(wanted))
 end
 
 local function start_worker(run, writer, db, redis, capacity)
@@ -99,6 +154,7 @@ local function start_worker(run, writer, db, redis, capacity)
   run.workers[writer] = process.start({ 'luajit', 'spec/consistency/worker.lua', cjson.encode({
     path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
     coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
+    shape = options.shape, tenants = options.tenants,
     db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
   }) }, { env = env })
@@ -118,7 +174,7 @@ function harness.start(servers, options)
   local capacity = math.ceil((all.calls or CALLS_OF_A_FAULT) / all.workers)
   local folder = all.proxied and start_proxy(run)
   for writer = 1, all.workers do
-    local db = servers:config({ poolsize = 6 })
+    local db = servers:config({ poolsize = 6, database = database_of(run, writer) })
     local redis = servers:redis_config()
     if folder and writer == 1 then
       db.host, redis.path = folder, folder .. '/redis.sock'
@@ -235,16 +291,17 @@ local function final_of(run)
     return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
       .. "OR state LIKE 'idle in%'") == '0'
   end, 20, 'the end of the transactions')
-  local store = stores.Store.new(servers:config(), nil, { cache = false })
   for _, place in ipairs(run.places) do
+    local store = stores.Store.new(servers:config({ database = place.database }), nil,
+      { cache = false })
     for row = place.first, place.last do final[row] = { version = false, by = {} } end
     for _, document in ipairs(store:findAll(place.name)) do
       local by = {}
       for writer = 1, run.options.workers do by[writer] = document['w' .. writer] end
-      final[tonumber(document.id)] = { version = document.v, by = by }
+      final[tonumber(document.id) + place.offset] = { version = document.v, by = by }
     end
+    store:close()
   end
-  store:close()
   return final
 end
 
@@ -252,19 +309,27 @@ end
 -- database says.
 local function read_twice(run, final)
   local servers, report = run.servers, run.violations
-  local store = stores.Store.new(servers:config(), servers:redis_config())
+  local by_database = {}
+  local function read(place, name)
+    local store = by_database[place.database]
+      or stores.Store.new(servers:config({ database = place.database }), servers:redis_config())
+    by_database[place.database] = store
+    local ids = {}
+    for row = place.first, place.last do ids[#ids + 1] = tostring(row - place.offset) end
+    local found = store:findAllByIds(name, ids, { as = 'map' })
+    for _, id in ipairs(ids) do
+      local version = found[id] and found[id].v or false
+      local expected = final[tonumber(id) + place.offset].version
+      if version ~= expected then
+        report[#report + 1] = ('after all, row %s of %s reads as version %s and is at %s'):format(
+          id, name, tostring(version), tostring(expected))
+      end
+    end
+  end
   local function read_all()
     for _, place in ipairs(run.places) do
-      local ids = {}
-      for row = place.first, place.last do ids[#ids + 1] = tostring(row) end
-      local found = store:findAllByIds(place.name, ids, { as = 'map' })
-      for _, id in ipairs(ids) do
-        local version = found[id] and found[id].v or false
-        if version ~= final[tonumber(id)].version then
-          report[#report + 1] = ('after all, row %s reads as version %s and is at %s'):format(id,
-            tostring(version), tostring(final[tonumber(id)].version))
-        end
-      end
+      read(place, place.name)
+      if place.mirror then read(place, place.mirror) end
     end
   end
   -- an epoch that turns is over when the writers are, and a store has to greet Redis first
@@ -278,7 +343,7 @@ local function read_twice(run, final)
     report[#report + 1] = servers:intents() .. ' intents are left after the reads'
   end
   read_all()
-  store:close()
+  for _, store in pairs(by_database) do store:close() end
 end
 
 local function take_words(run)

@@ -124,9 +124,10 @@ end
 --- What psql prints, from the server in use.
 ---@param sql string
 ---@return string
-function Servers:psql(sql)
+---@param database? string
+function Servers:psql(sql, database)
   return (support.psql({ host = self.home, port = self.port, user = 'postgres',
-    database = 'postgres' }, sql):gsub('\n$', ''))
+    database = database or 'postgres' }, sql):gsub('\n$', ''))
 end
 
 --- What redis-cli prints.

@@ -1,7 +1,7 @@
 --- One process of the harness: a store of its own, and coroutines that read and write hot rows
 --- until the driver says stop or the history is full. Its one argument is a table as JSON:
 ---   path, writer, seed, coroutines, db, redis, opts,
----   tables {name, first, last, kind = 'rows'|'mixed'|'lives'}[], writers, pause
+---   tables consistency.Place[], writers, pause
 --- The document of a row is {id, v, w1, w2 ...}: v counts its writes, each w those of one writer.
 
 local cjson = require('cjson')
@@ -73,16 +73,24 @@ end
 
 local function pick(place) return random(place.first, place.last) end
 
+local function id_of(place, row) return ('%d'):format(row - place.offset) end
+
+-- What is read: the table, or the one that PostgreSQL writes with it.
+local function source(place)
+  return place.mirror and random() < 0.5 and place.mirror or place.name
+end
+
 local function add_one(document)
   document.v = document.v + 1
   document[mine] = (document[mine] or 0) + 1
 end
 
--- Runs attempt() and writes down how it went.
-local function record(kind, verb, row, attempt)
+-- Runs attempt() with the id of a row and writes down how it went.
+local function record(kind, verb, place, attempt)
+  local row = pick(place)
   local call = begin(kind, verb, row)
   if not call then return end
-  local ok, result = pcall(attempt, tostring(row))
+  local ok, result = pcall(attempt, id_of(place, row))
   if ok then
     saw(call, result)
   else
@@ -93,8 +101,8 @@ end
 local calls = {}
 
 function calls.find(place)
-  return record(history.READ, 'find', pick(place), function(id)
-    return store:find(place.name, id)
+  return record(history.READ, 'find', place, function(id)
+    return store:find(source(place), id)
   end)
 end
 
@@ -104,12 +112,12 @@ function calls.findAllByIds(place)
     local row = pick(place)
     if not taken[row] then
       taken[row] = true
-      ids[#ids + 1] = tostring(row)
+      ids[#ids + 1] = id_of(place, row)
       records[#records + 1] = begin(history.READ, 'findAllByIds', row)
       if not records[#ids] then return end
     end
   end
-  local ok, found = pcall(store.findAllByIds, store, place.name, ids, { as = 'map' })
+  local ok, found = pcall(store.findAllByIds, store, source(place), ids, { as = 'map' })
   local at = now()
   for i, id in ipairs(ids) do
     if ok then saw(records[i], found[id], at) else failed(records[i], found) end
@@ -118,13 +126,13 @@ function calls.findAllByIds(place)
 end
 
 function calls.patch(place)
-  return record(history.WRITE, 'patch', pick(place), function(id)
+  return record(history.WRITE, 'patch', place, function(id)
     return store:patch(place.name, id, { inc = { v = 1, [mine] = 1 } })
   end)
 end
 
 function calls.updateObject(place)
-  return record(history.WRITE, 'updateObject', pick(place), function(id)
+  return record(history.WRITE, 'updateObject', place, function(id)
     return store:updateObject(place.name, id, function(document) add_one(document) end)
   end)
 end
@@ -142,8 +150,8 @@ function calls.transaction(place)
   end
   local ok, documents = pcall(store.transaction, store, function(tx)
     local change = { inc = { v = 1, [mine] = 1 } }
-    return { tx:patch(place.name, tostring(one), change),
-      tx:patch(place.name, tostring(other), change) }
+    return { tx:patch(place.name, id_of(place, one), change),
+      tx:patch(place.name, id_of(place, other), change) }
   end)
   local at = now()
   if ok then
@@ -156,7 +164,7 @@ function calls.transaction(place)
 end
 
 calls['locked update'] = function(place)
-  return record(history.WRITE, 'locked update', pick(place), function(id)
+  return record(history.WRITE, 'locked update', place, function(id)
     return store:transaction(function(tx)
       local rows = tx:query(('SELECT value FROM %s WHERE id = $1 FOR UPDATE'):format(place.name),
         { id }, { readonly = true })
@@ -168,9 +176,48 @@ calls['locked update'] = function(place)
   end)
 end
 
+-- As a service of many tenants does it: the name means what the transaction's search_path says.
+calls['tenant read'] = function(place)
+  return record(history.READ, 'tenant read', place, function(id)
+    return store:transaction(function(tx)
+      tx:query(('SET LOCAL search_path TO %s'):format(place.schema), nil, { readonly = true })
+      return tx:find(place.short, id)
+    end)
+  end)
+end
+
+calls['tenant write'] = function(place)
+  return record(history.WRITE, 'tenant write', place, function(id)
+    return store:transaction(function(tx)
+      tx:query(('SET LOCAL search_path TO %s'):format(place.schema), nil, { readonly = true })
+      return tx:patch(place.short, id, { inc = { v = 1, [mine] = 1 } })
+    end)
+  end)
+end
+
+-- What a savepoint undid was never there.
+calls['undone'] = function(place)
+  return record(history.WRITE, 'undone', place, function(id)
+    return store:transaction(function(tx)
+      local by_hand = random() < 0.5
+      if by_hand then
+        tx:query('SAVEPOINT by_hand')
+        tx:patch(place.name, id, { inc = { v = 7 } })
+        tx:query('ROLLBACK TO SAVEPOINT by_hand')
+      else
+        pcall(tx.transaction, tx, function(inner)
+          inner:patch(place.name, id, { inc = { v = 7 } })
+          error('undone', 0)
+        end)
+      end
+      return tx:patch(place.name, id, { inc = { v = 1, [mine] = 1 } })
+    end)
+  end)
+end
+
 -- A statement that does not say which rows it writes: the table's epoch turns.
 function calls.query(place)
-  return record(history.WRITE, 'query', pick(place), function(id)
+  return record(history.WRITE, 'query', place, function(id)
     local rows = store:query(([[UPDATE %s SET value = value || jsonb_build_object(
       'v', (value->>'v')::int + 1, $2::text, coalesce((value->>$2::text)::int, 0) + 1)
       WHERE id = $1 RETURNING value]]):format(place.name), { id, mine })
@@ -192,7 +239,7 @@ end
 
 local function change_life(place, row)
   local version = (states[row] or 0) + 1
-  local id = tostring(row)
+  local id = id_of(place, row)
   local verb = version % 2 == 0 and 'delete' or random() < 0.5 and 'insert' or 'upsert'
   local call = begin(history.WRITE, verb, row)
   if not call then return end
@@ -230,9 +277,22 @@ local MIX = {
   mixed = { { 'findAllByIds', 15 }, { 'patch', 12 }, { 'updateObject', 12 }, { 'query', 3 } },
 }
 
+if config.tenants then
+  for _, mix in pairs(MIX) do
+    mix[#mix + 1] = { 'tenant read', 5 }
+    mix[#mix + 1] = { 'tenant write', 5 }
+  end
+end
+if config.shape then
+  for _, mix in pairs(MIX) do mix[#mix + 1] = { 'undone', 4 } end
+end
+
+local total = 0
+for _, place in ipairs(config.tables) do total = total + place.share end
+
 local function next_call()
   local place = config.tables[1]
-  local dice = random(100)
+  local dice = random(total)
   for _, other in ipairs(config.tables) do
     dice = dice - other.share
     if dice <= 0 then

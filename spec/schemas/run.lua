@@ -1,0 +1,101 @@
+--- One schema of chance, two processes' worth of stores over it, and after each operation the
+--- question whether every row is from the cache what PostgreSQL says.
+
+local random_of = require('spec.schemas.random')
+local schema_of = require('spec.schemas.schema')
+local operations = require('spec.schemas.operations')
+local stores = require('stores')
+
+local run = {}
+
+local ROWS, OPERATIONS = 8, 12
+
+local IDS = {}
+for i = 1, ROWS do IDS[i] = tostring(i) end
+
+---@class spec.SchemaWorld
+---@field readers stores.Store[] over the cache
+---@field truth stores.Store without one: to Redis it is somebody else
+
+-- What PostgreSQL has in a table, by id; nil where there is no such table any more.
+local function truth_of(world, name)
+  local ok, rows = pcall(world.truth.query, world.truth,
+    ('SELECT id::text, value::text FROM %s'):format(name), nil, { readonly = true })
+  if not ok then return nil end
+  local map = {}
+  for _, row in ipairs(rows) do map[row.id] = row.value end
+  return map
+end
+
+-- The same, as a store says.
+local function seen_by(store, name)
+  local ok, map = pcall(store.findAllByIds, store, name, IDS, { as = 'map', raw = true })
+  if ok then return map end
+  if stores.errors.is(map, 'table_not_found') then return nil end
+  error(map, 0)
+end
+
+-- Reads everything until all of it comes from the cache, as far as it does.
+local function warm(world, names)
+  for _ = 1, 6 do
+    local asked, hits = 0, 0
+    for _, store in ipairs(world.readers) do
+      for _, name in ipairs(names) do
+        local before = store:stats().hits
+        if seen_by(store, name) then asked = asked + ROWS end
+        hits = hits + store:stats().hits - before
+      end
+    end
+    if hits == asked then return end
+    stores.sleep(0.002)
+  end
+end
+
+-- What is wrong, as text; nil: nothing.
+local function stale(world, names)
+  for _, name in ipairs(names) do
+    local expected = truth_of(world, name)
+    for number, store in ipairs(world.readers) do
+      local seen = seen_by(store, name)
+      if (seen == nil) ~= (expected == nil) then
+        return ('store %d says of %s: %s'):format(number, name, seen and 'there' or 'not there')
+      end
+      for _, id in ipairs(expected and IDS or {}) do
+        if seen[id] ~= expected[id] then
+          return ('store %d says %s of row %s of %s, and PostgreSQL %s'):format(number,
+            tostring(seen[id]), id, name, tostring(expected[id]))
+        end
+      end
+    end
+  end
+end
+
+--- Makes the schema of a seed, and does to it what the seed says.
+---@param world spec.SchemaWorld
+---@param seed integer
+---@return string? violation with all that led to it
+function run.one(world, seed)
+  local random = random_of.new(seed)
+  local schema = schema_of.new(random, 's' .. seed)
+  local log = { 'seed ' .. seed, table.concat(schema.sql, '\n') }
+  local function elsewhere(sql) world.truth:query(sql) end
+  local made, why = pcall(elsewhere, table.concat(schema.sql, '\n'))
+  if not made then error(table.concat(log, '\n') .. '\n' .. tostring(why), 0) end
+  local violation
+  for _ = 1, OPERATIONS do
+    local names = schema:names()
+    warm(world, names)
+    local call, text = operations.draw(random, random:of(world.readers), schema, elsewhere)
+    local ok, err = pcall(call)
+    log[#log + 1] = text .. (ok and '' or '   -> ' .. tostring(err))
+    violation = stale(world, names)
+    if violation then
+      log[#log + 1] = violation
+      break
+    end
+  end
+  elsewhere(('DROP SCHEMA %s CASCADE'):format(schema.name))
+  return violation and table.concat(log, '\n')
+end
+
+return run

@@ -1,0 +1,51 @@
+--- PostgreSQL changes rows by itself: by triggers, cascades, partitions, rules, deferred
+--- constraints, savepoints that are rolled back, other processes' DDL. Schemas of chance have some
+--- of these each, two stores work on them, and every row has to be right from the cache after every
+--- operation. STORES_SCHEMAS=5000: so many; STORES_SCHEMAS_SEED=7: the first one's seed.
+
+local run = require('spec.schemas.run')
+local stores = require('stores')
+local support = require('spec.support')
+
+if (os.getenv('STORES_TEST_PASS') or 'plain') ~= 'plain' then return end
+
+local COUNT = tonumber(os.getenv('STORES_SCHEMAS')) or 100
+local SEED = tonumber(os.getenv('STORES_SCHEMAS_SEED')) or os.time() % 1000000
+
+describe('over schemas of chance #slow', function()
+  local db, world
+
+  setup(function()
+    db = support.db()
+    local opts = { timeout = 10 }
+    world = {
+      readers = { stores.Store.new(db, support.redis(), opts),
+        stores.Store.new(db, support.redis(), opts) },
+      truth = stores.Store.new(db, nil, { cache = false }),
+    }
+  end)
+
+  teardown(function()
+    for _, store in ipairs(world.readers) do support.close(store) end
+    support.close(world.truth, db)
+  end)
+
+  it(('the cache says what PostgreSQL says (%d from seed %d)'):format(COUNT, SEED), function()
+    local wrong = {}
+    for seed = SEED, SEED + COUNT - 1 do
+      wrong[#wrong + 1] = run.one(world, seed)
+    end
+    if wrong[1] then
+      error(('%d of %d schemas; the first:\n%s'):format(#wrong, COUNT, wrong[1]), 0)
+    end
+  end)
+
+  it('and is used', function()
+    local hits, misses = 0, 0
+    for _, store in ipairs(world.readers) do
+      local stats = store:stats()
+      hits, misses = hits + stats.hits, misses + stats.misses
+    end
+    assert.is_true(hits > misses / 4, ('%d hits, %d misses'):format(hits, misses))
+  end)
+end)
