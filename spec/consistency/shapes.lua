@@ -1,6 +1,6 @@
 --- Tables whose rows PostgreSQL changes by itself, for the harness: a write of row n of a table
---- also writes row n of its *mirror*, by a trigger or a key, in the same COMMIT. Who reads the mirror
---- has to see at least what who reads the table has to. `@` is the name of the table.
+--- also writes row n of its *mirror*, by a trigger or a key, in the same COMMIT. Who reads the
+--- mirror has to see at least what who reads the table has to. `@` is the name of the table.
 
 local shapes = {}
 

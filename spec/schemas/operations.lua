@@ -1,6 +1,6 @@
---- What a program does to a schema of chance, each an operation (random, store, schema) -> function,
---- text: the function does it and may raise (a row is there or not, a trigger refuses), the text
---- tells it. What was done or not is PostgreSQL's to say.
+--- What a program does to a schema of chance, each an operation (random, store, schema) that gives
+--- a function and a text. The function does it and may raise (a row is there or not, a trigger
+--- refuses), the text tells it. What was done or not is PostgreSQL's to say.
 
 local stores = require('stores')
 
