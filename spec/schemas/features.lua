@@ -1,6 +1,7 @@
 --- What makes PostgreSQL change rows that no statement names, each a function that gives the SQL
---- which adds it to a schema: (random, x, y, name) -> sql, or nil where it cannot be. x and y are
---- tables of the schema (spec/schemas/schema.lua), name is unused in it.
+--- which adds it to a schema: (random, x, y, name) -> sql, or nil where it cannot be; and what it
+--- does to rows that are there, which only Stores may do unsaid. x and y are tables of the schema
+--- (spec/schemas/schema.lua), name is unused in it.
 
 local features = {}
 
@@ -78,9 +79,15 @@ CREATE FUNCTION %s_fn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;]]):format(name) .. trigger(x, name, 'BEFORE INSERT', 'FOR EACH ROW')
 end
 
+-- Whether x may have a key to y; partitions have them by features.cascade_of_child.
+local function keyed(x, y)
+  return x.kind ~= 'view' and y.kind ~= 'view' and x.kind ~= 'partitioned'
+    and not x.unlogged and not y.unlogged
+end
+
 --- Row n of x goes with row n of y. NOT VALID, for rows may be there that have none.
 function features.cascade(random, x, y, name)
-  if x == y or y.kind == 'view' or x.kind == 'view' or x.kind == 'partitioned' then return nil end
+  if x == y or not keyed(x, y) then return nil end
   local deferrable = random:chance(50) and ' DEFERRABLE INITIALLY DEFERRED' or ''
   return ('ALTER TABLE %s ADD CONSTRAINT %s FOREIGN KEY (id) REFERENCES %s (id)'
     .. ' ON DELETE CASCADE%s NOT VALID;'):format(x.name, name:gsub('.*%.', ''), y.name, deferrable)
@@ -88,7 +95,7 @@ end
 
 --- The reference becomes null, which the document shows.
 function features.set_null(_, x, y, name)
-  if y.kind == 'view' or x.kind == 'view' or x.kind == 'partitioned' then return nil end
+  if not keyed(x, y) then return nil end
   local short = name:gsub('.*%.', '')
   return ([[
 ALTER TABLE %s ADD COLUMN %s_ref bigint REFERENCES %s (id) ON DELETE SET NULL;
@@ -96,9 +103,10 @@ CREATE FUNCTION %s_fn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   NEW.value = NEW.value || jsonb_build_object('%s', NEW.%s_ref);
   RETURN NEW;
 END $$;
-CREATE TRIGGER %s BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s_fn();
-UPDATE %s SET %s_ref = id WHERE id IN (SELECT id FROM %s) AND id <= 3;]]):format(x.name, short,
-    y.name, name, short, short, short, x.name, name, x.name, short, y.name)
+CREATE TRIGGER %s BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s_fn();]]):format(x.name,
+    short, y.name, name, short, short, short, x.name, name),
+    ('UPDATE %s SET %s_ref = id WHERE id IN (SELECT id FROM %s) AND id <= 3;'):format(x.name,
+      short, y.name)
 end
 
 function features.rule(_, x, y, name)
@@ -131,7 +139,7 @@ end
 
 --- A key that one partition has, or the child of a parent.
 function features.cascade_of_child(_, x, y, name)
-  if not x.child or x == y or y.kind == 'view' then return nil end
+  if not x.child or x == y or y.kind == 'view' or y.unlogged then return nil end
   return ('ALTER TABLE %s ADD CONSTRAINT %s FOREIGN KEY (id) REFERENCES %s (id)'
     .. ' ON DELETE CASCADE NOT VALID;'):format(x.child, name:gsub('.*%.', ''), y.name)
 end

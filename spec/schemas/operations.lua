@@ -157,7 +157,7 @@ end
 local DDL = {}
 
 function DDL.feature(random, schema)
-  return (schema:feature(random))
+  return schema:feature(random)
 end
 
 function DDL.drop_triggers(random, schema)
@@ -208,13 +208,14 @@ end
 
 --- Definitions that are changed through Stores.
 function operations.ddl(random, store, schema)
-  local sql = one_of(random, random:chance(50) and DDL or MOVING)(random, schema)
+  local sql, rows = one_of(random, random:chance(50) and DDL or MOVING)(random, schema)
+  sql = sql .. (rows or '')
   return function() store:query(sql) end, 'ddl ' .. sql
 end
 
 --- Definitions that are changed by somebody else; elsewhere runs a text without Stores.
 function operations.ddl_elsewhere(random, _, schema, elsewhere)
-  local sql = one_of(random, DDL)(random, schema)
+  local sql = (one_of(random, DDL)(random, schema))
   return function() elsewhere(sql) end, 'elsewhere ' .. sql
 end
 

@@ -10,6 +10,7 @@ local schema = {}
 ---@field kind 'plain'|'partitioned'|'inherited'|'view'
 ---@field child? string a partition of it, or a table that inherits from it
 ---@field rule? boolean
+---@field unlogged? boolean
 
 ---@class spec.Schema
 ---@field name string
@@ -36,6 +37,7 @@ function kinds.identity(table)
 end
 
 function kinds.unlogged(table)
+  table.unlogged = true
   return ('CREATE UNLOGGED TABLE %s (id bigint PRIMARY KEY, value jsonb);'):format(table.name)
 end
 
@@ -87,15 +89,17 @@ table.sort(NAMES)
 --- SQL that adds one more feature to a schema that is there.
 ---@param random spec.Random
 ---@return string sql
----@return string what for people
+---@return string rows SQL that changes rows, for it to have something to do
 function Schema:feature(random)
   while true do
     local what, x, y = random:of(NAMES), random:of(self.tables), random:of(self.tables)
     self.count = self.count + 1
     local name = ('%s.f%d'):format(self.name, self.count)
     local usable = x.kind ~= 'view' or what == 'after_statement'
-    local sql = usable and features[what](random, x, y, name)
-    if sql then return sql, ('%s of %s on %s'):format(what, x.name, y.name) end
+    if usable then
+      local sql, rows = features[what](random, x, y, name)
+      if sql then return sql, rows or '' end
+    end
   end
 end
 
@@ -130,7 +134,7 @@ INSERT INTO %s (id, value) SELECT i, jsonb_build_object('n', 0) FROM generate_se
     end
   end
   for _ = 1, random:below(4) - 1 do
-    self.sql[#self.sql + 1] = (self:feature(random))
+    self.sql[#self.sql + 1] = table.concat({ self:feature(random) }, '\n')
   end
   if random:chance(40) then
     local view = { name = name .. '.v', kind = 'view' }
