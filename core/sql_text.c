@@ -169,6 +169,25 @@ bool stores__sql_is_tame(const char *sql) {
     }
 }
 
+bool stores__sql_locks_rows(const char *sql) {
+    static const char *const locks[] = {"update", "share", "no", "key"};
+    char word[WORD_MAX];
+    bool first = true, after_for = false;
+    for (const char *end;; sql = end) {
+        enum stores__sql_kind kind = stores__sql_token(sql, &end);
+        if (kind == STORES__SQL_END) return false;
+        if (kind == STORES__SQL_BLANK || (first && *sql == '(')) continue;
+        bool known = kind == STORES__SQL_WORD && read_word(sql, end, word);
+        /* what changes rows in a WITH does not begin so */
+        if (first && !(known && strcmp(word, "select") == 0)) return false;
+        for (size_t i = 0; known && after_for && i < sizeof locks / sizeof *locks; i++) {
+            if (strcmp(word, locks[i]) == 0) return true;
+        }
+        after_for = known && strcmp(word, "for") == 0;
+        first = false;
+    }
+}
+
 bool stores__sql_mentions(const char *sql, const char *word) {
     size_t len = strlen(word);
     for (; *sql != '\0'; sql++) {

@@ -22,6 +22,9 @@ enum stores__sql_kind stores__sql_token(const char *at, const char **end);
 /* Whether a statement can leave nothing behind in the session that runs it, as far as its own words
  * tell: it reads, or updates, and calls nothing but functions that are known for it. */
 bool stores__sql_is_tame(const char *sql);
+/* Whether a SELECT asks for locks of its rows (FOR UPDATE and its like), which PostgreSQL refuses
+ * where nothing may be written, though they write nothing that anybody reads. */
+bool stores__sql_locks_rows(const char *sql);
 /* Whether a word is anywhere in the text, in whatever case, also in strings. */
 bool stores__sql_mentions(const char *sql, const char *word);
 /* sql with each %T that is no part of a string, comment or name replaced; malloc'ed. NULL: no

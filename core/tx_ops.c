@@ -1,5 +1,6 @@
 /* What callers may ask of a transaction: one op at a time. */
 #include "calls.h"
+#include "sql_text.h"
 #include "tx_internal.h"
 
 /* An op left, or failed, before its table was known: the tx is free for the next one. */
@@ -219,8 +220,11 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
     if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
-        txop->guarded = txop->readonly && !txop->simple;
-        if (!txop->guarded) stores__commit_reaches(tx->commit);
+        bool locks = txop->readonly && stores__sql_locks_rows(sql);
+        txop->guarded = txop->readonly && !txop->simple && !locks;
+        if (!txop->guarded && !(locks && stores__sql_is_tame(sql))) {
+            stores__commit_reaches(tx->commit);
+        }
     }
     stores__tx_start(tx);
     return op;

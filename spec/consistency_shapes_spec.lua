@@ -23,13 +23,13 @@ describe('#slow the live harness finds no stale read', function()
   end)
 
   local function judge(options, name)
-    options.calls = CALLS
+    options.calls, options.calm = CALLS, 40
     run = harness.start(own, options)
     local violations, figures = run:finish({ keep = 60 + CALLS / 1000 })
     run = nil
     assert.equal(0, #violations, harness.show(violations))
     assert.same({}, figures.failures)
-    assert.is_true(figures.stats.hits > 0, name .. ': the cache was not used')
+    assert.is_true(figures.stats.hits > figures.calls / 20, name .. ': the cache was not used')
   end
 
   local names = {}
@@ -39,15 +39,7 @@ describe('#slow the live harness finds no stale read', function()
     it('where rows are changed by ' .. name, function() judge({ shape = name }, name) end)
   end
 
-  it('where tenants have tables of one name, by search_path', function()
-    judge({ tenants = 3, rows = 16 }, 'tenants')
-  end)
-
   it('where several databases are on one Redis', function()
     judge({ databases = 3, rows = 16 }, 'databases')
-  end)
-
-  it('where all of that comes together', function()
-    judge({ databases = 2, tenants = 1, rows = 16, shape = 'a deferred constraint' }, 'all')
   end)
 end)

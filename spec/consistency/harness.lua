@@ -18,6 +18,7 @@ local harness = {}
 ---@field calls integer? of all workers together; the run ends with them
 ---@field timeout number? the deadline of a call, in seconds
 ---@field on_cache_failure string? 'error'
+---@field calm number? so many times fewer writes, for each of them turns its tables
 ---@field pause number? seconds between the calls of a coroutine
 ---@field build string? another build folder
 ---@field proxied boolean? worker 1 goes through a proxy
@@ -154,7 +155,7 @@ local function start_worker(run, writer, db, redis, capacity)
   run.workers[writer] = process.start({ 'luajit', 'spec/consistency/worker.lua', cjson.encode({
     path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
     coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
-    shape = options.shape, tenants = options.tenants,
+    shape = options.shape, tenants = options.tenants, calm = options.calm,
     db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
   }) }, { env = env })

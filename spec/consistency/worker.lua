@@ -1,7 +1,7 @@
 --- One process of the harness: a store of its own, and coroutines that read and write hot rows
 --- until the driver says stop or the history is full. Its one argument is a table as JSON:
 ---   path, writer, seed, coroutines, db, redis, opts,
----   tables consistency.Place[], writers, pause
+---   tables consistency.Place[], writers, pause, calm
 --- The document of a row is {id, v, w1, w2 ...}: v counts its writes, each w those of one writer.
 
 local cjson = require('cjson')
@@ -19,6 +19,7 @@ for number, name in ipairs(history.VERBS) do verbs[name] = number end
 
 local store = stores.Store.new(config.db, config.redis, config.opts)
 local mine = 'w' .. config.writer
+local calm = config.calm or 1
 local failures, defects = {}, {}
 
 -- ---- Records -----------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ local function change_life(place, row)
 end
 
 local function live(place)
-  local row = random() < 0.5 and owned_row(place)
+  local row = random() < 0.5 / calm and owned_row(place)
   if row then return change_life(place, row) end
   return calls[random() < 0.5 and 'find' or 'findAllByIds'](place)
 end
@@ -301,7 +302,7 @@ local function next_call()
     end
   end
   if place.kind == 'lives' then return live(place) end
-  dice = random(100)
+  dice = random(100 * calm)
   for _, choice in ipairs(MIX[place.kind]) do
     dice = dice - choice[2]
     if dice <= 0 then return calls[choice[1]](place) end

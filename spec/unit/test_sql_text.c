@@ -71,6 +71,13 @@ int main(void) {
     wild("");
     wild("-- nothing");
 
+    CHECK(stores__sql_locks_rows("SELECT value FROM t WHERE id = $1 FOR UPDATE"));
+    CHECK(stores__sql_locks_rows("/* a */ (select 1 from t for\nno key update skip locked)"));
+    CHECK(stores__sql_locks_rows("SELECT 1 FROM t FOR KEY SHARE"));
+    CHECK(!stores__sql_locks_rows("SELECT 'FOR UPDATE' FROM t -- FOR UPDATE"));
+    CHECK(!stores__sql_locks_rows("SELECT substring(a FROM 1 FOR 2) FROM t"));
+    CHECK(!stores__sql_locks_rows("WITH a AS (UPDATE t SET id = 1 RETURNING id)"
+                                  " SELECT 1 FROM t FOR UPDATE"));
     CHECK(stores__sql_mentions("SELECT 1; deAllocate ALL", "deallocate"));
     CHECK(stores__sql_mentions("DISCARD", "discard"));
     CHECK(!stores__sql_mentions("DISCAR", "discard"));
