@@ -17,6 +17,8 @@ static void segment_free(struct stores__segment *segment) {
     stores__commit_free(segment->commit);
     if (segment->alone) {
         writes->running_alone--;
+    } else if (segment->late) {
+        writes->late--;
     } else {
         writes->running--;
     }
@@ -38,6 +40,7 @@ static void end_all(struct stores__segment *segment, const stores_error *error) 
 static bool may_run_again(const struct stores__segment *segment, const stores_error *error) {
     if (segment->engine->closing || error->outcome != STORES_OUTCOME_NONE) return false;
     /* what a segment met may not concern the others; what a single write met is its own */
+    if (segment->rotates && error->code == STORES_LOCK_TIMEOUT) return true;
     return segment->count > 1 || segment->stale_plan;
 }
 
@@ -180,6 +183,7 @@ void stores__segment_go_on(struct stores__segment *segment) {
     } else {
         struct stores__commit *commit = segment->commit;
         stores__commit_watch(commit, phase_changed);
+        segment->ending = true;
         stores__commit_start(commit, segment->conn, committed, segment);
     }
 }
@@ -243,7 +247,8 @@ static void take(struct stores__segment *segment, struct stores__write *write) {
 static bool row_runs_alone(const struct stores__writes *writes, const struct stores__write *write) {
     for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
         const struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
-        if (!segment->alone || stores__list_empty(&segment->writes)) continue;
+        bool single = segment->alone || segment->late || segment->count == 1;
+        if (!single || stores__list_empty(&segment->writes)) continue;
         const struct stores__statement *runs =
             STORES__CONTAINER(segment->writes.next, struct stores__write, link)->statement;
         if (runs->table == write->statement->table && runs->id == write->statement->id) return true;
@@ -268,6 +273,12 @@ static void take_alike(struct stores__segment *segment, size_t most) {
     for (struct stores__list *at = queue->next, *next; at != queue; at = next) {
         next = at->next;
         struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (segment->engine->writes->late > 0 && row_runs_alone(segment->engine->writes, write)) {
+            /* one connection that waits for a row is enough */
+            stores__list_remove(&write->link);
+            stores__list_append(&segment->engine->writes->alone, &write->link);
+            continue;
+        }
         bool this = caches && stores__statement_reaches(write->statement);
         if (segment->count == 0) reaches = this;
         if (this == reaches) take(segment, write);
@@ -347,6 +358,9 @@ static void send_segment(struct stores__segment *segment) {
             /* a segment that waits for a row could wait for somebody who waits for the segment */
             stores__pg_add(conn, req, "SET LOCAL lock_timeout = 50", 0, NULL, true);
             segment->first++;
+        } else if (segment->rotates) {
+            stores__pg_add(conn, req, "SET LOCAL lock_timeout = 1000", 0, NULL, true);
+            segment->first++;
         }
     }
     for (size_t i = 0; i < segment->count; i++) {
@@ -358,6 +372,7 @@ static void send_segment(struct stores__segment *segment) {
     if (opened) add_prints(segment);
     stores__pg_sync(conn, req);
     set_phase(segment, STORES__PHASE_POSTGRES);
+    stores__segments_watch(segment->engine->writes);
     segment->engine->counters.segments++;
     segment->engine->counters.segment_writes += segment->count;
 }
@@ -370,7 +385,8 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (!stores__list_empty(&engine->writes->alone)) {
         stores__flush_at_end(engine, &engine->writes->flush); /* the next one may wait now */
     }
-    bool needs_commit = segment->count > 1 || engine->cache != NULL;
+    segment->rotates = segment->alone && !stores__list_empty(&engine->writes->alone);
+    bool needs_commit = segment->count > 1 || engine->cache != NULL || segment->rotates;
     if (segment->count > 0 && needs_commit) {
         segment->commit = stores__commit_new(engine);
         if (segment->commit == NULL) {
@@ -411,7 +427,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 /* A write that runs alone may wait for a row whose holder waits for another write: those that wait
  * must not stand before the others, nor take every connection. */
 static bool may_start(const struct stores__writes *writes, bool alone) {
-    if (writes->engine->closing) return false;
+    if (writes->engine->closing || stores__segments_crowd(writes)) return false;
     if (!alone) return !stores__list_empty(&writes->queue) && writes->running < SEGMENTS_MAX;
     return writes->running_alone * ALONE_SHARE < writes->engine->pool.size &&
            next_alone(writes) != NULL;

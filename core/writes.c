@@ -106,6 +106,7 @@ bool stores__writes_open(stores_engine *engine) {
     if (writes == NULL) return false;
     writes->engine = engine;
     writes->flush.run = stores__writes_flush;
+    writes->watch.fire = stores__segments_look;
     stores__list_init(&writes->flush.link);
     stores__list_init(&writes->queue);
     stores__list_init(&writes->alone);

@@ -37,6 +37,10 @@ struct stores__segment {
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
     struct stores__commit *commit; /* NULL: one statement that commits itself */
+    unsigned looks; /* how often it was found under way */
+    bool late; /* it makes way for others: segment_late.c */
+    bool ending, given_up; /* its COMMIT is under way; nobody waits for it */
+    bool rotates; /* others wait to run alone: it waits for its row in turns with them */
     bool alone; /* for one write, after the segment that it was in was rolled back */
     size_t first; /* index of the first write's statement in the request */
     bool failed, stale_plan, unsure;
@@ -48,7 +52,8 @@ struct stores__writes {
     stores_engine *engine;
     struct stores__list queue, alone;
     struct stores__list segments;
-    int running, running_alone;
+    int running, running_alone, late; /* running: those that count as such */
+    struct stores__timer watch;
 };
 
 void stores__write_free(struct stores__write *write);
@@ -64,6 +69,11 @@ void stores__segment_sent(struct stores__pg_req *req, enum stores__pg_end end);
 void stores__segment_go_on(struct stores__segment *segment);
 /* Some of its INSERTs gave no row (segment_unsure.c). */
 void stores__segment_ask_unsure(struct stores__segment *segment);
+/* Looks from time to time at those that are under way (segment_late.c). */
+void stores__segments_watch(struct stores__writes *writes);
+void stores__segments_look(struct stores__timer *timer);
+/* Those that are not answered have so many connections that no other one may start. */
+bool stores__segments_crowd(const struct stores__writes *writes);
 /* The end of a tick: segments for what is queued (segment.c). */
 void stores__writes_flush(struct stores__flush *flush);
 

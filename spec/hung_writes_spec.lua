@@ -1,0 +1,114 @@
+-- Writes by id whose backend hangs, or that wait for the lock of a row: others go on.
+
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('Writes that are not answered', function()
+  local db, store, stopped
+
+  setup(function()
+    db = support.db()
+    support.psql(db, [[CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);
+      INSERT INTO docs SELECT i, jsonb_build_object('n', i) FROM generate_series(1, 40) i]])
+  end)
+
+  teardown(function() support.drop(db) end)
+
+  before_each(function() stopped = {} end)
+
+  after_each(function()
+    for _, pid in ipairs(stopped) do os.execute('kill -CONT ' .. pid .. ' 2>/dev/null') end
+    if store then support.close(store) end
+    store = nil
+  end)
+
+  local function store_of(poolsize, redis)
+    local config = { poolsize = poolsize, acquire_timeout = 20, application_name = 'hung' }
+    for key, value in pairs(db) do config[key] = value end
+    store = stores.Store.new(config, redis and support.redis() or nil)
+    store:update('docs', { id = '1', n = 1 })
+    return store
+  end
+
+  -- Holds the locks of rows while fn runs; in stores.run.
+  local function while_locked(ids, fn)
+    local holder = stores.Store.new(db, nil, { cache = false, timeout = 120 })
+    local locked, over = false, false
+    local task = stores.spawn(function()
+      holder:transaction(function(tx)
+        tx:query('SELECT 1 FROM docs WHERE id = ANY(ARRAY[' .. ids .. ']) FOR UPDATE')
+        locked = true
+        support.eventually(function() return over end, 100)
+      end)
+    end)
+    support.eventually(function() return locked end, 20)
+    local ok, err = pcall(fn)
+    over = true
+    task:join()
+    holder:close()
+    if not ok then error(err, 0) end
+  end
+
+  for _, redis in ipairs({ false, true }) do
+    local how = redis and ', with a cache' or ''
+
+    it('for their rows are locked leave the others alone' .. how, function()
+      store_of(8, redis)
+      stores.run(function()
+        local done, tasks = 0, {}
+        while_locked('1, 2, 3, 4, 5, 6, 7, 8, 9, 10', function()
+          for i = 1, 24 do
+            tasks[i] = stores.spawn(function()
+              store:updateProperty('docs', tostring(i % 10 + 1), 'seen', i, { timeout = 100 })
+              done = done + 1
+            end)
+            stores.sleep(0.005) -- each in a segment of its own
+          end
+          for i = 20, 40 do
+            assert.is_true(store:update('docs', { id = tostring(i), n = 100 }, { timeout = 20 }))
+            assert.equal(100, store:find('docs', tostring(i), { timeout = 10 }).n)
+          end
+          assert.equal(0, done)
+        end)
+        for _, task in ipairs(tasks) do task:join() end
+        assert.equal(24, done)
+      end)
+    end)
+
+    it('for their backends hang are given up, and those after them go on' .. how, function()
+      store_of(5, redis)
+      stores.run(function()
+        local errors = {}
+        while_locked('1, 2, 3', function()
+          for i = 1, 3 do
+            stores.spawn(function()
+              local _, err = store.try:update('docs', { id = tostring(i), n = -1 }, { timeout = 3 })
+              errors[i] = err
+            end)
+            stores.sleep(0.02)
+          end
+          local pids
+          support.eventually(function()
+            pids = support.psql(db, "SELECT pid FROM pg_stat_activity WHERE application_name ="
+              .. " 'hung' AND wait_event_type = 'Lock'")
+            return select(2, pids:gsub('%d+', '')) == 3
+          end, 10)
+          for pid in pids:gmatch('%d+') do
+            stopped[#stopped + 1] = pid
+            assert.equal(0, os.execute('kill -STOP ' .. pid))
+          end
+          for i = 5, 20 do
+            assert.is_true(store:update('docs', { id = tostring(i), n = 200 }, { timeout = 10 }))
+          end
+          support.eventually(function() return errors[1] and errors[2] and errors[3] end, 20)
+          for i = 1, 3 do assert.equal('timeout', errors[i].code) end
+          support.eventually(function() return store:stats().pool_writing == 0 end, 30)
+        end)
+        for _, pid in ipairs(stopped) do os.execute('kill -CONT ' .. pid) end
+        for i = 1, 3 do
+          assert.is_true(store:update('docs', { id = tostring(i), n = 300 }, { timeout = 20 }))
+        end
+      end)
+    end)
+  end
+end)
