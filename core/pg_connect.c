@@ -68,9 +68,13 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     if (message == NULL) message = "no memory";
     if (sqlstate[0] != '\0') {
         stores__error_from_pg(error, sqlstate, message, NULL, NULL, NULL, NULL);
-        /* whatever it says, no statement ran and no connection was lost */
-        if (error->code == STORES_QUERY_FAILED || error->code == STORES_CONNECTION_LOST) {
-            error->code = STORES_CONNECT_FAILED;
+        /* whatever it says, no statement ran and no connection was lost; and what it quotes is no
+         * value of a document, but a setting that was asked for */
+        if (error->code != STORES_AUTH_FAILED && error->code != STORES_CONNECT_FAILED) {
+            bool retryable = error->code == STORES_CONNECTION_LOST;
+            stores__error_set(error, STORES_CONNECT_FAILED, "%s", message);
+            strcpy(error->sqlstate, sqlstate);
+            error->retryable = retryable;
         }
     } else {
         bool password = wire->pg && PQconnectionNeedsPassword(wire->pg);
@@ -265,7 +269,7 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
     wire->fd = -1;
     stores__list_init(&wire->lru);
     snprintf(wire->mark, sizeof wire->mark, "stores_%016" PRIx64, stores__random_u64());
-    wire->pg = PQconnectStartParams(target->keys, target->values, 0);
+    wire->pg = PQconnectStartParams(target->keys, target->values, target->expand_dbname);
     wire->timer.fire = connect_timed_out;
     if (wire->pg == NULL ||
         !stores__timer_set(timers, &wire->timer, uv_now(loop) + connect_timeout_ms)) {

@@ -150,6 +150,35 @@ static bool read_hosts(struct stores__pg_params *params, const char *hosts, cons
     return true;
 }
 
+/* A socket that db names is what is connected to, whatever address PGHOSTADDR or a service have: a
+ * private server is not to be another one. libpq takes "" for nothing where it is a keyword's value,
+ * but not where it stands in the text that may be in the place of a database. */
+static bool keep_to_sockets(struct stores__pg_params *params) {
+    char *database = take(params, "dbname");
+    struct stores__buf buf = {0};
+    stores__buf_str(&buf, "hostaddr=''");
+    if (database != NULL) stores__buf_str(&buf, " dbname='");
+    for (const char *c = database ? database : ""; *c; c++) {
+        if (*c == '\'' || *c == '\\') stores__buf_add(&buf, "\\", 1);
+        stores__buf_add(&buf, c, 1);
+    }
+    if (database != NULL) stores__buf_str(&buf, "'");
+    const char *text = stores__buf_text(&buf);
+    params->expand_dbname = true;
+    bool ok = text != NULL && set_default(params, "dbname", text);
+    stores__buf_free(&buf);
+    free(database);
+    return ok;
+}
+
+static bool are_sockets(const char *hosts) {
+    for (const char *at = hosts;; at++) {
+        if (*at != '/' && *at != '@') return false;
+        at += strcspn(at, ",");
+        if (*at == '\0') return true;
+    }
+}
+
 static bool all_local(const struct stores__pg_params *params) {
     for (int i = 0; i < params->host_count; i++) {
         if (!params->hosts[i].local) return false;
@@ -280,7 +309,12 @@ static bool read_sources(struct stores__pg_params *params, const stores_config *
     params->statement_timeout_ms = config->statement_timeout_ms ? config->statement_timeout_ms
                                                                 : STATEMENT_MS;
     params->idle_ms = stores__pg_idle_limit(config->timeout_ms);
-    if (hostaddr != NULL && *hostaddr != '\0') {
+    bool sockets = hosts != NULL && are_sockets(hosts) &&
+                   stores__pg_source_of(sources, "host") == STORES__PG_CALLER &&
+                   stores__pg_source_of(sources, "hostaddr") != STORES__PG_CALLER;
+    if (sockets && hostaddr != NULL) {
+        if (!keep_to_sockets(params)) return no_memory(error);
+    } else if (hostaddr != NULL && *hostaddr != '\0') {
         params->fixed_hostaddr = stores__strdup(hostaddr);
         if (params->fixed_hostaddr == NULL) return no_memory(error);
     }

@@ -20,6 +20,7 @@ struct stores__pg_params {
     int count;
     struct stores__pg_host *hosts;
     int host_count;
+    bool expand_dbname; /* dbname is a text of several keywords, as PQconnectStartParams takes it */
     char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
     bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
     uint64_t connect_timeout_ms, statement_timeout_ms;
@@ -44,7 +45,7 @@ struct stores__pg_target {
     const char **keys, **values; /* point into params, but for host, hostaddr and port */
     char *host, *hostaddr, *port;
     char *unresolved; /* why a host of several is not among them; "" where all are */
-    bool verify_by_default;
+    bool verify_by_default, expand_dbname;
 };
 
 struct stores__pg_resolve;

@@ -62,6 +62,7 @@ static struct stores__pg_target *make_target(struct stores__pg_resolve *r) {
     target->port = owned_list(&r->ports, first);
     target->unresolved = stores__strdup(r->why);
     target->verify_by_default = params->verify_by_default;
+    target->expand_dbname = params->expand_dbname;
     if (!target->keys || !target->values || !target->host || !target->hostaddr || !target->port ||
         !target->unresolved) {
         stores__pg_target_free(target);

@@ -170,6 +170,46 @@ describe('the environment of libpq', function()
     support.refused('connect_failed', '127.0.0.9', session, { PGHOSTADDR = '127.0.0.9' }, tcp())
   end)
 
+  it('does not lead away from a socket that is named', function()
+    local odd = server:write('odd', '[odd]\nhostaddr=127.0.0.9\nsslmode=verify-full\n')
+    for _, variables in ipairs({ { PGHOSTADDR = '127.0.0.9' },
+                                 { PGSERVICE = 'odd', PGSERVICEFILE = odd } }) do
+      for _, name in ipairs({ 'postgres', "it's \\ odd" }) do
+        server:psql(('CREATE DATABASE "%s"'):format(name))
+        local seen = session(variables, server:config({ database = name }))
+        assert.equal(name, seen.db)
+        assert.equal(stores.json.null, seen.port)
+      end
+    end
+    support.refused('connect_failed', '127.0.0.9', session, {},
+      server:config({ params = { hostaddr = '127.0.0.9' } }))
+  end)
+
+  it('demands nothing of a private server', function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    local handle = require('stores.local').up(folder)
+    for name, value in pairs({ PGHOSTADDR = '127.0.0.9', PGCHANNELBINDING = 'require', PGPORT = '1',
+      PGSSLMODE = 'nonsense', PGTARGETSESSIONATTRS = 'standby', PGDATABASE = 'nothing',
+      PGGSSENCMODE = 'require', PGUSER = 'nobody', PGCLIENTENCODING = 'LATIN1' }) do
+      environment.with({ [name] = value }, function()
+        local store = stores.open(folder)
+        assert.equal('é', store:query("SELECT 'é' AS it")[1].it, name)
+        store:close()
+      end)
+    end
+    handle.close()
+    os.execute("rm -rf '" .. folder .. "'")
+  end)
+
+  it('is named where a server refuses what it asks for', function()
+    for name, wanted in pairs({ PGTZ = 'TimeZone', PGDATESTYLE = 'DateStyle' }) do
+      local err = support.refused('connect_failed', wanted, session, { [name] = 'Nowhere' }, tcp())
+      assert.is_false(err.retryable)
+    end
+    support.refused('connect_failed', 'no_such', session, { PGOPTIONS = '-c no_such=1' }, tcp())
+  end)
+
   it('says how long a connect may take', function()
     local hub = require('stores.wait').host.hub()
     local function waited(variables, more)

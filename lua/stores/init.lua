@@ -67,7 +67,12 @@ stores.flake = {
 ---@return stores.Store
 function stores.open(path, opts)
   local servers = require('stores.local').up(path)
-  local ok, store = pcall(Store.new, servers.pg, servers.redis, opts)
+  local db = {}
+  for key, value in pairs(servers.pg) do db[key] = value end
+  -- what an environment demands of other servers does not hold for a socket in an own folder
+  db.sslmode, db.target_session_attrs = 'disable', 'any'
+  db.params = { gssencmode = 'disable', channel_binding = 'disable' }
+  local ok, store = pcall(Store.new, db, servers.redis, opts)
   if not ok then
     servers.close()
     error(store, 0)

@@ -78,19 +78,18 @@ local VARIABLES = {
   PGKRBSRVNAME = { 'odd' }, PGGSSLIB = { 'gssapi' }, PGGSSENCMODE = { 'disable', 'prefer' },
   PGCHANNELBINDING = { 'disable', 'prefer' }, PGTZ = { 'Asia/Kathmandu' },
   PGDATESTYLE = { 'German' }, PGGEQO = { 'off' }, PGSYSCONFDIR = { '/nowhere' },
-  PGLOCALEDIR = { '/nowhere' },
+  PGLOCALEDIR = { '/nowhere' }, PGHOSTADDR = { '127.0.0.9' },
 }
 
 -- What libpq does not try, or does not find; the message names it, or what it is about.
 local REFUSED_VARIABLES = {
-  PGHOSTADDR = { ['127.0.0.9'] = '127.0.0.9' },
+  PGTZ = { Nowhere = 'TimeZone' }, PGDATESTYLE = { nonsense = 'DateStyle' },
   PGSERVICE = { nowhere = 'service' }, PGREQUIREPEER = { nobody = 'requirepeer' },
   PGCHANNELBINDING = { require = 'channel binding', nonsense = 'channel_binding' },
   PGSSLMODE = { nonsense = 'sslmode' }, PGGSSENCMODE = { nonsense = 'gssencmode' },
   PGTARGETSESSIONATTRS = { nonsense = 'target_session_attrs' },
   PGSSLMINPROTOCOLVERSION = { nonsense = 'ssl_min_protocol_version' },
   PGOPTIONS = { ['-c no_such_setting=1'] = 'no_such_setting' },
-  PGCONNECT_TIMEOUT = {},
 }
 
 local function sorted(set)
