@@ -217,6 +217,11 @@ static int engine_stats(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     lua_newtable(L);
     stores_stats(engine->engine, add_figure, L);
+    const char *trouble = stores_redis_trouble(engine->engine);
+    if (trouble[0] != '\0') {
+        lua_pushstring(L, trouble);
+        lua_setfield(L, -2, "redis_trouble");
+    }
     lua_newtable(L);
     stores_turning(engine->engine, add_turning, L);
     lua_setfield(L, -2, "turning");

@@ -5,6 +5,8 @@
 #include "epoch_internal.h"
 #include "ids.h"
 
+enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
+
 /* ---- Commands -------------------------------------------------------------------------------- */
 
 static bool begin_arg(struct stores__args *args) {
@@ -107,41 +109,26 @@ void stores__cache_ttl(uint64_t ms, char out[24]) {
     snprintf(out, 24, "%llu", (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
 }
 
-/* ---- Who the servers are --------------------------------------------------------------------- */
+static void pay(struct stores__cache *cache);
+static void close_link(stores_engine *engine);
 
-void stores__cache_identity(struct stores__cache *cache, const struct stores__pg_conn *conn) {
-    const struct stores__pg_identity *identity = &conn->identity;
-    if (conn->standby) return; /* the timeline that counts is the primary's */
-    cache->identity_serial++;
-    bool other = strcmp(cache->system, identity->system) != 0 || cache->prefix[0] == '\0';
-    if (other) {
-        memcpy(cache->system, identity->system, sizeof cache->system);
-        if (cache->fixed_prefix != NULL) {
-            snprintf(cache->prefix, sizeof cache->prefix, "%s", cache->fixed_prefix);
-        } else {
-            snprintf(cache->prefix, sizeof cache->prefix, "stores1:%s/%s/", identity->system,
-                     identity->database);
-        }
-    }
-    if (other || strcmp(cache->timeline, identity->timeline) != 0) {
-        memcpy(cache->timeline, identity->timeline, sizeof cache->timeline);
-        stores__epoch_void_all(cache->engine);
-    }
-}
+/* ---- The link --------------------------------------------------------------------- */
 
 static void redis_up(void *arg, const char *run_id, bool evicts_any) {
     struct stores__cache *cache = arg;
-    bool said = cache->evicts_any;
     snprintf(cache->run_id, sizeof cache->run_id, "%.16s", run_id);
     cache->wants_up = false;
-    cache->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
-    if (cache->evicts_any && !said) {
-        stores__log(cache->engine,
-                    "Redis may evict write intents (maxmemory-policy allkeys-*): nothing is read "
-                    "into the cache; set a volatile-* policy or noeviction");
-    }
+    stores__trouble_evicts(cache, evicts_any);
     stores__epoch_void_all(cache->engine);
-    stores__epoch_resume_all(cache->engine);
+    if (cache->leaving != NULL) {
+        pay(cache);
+    } else {
+        stores__epoch_resume_all(cache->engine);
+    }
+}
+
+static void redis_refused(void *arg, const char *text) {
+    stores__trouble_refused(arg, text);
 }
 
 static void redis_down(void *arg, const char *why) {
@@ -152,6 +139,7 @@ static void redis_down(void *arg, const char *why) {
     cache->wants_up = false;
     cache->run_id[0] = '\0';
     stores__epoch_void_all(cache->engine);
+    if (cache->leaving != NULL) close_link(cache->engine);
 }
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error) {
@@ -163,6 +151,7 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     }
     cache->engine = engine;
     cache->wants_up = true;
+    stores__list_init(&cache->ask_wait.link);
     struct stores__redis_config redis = {.host = config->redis_host,
                                          .port = config->redis_port,
                                          .path = config->redis_path,
@@ -170,8 +159,10 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
                                          .password = config->redis_password,
                                          .db = config->redis_db,
                                          .timeout_ms = config->redis_timeout_ms,
-                                         .connect_timeout_ms = config->redis_connect_timeout_ms};
-    struct stores__redis_hooks hooks = {.arg = cache, .up = redis_up, .down = redis_down};
+                                         .connect_timeout_ms = config->redis_connect_timeout_ms,
+                                         .text_max = TEXT_MAX};
+    struct stores__redis_hooks hooks = {
+        .arg = cache, .up = redis_up, .down = redis_down, .refused = redis_refused};
     if (config->prefix != NULL) cache->fixed_prefix = stores__strdup(config->prefix);
     if (config->prefix == NULL || cache->fixed_prefix != NULL) {
         cache->redis = stores__redis_open(engine->loop, &engine->timers, &redis, &hooks);
@@ -186,10 +177,43 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     return true;
 }
 
+static void close_link(stores_engine *engine) {
+    struct stores__cache *cache = engine->cache;
+    struct stores__redis *redis = cache->redis;
+    if (redis == NULL) return;
+    stores__timer_stop(&engine->timers, &cache->patience);
+    cache->redis = NULL;
+    stores__redis_close(redis, cache->leaving, engine);
+}
+
+static void paid(stores_engine *engine) {
+    if (--engine->cache->paying == 0) close_link(engine);
+}
+
+static void pay(struct stores__cache *cache) {
+    if (cache->paying > 0) return;
+    cache->paying = stores__epoch_pay(cache->engine, paid);
+    if (cache->paying == 0) close_link(cache->engine);
+}
+
+static void waited(struct stores__timer *timer) {
+    close_link(STORES__CONTAINER(timer, struct stores__cache, patience)->engine);
+}
+
 void stores__cache_close(stores_engine *engine, void (*done)(void *arg)) {
-    stores__redis_flush(engine->cache->redis);
-    stores__redis_close(engine->cache->redis, done, engine);
-    engine->cache->redis = NULL;
+    struct stores__cache *cache = engine->cache;
+    uint64_t ends = stores__now(engine) + engine->config.redis_timeout_ms;
+    cache->leaving = done;
+    cache->patience.fire = waited;
+    stores__redis_flush(cache->redis);
+    if (!stores__epoch_owes(engine) || !stores__past_known(cache) ||
+        !stores__timer_set(&engine->timers, &cache->patience, ends)) {
+        close_link(engine);
+    } else if (stores__redis_state(cache->redis) == STORES__REDIS_UP) {
+        pay(cache);
+    } else {
+        stores__redis_nudge(cache->redis);
+    }
 }
 
 void stores__cache_free(stores_engine *engine) {
@@ -204,11 +228,12 @@ bool stores__cache_up(const struct stores__cache *cache) {
 }
 
 bool stores__cache_covers(const struct stores__table *table) {
-    return table->engine->cache != NULL && table->cacheable;
+    const struct stores__cache *cache = table->engine->cache;
+    return cache != NULL && table->cacheable && !cache->nameless;
 }
 
 bool stores__cache_readable(const struct stores__table *table) {
     const struct stores__cache *cache = table->engine->cache;
     return cache != NULL && table->cacheable && stores__cache_up(cache) &&
-           cache->timeline[0] != '\0' && !stores__epoch_is_bypassed(table);
+           stores__past_trusted(cache) && !stores__epoch_is_bypassed(table);
 }

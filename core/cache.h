@@ -26,19 +26,34 @@ struct stores__cache {
     struct stores__redis *redis;
     bool wants_up; /* never connected so far: calls wait for the first attempt */
     bool evicts_any; /* intents could be evicted: no lease is taken */
+    bool asks_policy; /* whether they could */
+    uint64_t policy_at; /* when it was told, or asked */
+    struct stores__redis_req policy_req;
+    char trouble[208], trouble_said[208]; /* what Redis refused last, and what the log has of it */
+    uint64_t said_at;
     char *fixed_prefix;
     char prefix[512];
     char run_id[17]; /* the first 16 digits; "" while Redis is down */
-    char timeline[12], system[24];
+    /* The store closes: turns that are owed are made first, where Redis can be reached in time. */
+    void (*leaving)(void *arg);
+    size_t paying;
+    struct stores__timer patience;
+
+    /* Whose rows these are (past.c). */
+    struct stores__pg_identity server; /* its past is "" before the first connection */
+    bool nameless; /* the role may not ask: there is no cache */
+    bool doubted; /* a connection was lost since the server told it */
+    bool asking;
     uint64_t identity_serial; /* how often PostgreSQL told who it is */
+    uint64_t told_at, asked_at;
+    struct stores__pg_wait ask_wait;
+    struct stores__pg_req ask_req;
 };
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);
 /* Closes the link; done(engine) comes from the loop. */
 void stores__cache_close(stores_engine *engine, void (*done)(void *arg));
 void stores__cache_free(stores_engine *engine);
-/* A connection told who its server is. */
-void stores__cache_identity(struct stores__cache *cache, const struct stores__pg_conn *conn);
 
 /* The rows of this table may be read from Redis now (or as soon as the link is up for the first
  * time). */
@@ -47,6 +62,40 @@ bool stores__cache_readable(const struct stores__table *table);
 bool stores__cache_covers(const struct stores__table *table);
 /* The link answers, as far as anybody knows. */
 bool stores__cache_up(const struct stores__cache *cache);
+
+/* ---- What Redis refuses (trouble.c) ------------------------------------------------------------ */
+
+void stores__trouble_refused(struct stores__cache *cache, const char *text);
+/* A move that writes was done. */
+void stores__trouble_over(struct stores__cache *cache);
+/* Why Redis could not be told of something, in its own words where it has any. */
+const char *stores__trouble_why(const struct stores__cache *cache);
+/* Why rows are not cached, or writes not told, just now; "": they are. */
+const char *stores__trouble_now(const struct stores__cache *cache);
+/* What its policy is; and asks for it again, where it was told long ago. */
+void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any);
+void stores__trouble_ask_policy(struct stores__cache *cache);
+
+/* ---- The past of the server (past.c) ---------------------------------------------------------- */
+
+bool stores__past_known(const struct stores__cache *cache);
+/* Known, and vouched for by a connection that lives: rows may be read from the cache. */
+bool stores__past_trusted(const struct stores__cache *cache);
+/* This server has the past that the epochs are of. */
+bool stores__past_is(const struct stores__cache *cache, const struct stores__pg_identity *identity);
+/* A server told who it is; where that is another one, connections of a lower serial are replaced. */
+void stores__past_told(struct stores__cache *cache, const struct stores__pg_identity *identity,
+                       uint64_t serial);
+/* The same by the columns of stores__pg_identity_columns in a result of one row. True: it is a
+ * primary, whose past the epochs are of by now. */
+bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result, int column);
+/* Adds the question for those columns to a request. */
+void stores__past_question(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* A connection was lost. */
+void stores__past_doubt(struct stores__cache *cache);
+/* Rows are read: asks in the background where that is due. */
+void stores__past_look(struct stores__cache *cache);
+void stores__past_ask(struct stores__cache *cache);
 
 /* A lifetime with its jitter of 10 %, in ms, as text. */
 void stores__cache_ttl(uint64_t ms, char out[24]);
@@ -107,6 +156,10 @@ void stores__epoch_end_turn(struct stores__epoch *epoch);
 void stores__epoch_bypassed(struct stores__epoch *epoch);
 /* Redis is back. */
 void stores__epoch_resume_all(stores_engine *engine);
+/* A store that closes: whether a write of it went by Redis, and the turns that make up for that; done
+ * comes from the loop for each that was sent. */
+bool stores__epoch_owes(const stores_engine *engine);
+size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine));
 /* Stops what runs in the background. */
 void stores__epoch_stop_all(stores_engine *engine);
 bool stores__epoch_is_bypassed(const struct stores__table *table);

@@ -187,11 +187,18 @@ void stores__commit_take_locks(struct stores__commit *commit, const struct pg_re
 
 bool stores__commit_may_write(const struct stores__table *table, stores_error *error) {
     const stores_engine *engine = table->engine;
-    if (!stores__cache_covers(table)) return true;
+    if (engine->cache == NULL || !table->cacheable) return true;
     if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) return true;
+    if (engine->cache->nameless) {
+        stores__error_set(error, STORES_CACHE_FAILURE,
+                          "the role of this store may not ask PostgreSQL who it is, so that the "
+                          "cache cannot be told, and on_cache_failure is 'error'");
+        return false;
+    }
     if (stores__cache_up(engine->cache)) return true;
     stores__error_set(error, STORES_CACHE_FAILURE,
-                      "Redis is not reachable, and on_cache_failure is 'error'");
+                      "Redis is not reachable, and on_cache_failure is 'error': %s",
+                      stores__trouble_why(engine->cache));
     return false;
 }
 

@@ -20,13 +20,19 @@ static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INT
 static void not_told(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
     if (engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        stores__commit_fail(commit, STORES_CACHE_FAILURE,
-                            "Redis did not take the intents of this write, which was rolled back");
+        char text[320];
+        snprintf(text, sizeof text,
+                 "Redis did not take the intents of this write, which was rolled back: %s",
+                 stores__trouble_why(engine->cache));
+        stores__commit_fail(commit, STORES_CACHE_FAILURE, text);
         stores__commit_roll_back(commit);
         return;
     }
-    for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_bypassed(commit->turns[i]);
-    stores__settle_bypass(commit->rows);
+    /* without names for the keys there is nothing that could be made up for later */
+    for (size_t i = 0; !engine->cache->nameless && i < commit->turn_count; i++) {
+        stores__epoch_bypassed(commit->turns[i]);
+    }
+    if (!engine->cache->nameless) stores__settle_bypass(commit->rows);
     engine->counters.bypassed++;
     stores__commit_send(commit);
 }
@@ -35,10 +41,24 @@ static void look_again(struct stores__timer *timer) {
     stores__commit_tell(STORES__CONTAINER(timer, struct stores__commit, timer));
 }
 
+/* The link was lost while the answers were due: it is made anew at once, and Redis is told once more.
+ * A copy of the first INTENT may still come, so that nothing is published. */
+static bool tell_again(struct stores__commit *commit) {
+    struct stores__cache *cache = commit->engine->cache;
+    if (commit->told_again || cache->redis == NULL || !stores__cache_up(cache) ||
+        stores__redis_stats(cache->redis)->failures == commit->failures) {
+        return false;
+    }
+    commit->told_again = commit->turn_again = true;
+    stores__settle_unpublish(commit->rows, 0);
+    stores__commit_tell(commit);
+    return true;
+}
+
 static void told(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
     if (commit->failed) {
-        not_told(commit);
+        if (!tell_again(commit)) not_told(commit);
     } else if (!commit->refused) {
         stores__commit_send(commit);
     } else if (commit->tries++ >= EPOCH_TRIES) {
@@ -70,6 +90,8 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
         commit->refused = true;
     } else if (stores__redis_integer(*reply, 0) != 1) {
         commit->failed = true;
+    } else {
+        stores__trouble_over(commit->engine->cache);
     }
     free(intent);
     answered(commit);
@@ -122,15 +144,21 @@ static bool make_entry(struct stores__commit *commit) {
 void stores__commit_tell(struct stores__commit *commit) {
     struct stores__cache *cache = commit->engine->cache;
     commit->step = STEP_TELL;
+    if (cache->nameless) {
+        not_told(commit);
+        return;
+    }
     if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_REDIS);
-    commit->refused = commit->failed = false;
+    bool turn = commit->tries == 0 || commit->turn_again;
+    if (cache->redis != NULL) commit->failures = stores__redis_stats(cache->redis)->failures;
+    commit->refused = commit->failed = commit->turn_again = false;
     commit->waiting = 1; /* ours, so that answers cannot end it before all is sent */
     if (cache->redis == NULL || !stores__cache_up(cache)) {
         commit->failed = true;
     } else {
         bool named = stores__settle_count(commit->rows) > 0;
         if (named && commit->entry[0] == '\0' && !make_entry(commit)) commit->failed = true;
-        for (size_t i = 0; !commit->failed && commit->tries == 0 && i < commit->turn_count; i++) {
+        for (size_t i = 0; !commit->failed && turn && i < commit->turn_count; i++) {
             commit->waiting++;
             if (!stores__epoch_turn(commit->turns[i], turned, commit)) {
                 commit->waiting--;

@@ -112,7 +112,14 @@ static void connected(void *arg, const struct stores__pg_conn *conn) {
     engine->met = true;
     engine->clock_ms = conn->clock_ms;
     engine->clock_heard_ns = conn->clock_heard_ns;
-    if (engine->cache != NULL) stores__cache_identity(engine->cache, conn);
+    if (engine->cache != NULL) {
+        stores__past_told(engine->cache, &conn->identity, conn->serial);
+    }
+}
+
+static void dropped(void *arg) {
+    stores_engine *engine = arg;
+    if (engine->cache != NULL) stores__past_doubt(engine->cache);
 }
 
 static void part_closed(void *arg);
@@ -213,6 +220,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
               stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config, error);
     engine->pool.arg = engine;
     engine->pool.connected = connected;
+    engine->pool.dropped = dropped;
     engine->pool.closed = part_closed;
     if (ok && !stores__writes_open(engine)) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory");

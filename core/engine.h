@@ -28,6 +28,7 @@
     X(turns_started)                                                                               \
     X(turns_ended)                                                                                 \
     X(bypassed)                                                                                    \
+    X(redis_refused)                                                                               \
     X(segments)                                                                                    \
     X(segment_writes)                                                                              \
     X(segment_retries)                                                                             \

@@ -43,19 +43,22 @@ static const char poll_sql[] = TREE WRITERS " WHERE who = ANY($2::text[])";
 
 bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]) {
     char random[17];
-    if (cache->run_id[0] == '\0' || cache->timeline[0] == '\0') return false;
+    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return false;
     if (!stores__random_text(random, 16)) return false;
-    snprintf(out, STORES__EPOCH_TEXT, "%s.%s.%s", random, cache->run_id, cache->timeline);
+    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s", random, cache->run_id, cache->server.past);
     return true;
 }
 
-/* 0: ours; -1: nobody's any more; 1: of a timeline that we have not heard of yet. */
+/* 0: ours; -1: nobody's any more; 1: of a past that we have not heard of yet. */
 static int compare_owner(const struct stores__cache *cache, const char *epoch, size_t len) {
+    enum { DATED = 8 + 8 }; /* what tells the order of two pasts: the timeline, and the start */
+    const char *past = cache->server.past;
     size_t run = strlen(cache->run_id);
-    if (len != 16 + 1 + run + 1 + strlen(cache->timeline)) return -1;
+    if (len != 16 + 1 + run + 1 + strlen(past)) return -1;
     if (memcmp(epoch + 17, cache->run_id, run) != 0) return -1;
-    int order = memcmp(epoch + 17 + run + 1, cache->timeline, strlen(cache->timeline));
-    return order == 0 ? 0 : order > 0 ? 1 : -1;
+    const char *other = epoch + 17 + run + 1;
+    if (memcmp(other, past, strlen(past)) == 0) return 0;
+    return memcmp(other, past, DATED) < 0 ? -1 : 1;
 }
 
 const char *stores__epoch_text(const struct stores__table *table) {
@@ -162,8 +165,12 @@ static void wait_then(struct stores__epoch *epoch) {
 static void took_list(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
     stores_error error;
-    (void)index;
-    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
+    bool ok = stores__pg_result_ok(result, &error);
+    if (index == 1) {
+        if (!ok || !stores__past_told_by(epoch->engine->cache, result, 0)) {
+            epoch->failed = true;
+        }
+    } else if (ok && stores__pg_rows(result) == 1) {
         const char *writers = stores__pg_value(result, 0, 0, NULL);
         const char *count = stores__pg_value(result, 0, 1, NULL);
         free(epoch->writers);
@@ -200,8 +207,10 @@ static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
     char oid[12];
     const char *values[] = {oid, epoch->writers};
+    struct stores__cache *cache = epoch->engine->cache;
     snprintf(oid, sizeof oid, "%u", epoch->oid);
-    epoch->failed = conn->standby; /* a standby does not know the writers */
+    /* a standby does not know the writers, nor does a server of another past */
+    epoch->failed = !conn->pool->pooler && !stores__past_is(cache, &conn->identity);
     epoch->req.again = true;
     epoch->req.result = took_list;
     epoch->req.done = list_over;
@@ -211,6 +220,7 @@ static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
     } else {
         stores__pg_add(conn, &epoch->req, list_sql, 1, values, true);
     }
+    if (conn->pool->pooler) stores__past_question(conn, &epoch->req);
     stores__pg_sync(conn, &epoch->req);
 }
 
@@ -243,8 +253,8 @@ void stores__epoch_end_turn(struct stores__epoch *epoch) {
 
 /* ---- What is seen ---------------------------------------------------------------------------- */
 
-/* An epoch of a timeline that we know nothing of: PostgreSQL failed over, and others know it before
- * we do. Nothing is believed until a connection told the timeline once more. */
+/* An epoch of a past that we know nothing of: PostgreSQL failed over, or was started again, and
+ * others know it before we do. Nothing is believed until a connection told the past once more. */
 static void doubt(struct stores__epoch *epoch, const char *value, size_t len) {
     struct stores__cache *cache = epoch->engine->cache;
     bool known = len < sizeof epoch->odd && strncmp(epoch->odd, value, len) == 0 &&
@@ -258,13 +268,14 @@ static void doubt(struct stores__epoch *epoch, const char *value, size_t len) {
         memcpy(epoch->odd, value, len);
         epoch->odd[len] = '\0';
         epoch->odd_serial = cache->identity_serial;
-        stores__pg_pool_renew(&cache->engine->pool);
+        stores__pg_pool_renew(&cache->engine->pool, UINT64_MAX);
+        stores__past_ask(cache);
     }
 }
 
 bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len) {
     struct stores__cache *cache = epoch->engine->cache;
-    if (cache->run_id[0] == '\0' || cache->timeline[0] == '\0') return false;
+    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return false;
     if (value == NULL || len < 2 || (value[0] != 'V' && value[0] != 'B')) {
         begin_turn(epoch, value ? value : "", value ? len : 0);
         return false;
@@ -285,7 +296,7 @@ bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t l
     }
     if (value[0] == 'V') {
         epoch->since = 0;
-        bool counts = same && epoch->bypasses == 0;
+        bool counts = same && epoch->bypasses == 0 && stores__past_trusted(cache);
         if (!same || epoch->state != STORES__EPOCH_VALID) {
             epoch->valid_since = epoch->engine->facts_serial;
         }

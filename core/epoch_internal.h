@@ -25,8 +25,10 @@ struct stores__epoch {
     uint64_t valid_since; /* engine->facts_serial when this text was seen to be V */
     unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
+    bool resuming; /* that turn is on its way */
+    unsigned resume_failures; /* in a row */
     struct stores__timer resume;
-    char odd[STORES__EPOCH_TEXT]; /* an epoch of a later timeline than the one we know */
+    char odd[STORES__EPOCH_TEXT]; /* an epoch of a later past than the one we know */
     uint64_t odd_serial;
 
     enum stores__turn_step step;
@@ -42,7 +44,7 @@ struct stores__epoch {
     struct stores__pg_req req;
 };
 
-/* 16 random characters, then whose it is: Redis's run and PostgreSQL's timeline. False: who they are
+/* 16 random characters, then whose it is: Redis's run and the past of the database. False: who they are
  * is not known, or there is no entropy. */
 bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]);
 /* Frees an epoch that nobody holds and for which nothing is to be done. */

@@ -8,6 +8,8 @@ struct invalidation {
     stores_op *op; /* NULL: it left */
     int64_t id;
     bool row;
+    bool again; /* the link was lost meanwhile, and it was sent once more */
+    uint64_t failures; /* of the link, when it was sent */
 };
 
 static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE};
@@ -18,12 +20,27 @@ static stores_outcome leave(stores_op *op) {
     return STORES_OUTCOME_UNKNOWN;
 }
 
+static bool send_it(struct invalidation *invalidation);
+
+/* A link that was lost is made anew at once. */
+static bool send_again(struct invalidation *invalidation) {
+    const struct stores__cache *cache = invalidation->table->engine->cache;
+    if (invalidation->again || cache->redis == NULL || !stores__cache_up(cache) ||
+        stores__redis_stats(cache->redis)->failures == invalidation->failures) {
+        return false;
+    }
+    invalidation->again = true;
+    return send_it(invalidation);
+}
+
 static void answer(struct invalidation *invalidation, bool ok) {
     stores_op *op = invalidation->op;
+    if (!ok && send_again(invalidation)) return;
     if (op != NULL && ok) {
         stores__op_finish(op);
     } else if (op != NULL) {
-        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation");
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation: %s",
+                         stores__trouble_why(op->engine->cache));
     }
     free(invalidation);
 }
@@ -48,8 +65,10 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
     if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
 }
 
-static bool send_it(struct invalidation *invalidation, struct stores__table *table) {
+static bool send_it(struct invalidation *invalidation) {
+    struct stores__table *table = invalidation->table;
     struct stores__args args = {0};
+    invalidation->failures = stores__redis_stats(table->engine->cache->redis)->failures;
     const char *epoch = stores__epoch_text(table);
     if (!invalidation->row || epoch[0] == '\0') {
         return stores__epoch_turn(table->epoch, turned, invalidation);
@@ -68,9 +87,11 @@ static void resolved(stores_op *op, struct stores__table *table) {
         stores__op_finish(op);
         return;
     }
+    const struct stores__cache *cache = table->engine->cache;
     invalidation->table = table;
-    if (!stores__cache_readable(table) || !send_it(invalidation, table)) {
-        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable");
+    if (!stores__cache_up(cache) || !stores__past_known(cache) || !send_it(invalidation)) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
+                         stores__trouble_why(cache));
         return;
     }
     op->leave = leave;

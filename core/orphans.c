@@ -94,6 +94,11 @@ static void asked(struct stores__pg_req *req, enum stores__pg_end end) {
     orphan->seen_at = stores__now(orphan->table->engine); /* alive: asked again 100 ms from now */
 }
 
+/* A standby takes a transaction that it has not heard of yet for one that is over. */
+static const char status_sql[] =
+    "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'in progress'"
+    " ELSE pg_catalog.pg_xact_status($1::text::xid8) END";
+
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct orphan *orphan = STORES__CONTAINER(wait, struct orphan, wait);
     char xid[24];
@@ -105,8 +110,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     orphan->req.done = asked;
     stores__pg_begin(conn, &orphan->req);
     if (!conn->standby) {
-        stores__pg_add(conn, &orphan->req, "SELECT pg_catalog.pg_xact_status($1::text::xid8)", 1,
-                       values, true);
+        stores__pg_add(conn, &orphan->req, status_sql, 1, values, true);
     }
     stores__pg_sync(conn, &orphan->req);
 }

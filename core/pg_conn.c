@@ -336,6 +336,7 @@ static void tell_loss(struct stores__timer *timer) {
 
 void stores__pg_break(struct stores__pg_wire *wire) {
     if (wire->phase == WIRE_BROKEN || wire->phase == WIRE_CLOSED) return;
+    if (wire->phase == WIRE_UP) stores__pg_pool_dropped(wire->conn);
     wire->phase = WIRE_BROKEN;
     stores__pg_unwatch(wire);
     stores__timer_stop(wire->timers, &wire->timer);

@@ -52,20 +52,33 @@ struct stores__pg_req {
         readonly; /* its transaction was begun so: that a write is refused says nothing of the server */
 };
 
-/* Names a run of the server, after whose end xids of before are used again. When one backend crashes
- * the postmaster stays and keeps its start time; but all statistics are reset. */
+/* Names a run of the server, after whose end xids of before are used again, and what it committed may
+ * be gone. When one backend crashes the postmaster stays and keeps its start time; but all statistics
+ * are reset. Microseconds, as integers: how a session writes doubles is a setting. */
+#define STORES__PG_MICROSECONDS(time)                                                              \
+    "(pg_catalog.date_part('epoch', " time ") * 1000000)::pg_catalog.int8::pg_catalog.text"
 #define STORES__PG_RUN_SQL                                                                         \
-    "pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())::text || ' ' ||"         \
-    " coalesce(pg_catalog.date_part('epoch',"                                                      \
-    " pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text, '')"
+    STORES__PG_MICROSECONDS("pg_catalog.pg_postmaster_start_time()")                               \
+    " || ' ' || coalesce(" STORES__PG_MICROSECONDS(                                                \
+        "pg_catalog.pg_stat_get_bgwriter_stat_reset_time()") ", '')"
 
-/* What the session told about its server at the start, and what the engine's cache needs to know. */
+/* What the session told about its server, and what the engine's cache needs to know. */
 struct stores__pg_identity {
-    char system[24]; /* pg_control_system().system_identifier */
-    char database[64 * 4];
+    char system[24]; /* pg_control_system().system_identifier; "": may not be asked */
+    char database[12]; /* its oid: a name may be another database's later */
     char timeline[12]; /* 8 hex digits; "" on a standby */
-    char started[48]; /* the server's run, by STORES__PG_RUN_SQL */
+    char started[48]; /* the server's run, by STORES__PG_RUN_SQL; "": may not be asked */
+    char past[32]; /* of the database, for epochs: timeline, start in seconds (8 hex digits each, a
+                    * later past is greater), and 12 of a hash of the rest; "" where it is unknown */
 };
+
+/* What may be asked about a server, from all of it to what nobody may refuse: columns of a SELECT
+ * (pg_identity.c). */
+enum { STORES__PG_IDENTITIES = 5 };
+const char *stores__pg_identity_columns(int which);
+/* Takes them from a result of one row, from a column on. False: there is no such row. */
+bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
+                              int column);
 
 enum stores__pg_place {
     STORES__PG_CONNECTING,
@@ -121,6 +134,7 @@ struct stores__pg_conn {
 /* Callbacks of a connection to its pool, each from the loop. */
 void stores__pg_pool_ready(struct stores__pg_conn *conn); /* connected and set up */
 void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error);
+void stores__pg_pool_dropped(struct stores__pg_conn *conn); /* it broke: inside what found out */
 void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOST) */
 void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
 /* The server spoke, on a connection that had been looked at. */

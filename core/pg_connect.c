@@ -7,15 +7,6 @@
 #include "pg_session.h"
 #include "pg_wire.h"
 
-/* One statement, for a lone statement is what a transaction pooler passes on untouched. */
-static const char identity_sql[] =
-    "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
-    " pg_catalog.current_database(),"
-    " CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''"
-    " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),"
-    " 1, 8) END,"
-    " " STORES__PG_RUN_SQL;
-
 static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     stores__timer_stop(wire->timers, &wire->timer);
     stores__pg_pool_failed(wire->conn, error);
@@ -93,6 +84,7 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
 static void greeted(struct stores__pg_req *req, int index, struct pg_result *result);
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end);
 
+/* One statement, for a lone statement is what a transaction pooler passes on untouched. */
 static void ask(struct stores__pg_wire *wire) {
     wire->greeting.result = greeted;
     wire->greeting.done = greeting_done;
@@ -100,9 +92,11 @@ static void ask(struct stores__pg_wire *wire) {
     const char *settings = wire->conn->pool->params.settings;
     if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     struct stores__buf sql = {0};
-    stores__buf_fmt(&sql, "%s%s, %s", identity_sql,
+    stores__buf_fmt(&sql, "SELECT %s%s, %s",
+                    stores__pg_identity_columns(wire->conn->pool->identity_asked),
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
+    memset(&wire->not_told, 0, sizeof wire->not_told);
     stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
     stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);
@@ -110,19 +104,12 @@ static void ask(struct stores__pg_wire *wire) {
 
 static void greeted(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    struct stores__pg_identity *identity = &wire->conn->identity;
     stores_error error;
+    bool last = index == wire->greeting.added - 1;
     if (!stores__pg_result_ok(result, &error)) {
-        if (index < wire->greeting.added - 1) wire->refused = error; /* the settings */
-    } else if (index == wire->greeting.added - 1 && stores__pg_rows(result) == 1) {
-        const char *system = stores__pg_value(result, 0, 0, NULL);
-        const char *database = stores__pg_value(result, 0, 1, NULL);
-        const char *timeline = stores__pg_value(result, 0, 2, NULL);
-        const char *started = stores__pg_value(result, 0, 3, NULL);
-        if (started) strncpy(identity->started, started, sizeof identity->started - 1);
-        if (system) strncpy(identity->system, system, sizeof identity->system - 1);
-        if (database) strncpy(identity->database, database, sizeof identity->database - 1);
-        if (timeline) strncpy(identity->timeline, timeline, sizeof identity->timeline - 1);
+        *(last ? &wire->not_told : &wire->refused) = error; /* else it is the settings */
+    } else if (last) {
+        stores__pg_identity_take(&wire->conn->identity, result, 0);
         stores__pg_session_read(&wire->session, result);
     }
     stores__pg_result_free(result);
@@ -180,6 +167,15 @@ static bool fits(struct stores__pg_wire *wire) {
     return false;
 }
 
+/* A function that this role may not call, or that this server does not have. */
+static bool may_ask_less(const struct stores__pg_wire *wire) {
+    const char *state = wire->not_told.sqlstate;
+    return wire->not_told.code != STORES_OK &&
+           wire->conn->pool->identity_asked < STORES__PG_IDENTITIES - 1 &&
+           (strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
+            strncmp(state, "55", 2) == 0);
+}
+
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
@@ -193,9 +189,18 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
         fail(wire, &error);
         return;
     }
-    if (identity->system[0] == '\0') {
-        stores__error_set(&error, STORES_CONNECT_FAILED,
-                          "the server does not tell its system identifier (pg_control_system)");
+    if (may_ask_less(wire)) {
+        wire->conn->pool->identity_asked++;
+        ask(wire);
+        return;
+    }
+    if (identity->database[0] == '\0') {
+        error = wire->not_told;
+        if (error.code == STORES_OK) {
+            stores__error_set(&error, STORES_CONNECT_FAILED, "the server does not tell who it is");
+        } else if (error.code != STORES_CONNECTION_LOST) {
+            error.code = STORES_CONNECT_FAILED;
+        }
         fail(wire, &error);
         return;
     }
@@ -252,9 +257,11 @@ static void connect_timed_out(struct stores__timer *timer) {
     fail(wire, &error);
 }
 
-static void ignore_notice(void *arg, const PGresult *result) {
-    (void)arg;
-    (void)result;
+/* Of what comes unasked only the farewell matters: the server ends the connection, which it may
+ * close a moment later. */
+static void take_notice(void *arg, const PGresult *result) {
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (state != NULL && strncmp(state, "57P", 3) == 0) stores__pg_pool_dropped(arg);
 }
 
 bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
@@ -283,7 +290,7 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
     wire->life.data = wire;
     wire->open_handles = 1;
     PQsetErrorVerbosity(wire->pg, PQERRORS_VERBOSE);
-    PQsetNoticeReceiver(wire->pg, ignore_notice, NULL);
+    PQsetNoticeReceiver(wire->pg, take_notice, conn);
     if (PQstatus(wire->pg) == CONNECTION_BAD || PQsocket(wire->pg) < 0) {
         /* told on a later turn, like every failure: the timer's next firing says why */
         stores__timer_set(timers, &wire->timer, uv_now(loop));

@@ -66,6 +66,7 @@ enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn) {
     if (heard == now) return STORES__POOL_FIT;
     if (!stores__pg_is_alive(conn)) {
         pool->stats.lost++;
+        stores__pg_pool_dropped(conn);
         return STORES__POOL_SPENT;
     }
     if (heard <= pool->doubted_at || now >= heard + pool->ping_ms) return STORES__POOL_DOUBTFUL;
@@ -114,13 +115,13 @@ void stores__pool_idle_init(struct stores__pg_pool *pool) {
     pool->reaper.fire = reap;
 }
 
-void stores__pg_pool_renew(struct stores__pg_pool *pool) {
+void stores__pg_pool_renew(struct stores__pg_pool *pool, uint64_t before) {
     uint64_t now = uv_now(pool->loop);
     stores__pool_asides_renew(pool);
     for (int place = STORES__PG_IDLE; place < STORES__PG_ASIDE; place++) {
         struct stores__list *list = &pool->places[place];
         for (struct stores__list *at = list->next; at != list; at = at->next) {
-            conn_at(at)->retire_at = now;
+            if (conn_at(at)->serial < before) conn_at(at)->retire_at = now;
         }
     }
 }
@@ -134,5 +135,5 @@ void stores__pg_pool_read_only(struct stores__pg_conn *conn) {
         return;
     }
     pool->renewed_at = now;
-    stores__pg_pool_renew(pool);
+    stores__pg_pool_renew(pool, UINT64_MAX);
 }

@@ -10,6 +10,10 @@ unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
     return &pool->generation;
 }
 
+void stores__pg_pool_dropped(struct stores__pg_conn *conn) {
+    if (conn->pool->dropped != NULL) conn->pool->dropped(conn->pool->arg);
+}
+
 int stores__pg_open_count(const struct stores__pg_pool *pool) {
     return pool->counts[STORES__PG_IDLE] + pool->counts[STORES__PG_READING] +
            pool->counts[STORES__PG_STALLED] + pool->counts[STORES__PG_WRITING] +

@@ -40,6 +40,7 @@ struct stores__pg_pool {
     bool pooler, closing;
     uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms, ping_ms, reap_ms;
     int min_idle;
+    int identity_asked; /* which question about the server its role may ask (pg_identity.c) */
     char *on_connect; /* NULL: nothing */
 
     struct stores__list places[STORES__PG_PLACES];
@@ -68,6 +69,7 @@ struct stores__pg_pool {
     /* To the engine, from the loop. */
     void *arg;
     void (*connected)(void *arg, const struct stores__pg_conn *conn);
+    void (*dropped)(void *arg); /* a connection that was up is lost; inside what found out */
     void (*closed)(void *arg);
 };
 
@@ -90,8 +92,8 @@ void stores__pg_discard(struct stores__pg_conn *conn);
 /* Closes a connection that will not be idle within that time, for nobody waits any more for what it
  * does; its holder hears of it as of a loss. */
 void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms);
-/* Has the idle connections replaced, so that the next ones tell who the server is now. */
-void stores__pg_pool_renew(struct stores__pg_pool *pool);
+/* Has the connections of a lower serial replaced, so that the next ones tell who the server is now. */
+void stores__pg_pool_renew(struct stores__pg_pool *pool, uint64_t before);
 /* What a call that asks for a connection now would wait for. */
 enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool);
 /* Whether a connection can be granted at once. */

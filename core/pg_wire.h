@@ -69,6 +69,7 @@ struct stores__pg_wire {
     struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
     struct stores__pg_session session;
     bool asked_again; /* the greeting, with settings before it */
+    stores_error not_told; /* why the server did not say who it is */
     stores_error refused; /* by on_connect */
     uint64_t answered_ns; /* when the last statement with a trace was answered */
 

@@ -103,6 +103,18 @@ void stores__rows_no_memory(struct stores__read_row **rows, size_t count) {
 
 /* ---- The tick -------------------------------------------------------------------------------- */
 
+/* The first of a row and its twins whose op still waits, with the others behind it: one that looks at
+ * another's lease again carries those that asked for the same row. NULL: all of them left. */
+static struct stores__read_row *first_alive(struct stores__read_row *row) {
+    while (row != NULL && row->call->op == NULL) {
+        struct stores__read_row *next = row->twin;
+        row->twin = NULL;
+        row_over(row);
+        row = next;
+    }
+    return row;
+}
+
 /* Rows whose op left before they were sent are not sent. */
 static size_t take_queue(struct stores__list *queue, bool cached, struct stores__read_row **rows,
                          size_t room) {
@@ -112,11 +124,8 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct stores_
         struct stores__read_row *row = STORES__CONTAINER(at, struct stores__read_row, link);
         if (row->cached != cached) continue;
         stores__list_remove(at);
-        if (row->call->op == NULL) {
-            row_over(row);
-        } else {
-            rows[count++] = row;
-        }
+        row = first_alive(row);
+        if (row != NULL) rows[count++] = row;
     }
     return count;
 }
@@ -129,6 +138,7 @@ static void flush_reads(struct stores__flush *flush) {
     size_t count;
     stores__list_init(&queue);
     stores__list_move(&reads->queue, &queue);
+    bool looks = reads->queued[true] > 0;
     reads->queued[false] = reads->queued[true] = 0;
     if (table->engine->closing) {
         stores_error error;
@@ -140,6 +150,7 @@ static void flush_reads(struct stores__flush *flush) {
         return;
     }
     bool readable = stores__cache_readable(table);
+    if (looks && stores__cache_covers(table)) stores__past_look(table->engine->cache);
     while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);

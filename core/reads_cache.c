@@ -78,7 +78,10 @@ static void leased(struct stores__redis_req *req, struct redisReply **reply) {
     size_t len = 0, ask = 0;
     const char *epoch = stores__redis_text(array, &len);
     if (epoch != NULL) stores__epoch_seen(batch->table->epoch, epoch, len);
-    bool answered = stores__redis_count(array) == batch->count;
+    /* what was asked under the epoch of another past may be a row of it */
+    bool answered = stores__redis_count(array) == batch->count &&
+                    strcmp(batch->epoch, stores__epoch_text(batch->table)) == 0 &&
+                    stores__past_trusted(engine->cache);
     for (size_t i = 0; i < batch->count; i++) {
         struct stores__read_row *row = batch->rows[i];
         const char *text = answered ? stores__redis_text(stores__redis_at(array, i), &len) : NULL;
@@ -102,6 +105,7 @@ static void leased(struct stores__redis_req *req, struct redisReply **reply) {
 
 static void lease_rows(struct stores__table *table, struct stores__read_row **rows, size_t count) {
     struct stores__cache *cache = table->engine->cache;
+    if (cache->redis != NULL) stores__trouble_ask_policy(cache);
     if (cache->evicts_any || cache->redis == NULL) {
         stores__rows_select(table, rows, count);
         return;

@@ -60,6 +60,8 @@ struct stores__read_batch {
     stores_error error;
     bool stale_plan;
     struct stores__facts_asked asked; /* where the table's facts are asked for as well */
+    bool asks_past; /* the statement after the SELECT: a pooler's connection tells nothing */
+    bool past_told; /* by it: a primary of the past that the epochs are of */
     char epoch[STORES__EPOCH_TEXT];
     char token[STORES__TOKEN_TEXT + 1];
     size_t count;

@@ -87,6 +87,7 @@ static void filled(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, redis_req);
     struct stores__counters *counters = &batch->table->engine->counters;
     int64_t count = stores__redis_integer(*reply, 0);
+    if (count > 0) stores__trouble_over(batch->table->engine->cache);
     counters->fills += (uint64_t)count;
     counters->fills_refused += batch->count - (uint64_t)count;
     stores__batch_free(batch);
@@ -149,11 +150,19 @@ static void match(struct stores__read_batch *batch, int *found) {
     }
 }
 
+/* A standby is late, and what a server of another past has is not what the epoch is of. */
+static bool may_fill(const struct stores__read_batch *batch) {
+    const stores_engine *engine = batch->table->engine;
+    if (engine->cache == NULL) return false;
+    if (engine->pool.pooler) return batch->past_told;
+    return stores__past_is(engine->cache, &batch->conn->identity);
+}
+
 static void answer(struct stores__read_batch *batch) {
     int found[STORES__SELECT_ROWS];
     match(batch, found);
     /* the caller is answered from the loop later on; the fill is queued first, while rows live */
-    if (!batch->conn->standby) fill_rows(batch, found);
+    if (may_fill(batch)) fill_rows(batch, found);
     batch->table->engine->burst_ns = uv_hrtime();
     for (size_t i = 0; i < batch->count; i++) {
         size_t len = 0;
@@ -176,10 +185,21 @@ static void take_facts(struct stores__read_batch *batch, struct pg_result *resul
     stores__pg_result_free(result);
 }
 
+static void take_past(struct stores__read_batch *batch, struct pg_result *result) {
+    stores_error error;
+    batch->past_told = stores__pg_result_ok(result, &error) &&
+                       stores__past_told_by(batch->table->engine->cache, result, 0);
+    stores__pg_result_free(result);
+}
+
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (index > 0) {
-        take_facts(batch, result);
+        if (batch->asks_past && index == 1) {
+            take_past(batch, result);
+        } else {
+            take_facts(batch, result);
+        }
         return;
     }
     if (stores__pg_result_ok(result, &batch->error)) {
@@ -281,6 +301,8 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     stores__pg_begin(conn, &batch->req);
     if (values[0] != NULL) {
         stores__pg_add(conn, &batch->req, sql, 1, values, true);
+        batch->asks_past = conn->pool->pooler && batch->epoch[0] != '\0';
+        if (batch->asks_past) stores__past_question(conn, &batch->req);
         if (!conn->standby && stores__facts_are_due(batch->table)) ask_facts(batch);
     } else {
         stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");

@@ -13,11 +13,15 @@
 #include "redis_internal.h"
 #include "threads.h"
 
+#define AGAIN_MS 2 /* after the loss of a link that was well */
 #define BACKOFF_FIRST 10
 #define BACKOFF_MAX 500
+#define ENOUGH (16 * 1024) /* bytes of a long answer that count as a sign of life; a few do not */
+#define GREETING_MOST 16 /* elements of an answer to what is asked at first, which is a text */
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
 
 static void attempt(struct stores__redis *redis);
+static void time_attempt(struct stores__redis *redis);
 static void connect_next(struct stores__redis *redis, const char *last_why);
 
 static void set_timer(struct stores__redis *redis, uint64_t at) {
@@ -34,6 +38,9 @@ static void forget_attempt(struct stores__redis *redis) {
     if (redis->addresses) uv_freeaddrinfo(redis->addresses);
     redis->addresses = NULL;
     stores__redis_out_clear(&redis->hello);
+}
+
+static void forget_requests(struct stores__redis *redis) {
     stores__redis_out_clear(&redis->out);
     stores__list_move(&redis->pending, &redis->dead);
     redis->due = redis->unflushed = 0;
@@ -67,21 +74,64 @@ static uint64_t backoff(unsigned failed_in_row) {
     return delay / 2 + stores__random_u64() % (delay / 2 + 1);
 }
 
+static void go_down(struct stores__redis *redis) {
+    if (redis->failed_in_row < 16) redis->failed_in_row++;
+    redis->first = redis->holds = false;
+    forget_requests(redis);
+    set_timer(redis, stores__redis_now() + backoff(redis->failed_in_row));
+}
+
+/* What was sent may have been done or not. What was not waits for the next connection. */
+static void connect_again(struct stores__redis *redis) {
+    redis->failed_in_row++;
+    redis->holds = true;
+    if (redis->due > 0) forget_requests(redis);
+    set_timer(redis, stores__redis_now() + AGAIN_MS);
+}
+
+static void fail(struct stores__redis *redis, bool well) {
+    bool was_used = redis->state == STORES__REDIS_UP || redis->first || redis->holds;
+
+    redis->stats.failures++;
+    redis->state = STORES__REDIS_DOWN;
+    forget_attempt(redis);
+    if (well) {
+        connect_again(redis);
+    } else {
+        go_down(redis);
+        if (was_used) redis->tell_down = true;
+    }
+    stores__redis_soon(redis);
+}
+
+/* It was up, and of use: one that is lost as soon as it is made waits for its next attempt. */
+static bool was_well(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_UP &&
+           (redis->failed_in_row == 0 || stores__redis_now() >= redis->up_at + BACKOFF_MAX);
+}
+
+static bool is_over(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_CLOSED || redis->state == STORES__REDIS_DOWN;
+}
+
 void stores__redis_fail(struct stores__redis *redis, const char *format, ...) {
     va_list args;
 
-    if (redis->state == STORES__REDIS_CLOSED || redis->state == STORES__REDIS_DOWN) return;
+    if (is_over(redis)) return;
     va_start(args, format);
     vsnprintf(redis->why, sizeof redis->why, format, args);
     va_end(args);
-    redis->stats.failures++;
-    if (redis->first || redis->state == STORES__REDIS_UP) redis->tell_down = true;
-    redis->first = false;
-    redis->state = STORES__REDIS_DOWN;
-    forget_attempt(redis);
-    if (redis->failed_in_row < 16) redis->failed_in_row++;
-    set_timer(redis, stores__redis_now() + backoff(redis->failed_in_row));
-    stores__redis_soon(redis);
+    fail(redis, was_well(redis));
+}
+
+void stores__redis_refused(struct stores__redis *redis, const char *format, ...) {
+    va_list args;
+
+    if (is_over(redis)) return;
+    va_start(args, format);
+    vsnprintf(redis->why, sizeof redis->why, format, args);
+    va_end(args);
+    fail(redis, false);
 }
 
 /* ---- An attempt ----------------------------------------------------------------------------- */
@@ -114,9 +164,49 @@ static void on_moved(void *arg, size_t in, size_t out) {
 
     redis->stats.bytes_in += in;
     redis->stats.bytes_out += out;
-    redis->since = stores__redis_now();
+    if (in > 0) {
+        redis->heard_at = stores__redis_now();
+        redis->came += in;
+        if (redis->came >= ENOUGH) {
+            redis->since = redis->heard_at;
+            redis->came = 0;
+        }
+    }
     /* a socket that takes the rest of a flush takes what was queued meanwhile, too */
     if (out > 0 && redis->state == STORES__REDIS_UP) stores__redis_sent(redis);
+}
+
+static void on_check(uv_check_t *check) {
+    struct stores__redis *redis = STORES__CONTAINER(check, struct stores__redis, check);
+
+    uv_check_stop(check);
+    if (redis->state != STORES__REDIS_UP) return;
+    stores__redis_socket_read(redis->socket);
+    stores__redis_judge(redis);
+}
+
+void stores__redis_look(struct stores__redis *redis) {
+    uv_check_start(&redis->check, on_check);
+}
+
+/* Read after the poll, when all other sockets were looked at: that a server of PostgreSQL is gone must
+ * be known before what was cached of it is believed. */
+static void on_readable(void *arg) {
+    struct stores__redis *redis = arg;
+
+    if (redis->state == STORES__REDIS_UP) {
+        stores__redis_look(redis);
+    } else {
+        stores__redis_socket_read(redis->socket);
+    }
+}
+
+static size_t expects(void *arg) {
+    const struct stores__redis *redis = arg;
+
+    if (redis->state != STORES__REDIS_UP) return GREETING_MOST;
+    if (redis->due == 0) return 0;
+    return STORES__CONTAINER(redis->pending.next, struct stores__redis_req, link)->most;
 }
 
 static void on_reply(void *arg, struct redisReply *reply) {
@@ -141,6 +231,10 @@ static void on_lost(void *arg, const char *why) {
     }
 }
 
+static void on_garbled(void *arg, const char *why) {
+    stores__redis_refused(arg, "the connection to Redis was lost: %s", why);
+}
+
 /* The end of a closed link, once all that libuv knew of it is gone. */
 static void gone(struct stores__redis *redis) {
     void (*closed)(void *arg) = redis->closed;
@@ -161,9 +255,12 @@ static void on_socket_closed(void *arg) {
 
 static const struct stores__redis_socket_hooks socket_hooks = {
     .connected = on_connected,
+    .readable = on_readable,
     .moved = on_moved,
+    .expects = expects,
     .reply = on_reply,
     .lost = on_lost,
+    .garbled = on_garbled,
     .closed = on_socket_closed,
 };
 
@@ -172,7 +269,10 @@ static bool connect_to(struct stores__redis *redis, const char *address, int por
     redis->state = STORES__REDIS_CONNECTING;
     redis->socket = stores__redis_socket_open(redis->loop, address, port, &socket_hooks, redis, why,
                                               size);
-    if (redis->socket) redis->handles++;
+    if (redis->socket) {
+        redis->handles++;
+        stores__redis_socket_limit(redis->socket, redis->config.text_max);
+    }
     return redis->socket != NULL;
 }
 
@@ -242,9 +342,8 @@ static void attempt(struct stores__redis *redis) {
     const char *path = redis->config.path, *host = redis->config.host;
     char why[160];
 
-    redis->attempt_ends = stores__redis_now() + redis->config.connect_timeout_ms;
     redis->attempt_extended = false;
-    set_timer(redis, redis->attempt_ends);
+    time_attempt(redis);
     if (!path && !is_numeric(host)) {
         resolve(redis);
     } else if (!connect_to(redis, path ? path : host, path ? 0 : redis->config.port, why,
@@ -256,7 +355,8 @@ static void attempt(struct stores__redis *redis) {
 void stores__redis_up(struct stores__redis *redis) {
     memcpy(redis->run_id, redis->new_run_id, sizeof redis->run_id);
     redis->state = STORES__REDIS_UP;
-    redis->first = false;
+    redis->first = redis->holds = false;
+    redis->up_at = redis->heard_at = stores__redis_now();
     redis->why[0] = '\0';
     redis->stats.connects++;
     if (redis->addresses) uv_freeaddrinfo(redis->addresses);
@@ -266,14 +366,38 @@ void stores__redis_up(struct stores__redis *redis) {
     stores__redis_flush(redis); /* what waited for the first connection */
 }
 
-static void on_attempt_over(struct stores__redis *redis) {
+/* Who waited has waited long enough; the attempt goes on. */
+static void end_hold(struct stores__redis *redis) {
+    redis->holds = false;
+    redis->tell_down = true;
+    forget_requests(redis);
+    set_timer(redis, redis->attempt_ends);
+    stores__redis_soon(redis);
+}
+
+static bool hold_ends_first(const struct stores__redis *redis) {
+    return redis->holds && redis->hold_ends < redis->attempt_ends;
+}
+
+static void time_attempt(struct stores__redis *redis) {
     uint64_t now = stores__redis_now();
 
+    redis->attempt_ends = now + redis->config.connect_timeout_ms;
+    redis->hold_ends = now + redis->config.timeout_ms;
+    set_timer(redis, hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends);
+}
+
+static void on_attempt_over(struct stores__redis *redis) {
+    uint64_t ends = hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends;
+
     /* The answer may be there already and nobody has looked: give the loop the time it lost. */
-    if (now >= redis->attempt_ends + HELD_UP && !redis->attempt_extended) {
+    if (stores__redis_now() >= ends + HELD_UP && !redis->attempt_extended) {
         redis->attempt_extended = true;
-        redis->attempt_ends = now + redis->config.connect_timeout_ms;
-        set_timer(redis, redis->attempt_ends);
+        time_attempt(redis);
+        return;
+    }
+    if (hold_ends_first(redis)) {
+        end_hold(redis);
         return;
     }
     redis->stats.timeouts++;
@@ -334,6 +458,7 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     if (own->port == 0) own->port = 6379;
     if (own->timeout_ms == 0) own->timeout_ms = 50;
     if (own->connect_timeout_ms == 0) own->connect_timeout_ms = 1000;
+    if (own->text_max == 0) own->text_max = (size_t)512 << 20;
     redis->loop = loop;
     redis->timers = timers;
     redis->hooks = *hooks;
@@ -344,7 +469,9 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     stores__redis_out_init(&redis->out);
     uv_idle_init(loop, &redis->idle);
     uv_unref((uv_handle_t *)&redis->idle);
-    redis->handles = 1;
+    uv_check_init(loop, &redis->check);
+    uv_unref((uv_handle_t *)&redis->check);
+    redis->handles = 2;
     attempt(redis);
     return redis;
 }
@@ -356,6 +483,10 @@ static void on_idle_closed(uv_handle_t *handle) {
     gone(redis);
 }
 
+static void on_check_closed(uv_handle_t *handle) {
+    gone(STORES__CONTAINER(handle, struct stores__redis, check));
+}
+
 void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg) {
     assert(redis->state != STORES__REDIS_CLOSED);
     redis->state = STORES__REDIS_CLOSED;
@@ -363,6 +494,8 @@ void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg),
     redis->closed_arg = arg;
     stores__timer_stop(redis->timers, &redis->timer);
     forget_attempt(redis);
+    forget_requests(redis);
     if (redis->resolving) uv_cancel((uv_req_t *)&redis->resolve);
+    uv_close((uv_handle_t *)&redis->check, on_check_closed);
     uv_close((uv_handle_t *)&redis->idle, on_idle_closed);
 }

@@ -10,7 +10,7 @@
 enum step { AUTH, SELECT, SERVER, REPLICATION, MEMORY, PING, STEPS };
 
 static bool asked(const struct stores__redis *redis, unsigned step) {
-    if (step == AUTH) return redis->config.password != NULL;
+    if (step == AUTH) return redis->config.password != NULL || redis->config.username != NULL;
     return step != SELECT || redis->config.db != 0;
 }
 
@@ -29,7 +29,11 @@ static bool ask(struct stores__redis *redis, unsigned step) {
 
     switch (step) {
     case AUTH:
-        if (config->username) return command(redis, "AUTH", config->username, config->password);
+        /* a user with `nopass` takes any password */
+        if (config->username) {
+            return command(redis, "AUTH", config->username,
+                           config->password ? config->password : "");
+        }
         return command(redis, "AUTH", config->password, NULL);
     case SELECT:
         snprintf(db, sizeof db, "%d", config->db);
@@ -86,12 +90,30 @@ static const char *refusal(const struct stores__redis *redis, unsigned step, con
     return "Redis refuses to say what it is";
 }
 
+/* What Redis said: its own words, but of AUTH the first one alone, for a server that does not know
+ * the command, or a proxy, quotes what it was sent, and that was a password. */
+static void words_of(const char *said, bool secret, char *out, size_t size) {
+    const char *quotes = strstr(said, ", with args");
+    size_t len = secret ? strspn(said, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : strlen(said);
+
+    if (quotes && (size_t)(quotes - said) < len) len = (size_t)(quotes - said);
+    snprintf(out, size, "%.*s", (int)(len < size ? len : size - 1), said);
+}
+
+bool stores__redis_evicts(const struct redisReply *memory) {
+    char policy[32];
+
+    field(memory, "maxmemory_policy:", policy, sizeof policy);
+    return strcmp(policy, "noeviction") != 0 && strncmp(policy, "volatile-", 9) != 0;
+}
+
 void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
     unsigned step = redis->step;
-    char text[64];
+    char text[160];
 
     if (reply->type == REDIS_REPLY_ERROR && step != MEMORY) {
-        stores__redis_fail(redis, "%s: %.150s", refusal(redis, step, reply->str), reply->str);
+        words_of(reply->str, step == AUTH, text, sizeof text);
+        stores__redis_fail(redis, "%s: %s", refusal(redis, step, reply->str), text);
         return;
     }
     if (step == SERVER) {
@@ -107,8 +129,7 @@ void stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
             return;
         }
     } else if (step == MEMORY) {
-        field(reply, "maxmemory_policy:", text, sizeof text);
-        redis->evicts_any = strncmp(text, "allkeys-", 8) == 0;
+        redis->evicts_any = stores__redis_evicts(reply);
     }
     do redis->step++;
     while (redis->step < STEPS && !asked(redis, redis->step));

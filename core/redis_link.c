@@ -9,14 +9,20 @@
 
 /* ---- Sending -------------------------------------------------------------------------------- */
 
-/* Where a new request goes: into the output while the link is up or its first attempt runs. */
+/* Where a new request goes: into the output while the link is up, or an attempt that is waited for
+ * runs. */
 static bool takes(const struct stores__redis *redis) {
-    return redis->state == STORES__REDIS_UP || redis->first;
+    return redis->state == STORES__REDIS_UP || redis->first || redis->holds;
 }
+
+#define QUIET_MS 100
+#define LONG_QUIET_MS 1000 /* something between us may have forgotten the connection */
+#define WORDS_MAX 200
 
 static void die(struct stores__redis *redis, struct stores__redis_req *req);
 
-static void queue(struct stores__redis *redis, struct stores__redis_req *req) {
+static void queue(struct stores__redis *redis, struct stores__redis_req *req, int argc) {
+    req->most = (size_t)argc;
     redis->count++;
     redis->stats.commands++;
     redis->unflushed++;
@@ -35,7 +41,7 @@ bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *r
     if (!stores__redis_out_command(&redis->out, argc, argv, lens, 0, NULL, NULL, NULL)) {
         return false;
     }
-    queue(redis, req);
+    queue(redis, req, argc);
     return true;
 }
 
@@ -82,7 +88,7 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
                                    &req->tail)) {
         return false;
     }
-    queue(redis, req);
+    queue(redis, req, argc);
     return true;
 }
 
@@ -91,6 +97,8 @@ void stores__redis_sent(struct stores__redis *redis) {
     redis->stats.round_trips++;
     if (redis->due == 0) {
         redis->since = stores__redis_now();
+        redis->was_quiet = redis->since >= redis->heard_at + LONG_QUIET_MS;
+        redis->came = 0;
         if (redis->timer.at == UINT64_MAX) {
             stores__timer_set(redis->timers, &redis->timer,
                               redis->since + redis->config.timeout_ms);
@@ -100,8 +108,16 @@ void stores__redis_sent(struct stores__redis *redis) {
     redis->unflushed = 0;
 }
 
+/* A link that nobody used for a while may have been closed by the other side, and the loop of a plain
+ * script does not turn between its calls: found out before something is sent, that costs no request. */
+static bool is_closed(struct stores__redis *redis) {
+    if (redis->due > 0 || stores__redis_now() < redis->heard_at + QUIET_MS) return false;
+    stores__redis_socket_read(redis->socket);
+    return redis->state != STORES__REDIS_UP;
+}
+
 void stores__redis_flush(struct stores__redis *redis) {
-    if (redis->state != STORES__REDIS_UP || redis->out.unsent == 0) return;
+    if (redis->state != STORES__REDIS_UP || redis->out.unsent == 0 || is_closed(redis)) return;
     stores__redis_sent(redis);
     stores__redis_socket_flush(redis->socket, &redis->out);
 }
@@ -152,6 +168,18 @@ static bool resend(struct stores__redis *redis, struct stores__redis_req *req) {
     return true;
 }
 
+/* A server quotes the arguments of a command that it does not know, and a document may be among
+ * them. */
+static void tell_refusal(struct stores__redis *redis, const char *error) {
+    char text[WORDS_MAX];
+    char *quotes;
+
+    snprintf(text, sizeof text, "%s", error);
+    if ((quotes = strstr(text, ", with args")) != NULL) *quotes = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
+}
+
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply) {
     const char *error = reply->type == REDIS_REPLY_ERROR ? reply->str : NULL;
     struct stores__redis_req *req;
@@ -159,19 +187,22 @@ void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *repl
 
     if (redis->due == 0) {
         stores__redis_reply_free(reply);
-        stores__redis_fail(redis, "Redis gave an answer that nobody asked for");
+        stores__redis_refused(redis, "Redis gave an answer that nobody asked for");
         return;
     }
     redis->due--;
     redis->failed_in_row = 0;
+    redis->since = redis->heard_at;
+    redis->came = 0;
     req = STORES__CONTAINER(stores__list_shift(&redis->pending), struct stores__redis_req, link);
     if (error && req->script && begins(error, "NOSCRIPT") && resend(redis, req)) {
         stores__redis_reply_free(reply);
         return;
     }
+    if (error && !ends_link(error)) tell_refusal(redis, error);
     if (error && ends_link(error)) snprintf(why, sizeof why, "%s", error);
     give(redis, req, reply);
-    if (why[0]) stores__redis_fail(redis, "Redis cannot be used: %s", why);
+    if (why[0]) stores__redis_refused(redis, "Redis cannot be used: %s", why);
 }
 
 static void die(struct stores__redis *redis, struct stores__redis_req *req) {
@@ -191,20 +222,27 @@ void stores__redis_fail_dead(struct stores__redis *redis) {
     }
 }
 
-/* The timer is not moved on every answer: it looks here whether the silence was long enough. */
+/* The timer is not moved on every answer: it looks here whether the silence was long enough. It may
+ * be the loop that was held up, with the answers waiting in the socket: that is judged after they were
+ * read, once more. */
 void stores__redis_on_silence(struct stores__redis *redis) {
-    uint64_t timeout = redis->config.timeout_ms;
+    uint64_t ends = redis->since + redis->config.timeout_ms, now = stores__redis_now();
 
     if (redis->due == 0) return;
-    /* It may be the loop that was held up, with the answers waiting in the socket. */
-    if (redis->since + timeout <= stores__redis_now()) stores__redis_socket_read(redis->socket);
+    if (now >= ends) stores__redis_look(redis);
+    stores__timer_set(redis->timers, &redis->timer, now >= ends ? now + 1 : ends);
+}
+
+void stores__redis_judge(struct stores__redis *redis) {
+    uint64_t timeout = redis->config.timeout_ms;
+
     if (redis->state != STORES__REDIS_UP || redis->due == 0) return;
-    if (redis->since + timeout <= stores__redis_now()) {
-        redis->stats.timeouts++;
-        stores__redis_fail(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
-        return;
-    }
-    stores__timer_set(redis->timers, &redis->timer, redis->since + timeout);
+    if (stores__redis_now() < redis->since + timeout) return;
+    redis->stats.timeouts++;
+    /* after a long pause it may be the connection alone that is dead; else it is the server */
+    void (*end)(struct stores__redis *, const char *,
+                ...) = redis->was_quiet ? stores__redis_fail : stores__redis_refused;
+    end(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
 }
 
 /* ---- Looking at it -------------------------------------------------------------------------- */

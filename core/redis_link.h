@@ -8,6 +8,9 @@
  * its done() runs exactly once, from the loop, never inside redis_send: with the reply, or with
  * NULL when the link is down, was lost, or did not answer in time. A late reply never reaches
  * anybody: a link that is too slow is closed.
+ *
+ * A peer that closes a link is not one that is down: the link is made anew at once, and what was
+ * not sent yet, or comes meanwhile, waits for that, for as long as it would wait for an answer.
  */
 #ifndef STORES_REDIS_LINK_H
 #define STORES_REDIS_LINK_H
@@ -25,8 +28,9 @@ struct stores__redis_config {
     const char *path; /* unix socket, or NULL */
     const char *username, *password; /* NULL where there is none */
     int db;
-    uint64_t timeout_ms; /* how long the link may be silent while a reply is due; default 50 */
+    uint64_t timeout_ms; /* how long the server may be silent while a reply is due; default 50 */
     uint64_t connect_timeout_ms; /* default 1000 */
+    size_t text_max; /* bytes of a text in a reply; default 512 MiB, the most that Redis has */
 };
 
 enum stores__redis_state {
@@ -48,6 +52,7 @@ struct stores__redis_req {
     /* The rest is the link's own, and set by the send; tail is for the resend after NOSCRIPT. */
     struct stores__redis_script *script;
     int nkeys;
+    size_t most; /* elements that the reply may have: as many as the command has words */
     struct stores__redis_tail tail;
 };
 
@@ -71,12 +76,14 @@ struct stores__redis;
 
 struct stores__redis_hooks {
     void *arg;
-    /* The link is up and run_id (40 hex digits) is known. evicts_any: maxmemory-policy is
-     * allkeys-*. Before this no request is sent. */
+    /* The link is up and run_id (40 hex digits) is known. evicts_any: as stores__redis_evicts. Before this no request is sent. */
     void (*up)(void *arg, const char *run_id, bool evicts_any);
     /* The link went down, or its first attempt failed; what was pending has had its done(NULL).
      * Not called for further attempts that fail (redis_why tells), nor after redis_close. */
     void (*down)(void *arg, const char *why);
+    /* The server refused a request, in these words (the arguments that it may quote are cut off).
+     * Before the request's done(). NULL: nobody wants to know. */
+    void (*refused)(void *arg, const char *text);
 };
 
 /* Copies config. Starts connecting at once. NULL: no memory. */
@@ -99,7 +106,8 @@ void stores__redis_nudge(struct stores__redis *redis);
 
 /* Queues a command in the output; it leaves with the next flush. Where the state is RESOLVING,
  * CONNECTING or GREETING for the first time in the link's life, it waits for up() (bounded by
- * connect_timeout); where DOWN, or on a later attempt, done(NULL) comes on the next turn. All
+ * connect_timeout), as it does right after a loss (bounded by timeout); where DOWN, or on a later
+ * attempt, done(NULL) comes on the next turn. All
  * arguments are copied. False: no memory, too long, or CLOSED; done is then never called. */
 bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *req, int argc,
                         const char *const *argv, const size_t *lens);
@@ -112,6 +120,9 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
 void stores__redis_flush(struct stores__redis *redis);
 /* Requests whose done is still to come. */
 size_t stores__redis_pending(const struct stores__redis *redis);
+/* Whether INFO memory says that intents could be evicted. A server that does not say what its policy is
+ * (it may refuse INFO) is taken to have one that does. */
+bool stores__redis_evicts(const struct redisReply *memory);
 /* NULL is allowed. */
 void stores__redis_reply_free(void *reply);
 

@@ -34,6 +34,7 @@ const struct redisReply *stores__redis_at(const struct redisReply *reply, size_t
  * texts of an MGET would each be a malloc and a free.
  */
 
+enum { NESTED_MAX = 64 * 1024 };
 enum { PIECE_MIN = 4 * 1024, PIECE_MAX = 64 * 1024, ELEMENT_GUESS = 192 };
 
 struct piece {
@@ -112,10 +113,15 @@ static void *new_array(const redisReadTask *task, size_t count) {
 #else
 static void *new_array(const redisReadTask *task, int count) {
 #endif
+    struct stores__redis_maker *maker = task->privdata;
     size_t elements = (size_t)count;
     redisReply *reply;
 
-    if (elements > SIZE_MAX / 2 / sizeof *reply->element) return NULL;
+    /* before any memory is touched: a count is cheap to send. Only SCAN nests. */
+    if (elements > (task->parent == NULL ? maker->most : NESTED_MAX)) {
+        maker->exceeded = true;
+        return NULL;
+    }
     reply = new_reply(task, elements * sizeof *reply->element, elements);
     if (reply == NULL) return NULL;
     if (elements > 0) {
@@ -179,7 +185,7 @@ void stores__redis_reply_made_by(struct redisReader *reader, struct stores__redi
         .freeObject = stores__redis_reply_free
     };
 
-    maker->root = NULL;
+    memset(maker, 0, sizeof *maker);
     reader->fn = &functions;
     reader->privdata = maker;
 }

@@ -21,6 +21,8 @@ struct redisReader;
 /* What a reader of hiredis makes its replies in. */
 struct stores__redis_maker {
     void *root; /* the reply that is being read */
+    size_t most; /* elements that it may have */
+    bool exceeded; /* it had more, and was not made */
 };
 
 /* Has a reader of hiredis make replies that are freed by stores__redis_reply_free alone. The maker

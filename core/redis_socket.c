@@ -19,6 +19,7 @@ struct stores__redis_socket {
     const struct stores__redis_socket_hooks *hooks;
     void *arg;
     struct stores__redis_out *out; /* what waits for the socket to be writable, or NULL */
+    size_t text_max;
     bool connected, closing;
     char buffer[READ_SIZE];
 };
@@ -89,6 +90,10 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
     return socket;
 }
 
+void stores__redis_socket_limit(struct stores__redis_socket *socket, size_t text_max) {
+    socket->text_max = text_max;
+}
+
 void stores__redis_socket_close(struct stores__redis_socket *socket) {
     if (socket->closing) return;
     socket->closing = true;
@@ -99,6 +104,12 @@ static void lose(struct stores__redis_socket *socket, const char *why) {
     if (socket->closing) return;
     uv_poll_stop(&socket->poll);
     socket->hooks->lost(socket->arg, why);
+}
+
+static void refuse(struct stores__redis_socket *socket, const char *why) {
+    if (socket->closing) return;
+    uv_poll_stop(&socket->poll);
+    socket->hooks->garbled(socket->arg, why);
 }
 
 static void watch(struct stores__redis_socket *socket, int events) {
@@ -127,10 +138,18 @@ void stores__redis_socket_flush(struct stores__redis_socket *socket,
 
 /* Hands over the replies that are complete. False where the socket is of no more use. */
 static bool dispatch(struct stores__redis_socket *socket) {
+    redisReader *reader = socket->context->reader;
     while (!socket->closing) {
         void *reply = NULL;
-        if (redisReaderGetReply(socket->context->reader, &reply) != REDIS_OK) {
-            lose(socket, socket->context->reader->errstr);
+        socket->maker.most = socket->hooks->expects(socket->arg);
+        if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
+            refuse(socket,
+                   socket->maker.exceeded ? "it sent more than it was asked for" : reader->errstr);
+            return false;
+        }
+        /* what is not read yet is a text that has not come whole */
+        if (!reply && reader->len - reader->pos > socket->text_max) {
+            refuse(socket, "it sent more than it was asked for");
             return false;
         }
         if (!reply) return true;
@@ -156,7 +175,7 @@ bool stores__redis_socket_read(struct stores__redis_socket *socket) {
         total += (size_t)n;
         socket->hooks->moved(socket->arg, (size_t)n, 0);
         if (redisReaderFeed(socket->context->reader, socket->buffer, (size_t)n) != REDIS_OK) {
-            lose(socket, socket->context->reader->errstr);
+            refuse(socket, socket->context->reader->errstr);
             break;
         }
         if (!dispatch(socket) || (size_t)n < sizeof socket->buffer) break;
@@ -188,5 +207,5 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         return;
     }
     if (events & UV_WRITABLE && socket->out) stores__redis_socket_flush(socket, socket->out);
-    if (events & UV_READABLE && !socket->closing) stores__redis_socket_read(socket);
+    if (events & UV_READABLE && !socket->closing) socket->hooks->readable(socket->arg);
 }

@@ -159,7 +159,7 @@ typedef struct stores_config {
     int redis_db;
     uint64_t redis_timeout_ms; /* 50 ms of silence while an answer is due */
     uint64_t redis_connect_timeout_ms; /* 1 s */
-    const char *prefix; /* NULL: stores1:<system identifier>/<database>/ */
+    const char *prefix; /* NULL: stores1:<system identifier>/<oid of the database>/ */
     uint64_t ttl_ms; /* 10 min, +-10 % */
     uint64_t negative_ttl_ms; /* 10 s */
     stores_cache_failure on_cache_failure;
@@ -419,6 +419,10 @@ STORES_API void stores_latency(stores_engine *engine,
                                             const double *bounds, int buckets, double sum),
                                void *arg);
 
+/* Why rows are not cached, or other processes not told of writes, just now, for a human: Redis is away,
+ * refuses what it is asked (in its own words), or may evict. "": they are. Valid up to the next turn of
+ * the loop. */
+STORES_API const char *stores_redis_trouble(const stores_engine *engine);
 /* Calls turning(table, ms, writers) for every table whose epoch this engine knows to be turning (or
  * that waits for Redis to be turned): since how many ms, and the virtual ids of the transactions that
  * are waited for, as PostgreSQL writes an array ("{3/12,4/7}"). Reads of such a table come from

@@ -10,7 +10,7 @@
 
 enum {
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
-    STORES__EPOCH_TEXT = 48, /* 16 random characters . 16 of run_id . 8 of the timeline */
+    STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
     STORES__PRINT_TEXT = 64 /* two numbers of 32 bits, one of 64, and a word */
 };
 

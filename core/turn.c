@@ -5,7 +5,7 @@
 #include "cache_scripts.h"
 #include "epoch_internal.h"
 
-enum { RESUME_MS = 200 };
+enum { RESUME_MS = 200, RESUME_DOUBLED = 2 };
 
 struct turn {
     struct stores__redis_req req;
@@ -25,6 +25,7 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     bool set = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
+        stores__trouble_over(epoch->engine->cache);
         memcpy(epoch->text, turn->text, sizeof epoch->text);
         epoch->state = STORES__EPOCH_TURNING;
         epoch->since = stores__now(epoch->engine);
@@ -70,7 +71,11 @@ static void resume(struct stores__epoch *epoch);
 
 static void resume_later(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
-    stores__timer_set(&engine->timers, &epoch->resume, stores__now(engine) + RESUME_MS);
+    unsigned doubled = epoch->resume_failures < RESUME_DOUBLED ? epoch->resume_failures
+                                                               : RESUME_DOUBLED;
+    if (engine->closing) return;
+    stores__timer_set(&engine->timers, &epoch->resume,
+                      stores__now(engine) + ((uint64_t)RESUME_MS << doubled));
 }
 
 void stores__epoch_bypassed(struct stores__epoch *epoch) {
@@ -83,7 +88,13 @@ void stores__epoch_bypassed(struct stores__epoch *epoch) {
  * the end of the turn waits for. */
 static void resumed(void *arg, bool ok) {
     struct stores__epoch *epoch = arg;
-    if (!ok) return; /* it stays remembered: the next time that Redis is up it is tried again */
+    epoch->resuming = false;
+    if (!ok) { /* it stays remembered, whether Redis is away or refuses */
+        epoch->resume_failures++;
+        resume_later(epoch);
+        return;
+    }
+    epoch->resume_failures = 0;
     epoch->bypasses -= epoch->turned_bypasses;
     epoch->turned_bypasses = 0;
     stores__epoch_end_turn(epoch);
@@ -92,9 +103,11 @@ static void resumed(void *arg, bool ok) {
 
 static void resume(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
-    if (epoch->bypasses == 0 || engine->closing || !stores__cache_up(engine->cache)) return;
+    if (epoch->bypasses == 0 || epoch->resuming || engine->closing) return;
+    if (!stores__cache_up(engine->cache)) return; /* the link says when it is up */
     epoch->turned_bypasses = epoch->bypasses;
-    if (!stores__epoch_turn(epoch, resumed, epoch)) resume_later(epoch);
+    epoch->resuming = stores__epoch_turn(epoch, resumed, epoch);
+    if (!epoch->resuming) resume_later(epoch);
 }
 
 void stores__epoch_resume_timer(struct stores__timer *timer) {
@@ -105,6 +118,45 @@ void stores__epoch_resume_all(stores_engine *engine) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         resume(STORES__CONTAINER(at, struct stores__epoch, link));
     }
+}
+
+/* ---- The store closes, and owes turns ---------------------------------------------------------- */
+
+struct owed {
+    struct stores__epoch *epoch; /* held by its turn */
+    unsigned bypasses;
+    void (*done)(stores_engine *engine);
+};
+
+static void turned_at_last(void *arg, bool ok) {
+    struct owed *owed = arg;
+    if (ok) owed->epoch->bypasses -= owed->bypasses;
+    owed->done(owed->epoch->engine);
+    free(owed);
+}
+
+bool stores__epoch_owes(const stores_engine *engine) {
+    const struct stores__list *epochs = &engine->epochs;
+    for (const struct stores__list *at = epochs->next; at != epochs; at = at->next) {
+        if (STORES__CONTAINER(at, struct stores__epoch, link)->bypasses > 0) return true;
+    }
+    return false;
+}
+
+size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine)) {
+    size_t sent = 0;
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        struct owed *owed = epoch->bypasses > 0 ? malloc(sizeof *owed) : NULL;
+        if (owed == NULL) continue;
+        *owed = (struct owed){.epoch = epoch, .bypasses = epoch->bypasses, .done = done};
+        if (stores__epoch_turn(epoch, turned_at_last, owed)) {
+            sent++;
+        } else {
+            free(owed);
+        }
+    }
+    return sent;
 }
 
 /* ---- What is told of them -------------------------------------------------------------------- */

@@ -25,6 +25,7 @@
 -- caught):
 --  * a client uses LEASE on a new connection only with an epoch that carries the run_id of that
 --    connection;
+--  * so does a process that was told that PostgreSQL is another one, or has gone back;
 --  * INVALIDATE refuses an epoch that is not the present one, as INTENT does.
 -- INTENT and FILL are let through under an epoch of another server (a caller that believed in it
 -- before the restart): harmless.
@@ -88,6 +89,8 @@ epochs.mutants = {
   ['end a turn without comparing'] = { no_compare = true, needs = { roles = { 'row', 'bulk' } } },
   ['believe the epoch of an old dump'] = { trust_dump = true,
     needs = { roles = { 'row' }, dump = true } },
+  ['believe the epoch of another past of PostgreSQL'] = { trust_past = true,
+    needs = { roles = { 'row' }, past = true } },
   ['LEASE with a belief from before the restart'] = { old_belief = true,
     needs = { roles = { 'row' }, dump = true } },
   ['INVALIDATE under an epoch that is no more'] = { invalidate_old = true, keeps_epoch = true,
@@ -100,9 +103,9 @@ epochs.mutants = {
 }
 
 --- A model. config: writers, readers, turners, roles, commits (nil: any number), and the
--- ingredients crash, evict, rollback, wipe, dump, blind (anybody turns the table at any time, as
--- store:invalidate(table) does); forget (see forget_dead, for larger bounds); mutant, invariant as
--- in rows.lua.
+-- ingredients crash, evict, rollback, wipe, dump, past, blind (anybody turns the table at any time,
+-- as store:invalidate(table) does); forget (see forget_dead, for larger bounds); mutant, invariant
+-- as in rows.lua.
 function epochs.new(config)
   local writers, readers, turners, commits = config.writers, config.readers, config.turners,
     config.commits
@@ -549,6 +552,26 @@ function epochs.new(config)
     t[EPOCH], t[ENUM] = NONE, 0
   end
 
+  --- PostgreSQL is stopped, and goes on from an older copy of itself: no transaction of before is
+  --- under way, and every version that anybody holds is of a future that was lost. Its run is
+  --- another one, and so no epoch of before counts.
+  local function goes_back(t)
+    close_window(t)
+    for e = 1, numbers do t[VER + e] = 0 end
+    for r = R0, R_LAST, READER do t[r + R_RES] = 0 end
+    for w = W0, W_LAST, WRITER do
+      t[w + W_VER], t[w + W_WAITED] = 0, 0
+      if t[w] == W_DYING or t[w] == W_ZOMBIE then
+        over(t, w)
+      elseif HOLDS[t[w]] then
+        t[w] = W_UNDONE
+        if t[w + W_ROLE] ~= ROW then finish(t, w) end
+      end
+    end
+    t[ACKED], t[DUMP_VER] = t[CUR], 0
+    if not m.trust_past then ffi.fill(t + FOREIGN + 1, numbers, 1) end
+  end
+
   local function others(s, t, emit)
     local function copy() ffi.copy(t, s, size) end
     if not counts(s) then
@@ -577,6 +600,11 @@ function epochs.new(config)
           emit('reader: xid is over, SETTLE for its writer')
         end
       end
+    end
+    if config.past then
+      copy()
+      goes_back(t)
+      emit('pg: goes on from an older copy of itself')
     end
     if config.wipe and s[EPOCH] ~= NONE then
       copy()

@@ -18,11 +18,12 @@ Cache.__index = Cache
 ---@param socket? string of the Redis; the one that all specs share where it is left out
 ---@return spec.Cache
 function cache.of(db, socket)
-  local system = support.psql(db, 'SELECT system_identifier FROM pg_control_system()'):match('%d+')
+  local function number(sql) return support.psql(db, sql):match('%d+') end
   return setmetatable({
     db = db,
     oids = {},
-    prefix = ('stores1:%s/%s/'):format(system, db.database),
+    prefix = ('stores1:%s/%s/'):format(number('SELECT system_identifier FROM pg_control_system()'),
+      number('SELECT oid FROM pg_database WHERE datname = current_database()')),
     cli = redis.cli(socket or support.redis().path),
   }, Cache)
 end

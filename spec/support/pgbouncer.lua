@@ -13,15 +13,17 @@ PgBouncer.__index = PgBouncer
 --- Starts one, as its package ships it but for what is given.
 ---@param mode 'session'|'transaction'
 ---@param settings? string more lines of its section [pgbouncer]
+---@param server? {host: string, port: integer} another PostgreSQL than that of the run
 ---@return spec.PgBouncer
-function pgbouncer.start(mode, settings)
+function pgbouncer.start(mode, settings, server)
+  server = server or { host = support.config().host, port = 5432 }
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute('mkdir -m 777 ' .. folder) == 0)
   local out = assert(io.open(folder .. '/pgbouncer.ini', 'w'))
   out:write(([[
 [databases]
-* = host=%s port=5432 user=postgres
+* = host=%s port=%d user=postgres
 [pgbouncer]
 listen_addr =
 listen_port = 6432
@@ -35,7 +37,7 @@ server_idle_timeout = 1
 logfile = %s/log
 pidfile = %s/pid
 %s
-]]):format(support.config().host, folder, mode, folder, folder, settings or ''))
+]]):format(server.host, server.port, folder, mode, folder, folder, settings or ''))
   out:close()
   -- like PostgreSQL, it refuses to run as root
   local as = io.popen('id -u'):read('*l') == '0'
@@ -47,6 +49,15 @@ pidfile = %s/pid
       :format(folder, folder)) == 0
   end, 20)
   return setmetatable({ host = folder, port = 6432 }, PgBouncer)
+end
+
+--- The config of a database behind it.
+---@param fields? table more keys
+---@return table
+function PgBouncer:config(fields)
+  local db = { host = self.host, port = self.port, user = 'postgres', database = 'postgres' }
+  for key, value in pairs(fields or {}) do db[key] = value end
+  return db
 end
 
 --- Ends it.
