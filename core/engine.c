@@ -65,6 +65,7 @@ static bool has_work(const stores_engine *engine) {
  * first, and then the loop must not wait: its host has something to do. */
 static void before_poll(uv_prepare_t *prepare) {
     stores_engine *engine = prepare->data;
+    if (stores__engine_forked(engine)) return;
     if (!engine->closing) uv_idle_stop(&engine->idle);
     if (stores__op_drain(engine) > 0 && !engine->closing) uv_idle_start(&engine->idle, turn_idle);
     run_flushes(engine);
@@ -76,6 +77,7 @@ static void before_poll(uv_prepare_t *prepare) {
 
 static void after_poll(uv_check_t *check) {
     stores_engine *engine = check->data;
+    if (stores__engine_forked(engine)) return;
     if (!engine->closing) uv_idle_stop(&engine->idle);
     stores__op_drain(engine);
     if (engine->cache != NULL && engine->cache->redis != NULL) {
@@ -98,11 +100,21 @@ void stores__engine_let_go(stores_engine *engine) {
 }
 
 void stores_flush(stores_engine *engine) {
-    if (engine->closing) return;
+    if (engine->closing || stores__engine_forked(engine)) return;
     run_flushes(engine);
     if (engine->cache != NULL) stores__redis_flush(engine->cache->redis);
     /* an idle handle that is active when a turn begins keeps libuv 1.44 from waiting in it */
     if (!has_work(engine)) uv_idle_stop(&engine->idle);
+}
+
+bool stores__engine_forked(stores_engine *engine) {
+    if (engine->process == stores__process()) return false;
+    if (!engine->in_child) {
+        engine->in_child = true;
+        /* what was ready is told in the parent; who asks here is answered by what is here */
+        stores__list_init(&engine->ready);
+    }
+    return true;
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */
@@ -159,6 +171,9 @@ static bool open_loop(stores_engine *engine, stores_error *error) {
 static bool check_config(const stores_config *config, stores_error *error) {
     if (config->poolsize < 1) {
         stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
+    } else if ((unsigned)config->on_cache_failure > STORES_CACHE_FAILURE_ERROR) {
+        stores__error_set(error, STORES_INVALID_OPTION, "on_cache_failure has no value %d",
+                          (int)config->on_cache_failure);
     } else if (config->shard_count > 0 &&
                (config->shard_id < 0 || config->shard_id >= config->shard_count)) {
         stores__error_set(error, STORES_INVALID_OPTION, "shard_id is from 0 to shard_count - 1");
@@ -204,6 +219,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
         stores__error_set(error, STORES_NO_MEMORY, "no memory");
         return NULL;
     }
+    engine->process = stores__process();
     keep_config(engine, config);
     engine->spare_ops.size = sizeof(stores_op);
     stores__list_init(&engine->ready);
@@ -296,8 +312,22 @@ static void part_closed(void *arg) {
     close_handles(engine);
 }
 
+/* The loop of an engine whose handles are all closed. What the host has put on it is the host's to
+ * close: where it has not, the loop stays as it is. */
+static void close_loop(uv_loop_t *loop) {
+    /* what ended with the last turn, and what that closed */
+    for (int turns = 0; turns < 8 && uv_run(loop, UV_RUN_NOWAIT) != 0; turns++) {
+    }
+    if (uv_loop_close(loop) == 0) free(loop);
+}
+
 void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg) {
     if (engine->closing) return;
+    if (stores__engine_forked(engine)) {
+        engine->closing = true;
+        if (closed != NULL) closed(arg);
+        return;
+    }
     stores_flush(engine);
     engine->closed = closed;
     engine->closed_arg = arg;
@@ -316,9 +346,9 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
     engine->live_ops++; /* ours, until this function returns */
     stores__pg_pool_close(&engine->pool);
     if (engine->owns_loop) {
-        uv_run(engine->loop, UV_RUN_DEFAULT);
-        uv_loop_close(engine->loop);
-        free(engine->loop);
+        /* not until nothing is left on it: that may be the host's, and stay */
+        while (!engine->closed_all) uv_run(engine->loop, UV_RUN_ONCE);
+        close_loop(engine->loop);
     }
     stores__engine_op_gone(engine);
 }
@@ -334,23 +364,40 @@ int stores_backend_fd(stores_engine *engine) {
 }
 
 int stores_backend_timeout(stores_engine *engine) {
+    if (stores__engine_forked(engine)) return stores__list_empty(&engine->ready) ? -1 : 0;
     if (has_work(engine)) return 0;
     /* libuv says 0 for a loop that nothing holds: its host would never sleep */
     return uv_loop_alive(engine->loop) ? uv_backend_timeout(engine->loop) : -1;
 }
 
+/* Turns of one pump: so many hops may a call need that waits for nobody. */
+enum { PUMP_TURNS = 16 };
+
 void stores_pump(stores_engine *engine) {
+    if (stores__engine_forked(engine)) {
+        stores__op_drain(engine);
+        return;
+    }
     uv_loop_t *loop = engine->loop;
     engine->live_ops++; /* a turn may be the last one of an engine that closes */
     stores_flush(engine); /* a loop that nothing holds does not turn, but a ROLLBACK may wait */
-    /* libuv applies changes of its poll set only on the next turn: turn until nothing is due */
+    /* libuv applies changes of its poll set only on the next turn: turn until nothing is due. What is
+     * always due, the idle handle of somebody else, or a host whose callbacks ask for more and more,
+     * goes on with the next pump: until then stores_backend_timeout says 0. */
+    int turns = 0;
     do {
         uv_run(loop, UV_RUN_NOWAIT);
-    } while (uv_loop_alive(loop) && (has_work(engine) || uv_backend_timeout(loop) == 0));
+    } while (++turns < PUMP_TURNS && uv_loop_alive(loop) &&
+             (has_work(engine) || uv_backend_timeout(loop) == 0));
     stores__engine_op_gone(engine);
 }
 
 void stores_wait(stores_engine *engine, stores_op *op) {
+    if (stores__engine_forked(engine)) {
+        stores__op_drain(engine);
+        if (op->state != STORES__OP_DONE) stores__op_forsake(op);
+        return;
+    }
     stores_flush(engine);
     while (op->state != STORES__OP_DONE) uv_run(engine->loop, UV_RUN_ONCE);
     stores_flush(engine);
@@ -391,6 +438,7 @@ bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *er
 }
 
 int stores_shard_of(int64_t id, int count) {
+    if (count < 1) return -1;
     return stores__shard_of(id, count);
 }
 

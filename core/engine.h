@@ -54,6 +54,8 @@ struct stores__ears;
 struct stores_engine {
     uv_loop_t *loop;
     bool owns_loop, closing, closed_all;
+    uint64_t process; /* that made it */
+    bool in_child; /* a child of a fork has met it */
     stores_config config; /* its strings are not kept: each part copied what it needs */
     struct stores__timers timers;
     struct stores__pg_pool pool;
@@ -110,6 +112,9 @@ static inline uint64_t stores__now(const stores_engine *engine) {
 /* Says something to the host's log. */
 void stores__log(stores_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Whether this process is a child of the one that made the engine: nothing of it may be touched, for
+ * its sockets, and the descriptor of its loop, are the parent's. */
+bool stores__engine_forked(stores_engine *engine);
 /* The loop is not to wait before the next end of a tick. */
 void stores__engine_wake(stores_engine *engine);
 /* The first and the last pending op hold and free the loop. */

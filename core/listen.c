@@ -277,7 +277,9 @@ stores_listener *
 stores_listen(stores_engine *engine, const char *name,
               void (*notified)(void *arg, const char *channel, const char *payload), void *arg) {
     size_t len = strlen(name);
-    if (len == 0 || len > CHANNEL_BYTES || engine->closing) return NULL;
+    if (len == 0 || len > CHANNEL_BYTES || engine->closing || stores__engine_forked(engine)) {
+        return NULL;
+    }
     struct stores_listener *listener = calloc(1, sizeof *listener);
     struct stores__ears *ears = ears_of(engine);
     struct channel *channel = ears ? find_channel(ears, name) : NULL;
@@ -336,6 +338,7 @@ void stores_unlisten(stores_listener *listener) {
     struct channel *channel = listener->channel;
     stores_engine *engine = channel->ears->engine;
     stores_error error;
+    if (stores__engine_forked(engine)) return;
     stores__error_set(&error, STORES_CLOSED, "the listener was stopped");
     answer_ops(listener, &error);
     stores__list_remove(&listener->link);

@@ -54,6 +54,22 @@ static uint64_t fresh_now(stores_engine *engine, uint64_t ns) {
     return stores__now(engine);
 }
 
+static const char FORKED_TEXT[] = "the engine belongs to the process before the fork";
+
+/* An op of an engine that takes none any more. Its timers and its loop may be gone, or the
+ * parent's; where nobody will turn a loop for it, it is done at once, and its callback does not
+ * run. */
+static void refuse(stores_op *op) {
+    stores_engine *engine = op->engine;
+    bool forked = stores__engine_forked(engine);
+    engine->live_ops++;
+    engine->pending_count++;
+    if (engine->closed_all) op->cb = NULL;
+    stores__op_failf(op, forked ? STORES_FORKED : STORES_CLOSED, "%s",
+                     forked ? FORKED_TEXT : "the store is closed");
+    if (engine->closed_all) stores__op_drain(engine);
+}
+
 stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     static const stores_call defaults;
     if (call == NULL) call = &defaults;
@@ -68,20 +84,29 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     op->timer.fire = deadline;
     op->timeout_ms = call->timeout_ms ? call->timeout_ms : engine->config.timeout_ms;
     if (op->timeout_ms > TIMEOUT_MAX_MS) op->timeout_ms = TIMEOUT_MAX_MS;
+    stores__list_init(&op->link);
+    stores__list_init(&op->stage_link);
+    if (engine->closing || stores__engine_forked(engine)) {
+        refuse(op);
+        return op;
+    }
     uint64_t now = fresh_now(engine, op->started_ns);
     if (!stores__timer_set(&engine->timers, &op->timer, now + op->timeout_ms)) {
         stores__spares_give(&engine->spare_ops, op);
         return NULL;
     }
-    stores__list_init(&op->link);
-    stores__list_init(&op->stage_link);
     stores__list_append(&engine->pending, &op->link);
     engine->live_ops++;
     engine->counters.calls++;
     if (engine->pending_count++ == 0) stores__engine_hold(engine);
     stores__engine_wake(engine);
-    if (engine->closing) stores__op_failf(op, STORES_CLOSED, "the store is closed");
     return op;
+}
+
+void stores__op_forsake(stores_op *op) {
+    op->error = stores__error_new(STORES_FORKED, FORKED_TEXT);
+    op->state = STORES__OP_DONE;
+    op->freed = false;
 }
 
 bool stores__op_docs(stores_op *op, size_t n) {
@@ -174,6 +199,8 @@ void stores__op_close_all(stores_engine *engine) {
 
 void stores_op_free(stores_op *op) {
     if (op == NULL) return;
+    /* in a child of a fork what is under way is the parent's */
+    if (op->state == STORES__OP_PENDING && stores__engine_forked(op->engine)) return;
     if (op->state == STORES__OP_PENDING)
         stores__op_end_early(op, STORES_ABANDONED, "the caller went away");
     if (op->state == STORES__OP_READY) {

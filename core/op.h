@@ -75,6 +75,8 @@ void stores__op_failf(stores_op *op, stores_code code, const char *format, ...)
 /* Runs the callbacks of all that is ready; those that become ready meanwhile wait for the next
  * drain. Returns how many ran. */
 size_t stores__op_drain(stores_engine *engine);
+/* In a child of a fork: an op of the parent's is done here, as far as this process is concerned. */
+void stores__op_forsake(stores_op *op);
 /* Takes a pending op out of its stage, and completes it with what that says of the outcome. */
 void stores__op_end_early(stores_op *op, stores_code code, const char *text);
 /* Ends every pending op with `closed`. */

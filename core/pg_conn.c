@@ -35,6 +35,7 @@ static void process(struct stores__pg_wire *wire);
 
 static void on_socket(uv_poll_t *poll, int status, int events) {
     struct stores__pg_wire *wire = poll->data;
+    if (wire->timers->process != stores__process()) return; /* the socket is the parent's */
     if (status < 0) wire->events = 0; /* libuv has stopped watching */
     if (wire->phase == WIRE_CONNECTING) {
         stores__pg_connect_step(wire);

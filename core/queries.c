@@ -6,7 +6,12 @@
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
 bool stores__params_fit(stores_op *op, const stores_params *params) {
-    if (params == NULL || (params->count >= 0 && params->count <= 65535)) return true;
+    if (params == NULL || params->count == 0) return true;
+    if (params->count > 0 && params->count <= 65535) {
+        if (params->values != NULL) return true;
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "the values of the parameters are missing");
+        return false;
+    }
     stores__op_failf(op, STORES_INVALID_ARGUMENT, "PostgreSQL takes 65535 parameters at most");
     return false;
 }

@@ -21,6 +21,7 @@ struct stores__redis_socket {
     struct stores__redis_out *out; /* what waits for the socket to be writable, or NULL */
     size_t text_max;
     bool connected, closing;
+    uint64_t process; /* that opened it */
     char buffer[READ_SIZE];
 };
 
@@ -70,6 +71,7 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
         free(socket);
         return NULL;
     }
+    socket->process = stores__process();
     stores__redis_reply_made_by(socket->context->reader, &socket->maker);
     err = uv_poll_init(loop, &socket->poll, socket->context->fd);
     if (err) {
@@ -195,6 +197,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     struct stores__redis_socket *socket = STORES__CONTAINER(poll, struct stores__redis_socket,
                                                             poll);
 
+    if (socket->process != stores__process()) return; /* after a fork it is the parent's */
     if (!socket->connected || status < 0) {
         int err = socket_error(socket);
         if (err || status < 0) {

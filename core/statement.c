@@ -2,12 +2,25 @@
 
 #include <stdio.h>
 
+#include "calls.h"
 #include "sql_text.h"
 
 /* The parameters behind the id. */
 static const char *param(const stores_change *change, int index) {
     if (change->kind == STORES_MODIFY) return change->params.values[index];
     return index == 0 ? change->json : change->expected;
+}
+
+bool stores__change_fits(stores_op *op, const stores_change *change) {
+    if ((unsigned)change->kind > STORES_MODIFY) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "there is no kind of change %d",
+                         (int)change->kind);
+    } else if (change->kind < STORES_DELETE && change->json == NULL) {
+        stores__op_failf(op, STORES_INVALID_DOCUMENT, "the document is missing");
+    } else {
+        return change->kind != STORES_MODIFY || stores__params_fit(op, &change->params);
+    }
+    return false;
 }
 
 struct stores__statement *stores__statement_new(const stores_change *change) {

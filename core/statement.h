@@ -24,6 +24,8 @@ struct stores__statement {
 };
 
 /* Copies the change. NULL: no memory. */
+/* What can be said of a change before its table is known. False: the op has failed. */
+bool stores__change_fits(stores_op *op, const stores_change *change);
 struct stores__statement *stores__statement_new(const stores_change *change);
 /* Fills in the table and the text. False: no memory. */
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table);

@@ -184,8 +184,13 @@ STORES_API stores_engine *stores_engine_new(const stores_config *config, stores_
 
 /* Fails what is pending with `closed`, rolls back what is open, writes out what is queued, closes
  * every handle; then calls closed(arg) from the loop, after which the engine is gone. Ops that were
- * not freed yet stay valid. Calls on a closing engine complete with `closed`. An engine with a loop
- * of its own turns it here, to the end, and may not be closed from inside a callback. */
+ * not freed yet stay valid. Calls on a closing engine complete with `closed`; those of a transaction
+ * that is kept until the engine is gone are done at once, without a callback. An engine with a loop of
+ * its own turns it here, until it is gone, and may not be closed from inside a callback.
+ *
+ * In a child of a fork an engine of the parent's takes no call: each completes with `forked`, when
+ * stores_pump or stores_wait is called. Closing it there lets go of it, and leaves the parent's
+ * connections alone. Its loop must not be turned by the child. */
 STORES_API void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg);
 
 /* The loop, for hosts that turn it themselves (uv_run). */
@@ -194,6 +199,7 @@ STORES_API struct uv_loop_s *stores_engine_loop(stores_engine *engine);
  * many milliseconds (-1: for ever), then call stores_pump, which never waits. */
 STORES_API int stores_backend_fd(stores_engine *engine);
 STORES_API int stores_backend_timeout(stores_engine *engine);
+/* Turns the loop a few times at most: where stores_backend_timeout says 0 after it, there is more. */
 STORES_API void stores_pump(stores_engine *engine);
 /* Turns the loop, waiting, until the op is done. Not from inside a callback; the op's own callback must
  * not free it. */
@@ -389,7 +395,7 @@ STORES_API int64_t stores_simpleflake_time(int64_t id);
 STORES_API int64_t stores_simpleflake_at(int64_t unix_ms);
 /* Reads a canonical signed 64-bit decimal. False: *error (may be NULL) says what is wrong. */
 STORES_API bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error);
-/* The true modulo of the signed id: -1 of 4 is 3. count must be positive. */
+/* The true modulo of the signed id: -1 of 4 is 3. -1 where count is not positive. */
 STORES_API int stores_shard_of(int64_t id, int count);
 
 /* What PostgreSQL answered to one statement of the engine; valid inside of the callback alone. */

@@ -57,6 +57,7 @@ static void arm(struct stores__timers *timers, uint64_t at, uint64_t at_least) {
  * in a timer callback within the same pass, hence the 1. */
 static void expire(uv_timer_t *uv) {
     struct stores__timers *timers = STORES__CONTAINER(uv, struct stores__timers, uv);
+    if (timers->process != stores__process()) return; /* they are the parent's */
     uint64_t now = uv_now(uv->loop);
     size_t left = timers->count;
     struct stores__timer *timer;
@@ -75,6 +76,7 @@ int stores__timers_open(struct stores__timers *timers, uv_loop_t *loop) {
     int err;
 
     memset(timers, 0, sizeof *timers);
+    timers->process = stores__process();
     stores__list_init(&timers->line);
     timers->armed_at = UINT64_MAX;
     err = uv_timer_init(loop, &timers->uv);

@@ -25,6 +25,7 @@ struct stores__timers {
     size_t count; /* of all that are armed: the heap has room for them */
     size_t heap_count, cap;
     uv_timer_t uv;
+    uint64_t process; /* that opened them */
     uint64_t armed_at; /* when uv fires; UINT64_MAX: not armed */
 };
 

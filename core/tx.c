@@ -596,7 +596,7 @@ stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options
 }
 
 void stores_tx_free(stores_tx *tx) {
-    if (tx == NULL || tx->freed) return;
+    if (tx == NULL || tx->freed || stores__engine_forked(tx->engine)) return;
     tx->freed = true;
     if (tx->op != NULL)
         stores__op_end_early(tx->op, STORES_ABANDONED, "the transaction was given up");

@@ -13,7 +13,10 @@ static void dispose_txop(stores_op *op) {
 
 /* What makes the tx useless for this kind of op. */
 static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
-    if (tx->early != STORES_OK) {
+    if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
+        stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
+                         (int)tx->options.isolation);
+    } else if (tx->early != STORES_OK) {
         stores__op_failf(op, tx->early == STORES_TIMEOUT ? STORES_TIMEOUT : STORES_TX_ENDED,
                          tx->early == STORES_TIMEOUT
                              ? "a call of the transaction did not end in time, and all of it was "
@@ -162,7 +165,7 @@ stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_
                            bool commit) {
     struct stores__txop *txop;
     stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
-    if (txop == NULL || !stores__params_fit(op, &change->params)) return op;
+    if (txop == NULL || !stores__change_fits(op, change)) return op;
     txop->statement = stores__statement_new(change);
     txop->commit = commit;
     if (txop->statement == NULL || !stores__op_docs(op, 1)) {
@@ -233,7 +236,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
 static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind) {
     struct stores__txop *txop;
     /* until the server has done it: whatever comes between, what was to be undone is not committed */
-    if (kind == TXOP_ROLLBACK_TO) tx->doomed = true;
+    if (kind == TXOP_ROLLBACK_TO && tx->depth > 0) tx->doomed = true;
     stores_op *op = new_op(tx, call, kind, &txop);
     if (txop == NULL) return op;
     if ((kind == TXOP_SAVEPOINT && tx->depth == STORES__SAVEPOINTS_MAX) ||

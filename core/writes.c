@@ -74,7 +74,7 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
                         const stores_change *change) {
     stores_op *op = stores__op_new(engine, call);
     if (op == NULL) return NULL;
-    if (op->state == STORES__OP_PENDING && !stores__params_fit(op, &change->params)) return op;
+    if (op->state == STORES__OP_PENDING && !stores__change_fits(op, change)) return op;
     struct stores__write *write = calloc(1, sizeof *write);
     if (write != NULL) write->statement = stores__statement_new(change);
     if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {

@@ -1,0 +1,318 @@
+/*
+ * test_engine_hosts.c - what hosts in C do to an engine: they fork, close while calls are made, keep
+ * handles of their own on its loop, and pass what no enum has.
+ */
+#include <poll.h>
+#include <sys/wait.h>
+
+#include "engine_harness.h"
+
+static void count_up(stores_op *op, void *arg) {
+    (void)op;
+    (*(int *)arg)++;
+}
+
+static void gone(void *arg) {
+    *(bool *)arg = true;
+}
+
+/* ---- Forks ----------------------------------------------------------------------------------- */
+
+/* An engine that turns a loop of its own. */
+static stores_engine *engine_alone(void) {
+    stores_config config = config_of(true);
+    config.loop = NULL;
+    return engine_with(&config);
+}
+
+static const char *waited(stores_engine *engine, stores_op *op) {
+    if (op == NULL) return "NULL";
+    stores_wait(engine, op);
+    const stores_error *error = stores_op_error(op);
+    const char *name = error ? stores_code_name(error->code) : "ok";
+    stores_op_free(op);
+    return name;
+}
+
+/* What the child of a fork meets; its exit status. */
+static int child(stores_engine *engine, stores_op *pending, stores_tx *tx) {
+    static const stores_change change = {
+        .kind = STORES_UPDATE, .table = "docs", .id = 1, .json = "{}"};
+    stores_error error;
+    int told = 0, before = check_failed;
+    stores_call call = {.cb = count_up, .arg = &told};
+    CHECK_STR(waited(engine, stores_find(engine, NULL, "docs", 1)), "forked");
+    CHECK_STR(waited(engine, stores_find_many(engine, NULL, "docs", (int64_t[]){1, 2}, 2)),
+              "forked");
+    CHECK_STR(waited(engine, stores_write(engine, NULL, &change)), "forked");
+    CHECK_STR(waited(engine, stores_query(engine, NULL, "SELECT 1", NULL, NULL)), "forked");
+    CHECK_STR(waited(engine, stores_invalidate(engine, NULL, "docs", NULL)), "forked");
+    CHECK_STR(waited(engine, stores_sweep(engine, NULL)), "forked");
+    CHECK_STR(waited(engine, stores_tx_find(tx, NULL, "docs", 1, false)), "forked");
+    CHECK_STR(waited(engine, stores_tx_commit(tx, NULL)), "forked");
+    CHECK(stores_listen(engine, "news", NULL, NULL) == NULL);
+
+    /* in a poll loop */
+    stores_op *op = stores_find(engine, &call, "docs", 1);
+    CHECK_INT(told, 0);
+    CHECK_INT(stores_backend_timeout(engine), 0);
+    stores_pump(engine);
+    CHECK_INT(told, 1);
+    CHECK_INT(stores_backend_timeout(engine), -1);
+    stores_op_free(op);
+
+    /* what was under way is the parent's */
+    stores_wait(engine, pending);
+    CHECK_INT(stores_op_error(pending)->code, STORES_FORKED);
+    stores_tx_free(tx);
+    stores_flush(engine);
+    CHECK(stores_generate_id(engine) != 0);
+    bool closed = false;
+    stores_engine_close(engine, gone, &closed);
+    CHECK(closed);
+
+    /* the child makes its own */
+    stores_config config = config_of(false);
+    config.loop = NULL;
+    stores_engine *own = stores_engine_new(&config, &error);
+    CHECK(own != NULL);
+    if (own != NULL) {
+        CHECK_STR(waited(own, stores_find(own, NULL, "docs", 1)), "ok");
+        stores_engine_close(own, NULL, NULL);
+    }
+    return check_failed - before;
+}
+
+static void test_forks(void) {
+    stores_engine *engine = engine_alone();
+    static const char *const values[] = {"0.4"};
+    static const stores_params params = {.count = 1, .values = values};
+    for (int round = 0; round < 3; round++) {
+        stores_tx *tx = stores_tx_new(engine, NULL);
+        CHECK_STR(waited(engine, stores_find(engine, NULL, "docs", 1)), "ok");
+        CHECK_STR(waited(engine, stores_tx_find(tx, NULL, "docs", 2, true)), "ok");
+        stores_op *slow = stores_query(engine, NULL, "SELECT pg_sleep($1::float)", &params, NULL);
+        stores_pump(engine);
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) _exit(child(engine, slow, tx) == 0 ? 0 : 1);
+        CHECK_STR(waited(engine, stores_find(engine, NULL, "docs", 3)), "ok");
+        int status = -1;
+        while (waitpid(pid, &status, 0) < 0) {
+        }
+        CHECK_INT(status, 0);
+        for (int64_t id = 1; id <= 50; id++) {
+            stores_op *op = stores_find(engine, NULL, "docs", id);
+            stores_wait(engine, op);
+            CHECK_INT(stores_op_document(op, 0, NULL, &(const char *){NULL}, &(size_t){0}), 1);
+            stores_op_free(op);
+        }
+        CHECK_STR(waited(engine, slow), "ok");
+        CHECK_STR(waited(engine, stores_tx_find(tx, NULL, "docs", 2, true)), "ok");
+        CHECK_STR(waited(engine, stores_tx_commit(tx, NULL)), "ok");
+        stores_tx_free(tx);
+    }
+    stores_engine_close(engine, NULL, NULL);
+}
+
+/* A host that turns its own loop on in the child, as libuv wants it, harms nobody. */
+static void test_fork_of_a_loop(void) {
+    stores_engine *engine = engine_new(true);
+    CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "ok");
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int told = 0, before = check_failed;
+        stores_call call = {.cb = count_up, .arg = &told};
+        if (uv_loop_fork(&loop) != 0) _exit(2);
+        stores_op *op = stores_find(engine, &call, "docs", 1);
+        for (int i = 0; i < 20; i++) turn();
+        stores_pump(engine);
+        CHECK_INT(told, 1);
+        stores_op_free(op);
+        _exit(check_failed - before == 0 ? 0 : 1);
+    }
+    for (int64_t id = 1; id <= 30; id++)
+        CHECK_STR(end_of(stores_find(engine, NULL, "docs", id)), "ok");
+    int status = -1;
+    while (waitpid(pid, &status, 0) < 0) {
+    }
+    CHECK_INT(status, 0);
+    CHECK_STR(end_of(stores_find(engine, NULL, "docs", 31)), "ok");
+    engine_close(engine);
+}
+
+/* ---- Closing --------------------------------------------------------------------------------- */
+
+static stores_engine *closing; /* in which callbacks make calls */
+static int refused;
+
+static void call_again(stores_op *op, void *arg) {
+    (void)arg;
+    const stores_error *error = stores_op_error(op);
+    if (error != NULL && error->code == STORES_CLOSED) refused++;
+    stores_op_free(op);
+}
+
+static void call_while_closing(stores_op *op, void *arg) {
+    stores_call call = {.cb = call_again};
+    stores_tx *tx = arg;
+    stores_change change = {.kind = STORES_DELETE, .table = "docs", .id = 1};
+    stores_op *ops[] = {stores_find(closing, &call, "docs", 1),
+                        stores_write(closing, &call, &change),
+                        stores_query(closing, &call, "SELECT 1", NULL, NULL),
+                        stores_invalidate(closing, &call, "docs", NULL),
+                        stores_sweep(closing, &call),
+                        stores_tx_find(tx, &call, "docs", 1, false)};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) CHECK(ops[i] != NULL);
+    stores_op_free(op);
+}
+
+static void test_calls_while_closing(void) {
+    for (int connected = 0; connected < 2; connected++) {
+        stores_tx *tx;
+        bool closed = false;
+        closing = engine_new(true);
+        refused = 0;
+        if (connected) CHECK_STR(end_of(stores_find(closing, NULL, "docs", 1)), "ok");
+        tx = stores_tx_new(closing, NULL);
+        stores_call call = {.cb = call_while_closing, .arg = tx};
+        CHECK(stores_query(closing, &call, "SELECT pg_sleep(20)", NULL, NULL) != NULL);
+        if (connected) turn_for(20);
+        stores_engine_close(closing, gone, &closed);
+        call.cb = call_again;
+        CHECK(stores_find(closing, &call, "docs", 1) != NULL);
+        CHECK(stores_listen(closing, "news", NULL, NULL) == NULL);
+        TURN_UNTIL(closed, 10000);
+        CHECK(closed);
+        CHECK_INT(refused, 7);
+        /* the tx keeps what is left of the engine */
+        int told = 0;
+        stores_call late = {.cb = count_up, .arg = &told};
+        stores_op *op = stores_tx_find(tx, &late, "docs", 1, false);
+        CHECK(op != NULL && stores_op_done(op));
+        CHECK_INT(stores_op_error(op)->code, STORES_CLOSED);
+        turn_for(5);
+        CHECK_INT(told, 0);
+        stores_op_free(op);
+        stores_tx_free(tx);
+    }
+}
+
+/* ---- Loops ----------------------------------------------------------------------------------- */
+
+static void always(uv_idle_t *idle) {
+    (void)idle;
+}
+
+static void test_busy_loop(void) {
+    uv_idle_t idle;
+    stores_engine *engine = engine_new(false);
+    uv_idle_init(&loop, &idle);
+    uv_idle_start(&idle, always);
+    for (int i = 0; i < 3; i++) {
+        int told = 0, pumps = 0;
+        stores_call call = {.cb = count_up, .arg = &told};
+        stores_op *op = stores_find(engine, &call, "docs", 1);
+        while (told == 0 && pumps++ < 1000000) stores_pump(engine);
+        CHECK_INT(told, 1);
+        CHECK_INT(stores_backend_timeout(engine), 0);
+        stores_op_free(op);
+    }
+    uv_close((uv_handle_t *)&idle, NULL);
+    engine_close(engine);
+}
+
+static stores_op *again(stores_engine *engine, int *told);
+static stores_engine *greedy;
+
+static void ask_again(stores_op *op, void *arg) {
+    stores_op_free(op);
+    if (++*(int *)arg < 100000) again(greedy, arg);
+}
+
+static stores_op *again(stores_engine *engine, int *told) {
+    stores_call call = {.cb = ask_again, .arg = told};
+    stores_change change = {.kind = (stores_change_kind)77, .table = "docs"};
+    return stores_write(engine, &call, &change); /* fails without waiting for anything */
+}
+
+/* A host whose callbacks ask for more at once gets its turn between two pumps. */
+static void test_greedy_callbacks(void) {
+    int told = 0;
+    greedy = engine_new(false);
+    again(greedy, &told);
+    stores_pump(greedy);
+    CHECK(told > 0 && told < 1000);
+    CHECK_INT(stores_backend_timeout(greedy), 0);
+    while (told < 100000) stores_pump(greedy);
+    engine_close(greedy);
+}
+
+/* What the host has on the loop of an engine does not keep it from closing. */
+static void test_own_loop_with_a_host(void) {
+    static uv_idle_t idle; /* it is never closed */
+    stores_engine *engine = engine_alone();
+    CHECK_STR(waited(engine, stores_find(engine, NULL, "docs", 1)), "ok");
+    uv_idle_init(stores_engine_loop(engine), &idle);
+    uv_idle_start(&idle, always);
+    bool closed = false;
+    stores_engine_close(engine, gone, &closed);
+    CHECK(closed);
+}
+
+/* ---- What no enum has ------------------------------------------------------------------------- */
+
+static void test_out_of_range(void) {
+    static const int wrong[] = {-1, 5, 77, 1 << 30};
+    stores_error error;
+    stores_engine *engine = engine_new(false);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        stores_change change = {.kind = (stores_change_kind)wrong[i],
+                                .table = "docs",
+                                .id = 1,
+                                .json = "{}",
+                                .expr = "value"};
+        CHECK_STR(end_of(stores_write(engine, NULL, &change)), "invalid_argument");
+        stores_tx *tx = stores_tx_new(engine, NULL);
+        CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "invalid_argument");
+        CHECK_STR(end_of(stores_tx_rollback(tx, NULL)), "ok");
+        stores_tx_free(tx);
+
+        stores_tx_options options = {.isolation = (stores_isolation)wrong[i]};
+        tx = stores_tx_new(engine, &options);
+        CHECK_STR(end_of(stores_tx_find(tx, NULL, "docs", 1, false)), "invalid_option");
+        CHECK_STR(end_of(stores_tx_query(tx, NULL, "SELECT 1", NULL, NULL)), "invalid_option");
+        stores_tx_free(tx);
+
+        stores_config config = config_of(true);
+        config.on_cache_failure = (stores_cache_failure)wrong[i];
+        CHECK(stores_engine_new(&config, &error) == NULL);
+        CHECK_INT(error.code, STORES_INVALID_OPTION);
+        CHECK_STR(stores_code_name((stores_code)(wrong[i] == 5 ? -5 : wrong[i])), "internal");
+    }
+    CHECK_INT(stores_shard_of(7, 0), -1);
+    CHECK_INT(stores_shard_of(7, -3), -1);
+
+    stores_params params = {.count = 1};
+    stores_change change = {.kind = STORES_INSERT, .table = "docs", .id = 900};
+    CHECK_STR(end_of(stores_write(engine, NULL, &change)), "invalid_document");
+    change = (stores_change){.kind = STORES_MODIFY, .table = "docs", .id = 1, .params = params};
+    CHECK_STR(end_of(stores_write(engine, NULL, &change)), "invalid_argument");
+    CHECK_STR(end_of(stores_query(engine, NULL, "SELECT $1", &params, NULL)), "invalid_argument");
+    CHECK_STR(end_of(stores_find(engine, NULL, NULL, 1)), "invalid_table");
+    engine_close(engine);
+}
+
+int main(void) {
+    if (!servers_open()) return 1;
+    test_forks();
+    test_fork_of_a_loop();
+    test_calls_while_closing();
+    test_busy_loop();
+    test_greedy_callbacks();
+    test_own_loop_with_a_host();
+    test_out_of_range();
+    servers_close();
+    return check_report();
+}
