@@ -83,6 +83,7 @@ struct stores__lua_engine {
     struct stores__hub *hub;
     stores_engine *engine; /* NULL: closed */
     int shard, shard_count;
+    stores_tx *inside; /* which its caller holds, for the call that is started next; NULL: none */
     int log_function; /* in the registry; LUA_NOREF: there is none */
 };
 

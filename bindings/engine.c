@@ -18,9 +18,12 @@ static bool refuses_cache(lua_State *L, int index) {
     return lua_isboolean(L, index) && !lua_toboolean(L, index);
 }
 
-static stores_call call_to(struct stores__slot *slot, uint64_t timeout_ms, bool no_cache) {
+static stores_call call_to(struct stores__lua_engine *engine, struct stores__slot *slot,
+                           uint64_t timeout_ms, bool no_cache) {
     stores_call call = {
         .timeout_ms = timeout_ms, .no_cache = no_cache, .cb = stores__slot_done, .arg = slot};
+    call.inside = engine->inside;
+    engine->inside = NULL;
     return call;
 }
 
@@ -32,7 +35,7 @@ static int engine_find(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
                                                  lua_toboolean(L, 6));
-    stores_call call = call_to(slot, ms, refuses_cache(L, 5));
+    stores_call call = call_to(engine, slot, ms, refuses_cache(L, 5));
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
 
@@ -45,7 +48,7 @@ static int engine_find_many(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
                                                  lua_toboolean(L, 6));
-    stores_call call = call_to(slot, ms, refuses_cache(L, 5));
+    stores_call call = call_to(engine, slot, ms, refuses_cache(L, 5));
     return stores__slot_started(L, slot,
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
@@ -77,7 +80,7 @@ static int engine_write(lua_State *L) {
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     slot->commits = true;
     slot->id = change.id;
-    stores_call call = call_to(slot, ms, no_cache);
+    stores_call call = call_to(engine, slot, ms, no_cache);
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }
 
@@ -91,7 +94,7 @@ static int engine_select(lua_State *L) {
     stores_params params = stores__params_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT,
                                                  raw);
-    stores_call call = call_to(slot, ms, true);
+    stores_call call = call_to(engine, slot, ms, true);
     return stores__slot_started(L, slot, stores_select(engine->engine, &call, table, sql, &params));
 }
 
@@ -106,7 +109,7 @@ static int engine_query(lua_State *L) {
     stores_query_options options = stores__query_options_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_ROWS, raw);
     slot->commits = !options.readonly;
-    stores_call call = call_to(slot, ms, false);
+    stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot,
                                 stores_query(engine->engine, &call, sql, &params, &options));
 }
@@ -129,7 +132,7 @@ static int engine_replace(lua_State *L) {
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     slot->commits = true;
     slot->id = change.id;
-    stores_call call = call_to(slot, ms, no_cache);
+    stores_call call = call_to(engine, slot, ms, no_cache);
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }
 
@@ -141,7 +144,7 @@ static int engine_invalidate(lua_State *L) {
     int64_t id = row ? stores__id_check(L, 3, engine) : 0;
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
-    stores_call call = call_to(slot, ms, false);
+    stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot,
                                 stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
 }
@@ -157,7 +160,7 @@ static int engine_meet(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 2);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
-    stores_call call = call_to(slot, ms, true);
+    stores_call call = call_to(engine, slot, ms, true);
     return stores__slot_started(L, slot, stores_meet(engine->engine, &call));
 }
 
@@ -236,7 +239,7 @@ static int engine_sweep(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 2);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_COUNT, false);
-    stores_call call = call_to(slot, ms, false);
+    stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot, stores_sweep(engine->engine, &call));
 }
 

@@ -58,6 +58,8 @@ static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_k
                             uint64_t ms, struct stores__slot **slot) {
     *slot = stores__slot_new(L, tx->engine->hub, kind, raw);
     stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = *slot};
+    call.inside = tx->engine->inside;
+    tx->engine->inside = NULL;
     return call;
 }
 
@@ -164,16 +166,31 @@ static int tx_free(lua_State *L) {
     if (tx->tx == NULL || tx->engine->hub->process != stores__process()) return 0;
     stores_tx *core = tx->tx;
     tx->tx = NULL;
+    if (tx->engine->inside == core) tx->engine->inside = NULL;
     stores_tx_free(core);
     return 0;
 }
 
-static const luaL_Reg tx_methods[] = {{"find", tx_find},       {"find_many", tx_find_many},
-                                      {"write", tx_write},     {"select", tx_select},
-                                      {"query", tx_query},     {"savepoint", tx_savepoint},
-                                      {"release", tx_release}, {"rollback_to", tx_rollback_to},
-                                      {"commit", tx_commit},   {"rollback", tx_rollback},
-                                      {"free", tx_free},       {NULL, NULL}};
+/* tx:inside(): the call of the engine that is started next is made by who holds the tx. */
+static int tx_inside(lua_State *L) {
+    struct lua_tx *tx = luaL_checkudata(L, 1, STORES__TX);
+    tx->engine->inside = tx->tx;
+    return 0;
+}
+
+static const luaL_Reg tx_methods[] = {{"find", tx_find},
+                                      {"find_many", tx_find_many},
+                                      {"write", tx_write},
+                                      {"select", tx_select},
+                                      {"query", tx_query},
+                                      {"savepoint", tx_savepoint},
+                                      {"release", tx_release},
+                                      {"rollback_to", tx_rollback_to},
+                                      {"commit", tx_commit},
+                                      {"rollback", tx_rollback},
+                                      {"inside", tx_inside},
+                                      {"free", tx_free},
+                                      {NULL, NULL}};
 
 void stores__tx_register(lua_State *L) {
     stores__type_register(L, STORES__TX, tx_free, tx_methods);

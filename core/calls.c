@@ -335,6 +335,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 void stores__call_run(struct stores__own_call *call) {
     call->step = CALL_WAITING;
     if (call->op != NULL) stores__op_phase(call->op, stores__pg_wait_phase(&call->engine->pool));
+    call->wait.urgent = call->op != NULL && !stores__list_empty(&call->op->inside_link);
     call->wait.granted = granted;
     call->wait.failed = refused;
     stores__pg_acquire(&call->engine->pool, &call->wait, STORES__PG_CHECKED_OUT, "queries");

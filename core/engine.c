@@ -10,6 +10,7 @@
 #include "ids.h"
 #include "reads.h"
 #include "shard.h"
+#include "starve.h"
 #include "writes.h"
 
 void stores_config_init(stores_config *config) {
@@ -209,6 +210,10 @@ static void keep_config(stores_engine *engine, const stores_config *config) {
     own->prefix = own->on_connect = NULL;
 }
 
+static void crowded(void *arg) {
+    stores__starve_look(arg);
+}
+
 stores_engine *stores_engine_new(const stores_config *given, stores_error *error) {
     if (!check_config(given, error)) return NULL;
     stores_config whole = *given;
@@ -237,6 +242,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
     engine->pool.arg = engine;
     engine->pool.connected = connected;
     engine->pool.dropped = dropped;
+    engine->pool.crowded = crowded;
     engine->pool.closed = part_closed;
     if (ok && !stores__writes_open(engine)) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory");

@@ -80,6 +80,7 @@ struct stores_engine {
     struct stores__list
         flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
+    int starved; /* looks in a row at which each connection waited for one more (starve.c) */
     struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
 
     struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
@@ -115,6 +116,8 @@ void stores__log(stores_engine *engine, const char *format, ...)
 /* Whether this process is a child of the one that made the engine: nothing of it may be touched, for
  * its sockets, and the descriptor of its loop, are the parent's. */
 bool stores__engine_forked(stores_engine *engine);
+/* The op's caller holds the tx (tx.c). */
+void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* The loop is not to wait before the next end of a tick. */
 void stores__engine_wake(stores_engine *engine);
 /* The first and the last pending op hold and free the loop. */

@@ -27,6 +27,7 @@ static void complete(stores_op *op) {
     stores__timer_stop(&op->engine->timers, &op->timer);
     stores__list_remove(&op->link);
     stores__list_remove(&op->stage_link);
+    stores__list_remove(&op->inside_link);
     op->state = STORES__OP_READY;
     op->leave = NULL;
     if (op->dispose != NULL) op->dispose(op);
@@ -86,6 +87,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     if (op->timeout_ms > TIMEOUT_MAX_MS) op->timeout_ms = TIMEOUT_MAX_MS;
     stores__list_init(&op->link);
     stores__list_init(&op->stage_link);
+    stores__list_init(&op->inside_link);
     if (engine->closing || stores__engine_forked(engine)) {
         refuse(op);
         return op;
@@ -95,6 +97,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
         stores__spares_give(&engine->spare_ops, op);
         return NULL;
     }
+    if (call->inside != NULL) stores__tx_insider(call->inside, op);
     stores__list_append(&engine->pending, &op->link);
     engine->live_ops++;
     engine->counters.calls++;

@@ -22,6 +22,7 @@ enum stores__op_state {
 
 struct stores_op {
     struct stores__list link; /* engine->pending, then engine->ready, then none */
+    struct stores__list inside_link; /* of the tx that its caller holds */
     struct stores__list stage_link; /* a list of the stage that serves it */
     stores_engine *engine;
     enum stores__op_state state;

@@ -241,6 +241,19 @@ static void wait_timed_out(struct stores__timer *timer) {
     wait->failed(wait, &error);
 }
 
+/* First come, first served; but who keeps a connection from others goes before those. */
+static void queue_checkout(struct stores__pg_pool *pool, struct stores__pg_wait *wait) {
+    struct stores__list *at = &pool->checkout_waits;
+    if (wait->urgent) {
+        at = at->next;
+        while (at != &pool->checkout_waits &&
+               STORES__CONTAINER(at, struct stores__pg_wait, link)->urgent) {
+            at = at->next;
+        }
+    }
+    stores__list_append(at, &wait->link); /* before it, or at the end */
+}
+
 void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wait,
                         enum stores__pg_place place, const char *purpose) {
     stores_error error;
@@ -271,7 +284,7 @@ void stores__pg_acquire(struct stores__pg_pool *pool, struct stores__pg_wait *wa
     }
     wait->waiting = true;
     if (place == STORES__PG_CHECKED_OUT) {
-        stores__list_append(&pool->checkout_waits, &wait->link);
+        queue_checkout(pool, wait);
         pool->checkout_waiting++;
     } else {
         stores__list_append(&pool->lane_waits, &wait->link);

@@ -24,6 +24,7 @@ struct stores__pg_wait {
     const char *purpose; /* static: what a message calls it */
     uint64_t since;
     bool waiting, parked;
+    bool urgent; /* set before: who waits holds a connection that nobody gets before */
     struct stores__pg_topic
         *topic; /* what it is for, set before; NULL: nothing that others share */
     /* Exactly one of them comes, once; granted may come inside stores__pg_acquire. */
@@ -68,6 +69,7 @@ struct stores__pg_pool {
 
     /* To the engine, from the loop. */
     void *arg;
+    void (*crowded)(void *arg); /* somebody waits, and no other connection may be opened */
     void (*connected)(void *arg, const struct stores__pg_conn *conn);
     void (*dropped)(void *arg); /* a connection that was up is lost; inside what found out */
     void (*closed)(void *arg);

@@ -24,6 +24,9 @@ void stores__pool_look(struct stores__timer *timer) {
     stores__pool_serve(pool);
     if (pool->closing) return;
     stores__pool_evict_lane(pool);
+    bool crowded = stores__pool_queued(pool) > 0 && stores__pg_open_count(pool) >= pool->limit;
+    if (crowded && pool->crowded != NULL) pool->crowded(pool->arg);
+    if (pool->closing) return;
     if (pool->counts[STORES__PG_READING] + pool->counts[STORES__PG_STALLED] + pool->lane_waiting +
             pool->checkout_waiting >
         0) {

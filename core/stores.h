@@ -216,6 +216,7 @@ typedef struct stores_call {
     uint64_t timeout_ms; /* 0: the engine's */
     bool
         no_cache; /* neither read from the cache nor publish to it; intents are placed all the same */
+    stores_tx *inside; /* the caller holds it, and will not end it before this call is over; NULL */
     stores_cb cb; /* runs once, from the loop; may free the op and may start others */
     void *arg;
 } stores_call;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "sql_text.h"
+#include "starve.h"
 #include "tx_internal.h"
 
 static void send_op(stores_tx *tx);
@@ -30,6 +31,7 @@ static void keep_error(stores_tx *tx, stores_error *error) {
 
 static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->link);
+    stores__starve_forget(tx);
     stores__list_remove(&tx->flush.link);
     stores__timer_stop(&tx->engine->timers, &tx->grace);
     stores__commit_free(tx->commit);
@@ -563,6 +565,7 @@ void stores__tx_start(stores_tx *tx) {
     } else if (tx->conn != NULL) {
         send_op(tx);
     } else {
+        tx->wait.urgent = !stores__list_empty(&tx->op->inside_link);
         tx->wait.granted = granted;
         tx->wait.failed = refused;
         stores__pg_acquire(&tx->engine->pool, &tx->wait, STORES__PG_CHECKED_OUT,
@@ -577,6 +580,10 @@ static void roll_back_abandoned(struct stores__flush *flush) {
     if (tx->txop == NULL && tx->state == TX_OPEN) send_rollback(tx);
 }
 
+void stores__tx_insider(stores_tx *tx, stores_op *op) {
+    if (tx->engine == op->engine) stores__list_append(&tx->insiders, &op->inside_link);
+}
+
 stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options) {
     stores_tx *tx = calloc(1, sizeof *tx);
     if (tx == NULL) return NULL;
@@ -588,6 +595,7 @@ stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options
         return NULL;
     }
     stores__list_init(&tx->wait.link);
+    stores__list_init(&tx->insiders);
     stores__list_init(&tx->flush.link);
     tx->flush.run = roll_back_abandoned;
     stores__list_append(&engine->txs, &tx->link);

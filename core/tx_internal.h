@@ -55,6 +55,7 @@ struct stores__txop {
 };
 
 struct stores_tx {
+    struct stores__list insiders; /* calls that its holder made elsewhere, by inside_link */
     struct stores__list link; /* engine->txs */
     stores_engine *engine;
     stores_tx_options options;

@@ -66,11 +66,24 @@ function holds.of_row(store, name, id)
   return { store = store, rows = { [row_key(name, id)] = true }, connects = false, taken = false }
 end
 
+--- Tells the store that its next call is made by who holds a connection: where all of them are held
+--- so, nobody can go on, and one of the calls is refused.
+---@param store table
+function holds.tell_connection(store)
+  local hold = frames.mine()
+  while hold do
+    if hold.store == store and hold.taken and hold.tx then return hold.tx.tx:inside() end
+    hold = hold.outer
+  end
+end
+
 --- Raises where a call that needs a connection of the store would wait for this coroutine.
 ---@param store table
 function holds.check_connection(store)
   local n = connections(store, 'taken')
-  if n > 0 and n >= store.poolsize then refuse(store, n) end
+  if n == 0 then return end
+  if n >= store.poolsize then refuse(store, n) end
+  holds.tell_connection(store)
 end
 
 --- It locks a row, as long as its function runs.

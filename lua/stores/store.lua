@@ -111,12 +111,20 @@ local function check_table(name)
 end
 
 function Store:start_find(name, id, timeout, cache, raw)
-  if cache == false or not self.cached then holds.check_connection(self) end
+  if cache == false or not self.cached then
+    holds.check_connection(self)
+  else
+    holds.tell_connection(self)
+  end
   return self.engine:find(name, id, timeout, cache, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw)
-  if cache == false or not self.cached then holds.check_connection(self) end
+  if cache == false or not self.cached then
+    holds.check_connection(self)
+  else
+    holds.tell_connection(self)
+  end
   return self.engine:find_many(name, list, timeout, cache, raw)
 end
 

@@ -40,6 +40,7 @@ end
 -- the connection.
 local function left(tx, timeout)
   local hold = tx.hold
+  if not hold.taken then holds.tell_connection(tx.store) end
   hold.taken, hold.idle = true, 0
   local rest = tx.deadline - tx.hub:now()
   if rest <= 0 then
