@@ -157,6 +157,9 @@ static bool read_any_number(struct decoder *d) {
     const char *text = (const char *)d->at;
     struct stores__decimal decimal = stores__json_decimal(text, (const char *)d->end);
     if (decimal.len == 0) return fail(d, d->at, "invalid number");
+    if (d->strict && !stores__json_decimal_fits(&decimal)) {
+        return fail(d, d->at, "number beyond the range of numeric");
+    }
     double value;
     if (stores__json_decimal_exact(&decimal, &value))
         lua_pushnumber(d->L, value);
@@ -374,61 +377,60 @@ bool stores__json_read_value(struct decoder *d) {
     }
 }
 
-/* Pushes the value, or the message; id and *has_id: as in decode_document. */
-static int decode(lua_State *L, struct stores__codec *codec, int env, const char *text, size_t len,
-                  int64_t id, bool *has_id) {
-    const unsigned char *bytes = (const unsigned char *)text;
-    struct decoder d = {.L = L, .codec = codec, .env = env, .id = id};
-    lua_rawgeti(L, env, STORES__CODEC_ARRAY);
-    d.array_metatable = lua_gettop(L);
-    d.start = d.at = bytes;
-    d.end = bytes + len;
+/* Pushes the value of the text, or the message. */
+static int decode(struct decoder *d, const char *text, size_t len) {
+    lua_State *L = d->L;
+    luaL_checkstack(L, 16, "JSON");
+    lua_rawgeti(L, d->env, STORES__CODEC_ARRAY);
+    d->array_metatable = lua_gettop(L);
+    d->start = d->at = (const unsigned char *)text;
+    d->end = d->start + len;
 
-    skip_space(&d);
-    bool ok = stores__json_read_value(&d);
+    skip_space(d);
+    bool ok = stores__json_read_value(d);
     if (ok) {
-        skip_space(&d);
-        if (d.at < d.end) ok = fail(&d, d.at, "text behind the value");
+        skip_space(d);
+        if (d->at < d->end) ok = fail(d, d->at, "text behind the value");
     }
     if (ok) {
-        *has_id = d.has_id;
-        lua_replace(L, d.array_metatable);
+        lua_replace(L, d->array_metatable);
         return 0;
     }
-    lua_settop(L, d.array_metatable - 1);
+    lua_settop(L, d->array_metatable - 1);
     char place[32];
-    snprintf(place, sizeof place, "%zu", (size_t)(d.at - d.start) + 1);
-    lua_pushfstring(L, "invalid JSON at byte %s: %s", place, d.wrong);
+    snprintf(place, sizeof place, "%zu", (size_t)(d->at - d->start) + 1);
+    lua_pushfstring(L, "invalid JSON at byte %s: %s", place, d->wrong);
     return STORES__JSON_REFUSED;
 }
 
 int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, const char *text,
                         size_t len) {
-    bool has_id;
-    luaL_checkstack(L, 16, "JSON");
-    return decode(L, codec, env, text, len, 0, &has_id);
+    struct decoder d = {.L = L, .codec = codec, .env = env};
+    return decode(&d, text, len);
 }
 
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
                                  const char *text, size_t len, int64_t id, bool *has_id) {
+    struct decoder d = {.L = L, .codec = codec, .env = env, .id = id};
     size_t at = 0;
     while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
     bool object = at < len && text[at] == '{';
-    luaL_checkstack(L, 16, "JSON");
-    int refused = decode(L, codec, env, text, len, id, has_id);
+    int refused = decode(&d, text, len);
+    *has_id = d.has_id;
     if (refused || object) return refused;
     lua_pop(L, 1);
     return STORES__JSON_NOT_A_DOCUMENT;
 }
 
-/* Upvalues: the codec, its environment. */
+/* Upvalues: the codec, its environment. What is read here is to be stored: as jsonb. */
 int stores__json_decode_lua(lua_State *L) {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
+    struct decoder d = {.L = L, .strict = true};
+    d.codec = lua_touserdata(L, lua_upvalueindex(1));
+    d.env = lua_upvalueindex(2);
     lua_settop(L, 1);
-    if (stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
-                            len) == 0)
-        return 1;
+    if (decode(&d, text, len) == 0) return 1;
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;

@@ -83,7 +83,9 @@ local function attempt(store, key, name, call, serve)
   local text = wait.slot(store.hub,
     store.engine:find(name, call.id, left(store, call), false, true))
   if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
-  local document = text and json.decode(text)
+  local read, document = true, nil
+  if text then read, document = pcall(json.decode, text) end
+  if not read then return nil end
   if document then document.id = call.id end -- whatever is stored
   local changed = serve(document)
   if not changed then return true end
