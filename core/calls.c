@@ -93,7 +93,10 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
-        if (call->error == NULL && error.code != STORES_OK) call->error = stores__error_dup(&error);
+        if (call->error == NULL && error.code != STORES_OK) {
+            call->error = stores__error_dup(&error);
+            call->stray_cancel = stores__pg_stray_cancel(call->conn, req, &error);
+        }
         stores__pg_result_free(result);
         return;
     }
@@ -160,8 +163,8 @@ static bool run_again(struct stores__own_call *call) {
 
 static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     if (end != STORES__PG_LOST) {
-        return call->step == CALL_RUNNING && stores__error_is_stray_cancel(call->error) &&
-               run_again(call);
+        bool stray = call->error != NULL && call->stray_cancel;
+        return call->step == CALL_RUNNING && stray && run_again(call);
     }
     if (call->error == NULL || call->error->code != STORES_CONNECTION_LOST) {
         stores__call_fail(call, STORES_CONNECTION_LOST,

@@ -35,6 +35,7 @@ struct stores__own_call {
     size_t turned_count, turns_waiting;
     struct pg_result *result;
     bool turn_failed, select;
+    bool stray_cancel; /* the error is a cancel that was not meant for it */
     stores_error *error; /* NULL: none */
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */

@@ -127,11 +127,6 @@ void stores__error_shard(stores_error *e, int shard) {
     if (!is_fallback(e)) e->shard = shard;
 }
 
-bool stores__error_is_stray_cancel(const stores_error *e) {
-    return e != NULL && e->code == STORES_CANCELED && e->outcome == STORES_OUTCOME_NONE &&
-           strstr(e->message, "timeout") == NULL;
-}
-
 /* ---- From PostgreSQL ------------------------------------------------------------------------ */
 
 /* Prefixes of SQLSTATEs; the first that fits decides. What the caller gave (22, 54, 42P02 ..) is no

@@ -25,9 +25,6 @@ void stores__error_outcome(stores_error **e, stores_outcome outcome);
 void stores__error_shard(stores_error *e, int shard);
 /* NULL and the fallback are allowed. */
 void stores__error_free(stores_error *e);
-/* Whether somebody else had the statement canceled (a cancel may hit a neighbour), and no limit of
- * its time: what was canceled so may run again. NULL is allowed. */
-bool stores__error_is_stray_cancel(const stores_error *e);
 
 /*
  * Fills e from the fields of a PostgreSQL error, any of which may be NULL. In the message of class

@@ -372,6 +372,7 @@ void stores__pg_conn_close(struct stores__pg_conn *conn) {
 void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     struct stores__pg_wire *wire = conn->wire;
     req->added = 0;
+    req->begun_at = wire ? uv_now(wire->loop) : 0;
     req->sent = false;
     req->stalled = false;
     stores__list_init(&req->link);
@@ -484,6 +485,13 @@ bool stores__pg_is_alive(struct stores__pg_conn *conn) {
         if (!PQconsumeInput(wire->pg) || PQstatus(wire->pg) != CONNECTION_OK) return false;
     }
     return true;
+}
+
+bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
+                             const stores_error *error) {
+    if (error->code != STORES_CANCELED || conn->wire == NULL) return false;
+    return uv_now(conn->wire->loop) - req->begun_at <
+           stores__pg_pool_statement_timeout(conn->pool);
 }
 
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {

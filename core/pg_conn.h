@@ -46,6 +46,7 @@ struct stores__pg_req {
      * stores__pg_result_free (or keeps it). May be NULL where it leaves the default: freed. */
     void (*result)(struct stores__pg_req *req, int index, struct pg_result *result);
     void (*done)(struct stores__pg_req *req, enum stores__pg_end end);
+    uint64_t begun_at; /* ms of the loop */
     int added; /* statements so far */
     bool sent; /* the Sync is out: the server may have done all of it */
     bool
@@ -215,6 +216,11 @@ int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
 /* The statement has to be prepared again: the plan it had does not fit the table any more. */
 bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *result);
+/* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and not
+ * the session's limit for statements, which had not passed since the request began: what was canceled so
+ * may run again. The server's words are its language's, and its code is the same for both. */
+bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
+                             const stores_error *error);
 bool stores__pg_has_rows(const struct pg_result *result);
 
 struct stores__pg_stats {

@@ -6,6 +6,10 @@ struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool) {
     return &pool->stats;
 }
 
+uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool) {
+    return pool->params.statement_timeout_ms;
+}
+
 unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
     return &pool->generation;
 }

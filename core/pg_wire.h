@@ -89,6 +89,7 @@ struct stores__pg_wire {
 
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
 /* Counts how often prepared statements had to be forgotten. */
+uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool); /* ms */
 unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
 
 /* pg_conn.c */

@@ -207,6 +207,7 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         return;
     }
     batch->stale_plan = stores__pg_stale_plan(&batch->error, result);
+    batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
     stores__pg_result_free(result);
 }
 
@@ -220,7 +221,7 @@ static void count_retry(struct stores__read_row *row, unsigned retries) {
 
 static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
     bool again = batch->stale_plan || (end == STORES__PG_LOST && batch->result == NULL) ||
-                 stores__error_is_stray_cancel(&batch->error);
+                 batch->stray_cancel;
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
     if (!again || batch->table->engine->closing) return false;
     for (size_t i = 0; i < batch->count; i++) {

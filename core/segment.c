@@ -49,7 +49,7 @@ static void rolled_back(struct stores__segment *segment, const stores_error *err
     struct stores__writes *writes = segment->engine->writes;
     bool again = may_run_again(segment, error);
     bool lost = error->outcome == STORES_OUTCOME_NONE &&
-                (error->code == STORES_CONNECTION_LOST || stores__error_is_stray_cancel(error));
+                (error->code == STORES_CONNECTION_LOST || segment->stray_cancel);
     if (again) segment->engine->counters.segment_retries++;
     while (!stores__list_empty(&segment->writes)) {
         struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,
@@ -74,6 +74,7 @@ static void committed(void *arg, const stores_error *error) {
     if (error == NULL) {
         end_all(segment, NULL);
     } else if (error->outcome == STORES_OUTCOME_NONE && error->code != STORES_CACHE_FAILURE) {
+        segment->stray_cancel = stores__pg_stray_cancel(conn, &segment->req, error);
         rolled_back(segment, error);
     } else {
         end_all(segment, error);
@@ -111,6 +112,7 @@ void stores__segment_fail(struct stores__segment *segment, const stores_error *e
     if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
     segment->failed = true;
     segment->error = *error;
+    segment->stray_cancel = stores__pg_stray_cancel(segment->conn, &segment->req, error);
 }
 
 static void take_write(struct stores__segment *segment, struct stores__write *write,

@@ -129,28 +129,6 @@ static void start_commit(stores_tx *tx) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static bool keep_document(stores_op *op, struct pg_result *result) {
-    struct stores__blob *blob = stores__blob_new(result, stores__pg_result_free);
-    if (blob == NULL) {
-        stores__pg_result_free(result);
-        return false;
-    }
-    for (int row = 0; row < stores__pg_rows(result); row++) {
-        size_t len = 0;
-        const char *id_text = stores__pg_value(result, row, 0, NULL);
-        const char *text = stores__pg_value(result, row, 1, &len);
-        int64_t id = id_text ? strtoll(id_text, NULL, 10) : 0;
-        if (text == NULL) text = "null", len = 4;
-        for (size_t i = 0; i < op->doc_count; i++) {
-            if (op->docs[i].id == id && op->docs[i].text == NULL) {
-                stores__op_set_doc(op, i, id, text, len, blob);
-            }
-        }
-    }
-    stores__blob_drop(blob);
-    return true;
-}
-
 static void take_answer(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
     enum stores__taken taken;
@@ -159,7 +137,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
     switch (txop->kind) {
     case TXOP_FIND:
         if (tx->op != NULL) {
-            ok = keep_document(tx->op, result);
+            ok = stores__tx_keep_documents(tx->op, result);
         } else {
             stores__pg_result_free(result);
         }

@@ -85,6 +85,9 @@ struct stores_tx {
 void stores__tx_start(stores_tx *tx);
 /* Answers the op under way, and frees what it had; error NULL: it succeeded. */
 void stores__tx_answer(stores_tx *tx, const stores_error *error);
+/* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False: no
+ * memory (tx_docs.c). */
+bool stores__tx_keep_documents(stores_op *op, struct pg_result *result);
 void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
 
 #endif

@@ -43,7 +43,7 @@ struct stores__segment {
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
     bool alone; /* for one write, after the segment that it was in was rolled back */
     size_t first; /* index of the first write's statement in the request */
-    bool failed, stale_plan, unsure;
+    bool failed, stale_plan, unsure, stray_cancel;
     stores_error error; /* of the statement that failed the segment */
 };
 
