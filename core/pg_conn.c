@@ -198,6 +198,7 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
         if (sqlstate != NULL && strcmp(sqlstate, "25006") == 0)
             stores__pg_pool_read_only(wire->conn);
     }
+    entry->req->prepared_before = entry->prepared && !entry->prepared_here;
     deliver(entry->req, entry->index, result);
 }
 
@@ -398,7 +399,8 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
     if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
     struct stores__pg_entry entry = {.req = req, .kind = kind};
     if (kind == ENTRY_STATEMENT) entry.index = req->added++;
-    bool sent = prepare && !wire->pooler && !wire->deallocate
+    entry.prepared = prepare && !wire->pooler && !wire->deallocate;
+    bool sent = entry.prepared
                     ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
                     : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
     if (sent && kind == ENTRY_STATEMENT) stores__pg_trace_start(wire, &entry, sql);
@@ -490,8 +492,7 @@ bool stores__pg_is_alive(struct stores__pg_conn *conn) {
 bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
                              const stores_error *error) {
     if (error->code != STORES_CANCELED || conn->wire == NULL) return false;
-    return uv_now(conn->wire->loop) - req->begun_at <
-           stores__pg_pool_statement_timeout(conn->pool);
+    return uv_now(conn->wire->loop) - req->begun_at < stores__pg_pool_statement_timeout(conn->pool);
 }
 
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {

@@ -48,6 +48,8 @@ struct stores__pg_req {
     void (*done)(struct stores__pg_req *req, enum stores__pg_end end);
     uint64_t begun_at; /* ms of the loop */
     int added; /* statements so far */
+    bool
+        prepared_before; /* the last result is of a statement that was prepared before the request */
     bool sent; /* the Sync is out: the server may have done all of it */
     bool
         readonly; /* its transaction was begun so: that a write is refused says nothing of the server */
@@ -214,8 +216,10 @@ uint32_t stores__pg_column_type(const struct pg_result *result, int column);
 const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len);
 int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
-/* The statement has to be prepared again: the plan it had does not fit the table any more. */
-bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *result);
+/* The statement has to be prepared again: what it was prepared for does not fit the table any more. For
+ * the result that the request was given last. */
+bool stores__pg_stale_plan(const struct stores__pg_req *req, const stores_error *error,
+                           const struct pg_result *result);
 /* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and not
  * the session's limit for statements, which had not passed since the request began: what was canceled so
  * may run again. The server's words are its language's, and its code is the same for both. */

@@ -80,8 +80,20 @@ const char *stores__pg_tag(const struct pg_result *result) {
     return PQcmdStatus((PGresult *)result);
 }
 
-bool stores__pg_stale_plan(const stores_error *error, const struct pg_result *result) {
+/* What a statement says that was prepared for parameters and columns of other types: no such function
+ * or operator (bigint = uuid), no such column, a value of another type. */
+static bool is_of_types(const char *sqlstate) {
+    static const char *const states[] = {"42883", "42804", "42846", "42703", "42725"};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        if (strcmp(sqlstate, states[i]) == 0) return true;
+    }
+    return false;
+}
+
+bool stores__pg_stale_plan(const struct stores__pg_req *req, const stores_error *error,
+                           const struct pg_result *result) {
     if (strcmp(error->sqlstate, "26000") == 0) return true;
+    if (req->prepared_before && is_of_types(error->sqlstate)) return true;
     if (strcmp(error->sqlstate, "0A000") != 0) return false;
     /* the only 0A000 of the plan cache; its function name is not translated */
     const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);

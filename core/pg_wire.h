@@ -28,6 +28,7 @@ struct stores__pg_entry {
     enum stores__pg_entry_kind kind;
     int index; /* of the statement in its request; of the result in a simple query */
     bool answered; /* a result came, the NULL that ends it has not */
+    bool prepared; /* it runs a prepared statement */
     bool prepared_here; /* an ENTRY_PREPARE stands right before it */
     unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
     struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */

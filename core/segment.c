@@ -155,7 +155,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     stores_error error;
     bool is_write = at >= segment->first && at < segment->first + segment->count;
     if (!stores__pg_result_ok(result, &error)) {
-        if (stores__pg_stale_plan(&error, result)) segment->stale_plan = true;
+        if (stores__pg_stale_plan(req, &error, result)) segment->stale_plan = true;
         if (is_write) {
             stores__statement_explain(segment->order[at - segment->first]->statement, &error);
         }

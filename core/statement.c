@@ -71,7 +71,9 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
     case STORES_DELETE: statement->sql = table->delete_sql; break;
     case STORES_MODIFY: {
         struct stores__buf buf = {0};
-        stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1 RETURNING id, value::text",
+        stores__buf_fmt(&buf,
+                        "UPDATE %s SET value = %s WHERE id = $1::pg_catalog.int8"
+                        " RETURNING id, value::text",
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
         statement->foreign = text == NULL || !stores__sql_is_tame(text);

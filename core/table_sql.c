@@ -2,38 +2,43 @@
 #include "sql_text.h"
 #include "table.h"
 
+/* Of this type whatever the column's is or was when the statement was prepared: a parameter for an int
+ * would never take the ids of the bigint that it became. */
+#define ID "$1::pg_catalog.int8"
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "
 
-static const char find_sql[] = "SELECT id, value::text FROM %T WHERE id = $1";
+static const char find_sql[] = "SELECT id, value::text FROM %T WHERE id = " ID;
 static const char find_any_sql[] =
     "SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])";
-static const char insert_sql[] = "INSERT INTO %T (id, value)" OVERRIDING
-                                 "VALUES ($1, $2) RETURNING id, value::text";
-static const char insert_new_sql[] = "INSERT INTO %T (id, value)" OVERRIDING "VALUES ($1, $2)"
+static const char insert_sql[] = "INSERT INTO %T (id, value)" OVERRIDING "VALUES (" ID
+                                 ", $2) RETURNING id, value::text";
+static const char insert_new_sql[] = "INSERT INTO %T (id, value)" OVERRIDING "VALUES (" ID ", $2)"
                                      " ON CONFLICT (id) DO NOTHING RETURNING id, value::text";
-static const char update_sql[] = "UPDATE %T SET value = $2 WHERE id = $1 RETURNING id, value::text";
+static const char update_sql[] = "UPDATE %T SET value = $2 WHERE id = " ID
+                                 " RETURNING id, value::text";
 /* texts, for jsonb takes 1 and 1.0 to be equal */
-static const char replace_sql[] =
-    "UPDATE %T SET value = $2 WHERE id = $1 AND value::text = $3 RETURNING id, value::text";
-static const char delete_sql[] = "DELETE FROM %T WHERE id = $1 RETURNING id";
+static const char replace_sql[] = "UPDATE %T SET value = $2 WHERE id = " ID
+                                  " AND value::text = $3 RETURNING id, value::text";
+static const char delete_sql[] = "DELETE FROM %T WHERE id = " ID " RETURNING id";
 
 /* SETTING: WHERE is evaluated for a row that was there, and only then; VALUES before it, RETURNING
  * after it; the setting is the transaction's own. */
 static const char *const upsert_sql[STORES__UPSERTS] = {
-    [STORES__UPSERT_XMAX] = "INSERT INTO %T AS t (id, value)" OVERRIDING "VALUES ($1, $2)"
+    [STORES__UPSERT_XMAX] = "INSERT INTO %T AS t (id, value)" OVERRIDING "VALUES (" ID ", $2)"
                             " ON CONFLICT (id) DO UPDATE SET value = excluded.value"
                             " RETURNING id, value::text, t.xmax = 0",
     [STORES__UPSERT_SETTING] =
         "INSERT INTO %T (id, value)" OVERRIDING "VALUES"
         " (CASE WHEN pg_catalog.set_config('stores.upsert', 'i', true) = 'i'"
-        "  THEN $1::pg_catalog.int8 END, $2)"
+        "  THEN " ID " END, $2)"
         " ON CONFLICT (id) DO UPDATE SET value = excluded.value"
         " WHERE pg_catalog.set_config('stores.upsert', 'u', true) = 'u'"
         " RETURNING id, value::text, pg_catalog.current_setting('stores.upsert') = 'i'",
     [STORES__UPSERT_UPDATE_FIRST] =
-        "WITH updated AS (UPDATE %T SET value = $2 WHERE id = $1 RETURNING id, value::text AS v),"
-        " inserted AS (INSERT INTO %T (id, value)" OVERRIDING "SELECT $1, $2"
+        "WITH updated AS (UPDATE %T SET value = $2 WHERE id = " ID
+        " RETURNING id, value::text AS v),"
+        " inserted AS (INSERT INTO %T (id, value)" OVERRIDING "SELECT " ID ", $2"
         "  WHERE NOT EXISTS (SELECT FROM updated) RETURNING id, value::text AS v)"
         " SELECT id, v, false FROM updated UNION ALL SELECT id, v, true FROM inserted"};
 

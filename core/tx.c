@@ -199,7 +199,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             if (txop->statement != NULL && index == txop->index) {
                 stores__statement_explain(txop->statement, &error);
             }
-            if (stores__pg_stale_plan(&error, result)) {
+            if (stores__pg_stale_plan(req, &error, result)) {
                 /* the transaction failed with it; as after any conflict, the next run of it works */
                 stores__pg_forget_statements(tx->conn);
                 error.code = STORES_SERIALIZATION;

@@ -2,7 +2,8 @@
 #include "tx_internal.h"
 
 static int by_id(const void *a, const void *b) {
-    const struct stores__doc *x = *(struct stores__doc *const *)a, *y = *(struct stores__doc *const *)b;
+    const struct stores__doc *x = *(struct stores__doc *const *)a,
+                             *y = *(struct stores__doc *const *)b;
     return x->id < y->id ? -1 : x->id > y->id;
 }
 

@@ -54,7 +54,35 @@ describe('numbers', function()
     reads('2.2250738585072014e-308', 2.2250738585072014e-308)
     reads('1.0000000000000000000000000000', 1)
     reads('100000000000000000000000', 1e23)
-    reads('0e999999999999999999999', 0)
+  end)
+
+  it('are those that jsonb takes, and no others', function()
+    local support = require('spec.support')
+    local store, db = support.store({}, { no_redis = true })
+    local texts = { ('9'):rep(131072), '1' .. ('9'):rep(131072), '0.' .. ('1'):rep(16383),
+      '0.' .. ('1'):rep(16384), '0.' .. ('0'):rep(16383) .. 'e1', '1.' .. ('0'):rep(16384),
+      '1.' .. ('0'):rep(16384) .. 'e5', ('1'):rep(131073) .. 'e-1', '0e', '1e+5', '1E5', '1e05' }
+    for _, digits in ipairs({ '0', '1', '-9', '0.0', '1.5', '0.000', '123.456', '-0' }) do
+      for _, exponent in ipairs({ '0', '16383', '16384', '-16380', '-16383', '-16384', '131070',
+        '131071', '131072', '131073', '200000', '-200000', '1073741822', '1073741823',
+        '-1073741823', '2147483647', '999999999999999999999', '-99999999999999999999' }) do
+        texts[#texts + 1] = digits .. 'e' .. exponent
+      end
+    end
+    for _, text in ipairs(texts) do
+      local taken = pcall(store.query, store, 'SELECT $1::jsonb::text AS v', { text })
+      assert.equal(taken, (pcall(json.decode, text)), text:sub(1, 40))
+    end
+    support.close(store, db)
+  end)
+
+  it('of a column of type json are read whatever they are', function()
+    local support = require('spec.support')
+    local store, db = support.store({}, { no_redis = true })
+    local row = store:query("SELECT '1e400000'::json AS a, '[0e999999999999]'::json AS b")[1]
+    assert.equal('1e400000', tostring(row.a))
+    assert.same({ 0 }, row.b)
+    support.close(store, db)
   end)
 
   it('are stores.json.number where they are not', function()

@@ -71,6 +71,38 @@ describe('Prepared statements', function()
     use()
   end)
 
+  it('heal where what they were prepared for is another type now', function()
+    store:query('CREATE TABLE small (id int PRIMARY KEY, value text)')
+    local function use_small(id)
+      store:insert('small', { id = id, n = 1 })
+      assert.is_true(store:update('small', { id = id, n = 2 }))
+      assert.equal(2, store:find('small', id).n)
+      assert.is_false(select(2, store:upsert('small', { id = id, n = 3 })))
+      store:transaction(function(tx) assert.equal(3, tx:find('small', id).n) end)
+      assert.is_true(store:delete('small', id))
+    end
+    for i = 1, 7 do use_small(tostring(i)) end
+    assert.equal('', support.psql(db, 'ALTER TABLE small ALTER COLUMN id TYPE bigint,'
+      .. ' ALTER COLUMN value TYPE jsonb USING value::jsonb'))
+    for i = 1, 7 do use_small('500000000000' .. i) end
+    for i = 1, 7 do assert.equal(i, store:patch('docs', '2', { set = { i = i } }).i) end
+  end)
+
+  it('heal where the operators of the id are others, or say what is wrong', function()
+    use()
+    assert.equal('', support.psql(db, 'ALTER TABLE docs ALTER COLUMN id TYPE text'))
+    for _, call in ipairs({
+      function() store:find('docs', '1') end,
+      function() store:delete('docs', '1') end,
+      function() store:transaction(function(tx) tx:find('docs', '1') end) end,
+    }) do
+      assert.equal('42883', support.refused('query_failed', nil, call).sqlstate)
+    end
+    assert.equal('', support.psql(db,
+      'ALTER TABLE docs ALTER COLUMN id TYPE bigint USING id::bigint'))
+    use()
+  end)
+
   for _, sql in ipairs({ 'DEALLOCATE ALL', 'DISCARD PLANS; DEALLOCATE ALL' }) do
     it('heal after ' .. sql, function()
       use()
