@@ -1,4 +1,5 @@
--- A server that speaks another language: what Stores makes of its errors does not depend on their words.
+-- A server that speaks another language: what Stores makes of its errors does not depend on their
+-- words.
 
 local stores = require('stores')
 local support = require('spec.support')
@@ -20,7 +21,8 @@ describe('a server that speaks German', function()
     end
     local bin = io.popen('ls -d /usr/lib/postgresql/*/bin | tail -n 1'):read('*l')
     assert(os.execute(([[cd / && chmod 711 '%s/server' && mkdir -m 777 '%s' && LANGUAGE=de LC_ALL= \
-      LC_MESSAGES=C.UTF-8 LD_PRELOAD= %s%s/pg_ctl -D '%s' -w -l '%s/log' -o "-c lc_messages=C.UTF-8 \
+      LC_MESSAGES=C.UTF-8 LD_PRELOAD= %s%s/pg_ctl -D '%s' -w -l '%s/log' \
+      -o "-c lc_messages=C.UTF-8 \
       -c port=%d -c unix_socket_directories='%s' -c listen_addresses= -c hba_file='%s/hba.conf'" \
       start >/dev/null 2>&1]]):format(server.home, socket, as, bin, data, data, server.port, socket,
       server.home)) == 0, 'the server starts')
