@@ -154,6 +154,9 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
  * has failed. */
 static bool fits(struct stores__pg_wire *wire) {
     struct stores__pg_params *params = &wire->conn->pool->params;
+    if (wire->session.idles_out && !wire->pooler && stores__pg_params_no_idle_limit(params)) {
+        wire->conn->retire_at = uv_now(wire->loop); /* another one takes its place */
+    }
     if (wire->session.unfit[0] == '\0') return true;
     if (!wire->pooler && !wire->asked_again &&
         (params->settings != NULL || stores__pg_params_unoption(params))) {

@@ -352,6 +352,18 @@ bool stores__pg_params_read(struct stores__pg_params *params, const stores_confi
     return ok;
 }
 
+bool stores__pg_params_no_idle_limit(struct stores__pg_params *params) {
+    int i = find_key(params, "options");
+    if (params->no_idle_limit || i < 0) return false;
+    struct stores__buf buf = {0};
+    stores__buf_str(&buf, params->values[i]);
+    add_setting(&buf, "idle_session_timeout", "0");
+    const char *text = stores__buf_text(&buf);
+    params->no_idle_limit = text != NULL && set(params, "options", text);
+    stores__buf_free(&buf);
+    return params->no_idle_limit;
+}
+
 bool stores__pg_params_unoption(struct stores__pg_params *params) {
     char *options = take(params, "options");
     if (options == NULL) return false;

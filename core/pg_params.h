@@ -23,6 +23,7 @@ struct stores__pg_params {
     bool expand_dbname; /* dbname is a text of several keywords, as PQconnectStartParams takes it */
     char *fixed_hostaddr; /* the user's own hostaddr: then nothing is resolved */
     bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
+    bool no_idle_limit; /* among the options */
     uint64_t connect_timeout_ms, statement_timeout_ms;
     char *
         settings; /* the statement that a session begins with, in place of start-up options; NULL */
@@ -38,6 +39,10 @@ bool stores__pg_params_read(struct stores__pg_params *params, const stores_confi
 /* Start-up options are refused: their settings are made by a statement from now on. False: there are
  * none, or they are more than settings. */
 bool stores__pg_params_unoption(struct stores__pg_params *params);
+/* The server ends idle sessions, which a pool is made of: those that are opened from now on do without
+ * that. Not before it is known that the server has this setting. False: there are no options that it
+ * could go into, or it is there already. */
+bool stores__pg_params_no_idle_limit(struct stores__pg_params *params);
 void stores__pg_params_free(struct stores__pg_params *params);
 
 /* The keywords of one attempt, with addresses: what PQconnectStartParams takes. */

@@ -13,11 +13,13 @@ const char stores__pg_session_columns[] = "pg_catalog.concat_ws(', '" UNFIT("cli
 
 void stores__pg_session_read(struct stores__pg_session *session, const struct pg_result *result) {
     int last = stores__pg_columns(result) - 1;
-    if (stores__pg_rows(result) != 1 || last < 1) return;
+    if (stores__pg_rows(result) != 1 || last < 2) return;
     const char *unfit = stores__pg_value(result, 0, last - 1, NULL);
+    const char *idle = stores__pg_value(result, 0, last - 2, NULL);
     const char *clock = stores__pg_value(result, 0, last, NULL);
     session->unfit[0] = '\0';
     if (unfit != NULL) strncat(session->unfit, unfit, sizeof session->unfit - 1);
+    session->idles_out = idle != NULL && strcmp(idle, "0") != 0; /* NULL: before PostgreSQL 14 */
     session->clock_ms = clock ? strtoll(clock, NULL, 10) : 0;
     session->heard_ns = uv_hrtime();
 }

@@ -25,6 +25,7 @@
  * what the session was to start with; and what its clock says. */
 struct stores__pg_session {
     char unfit[160]; /* their names; "": none */
+    bool idles_out; /* idle_session_timeout is on: the server ends what the pool keeps for later */
     int64_t clock_ms; /* since 1970; 0: not told */
     uint64_t heard_ns; /* by uv_hrtime */
 };
