@@ -18,6 +18,7 @@ local outside = require('stores.migrate.outside')
 local plan = require('stores.migrate.plan')
 local run = require('stores.migrate.run')
 local targets = require('stores.migrate.targets')
+local worker = require('stores.migrate.worker')
 
 local migrations = {}
 
@@ -30,6 +31,9 @@ local migrations = {}
 ---@field dry_run? boolean checks and plans as a run does, and writes nothing at all
 ---@field unfinished? 'done'|'again' about a statement outside a transaction whose end is unknown
 ---@field concurrency? integer over shards: how many at a time, after the first
+---@field redis? table|false with a db config: the Redis whose caches are to be told; false: nobody
+---       caches rows of the database
+---@field prefix? string with redis: the prefix of their keys, where they have one of their own
 ---@field on? fun(event: table) told of progress: event, name, statement, statements, line, shard
 
 local LOCK_WAIT = 60
@@ -45,6 +49,11 @@ local KEYS = {
   unfinished = options.one_of({ 'done', 'again' }),
   concurrency = options.integer(1, 1000),
   on = options.callback,
+  redis = function(value)
+    if value == false or type(value) == 'table' then return value end
+    return nil, 'false, or a table such as {host = .., port = ..}, got ' .. errors.kind(value)
+  end,
+  prefix = options.text,
 }
 
 -- The checks of the named options, for a function that takes only those.
@@ -89,7 +98,11 @@ local function run_one(context, step, item)
     statements = item.statements })
   context.held:check()
   local perform = step.outside and outside.run or run.transactional
-  local ok, ran = pcall(perform, context, step)
+  local ok, ran = pcall(function()
+    worker.wait_for_others(context, step,
+      math.min(context.options.lock_wait or LOCK_WAIT, run.patience(context, step)))
+    return perform(context, step)
+  end)
   if not ok then
     context.notify({ event = 'failed', name = step.name, error = ran })
     error(ran, 0)
@@ -98,14 +111,33 @@ local function run_one(context, step, item)
   return ran
 end
 
+-- Notes the tables whose rows a step changed, and no cache was told.
+local function untold(result, names, step, notify)
+  if #names == 0 then return end
+  result.untold = result.untold or {}
+  for _, name in ipairs(names) do
+    if not result.untold[name] then
+      result.untold[name] = true
+      result.untold[#result.untold + 1] = name
+    end
+  end
+  notify({ event = 'untold', name = step, tables = names })
+end
+
 -- What another runner did while this one waited is seen here, for the ledger is read again.
 local function run_locked(entries, store, opts, notify, held)
   local steps, state, planned = planned_for(entries, store, opts)
   plan.check(steps, planned)
   local result = new_result(state, planned)
   local context = { store = store, ledger = state.ledger, journal = state.journal, held = held,
-                    options = opts, notify = notify }
-  if #plan.pending(planned) > 0 then state.ledger:create(store) end
+                    options = opts, notify = notify, seen = {} }
+  for _, item in ipairs(planned) do
+    if item.action == 'rerun' then context.seen[item.name] = state.rows[item.name].text end
+  end
+  if #plan.pending(planned) > 0 then
+    store:find_caches()
+    state.ledger:create(store)
+  end
   for place, item in ipairs(planned) do
     if item.action == 'skip' then
       notify({ event = 'skip', name = item.name })
@@ -117,6 +149,7 @@ local function run_locked(entries, store, opts, notify, held)
       end
       local names = ran and result.ran or result.skipped
       names[#names + 1] = item.name
+      untold(result, store:tell_written(), item.name, notify)
     end
   end
   return result
@@ -159,11 +192,20 @@ end
 
 -- Calls fn for one database and gives its result, or for shards an array of results by shard.
 local function look(db, opts, fn)
-  local result, shards = targets.each(db, opts.concurrency or CONCURRENCY, fn)
+  local result, shards = targets.each(db, opts, opts.concurrency or CONCURRENCY, fn)
   if not shards then return result end
   local results = {}
   for place, item in ipairs(shards) do results[place] = item.result end
   return results
+end
+
+-- Loud, for what is stale afterwards is seen by others than who runs this.
+local function warn(names, opts)
+  local advice = opts.redis and 'Redis was not reachable: store:invalidate(name) tells it now'
+    or 'where programs cache them, run the migrations through a store, or give redis = {..} in the'
+    .. ' options (redis = false: nobody does)'
+  io.stderr:write(('stores: migrations changed rows of %s, and no cache was told; %s\n'):format(
+    table.concat(names, ', '), advice))
 end
 
 --- Runs what the database does not have yet. The whole list is checked before anything runs.
@@ -172,14 +214,18 @@ end
 ---@param entries stores.Migration[] what a migration file returns
 ---@param db table a db config, a Store or Shards
 ---@param opts? stores.MigrationOptions
----@return {ran: string[], skipped: string[], ledger: string?, shards: table?, pending: string[]?}
+---@return {ran: string[], skipped: string[], ledger: string?, shards: table?, pending: string[]?,
+---        untold: string[]?} untold: tables whose rows changed, and no cache was told
 function migrations.runMigrations(entries, db, opts)
   opts = options.check(opts, RUN)
   list.read(entries)
-  local result, shards = targets.each(db, opts.concurrency or CONCURRENCY, function(store, shard)
+  local concurrency = opts.concurrency or CONCURRENCY
+  local result, shards = targets.each(db, opts, concurrency, function(store, shard)
     return run_store(entries, store, opts, shard)
   end)
-  return shards and sum_of_shards(entries, shards) or result
+  result = shards and sum_of_shards(entries, shards) or result
+  if result.untold then warn(result.untold, opts) end
+  return result
 end
 
 --- Says what runMigrations would do, without raising for edited ones. Reads only.
@@ -199,6 +245,22 @@ end
 local STATES = { run = 'pending', rerun = 'pending', resume = 'unfinished', skip = 'done',
                  changed = 'changed' }
 
+local function status_of(entries, store, opts)
+  local _, state, planned = planned_for(entries, store, opts)
+  local rows, known = {}, {}
+  for place, item in ipairs(planned) do
+    known[item.name] = true
+    rows[place] = { name = item.name, state = STATES[item.action], ran_on = item.ran_on,
+                    difference = item.difference }
+  end
+  for _, row in ipairs(state.ordered) do
+    if not known[row.name] then
+      rows[#rows + 1] = { name = row.name, state = 'unknown', ran_on = row.ran_on }
+    end
+  end
+  return rows
+end
+
 --- How each migration stands: 'done', 'pending', 'unfinished', 'changed', and 'unknown' for those
 --- that are in the ledger but not in the list. Reads only.
 ---@param entries stores.Migration[]
@@ -209,21 +271,7 @@ local STATES = { run = 'pending', rerun = 'pending', resume = 'unfinished', skip
 function migrations.status(entries, db, opts)
   opts = options.check(opts, LOOK)
   list.read(entries)
-  return look(db, opts, function(store)
-    local _, state, planned = planned_for(entries, store, opts)
-    local rows, known = {}, {}
-    for place, item in ipairs(planned) do
-      known[item.name] = true
-      rows[place] = { name = item.name, state = STATES[item.action], ran_on = item.ran_on,
-                      difference = item.difference }
-    end
-    for _, row in ipairs(state.ordered) do
-      if not known[row.name] then
-        rows[#rows + 1] = { name = row.name, state = 'unknown', ran_on = row.ran_on }
-      end
-    end
-    return rows
-  end)
+  return look(db, opts, function(store) return status_of(entries, store, opts) end)
 end
 
 --- Compares a database with the list: what it has that the list does not, what it lacks, what was
@@ -241,7 +289,7 @@ function migrations.verify(entries, db, opts)
     local function add(kind, name)
       report[kind][#report[kind] + 1], report.ok = name, false
     end
-    for _, row in ipairs(migrations.status(entries, store, { ledger = opts.ledger })) do
+    for _, row in ipairs(status_of(entries, store, opts)) do
       if row.state ~= 'done' then add(row.state, row.name) end
     end
     for _, row in ipairs((index.invalid(store))) do add('invalid_indexes', row.name) end

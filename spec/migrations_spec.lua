@@ -288,7 +288,10 @@ describe('migrations', function()
                               "PREPARE TRANSACTION 'x'", '/* sly */ COMMIT' }) do
         refused(statement(text), "'x', statement 2 %(line 2%): [A-Z ]+ has no place")
       end
-      refused(statement('SET search_path = app'), 'settings = { name = value }')
+      refused(statement('SET search_path = app', { transaction = false }),
+        'settings = { name = value }')
+      refused(statement("SET client_encoding = 'LATIN1'"), 'is UTF%-8')
+      refused(statement("SET NAMES 'WIN1252'"), 'is UTF%-8')
       refused(statement('COPY test FROM STDIN'), 'COPY from or to the client')
       refused(statement('VACUUM'), 'say transaction = false')
       refused(statement('DROP INDEX CONCURRENTLY i', { transaction = true }), 'transaction = true')

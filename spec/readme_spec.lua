@@ -106,6 +106,11 @@ local function new_program()
   for _, name in ipairs({ 'runMigrations', 'plan', 'status', 'verify', 'baseline' }) do
     replaced.migrations[name] = function(list, db, opts)
       local is_config = getmetatable(db) == nil
+      if opts and opts.redis then
+        local own = {}
+        for key, value in pairs(opts) do own[key] = value end
+        own.redis, opts = support.redis(opts.redis.opts), own
+      end
       return migrations[name](list, is_config and database(db) or db, opts)
     end
   end

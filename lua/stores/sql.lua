@@ -54,6 +54,7 @@ local function token(text, at)
   local char = text:sub(at, at)
   local last = select(2, text:find('^[%s]+', at))
   if last then return 'space', last end
+  if text:find('^\239\187\191', at) then return 'space', at + 2 end -- a byte order mark
   if text:find('^%-%-', at) then
     return 'line_comment', select(2, text:find('^[^\r\n]*', at))
   elseif text:find('^/%*', at) then
@@ -133,27 +134,35 @@ end
 --- Splits SQL text into its statements. Statements of nothing but comments are left out, and so are
 --- comments before the first and after the last token of a statement.
 ---@param text string
+---@param stop? fun(statement: stores.sql.Statement, is_command: boolean): any asked after each one,
+---       and at a backslash outside of quotes, which begins a command of psql; true: what follows
+---       is not to be read
 ---@return stores.sql.Statement[]
 ---Raises invalid_argument where the text ends inside a string, a quoted name or a comment.
-function sql.split(text)
+function sql.split(text, stop)
   local statements = {}
   local state, first, last_of = new_state(), nil, nil
   local line, counted, line_of = 1, 1, nil
   local function finish()
-    if first then
-      statements[#statements + 1] = { text = text:sub(first, last_of), line = line_of }
-    end
+    local statement = first and { text = text:sub(first, last_of), line = line_of }
+    if statement then statements[#statements + 1] = statement end
     state, first = new_state(), nil
+    return statement and stop and stop(statement, false)
   end
   for kind, from, to, open in tokens(text) do
     if open then
+      local at = 1 + lines_between(text, 1, from - 1)
       errors.raise('invalid_argument', ('the SQL ends inside a %s that begins on line %d'):format(
-        kind == 'comment' and 'comment' or 'string or quoted name',
-        1 + lines_between(text, 1, from - 1)))
+        kind == 'comment' and 'comment' or 'string or quoted name', at), { line = at })
     end
     local char = kind == 'other' and text:sub(from, to)
+    if char == '\\' and stop then
+      local command = { text = text:match('^\\[^%s;]*', from),
+                        line = 1 + lines_between(text, 1, from - 1) }
+      if stop(command, true) then return statements end
+    end
     if char == ';' and state.parens == 0 and state.bodies == 0 then
-      finish()
+      if finish() then return statements end
     elseif not blank(kind) then
       if not first then
         line = line + lines_between(text, counted, from - 1)
@@ -253,8 +262,9 @@ end
 local GLUED = { ["''"] = true, ['""'] = true, ['--'] = true, ['/*'] = true, ['*/'] = true }
 
 --- A text without the white space that does not count: all of it outside quotes. What is quoted
---- (also by dollars) stays as it is. Comments count, but not the white space in them; where a `--`
---- comment ends, a newline stays, or commenting out the rest of a line would look like nothing.
+--- (also by dollars) stays as it is, but for how its lines end. Comments count, but not the white
+--- space in them; where a `--` comment ends, a newline stays, or commenting out the rest of a line
+--- would look like nothing.
 ---@param text string
 ---@return string
 function sql.normalise(text)
@@ -268,6 +278,7 @@ function sql.normalise(text)
       if spaced and last and GLUED[last:sub(-1) .. piece:sub(1, 1)] then
         parts[#parts + 1] = ' '
       end
+      if kind == 'quoted' then piece = piece:gsub('\r\n', '\n') end
       if kind == 'line_comment' then
         piece = piece:gsub('%s+', '') .. '\n'
       elseif kind == 'comment' then

@@ -7,6 +7,7 @@ local holds = require('stores.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
 local query = require('stores.query')
+local siblings = require('stores.siblings')
 local statements = require('stores.statements')
 local transaction = require('stores.transaction')
 local updates = require('stores.updates')
@@ -82,6 +83,7 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
+  siblings.note(store, flat)
   store.try = try(store)
   opened = opened + 1
   Store.open_stores[store] = opened

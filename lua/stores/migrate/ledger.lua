@@ -3,6 +3,7 @@
 --- made when it is first needed, the journal of migrations that run outside a transaction.
 
 local errors = require('stores.errors')
+local json = require('stores.json')
 
 ---@class stores.Ledger
 ---@field name string schema-qualified and quoted
@@ -10,6 +11,7 @@ local errors = require('stores.errors')
 ---@field key string what the runner's lock is named after
 ---@field exists boolean
 ---@field journal_exists boolean
+---@field journal_grows boolean the journal is one of before it named who runs a statement
 local Ledger = {}
 Ledger.__index = Ledger
 
@@ -20,21 +22,25 @@ Ledger.__index = Ledger
 ---@field ran boolean
 ---@field ran_on? string
 
--- Read as PostgreSQL reads an identifier; a name without schema is where it is found, or else
--- where CREATE TABLE would put it.
+-- Read as PostgreSQL reads an identifier, which it cuts at 63 bytes; a name without schema is where
+-- it is found, or else where CREATE TABLE would put it. The journal of a long name has its hash in
+-- it, for two that begin alike are two ledgers.
 local LOCATE = [[
 WITH given AS (SELECT parse_ident($1::text) AS part),
 named AS (
-  SELECT part[array_length(part, 1)] AS relation,
+  SELECT part[array_length(part, 1)]::name::text AS relation,
     coalesce(
       (SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = to_regclass($1::text)),
-      CASE WHEN array_length(part, 1) > 1 THEN part[array_length(part, 1) - 1]
+      CASE WHEN array_length(part, 1) > 1 THEN part[array_length(part, 1) - 1]::name::text
         ELSE current_schema()::text END) AS schema
   FROM given),
 quoted AS (
   SELECT schema IS NULL AS homeless, format('%I.%I', schema, relation) AS ledger,
-    format('%I.%I', schema, left(relation, 48) || '_journal') AS journal
+    format('%I.%I', schema, CASE WHEN octet_length(relation) <= 55 THEN relation
+      ELSE left(relation, (SELECT max(n) FROM generate_series(0, 38) AS n
+          WHERE octet_length(left(relation, n)) <= 38)) || '_' || left(md5(relation), 16)
+      END || '_journal') AS journal
   FROM named WHERE schema IS NOT NULL
   UNION ALL SELECT true, '', '' FROM named WHERE schema IS NULL)
 SELECT homeless, ledger, journal, current_database()::text AS database,
@@ -43,7 +49,11 @@ SELECT homeless, ledger, journal, current_database()::text AS database,
   (SELECT coalesce(string_agg(wanted, ', '), '')
     FROM unnest(ARRAY['name', 'migration', 'ran_on', 'ran']) AS wanted
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(ledger)
-      AND a.attname = wanted AND NOT a.attisdropped)) AS missing
+      AND a.attname = wanted AND NOT a.attisdropped)) AS missing,
+  (SELECT coalesce(string_agg(wanted, ', '), '')
+    FROM unnest(ARRAY['name', 'statement', 'text', 'started_on', 'done_on', 'runner']) AS wanted
+    WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(journal)
+      AND a.attname = wanted AND NOT a.attisdropped)) AS journal_missing
 FROM quoted]]
 
 --- Finds the ledger of a database; reads the catalog only.
@@ -68,12 +78,20 @@ function Ledger.find(runs, name)
     errors.raise('invalid_option', ('%s cannot be the ledger: it has no column %s'):format(
       found.ledger, found.missing))
   end
+  local grows = found.journal_missing == 'runner'
+  if found.journal_exists and found.journal_missing ~= '' and not grows then
+    errors.raise('invalid_option', ('%s, where the journal of the ledger %s should be, is another'
+      .. ' table: it has no column %s'):format(found.journal, found.ledger, found.journal_missing))
+  end
   return setmetatable({
-    name = found.ledger, journal = found.journal,
+    name = found.ledger, journal = found.journal, journal_grows = found.journal_exists and grows,
     key = 'stores/migrations/' .. found.database .. '/' .. found.ledger,
     exists = found.ledger_exists, journal_exists = found.journal_exists,
   }, Ledger)
 end
+
+-- Names the connection that runs a statement, for as long as it lives.
+local RUNNER = "a.pid || ' since ' || extract(epoch FROM a.backend_start)"
 
 -- IF NOT EXISTS is no protection against a second session: both may see nothing, and one then
 -- fails on the catalog's unique index. The runner's lock keeps runners apart; this is for others.
@@ -96,10 +114,15 @@ end
 --- Makes the journal if it is not there. Only under the runner's lock.
 ---@param store stores.MigrationTarget
 function Ledger:create_journal(store)
+  if self.journal_grows then
+    create(store, ('ALTER TABLE %s ADD COLUMN IF NOT EXISTS runner text'):format(self.journal))
+    self.journal_grows = false
+  end
   if self.journal_exists then return end
   create(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) NOT NULL,'
     .. ' statement integer NOT NULL, text text NOT NULL, started_on timestamptz NOT NULL'
-    .. ' DEFAULT now(), done_on timestamptz, PRIMARY KEY (name, statement))'):format(self.journal))
+    .. ' DEFAULT now(), done_on timestamptz, runner text, PRIMARY KEY (name, statement))'):format(
+    self.journal))
   self.journal_exists = true
 end
 
@@ -140,24 +163,33 @@ end
 --- at this row and learns here that the work is done, even where both believed to hold the lock.
 ---@param tx table
 ---@param step stores.MigrationStep
+---@param seen? string the text of one that ran, as the plan saw it: where that still is what the
+---       ledger holds, the step runs again. nil: where the texts differ in any way
 ---@return boolean mine false: another runner was faster
-function Ledger:claim(tx, step)
-  local rows = tx:query(('INSERT INTO %s AS held (name, migration, ran_on, ran)'
-    .. ' VALUES ($1, $2, now(), true) ON CONFLICT (name) DO UPDATE SET'
-    .. ' migration = excluded.migration, ran_on = excluded.ran_on, ran = true'
-    .. ' WHERE held.ran IS NOT TRUE OR held.migration IS DISTINCT FROM excluded.migration'
-    .. ' RETURNING name::text AS name'):format(self.name), { step.name, step.text })
-  return #rows == 1
+function Ledger:claim(tx, step, seen)
+  return self:take(tx, step, true, seen)
 end
 
 --- Writes that a step which runs outside a transaction has begun; its row says that it did not
 --- run yet.
 ---@param tx table
 ---@param step stores.MigrationStep
-function Ledger:begin(tx, step)
-  tx:query(('INSERT INTO %s AS held (name, migration, ran_on, ran) VALUES ($1, $2, now(), false)'
-    .. ' ON CONFLICT (name) DO UPDATE SET migration = excluded.migration,'
-    .. ' ran_on = excluded.ran_on, ran = false'):format(self.name), { step.name, step.text })
+---@param seen? string as for claim
+---@return boolean mine false: another runner has done it
+function Ledger:begin(tx, step, seen)
+  return self:take(tx, step, false, seen)
+end
+
+---@private
+function Ledger:take(tx, step, ran, seen)
+  local rows = tx:query(('INSERT INTO %s AS held (name, migration, ran_on, ran)'
+    .. ' VALUES ($1, $2, now(), $3::boolean) ON CONFLICT (name) DO UPDATE SET'
+    .. ' migration = excluded.migration, ran_on = excluded.ran_on, ran = excluded.ran'
+    .. ' WHERE held.ran IS NOT TRUE OR CASE WHEN $4::text IS NULL'
+    .. ' THEN held.migration IS DISTINCT FROM excluded.migration ELSE held.migration = $4 END'
+    .. ' RETURNING name::text AS name'):format(self.name),
+    { step.name, step.text, ran, seen or json.null })
+  return #rows == 1
 end
 
 --- Writes that such a step is done, and forgets its journal. In one transaction.
@@ -169,16 +201,55 @@ function Ledger:finish(tx, step)
   tx:query(('DELETE FROM %s WHERE name = $1'):format(self.journal), { step.name })
 end
 
---- Journals a statement as begun, or with `done` as done.
+--- How a statement stands in the journal now, and whether its migration is unfinished still.
 ---@param runs table
 ---@param step stores.MigrationStep
 ---@param index integer
+---@return boolean open false: another runner has finished the migration
+---@return {text: string, done: boolean, started_on: string, runner: string?, alive: boolean}? mark
+function Ledger:look(runs, step, index)
+  local rows = runs:query(('SELECT j.text, j.done_on IS NOT NULL AS done, j.runner,'
+    .. ' j.started_on::text AS started_on, EXISTS (SELECT FROM pg_stat_activity a'
+    .. " WHERE a.pid::text = split_part(j.runner, ' ', 1)"
+    .. ' AND (a.backend_start IS NULL OR %s = j.runner)) AS alive FROM %s l'
+    .. ' LEFT JOIN %s j ON j.name = l.name AND j.statement = $2'
+    .. ' WHERE l.name = $1 AND l.ran IS NOT TRUE'):format(RUNNER, self.name, self.journal),
+    { step.name, index })
+  if not rows[1] then return false end
+  local mark = rows[1].text ~= json.null and rows[1] or nil
+  if mark and mark.runner == json.null then mark.runner = nil end
+  return true, mark
+end
+
+--- Claims a statement for the connection that is to run it: whoever writes the row runs the
+--- statement, and nobody else does. With `done` the row goes with the statement's own transaction,
+--- and another runner waits for the end of that.
+---@param runs table the connection that is to run it
+---@param step stores.MigrationStep
+---@param index integer
 ---@param done boolean
-function Ledger:mark(runs, step, index, done)
-  runs:query(('INSERT INTO %s (name, statement, text, done_on)'
-    .. ' VALUES ($1, $2, $3, CASE WHEN $4 THEN now() END) ON CONFLICT (name, statement)'
-    .. ' DO UPDATE SET text = excluded.text, done_on = excluded.done_on'):format(self.journal),
-    { step.name, index, step.statements[index].text, done })
+---@param seen? string the runner of an open row that is to be taken over
+---@return boolean mine
+function Ledger:mark(runs, step, index, done, seen)
+  local rows = runs:query(('INSERT INTO %s AS held (name, statement, text, done_on, runner)'
+    .. ' SELECT l.name, $2::integer, $3::text, CASE WHEN $4::boolean THEN now() END,'
+    .. ' (SELECT %s FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())'
+    .. ' FROM %s l WHERE l.name = $1 AND l.ran IS NOT TRUE FOR SHARE'
+    .. ' ON CONFLICT (name, statement) DO UPDATE SET text = excluded.text,'
+    .. ' done_on = excluded.done_on, runner = excluded.runner, started_on = now()'
+    .. ' WHERE held.done_on IS NULL AND held.runner IS NOT DISTINCT FROM $5::text'
+    .. ' RETURNING statement'):format(self.journal, RUNNER, self.name),
+    { step.name, index, step.statements[index].text, done, seen or json.null })
+  return #rows == 1
+end
+
+--- Writes that a statement is done which this connection has claimed.
+---@param runs table
+---@param step stores.MigrationStep
+---@param index integer
+function Ledger:done(runs, step, index)
+  runs:query(('UPDATE %s SET done_on = now() WHERE name = $1 AND statement = $2'):format(
+    self.journal), { step.name, index })
 end
 
 --- Takes a statement out of the journal: the server said that it did nothing.

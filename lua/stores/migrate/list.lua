@@ -113,7 +113,12 @@ local function read_entry(entry, index)
   if not step.name then refuse(where, 'has no name') end
   if step.migration == nil then refuse(where, "has no 'migration'") end
   step.type = step.type or 'db'
-  if step.type == 'db' then check_text(step, where) else check_function(step, where) end
+  if step.type == 'db' then
+    check_text(step, where)
+    step.migration = step.migration:gsub('^\239\187\191', '') -- the byte order mark of a file
+  else
+    check_function(step, where)
+  end
   step.text = ledger_text(step)
   return step
 end

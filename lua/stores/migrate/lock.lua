@@ -7,7 +7,6 @@ local errors = require('stores.errors')
 local lock = {}
 
 local SHORTEST, LONGEST = 0.05, 0.5
-local CURRENT_PID = 'SELECT pg_backend_pid() AS pid'
 
 -- LuaJIT seeds every process alike, so math.random would keep two runners in step.
 local function random()
@@ -25,15 +24,24 @@ end
 local TRY = [[SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS mine,
   pg_backend_pid() AS pid, extract(epoch FROM clock_timestamp())::float8 AS now]]
 
+local THE_LOCK = [[l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = (hashtextextended($1, 0) >> 32) & 4294967295
+  AND l.objid::bigint = hashtextextended($1, 0) & 4294967295]]
+
 local HOLDER = [[
 SELECT l.pid, coalesce(a.application_name, '') AS application,
   coalesce(a.client_addr::text, '') AS address, coalesce(a.backend_start::text, '') AS since
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.classid::bigint = (hashtextextended($1, 0) >> 32) & 4294967295
-  AND l.objid::bigint = hashtextextended($1, 0) & 4294967295
-LIMIT 1]]
+WHERE ]] .. THE_LOCK .. ' LIMIT 1'
+
+local MINE = 'SELECT pg_backend_pid() AS pid, EXISTS (SELECT FROM pg_locks l WHERE '
+  .. THE_LOCK .. ' AND l.pid = pg_backend_pid()) AS mine'
+
+-- A session that says nothing for long is not to be ended for that: it holds the lock while others
+-- work. The setting came with PostgreSQL 14.
+local STAY = "SELECT set_config(name, '0', false) FROM pg_settings"
+  .. " WHERE name = 'idle_session_timeout'"
 
 local function holder(session, key)
   local row = session:query(HOLDER, { key })[1]
@@ -75,12 +83,28 @@ end
 ---@class stores.MigrationLock
 ---@field session table the connection that holds the lock, without a transaction
 ---@field pid integer
+---@field key string
+---@field is_checked boolean the server ends what a runner leaves behind that is gone
 local Held = {}
 Held.__index = Held
 
---- Raises unless the connection that took the lock still is the one that answers.
+local function lost(cause)
+  errors.raise('connection_lost', 'the session that holds the lock of the migrations was ended by'
+    .. ' the server, or on the way to it, and another runner may have begun',
+    { cause = cause, outcome = 'none', retryable = true, hint = 'run again: what is done is done' })
+end
+
+--- Raises unless the connection that took the lock still is the one that answers, and holds it.
 function Held:check()
-  if self.session:query(CURRENT_PID)[1].pid ~= self.pid then refuse_pooler() end
+  local ok, rows = pcall(self.session.query, self.session, MINE, { self.key })
+  if not ok then
+    if errors.is(rows) and rows.sqlstate == nil then lost(rows) end
+    error(rows, 0)
+  end
+  if rows[1].pid ~= self.pid then refuse_pooler() end
+  if rows[1].mine then return end
+  -- a statement that ran here gave it away
+  if not self.session:query(TRY, { self.key })[1].mine then lost() end
 end
 
 --- Runs fn(held) while this process holds the lock of one ledger, on a connection of its own.
@@ -93,10 +117,12 @@ end
 function lock.hold(store, ledger, limit, notify, fn)
   local key = ledger.key
   return store:session(function(session)
-    local held = setmetatable({ session = session }, Held)
+    local held = setmetatable({ session = session, key = key }, Held)
+    pcall(session.query, session, STAY)
     held.pid = acquire(session, key, limit, notify)
     local ok, result = pcall(function()
       held:check()
+      held.is_checked = require('stores.migrate.worker').is_checked(session)
       return fn(held)
     end)
     -- A session that broke lost the lock with its connection.

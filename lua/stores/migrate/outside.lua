@@ -1,13 +1,17 @@
 --- Runs one migration statement by statement, outside a transaction, and journals each, so that a
---- run that was cut short goes on where it stopped. What can have a transaction of its own gets
---- one, with its journal row in it: such a statement is done once, whatever happens. The others
---- run on the very connection that holds the runner's lock: if it breaks, both are lost at once.
+--- run that was cut short goes on where it stopped. The row of the journal is the claim: who wrote
+--- it runs the statement, whoever holds the lock. What can have a transaction of its own gets one,
+--- with its row in it: such a statement is done once, whatever happens. The others run on the very
+--- connection that holds the runner's lock: if it breaks, both are lost at once.
 
 local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local index = require('stores.migrate.index')
+local lock = require('stores.migrate.lock')
 local run = require('stores.migrate.run')
+local sql = require('stores.sql')
+local worker = require('stores.migrate.worker')
 
 local outside = {}
 
@@ -59,25 +63,69 @@ local function new_invalid(context, before)
   return names
 end
 
-local function alone(context, step, at)
+-- The number of transactions that the session has begun: a procedure that commits begins another.
+local BEGUN = "SELECT split_part(virtualtransaction, '/', 2)::bigint::text AS count FROM pg_locks"
+  .. " WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' AND granted LIMIT 1"
+
+local function begun_by(session)
+  local ok, rows = pcall(session.query, session, BEGUN)
+  return ok and rows[1] and tonumber(rows[1].count) or nil
+end
+
+-- Runs the text of a statement. What is raised says in `partial` that it may have committed on its
+-- way before it failed.
+local function perform_text(context, step, at)
+  local statement, session = step.statements[at], context.held.session
+  local before = statement.commits and begun_by(session)
+  local ok, err = pcall(session.query, session, statement.text, nil, run.call(context, step))
+  if ok then return end
+  local partial = false
+  if statement.commits then
+    -- its own transaction, and the one that looks
+    local after = begun_by(session)
+    partial = not before or not after or after - before ~= 2
+  end
+  error({ cause = err, partial = partial }, 0)
+end
+
+local function tell(context, step)
+  for _, name in ipairs(step.invalidates or {}) do context.store:invalidate(name) end
+end
+
+local function raise_partial(context, step, at, cause)
+  pcall(tell, context, step) -- what it committed before it failed is there
+  error(failure.new(step, at, cause, {
+    message = 'it may have committed on its way before that, and is not repeated',
+    hint = "look what it has done, then run again with unfinished = 'done' or unfinished = 'again'",
+    fields = { outcome = 'unknown', retryable = false },
+  }), 0)
+end
+
+-- Runs a statement on the session that holds the lock. Gives false where another runner has it.
+local function alone(context, step, at, seen)
   local statement, session = step.statements[at], context.held.session
   local before
   if statement.concurrent then before = select(2, index.invalid(context.store)) end
   -- A concurrent build waits for every older transaction; cut short it leaves an INVALID index.
   local patience = statement.concurrent and (step.lock_timeout or 0) or nil
-  local begun = false
-  local ok, err = with_settings(session, run.settings(context, step, patience), function()
-    context.ledger:mark(session, step, at, false)
+  local settings = run.settings(context, step, patience, statement.concurrent)
+  local mine, begun = true, false
+  local ok, err = with_settings(session, settings, function()
+    mine = context.ledger:mark(session, step, at, false, seen)
+    if not mine then return end
     begun = true
-    session:query(statement.text, nil, run.call(context, step))
+    perform_text(context, step, at)
   end)
   if ok then
-    context.ledger:mark(session, step, at, true)
-    return
+    if mine then context.ledger:done(session, step, at) end
+    return mine
   end
-  -- The server refused: nothing was done, or a procedure that commits on its way chose to fail, and
-  -- has to bear being called again. Without the server's word the journal keeps the open end.
+  local partial = begun and err.partial
+  if begun then err = err.cause end
+  -- The server refused, and nothing was done: the row goes. Without the server's word, or where a
+  -- procedure committed on its way, the journal keeps the open end.
   local refused = begun and errors.is(err) and err.sqlstate and err.outcome ~= 'unknown'
+  if refused and partial then raise_partial(context, step, at, err) end
   if refused then
     context.store:in_transaction(function(tx) context.ledger:unmark(tx, step, at) end)
   end
@@ -90,28 +138,34 @@ local function alone(context, step, at)
   error(err, 0)
 end
 
-local function in_own_transaction(context, step, at)
-  context.store:in_transaction(function(tx)
+local function in_own_transaction(context, step, at, seen)
+  return context.store:in_transaction(function(tx)
     run.set_local(tx, run.settings(context, step))
-    context.ledger:mark(tx, step, at, true)
+    if not context.ledger:mark(tx, step, at, true, seen) then return false end
     tx:query(step.statements[at].text, nil, run.call(context, step))
     distribute.created(tx, step)
+    context.store:note_written(tx)
+    return true
   end, run.WHOLE)
 end
 
-local function perform(context, step, at)
+-- Gives false where another runner has the statement.
+local function perform(context, step, at, seen)
   local statement = step.statements[at]
   context.notify({ event = 'statement', name = step.name, statement = at,
     statements = #step.statements, line = statement.line })
   local how = statement.atomic and in_own_transaction or alone
   local ok, err = pcall(function()
     -- A concurrent build that gave up left something behind, and is not tried twice.
-    if statement.concurrent then return how(context, step, at) end
-    return run.retrying(context, step, function() return how(context, step, at) end)
+    if statement.concurrent then return how(context, step, at, seen) end
+    return run.retrying(context, step, function() return how(context, step, at, seen) end)
   end)
-  if ok then return end
-  if errors.is(err, 'migration_failed') then error(err, 0) end
-  error(failure.new(step, at, err), 0)
+  if ok then return err end
+  if not errors.is(err, 'migration_failed') then
+    err = failure.new(step, at, err)
+    worker.explain(context, step, err)
+  end
+  error(err, 0)
 end
 
 -- A statement was begun, and nobody wrote down how it ended: the process or its connection died.
@@ -127,42 +181,59 @@ local function settled(context, step, at, mark, state)
 end
 
 -- What was done must still stand in the file as it was done.
-local function check_done(step, journal)
-  for at, mark in pairs(journal) do
-    local statement = step.statements[at]
-    if mark.done and not (statement and statement.text == mark.text) then
-      errors.raise('migration_changed', ("migration '%s': its statement %d ran already and is not"
-        .. ' what the file says now; only what did not run yet may be edited'):format(
-        step.name, at),
-        { migration = step.name, statement = at })
+local function check_mark(step, at, mark)
+  local statement = step.statements[at]
+  if mark.done and not (statement and sql.same(statement.text, mark.text)) then
+    errors.raise('migration_changed', ("migration '%s': its statement %d ran already and is not"
+      .. ' what the file says now; only what did not run yet may be edited'):format(step.name, at),
+      { migration = step.name, statement = at })
+  end
+end
+
+-- How often a statement is looked at that others are about to run; they are waited for in between.
+local LOOKS = 100
+
+-- Runs a statement, unless another runner has: then it waits for that. Gives false where another
+-- one has finished the whole step.
+local function settle(context, step, at)
+  local ledger, session = context.ledger, context.held.session
+  for _ = 1, LOOKS do
+    context.held:check()
+    local open, mark = ledger:look(context.store, step, at)
+    if not open then return false end
+    if mark then check_mark(step, at, mark) end
+    if mark and mark.done then return true end
+    if mark and mark.alive then
+      worker.wait_for_others(context, step, run.patience(context, step))
+      lock.pause(0.1, 0.2)
+    else
+      local state = check_index(context, step, at)
+      if mark and settled(context, step, at, mark, state) then
+        if ledger:mark(session, step, at, true, mark.runner) then return true end
+      elseif perform(context, step, at, mark and mark.runner) then
+        return true
+      end
     end
   end
+  failure.raise(step, at, 'another runner works on it, and does not end')
 end
 
 --- Runs what is left of a step, and writes its ledger row when all of it is done.
 ---@param context stores.MigrationRun
 ---@param step stores.MigrationStep
----@return boolean ran
+---@return boolean ran false: another runner has finished it
 function outside.run(context, step)
   local ledger, store = context.ledger, context.store
-  local journal = context.journal[step.name] or {}
-  check_done(step, journal)
+  for at, mark in pairs(context.journal[step.name] or {}) do check_mark(step, at, mark) end
   ledger:create_journal(store)
-  store:in_transaction(function(tx) ledger:begin(tx, step) end)
+  local mine = store:in_transaction(function(tx)
+    return ledger:begin(tx, step, context.seen[step.name] or '')
+  end)
+  if not mine then return false end
   for at = 1, #step.statements do
-    local mark = journal[at]
-    if not (mark and mark.done) then
-      local state = check_index(context, step, at)
-      if mark and settled(context, step, at, mark, state) then
-        ledger:mark(context.held.session, step, at, true)
-      else
-        perform(context, step, at)
-      end
-    end
+    if not settle(context, step, at) then return false end
   end
-  for _, name in ipairs(step.invalidates or {}) do
-    store:invalidate(name)
-  end
+  tell(context, step)
   store:in_transaction(function(tx) ledger:finish(tx, step) end)
   return true
 end

@@ -4,6 +4,7 @@ local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local lock = require('stores.migrate.lock')
+local worker = require('stores.migrate.worker')
 
 local run = {}
 
@@ -14,6 +15,8 @@ local run = {}
 ---@field options table
 ---@field notify fun(event: table)
 ---@field journal table what Ledger:unfinished gave when the lock was taken
+---@field seen table<string, string> texts of the ledger that differ from those of the list, by name
+---@field workers table<string, string>? application names of who runs a migration, by its name
 
 local LOCK_TIMEOUT = 5
 local LOCK_TRIES = 5
@@ -49,8 +52,9 @@ end
 ---@param context stores.MigrationRun
 ---@param step stores.MigrationStep
 ---@param lock_timeout? number seconds; the step's own, or the run's, where nil
+---@param finishes? boolean it is to come to its end though the runner is gone
 ---@return {[1]: string, [2]: string}[]
-function run.settings(context, step, lock_timeout)
+function run.settings(context, step, lock_timeout, finishes)
   local timeout = milliseconds(seconds_of(context, step))
   local settings = {
     { 'lock_timeout', milliseconds(lock_timeout or step.lock_timeout
@@ -64,7 +68,19 @@ function run.settings(context, step, lock_timeout)
   for _, name in ipairs(names) do
     settings[#settings + 1] = { name, tostring(step.settings[name]) }
   end
+  for _, pair in ipairs(worker.settings(context, step, finishes)) do
+    settings[#settings + 1] = pair
+  end
   return settings
+end
+
+--- How long a step waits for the locks of others, all tries together.
+---@param context stores.MigrationRun
+---@param step stores.MigrationStep
+---@return number seconds
+function run.patience(context, step)
+  return (step.lock_timeout or context.options.lock_timeout or LOCK_TIMEOUT)
+    * (context.options.lock_tries or LOCK_TRIES)
 end
 
 --- Sets the settings for the rest of the transaction.
@@ -111,17 +127,22 @@ function run.transactional(context, step)
     at.statement = nil
     return context.store:in_transaction(function(tx)
       run.set_local(tx, run.settings(context, step))
-      if not context.ledger:claim(tx, step) then return false end
+      if not context.ledger:claim(tx, step, context.seen[step.name] or '') then return false end
       if step.type == 'lua' then
         step.migration(tx)
       else
         statements(context, step, tx, at)
       end
       distribute.created(tx, step)
+      context.store:note_written(tx)
       return true
     end, run.WHOLE)
   end)
-  if not ok then error(failure.new(step, at.statement, result), 0) end
+  if not ok then
+    local err = failure.new(step, at.statement, result)
+    worker.explain(context, step, err)
+    error(err, 0)
+  end
   return result
 end
 

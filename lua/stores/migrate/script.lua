@@ -12,6 +12,7 @@ local script = {}
 ---@field refuses? string why PostgreSQL refuses it in a transaction
 ---@field concurrent boolean it says CONCURRENTLY, and refuses for that
 ---@field atomic boolean runs in a transaction of its own, so that its journal row commits with it
+---@field commits boolean it may commit on its way, outside a transaction
 ---@field again boolean running it twice does what running it once does
 
 local function set(text)
@@ -34,8 +35,38 @@ local function classify(statement)
     text = statement.text, line = statement.line, words = words, refuses = refuses,
     concurrent = refuses ~= nil and words.CONCURRENTLY == true,
     atomic = not refuses and not MAY_COMMIT[words[1]],
+    commits = MAY_COMMIT[words[1]] == true,
     again = AGAIN[words[1]] == true or (words.IF and words.EXISTS) == true,
   }
+end
+
+local function follows(words, first, second)
+  for index = 1, #words - 1 do
+    if words[index] == first and words[index + 1] == second then return true end
+  end
+  return false
+end
+
+-- Whether a COPY goes on with what the client sends or takes; its data are no SQL.
+local function copies_with_client(statement)
+  local words = sql.keywords(statement)
+  return words[1] == 'COPY'
+    and (follows(words, 'FROM', 'STDIN') or follows(words, 'TO', 'STDOUT'))
+end
+
+-- Notes in the step where its text is not SQL any more, and says whether it is so.
+local function note_other(step, count)
+  return function(statement, is_command)
+    count = count + 1
+    local reason
+    if is_command then
+      reason = statement.text .. ' is a command of psql, not SQL: take its line out'
+    elseif copies_with_client(statement.text) then
+      reason = 'COPY from or to the client cannot be in a migration: let pg_dump write --inserts'
+    end
+    step.refusal = reason and { statement = count, line = statement.line, reason = reason }
+    return reason ~= nil
+  end
 end
 
 --- Splits the text of a 'db' step into `step.statements`, and says in `step.outside` whether they
@@ -44,11 +75,11 @@ end
 ---@param step stores.MigrationStep
 function script.parse(step)
   if step.type ~= 'db' or step.statements then return end
-  local ok, found = pcall(sql.split, step.text)
+  local ok, found = pcall(sql.split, step.text, note_other(step, 0))
   if not ok then
     if not errors.is(found) then error(found, 0) end
     errors.raise(found.code, ("migration '%s': %s"):format(step.name, found.message),
-      { migration = step.name, cause = found })
+      { migration = step.name, line = found.line, cause = found })
   end
   step.statements, step.outside = {}, step.transaction == false
   for index, statement in ipairs(found) do
@@ -69,6 +100,18 @@ local function sets_session(words)
   return SETTINGS[words[1]] and not (words[1] == 'SET' and LOCAL_SETTINGS[words[2]])
 end
 
+-- The runner speaks UTF-8 to the server: in another encoding the rest would be misread.
+local function sets_encoding(words)
+  if words[1] ~= 'SET' then return false end
+  local at = LOCAL_SETTINGS[words[2]] and 3 or words[2] == 'SESSION' and 3 or 2
+  return (words[at] == 'NAMES' or words[at] == 'CLIENT_ENCODING')
+end
+
+local function is_utf8(text)
+  return text:upper():match("['\"%s=]UTF%-?8['\"%s]*$") ~= nil
+    or text:upper():match("UNICODE['\"%s]*$") ~= nil
+end
+
 -- Why a statement cannot be in its migration, or nil.
 local function objection(step, statement)
   local words, refuses = statement.words, statement.refuses
@@ -76,11 +119,11 @@ local function objection(step, statement)
   if controls then
     return controls .. ' has no place in a migration: the runner begins and commits'
       .. ' (with transaction = false each statement is on its own)'
-  elseif sets_session(words) then
-    return words[1] .. ' would stay on a connection of the pool: say settings = { name = value } in'
-      .. ' the migration' .. (step.outside and '' or ', or SET LOCAL')
-  elseif words[1] == 'COPY' and (words.STDIN or words.STDOUT) then
-    return 'COPY from or to the client cannot be in a migration'
+  elseif sets_encoding(words) and not is_utf8(statement.text) then
+    return words[1] .. ' of another encoding: the text of a migration is UTF-8'
+  elseif step.outside and sets_session(words) then
+    return words[1] .. ' would be of no effect on the next statement, which is on its own: say'
+      .. ' settings = { name = value } in the migration'
   elseif refuses and step.transaction == true then
     return refuses .. ' cannot run with transaction = true'
   elseif refuses and not step.outside then
@@ -94,13 +137,18 @@ end
 --- Raises for a step that is about to run and holds what no migration may do.
 ---@param step stores.MigrationStep already parsed
 function script.check(step)
+  local function refuse(index, line, reason)
+    errors.raise('invalid_argument', ("migration '%s', statement %d (line %d): %s"):format(
+      step.name, index, line, reason), { migration = step.name, statement = index, line = line })
+  end
   for index, statement in ipairs(step.statements or {}) do
     local reason = objection(step, statement)
-    if reason then
-      errors.raise('invalid_argument', ("migration '%s', statement %d (line %d): %s"):format(
-        step.name, index, statement.line, reason),
-        { migration = step.name, statement = index, line = statement.line })
+    if reason and not (step.refusal and step.refusal.statement == index) then
+      refuse(index, statement.line, reason)
     end
+  end
+  if step.refusal then
+    refuse(step.refusal.statement, step.refusal.line, step.refusal.reason)
   end
 end
 

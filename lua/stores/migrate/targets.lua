@@ -1,12 +1,18 @@
---- Where migrations run: a config table, a Store or Shards.
+--- Where migrations run: a config table, a Store or Shards. Always on connections of their own,
+--- which are closed at the end: nothing that a migration sets reaches a pool, and a pool of one
+--- will do.
 
+local caches = require('stores.migrate.caches')
+local config = require('stores.config')
 local errors = require('stores.errors')
+local siblings = require('stores.siblings')
 
 local targets = {}
 
--- What the runner uses of a store, whatever the store's own options are for calls that say nothing.
 ---@class stores.MigrationTarget
----@field store table
+---@field store stores.Store its own: the lock, and looks at the catalog
+---@field writer stores.Store what transactions run on, which tells the cache of what they wrote
+---@field may_find boolean nobody said whose caches are to be told
 local Target = {}
 Target.__index = Target
 
@@ -15,35 +21,101 @@ local READ = { readonly = true, transaction = true }
 
 function Target:query(sql, params) return self.store:query(sql, params, READ) end
 function Target:session(fn, opts) return self.store:session(fn, opts) end
-function Target:in_transaction(fn, opts) return self.store:in_transaction(fn, opts) end
-function Target:invalidate(name) return self.store:invalidate(name) end
+function Target:in_transaction(fn, opts) return self.writer:in_transaction(fn, opts) end
 
-local function is_store(db)
-  return type(db.in_transaction) == 'function' and type(db.session) == 'function'
+--- Tells every cache that is known of a table whose rows may have changed.
+---@param name string
+function Target:invalidate(name)
+  if self.writer.cached then self.writer:invalidate(name) end
+  for _, store in ipairs(self.others or {}) do store:invalidate(name) end
+end
+
+--- Notes which tables a transaction has written, where that has to be told after it. It is the last
+--- thing in it.
+---@param tx table
+function Target:note_written(tx)
+  if self.notes then self.written = caches.written(tx) end
 end
 
 -- The lock, a transaction and a look at the catalog at the same time.
 local CONNECTIONS = 3
 
-local function open(db)
-  local Store = require('stores').Store
-  if db.migrate_url then
-    return Store.new({ url = db.migrate_url, poolsize = CONNECTIONS }, nil, { cache = false })
-  elseif db.pooler == 'transaction' then
-    errors.raise('invalid_option', "pooler = 'transaction' cannot hold the lock of the migrations:"
-      .. ' give db.migrate_url, which goes to the server itself')
-  end
-  local own = {}
-  for key, value in pairs(db) do own[key] = value end
-  own.poolSize, own.poolsize = nil, CONNECTIONS
-  return Store.new(own, nil, { cache = false })
+local function refuse_pooler()
+  errors.raise('invalid_option', "pooler = 'transaction' cannot hold the lock of the migrations:"
+    .. ' give db.migrate_url, which goes to the server itself')
 end
 
-local function over_store(db, fn)
-  if is_store(db) then return fn(setmetatable({ store = db }, Target)) end
-  local store = open(db)
-  local ok, result = pcall(fn, setmetatable({ store = store }, Target))
-  pcall(store.close, store)
+-- What differs from the configuration of the program that the migrations are of.
+local function changes(pooler, migrate_url)
+  if pooler == 'transaction' and not migrate_url then refuse_pooler() end
+  return { pg = migrate_url and { url = migrate_url } or nil, poolsize = CONNECTIONS, min_idle = 0,
+           pooler = 'session' }
+end
+
+local function sibling(store)
+  return siblings.of(store, changes(store.pooler, store.migrate_url))
+end
+
+local function of_config(db, opts)
+  local flat = config.resolve(db, opts.redis or nil, { prefix = opts.prefix })
+  return siblings.make(flat, changes(flat.pooler, flat.migrate_url))
+end
+
+local function is_store(db)
+  return type(db.in_transaction) == 'function' and type(db.session) == 'function'
+end
+
+local function open(db, opts)
+  local own
+  if is_store(db) then
+    if opts.redis ~= nil or opts.prefix then
+      errors.raise('invalid_option', 'redis and prefix go with a db config: a store has its own')
+    end
+    db:check_usable()
+    own = sibling(db)
+  elseif opts.prefix and not opts.redis then
+    errors.raise('invalid_option', 'prefix goes with redis, whose keys begin with it')
+  else
+    own = of_config(db, opts)
+  end
+  return { store = own, writer = own, may_find = not is_store(db) and opts.redis == nil }
+end
+
+--- Finds out whose caches are to be told, before the first migration of a run: of a store, its own;
+--- of a config, the one that the options name, or those of the stores that this process has open on
+--- the same database.
+function Target:find_caches()
+  if self.is_ready then return end
+  self.is_ready = true
+  if self.may_find then
+    local found = caches.of_process(self.store)
+    local first = table.remove(found, 1)
+    if first then self.writer = sibling(first) end
+    self.others = found
+  end
+  self.notes = self.may_find or self.writer.cached
+  self.bypassed = self.writer:stats().bypassed
+  caches.wait_for_redis(self.writer)
+end
+
+--- What a step of the run wrote that no cache was told of: the names of tables. Tells those caches
+--- that are told afterwards.
+---@return string[]
+function Target:tell_written()
+  local names, before = self.written or {}, self.bypassed
+  self.written, self.bypassed = nil, self.writer:stats().bypassed
+  for _, name in ipairs(names) do
+    for _, store in ipairs(self.others or {}) do store:invalidate(name) end
+  end
+  -- a Redis that could not be told is no better than one that is not known
+  return self.writer.cached and self.bypassed == before and {} or names
+end
+
+local function over_store(db, opts, fn)
+  local target = setmetatable(open(db, opts), Target)
+  local ok, result = pcall(fn, target)
+  if target.writer ~= target.store then pcall(target.writer.close, target.writer) end
+  pcall(target.store.close, target.store)
   if not ok then error(result, 0) end
   return result
 end
@@ -67,11 +139,12 @@ local function failed_shards(results)
 end
 
 -- The first alone, so that a bad migration harms one shard; then the rest side by side.
-local function over_shards(stores, concurrency, fn)
+local function over_shards(stores, opts, concurrency, fn)
   local results = {}
   local function one(place)
-    local target = setmetatable({ store = stores[place] }, Target)
-    local ok, result = pcall(fn, target, place - 1)
+    local ok, result = pcall(over_store, stores[place], opts, function(target)
+      return fn(target, place - 1)
+    end)
     results[place] = ok and { shard = place - 1, result = result }
       or { shard = place - 1, error = result }
     return ok
@@ -91,20 +164,21 @@ end
 
 --- Calls fn(store, shard) for every database that `db` names; closes what it opened.
 ---@param db table config of one database, a Store, or Shards
+---@param opts {redis: table|false|nil, prefix: string?} of a config: whose cache is to be told
 ---@param concurrency integer how many shards at a time, after the first
 ---@param fn fun(store: stores.MigrationTarget, shard?: integer): any
 ---@return any result what fn returned, for one database
 ---@return {shard: integer, result: any}[]? each for shards: by place; result is nil then
-function targets.each(db, concurrency, fn)
+function targets.each(db, opts, concurrency, fn)
   if type(db) ~= 'table' then
     errors.raise('invalid_argument', 'migrations run on a db config, a Store or Shards, got '
       .. errors.kind(db))
   end
   if type(db.shards) == 'table' then
     if #db.shards == 0 then errors.raise('invalid_argument', 'there are no shards') end
-    return nil, over_shards(db.shards, concurrency, fn)
+    return nil, over_shards(db.shards, opts, concurrency, fn)
   end
-  return over_store(db, fn)
+  return over_store(db, opts, fn)
 end
 
 return targets

@@ -1,0 +1,73 @@
+--- Stores made like another one, with connections of their own.
+
+local siblings = {}
+
+-- What each store was made of; it may hold passwords, and so is no field that somebody prints.
+local configs = setmetatable({}, { __mode = 'k' })
+
+--- Remembers what a store was made of.
+---@param store stores.Store
+---@param flat table what config.resolve made
+function siblings.note(store, flat)
+  configs[store] = flat
+end
+
+--- A store of the same configuration but for some changes.
+---@param store stores.Store
+---@param changes table keys of what config.resolve made
+---@return stores.Store
+function siblings.of(store, changes)
+  return siblings.make(configs[store], changes)
+end
+
+-- Seconds of silence that Redis is allowed: no request waits for what a sibling does.
+local PATIENCE = 2
+
+local function patient(redis)
+  if not redis then return redis end
+  local copy = {}
+  for key, value in pairs(redis) do copy[key] = value end
+  copy.timeout = math.max(copy.timeout or 0, PATIENCE)
+  return copy
+end
+
+--- A store of a configuration with some changes, which is none of the program's own.
+---@param config table what config.resolve made
+---@param changes table
+---@return stores.Store
+function siblings.make(config, changes)
+  local flat = {}
+  for key, value in pairs(config) do flat[key] = value end
+  for key, value in pairs(changes) do flat[key] = value end
+  flat.redis = patient(flat.redis)
+  local made = require('stores.store').from_config(flat)
+  made.is_sibling = true
+  return made
+end
+
+--- Whether two stores say the same of where their databases are.
+---@param one stores.Store
+---@param other stores.Store
+---@return boolean
+function siblings.same_place(one, other)
+  local a, b = configs[one].pg, configs[other].pg
+  for _, key in ipairs({ 'url', 'host', 'port', 'dbname' }) do
+    if a[key] ~= b[key] then return false end
+  end
+  return true
+end
+
+--- Tells apart the caches of stores over one database.
+---@param store stores.Store
+---@return string
+function siblings.cache_of(store)
+  local flat = configs[store]
+  local redis, parts = flat.redis or {}, {}
+  for index, key in ipairs({ 'host', 'port', 'path', 'db' }) do
+    parts[index] = tostring(redis[key] or '')
+  end
+  parts[#parts + 1] = flat.prefix or ''
+  return table.concat(parts, '\n')
+end
+
+return siblings
