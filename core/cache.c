@@ -76,6 +76,25 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
     stores__buf_add(buf, text, stores__id_write(id, text));
 }
 
+bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
+                       const char *cursor, const char *pattern) {
+    struct stores__buf match = {0};
+    for (const char *c = cache->prefix; *c; c++) {
+        if (strchr("*?[]\\", *c) != NULL) stores__buf_add(&match, "\\", 1);
+        stores__buf_add(&match, c, 1);
+    }
+    stores__buf_str(&match, pattern);
+    stores__args_str(args, "SCAN");
+    stores__args_str(args, cursor);
+    stores__args_str(args, "MATCH");
+    stores__args_add(args, match.data, match.len);
+    stores__args_str(args, "COUNT");
+    stores__args_str(args, "500");
+    bool ok = !match.failed;
+    stores__buf_free(&match);
+    return ok;
+}
+
 void stores__args_free(struct stores__args *args) {
     stores__buf_free(&args->buf);
     free(args->offsets);
@@ -164,10 +183,13 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     struct stores__redis_hooks hooks = {
         .arg = cache, .up = redis_up, .down = redis_down, .refused = redis_refused};
     if (config->prefix != NULL) cache->fixed_prefix = stores__strdup(config->prefix);
-    if (config->prefix == NULL || cache->fixed_prefix != NULL) {
+    bool ok = (config->prefix == NULL || cache->fixed_prefix != NULL) &&
+              stores__turn_all_new(engine);
+    if (ok) {
         cache->redis = stores__redis_open(engine->loop, &engine->timers, &redis, &hooks);
     }
     if (cache->redis == NULL) {
+        stores__turn_all_free(engine);
         free(cache->fixed_prefix);
         free(cache);
         engine->cache = NULL;
@@ -218,6 +240,7 @@ void stores__cache_close(stores_engine *engine, void (*done)(void *arg)) {
 
 void stores__cache_free(stores_engine *engine) {
     if (engine->cache == NULL) return;
+    stores__turn_all_free(engine);
     free(engine->cache->fixed_prefix);
     free(engine->cache);
     engine->cache = NULL;

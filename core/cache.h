@@ -24,6 +24,7 @@ enum {
 struct stores__cache {
     stores_engine *engine;
     struct stores__redis *redis;
+    struct stores__turn_all *all;
     bool wants_up; /* never connected so far: calls wait for the first attempt */
     bool evicts_any; /* intents could be evicted: no lease is taken */
     bool asks_policy; /* whether they could */
@@ -118,6 +119,9 @@ void stores__args_epoch_key(struct stores__args *args, const struct stores__epoc
 /* The key of a row under an epoch. */
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id);
+/* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
+bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
+                       const char *cursor, const char *pattern);
 /* For those that are not sent. */
 void stores__args_free(struct stores__args *args);
 /* Sends it as a command, or as a script with the first nkeys as keys; frees the args either way.
@@ -160,6 +164,12 @@ void stores__epoch_resume_all(stores_engine *engine);
  * comes from the loop for each that was sent. */
 bool stores__epoch_owes(const stores_engine *engine);
 size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine));
+/* Turns all tables of the database that Redis knows, also those that this engine never met, in the
+ * background; until then they are bypassed here (turn_all.c). */
+void stores__turn_all(stores_engine *engine);
+bool stores__turn_all_new(stores_engine *engine); /* false: no memory */
+void stores__turn_all_stop(stores_engine *engine);
+void stores__turn_all_free(stores_engine *engine);
 /* Stops what runs in the background. */
 void stores__epoch_stop_all(stores_engine *engine);
 bool stores__epoch_is_bypassed(const struct stores__table *table);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "sql_effect.h"
 #include "sql_text.h"
 
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
@@ -101,6 +102,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         return;
     }
     bool simple = call->step == CALL_RUNNING && call->options.simple;
+    if (simple && stores__sql_tag_controls(stores__pg_tag(result))) call->ended = true;
     if (call->invalidates != NULL && call->commit != NULL &&
         (index == call->named || index == call->asked)) {
         stores__call_take_names(call, result, index == call->asked);
@@ -126,7 +128,7 @@ static void end_failed(struct stores__own_call *call) {
                  (call->options.autocommit ? call->result != NULL
                                            : !stores__pg_in_transaction(call->conn));
     if (ended && call->error->code != STORES_CONNECTION_LOST) {
-        if (call->commit != NULL) stores__commit_was_ended(call->commit);
+        if (!call->options.autocommit) stores__turn_all(call->engine);
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
@@ -218,6 +220,15 @@ static void send_simple(struct stores__own_call *call) {
     stores__pg_simple(call->conn, &call->req, call->sql);
 }
 
+/* A text of the caller ended our transaction, and perhaps began another one. */
+static void was_ended(struct stores__own_call *call) {
+    stores__turn_all(call->engine);
+    stores__call_fail(call, STORES_UNSUPPORTED,
+                      "the statements ended the transaction that they ran in");
+    stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
+    stores__call_end_failed(call, call->error);
+}
+
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores__timer_stop(&call->engine->timers, &call->grace);
@@ -243,15 +254,13 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         } else if (!stores__pg_in_transaction(call->conn)) {
             /* one statement that was its own transaction, or the text ended ours */
             if (call->options.simple) {
-                if (call->commit != NULL) stores__commit_was_ended(call->commit);
-                stores__call_fail(call, STORES_UNSUPPORTED,
-                                  "the statements ended the transaction that they ran in");
-                stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-                stores__call_answer(call, call->error);
+                was_ended(call);
             } else {
                 stores__call_answer(call, NULL);
+                stores__call_close(call);
             }
-            stores__call_close(call);
+        } else if (call->ended) {
+            was_ended(call);
         } else if (call->commit != NULL && call->options.simple) {
             ask_locks(call);
         } else {
@@ -270,7 +279,8 @@ static const char *begin_text(const struct stores__own_call *call) {
 void stores__call_send(struct stores__own_call *call) {
     struct stores__pg_conn *conn = call->conn;
     struct stores__pg_req *req = &call->req;
-    bool transaction = !call->options.autocommit && !call->select;
+    /* a text of which it is not known that it only reads is kept from writing by the server */
+    bool transaction = !call->options.autocommit && (!call->select || call->options.readonly);
     if (!call->select || !stores__sql_is_tame(call->sql)) stores__pg_foreign(conn, call->sql);
     req->result = took;
     req->done = over;

@@ -36,6 +36,7 @@ struct stores__own_call {
     struct pg_result *result;
     bool turn_failed, select;
     bool stray_cancel; /* the error is a cancel that was not meant for it */
+    bool ended; /* an answer's tag says that the text ended the transaction */
     stores_error *error; /* NULL: none */
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */

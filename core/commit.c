@@ -71,7 +71,7 @@ static void take_last_xid(struct stores__commit *commit, const struct pg_result 
         stores__commit_take_xid(commit, result);
         return;
     }
-    stores__commit_was_ended(commit);
+    stores__turn_all(commit->engine);
     stores__commit_fail(commit, STORES_UNSUPPORTED,
                         "the statements ended the transaction that they ran in");
     stores__error_outcome(&commit->error, STORES_OUTCOME_UNKNOWN);
@@ -129,14 +129,6 @@ void stores__commit_refuse(struct stores__commit *commit) {
 
 bool stores__commit_is_refused(const struct stores__commit *commit) {
     return commit->no_memory;
-}
-
-void stores__commit_was_ended(struct stores__commit *commit) {
-    stores_engine *engine = commit->engine;
-    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
-        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
-        if (stores__cache_covers(table)) stores__epoch_bypassed(table->epoch);
-    }
 }
 
 struct stores__epoch **stores__commit_turns(struct stores__commit *commit, size_t *count) {

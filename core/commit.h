@@ -51,9 +51,6 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
 void stores__commit_refuse(struct stores__commit *commit);
 /* Whether it did. */
 bool stores__commit_is_refused(const struct stores__commit *commit);
-/* A text of the caller ended the transaction before it could be told to Redis. Nobody knows what it
- * wrote: all tables that the engine knows are turned, as after a bypass. */
-void stores__commit_was_ended(struct stores__commit *commit);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
 /* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns them

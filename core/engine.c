@@ -346,6 +346,7 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
         stores__reads_stop(STORES__CONTAINER(at, struct stores__table, link));
     }
     stores__epoch_stop_all(engine);
+    stores__turn_all_stop(engine);
     stores__listen_stop_all(engine);
     engine->closing_parts = 1 + (engine->cache != NULL);
     if (engine->cache != NULL) stores__cache_close(engine, part_closed);

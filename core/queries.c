@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "sql_effect.h"
+
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
 bool stores__params_fit(stores_op *op, const stores_params *params) {
@@ -105,6 +107,9 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     }
     free(call->sql);
     call->sql = sql;
+    /* what nobody knows to read only, the server keeps from writing */
+    call->options.readonly = op->engine->cache != NULL &&
+                             !(table->cacheable && stores__sql_only_reads(sql));
     call->wait.topic = &table->topic;
     start(call);
 }
@@ -133,6 +138,11 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
     stores_engine *engine = call->engine;
     const stores_query_options *options = &call->options;
     bool named = options->invalidates != NULL;
+    if (!options->autocommit && stores__sql_controls(call->sql)) {
+        stores__error_set(error, STORES_UNSUPPORTED,
+                          "a query does not begin, end or prepare transactions");
+        return false;
+    }
     if (engine->cache == NULL || options->readonly) return true;
     if (options->autocommit && !named) {
         stores__error_set(error, STORES_INVALID_OPTION,

@@ -157,20 +157,7 @@ static void got_page(struct stores__redis_req *req, struct redisReply **reply) {
 static void next_page(struct sweep *sweep) {
     struct stores__cache *cache = sweep->engine->cache;
     struct stores__args args = {0};
-    struct stores__buf pattern = {0};
-    for (const char *c = cache->prefix; *c; c++) {
-        if (strchr("*?[]\\", *c) != NULL) stores__buf_add(&pattern, "\\", 1);
-        stores__buf_add(&pattern, c, 1);
-    }
-    stores__buf_str(&pattern, "{*}/*");
-    stores__args_str(&args, "SCAN");
-    stores__args_str(&args, sweep->cursor);
-    stores__args_str(&args, "MATCH");
-    stores__args_add(&args, pattern.data, pattern.len);
-    stores__args_str(&args, "COUNT");
-    stores__args_str(&args, "500");
-    bool ok = !pattern.failed && cache->redis != NULL;
-    stores__buf_free(&pattern);
+    bool ok = stores__args_scan(&args, cache, sweep->cursor, "{*}/*") && cache->redis != NULL;
     sweep->req.done = got_page;
     if (!ok) stores__args_free(&args);
     if (!ok || !stores__args_send(&args, cache, &sweep->req, NULL, 0)) {

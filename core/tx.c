@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "sql_effect.h"
 #include "sql_text.h"
 #include "starve.h"
 #include "tx_internal.h"
@@ -212,6 +213,8 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             stores__facts_learn(txop->table, result, 0, &txop->asked);
         }
     } else if (txop->simple || index == txop->index) {
+        bool text = txop->kind == TXOP_QUERY && !tx->options.session;
+        if (text && stores__sql_tag_controls(stores__pg_tag(result))) txop->ended = true;
         take_answer(tx, result);
         return;
     } else if (txop->xid_asked && index == txop->index + 1) {
@@ -249,12 +252,12 @@ static void lost(stores_tx *tx) {
 
 /* The text of a query has ended the transaction, so or so. */
 static void was_ended(stores_tx *tx) {
-    stores__commit_was_ended(tx->commit);
+    stores__turn_all(tx->engine);
     keep_error(tx, stores__error_new(STORES_UNSUPPORTED,
                                      "the statement ended the transaction that it ran in"));
     stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
     stores__tx_answer(tx, tx->error);
-    end_tx(tx);
+    send_rollback(tx); /* of what it may have begun instead */
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end);
@@ -321,7 +324,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
         send_op(tx); /* BEGIN is out; now the text of several statements */
         return;
     }
-    if (tx->begun && !stores__pg_in_transaction(tx->conn)) {
+    if (tx->begun && (txop->ended || !stores__pg_in_transaction(tx->conn))) {
         was_ended(tx);
         return;
     }

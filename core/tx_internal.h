@@ -43,6 +43,7 @@ struct stores__txop {
     struct stores__statement *statement; /* WRITE */
     bool commit; /* WRITE: commit right after it */
     bool simple, readonly, lock;
+    bool ended; /* an answer's tag says that the text ended the transaction */
     bool guarded; /* the server sees to it that it only reads */
     int index; /* of its statement in the request */
     int check; /* of the question about its table before it, plus one; 0: none */

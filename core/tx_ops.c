@@ -1,5 +1,6 @@
 /* What callers may ask of a transaction: one op at a time. */
 #include "calls.h"
+#include "sql_effect.h"
 #include "sql_text.h"
 #include "tx_internal.h"
 
@@ -194,6 +195,8 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     }
     free(tx->txop->sql);
     tx->txop->sql = sql;
+    tx->txop->guarded = op->engine->cache != NULL && !tx->options.readonly &&
+                        !tx->options.session && !(table->cacheable && stores__sql_only_reads(sql));
     stores__tx_start(tx);
 }
 
@@ -220,14 +223,18 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
         no_memory(op);
         return op;
     }
+    if (!tx->options.session && stores__sql_controls(sql ? sql : "")) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "a query does not begin, end or prepare transactions");
+        return op;
+    }
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
     if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
-        bool locks = txop->readonly && stores__sql_locks_rows(sql);
-        txop->guarded = txop->readonly && !txop->simple && !locks;
-        if (!txop->guarded && !(locks && stores__sql_is_tame(sql))) {
-            stores__commit_reaches(tx->commit);
-        }
+        bool reads = txop->readonly && stores__sql_only_reads(txop->sql);
+        bool locks = txop->readonly && !reads && stores__sql_locks_rows(txop->sql);
+        txop->guarded = txop->readonly && !reads && !txop->simple && !locks;
+        if (!txop->guarded && !reads) stores__commit_reaches(tx->commit);
     }
     stores__tx_start(tx);
     return op;

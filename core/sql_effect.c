@@ -1,0 +1,75 @@
+#include "sql_effect.h"
+
+#include <strings.h>
+
+#include "sql_text.h"
+
+static bool is_word(const char *at, const char *end, const char *word) {
+    return strlen(word) == (size_t)(end - at) && strncasecmp(at, word, (size_t)(end - at)) == 0;
+}
+
+static bool is_one_of(const char *at, const char *end, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (is_word(at, end, *words)) return true;
+    }
+    return false;
+}
+
+/* The next token that is no white space and no comment. */
+static enum stores__sql_kind next_token(const char **at, const char **end) {
+    enum stores__sql_kind kind;
+    while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
+    return kind;
+}
+
+/* ROLLBACK [WORK | TRANSACTION] TO: a savepoint's. */
+static bool goes_to_savepoint(const char *at) {
+    const char *end;
+    for (int i = 0; i < 2; i++, at = end) {
+        if (next_token(&at, &end) != STORES__SQL_WORD) return false;
+        if (is_word(at, end, "to")) return true;
+    }
+    return false;
+}
+
+static bool begins_control(const char *at, const char *end) {
+    static const char *const always[] = {"abort", "begin", "commit", "end", "start", NULL};
+    const char *next = end, *over;
+    if (is_one_of(at, end, always)) return true;
+    if (is_word(at, end, "rollback")) return !goes_to_savepoint(end);
+    if (!is_word(at, end, "prepare")) return false;
+    return next_token(&next, &over) == STORES__SQL_WORD && is_word(next, over, "transaction");
+}
+
+bool stores__sql_controls(const char *sql) {
+    bool first = true;
+    /* BEGIN ATOMIC .. END of a function has statements of its own: its tag tells */
+    if (stores__sql_mentions(sql, "atomic")) return false;
+    for (const char *end;; sql = end) {
+        enum stores__sql_kind kind = next_token(&sql, &end);
+        if (kind == STORES__SQL_END) return false;
+        if (kind == STORES__SQL_WORD && first && begins_control(sql, end)) return true;
+        first = *sql == ';';
+    }
+}
+
+bool stores__sql_tag_controls(const char *tag) {
+    static const char *const tags[] = {"BEGIN", "COMMIT", "PREPARE TRANSACTION",
+                                       "START TRANSACTION", NULL};
+    return is_one_of(tag, tag + strlen(tag), tags);
+}
+
+bool stores__sql_only_reads(const char *sql) {
+    static const char *const writes[] = {"call", "delete", "insert", "merge", NULL};
+    bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */
+    if (!stores__sql_is_tame(sql)) return false;
+    for (const char *end;; sql = end) {
+        enum stores__sql_kind kind = next_token(&sql, &end);
+        if (kind == STORES__SQL_END) return true;
+        if (kind == STORES__SQL_WORD) {
+            if (is_one_of(sql, end, writes)) return false;
+            if (is_word(sql, end, "update") && !locks) return false;
+        }
+        locks = kind == STORES__SQL_WORD && (is_word(sql, end, "for") || is_word(sql, end, "key"));
+    }
+}

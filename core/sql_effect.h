@@ -1,0 +1,18 @@
+/*
+ * sql_effect.h - what a text of a caller can do to its transaction, and to rows, as far as its own
+ * words tell.
+ */
+#ifndef STORES_SQL_EFFECT_H
+#define STORES_SQL_EFFECT_H
+
+#include "base.h"
+
+/* One of its statements begins, ends or prepares a transaction; savepoints stay inside of it. What no
+ * words tell (a server that reads backslashes in strings) the tags of the answers do. */
+bool stores__sql_controls(const char *sql);
+/* The tag of an answer says that the statement did. */
+bool stores__sql_tag_controls(const char *tag);
+/* A statement that changes no row: it selects, and calls nothing that is not known to read only. */
+bool stores__sql_only_reads(const char *sql);
+
+#endif

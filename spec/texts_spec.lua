@@ -1,0 +1,162 @@
+--- Texts that end the transaction that they run in, or that are said to read only: nothing that they
+--- did stays unknown to the cache.
+
+local cache = require('spec.support.cache')
+local stores = require('stores')
+local support = require('spec.support')
+local wait = require('stores.wait')
+
+describe('a text', function()
+  local store, other, db, keys
+
+  setup(function()
+    store, db = support.store(support.redis())
+    other = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+    store:query([[CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);
+      CREATE TABLE met (id bigint PRIMARY KEY, value jsonb);
+      CREATE FUNCTION write_docs(n int) RETURNS int LANGUAGE plpgsql AS $$
+      BEGIN
+        UPDATE docs SET value = jsonb_build_object('n', n);
+        RETURN n;
+      END $$;
+      CREATE VIEW writer AS SELECT 1::bigint AS id, to_jsonb(write_docs(77)) AS value]])
+    store:insert('docs', { id = '1', n = 1 })
+  end)
+
+  teardown(function()
+    support.close(other)
+    support.close(store, db)
+  end)
+
+  local function warm(name, n)
+    store:upsert(name, { id = '1', n = n })
+    keys:ready(store, 'public.' .. name)
+    keys:ready(other, 'public.' .. name)
+    support.eventually(function()
+      other:find(name, '1')
+      return (keys:row('public.' .. name, '1') or ''):sub(1, 1) == 'V'
+    end)
+  end
+
+  local function truth(name)
+    return tonumber(support.psql(db, "SELECT value->>'n' FROM " .. name):match('%d+'))
+  end
+
+  -- The core's own doors: what the checks of lua/stores/statements.lua refuse goes through them.
+  local function query(sql, opts)
+    return wait.slot(store.hub, store.engine:query(sql, {}, opts or {}, 5, false))
+  end
+
+  local function in_transaction(fn)
+    local tx = store.engine:tx({})
+    local ok, err = pcall(fn, function(sql, opts)
+      return wait.slot(store.hub, tx:query(sql, {}, opts or {}, 5, false))
+    end)
+    pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
+    tx:free()
+    return ok, err
+  end
+
+  local CONTROLS = { 'COMMIT', 'COMMIT AND CHAIN', 'ROLLBACK AND CHAIN', 'END', 'ABORT', 'BEGIN',
+    "PREPARE TRANSACTION 'x'", "UPDATE docs SET value = '{\"n\": 50}'; COMMIT; BEGIN" }
+
+  for _, sql in ipairs(CONTROLS) do
+    it('is refused by the core, too, and not sent: ' .. sql, function()
+      warm('docs', 1)
+      local several = sql:find(';') ~= nil
+      support.refused('unsupported', 'does not begin, end', query, sql, { simple = several,
+        transaction = true })
+      local ok, err = in_transaction(function(run) run(sql, { simple = several }) end)
+      assert.is_false(ok)
+      assert.equal('unsupported', err.code)
+      assert.equal('none', err.outcome)
+      assert.equal(1, truth('docs'))
+    end)
+  end
+
+  -- The word in the comment is what the lexer gives up at.
+  local HIDDEN = { 'COMMIT /* atomic */; BEGIN', 'COMMIT AND CHAIN /* atomic */', 'COMMIT /* atomic */' }
+
+  for _, ending in ipairs(HIDDEN) do
+    it('whose end of the transaction only its tags tell turns all tables that Redis knows: '
+      .. ending, function()
+      warm('docs', 1)
+      warm('met', 1)
+      local fresh = stores.Store.new(db, support.redis()) -- it has not met these tables
+      local function raw(sql, opts)
+        return wait.slot(fresh.hub, fresh.engine:query(sql, {}, opts, 5, false))
+      end
+      fresh:query('SELECT 1', nil, { readonly = true })
+      support.eventually(function() return fresh:stats().redis_up == 1 end)
+      local err = support.refused('unsupported', 'ended the transaction', raw,
+        "UPDATE docs SET value = '{\"n\": 60}'; UPDATE met SET value = '{\"n\": 60}'; " .. ending,
+        { simple = true, transaction = true })
+      assert.equal('unknown', err.outcome)
+      for _, name in ipairs({ 'docs', 'met' }) do
+        assert.equal(60, truth(name))
+        support.eventually(function() return other:find(name, '1').n == 60 end)
+        keys:ready(other, 'public.' .. name)
+        assert.equal(60, other:find(name, '1').n)
+      end
+      support.close(fresh)
+    end)
+  end
+
+  it('in a transaction whose tags tell of its end fails it, and turns what it wrote', function()
+    warm('docs', 1)
+    local ok, err = in_transaction(function(run)
+      run("UPDATE docs SET value = '{\"n\": 61}'")
+      run('COMMIT /* atomic */; BEGIN', { simple = true })
+    end)
+    assert.is_false(ok)
+    assert.equal('unknown', err.outcome)
+    assert.equal(61, truth('docs'))
+    support.eventually(function() return other:find('docs', '1').n == 61 end)
+  end)
+
+  for name, sql in pairs({
+    ['a WITH that changes data'] = [[WITH x AS (UPDATE docs SET value = '{"n": 70}' RETURNING id)
+      SELECT id, '{}'::text FROM x]],
+    ['a function that writes'] = "SELECT 1::bigint, write_docs(71)::text",
+  }) do
+    it('of a select is kept from writing by the server: ' .. name, function()
+      warm('docs', 1)
+      support.refused('read_only', nil, function()
+        return wait.slot(store.hub, store.engine:select('docs', sql, {}, 5, false))
+      end)
+      support.refused('read_only', nil, function()
+        store:transaction(function(tx)
+          tx:update('met', { id = '1', n = 2 })
+          wait.slot(store.hub, tx.tx:select('docs', sql, {}, 5, false))
+        end)
+      end)
+      support.refused('read_only', nil, store.query, store, sql, nil, { readonly = true })
+      support.refused('read_only', nil, store.transaction, store, function(tx)
+        tx:query(sql, nil, { readonly = true })
+      end)
+      assert.equal(1, truth('docs'))
+      assert.equal(1, other:find('docs', '1').n)
+    end)
+  end
+
+  it('of a select over a view whose function writes is kept from it', function()
+    warm('docs', 1)
+    support.refused('read_only', nil, store.findAll, store, 'writer')
+    assert.equal(1, truth('docs'))
+  end)
+
+  it('that is said to read only leaves what the transaction wrote to be published', function()
+    warm('docs', 1)
+    local before = store:stats().settles_published
+    store:transaction(function(tx)
+      tx:query('SELECT 1', nil, { readonly = true })
+      tx:update('docs', { id = '1', n = 5 })
+      assert.equal(5, tx:query("SELECT value->>'n' AS n FROM docs WHERE id = 1", nil,
+        { readonly = true })[1].n + 0)
+      tx:update('docs', { id = '1', n = 6 })
+    end)
+    assert.equal(6, other:find('docs', '1').n)
+    support.eventually(function() return store:stats().settles_published == before + 1 end)
+  end)
+end)

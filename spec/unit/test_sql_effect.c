@@ -1,0 +1,67 @@
+/* test_sql_effect.c - which texts end transactions, and which are known to change nothing. */
+#include "sql_effect.h"
+
+#include "check.h"
+
+static void controls(const char *sql) {
+    if (!CHECK(stores__sql_controls(sql))) printf("  %s\n", sql);
+}
+
+static void stays(const char *sql) {
+    if (!CHECK(!stores__sql_controls(sql))) printf("  %s\n", sql);
+}
+
+static void reads(const char *sql) {
+    if (!CHECK(stores__sql_only_reads(sql))) printf("  %s\n", sql);
+}
+
+static void may_write(const char *sql) {
+    if (!CHECK(!stores__sql_only_reads(sql))) printf("  %s\n", sql);
+}
+
+int main(void) {
+    controls("COMMIT");
+    controls("commit and chain");
+    controls("ROLLBACK AND CHAIN");
+    controls("rollback work and no chain");
+    controls(" /* a */ -- b\n end");
+    controls("UPDATE t SET a = 1; COMMIT; BEGIN");
+    controls("SELECT ';'; ABORT");
+    controls("START TRANSACTION");
+    controls("PREPARE /* x */ TRANSACTION 'a'");
+    controls("COMMIT PREPARED 'a'");
+    stays("ROLLBACK TO SAVEPOINT a");
+    stays("ROLLBACK WORK TO a");
+    stays("SAVEPOINT commit");
+    stays("RELEASE a");
+    stays("PREPARE p AS SELECT 1");
+    stays("SELECT 'a; COMMIT'");
+    stays("SELECT \"; COMMIT\"");
+    stays("SELECT $$; COMMIT $$");
+    stays("SELECT 1 /* ; COMMIT */");
+    stays("SELECT commit FROM t");
+    stays("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END");
+
+    CHECK(stores__sql_tag_controls("COMMIT"));
+    CHECK(stores__sql_tag_controls("BEGIN"));
+    CHECK(stores__sql_tag_controls("PREPARE TRANSACTION"));
+    CHECK(!stores__sql_tag_controls("ROLLBACK"));
+    CHECK(!stores__sql_tag_controls("UPDATE 1"));
+    CHECK(!stores__sql_tag_controls(""));
+
+    reads("SELECT id, value::text FROM t WHERE id = $1");
+    reads("SELECT id FROM t FOR UPDATE");
+    reads("SELECT id FROM t FOR NO KEY UPDATE SKIP LOCKED");
+    reads("WITH hit AS MATERIALIZED (SELECT id FROM t WHERE value @> $1) SELECT id FROM hit");
+    reads("SELECT count(*) AS n FROM t WHERE value @> $1::jsonb");
+    reads("SELECT 'insert'");
+    may_write("WITH x AS (DELETE FROM t RETURNING id) SELECT * FROM x");
+    may_write("with x as (update t set a = 1 returning 1) select 1");
+    may_write("SELECT write_something(1)");
+    may_write("SELECT \"f\"(1)");
+    may_write("UPDATE t SET a = 1");
+    may_write("SELECT 1 INTO t");
+    may_write("SELECT 1; DELETE FROM t");
+    may_write("");
+    return check_report();
+}
