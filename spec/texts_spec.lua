@@ -1,5 +1,5 @@
---- Texts that end the transaction that they run in, or that are said to read only: nothing that they
---- did stays unknown to the cache.
+--- Texts that end the transaction that they run in, or that are said to read only: nothing that
+--- they did stays unknown to the cache.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')
@@ -76,7 +76,8 @@ describe('a text', function()
   end
 
   -- The word in the comment is what the lexer gives up at.
-  local HIDDEN = { 'COMMIT /* atomic */; BEGIN', 'COMMIT AND CHAIN /* atomic */', 'COMMIT /* atomic */' }
+  local HIDDEN = { 'COMMIT /* atomic */; BEGIN', 'COMMIT AND CHAIN /* atomic */',
+    'COMMIT /* atomic */' }
 
   for _, ending in ipairs(HIDDEN) do
     it('whose end of the transaction only its tags tell turns all tables that Redis knows: '
