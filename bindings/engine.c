@@ -192,6 +192,13 @@ static void add_turning(void *arg, const char *table, uint64_t ms, const char *w
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
 
+/* Stack: the words by table. */
+static void add_uncached(void *arg, const char *table, const char *why) {
+    lua_State *L = arg;
+    lua_pushstring(L, why);
+    lua_setfield(L, -2, table);
+}
+
 /* Stack: the table of histograms. */
 static void add_histogram(void *arg, const char *name, const uint64_t *counts, const double *bounds,
                           int buckets, double sum) {
@@ -228,6 +235,9 @@ static int engine_stats(lua_State *L) {
     lua_newtable(L);
     stores_turning(engine->engine, add_turning, L);
     lua_setfield(L, -2, "turning");
+    lua_newtable(L);
+    stores_uncached(engine->engine, add_uncached, L);
+    lua_setfield(L, -2, "uncached");
     lua_newtable(L);
     stores_latency(engine->engine, add_histogram, L);
     lua_setfield(L, -2, "latency");

@@ -39,12 +39,15 @@ const char stores__facts_sql[] =
     "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
     "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)"
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relrowsecurity"
-    "  AND NOT c.relhasrules"
-    "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
-    "  AND NOT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"
+    " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'"
+    "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"
+    "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"
+    "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"
+    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
+    "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"
+    "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"
     "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"
-    "  OR k.relpersistence <> 'p')),"
+    "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"
     " EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid"
     "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')"
     " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
@@ -99,7 +102,7 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     const char *print = stores__pg_value(result, row, 6, NULL);
     if (asked->serial < table->facts_serial) return true;
     uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
-    bool cacheable = says(result, row, 2);
+    const char *why = stores__pg_value(result, row, 2, NULL);
     if (table->epoch == NULL || now != table->oid) {
         struct stores__epoch *epoch = stores__epoch_of(table->engine, now);
         if (epoch == NULL) {
@@ -112,7 +115,8 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     }
     table->facts_serial = asked->serial;
     table->facts_at = stores__now(table->engine);
-    table->cacheable = cacheable;
+    snprintf(table->uncached, sizeof table->uncached, "%s", why ? why : "unknown");
+    table->cacheable = table->uncached[0] == '\0';
     table->reaches = says(result, row, 3);
     table->cascades = says(result, row, 4);
     table->wide = says(result, row, 5);
@@ -152,4 +156,13 @@ bool stores__facts_confirm(struct stores__table *table, const struct pg_result *
     if (table->known && print != NULL && strcmp(print, table->print) == 0) return true;
     stores__facts_doubt(table);
     return false;
+}
+
+void stores_uncached(stores_engine *engine,
+                     void (*uncached)(void *arg, const char *table, const char *why), void *arg) {
+    if (engine->cache == NULL) return;
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->known && !table->cacheable) uncached(arg, table->name, table->uncached);
+    }
 }

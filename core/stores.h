@@ -439,6 +439,13 @@ STORES_API void stores_turning(stores_engine *engine,
                                                const char *writers),
                                void *arg);
 
+/* Calls uncached(table, why) for every table that this engine has met and keeps nothing of in the
+ * cache; why: "a view", "a foreign table", "temporary", "unlogged", "row security", "a rule", "a
+ * partition" (its rows are cached as those of its parent), "a child" or "children" (by INHERITS). */
+STORES_API void stores_uncached(stores_engine *engine,
+                                void (*uncached)(void *arg, const char *table, const char *why),
+                                void *arg);
+
 /* Unlinks the rows of dead epochs, of all tables under the engine's prefix, by SCAN; nobody reads
  * them, but intents under them have no lifetime. op's affected: how many were unlinked. */
 STORES_API stores_op *stores_sweep(stores_engine *engine, const stores_call *call);

@@ -38,6 +38,7 @@ struct stores__table {
     uint32_t oid; /* of what has the name */
     bool known; /* false: ask again */
     bool cacheable; /* a plain table without row security, and no partition of another one */
+    char uncached[20]; /* why it is not, in words; "": it is */
     bool reaches; /* any write may change rows that it does not name: triggers and their like */
     bool cascades; /* a deletion may */
     /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no row
