@@ -3,8 +3,8 @@
 #include <netdb.h>
 #include <stdio.h>
 
+#include "lookup.h"
 #include "pg_params.h"
-#include "threads.h"
 
 struct stores__pg_resolve {
     uv_loop_t *loop;
@@ -12,8 +12,7 @@ struct stores__pg_resolve {
     void (*done)(void *arg, struct stores__pg_target *target, const char *why); /* NULL: canceled */
     void *arg;
     int next; /* the host that is being resolved */
-    bool asked; /* libuv has the request */
-    uv_getaddrinfo_t request;
+    struct stores__lookup *lookup; /* that is under way; NULL: none */
     uv_timer_t turn; /* the answer comes from the loop also where nothing had to be resolved */
     struct stores__buf hosts, addresses, ports;
     char why[256]; /* which name cannot be resolved; the last one of several */
@@ -115,15 +114,14 @@ static void add_address(struct stores__pg_resolve *r, const char *host, const ch
 
 static void resolve_next(struct stores__pg_resolve *r);
 
-static void resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list) {
-    struct stores__pg_resolve *r = request->data;
-    const struct stores__pg_host *host = r->done ? &r->params->hosts[r->next] : NULL;
-    r->asked = false;
-    if (host != NULL && status != 0) {
-        snprintf(r->why, sizeof r->why, "cannot resolve the host name \"%s\": %s", host->name,
-                 uv_strerror(status));
+static void resolved(void *arg, struct addrinfo *list, const char *why) {
+    struct stores__pg_resolve *r = arg;
+    const struct stores__pg_host *host = &r->params->hosts[r->next];
+    r->lookup = NULL;
+    if (why != NULL) {
+        snprintf(r->why, sizeof r->why, "cannot resolve the host name \"%s\": %s", host->name, why);
     }
-    for (struct addrinfo *a = list; host != NULL && a != NULL; a = a->ai_next) {
+    for (struct addrinfo *a = list; a != NULL; a = a->ai_next) {
         char text[64];
         if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) ==
             0) {
@@ -149,16 +147,10 @@ static void resolve_next(struct stores__pg_resolve *r) {
         } else if (is_numeric(host->name)) {
             add_address(r, host->name, host->name, host->port);
         } else {
-            struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-            r->request.data = r;
-            stores__threads_used();
-            int rc = uv_getaddrinfo(r->loop, &r->request, resolved, host->name, NULL, &hints);
-            if (rc == 0) {
-                r->asked = true;
-                return;
-            }
-            snprintf(r->why, sizeof r->why, "cannot resolve \"%s\": %s", host->name,
-                     uv_strerror(rc));
+            r->lookup = stores__lookup(r->loop, host->name, resolved, r);
+            if (r->lookup != NULL) return;
+            snprintf(r->why, sizeof r->why, "cannot resolve \"%s\": no memory, or no thread",
+                     host->name);
         }
         r->next++;
     }
@@ -188,9 +180,9 @@ stores__pg_resolve(uv_loop_t *loop, const struct stores__pg_params *params, int 
 
 void stores__pg_resolve_cancel(struct stores__pg_resolve *r) {
     r->done = NULL;
-    if (r->asked) {
-        uv_cancel((uv_req_t *)&r->request);
-    } else if (!uv_is_closing((uv_handle_t *)&r->turn)) {
+    if (r->lookup != NULL) stores__lookup_forget(r->lookup);
+    r->lookup = NULL;
+    if (!uv_is_closing((uv_handle_t *)&r->turn)) {
         uv_close((uv_handle_t *)&r->turn, resolve_freed);
     }
 }

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 
 #include "redis_internal.h"
-#include "threads.h"
 
 #define AGAIN_MS 2 /* after the loss of a link that was well */
 #define BACKOFF_FIRST 10
@@ -297,39 +296,32 @@ static void connect_next(struct stores__redis *redis, const char *last_why) {
     fail_to_connect(redis, why);
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *addresses) {
-    struct stores__redis *redis = STORES__CONTAINER(req, struct stores__redis, resolve);
+static void on_resolved(void *arg, struct addrinfo *addresses, const char *why) {
+    struct stores__redis *redis = arg;
 
-    redis->resolving = false;
+    redis->lookup = NULL;
     if (redis->state != STORES__REDIS_RESOLVING) {
-        if (addresses) uv_freeaddrinfo(addresses);
-    } else if (status < 0) {
+        uv_freeaddrinfo(addresses);
+    } else if (addresses == NULL) {
         stores__redis_fail(redis, "cannot resolve the host name '%.100s' of Redis: %s",
-                           redis->config.host, uv_strerror(status));
+                           redis->config.host, why);
     } else {
         redis->addresses = addresses;
         redis->tried = 0;
         connect_next(redis, "it has no usable address");
     }
-    gone(redis);
 }
 
 static void resolve(struct stores__redis *redis) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    int err;
-
     redis->state = STORES__REDIS_RESOLVING;
-    if (redis->resolving) return; /* for an attempt that gave up; its answer will do as well */
-    stores__threads_used();
-    err = uv_getaddrinfo(redis->loop, &redis->resolve, on_resolved, redis->config.host, NULL,
-                         &hints);
-    if (err) {
-        stores__redis_fail(redis, "cannot resolve the host name '%.100s' of Redis: %s",
-                           redis->config.host, uv_strerror(err));
-        return;
+    if (redis->lookup) return; /* for an attempt that gave up; its answer will do as well */
+    redis->lookup = stores__lookup(redis->loop, redis->config.host, on_resolved, redis);
+    if (!redis->lookup) {
+        stores__redis_fail(redis,
+                           "cannot resolve the host name '%.100s' of Redis: no memory, or "
+                           "no thread",
+                           redis->config.host);
     }
-    redis->resolving = true;
-    redis->handles++;
 }
 
 static bool is_numeric(const char *host) {
@@ -495,7 +487,8 @@ void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg),
     stores__timer_stop(redis->timers, &redis->timer);
     forget_attempt(redis);
     forget_requests(redis);
-    if (redis->resolving) uv_cancel((uv_req_t *)&redis->resolve);
+    if (redis->lookup) stores__lookup_forget(redis->lookup);
+    redis->lookup = NULL;
     uv_close((uv_handle_t *)&redis->check, on_check_closed);
     uv_close((uv_handle_t *)&redis->idle, on_idle_closed);
 }

@@ -5,6 +5,7 @@
 #ifndef STORES_REDIS_INTERNAL_H
 #define STORES_REDIS_INTERNAL_H
 
+#include "lookup.h"
 #include "redis_link.h"
 #include "redis_socket.h"
 
@@ -27,11 +28,10 @@ struct stores__redis {
 
     uv_idle_t idle; /* the next turn: fails what is dead, flushes resends. And the last to close */
     uv_check_t check; /* active where the socket has something: it is read after the poll */
-    uv_getaddrinfo_t resolve;
-    bool resolving; /* the request is under way, whatever the state is by now */
+    struct stores__lookup *lookup; /* under way, whatever the state is by now; NULL: none */
     struct addrinfo *addresses;
     unsigned tried, first_tried; /* of the addresses, in this attempt; the one it began with */
-    unsigned handles; /* sockets, idle, check and the resolve request that are not gone yet */
+    unsigned handles; /* sockets, idle and check that are not gone yet */
     struct stores__redis_socket *socket; /* of the attempt, or of the connection that is up */
 
     struct stores__redis_out hello; /* the greeting's commands */

@@ -161,6 +161,7 @@ static bool dispatch(struct stores__redis_socket *socket) {
 }
 
 bool stores__redis_socket_read(struct stores__redis_socket *socket) {
+    if (socket->process != stores__process()) return false; /* the parent reads it */
     size_t total = 0;
 
     while (!socket->closing && total < READ_AT_ONCE) {
