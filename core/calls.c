@@ -95,6 +95,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (call->error == NULL && error.code != STORES_OK) {
+            stores__pg_explain_read_only(req, &error);
             call->error = stores__error_dup(&error);
             call->stray_cancel = stores__pg_stray_cancel(call->conn, req, &error);
         }

@@ -216,6 +216,8 @@ uint32_t stores__pg_column_type(const struct pg_result *result, int column);
 const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len);
 int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
+/* A write that is refused in what was begun to read only was never meant to succeed later. */
+void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error);
 /* The statement has to be prepared again: what it was prepared for does not fit the table any more. For
  * the result that the request was given last. */
 bool stores__pg_stale_plan(const struct stores__pg_req *req, const stores_error *error,

@@ -73,8 +73,9 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
                           message);
     }
     stores__buf_free(&buf);
-    if (wire->target->verify_by_default &&
-        (strstr(text, "certificate") != NULL || strstr(text, "SSL was required") != NULL)) {
+    if (strstr(text, "certificate") == NULL && strstr(text, "SSL was required") == NULL) return;
+    error->retryable = false; /* what the config asks for, this server does not give */
+    if (wire->target->verify_by_default) {
         strcpy(error->hint, "a server that is not local is spoken to with sslmode = 'verify-full':"
                             " set sslrootcert to the file of its certificate authority, or say"
                             " another sslmode");

@@ -80,6 +80,12 @@ const char *stores__pg_tag(const struct pg_result *result) {
     return PQcmdStatus((PGresult *)result);
 }
 
+void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error) {
+    if (error->code != STORES_READ_ONLY || !req->readonly) return;
+    error->retryable = false;
+    snprintf(error->hint, sizeof error->hint, "the call itself asked for readonly = true");
+}
+
 /* What a statement says that was prepared for parameters and columns of other types: no such function
  * or operator (bigint = uuid), no such column, a value of another type. */
 static bool is_of_types(const char *sqlstate) {

@@ -197,6 +197,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     if (!stores__pg_result_ok(result, &error)) {
         if (!tx->failed && error.code != STORES_OK) {
             tx->failed = true;
+            stores__pg_explain_read_only(req, &error);
             if (txop->statement != NULL && index == txop->index) {
                 stores__statement_explain(txop->statement, &error);
             }

@@ -184,10 +184,27 @@ static void test_memory(void) {
     lua_close(L);
 }
 
+static size_t size_of(const char *text) {
+    return stores__json_size(text, text + strlen(text));
+}
+
+/* A word for each array, object, name and value, the strings, and six bytes for a number at least. */
+static void test_size(void) {
+    CHECK_INT(size_of("[]"), 4);
+    CHECK_INT(size_of("{}"), 4);
+    CHECK_INT(size_of("[\"abc\"]"), 4 + 4 + 3);
+    CHECK_INT(size_of("[\"a\\\"\\u0001\\n\"]"), 4 + 4 + 4);
+    CHECK_INT(size_of("[1,-2.5e10,true,false,null]"), 4 + 5 * 4 + 2 * 6);
+    CHECK_INT(size_of("{\"ab\":\"c\"}"), 4 + 2 * 4 + 3);
+    CHECK_INT(size_of("{\"ab\":[[],{\"d\":\"]\"}]}"),
+              4 + 4 + 2 + (4 + 4) + (4 + 4) + (4 + 4) + 4 + 1 + 4 + 1);
+}
+
 int main(void) {
     test_encode();
     test_decode();
     test_document();
+    test_size();
     test_memory();
     return check_report();
 }
