@@ -239,6 +239,23 @@ static bool add_default(struct stores__pg_params *params, const struct stores__p
     return set_default(params, key, value);
 }
 
+/* Of several hosts that may be standbys, a store with a cache means the primary, where it is not told to
+ * take nothing else than a standby: a standby is late, and what it reads would be older than what others
+ * were told. */
+static bool prefer_primary(struct stores__pg_params *params, const stores_config *config,
+                           const struct stores__pg_sources *sources) {
+    const char *wanted = stores__pg_word(sources, "target_session_attrs");
+    bool several = params->host_count > 1 ||
+                   (params->fixed_hostaddr != NULL && strchr(params->fixed_hostaddr, ',') != NULL);
+    if (!config->cache || !several) return true;
+    if (stores__pg_source_of(sources, "target_session_attrs") != STORES__PG_ENVIRONMENT &&
+        wanted != NULL && strcmp(wanted, "any") != 0 && strcmp(wanted, "prefer-standby") != 0) {
+        return true;
+    }
+    if (wanted != NULL && strcmp(wanted, "read-write") == 0) return true;
+    return set(params, "target_session_attrs", PQlibVersion() >= 140000 ? "primary" : "read-write");
+}
+
 static bool set_defaults(struct stores__pg_params *params, const stores_config *config,
                          const struct stores__pg_sources *sources) {
     char user_timeout[24];
@@ -252,7 +269,8 @@ static bool set_defaults(struct stores__pg_params *params, const stores_config *
         bool writes = strcmp(wanted, "primary") == 0 || strcmp(wanted, "read-write") == 0;
         if (!set_default(params, "target_session_attrs", writes ? wanted : "any")) return false;
     }
-    return (!params->verify_by_default || set(params, "sslmode", "verify-full")) &&
+    return prefer_primary(params, config, sources) &&
+           (!params->verify_by_default || set(params, "sslmode", "verify-full")) &&
            set(params, "client_encoding", "UTF8") &&
            add_default(params, sources, "gssencmode", "disable") &&
            add_default(params, sources, "fallback_application_name", "stores") &&

@@ -28,6 +28,7 @@ static char folder[64], path[96];
 static struct stores__redis *redis;
 static int ups, downs, done, nulls, closes;
 static bool evicts;
+static const char *password;
 
 static void on_up(void *arg, const char *run_id, bool evicts_any) {
     (void)arg;
@@ -93,7 +94,8 @@ static bool over(void) {
 
 /* Opens a link with one request waiting, until it is answered or the link is down. */
 static void meet(const char *const *answers) {
-    struct stores__redis_config config = {.path = path, .connect_timeout_ms = 300};
+    struct stores__redis_config config = {
+        .path = path, .connect_timeout_ms = 300, .password = password};
     struct stores__redis_hooks hooks = {.up = on_up, .down = on_down};
     struct stores__redis_req req = {.done = on_done};
     const char *ping = "PING";
@@ -170,6 +172,76 @@ static void test_refusals(void) {
     expect_refusal(SERVER "$11\r\nrole:", "closed the connection");
 }
 
+/* More than was asked for ends the link, before memory is touched for it. */
+static void test_too_much(void) {
+    const char *const heads[] = {"*2147483647\r\n", "*1000000\r\n", "*2\r\n*70000\r\n",
+                                 "*9223372036854775807\r\n"};
+    size_t i;
+
+    for (i = 0; i < sizeof heads / sizeof *heads; i++) {
+        const char *answers[] = {GREETING, heads[i], NULL};
+        meet(answers);
+        CHECK_INT(nulls, 1);
+        CHECK_INT(ups, 1);
+        part();
+    }
+}
+
+/* A server that does not know AUTH, or a proxy, quotes what it was sent. */
+static void test_secrets(void) {
+    static const char *const answers[] = {
+        "-ERR unknown command `AUTH`, with args beginning with: `app`, `s3cret`\r\n", NULL};
+    static const char *const echoes[] = {"-s3cret is wrong\r\n", NULL};
+
+    password = "s3cret";
+    meet(answers);
+    CHECK_INT(downs, 1);
+    CHECK(strstr(stores__redis_why(redis), "password: ERR") != NULL);
+    CHECK(strstr(stores__redis_why(redis), "s3cret") == NULL);
+    part();
+    meet(echoes);
+    CHECK(strstr(stores__redis_why(redis), "s3cret") == NULL);
+    part();
+    password = NULL;
+}
+
+/* One that drips is silent: of an answer that never ends a byte comes every now and then. */
+static void drip(int fd) {
+    char bytes[4096];
+    int peer = accept(fd, NULL, NULL);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(peer, bytes, sizeof bytes) <= 0) _exit(0);
+    if (send(peer, GREETING, strlen(GREETING), MSG_NOSIGNAL) < 0) _exit(0);
+    if (read(peer, bytes, sizeof bytes) <= 0) _exit(0);
+    if (send(peer, "$100000\r\n", 9, MSG_NOSIGNAL) < 0) _exit(0);
+    while (send(peer, "x", 1, MSG_NOSIGNAL) == 1) usleep(2000);
+    _exit(0);
+}
+
+static void test_drip(void) {
+    struct stores__redis_config config = {.path = path, .timeout_ms = 100};
+    struct stores__redis_hooks hooks = {.up = on_up, .down = on_down};
+    struct stores__redis_req req = {.done = on_done};
+    const char *ping = "PING";
+    size_t four = 4;
+    int fd = listen_at();
+    pid_t child = fork();
+    uint64_t began = uv_hrtime();
+
+    if (child == 0) drip(fd);
+    close(fd);
+    ups = downs = done = nulls = closes = 0;
+    redis = stores__redis_open(&loop, &timers, &config, &hooks);
+    CHECK(stores__redis_send(redis, &req, 1, &ping, &four));
+    while (!over() && uv_hrtime() - began < 20000000000u) uv_run(&loop, UV_RUN_ONCE);
+    CHECK_INT(nulls, 1);
+    CHECK_INT(stores__redis_stats(redis)->timeouts, 1);
+    part();
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 /* Trouble after the greeting. */
 static void test_later(void) {
     const char *garbage[] = {GREETING, "garbage\r\n", NULL};
@@ -219,6 +291,9 @@ int main(void) {
     uv_timer_start(&tick, on_tick, 5, 5);
     test_good();
     test_refusals();
+    test_too_much();
+    test_secrets();
+    test_drip();
     test_later();
     test_mute();
     stores__timers_close(&timers, NULL);

@@ -1,0 +1,102 @@
+--- A standby among several hosts is late: with a cache it does not answer in the primary's place.
+
+-- spec.consistency is for the plain pass.
+if (os.getenv('STORES_TEST_PASS') or 'plain') ~= 'plain' then return end
+
+local pgbouncer = require('spec.support.pgbouncer')
+local servers = require('spec.consistency.servers')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('with a standby that is seconds behind, #slow', function()
+  local own, writer
+
+  setup(function()
+    own = servers.start()
+    own:psql('CREATE TABLE tubs (id bigint PRIMARY KEY, value jsonb); INSERT INTO tubs '
+      .. "SELECT i, '{\"n\": 0}' FROM generate_series(1, 50) i")
+    own:add_standby()
+    local conf = assert(io.open(own.home .. '/pg5433/postgresql.auto.conf', 'a'))
+    conf:write("recovery_min_apply_delay = '60s'\n")
+    conf:close()
+    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
+      'SELECT pg_reload_conf()')
+    writer = stores.Store.new(own:config(), own:redis_config({ opts = { timeout = 2 } }))
+  end)
+
+  teardown(function()
+    support.close(writer)
+    own:remove()
+  end)
+
+  local last = 0
+  -- A row that was written, acknowledged, and is not in the cache.
+  local function written()
+    last = last + 1
+    writer:update('tubs', { id = tostring(last), n = 1, mark = last })
+    own:redis_cli('FLUSHALL')
+    return tostring(last)
+  end
+
+  local function reader(attrs, redis)
+    local db = { host = { own.home, own.home }, port = { 5433, 5432 }, user = 'postgres',
+      database = 'postgres', target_session_attrs = attrs }
+    return stores.Store.new(db, redis ~= false and own:redis_config({ opts = { timeout = 2 } })
+      or nil, { cache = redis ~= false, log = function() end })
+  end
+
+  for _, attrs in ipairs({ false, 'any', 'prefer-standby', 'primary', 'read-write' }) do
+    it('reads what was written, where target_session_attrs is ' .. tostring(attrs), function()
+      local store = reader(attrs or nil)
+      for _ = 1, 3 do
+        local id = written()
+        assert.equal(1, store:find('tubs', id).n)
+        assert.equal(1, store:find('tubs', id, { cache = false }).n)
+        assert.equal(1, #store:findByJSON('tubs', { mark = tonumber(id) }))
+      end
+      store:update('tubs', { id = '50', n = 7 })
+      support.close(store)
+    end)
+  end
+
+  it('a store without a cache takes the standby that it asked for', function()
+    local store = reader('prefer-standby', false)
+    assert.is_true(store:query('SELECT pg_is_in_recovery() AS standby')[1].standby)
+    support.close(store)
+  end)
+
+  it('what a pooler reads from a standby is not put into the cache', function()
+    local bouncer = pgbouncer.start('transaction', 'server_login_retry = 0',
+      { host = own.home, port = 5433 })
+    local store = stores.Store.new(bouncer:config({ pooler = 'transaction' }),
+      own:redis_config({ opts = { timeout = 2 } }), { log = function() end })
+    local id = written()
+    for _ = 1, 5 do store:find('tubs', id) end -- late, as the standby is
+    assert.equal(0, store:stats().fills)
+    assert.equal(1, writer:find('tubs', id).n)
+    support.close(store)
+    bouncer:stop()
+  end)
+
+  it('a standby that is promoted behind a pooler is noticed', function()
+    own:psql("ALTER SYSTEM SET synchronous_standby_names = ''")
+    own:psql('SELECT pg_reload_conf()')
+    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
+      "ALTER SYSTEM RESET recovery_min_apply_delay")
+    local bouncer = pgbouncer.start('transaction', 'server_login_retry = 0',
+      { host = own.home, port = 5433 })
+    local store = stores.Store.new(bouncer:config({ pooler = 'transaction' }),
+      own:redis_config({ opts = { timeout = 2 } }), { log = function() end })
+    store:find('tubs', '40')
+    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
+      'SELECT pg_promote()')
+    support.eventually(function()
+      store:find('tubs', '40')
+      return store:stats().hits > 0
+    end, 20, 'rows to be cached again')
+    store:update('tubs', { id = '40', n = 9 })
+    assert.equal(9, store:find('tubs', '40').n)
+    support.close(store)
+    bouncer:stop()
+  end)
+end)
