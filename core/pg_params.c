@@ -239,9 +239,9 @@ static bool add_default(struct stores__pg_params *params, const struct stores__p
     return set_default(params, key, value);
 }
 
-/* Of several hosts that may be standbys, a store with a cache means the primary, where it is not told to
- * take nothing else than a standby: a standby is late, and what it reads would be older than what others
- * were told. */
+/* Of several hosts that may be standbys, a store with a cache means the primary, where it is not told
+ * that a standby will do: a standby is late, and what it reads would be older than what others were
+ * told. One that is preferred would always be taken, and nothing ever cached. */
 static bool prefer_primary(struct stores__pg_params *params, const stores_config *config,
                            const struct stores__pg_sources *sources) {
     const char *wanted = stores__pg_word(sources, "target_session_attrs");
@@ -249,7 +249,7 @@ static bool prefer_primary(struct stores__pg_params *params, const stores_config
                    (params->fixed_hostaddr != NULL && strchr(params->fixed_hostaddr, ',') != NULL);
     if (!config->cache || !several) return true;
     if (stores__pg_source_of(sources, "target_session_attrs") != STORES__PG_ENVIRONMENT &&
-        wanted != NULL && strcmp(wanted, "any") != 0 && strcmp(wanted, "prefer-standby") != 0) {
+        wanted != NULL && strcmp(wanted, "prefer-standby") != 0) {
         return true;
     }
     if (wanted != NULL && strcmp(wanted, "read-write") == 0) return true;

@@ -45,7 +45,7 @@ describe('with a standby that is seconds behind, #slow', function()
       or nil, { cache = redis ~= false, log = function() end })
   end
 
-  for _, attrs in ipairs({ false, 'any', 'prefer-standby', 'primary', 'read-write' }) do
+  for _, attrs in ipairs({ false, 'prefer-standby', 'primary', 'read-write' }) do
     it('reads what was written, where target_session_attrs is ' .. tostring(attrs), function()
       local store = reader(attrs or nil)
       for _ = 1, 3 do
