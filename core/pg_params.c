@@ -247,11 +247,10 @@ static bool prefer_primary(struct stores__pg_params *params, const stores_config
     const char *wanted = stores__pg_word(sources, "target_session_attrs");
     bool several = params->host_count > 1 ||
                    (params->fixed_hostaddr != NULL && strchr(params->fixed_hostaddr, ',') != NULL);
+    enum stores__pg_source source = stores__pg_source_of(sources, "target_session_attrs");
+    bool said = wanted != NULL && source != STORES__PG_NOBODY && source != STORES__PG_ENVIRONMENT;
     if (!config->cache || !several) return true;
-    if (stores__pg_source_of(sources, "target_session_attrs") != STORES__PG_ENVIRONMENT &&
-        wanted != NULL && strcmp(wanted, "prefer-standby") != 0) {
-        return true;
-    }
+    if (said && strcmp(wanted, "prefer-standby") != 0) return true;
     if (wanted != NULL && strcmp(wanted, "read-write") == 0) return true;
     return set(params, "target_session_attrs", PQlibVersion() >= 140000 ? "primary" : "read-write");
 }

@@ -170,7 +170,8 @@ describe('a Redis', function()
   end)
 
   for title, case in pairs({
-    NOREPLICAS = { set = { 'min-replicas-to-write', '1' }, back = { 'min-replicas-to-write', '0' } },
+    NOREPLICAS = { set = { 'min-replicas-to-write', '1' },
+      back = { 'min-replicas-to-write', '0' } },
   }) do
     it('that refuses writes (' .. title .. ') is told when it takes them again', function()
       local id = cached(1)
