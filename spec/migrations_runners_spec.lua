@@ -257,6 +257,19 @@ describe('runners of migrations', function()
       assert.equal('late', logged())
     end)
 
+    it('are told where invalidates names no table', function()
+      store:query('CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$')
+      local entry = { name = 'call', transaction = false, invalidates = { 'lgo' },
+                      migration = 'CREATE TABLE made (a int); CALL p()' }
+      local err = support.refused('migration_failed', "names no table: 'lgo'", run, { entry })
+      assert.equal(2, err.statement)
+      entry.invalidates = { 'log', 'made' }
+      assert.same({ 'call' }, run({ entry }).ran)
+      err = support.refused('migration_failed', '2D000', run,
+        { { name = 'inside', migration = 'CALL p()' } })
+      assert.matches('transaction = false', err.hint)
+    end)
+
     it('tell the cache of what it committed before it failed', function()
       local cached = stores.Store.new(db, support.redis())
       cached:query('CREATE TABLE parts (id bigint PRIMARY KEY, value jsonb)')

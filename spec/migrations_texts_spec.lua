@@ -233,6 +233,25 @@ INSERT INTO public.a VALUES (1, '{}');
     end)
   end)
 
+  it('says what it needs where the server has no room for it', function()
+    local role = 'few_' .. db.database
+    store:query(('CREATE ROLE %s LOGIN CONNECTION LIMIT 2'):format(role))
+    store:query(('GRANT ALL ON SCHEMA public TO %s'):format(role))
+    local own = {}
+    for key, value in pairs(db) do own[key] = value end
+    own.user, own.acquire_timeout = role, 1
+    local few = stores.Store.new(own, nil, { cache = false })
+    few:query('SELECT 1')
+    local ok, err = pcall(few.migrate, few, { { name = 'a', migration = 'SELECT 1' } })
+    assert.is_false(ok)
+    assert.matches('needs two connections', err.hint)
+    few:close()
+    support.eventually(function()
+      return pcall(migrations.runMigrations, { { name = 'a', migration = 'SELECT 1' } }, own)
+    end, 30)
+    store:query(('DROP OWNED BY %s; DROP ROLE %s'):format(role, role))
+  end)
+
   it('runs through a store whose pool has one connection, busy or not', function()
     store:close()
     db.poolsize = 1

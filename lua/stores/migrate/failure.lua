@@ -6,6 +6,7 @@ local failure = {}
 
 local HINTS = {
   ['25001'] = 'say transaction = false in the migration',
+  ['2D000'] = 'a procedure that commits needs transaction = false in the migration',
   ['55P03'] = 'another transaction holds the lock; lock_timeout says how long to wait for it',
 }
 

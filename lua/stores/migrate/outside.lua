@@ -92,6 +92,18 @@ local function tell(context, step)
   for _, name in ipairs(step.invalidates or {}) do context.store:invalidate(name) end
 end
 
+-- A name that is none would leave a cache untold in silence. Looked at when the statement is about
+-- to run: one before it may have made the table.
+local function check_invalidates(context, step, at)
+  for _, name in ipairs(step.invalidates or {}) do
+    local ok, rows = pcall(context.store.query, context.store,
+      'SELECT to_regclass($1) IS NOT NULL AS there', { name })
+    if not ok or not rows[1].there then
+      failure.raise(step, at, ("invalidates names no table: '%s'"):format(name))
+    end
+  end
+end
+
 local function raise_partial(context, step, at, cause)
   pcall(tell, context, step) -- what it committed before it failed is there
   error(failure.new(step, at, cause, {
@@ -105,6 +117,7 @@ end
 local function alone(context, step, at, seen)
   local statement, session = step.statements[at], context.held.session
   local before
+  if statement.commits then check_invalidates(context, step, at) end
   if statement.concurrent then before = select(2, index.invalid(context.store)) end
   -- A concurrent build waits for every older transaction; cut short it leaves an INVALID index.
   local patience = statement.concurrent and (step.lock_timeout or 0) or nil
@@ -175,6 +188,7 @@ local function settled(context, step, at, mark, state)
   if state == 'valid' then return true end
   if statement.again or index.named(statement) then return false end
   if wish then return wish == 'done' end
+  pcall(tell, context, step) -- what it may have committed
   failure.raise(step, at,
     ('it was begun at %s and nothing says how it ended'):format(mark.started_on),
     "look whether it is done, then run again with unfinished = 'done' or unfinished = 'again'")

@@ -111,12 +111,27 @@ function Target:tell_written()
   return self.writer.cached and self.bypassed == before and {} or names
 end
 
+-- A server that has no room for them lets a run wait, or refuses, and does not say for what.
+local function has_no_room(err)
+  return errors.is(err) and (err.code == 'acquire_timeout' or err.sqlstate == '53300')
+end
+
+local function explain(err)
+  if has_no_room(err) or (errors.is(err) and has_no_room(err.cause)) then
+    err.hint = 'a run of migrations needs two connections beside those of the pool, and the server'
+      .. ' gives no more: see max_connections, and CONNECTION LIMIT of the role and the database'
+  end
+end
+
 local function over_store(db, opts, fn)
   local target = setmetatable(open(db, opts), Target)
   local ok, result = pcall(fn, target)
   if target.writer ~= target.store then pcall(target.writer.close, target.writer) end
   pcall(target.store.close, target.store)
-  if not ok then error(result, 0) end
+  if not ok then
+    explain(result)
+    error(result, 0)
+  end
   return result
 end
 
