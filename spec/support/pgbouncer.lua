@@ -43,10 +43,12 @@ pidfile = %s/pid
   local as = io.popen('id -u'):read('*l') == '0'
     and 'setpriv --reuid=postgres --regid=postgres --clear-groups '
     .. '--inh-caps=+dac_override --ambient-caps=+dac_override ' or ''
+  -- neither it nor a psql ends where it is preloaded with AddressSanitizer
+  as = 'LD_PRELOAD= ' .. as
   assert(os.execute(as .. '/usr/sbin/pgbouncer -q -d ' .. folder .. '/pgbouncer.ini') == 0)
   support.eventually(function()
-    return os.execute(("psql -XAtq -h %s -p 6432 -U postgres postgres -c 'SELECT 1' >%s/try 2>&1")
-      :format(folder, folder)) == 0
+    return os.execute(('LD_PRELOAD= psql -XAtq -h %s -p 6432 -U postgres postgres'
+      .. " -c 'SELECT 1' >%s/try 2>&1"):format(folder, folder)) == 0
   end, 20)
   return setmetatable({ host = folder, port = 6432 }, PgBouncer)
 end
