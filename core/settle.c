@@ -143,7 +143,10 @@ bool stores__settle_place(struct stores__settle *settle,
         struct stores__args args = {0};
         end = chunk_end(settle, at);
         stores__args_epoch_key(&args, table->epoch);
+        /* under B a statement outside of transactions may be about to change what is published */
+        bool valid = stores__epoch_state(table) == STORES__EPOCH_VALID;
         for (size_t i = at; i < end; i++) {
+            if (!valid) settle->rows[i].publish = false;
             strcpy(settle->epochs[i], epoch);
             stores__args_row_key(&args, table, epoch, settle->rows[i].doc.id);
         }

@@ -9,11 +9,17 @@
 -- Writers take one of the roles in `roles` with each transaction:
 --   row      INTENT under the epoch that is there, V or B, and SETTLE, on the key that INTENT wrote
 --   bulk     cannot name its rows: sets B<new> before COMMIT
+--   reach    names another row, and a trigger, which others may add at any time (`ddl`), changes
+--            this one: whether there is one it hears behind its DML, whose lock keeps it so;
+--            then as bulk
+--   alone    a statement that commits by itself: its session takes a sign, the table is turned, and
+--            then it is sent; those who end turns wait for the sign, which the session holds until
+--            the statement is over, also when the process is dead
 --   bypass   cannot reach Redis: commits without a word, turns the table when it reaches it again
 --   outside  writes without Stores; store:invalidate(table, id) follows
 -- Each holds the row's lock and the table's RowExclusive from its DML until its transaction is
--- over, dead or alive. So two writers of a row are never in flight at once, and that is what makes
--- publishing under B safe (an older writer that still uses the old epoch cannot commit later).
+-- over, dead or alive; a statement of its own not before it begins. What was announced under B is
+-- not published: such a statement, of which only the sign tells, may be about to change the row.
 --
 -- The exceptions, as the design states them: the version of a bypass writer need not be seen until
 -- that writer has turned the table (the model is stricter: until anybody has), that of an outside
@@ -30,6 +36,8 @@
 -- INTENT and FILL are let through under an epoch of another server (a caller that believed in it
 -- before the restart): harmless.
 --
+-- Where there is no epoch, nothing is turned: nothing counts, and who needs an epoch sets B<new>.
+--
 -- Simplified: there is no N (it behaves as V); an empty restart is FLUSHALL; a dump is taken while
 -- the row is absent or V (under an epoch of another server nothing is read, whatever it holds); a
 -- SELECT without FILL is one step with the look at the key that led to it.
@@ -45,7 +53,8 @@ local epochs = {}
 -- Bytes of a state. EPOCH: absent, V or B, with its number in ENUM; DUMP..: a dump that Redis may
 -- come back with. WIN: 1: the newest version is excused (see above).
 local EPOCH, ENUM, CUR, ACKED, WIN, DUMP, DUMP_ENUM, DUMP_ROW, DUMP_VER = 0, 1, 2, 3, 4, 5, 6, 7, 8
-local HEAD = 9
+local TRIG = 9 -- 1: there is a trigger that changes this row when another one is written
+local HEAD = 10
 local NONE, EV, EB = 0, 1, 2
 local ABSENT, V, L, T, TPLUS = 0, 1, 2, 3, 4
 local EPOCH_NAMES, ROW_NAMES = { [0] = '-', 'V', 'B' }, { [0] = '-', 'V', 'L', 'T=', 'T+' }
@@ -56,18 +65,21 @@ local U_IDLE, U_SAW, U_LISTED, U_EARLY = 0, 1, 2, 3
 local U_NAMES = { [0] = 'idle', 'saw B', 'waits', 'listed early' }
 
 -- A writer: where it is, its role, the epoch of its INTENT, is its entry in the key, its version,
--- which turners wait for it (bits), has it turned the table while in flight, is it the one whose
--- window is open.
+-- which turners wait for it (bits), has it turned the table while in flight (a row writer: did it
+-- announce itself under B), is it the one whose window is open.
 local W_ROLE, W_E, W_ENTRY, W_VER, W_WAITED, W_TURNED, W_OPEN = 1, 2, 3, 4, 5, 6, 7
 local W_IDLE, W_WROTE, W_READY, W_SENT, W_DONE, W_ACKED, W_UNDONE = 0, 1, 2, 3, 4, 5, 6
-local W_DYING, W_ZOMBIE, W_OVER, W_EARLY = 7, 8, 9, 10
+local W_DYING, W_ZOMBIE, W_OVER, W_EARLY, W_SIGN, W_RUNS = 7, 8, 9, 10, 11, 12
 local W_NAMES = { [0] = 'idle', 'wrote', 'ready', 'COMMIT sent', 'committed', 'acked',
-  'rolled back', 'dead, open', 'dead, COMMIT in flight', 'over', 'turned early' }
+  'rolled back', 'dead, open', 'dead, COMMIT in flight', 'over', 'turned early', 'signed',
+  'dead, its statement may begin' }
+local SIGNED = { [W_SIGN] = true, [W_EARLY] = true, [W_RUNS] = true } -- in the role alone
 local HOLDS = {} -- where a writer holds the row's lock, and the table's
 for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE } do HOLDS[pc] = true end
-local ROW, BULK, BYPASS, OUTSIDE = 1, 2, 3, 4
-local ROLES = { row = ROW, bulk = BULK, bypass = BYPASS, outside = OUTSIDE }
-local ROLE_NAMES = { 'row', 'bulk', 'bypass', 'outside' }
+local ROW, BULK, BYPASS, OUTSIDE, REACH, ALONE = 1, 2, 3, 4, 5, 6
+local ROLES = { row = ROW, bulk = BULK, bypass = BYPASS, outside = OUTSIDE, reach = REACH,
+  alone = ALONE }
+local ROLE_NAMES = { 'row', 'bulk', 'bypass', 'outside', 'reach', 'alone' }
 
 local R_E, R_RES, R_TOKEN = 1, 2, 3
 local R_IDLE, R_MISSED, R_LEASED, R_SELECTED = 0, 1, 2, 3
@@ -97,14 +109,22 @@ epochs.mutants = {
     needs = { roles = { 'outside' }, blind = true } },
   ['turn only before a statement that commits by itself'] = { turn = 'before the statement',
     needs = { roles = { 'bulk' } } },
-  ['publish under B, were rows not locked'] = { no_locks = true,
+  ['publish under B, were rows not locked'] = { no_locks = true, publish_turning = true,
     needs = { roles = { 'row' }, blind = true } },
+  ['publish what was announced under B'] = { publish_turning = true,
+    needs = { roles = { 'row', 'alone' } } },
   ['bypass, and never turn'] = { no_turn = true, needs = { roles = { 'bypass' } } },
+  ['name rows, and turn nothing that a trigger reached'] = { no_reach = true,
+    needs = { roles = { 'reach' }, ddl = true } },
+  ['trust facts from before the write'] = { old_facts = true,
+    needs = { roles = { 'row', 'reach' }, ddl = true } },
+  ['turn before and after a statement outside of transactions, whose process dies'] = {
+    no_signs = true, needs = { roles = { 'alone' }, crash = true } },
 }
 
 --- A model. config: writers, readers, turners, roles, commits (nil: any number), and the
--- ingredients crash, evict, rollback, wipe, dump, past, blind (anybody turns the table at any time,
--- as store:invalidate(table) does); forget (see forget_dead, for larger bounds); mutant, invariant
+-- ingredients crash, evict, rollback, wipe, dump, past, ddl, blind (anybody turns the table at any
+-- time, as store:invalidate(table) does); forget (see forget_dead, for larger bounds); mutant, invariant
 -- as in rows.lua.
 function epochs.new(config)
   local writers, readers, turners, commits = config.writers, config.readers, config.turners,
@@ -153,6 +173,15 @@ function epochs.new(config)
     t[EPOCH], t[ENUM] = state or EB, e
     t[STATE + e], t[VER + e], t[FOREIGN + e] = ABSENT, 0, 0
     close_window(t)
+  end
+
+  --- A writer turns the table: where there is no epoch, there is nothing to turn.
+  local function turn_present(t)
+    if t[EPOCH] == NONE then
+      close_window(t)
+    else
+      turn(t)
+    end
   end
 
   local function counts(s) -- is the epoch there one of this server?
@@ -251,6 +280,20 @@ function epochs.new(config)
         turn(t)
         t[w], t[w + W_ROLE] = W_EARLY, role
         emit('writer: sets B<new>, will run its statement', who)
+      elseif role == ALONE then
+        ffi.copy(t, s, size)
+        t[w], t[w + W_ROLE] = W_SIGN, role
+        emit('writer: its session takes a sign', who)
+      elseif role == REACH then
+        if free and s[TRIG] == 1 then
+          begin(role)
+          emit('writer: BEGIN, DML of another row, a trigger changes this one', who)
+          if m.old_facts then
+            begin(role)
+            t[w + W_TURNED] = 1
+            emit('writer: BEGIN, DML of another row, and does not know of the trigger', who)
+          end
+        end
       elseif free and (role <= BULK or s[WIN] == 0) then
         begin(role)
         if role == OUTSIDE then
@@ -268,6 +311,16 @@ function epochs.new(config)
   local function writer_before_commit(s, t, emit, w, who)
     local pc, role = s[w], s[w + W_ROLE]
     local function copy() ffi.copy(t, s, size) end
+    if pc == W_SIGN then
+      copy()
+      turn_present(t)
+      t[w] = W_EARLY
+      emit('writer: turns the table under its sign', who)
+    elseif pc == W_EARLY and role == ALONE then
+      copy()
+      finish(t, w)
+      emit('writer: its statement fails', who)
+    end
     if pc == W_EARLY then
       if locked(s) or commits and s[CUR] > commits then return end
       copy()
@@ -280,13 +333,15 @@ function epochs.new(config)
       if m.intent_old and s[EPOCH] == EB and s[w + W_E] ~= 0 then e = s[w + W_E] end
       set_row(t, e, s[STATE + e] >= T and TPLUS or T, 0)
       t[w], t[w + W_E], t[w + W_ENTRY] = W_READY, e, 1
+      t[w + W_TURNED] = s[EPOCH] == EB and not m.publish_turning and 1 or 0
       emit(not counts(s) and 'writer: INTENT under an epoch of another server'
         or s[EPOCH] == EB and 'writer: INTENT under B' or 'writer: INTENT under V', who)
-    elseif pc == W_WROTE and role == BULK and not m.turn then
+    elseif pc == W_WROTE and (role == BULK or role == REACH and s[w + W_TURNED] == 0)
+      and not m.turn and not m.no_reach then
       copy()
-      turn(t)
+      turn_present(t)
       t[w] = W_READY
-      emit('writer: sets B<new>', who)
+      emit(s[EPOCH] == NONE and 'writer: finds no epoch to turn' or 'writer: sets B<new>', who)
     elseif pc == W_WROTE or pc == W_READY then
       copy()
       t[w] = W_SENT
@@ -319,20 +374,27 @@ function epochs.new(config)
       turn(t)
       t[w + W_TURNED] = 1
       emit('writer: sets B<new> after COMMIT', who)
+    elseif pc == W_DONE and m.no_signs and s[w + W_TURNED] == 0 then
+      copy()
+      turn_present(t)
+      t[w + W_TURNED] = 1
+      emit('writer: turns the table once more', who)
     elseif pc == W_DONE then
       copy()
       if s[w + W_OPEN] == 0 then saw(t, s[w + W_VER]) end
       t[w] = W_ACKED
-      if role == BULK then finish(t, w) end
+      if role == BULK or role >= REACH then finish(t, w) end
       emit('writer: answers its caller', who)
     elseif pc == W_ACKED and role == ROW then
       copy()
-      settle(t, w, true, true)
+      settle(t, w, s[w + W_TURNED] == 0, true)
       local state = s[w + W_E] == 0 and ABSENT or t[STATE + s[w + W_E]]
       finish(t, w)
       emit(s[w + W_ENTRY] == 0 and 'writer: SETTLE, intent was gone'
         or state >= T and 'writer: SETTLE, others remain'
-        or state == V and 'writer: SETTLE publishes' or 'writer: SETTLE deletes, dirty', who)
+        or state == V and 'writer: SETTLE publishes'
+        or s[w + W_TURNED] == 1 and 'writer: SETTLE deletes, announced under B'
+        or 'writer: SETTLE deletes, dirty', who)
     elseif pc == W_ACKED and role == BYPASS then
       copy()
       if m.no_turn then
@@ -365,6 +427,15 @@ function epochs.new(config)
       copy()
       over(t, w)
       emit('pg: aborts the dead writer', who)
+    elseif pc == W_RUNS then
+      if not locked(s) and not (commits and s[CUR] > commits) then
+        copy()
+        t[w] = W_ZOMBIE
+        emit('pg: begins the statement of a dead process', who)
+      end
+      copy()
+      over(t, w)
+      emit('pg: the statement of the dead process never arrived', who)
     elseif pc == W_ZOMBIE then
       copy()
       takes_effect(t, w)
@@ -383,12 +454,14 @@ function epochs.new(config)
 
   local function writer_dies(s, t, emit, w, who)
     local pc = s[w]
-    if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER then return end
+    if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER or pc == W_RUNS then return end
     ffi.copy(t, s, size)
     if pc == W_WROTE or pc == W_READY then
       t[w] = W_DYING
     elseif pc == W_SENT then
       t[w] = W_ZOMBIE
+    elseif pc == W_EARLY and s[w + W_ROLE] == ALONE then
+      t[w] = W_RUNS
     else
       over(t, w)
     end
@@ -513,7 +586,8 @@ function epochs.new(config)
       copy()
       t[u] = to
       for w = W0, W_LAST, WRITER do
-        if HOLDS[s[w]] then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
+        local signed = s[w + W_ROLE] == ALONE and SIGNED[s[w]] and not m.no_signs
+        if HOLDS[s[w]] or signed then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
       end
       emit('turner: lists the transactions on the table', who)
     end
@@ -563,6 +637,8 @@ function epochs.new(config)
       t[w + W_VER], t[w + W_WAITED] = 0, 0
       if t[w] == W_DYING or t[w] == W_ZOMBIE then
         over(t, w)
+      elseif SIGNED[t[w]] then
+        finish(t, w)
       elseif HOLDS[t[w]] then
         t[w] = W_UNDONE
         if t[w + W_ROLE] ~= ROW then finish(t, w) end
@@ -600,6 +676,11 @@ function epochs.new(config)
           emit('reader: xid is over, SETTLE for its writer')
         end
       end
+    end
+    if config.ddl and s[TRIG] == 0 and not locked(s) then
+      copy()
+      t[TRIG] = 1
+      emit('somebody: adds a trigger')
     end
     if config.past then
       copy()
