@@ -71,12 +71,19 @@ local function within(frame, guard, co, fn, ...)
 end
 
 -- The innermost frame that is still there; those that are not have been dropped.
-local function look_up(co, frame)
+local function find_there(co, frame)
   while frame and not stands(co ~= MAIN and co or nil, within, frame) do
     drop(frame)
     frame = frame.outer
   end
   return frame
+end
+
+-- The same for the coroutine that runs: it can have lost a frame only where its host gives coroutines
+-- to others, for all that run in frames catch their errors.
+local function look_up(co, frame)
+  if not wait.host.is_anchored then return frame end
+  return find_there(co, frame)
 end
 
 local tick
@@ -139,7 +146,7 @@ local function look()
   local any = false
   for co, frame in pairs(innermost) do
     if co ~= MAIN then
-      local there = look_up(co, frame)
+      local there = find_there(co, frame)
       if there and there.is_anchored and known and not known[co] then
         while there do
           drop(there)

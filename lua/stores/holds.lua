@@ -12,6 +12,7 @@ local holds = {}
 ---@field rows table<string, boolean> the rows that are locked
 ---@field connects boolean whether it has, or will have, a connection
 ---@field taken boolean whether it has its connection already
+---@field tx userdata? of a transaction
 
 local KEPT = 256
 local prefixes, kept = {}, 0 -- of names that came before
@@ -46,24 +47,23 @@ local function connections(store, what)
   return n
 end
 
---- What a transaction that begins here will hold; raises where it would wait for a connection that
---- only this coroutine could give back.
+--- Raises where a transaction that begins here would wait for a connection that only this coroutine
+--- could give back.
 ---@param store table
----@return stores.Hold
-function holds.of_transaction(store)
+function holds.check_begin(store)
   local n = connections(store, 'connects')
   if n >= store.poolsize then refuse(store, n) end
-  return { store = store, rows = {}, connects = true, taken = false, dropped = nil, outer = nil,
-    hub = nil, tx = nil, idle = 0, is_over = nil, is_anchored = nil }
 end
 
---- What a call holds of which another one has the transaction.
+--- What a call holds, of which another one has the transaction, or which will have one later.
 ---@param store table
 ---@param name string
 ---@param id string
+---@param connects boolean whether it counts for a connection
 ---@return stores.Hold
-function holds.of_row(store, name, id)
-  return { store = store, rows = { [row_key(name, id)] = true }, connects = false, taken = false }
+function holds.of_row(store, name, id, connects)
+  return { store = store, rows = { [row_key(name, id)] = true }, connects = connects,
+    taken = false }
 end
 
 --- Tells the store that its next call is made by who holds a connection: where all of them are held
@@ -72,7 +72,7 @@ end
 function holds.tell_connection(store)
   local hold = frames.mine()
   while hold do
-    if hold.store == store and hold.taken and hold.tx then return hold.tx.tx:inside() end
+    if hold.store == store and hold.taken and hold.tx then return hold.tx:inside() end
     hold = hold.outer
   end
 end

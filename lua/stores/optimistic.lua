@@ -110,8 +110,9 @@ end
 ---@return boolean? done true; false: it failed; nil: nothing was stored, and the lock is needed
 ---@return any stored the document as it is now, or the error
 function optimistic.run(store, key, name, call, serve)
-  local hold = holds.of_transaction(store)
-  holds.lock(hold, name, call.id) -- a verb of the function that touches the row raises
+  holds.check_begin(store)
+  -- a verb of the function that touches the row raises
+  local hold = holds.of_row(store, name, call.id, true)
   local ok, done, stored = holds.run(hold, pcall, attempt, store, key, name, call, serve)
   if not ok then return false, done end
   return done, stored

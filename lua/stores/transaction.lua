@@ -13,7 +13,7 @@ local wait = require('stores.wait')
 
 local transaction = {}
 
----@class stores.Transaction : stores.Verbs
+---@class stores.Transaction : stores.Verbs, stores.Hold
 ---@field hub userdata
 local Transaction = { is_stores_target = true }
 for name, verb in pairs(Verbs) do Transaction[name] = verb end
@@ -39,9 +39,8 @@ end
 -- What is left of the transaction's time for one call, which may ask for less. The first one takes
 -- the connection.
 local function left(tx, timeout)
-  local hold = tx.hold
-  if not hold.taken then holds.tell_connection(tx.store) end
-  hold.taken, hold.idle = true, 0
+  if not tx.taken then holds.tell_connection(tx.store) end
+  tx.taken, tx.idle = true, 0
   local rest = tx.deadline - tx.hub:now()
   if rest <= 0 then
     errors.raise('timeout', 'the transaction did not end within its deadline')
@@ -66,7 +65,7 @@ function Transaction:start_find_many(name, list, timeout, _, raw)
 end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
-  holds.lock(self.hold, name, id)
+  holds.lock(self, name, id)
   return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params)
 end
 
@@ -181,8 +180,7 @@ end
 -- ---- One attempt, and the attempts -------------------------------------------------------------
 
 -- Its coroutine was dropped: nobody will end it.
-local function dropped(hold)
-  local tx = hold.tx
+local function dropped(tx)
   tx.over, tx.ended = true, true
   tx.tx:free()
 end
@@ -194,17 +192,25 @@ end
 ---@param deadline number
 ---@return stores.Transaction
 function transaction.begin(store, options, deadline)
-  local hold = holds.of_transaction(store)
-  local tx = setmetatable({
+  holds.check_begin(store)
+  -- all of its fields at once: a table that grows is made again each time
+  return setmetatable({
     store = store,
     hub = store.hub,
     raw = store.raw,
     deadline = deadline,
-    hold = hold,
     tx = store.engine:tx(options, deadline - store.hub:now()),
+    over = false,
+    ended = false,
+    rows = {},
+    connects = true,
+    taken = false,
+    dropped = dropped,
+    outer = nil,
+    idle = 0,
+    is_over = false,
+    is_anchored = false,
   }, Transaction)
-  hold.tx, hold.dropped = tx, dropped
-  return tx
 end
 
 --- Runs fn(...), which catches its errors; where its coroutine is dropped meanwhile, the
@@ -213,7 +219,7 @@ end
 ---@param ... any
 ---@return any ...
 function Transaction:around(fn, ...)
-  return holds.run(self.hold, fn, ...)
+  return holds.run(self, fn, ...)
 end
 
 --- Reads a row and locks it until the end of the transaction.
@@ -222,7 +228,7 @@ end
 ---@param timeout? number
 ---@return table? document
 function Transaction:lock_row(name, id, timeout)
-  holds.lock(self.hold, name, id)
+  holds.lock(self, name, id)
   return wait.slot(self.hub, self.tx:find(name, id, left(self, timeout), true))
 end
 

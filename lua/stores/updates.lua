@@ -21,7 +21,7 @@ local updates = {}
 local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true }
 local BATCH_MOST = 256
 
----@class stores.Update one call
+---@class stores.Update : stores.Frame one call
 ---@field fn fun(document: table?): table|false|nil
 ---@field id string
 ---@field create boolean?
@@ -286,7 +286,7 @@ local function follow(store, row, name, call)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
       -- its leader holds the row for it: a verb of the function that touches the row raises
-      call.waited = holds.run(holds.of_row(store, name, call.id), run_on_text, call, call.given)
+      call.waited = holds.run(holds.of_row(store, name, call.id, false), run_on_text, call, call.given)
       -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
@@ -317,8 +317,8 @@ end
 
 -- What is done for a coroutine that is dropped before its call ended: others go on without it. It
 -- may run in the collector, and so only changes states and wakes.
-local function dropped(frame)
-  local store, row, call = frame.store, frame.row, frame.call
+local function dropped(call)
+  local store, row = call.store, call.row
   local state = call.state
   if state == 'done' or state == 'left' then return end
   call.state = 'left'
@@ -349,7 +349,8 @@ function updates.run(store, name, id, fn, opts)
     place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout),
     state = 'waits', slot = false, turns = 0, leader = false, given = false, ok = true,
     waited = false, served = false, storing = false, err = nil, changed = nil, text = nil,
-    result = nil }
+    result = nil, store = false, row = false, dropped = false, outer = nil, hub = nil, idle = 0,
+    is_over = false, is_anchored = false }
   local rows, key = store.updating, name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
@@ -370,9 +371,8 @@ function updates.run(store, name, id, fn, opts)
       rows[key] = row
       store.rows_updating = store.rows_updating + 1
     end
-    local frame = { dropped = dropped, store = store, row = row, call = call, outer = nil,
-      hub = nil, idle = 0, is_over = nil, is_anchored = nil }
-    local ok, err = frames.run(store.hub, frame, pcall, follow, store, row, name, call)
+    call.store, call.row, call.dropped = store, row, dropped
+    local ok, err = frames.run(store.hub, call, pcall, follow, store, row, name, call)
     if not ok then error(err, 0) end
   end
   if not call.ok then error(call.err, 0) end
