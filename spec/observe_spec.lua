@@ -201,7 +201,7 @@ describe('somebody who watches', function()
     end
 
     it('a read that lost its connection', function()
-      for verb, event in pairs({ find = interrupted('find', '%WHERE id = $1', '1'),
+      for verb, event in pairs({ find = interrupted('find', '%WHERE id = $1%', '1'),
         count = interrupted('count', '%count%') }) do
         assert.equal(1, event.retries, verb)
         assert.is_nil(event.error)
@@ -385,7 +385,7 @@ describe('somebody who watches', function()
         assert.is_true(math.abs(event.seconds - event.queue - event.postgres) < 1e-9)
       end
       assert.same({ 0, 1, 1 }, { events[1].rows, events[2].rows, events[3].rows })
-      assert.truthy(events[2].sql:find('WHERE id = $1 FOR UPDATE', 1, true))
+      assert.truthy(events[2].sql:find('WHERE id = %$1.* FOR UPDATE$'))
     end)
 
     it('hears how many rows were given, or changed', function()

@@ -79,8 +79,8 @@ local function find_there(co, frame)
   return frame
 end
 
--- The same for the coroutine that runs: it can have lost a frame only where its host gives coroutines
--- to others, for all that run in frames catch their errors.
+-- The same for the coroutine that runs: it can have lost a frame only where its host gives
+-- coroutines to others, for all that run in frames catch their errors.
 local function look_up(co, frame)
   if not wait.host.is_anchored then return frame end
   return find_there(co, frame)

@@ -286,7 +286,8 @@ local function follow(store, row, name, call)
     elseif call.state == 'turn' then
       local leader, turn = call.leader, call.turns
       -- its leader holds the row for it: a verb of the function that touches the row raises
-      call.waited = holds.run(holds.of_row(store, name, call.id, false), run_on_text, call, call.given)
+      local hold = holds.of_row(store, name, call.id, false)
+      call.waited = holds.run(hold, run_on_text, call, call.given)
       -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
