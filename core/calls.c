@@ -7,8 +7,8 @@
 
 #include <stdio.h>
 
+#include "names.h"
 #include "sql_effect.h"
-#include "sql_text.h"
 
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
@@ -282,7 +282,7 @@ void stores__call_send(struct stores__own_call *call) {
     struct stores__pg_req *req = &call->req;
     /* a text of which it is not known that it only reads is kept from writing by the server */
     bool transaction = !call->options.autocommit && (!call->select || call->options.readonly);
-    if (!call->select || !stores__sql_is_tame(call->sql)) stores__pg_foreign(conn, call->sql);
+    stores__pg_foreign(conn, call->sql);
     req->result = took;
     req->done = over;
     if (call->options.simple) {

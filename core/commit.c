@@ -1,5 +1,6 @@
 #include "commit_internal.h"
 #include "facts.h"
+#include "names.h"
 
 #include <stdio.h>
 

@@ -8,6 +8,7 @@
 
 #include "cache.h"
 #include "ids.h"
+#include "names.h"
 #include "reads.h"
 #include "shard.h"
 #include "starve.h"
@@ -231,6 +232,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
     stores__list_init(&engine->pending);
     stores__list_init(&engine->flushes);
     stores__list_init(&engine->tables);
+    stores__names_init(engine);
     stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
     stores__flake_init(&engine->flake,
@@ -273,6 +275,7 @@ static void all_closed(stores_engine *engine) {
     void *arg = engine->closed_arg;
     stores__op_drain(engine);
     stores__listen_free(engine);
+    stores__names_free(engine);
     stores__tables_free(engine);
     stores__cache_free(engine);
     stores__writes_free(engine);

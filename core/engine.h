@@ -44,7 +44,7 @@ struct stores__counters {
 #undef STORES__X
 };
 
-enum { STORES__NAME_BUCKETS = 64 };
+enum { STORES__NAME_BUCKETS = 256 };
 
 struct stores__table_name;
 struct stores__cache;
@@ -83,8 +83,12 @@ struct stores_engine {
     int starved; /* looks in a row at which each connection waited for one more (starve.c) */
     struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
 
-    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* table.c */
+    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* names.c */
     struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
+    struct stores__list names_used; /* the longest unused first */
+    struct stores__list names_asked[STORES__NAME_BUCKETS];
+    int name_count;
+    unsigned names_forgotten; /* how often: an answer to an older question is not kept */
     struct stores__list tables;
     uint64_t facts_serial; /* counts questions to the catalog (facts.c) */
     struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cache.h"
+#include "names.h"
 
 enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
 

@@ -1,6 +1,7 @@
 /* After a write that Stores did not see: one row is invalidated, or a table is turned. */
 #include "cache.h"
 #include "cache_scripts.h"
+#include "names.h"
 
 struct invalidation {
     struct stores__redis_req req;

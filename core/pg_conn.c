@@ -151,6 +151,10 @@ static void finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
     if (req->topic != NULL && req->topic->stalled > 0 && end == STORES__PG_SYNCED) {
         stores__pool_absolve(conn->pool, req->topic);
     }
+    if (req->after_reset && conn->resetting && end == STORES__PG_SYNCED) {
+        conn->reset_waiter = req;
+        return;
+    }
     req->done(req, end);
     if (end == STORES__PG_SYNCED && wire->phase == WIRE_UP && conn->in_flight == 0) {
         stores__pg_pool_drained(conn);
@@ -193,12 +197,12 @@ static void take_statement(struct stores__pg_wire *wire, const struct stores__pg
         wire->prepare_error = NULL;
     }
     stores__pg_trace_answer(wire, entry, result);
+    entry->req->stale = stores__pg_statement_is_stale(wire, entry, result);
     if (PQresultStatus(result) == PGRES_FATAL_ERROR && !entry->req->readonly) {
         const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         if (sqlstate != NULL && strcmp(sqlstate, "25006") == 0)
             stores__pg_pool_read_only(wire->conn);
     }
-    entry->req->prepared_before = entry->prepared && !entry->prepared_here;
     deliver(entry->req, entry->index, result);
 }
 
@@ -228,6 +232,7 @@ static bool take_sync_error(struct stores__pg_entry *entry, PGresult *result) {
         return false;
     }
     entry->answered = true;
+    req->stale = false;
     if (req->added > 0) {
         deliver(req, req->added - 1, result);
     } else {
@@ -374,6 +379,7 @@ void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) 
     struct stores__pg_wire *wire = conn->wire;
     req->added = 0;
     req->begun_at = wire ? uv_now(wire->loop) : 0;
+    req->after_reset = false;
     req->sent = false;
     req->stalled = false;
     stores__list_init(&req->link);
@@ -399,10 +405,11 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
     if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
     struct stores__pg_entry entry = {.req = req, .kind = kind};
     if (kind == ENTRY_STATEMENT) entry.index = req->added++;
-    entry.prepared = prepare && !wire->pooler && !wire->deallocate;
-    bool sent = entry.prepared
-                    ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
-                    : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
+    bool named = prepare && !wire->pooler && !wire->deallocate &&
+                 stores__pg_pool_prepares(conn->pool);
+    bool sent = named ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
+                      : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
+    entry.reused = named && !entry.prepared_here;
     if (sent && kind == ENTRY_STATEMENT) stores__pg_trace_start(wire, &entry, sql);
     if (!sent || !stores__pg_push(wire, &entry)) {
         free(entry.trace);
@@ -508,6 +515,10 @@ bool stores__pg_has_failed(const struct stores__pg_conn *conn) {
 
 void stores__pg_forget_statements(struct stores__pg_conn *conn) {
     ++*stores__pg_pool_generation(conn->pool);
+}
+
+bool stores__pg_stale_plan(const struct stores__pg_req *req) {
+    return req->stale;
 }
 
 const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name) {

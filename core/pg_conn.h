@@ -16,6 +16,9 @@
 #include "err.h"
 #include "timers.h"
 
+/* What the names of the engine's prepared statements begin with. */
+#define STORES__PG_MARK "stores_"
+
 struct pg_result; /* libpq's PGresult */
 struct stores__pg_conn;
 struct stores__pg_target;
@@ -48,8 +51,8 @@ struct stores__pg_req {
     void (*done)(struct stores__pg_req *req, enum stores__pg_end end);
     uint64_t begun_at; /* ms of the loop */
     int added; /* statements so far */
-    bool
-        prepared_before; /* the last result is of a statement that was prepared before the request */
+    bool after_reset; /* done() comes once the session is reset behind it */
+    bool stale; /* the result that was told last failed for a plan that fits no more */
     bool sent; /* the Sync is out: the server may have done all of it */
     bool
         readonly; /* its transaction was begun so: that a write is refused says nothing of the server */
@@ -115,8 +118,10 @@ struct stores__pg_conn {
     struct stores__pg_req reset; /* takes back what a text left in the session (pg_reset.c) */
     bool
         foreign; /* a text that the engine did not write has run: the session may carry its state */
+    unsigned texts; /* that ran since the last reset: each may have changed what names mean */
     bool resetting; /* until then nobody else gets the connection */
     bool reset_failed;
+    struct stores__pg_req *reset_waiter; /* its done() is to come after the reset */
     int in_flight; /* requests whose done() is to come */
     struct stores__pg_identity identity;
     int64_t
@@ -169,10 +174,11 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
 /* Ends the request and sends it: one write where the socket takes it all. */
 void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* The same for the last request of a holder: where a text of somebody ran, the session is reset right
- * behind it, and neither he nor who comes after waits for another round trip. */
+ * behind it, without another round trip. Where the text itself may have left something (a lock), its
+ * caller hears that it is over when that is gone. */
 void stores__pg_sync_last(struct stores__pg_conn *conn, struct stores__pg_req *req);
-/* A text that the engine did not write is about to run, or has (a trigger; sql NULL): whatever it leaves
- * in the session (settings, a role, temporary tables, locks, prepared statements) nobody else is to
+/* A text that the engine did not write is about to run, or has (a trigger; sql NULL): where it may have
+ * an effect on the session, it is foreign from now on. Whatever the text leaves in the session (settings, a role, temporary tables, locks, prepared statements) nobody else is to
  * find there. */
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql);
 /* Resets the session of an idle connection; the pool hears when that is over. */
@@ -218,15 +224,13 @@ int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
 /* A write that is refused in what was begun to read only was never meant to succeed later. */
 void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error);
-/* The statement has to be prepared again: what it was prepared for does not fit the table any more. For
- * the result that the request was given last. */
-bool stores__pg_stale_plan(const struct stores__pg_req *req, const stores_error *error,
-                           const struct pg_result *result);
 /* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and not
  * the session's limit for statements, which had not passed since the request began: what was canceled so
  * may run again. The server's words are its language's, and its code is the same for both. */
 bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
                              const stores_error *error);
+/* In result(): the statement has to be prepared again, for the plan it had does not fit any more. */
+bool stores__pg_stale_plan(const struct stores__pg_req *req);
 bool stores__pg_has_rows(const struct pg_result *result);
 
 struct stores__pg_stats {

@@ -279,7 +279,7 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
     wire->pooler = pooler;
     wire->fd = -1;
     stores__list_init(&wire->lru);
-    snprintf(wire->mark, sizeof wire->mark, "stores_%016" PRIx64, stores__random_u64());
+    snprintf(wire->mark, sizeof wire->mark, STORES__PG_MARK "%016" PRIx64, stores__random_u64());
     wire->pg = PQconnectStartParams(target->keys, target->values, target->expand_dbname);
     wire->timer.fire = connect_timed_out;
     if (wire->pg == NULL ||

@@ -10,6 +10,10 @@ uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool) {
     return pool->params.statement_timeout_ms;
 }
 
+bool stores__pg_pool_prepares(const struct stores__pg_pool *pool) {
+    return !pool->shares_sessions;
+}
+
 unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
     return &pool->generation;
 }
@@ -322,6 +326,7 @@ static void give_back(struct stores__pg_conn *conn) {
     } else {
         conn->pinged_at = uv_now(pool->loop); /* silent to a reset is as bad as to a ping */
         conn->silent = 0;
+        conn->texts = 0;
         stores__pool_move(conn, STORES__PG_IDLE);
     }
     stores__pool_serve(pool);

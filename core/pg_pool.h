@@ -62,6 +62,8 @@ struct stores__pg_pool {
     int failures; /* in a row: the back-off */
     stores_error last_error;
     uint64_t next_serial;
+    unsigned lost_statements; /* prepared ones that were not there, though nobody dropped them */
+    bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
     unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__pg_stats stats;
     stores_statement_cb statement; /* NULL: nobody is to hear of statements */

@@ -61,9 +61,18 @@ static bool add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
 
 static void reset_over(struct stores__pg_req *req, enum stores__pg_end end);
 
+/* What its request did is done, also where the connection was lost since. */
+static void tell_waiter(struct stores__pg_conn *conn) {
+    struct stores__pg_req *waiter = conn->reset_waiter;
+    conn->reset_waiter = NULL;
+    conn->resetting = false;
+    if (waiter != NULL) waiter->done(waiter, STORES__PG_SYNCED);
+}
+
 static void is_over(struct stores__pg_conn *conn) {
     conn->resetting = false;
     stores__pg_pool_was_reset(conn);
+    tell_waiter(conn);
 }
 
 static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -75,8 +84,12 @@ static void took_on_connect(struct stores__pg_req *req, int index, struct pg_res
 }
 
 static void set_up_over(struct stores__pg_req *req, enum stores__pg_end end) {
-    if (end == STORES__PG_LOST) return;
-    is_over(STORES__CONTAINER(req, struct stores__pg_conn, reset));
+    struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, reset);
+    if (end == STORES__PG_LOST) {
+        tell_waiter(conn);
+    } else {
+        is_over(conn);
+    }
 }
 
 static void deallocate(struct stores__pg_conn *conn) {
@@ -90,7 +103,11 @@ static void deallocate(struct stores__pg_conn *conn) {
 
 static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, reset);
-    if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
+    if (end == STORES__PG_LOST) { /* the pool hears of it itself */
+        tell_waiter(conn);
+        return;
+    }
+    conn->silent = 0;
     const char *on_connect = conn->pool->on_connect;
     if (conn->reset_failed) {
         is_over(conn);
@@ -121,9 +138,13 @@ void stores__pg_reset(struct stores__pg_conn *conn) {
 
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql) {
     struct stores__pg_wire *wire = conn->wire;
+    enum stores__sql_effect effect = sql ? stores__sql_effect(sql) : STORES__SQL_ROWS;
+    if (effect == STORES__SQL_NOTHING) return;
     conn->foreign = true;
+    if (effect == STORES__SQL_ROWS) return;
+    conn->texts++;
     /* what it drops is not to be missed by the engine's statements behind it */
-    if (sql != NULL && wire != NULL &&
+    if (wire != NULL &&
         (stores__sql_mentions(sql, "deallocate") || stores__sql_mentions(sql, "discard"))) {
         wire->deallocate = !wire->pooler;
         stores__pg_statements_clear(wire);
@@ -138,6 +159,8 @@ void stores__pg_sync_last(struct stores__pg_conn *conn, struct stores__pg_req *r
         add_all(conn, req);
         foreign = false;
     }
+    if (foreign && conn->resetting) foreign = false;
+    req->after_reset = foreign && conn->texts > 0;
     stores__pg_sync(conn, req);
-    if (foreign && !conn->resetting) stores__pg_reset(conn);
+    if (foreign) stores__pg_reset(conn);
 }

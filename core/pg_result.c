@@ -8,6 +8,12 @@ void stores__pg_result_free(void *result) {
     PQclear(result);
 }
 
+/* A prepared statement of the engine is not there, or is there already. */
+static bool is_name_of_ours(const char *sqlstate, const char *message) {
+    return (strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "42P05") == 0) &&
+           strstr(message, "\"" STORES__PG_MARK) != NULL;
+}
+
 bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
     ExecStatusType status = PQresultStatus(result);
     switch (status) {
@@ -34,6 +40,11 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
                           PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
                           PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
                           PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    if (error->hint[0] == '\0' && is_name_of_ours(sqlstate, error->message)) {
+        strcpy(error->hint,
+               "its session is not the one that prepared it: where a pooler in transaction"
+               " mode stands before the server, say pooler = 'transaction'");
+    }
     /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
      * nothing of this connection, which goes on */
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -84,26 +95,6 @@ void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error
     if (error->code != STORES_READ_ONLY || !req->readonly) return;
     error->retryable = false;
     snprintf(error->hint, sizeof error->hint, "the call itself asked for readonly = true");
-}
-
-/* What a statement says that was prepared for parameters and columns of other types: no such function
- * or operator (bigint = uuid), no such column, a value of another type. */
-static bool is_of_types(const char *sqlstate) {
-    static const char *const states[] = {"42883", "42804", "42846", "42703", "42725"};
-    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
-        if (strcmp(sqlstate, states[i]) == 0) return true;
-    }
-    return false;
-}
-
-bool stores__pg_stale_plan(const struct stores__pg_req *req, const stores_error *error,
-                           const struct pg_result *result) {
-    if (strcmp(error->sqlstate, "26000") == 0) return true;
-    if (req->prepared_before && is_of_types(error->sqlstate)) return true;
-    if (strcmp(error->sqlstate, "0A000") != 0) return false;
-    /* the only 0A000 of the plan cache; its function name is not translated */
-    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
-    return function != NULL && strcmp(function, "RevalidateCachedQuery") == 0;
 }
 
 bool stores__pg_has_rows(const struct pg_result *result) {

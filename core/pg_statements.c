@@ -1,7 +1,10 @@
 /* The prepared statements of a connection: found by their text, the longest unused one goes. */
 #include <stdio.h>
 
+#include "pg_pool.h"
 #include "pg_wire.h"
+
+enum { LOST_STATEMENTS = 2 }; /* after so many nothing is prepared any more */
 
 static void unlink_statement(struct stores__pg_wire *wire, struct stores__pg_statement *statement) {
     struct stores__pg_statement **at = &wire->buckets[statement->hash % STATEMENT_BUCKETS];
@@ -96,4 +99,41 @@ void stores__pg_statements_clear(struct stores__pg_wire *wire) {
         unlink_statement(wire, statement);
         free(statement);
     }
+}
+
+/* ---- What is prepared no more ---------------------------------------------------------------- */
+
+/* Codes of the parser: types or columns are others than when it was prepared. */
+static bool is_of_analysis(const char *sqlstate) {
+    static const char *const states[] = {"42883", "42804", "42846", "42703",
+                                         "42P10", "42P18", "42725", "42P08"};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        if (strcmp(sqlstate, states[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* No text of anybody dropped it: the session behind this connection is another one than before. */
+static void lost_statement(struct stores__pg_conn *conn) {
+    if (++conn->pool->lost_statements >= LOST_STATEMENTS) conn->pool->shares_sessions = true;
+}
+
+bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
+                                   const struct stores__pg_entry *entry, const PGresult *result) {
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate == NULL || PQresultStatus(result) != PGRES_FATAL_ERROR) return false;
+    bool absent = strcmp(sqlstate, "26000") == 0, there = strcmp(sqlstate, "42P05") == 0;
+    if ((absent && entry->reused) || (there && entry->prepared_here)) {
+        if (wire->conn->texts == 0) lost_statement(wire->conn);
+        return true;
+    }
+    if (absent) return true;
+    /* what a trigger or a function fails with has a context */
+    if (entry->reused && is_of_analysis(sqlstate)) {
+        return PQresultErrorField(result, PG_DIAG_CONTEXT) == NULL;
+    }
+    /* the only 0A000 of the plan cache; its function name is not translated */
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    return strcmp(sqlstate, "0A000") == 0 && function != NULL &&
+           strcmp(function, "RevalidateCachedQuery") == 0;
 }

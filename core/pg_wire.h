@@ -28,7 +28,7 @@ struct stores__pg_entry {
     enum stores__pg_entry_kind kind;
     int index; /* of the statement in its request; of the result in a simple query */
     bool answered; /* a result came, the NULL that ends it has not */
-    bool prepared; /* it runs a prepared statement */
+    bool reused; /* prepared before this request: what it was prepared for may be no more */
     bool prepared_here; /* an ENTRY_PREPARE stands right before it */
     unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
     struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */
@@ -89,6 +89,8 @@ struct stores__pg_wire {
 };
 
 struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
+/* Whether statements are prepared: not where sessions turned out to be shared with others. */
+bool stores__pg_pool_prepares(const struct stores__pg_pool *pool);
 /* Counts how often prepared statements had to be forgotten. */
 uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool); /* ms */
 unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
@@ -126,6 +128,9 @@ void stores__pg_connect_step(struct stores__pg_wire *wire);
 struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
                                                       struct stores__pg_req *req, const char *sql,
                                                       int nparams, bool *fresh);
+/* Whether a statement failed because what was prepared before fits no more, or is not there. */
+bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
+                                   const struct stores__pg_entry *entry, const PGresult *result);
 void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number);
 void stores__pg_statements_clear(struct stores__pg_wire *wire);
 

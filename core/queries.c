@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "names.h"
 #include "sql_effect.h"
 
 /* ---- Arguments ------------------------------------------------------------------------------- */

@@ -1,5 +1,7 @@
 #include "reads_internal.h"
 
+#include "names.h"
+
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 static void row_over(struct stores__read_row *row) {

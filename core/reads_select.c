@@ -5,6 +5,7 @@
 
 #include "cache_scripts.h"
 #include "ids.h"
+#include "names.h"
 
 enum { LOST_TRIES = 1 }; /* a read that lost its connection, or was canceled, runs again */
 
@@ -206,7 +207,7 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         batch->result = result;
         return;
     }
-    batch->stale_plan = stores__pg_stale_plan(req, &batch->error, result);
+    batch->stale_plan = stores__pg_stale_plan(req);
     batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
     stores__pg_result_free(result);
 }

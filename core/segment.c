@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "names.h"
+
 enum {
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
     ALONE_SHARE = 2, /* of the pool: writes that run alone take one connection of so many at most */
@@ -155,7 +157,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     stores_error error;
     bool is_write = at >= segment->first && at < segment->first + segment->count;
     if (!stores__pg_result_ok(result, &error)) {
-        if (stores__pg_stale_plan(req, &error, result)) segment->stale_plan = true;
+        if (stores__pg_stale_plan(req)) segment->stale_plan = true;
         if (is_write) {
             stores__statement_explain(segment->order[at - segment->first]->statement, &error);
         }

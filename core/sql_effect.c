@@ -62,7 +62,7 @@ bool stores__sql_tag_controls(const char *tag) {
 bool stores__sql_only_reads(const char *sql) {
     static const char *const writes[] = {"call", "delete", "insert", "merge", NULL};
     bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */
-    if (!stores__sql_is_tame(sql)) return false;
+    if (stores__sql_effect(sql) == STORES__SQL_SESSION) return false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = next_token(&sql, &end);
         if (kind == STORES__SQL_END) return true;

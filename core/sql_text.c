@@ -103,87 +103,94 @@ enum stores__sql_kind stores__sql_token(const char *at, const char **end) {
 
 /* ---- What a text may do ---------------------------------------------------------------------- */
 
-/* Words that a parenthesis may follow: the keywords, and the functions of the engine's own verbs.
- * In the order of strcmp. */
-static const char *const tame_words[] = {
-    "all",          "and",      "any",    "array",    "as",        "bigint",       "by",
-    "case",         "coalesce", "count",  "distinct", "else",      "exists",       "filter",
-    "from",         "having",   "in",     "int",      "jsonb_set", "jsonb_typeof", "limit",
-    "materialized", "max",      "min",    "not",      "numeric",   "offset",       "on",
-    "or",           "over",     "select", "sum",      "then",      "trim_scale",   "union",
-    "unnest",       "using",    "values", "when",     "where",
-};
+/* Words that a parenthesis may follow: keywords, and functions of PostgreSQL that leave nothing
+ * behind. */
+static const char tame_words[] =
+    " abs age all and any array array_agg array_append array_length array_position "
+    "array_remove array_to_json array_to_string as avg bigint bool_and bool_or btrim by case "
+    "cast ceil char_length coalesce concat concat_ws count cube date_part date_trunc decode "
+    "dense_rank distinct div else encode every except exists exp extract filter first_value "
+    "floor format from gen_random_uuid generate_series greatest group grouping having in "
+    "initcap int intersect interval is isfinite json_agg json_array_elements "
+    "json_array_length json_build_array json_build_object json_each json_object_agg "
+    "json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length "
+    "jsonb_build_array jsonb_build_object jsonb_each jsonb_each_text jsonb_extract_path "
+    "jsonb_extract_path_text jsonb_insert jsonb_object_agg jsonb_object_keys "
+    "jsonb_path_exists jsonb_path_match jsonb_path_query jsonb_path_query_array "
+    "jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_to_record "
+    "jsonb_to_recordset jsonb_typeof key lag last_value lateral lead least left length like "
+    "limit ln log lower lpad ltrim make_date make_interval make_timestamp materialized max "
+    "md5 min mod not now ntile nullif numeric offset on or order over overlay partition "
+    "percentile_cont pg_backend_pid pg_sleep position power random rank regexp_match "
+    "regexp_matches regexp_replace regexp_split_to_table repeat replace returning reverse "
+    "right rollup round row row_number row_to_json rpad rtrim select set sets sign some "
+    "split_part sqrt starts_with string_agg string_to_array strpos substr substring sum "
+    "tablesample then timestamp to_char to_date to_json to_jsonb to_number to_timestamp "
+    "translate trim trim_scale trunc union unnest upper using values varchar version when "
+    "where width_bucket with within ";
 
-enum { WORD_MAX = 16 };
+enum { WORD_MAX = 32 };
 
-/* The word in lower case; false: it is longer than any that is looked for. */
+/* The word in lower case between two spaces; false: it is longer than any that is looked for. */
 static bool read_word(const char *at, const char *end, char word[WORD_MAX]) {
     size_t len = (size_t)(end - at);
-    if (len >= WORD_MAX) return false;
+    if (len > WORD_MAX - 3) return false;
+    *word++ = ' ';
     for (size_t i = 0; i < len; i++) {
         word[i] = at[i] >= 'A' && at[i] <= 'Z' ? (char)(at[i] - 'A' + 'a') : at[i];
     }
-    word[len] = '\0';
+    strcpy(word + len, " ");
     return true;
 }
 
-static bool is_tame_word(const char *word) {
-    size_t low = 0, high = sizeof tame_words / sizeof *tame_words;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(word, tame_words[middle]);
-        if (order == 0) return true;
-        if (order < 0) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return false;
-}
-
-/* What reads, and the UPDATE of a modification. */
-static bool is_tame_verb(const char *word) {
-    static const char *const verbs[] = {"select", "table", "update", "values", "with"};
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        if (strcmp(word, verbs[i]) == 0) return true;
-    }
-    return false;
-}
-
-bool stores__sql_is_tame(const char *sql) {
+static bool is_among(const char *words, const char *at, const char *end) {
     char word[WORD_MAX];
-    bool stranger = false; /* the token before is a name that is not known to be harmless */
-    bool first = true;
+    return read_word(at, end, word) && strstr(words, word) != NULL;
+}
+
+enum stores__sql_effect stores__sql_effect(const char *sql) {
+    enum stores__sql_effect effect = STORES__SQL_NOTHING;
+    const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
+    bool first = true, over = false, inserts = false, target = false, of_target = false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = stores__sql_token(sql, &end);
-        if (kind == STORES__SQL_END) return !first;
+        if (kind == STORES__SQL_END) return first ? STORES__SQL_SESSION : effect;
         if (kind == STORES__SQL_BLANK || (first && *sql == '(')) continue;
-        if (*sql == ';' || (*sql == '(' && stranger)) return false;
-        bool known = kind == STORES__SQL_WORD && read_word(sql, end, word);
-        if (first && !(known && is_tame_verb(word))) return false;
-        if (known && strcmp(word, "into") == 0) return false; /* SELECT .. INTO makes a table */
-        stranger = kind == STORES__SQL_NAME ||
-                   (kind == STORES__SQL_WORD && !(known && is_tame_word(word)));
+        bool word = kind == STORES__SQL_WORD;
+        if (over) return STORES__SQL_SESSION; /* another statement */
+        if (*sql == '(' && name != NULL && !is_among(tame_words, name, name_end)) {
+            return STORES__SQL_SESSION;
+        }
+        over = *sql == ';';
+        bool changes = word && is_among(" insert update delete merge ", sql, end);
+        if (changes) effect = STORES__SQL_ROWS;
+        if (first && !changes && !(word && is_among(" select table values with ", sql, end))) {
+            return STORES__SQL_SESSION;
+        }
+        bool into = word && is_among(" into ", sql, end);
+        if (into && !inserts) return STORES__SQL_SESSION; /* SELECT .. INTO makes a table */
+        inserts = changes && is_among(" insert merge ", sql, end);
+        /* INSERT INTO a.b (columns): a name behind INTO or a dot of it is not called */
+        bool named = word || kind == STORES__SQL_NAME, was_target = target;
+        target = into || (*sql == '.' && of_target);
+        of_target = named && was_target;
+        name = named && !of_target ? sql : NULL;
+        name_end = end;
         first = false;
     }
 }
 
 bool stores__sql_locks_rows(const char *sql) {
-    static const char *const locks[] = {"update", "share", "no", "key"};
-    char word[WORD_MAX];
     bool first = true, after_for = false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = stores__sql_token(sql, &end);
         if (kind == STORES__SQL_END) return false;
         if (kind == STORES__SQL_BLANK || (first && *sql == '(')) continue;
-        bool known = kind == STORES__SQL_WORD && read_word(sql, end, word);
+        bool word = kind == STORES__SQL_WORD;
         /* what changes rows in a WITH does not begin so */
-        if (first && !(known && strcmp(word, "select") == 0)) return false;
-        for (size_t i = 0; known && after_for && i < sizeof locks / sizeof *locks; i++) {
-            if (strcmp(word, locks[i]) == 0) return true;
-        }
-        after_for = known && strcmp(word, "for") == 0;
+        if (first && !(word && is_among(" select ", sql, end))) return false;
+        if (word && after_for && is_among(" update share no key ", sql, end)) return true;
+        after_for = word && is_among(" for ", sql, end);
         first = false;
     }
 }

@@ -19,9 +19,14 @@ enum stores__sql_kind {
 /* The token at `at`: its kind, and its end. One that the text ends inside of ends with the text.
  * Strings are read with standard_conforming_strings on. */
 enum stores__sql_kind stores__sql_token(const char *at, const char **end);
-/* Whether a statement can leave nothing behind in the session that runs it, as far as its own words
- * tell: it reads, or updates, and calls nothing but functions that are known for it. */
-bool stores__sql_is_tame(const char *sql);
+/* What a text can do besides giving rows, as far as its own words tell. What a view, an operator or a
+ * policy calls is not seen. */
+enum stores__sql_effect {
+    STORES__SQL_NOTHING, /* it reads, and calls nothing but functions that are known for it */
+    STORES__SQL_ROWS, /* it changes rows: a trigger may do whatever it likes */
+    STORES__SQL_SESSION /* it may leave something in the session, or change what names mean */
+};
+enum stores__sql_effect stores__sql_effect(const char *sql);
 /* Whether a SELECT asks for locks of its rows (FOR UPDATE and its like), which PostgreSQL refuses
  * where nothing may be written, though they write nothing that anybody reads. */
 bool stores__sql_locks_rows(const char *sql);

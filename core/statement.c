@@ -76,7 +76,8 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
                         " RETURNING id, value::text",
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
-        statement->foreign = text == NULL || !stores__sql_is_tame(text);
+        /* what the triggers of the table do is known from the table */
+        statement->foreign = text == NULL || stores__sql_effect(text) == STORES__SQL_SESSION;
         free(statement->made);
         statement->made = text ? stores__strdup(text) : NULL;
         stores__buf_free(&buf);

@@ -1,7 +1,6 @@
 /*
- * table.h - the tables that an engine has met. A name as the caller writes it is read the way
- * PostgreSQL reads an identifier and resolved once by the server, so that `users` and
- * `public.users` are one table; what the server's catalog says of it decides what may be cached.
+ * table.h - the tables that an engine has met; what the server's catalog says of one decides what may
+ * be cached of it. Which table a name means is the matter of names.h.
  */
 #ifndef STORES_TABLE_H
 #define STORES_TABLE_H
@@ -64,18 +63,8 @@ struct stores__table {
     struct stores__reads *reads; /* the tick's reads (reads.c) */
 };
 
-/* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,
- * later otherwise; fails the op where there is no such table. */
-void stores__table_resolve(stores_op *op, const char *name);
-/* The same on the connection that the op's transaction holds: another one may never become free while
- * transactions wait for each other's, and only this one sees a table that the transaction made. */
-void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn);
 /* Reads a name: "a", "A.b", "\"A\"" into its quoted form. False: *error says what is wrong. */
 bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error);
-/* Forgets which names mean this table: they may mean another one by now. */
-void stores__table_forget(struct stores__table *table);
-/* Forgets what names mean, after the server said that a table is not there. */
-void stores__table_forget_names(stores_engine *engine);
 /* A known table by its quoted name, or NULL. */
 struct stores__table *stores__table_known(stores_engine *engine, const char *quoted);
 /* The same, made where it is not known yet; NULL: no memory. */

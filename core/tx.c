@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "sql_effect.h"
-#include "sql_text.h"
 #include "starve.h"
 #include "tx_internal.h"
 
@@ -38,6 +37,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__commit_free(tx->commit);
     stores__txop_free(tx->txop);
     stores__error_free(tx->error);
+    stores__own_names_free(&tx->names);
     stores__engine_op_gone(tx->engine);
     free(tx);
 }
@@ -201,7 +201,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             if (txop->statement != NULL && index == txop->index) {
                 stores__statement_explain(txop->statement, &error);
             }
-            if (stores__pg_stale_plan(req, &error, result)) {
+            if (stores__pg_stale_plan(req)) {
                 /* the transaction failed with it; as after any conflict, the next run of it works */
                 stores__pg_forget_statements(tx->conn);
                 error.code = STORES_SERIALIZATION;
@@ -213,7 +213,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         if (stores__pg_rows(result) == 1) {
             stores__facts_learn(txop->table, result, 0, &txop->asked);
         }
-    } else if (txop->simple || index == txop->index) {
+    } else if (txop->simple ? txop->index >= 0 : index == txop->index) { /* not our BEGIN */
         bool text = txop->kind == TXOP_QUERY && !tx->options.session;
         if (text && stores__sql_tag_controls(stores__pg_tag(result))) txop->ended = true;
         take_answer(tx, result);
@@ -232,6 +232,7 @@ static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
     } else if (txop->kind == TXOP_RELEASE) {
         tx->depth--;
     } else if (txop->kind == TXOP_ROLLBACK_TO) {
+        if (tx->conn->texts > 0) tx->conn->texts++; /* settings and tables are as they were */
         stores__commit_rolled_back(tx->commit, tx->marks[--tx->depth]);
         tx->table_count = 0; /* locks that were taken since then are given back */
         tx->doomed = false;
@@ -448,11 +449,10 @@ static void add_facts(stores_tx *tx, struct stores__txop *txop) {
     stores__pg_add(tx->conn, &tx->req, stores__facts_sql, 1, values, true);
 }
 
-/* Whether the session may carry something of somebody's text afterwards. */
-static bool is_foreign(const struct stores__txop *txop) {
-    if (txop->kind == TXOP_WRITE) return txop->statement->foreign;
-    return txop->kind == TXOP_QUERY ||
-           (txop->kind == TXOP_SELECT && !stores__sql_is_tame(txop->sql));
+/* The caller's text in what is sent; NULL: there is none. */
+static const char *foreign_text(const struct stores__txop *txop) {
+    if (txop->kind == TXOP_WRITE) return txop->statement->foreign ? txop->statement->sql : NULL;
+    return txop->kind == TXOP_QUERY || txop->kind == TXOP_SELECT ? txop->sql : NULL;
 }
 
 static void send_op(stores_tx *tx) {
@@ -463,7 +463,7 @@ static void send_op(stores_tx *tx) {
     tx->req.result = took;
     tx->req.done = over;
     tx->req.readonly = tx->options.readonly;
-    if (is_foreign(txop)) stores__pg_foreign(tx->conn, txop->sql);
+    if (foreign_text(txop) != NULL) stores__pg_foreign(tx->conn, foreign_text(txop));
     if (txop->simple && !begin) {
         txop->index = 0;
         stores__pg_simple(tx->conn, &tx->req, txop->sql);

@@ -5,6 +5,7 @@
 #ifndef STORES_TX_INTERNAL_H
 #define STORES_TX_INTERNAL_H
 
+#include "names.h"
 #include "statement.h"
 
 enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 16 };
@@ -71,6 +72,7 @@ struct stores_tx {
     uint64_t grace_ends;
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
+    struct stores__own_names names;
     /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked again. */
     struct stores__tx_table tables[STORES__TX_TABLES];
     int table_count;

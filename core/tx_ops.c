@@ -75,8 +75,17 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__tx
 }
 
 static void resolve(stores_tx *tx, stores_op *op, const char *table) {
+    const char *encoding = tx->conn ? stores__pg_parameter(tx->conn, "client_encoding") : "";
+    if (encoding[0] != '\0' && strcmp(encoding, "UTF8") != 0) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "the transaction's own SQL has set client_encoding, and verbs speak UTF8");
+        return;
+    }
+    /* after a text of the caller this session alone knows what a name means in it; a snapshot that is
+     * older than the question may show the catalog as it was */
+    bool keep = tx->options.isolation == STORES_READ_COMMITTED;
     if (tx->conn != NULL) {
-        stores__table_resolve_on(op, table, tx->conn);
+        stores__table_resolve_on(op, table, tx->conn, &tx->names, keep);
     } else {
         stores__table_resolve(op, table);
     }

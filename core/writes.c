@@ -1,6 +1,7 @@
 #include "writes_internal.h"
 
 #include "calls.h"
+#include "names.h"
 
 /* ---- Writes ---------------------------------------------------------------------------------- */
 

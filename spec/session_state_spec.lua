@@ -175,11 +175,11 @@ describe('The state of a session', function()
       tx:findByJSON('docs', { of = 'public' })
     end)
     store:delete('docs', '100')
+    store:query('SELECT lower($1::text) AS a, count(*) AS n FROM docs', { 'A' })
     assert.equal(0, store:stats().pg_resets)
-    store:query('SELECT 1')
+    store:query('SET TimeZone = 8')
     store:find('docs', '1')
     assert.equal(1, store:stats().pg_resets)
-    assert.equal(1, store:stats().pg_connects)
     support.close(store)
   end)
 
@@ -187,7 +187,7 @@ describe('The state of a session', function()
     local store = open()
     for _ = 1, 3 do
       store:find('docs', '1', { cache = false })
-      store:query('SELECT 1')
+      store:query('SET TimeZone = 8')
     end
     local before = store:stats().pg_prepares
     for _ = 1, 3 do
@@ -207,7 +207,6 @@ describe('The state of a session', function()
       assert.equal(0, store:query('SELECT count(*) AS n FROM mine')[1].n)
       assert.equal(7, store:query('EXECUTE own')[1].n)
     end
-    assert.equal(1, store:stats().pg_connects)
     support.close(store)
   end)
 

@@ -103,6 +103,47 @@ describe('Prepared statements', function()
     use()
   end)
 
+  -- The parameters were prepared for the type that a column had.
+  for _, kind in ipairs({ 'integer', 'smallint', 'numeric(20)', 'double precision' }) do
+    it('heal where the id became ' .. kind, function()
+      use()
+      assert.equal('', support.psql(db, 'ALTER TABLE docs ALTER COLUMN id TYPE ' .. kind))
+      assert.equal(1, store:find('docs', '1').n)
+      assert.is_true(store:update('docs', { id = '1', n = 5 }))
+      assert.equal(6, store:patch('docs', '1', { inc = { n = 1 } }).n)
+      assert.equal(7, store:updateObject('docs', '1', function(doc) doc.n = 7 end).n)
+      store:insert('docs', { id = '5', n = 8 })
+      store:transaction(function(tx) assert.equal(8, tx:find('docs', '5').n) end)
+      assert.is_true(store:delete('docs', '5'))
+      assert.is_nil(store:find('docs', '5'))
+    end)
+  end
+
+  it('heal where the value became json, and jsonb again', function()
+    use()
+    for _, kind in ipairs({ 'json', 'jsonb' }) do
+      assert.equal('', support.psql(db, 'ALTER TABLE docs ALTER COLUMN value TYPE ' .. kind))
+      assert.is_true(store:update('docs', { id = '1', n = 5 }))
+      assert.equal(5, store:find('docs', '1').n)
+    end
+    assert.is_true(store:update('docs', { id = '1', n = 1 }))
+    assert.equal(1, store:transaction(function(tx) return tx:find('docs', '1').n end))
+  end)
+
+  it('are not taken for useless where a trigger fails', function()
+    store:query([[CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM no_such_function(); RETURN NEW; END $$;
+      CREATE TRIGGER fails BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION fails()]])
+    for _ = 1, 3 do store.try:update('docs', { id = '1' }) end
+    local before = store:stats().pg_prepares
+    for _ = 1, 3 do
+      local ok, err = store.try:update('docs', { id = '1' })
+      assert.is_false(ok)
+      assert.equal('42883', err.sqlstate)
+    end
+    assert.equal(before, store:stats().pg_prepares)
+  end)
+
   for _, sql in ipairs({ 'DEALLOCATE ALL', 'DISCARD PLANS; DEALLOCATE ALL' }) do
     it('heal after ' .. sql, function()
       use()

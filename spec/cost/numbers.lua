@@ -212,9 +212,9 @@ return {
     pg_statements = 5,
     redis_round_trips = 0,
     redis_commands = 0,
-    syscalls = 7,
-    allocations = 34,
-    copied = 685,
+    syscalls = 6,
+    allocations = 22,
+    copied = 321,
     garbage = 1274,
   },
 }

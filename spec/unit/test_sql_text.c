@@ -14,12 +14,20 @@ static void untouched(const char *sql) {
     replaced(sql, sql);
 }
 
+static void effect(enum stores__sql_effect want, const char *sql) {
+    if (!CHECK(stores__sql_effect(sql) == want)) printf("  %s\n", sql);
+}
+
 static void tame(const char *sql) {
-    if (!CHECK(stores__sql_is_tame(sql))) printf("  %s\n", sql);
+    effect(STORES__SQL_NOTHING, sql);
+}
+
+static void changes(const char *sql) {
+    effect(STORES__SQL_ROWS, sql);
 }
 
 static void wild(const char *sql) {
-    if (!CHECK(!stores__sql_is_tame(sql))) printf("  %s\n", sql);
+    effect(STORES__SQL_SESSION, sql);
 }
 
 int main(void) {
@@ -52,9 +60,20 @@ int main(void) {
     tame("WITH hit AS MATERIALIZED (SELECT id, value FROM t WHERE value @> $1::jsonb)"
          " SELECT id, value::text FROM hit WHERE id > $2::bigint ORDER BY id LIMIT $3::bigint");
     tame("SELECT count(*) AS n FROM t");
-    tame("UPDATE t SET value = jsonb_set(value, ($2::text[])[1:2], $3::jsonb) WHERE id = $1");
+    changes("UPDATE t SET value = jsonb_set(value, ($2::text[])[1:2], $3::jsonb) WHERE id = $1");
     tame("SELECT 'set_config(1)' /* pg_advisory_lock(1) */ FROM t");
     tame("(SELECT 1) UNION (SELECT 2)");
+    tame("SELECT 1;");
+    tame("SELECT 1; -- and no more");
+    changes("INSERT INTO t (id, value) VALUES ($1, jsonb_build_object('a', now()))");
+    changes("WITH gone AS (DELETE FROM t RETURNING id) SELECT count(*) FROM gone");
+    changes("SELECT 1 FROM t FOR UPDATE");
+    wild("INSERT INTO t SELECT set_config('a', 'b', false)");
+    wild("WITH a AS (INSERT INTO t SELECT 1 RETURNING 1) SELECT 1 INTO TEMP x FROM a");
+    changes("MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE");
+    wild("CREATE TEMP TABLE x AS SELECT 1");
+    wild("LOCK TABLE t");
+    wild("SELECT nextval('s')");
     wild("SELECT set_config('a', 'b', false)");
     wild("SELECT pg_catalog.set_config('a', 'b', false)");
     wild("SELECT \"set_config\"('a', 'b', false)");
