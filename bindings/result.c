@@ -30,7 +30,6 @@ static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *e
                         const char *row, int index) {
     error->shard = -1;
     error->outcome = slot->commits ? STORES_OUTCOME_COMMITTED : STORES_OUTCOME_NONE;
-    stores__slot_free(slot);
     stores__error_push(L, error);
     if (row != NULL) {
         lua_pushstring(L, row);
@@ -40,6 +39,7 @@ static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *e
         lua_pushinteger(L, index);
         lua_setfield(L, -2, "index");
     }
+    stores__slot_free(slot); /* the row's id may lie in the result, which goes with it */
     lua_error(L);
 }
 

@@ -72,8 +72,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
     case STORES_MODIFY: {
         struct stores__buf buf = {0};
         stores__buf_fmt(&buf,
-                        "UPDATE %s SET value = %s WHERE id = $1::pg_catalog.int8"
-                        " RETURNING id, value::text",
+                        "UPDATE %s SET value = %s WHERE id = $1::bigint RETURNING id, value::text",
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
         /* what the triggers of the table do is known from the table */

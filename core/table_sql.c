@@ -4,7 +4,7 @@
 
 /* Of this type whatever the column's is or was when the statement was prepared: a parameter for an int
  * would never take the ids of the bigint that it became. */
-#define ID "$1::pg_catalog.int8"
+#define ID "$1::bigint"
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "
 
