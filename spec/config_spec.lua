@@ -163,6 +163,16 @@ describe('an unknown key', function()
     refused("'poolsize' goes in db", opts, { poolsize = 5 })
   end)
 
+  it('that is a url is not shown, for it may hold a password', function()
+    local url = 'postgresql://me:s3cret@h/app'
+    for _, fn in ipairs({ db, opts, function(more) return db({ params = more }) end,
+      function(more) return redis(with({ host = 'x' }, more)) end,
+      function(more) return config.call(more, config.allow('timeout')) end }) do
+      local err = refused('postgresql://%.%.%.', fn, { [url] = true })
+      assert.is_nil(tostring(err):find('s3cret', 1, true))
+    end
+  end)
+
   it('that is like nothing gets the list of those there are', function()
     refused('known are .*database.*user', db, { xyzzyplugh = 1 })
     refused('keys are names', db, { 'app' })

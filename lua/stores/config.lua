@@ -155,7 +155,7 @@ local function add_params(pg, params)
     if keywords.elsewhere[key] then
       refuse('db.params.%s has a key of its own: use db.%s', key, keywords.elsewhere[key])
     elseif not keywords.libpq[key] then
-      refuse("unknown key '%s' in db.params: %s", tostring(key):sub(1, 60),
+      refuse("unknown key '%s' in db.params: %s", options.shown(tostring(key)),
         options.suggestion(key, keywords.libpq))
     end
     local kind = type(value)
@@ -382,7 +382,7 @@ function config.call(opts, allowed)
       refuse("option '%s' does not belong to this call, which takes %s", key,
         options.list(allowed))
     elseif not allowed[key] then
-      refuse("unknown option '%s': %s", tostring(key):sub(1, 60),
+      refuse("unknown option '%s': %s", options.shown(tostring(key)),
         options.suggestion(key, allowed, CALL.aliases))
     end
   end

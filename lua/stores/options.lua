@@ -67,11 +67,17 @@ function options.list(names)
   return table.concat(sorted, ', ')
 end
 
---- A key as a message shows it: short, printable, without what may stand in its value.
-local function shown(key)
+--- A key as a message shows it: short, printable, and of a url that stands in the place of one no
+--- more than its scheme, for it may hold a password.
+---@param key any
+---@return string
+function options.shown(key)
   if type(key) ~= 'string' then return '[' .. tostring(key) .. ']' end
-  return (key:sub(1, 60):gsub('%c', '?'))
+  local scheme = key:match('^%w+://')
+  return scheme and scheme .. '...' or (key:sub(1, 60):gsub('%c', '?'))
 end
+
+local shown = options.shown
 
 --- What an unknown key should have been, as the end of a sentence.
 ---@param key any

@@ -4,6 +4,7 @@ local config = require('stores.config')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
+local options = require('stores.options')
 local Store = require('stores.store')
 
 ---@class stores.Shards
@@ -23,7 +24,7 @@ local function check_list(list)
   end
   for key in pairs(list) do
     if type(key) ~= 'number' or key % 1 ~= 0 or key < 1 or key > #list then
-      refuse("the list of the shards has gaps, or names: '%s'", tostring(key):sub(1, 60))
+      refuse("the list of the shards has gaps, or names: '%s'", options.shown(tostring(key)))
     end
   end
   local by_id = {}
@@ -33,7 +34,7 @@ local function check_list(list)
     for key in pairs(shard) do
       if not KNOWN[key] then
         refuse("unknown key '%s' in entry %d of the shards: db, redis, opts and id are known",
-          tostring(key):sub(1, 60), place)
+          options.shown(tostring(key)), place)
       end
     end
     local id = shard.id
