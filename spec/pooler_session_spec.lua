@@ -13,7 +13,12 @@ describe('Behind a pooler of sessions', function()
   before_each(function() open = {} end)
 
   after_each(function()
-    for _, store in ipairs(open) do support.close(store) end
+    for _, store in ipairs(open) do
+      -- PgBouncer 1.18 mixes up the answers of a session that its client left in the middle of a
+      -- reset: a verb is answered behind it, and needs none
+      store.try:exists('nothing_here', '1', { timeout = 5 })
+      support.close(store)
+    end
   end)
 
   local function store_of(fields, opts)
