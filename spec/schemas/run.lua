@@ -55,8 +55,8 @@ local function warm(world, names)
   end
 end
 
--- Whether a store keeps rows of a table, and does not say why it does not: what is read again and
--- again is a hit by then, but for tables that turn.
+-- Whether a store keeps rows of a table, and does not say why it does not: what is read again
+-- and again is a hit by then, but for tables that turn.
 local function unsaid(store, name)
   local stats = store:stats()
   if stats.uncached[name] then return nil end
