@@ -39,7 +39,15 @@ describe('#slow the live harness finds no stale read', function()
     it('where rows are changed by ' .. name, function() judge({ shape = name }, name) end)
   end
 
+  it('where tenants have tables of one name, by search_path', function()
+    judge({ tenants = 3, rows = 16 }, 'tenants')
+  end)
+
   it('where several databases are on one Redis', function()
     judge({ databases = 3, rows = 16 }, 'databases')
+  end)
+
+  it('where all of that comes together', function()
+    judge({ databases = 2, tenants = 1, rows = 16, shape = 'a deferred constraint' }, 'all')
   end)
 end)

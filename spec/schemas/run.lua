@@ -69,7 +69,7 @@ local function unsaid(store, name)
   return true
 end
 
---- Waits until a table's rows come from the cache, or the figures of the store tell why they do not.
+--- Waits until a table's rows come from the cache, or the figures of a store tell why they do not.
 ---@param store stores.Store
 ---@param name string
 ---@return boolean
