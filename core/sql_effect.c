@@ -59,6 +59,14 @@ bool stores__sql_tag_controls(const char *tag) {
     return is_one_of(tag, tag + strlen(tag), tags);
 }
 
+bool stores__sql_tag_writes(const char *tag) {
+    static const char *const tags[] = {"ALTER",   "CALL",     "COMMIT", "COPY",   "CREATE",
+                                       "DELETE",  "DO",       "DROP",   "INSERT", "MERGE",
+                                       "REFRESH", "TRUNCATE", "UPDATE", NULL};
+    const char *space = strchr(tag, ' ');
+    return is_one_of(tag, space ? space : tag + strlen(tag), tags);
+}
+
 bool stores__sql_only_reads(const char *sql) {
     static const char *const writes[] = {"call", "delete", "insert", "merge", NULL};
     bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */

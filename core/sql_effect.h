@@ -12,6 +12,8 @@
 bool stores__sql_controls(const char *sql);
 /* The tag of an answer says that the statement did. */
 bool stores__sql_tag_controls(const char *tag);
+/* The tag of an answer says that rows may have changed, or tables. */
+bool stores__sql_tag_writes(const char *tag);
 /* A statement that changes no row: it selects, and calls nothing that is not known to read only. */
 bool stores__sql_only_reads(const char *sql);
 

@@ -214,8 +214,10 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
             stores__facts_learn(txop->table, result, 0, &txop->asked);
         }
     } else if (txop->simple ? txop->index >= 0 : index == txop->index) { /* not our BEGIN */
-        bool text = txop->kind == TXOP_QUERY && !tx->options.session;
-        if (text && stores__sql_tag_controls(stores__pg_tag(result))) txop->ended = true;
+        const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
+        if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
+        /* what a session wrote is committed, and nobody was told: nor does it say which tables */
+        if (tx->options.session && stores__sql_tag_writes(tag)) stores__turn_all(tx->engine);
         take_answer(tx, result);
         return;
     } else if (txop->xid_asked && index == txop->index + 1) {

@@ -116,6 +116,17 @@ describe('a text', function()
     support.eventually(function() return other:find('docs', '1').n == 61 end)
   end)
 
+  it('of a session, which has no transaction, turns what it wrote', function()
+    warm('docs', 1)
+    store:session(function(session)
+      session:query("UPDATE docs SET value = '{\"n\": 65}'")
+      support.eventually(function() return other:find('docs', '1').n == 65 end)
+    end)
+    keys:ready(other, 'public.docs')
+    assert.equal(65, other:find('docs', '1').n)
+    assert.equal(65, store:find('docs', '1').n)
+  end)
+
   for name, sql in pairs({
     ['a WITH that changes data'] = [[WITH x AS (UPDATE docs SET value = '{"n": 70}' RETURNING id)
       SELECT id, '{}'::text FROM x]],

@@ -49,6 +49,14 @@ int main(void) {
     CHECK(!stores__sql_tag_controls("UPDATE 1"));
     CHECK(!stores__sql_tag_controls(""));
 
+    CHECK(stores__sql_tag_writes("UPDATE 1"));
+    CHECK(stores__sql_tag_writes("INSERT 0 1"));
+    CHECK(stores__sql_tag_writes("DO"));
+    CHECK(stores__sql_tag_writes("TRUNCATE TABLE"));
+    CHECK(!stores__sql_tag_writes("SELECT 1"));
+    CHECK(!stores__sql_tag_writes("SET"));
+    CHECK(!stores__sql_tag_writes("VACUUM"));
+
     reads("SELECT id, value::text FROM t WHERE id = $1");
     reads("SELECT id FROM t FOR UPDATE");
     reads("SELECT id FROM t FOR NO KEY UPDATE SKIP LOCKED");
