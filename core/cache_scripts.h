@@ -1,7 +1,7 @@
 /*
  * cache_scripts.h - the moves of the cache protocol, each atomic in Redis (docs/cache.md).
  * allow-oom: a move that takes room away from nobody must work when memory is full, or an intent
- * could not be placed. FILL alone may be refused.
+ * could not be placed. FILL alone may be refused, and INTENT under on_cache_failure = 'error'.
  *
  * States of a row: absent, V<json>, N, L<token>, T=<entry>, T+<entry>...; an entry has 32 bytes.
  * States of an epoch: absent, V<epoch>, B<epoch>.
@@ -46,8 +46,7 @@
 
 /* KEYS epoch, rows; ARGV epoch, entry. Gives 1, or the epoch's real value where it is another.
  * Idempotent. */
-#define STORES__SCRIPT_INTENT                                                                      \
-    "#!lua flags=allow-oom\n"                                                                      \
+#define STORES__INTENT                                                                             \
     "local now = redis.call('GET', KEYS[1])\n"                                                     \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
     "local e = ARGV[2]\n"                                                                          \
@@ -61,6 +60,11 @@
     "  end\n"                                                                                      \
     "end\n"                                                                                        \
     "return 1\n"
+
+/* Where memory is full the first one is refused, which says so; the second one takes no word for an
+ * answer. */
+#define STORES__SCRIPT_INTENT "#!lua\n" STORES__INTENT
+#define STORES__SCRIPT_INTENT_FULL "#!lua flags=allow-oom\n" STORES__INTENT
 
 /* KEYS rows; ARGV entry, 'W' (I am the writer, and committed) or 'R', then value and ttl for each
  * row ('' publishes nothing). Gives for each row 0 nothing, 1 others remain, 2 published, 3 deleted,

@@ -36,6 +36,7 @@ struct stores__commit {
 
     size_t waiting; /* answers of Redis that are to come */
     bool refused, failed; /* an epoch was another one; Redis could not be told */
+    bool full; /* Redis is; it takes the intents all the same */
     bool told_again, turn_again; /* once, after the link was lost; the turns as well */
     uint64_t failures; /* of the link, when Redis was told */
     int tries;

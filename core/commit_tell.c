@@ -16,6 +16,7 @@ struct intent_req {
 };
 
 static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT};
+static struct stores__redis_script script_intent_full = {.source = STORES__SCRIPT_INTENT_FULL};
 
 static void not_told(struct stores__commit *commit) {
     stores_engine *engine = commit->engine;
@@ -80,6 +81,14 @@ static void answered(struct stores__commit *commit) {
     if (--commit->waiting == 0) told(commit);
 }
 
+/* A full Redis takes intents all the same, for they make less stale than they take room; but who
+ * writes nothing that Redis does not take hears of it. */
+static bool is_full(const struct stores__commit *commit, const struct redisReply *reply) {
+    const char *why = stores__redis_error(reply);
+    return why != NULL && strncmp(why, "OOM", 3) == 0 &&
+           commit->engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR;
+}
+
 static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
     struct intent_req *intent = STORES__CONTAINER(req, struct intent_req, req);
     struct stores__commit *commit = intent->commit;
@@ -88,9 +97,11 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
     if (epoch != NULL) {
         stores__epoch_seen(intent->table->epoch, epoch, len);
         commit->refused = true;
+    } else if (is_full(commit, *reply)) {
+        commit->full = commit->refused = true;
     } else if (stores__redis_integer(*reply, 0) != 1) {
         commit->failed = true;
-    } else {
+    } else if (!commit->full) {
         stores__trouble_over(commit->engine->cache);
     }
     free(intent);
@@ -124,7 +135,8 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
     intent->req.done = intent_placed;
     stores__args_str(keys, epoch);
     stores__args_str(keys, commit->entry);
-    if (!stores__args_send(keys, commit->engine->cache, &intent->req, &script_intent, count + 1)) {
+    struct stores__redis_script *script = commit->full ? &script_intent_full : &script_intent;
+    if (!stores__args_send(keys, commit->engine->cache, &intent->req, script, count + 1)) {
         free(intent);
         return false;
     }

@@ -316,7 +316,7 @@ describe('when Redis', function()
     back()
   end)
 
-  it('has no memory left, it takes intents and turns all the same', function()
+  it('has no memory left, it takes intents and turns all the same, and says so once', function()
     local id = cached(1)
     server:cli('CONFIG', 'SET', 'maxmemory', '1')
     assert.matches('OOM', server:cli('SET', 'x', 'y'))
@@ -324,11 +324,13 @@ describe('when Redis', function()
     support.psql(db, ("INSERT INTO docs VALUES (%s, '{\"n\": 1}')"):format(cold))
     for _ = 1, 3 do assert.equal(1, store:find('docs', cold).n) end
     for n = 2, 4 do
-      local one = n % 2 == 0 and strict or store
-      one:update('docs', { id = id, n = n })
+      store:update('docs', { id = id, n = n })
       assert.equal(n, store:find('docs', id).n)
       assert.equal(n, strict:find('docs', id).n)
     end
+    assert.matches('^OOM', store:stats().redis_trouble or '')
+    support.refused('cache_failure', 'OOM', strict.update, strict, 'docs', { id = id, n = 5 })
+    assert.equal(4, store:find('docs', id).n)
     local epoch = keys:epoch('public.docs')
     strict:query("UPDATE docs SET value = '{\"n\": 9}' WHERE id = $1", { id })
     assert.equal(9, store:find('docs', id).n)
