@@ -5,11 +5,12 @@
     ", CASE WHEN pg_catalog.current_setting('" name "', true) <> '" value "' THEN '" name "' END"
 #define WANTED(name, value) " " name " = " value ","
 
-const char stores__pg_session_columns[] = "pg_catalog.concat_ws(', '" UNFIT("client_encoding",
-                                                                            "UTF8")
-    STORES__PG_PINS(UNFIT) "),"
-                           " (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000)"
-                           "::pg_catalog.int8::pg_catalog.text";
+const char stores__pg_session_columns[] =
+    "pg_catalog.current_setting('idle_session_timeout', true),"
+    " pg_catalog.concat_ws(', '" UNFIT("client_encoding", "UTF8") STORES__PG_PINS(
+        UNFIT) "),"
+               " (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000)"
+               "::pg_catalog.int8::pg_catalog.text";
 
 void stores__pg_session_read(struct stores__pg_session *session, const struct pg_result *result) {
     int last = stores__pg_columns(result) - 1;

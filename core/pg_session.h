@@ -22,7 +22,7 @@
     X("standard_conforming_strings", "on")
 
 /* What a new session is asked about itself: those of them that are otherwise, for a proxy may drop
- * what the session was to start with; and what its clock says. */
+ * what the session was to start with; whether it ends when it is idle; and what its clock says. */
 struct stores__pg_session {
     char unfit[160]; /* their names; "": none */
     bool idles_out; /* idle_session_timeout is on: the server ends what the pool keeps for later */

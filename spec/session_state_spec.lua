@@ -180,6 +180,7 @@ describe('The state of a session', function()
     store:query('SET TimeZone = 8')
     store:find('docs', '1')
     assert.equal(1, store:stats().pg_resets)
+    assert.equal(1, store:stats().pg_connects)
     support.close(store)
   end)
 
@@ -207,6 +208,7 @@ describe('The state of a session', function()
       assert.equal(0, store:query('SELECT count(*) AS n FROM mine')[1].n)
       assert.equal(7, store:query('EXECUTE own')[1].n)
     end
+    assert.equal(1, store:stats().pg_connects)
     support.close(store)
   end)
 

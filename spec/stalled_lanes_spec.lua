@@ -191,7 +191,7 @@ describe('A lane that does not answer', function()
         assert.equal(i, store:find('free', tostring(i), { timeout = 15 }).n)
       end
       -- one more than is needed where the machine is slow
-      assert.is_true(store:stats().pg_connects <= 4)
+      assert.is_true(store:stats().pg_connects <= 3)
       -- the connection is given up in the end
       stores.run(function()
         support.eventually(function()
