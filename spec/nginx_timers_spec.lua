@@ -48,6 +48,24 @@ describe('nginx without room for timers #slow', function()
     ['/dropped'] = [[
       S():transaction(function(tx) tx:patch('rows', '9', { inc = { n = 1 } }) ngx.exit(403) end)]],
     ['/write'] = "ngx.say(S():patch('rows', '9', { set = { m = 1 } }).n)",
+    -- one that turns the loop hands over to the other, and turns it again before that one runs
+    ['/hands'] = [[
+      local function busy(seconds)
+        ngx.update_time()
+        local ends = ngx.now() + seconds
+        while ngx.now() < ends do ngx.update_time() end
+      end
+      local first = ngx.thread.spawn(function()
+        for _ = 1, 3 do
+          S():query('SELECT 1')
+          busy(0.15)
+        end
+      end)
+      local other = ngx.thread.spawn(function()
+        return S():query('SELECT pg_sleep(0.1), 2 AS two')[1].two
+      end)
+      ngx.thread.wait(first)
+      ngx.say(select(2, ngx.thread.wait(other)))]],
     ['/spawned'] = 'ngx.say(spawned and spawned:join() or "none")',
   }
   -- outside of requests a task is a timer, too
@@ -82,12 +100,19 @@ describe('nginx without room for timers #slow', function()
     check()
   end)
 
+  it('answers those that were asked to turn the loop while another one does', function()
+    server = nginx.over(db, LOCATIONS, { http = 'lua_max_running_timers 1;' .. HTTP })
+    server:get('/busy')
+    for _ = 1, 3 do assert.equal('2', server:get('/hands')) end
+  end)
+
   it('serves calls in the place of one whose client went away', function()
     server = nginx.over(db, LOCATIONS, { http = 'lua_max_running_timers 1;' .. HTTP })
     server:get('/busy')
     for _ = 1, 3 do http.leave(server.socket, '/slow', 0.3) end
     check()
     support.eventually(function()
+      server:get('/one') -- the loop turns while somebody waits
       return support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
         .. "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"):match('%d+') == '0'
     end, 8, 'what it asked for is canceled')

@@ -112,7 +112,7 @@ function frames.run(hub, frame, fn, ...)
   local guard
   if frame.dropped and co ~= MAIN then
     guard = guards.take(drop, frame)
-    if not outer and wait.host.is_anchored then
+    if frame.is_anchored == nil and wait.host.is_anchored then
       frame.is_anchored = wait.host.is_anchored(co)
     end
     if ticking ~= hub then begin_ticks(hub) end

@@ -37,7 +37,7 @@ local STALE = 0.5
 ---@class stores.NginxWaiter of one call
 ---@field wakes table a semaphore
 ---@field done boolean
----@field turns number|false while it turns the loop: when it last did
+---@field turns number|false while it turns the loop, or was asked to: when it last did, or was
 ---@field asks boolean the last of a batch: asks for the next one when it runs
 ---@field sweep integer? the sweep at which it was woken, or seen not to turn
 
@@ -260,11 +260,15 @@ local function is_turned(now)
     or (turner ~= nil and turner.turns and now - turner.turns < STALE)
 end
 
--- Another one that waits turns the loop from now on.
+-- Another one that waits turns the loop from now on. Until nginx runs it nobody waits on its
+-- semaphore: it is not to be taken for one that was killed.
 local function hand_over()
   hub:flush()
   for _, waiter in pairs(waiting) do
-    if not waiter.turns and waiter.wakes:count() < 0 then return waiter.wakes:post(1) end
+    if not waiter.turns and waiter.wakes:count() < 0 then
+      waiter.turns = hub:now()
+      return waiter.wakes:post(1)
+    end
   end
 end
 
@@ -307,6 +311,7 @@ function nginx_loop.wait(slot)
     else
       turn_for_all(waiter)
     end
+    waiter.turns = false
     now = hub:now()
   until waiter.done
   woken[slot] = nil
