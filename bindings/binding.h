@@ -83,9 +83,15 @@ struct stores__lua_engine {
     struct stores__hub *hub;
     stores_engine *engine; /* NULL: closed */
     int shard, shard_count;
-    stores_tx *inside; /* which its caller holds, for the call that is started next; NULL: none */
+    stores_tx *told; /* which the caller of the next method holds; NULL: none */
+    stores_tx *inside; /* the same of the method that runs: one that raises leaves it to nobody */
     int log_function; /* in the registry; LUA_NOREF: there is none */
 };
+
+static inline void stores__engine_take_told(struct stores__lua_engine *engine) {
+    engine->inside = engine->told;
+    engine->told = NULL;
+}
 
 /* The userdata at index where it is of that type and process; NULL where it is not, which the slow
  * way explains. A call looks three times, and luaL_checkudata makes a string of the type's name

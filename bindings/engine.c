@@ -10,6 +10,7 @@ struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
         stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
     }
     if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+    stores__engine_take_told(engine);
     return engine;
 }
 
@@ -23,7 +24,6 @@ static stores_call call_to(struct stores__lua_engine *engine, struct stores__slo
     stores_call call = {
         .timeout_ms = timeout_ms, .no_cache = no_cache, .cb = stores__slot_done, .arg = slot};
     call.inside = engine->inside;
-    engine->inside = NULL;
     return call;
 }
 

@@ -17,6 +17,7 @@ static struct lua_tx *check_tx(lua_State *L, int index) {
     }
     if (tx->engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
     if (tx->tx == NULL) stores__raise(L, STORES_TX_ENDED, "the transaction is over");
+    stores__engine_take_told(tx->engine);
     return tx;
 }
 
@@ -59,7 +60,6 @@ static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_k
     *slot = stores__slot_new(L, tx->engine->hub, kind, raw);
     stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = *slot};
     call.inside = tx->engine->inside;
-    tx->engine->inside = NULL;
     return call;
 }
 
@@ -166,15 +166,16 @@ static int tx_free(lua_State *L) {
     if (tx->tx == NULL || tx->engine->hub->process != stores__process()) return 0;
     stores_tx *core = tx->tx;
     tx->tx = NULL;
+    if (tx->engine->told == core) tx->engine->told = NULL;
     if (tx->engine->inside == core) tx->engine->inside = NULL;
     stores_tx_free(core);
     return 0;
 }
 
-/* tx:inside(): the call of the engine that is started next is made by who holds the tx. */
+/* tx:inside(): the next method of the engine, or of a tx of it, is called by who holds this tx. */
 static int tx_inside(lua_State *L) {
     struct lua_tx *tx = luaL_checkudata(L, 1, STORES__TX);
-    tx->engine->inside = tx->tx;
+    tx->engine->told = tx->tx;
     return 0;
 }
 

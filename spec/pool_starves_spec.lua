@@ -106,6 +106,39 @@ describe('A pool that starves itself', function()
     end)
   end)
 
+  it('is none where a call of one of them was refused before it was sent', function()
+    store_of(2)
+    stores.run(function()
+      local refused, asked, waits
+      local thinks = stores.spawn(function()
+        return store:transaction(function(tx)
+          tx:query('SELECT 1')
+          local ok, err = pcall(store.insert, store, 'docs', { id = '50', f = print })
+          refused = not ok and err.code
+          support.eventually(function() return waits end, 30)
+          stores.sleep(0.5)
+        end)
+      end)
+      support.eventually(function() return refused end, 30)
+      assert.equal('invalid_document', refused)
+      local holds = stores.spawn(function()
+        return store:transaction(function(tx)
+          tx:query('SELECT 1')
+          support.eventually(function() return asked end, 30)
+          waits = true
+          return store:query('SELECT 2 AS two')[1].two
+        end)
+      end)
+      local other = stores.spawn(function()
+        asked = true
+        return store:query('SELECT 3 AS three')[1].three
+      end)
+      assert.equal(3, other:join())
+      assert.equal(2, holds:join())
+      thinks:join()
+    end)
+  end)
+
   it('is none where the cache answers', function()
     store_of(3, true)
     for i = 1, 3 do store:find('docs', tostring(i)) end

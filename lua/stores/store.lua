@@ -151,13 +151,13 @@ end
 function Store:query(text, params, opts)
   check(self, 'query')
   local call, parts = statements.check(text, params, opts, 'store')
-  holds.check_connection(self)
   if call.transaction == nil then call.transaction = self.transactional end
   local raw = call.raw
   if raw == nil then raw = self.raw end
   local function run(one)
-    return wait.slot(self.hub,
-      self.engine:query(one, query.params(params), call, call.timeout, raw))
+    local list = query.params(params)
+    holds.check_connection(self)
+    return wait.slot(self.hub, self.engine:query(one, list, call, call.timeout, raw))
   end
   if #parts <= 1 then return run(text) end
   if call.transaction then

@@ -39,12 +39,12 @@ end
 -- What is left of the transaction's time for one call, which may ask for less. The first one takes
 -- the connection.
 local function left(tx, timeout)
-  if not tx.taken then holds.tell_connection(tx.store) end
-  tx.taken, tx.idle = true, 0
   local rest = tx.deadline - tx.hub:now()
   if rest <= 0 then
     errors.raise('timeout', 'the transaction did not end within its deadline')
   end
+  if not tx.taken then holds.tell_connection(tx.store) end
+  tx.taken, tx.idle = true, 0
   if rest == math.huge then return timeout or 1e9 end
   return timeout and math.min(timeout, rest) or rest
 end
