@@ -37,6 +37,10 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
     struct stores__pg_wire *wire = poll->data;
     if (wire->timers->process != stores__process()) return; /* the socket is the parent's */
     if (status < 0) wire->events = 0; /* libuv has stopped watching */
+    if (wire->phase == WIRE_CLOSED) {
+        stores__pg_leave_step(wire, status);
+        return;
+    }
     if (wire->phase == WIRE_CONNECTING) {
         stores__pg_connect_step(wire);
         return;
@@ -147,7 +151,7 @@ static void deliver(struct stores__pg_req *req, int index, PGresult *result) {
 static void finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
                    enum stores__pg_end end) {
     struct stores__pg_conn *conn = wire->conn;
-    conn->in_flight--;
+    if (--conn->in_flight == 0) wire->behind = false;
     if (req->topic != NULL && req->topic->stalled > 0 && end == STORES__PG_SYNCED) {
         stores__pool_absolve(conn->pool, req->topic);
     }
@@ -356,21 +360,16 @@ void stores__pg_lose(struct stores__pg_conn *conn) {
     stores__pg_break(conn->wire);
 }
 
-static void life_closed(uv_handle_t *handle) {
-    stores__pg_handle_gone(handle->data);
-}
-
 void stores__pg_conn_close(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
     if (wire->phase == WIRE_CLOSED) return;
+    size_t owed = stores__pg_leave_owes(wire);
     wire->phase = WIRE_CLOSED;
     stores__timer_stop(wire->timers, &wire->timer);
     stores__pg_unwatch(wire);
     stores__pg_cancel_forget(wire);
     fail_pending(wire);
-    PQfinish(wire->pg);
-    wire->pg = NULL;
-    uv_close((uv_handle_t *)&wire->life, life_closed);
+    if (owed == 0 || !stores__pg_leave(wire, owed)) stores__pg_end(wire);
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -435,7 +434,7 @@ static bool end_request(struct stores__pg_conn *conn, struct stores__pg_req *req
         req->done(req, STORES__PG_LOST);
         return false;
     }
-    conn->in_flight++;
+    if (conn->in_flight++ > 0) wire->behind = true;
     if (req != &conn->reset) stores__pg_pool_stats(conn->pool)->round_trips++;
     if (!stores__pg_push(wire, &entry)) {
         stores__pg_break(wire);
@@ -502,15 +501,20 @@ bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct st
     return uv_now(conn->wire->loop) - req->begun_at < stores__pg_pool_statement_timeout(conn->pool);
 }
 
+/* Of a connection that was closed nothing is known, though it may still wait for the server. */
+static PGTransactionStatusType status_of(const struct stores__pg_conn *conn) {
+    const struct stores__pg_wire *wire = conn->wire;
+    if (wire == NULL || wire->phase == WIRE_CLOSED) return PQTRANS_UNKNOWN;
+    return PQtransactionStatus(wire->pg);
+}
+
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn) {
-    if (conn->wire == NULL || conn->wire->pg == NULL) return false;
-    PGTransactionStatusType status = PQtransactionStatus(conn->wire->pg);
+    PGTransactionStatusType status = status_of(conn);
     return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
 }
 
 bool stores__pg_has_failed(const struct stores__pg_conn *conn) {
-    return conn->wire != NULL && conn->wire->pg != NULL &&
-           PQtransactionStatus(conn->wire->pg) == PQTRANS_INERROR;
+    return status_of(conn) == PQTRANS_INERROR;
 }
 
 void stores__pg_forget_statements(struct stores__pg_conn *conn) {

@@ -65,6 +65,8 @@ struct stores__pg_wire {
 
     struct stores__pg_entry *ring; /* a power of two of room */
     size_t head, count, room;
+    bool behind; /* a request in flight was sent before the one ahead of it was answered */
+    size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (pg_leave.c) */
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
     struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
@@ -105,6 +107,14 @@ void stores__pg_handle_gone(struct stores__pg_wire *wire);
 bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
                           enum stores__pg_entry_kind kind, const char *sql, int nparams,
                           const char *const *values, bool prepare);
+
+/* pg_leave.c */
+/* How many Syncs a wire that is about to be closed has to wait for; 0: it may go at once. */
+size_t stores__pg_leave_owes(const struct stores__pg_wire *wire);
+/* Waits for them on a closed wire, which it ends then. False: it need not, or cannot. */
+bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed);
+void stores__pg_leave_step(struct stores__pg_wire *wire, int status);
+void stores__pg_end(struct stores__pg_wire *wire); /* the last thing: lets go of the socket */
 
 /* pg_reset.c: what the server said to a statement of a reset */
 void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result);
