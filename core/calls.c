@@ -90,6 +90,15 @@ static void committed(void *arg, const stores_error *error) {
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
+/* It was said to read only, outside of a transaction that could keep it from writing. */
+static bool wrote_unasked(const struct stores__own_call *call, int index, const char *tag) {
+    if (!call->options.autocommit || !call->options.readonly || call->step != CALL_RUNNING) {
+        return false;
+    }
+    if (call->options.simple) return stores__sql_several_write(call->sql, tag);
+    return index == call->statement && stores__sql_tag_writes(tag);
+}
+
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores_error error;
@@ -103,10 +112,11 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         return;
     }
     bool simple = call->step == CALL_RUNNING && call->options.simple;
+    if (wrote_unasked(call, index, stores__pg_tag(result))) stores__turn_all(call->engine);
     if (simple && stores__sql_tag_controls(stores__pg_tag(result))) call->ended = true;
     if (call->invalidates != NULL && call->commit != NULL &&
-        (index == call->named || index == call->asked)) {
-        stores__call_take_names(call, result, index == call->asked);
+        (index == call->named || index == call->named_last)) {
+        stores__call_take_names(call, result, index == call->named_last);
     } else if (index == call->asked && call->commit != NULL) {
         stores__commit_take_locks(call->commit, result);
     } else if (simple || index == call->statement) {
@@ -183,15 +193,13 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end);
 
-/* The question which tables were written, or what the caller says of it. */
+/* The question which tables were written. What the caller says of it is added to the answer, and does
+ * not replace it: a cascade or a trigger may reach further than he knows. */
 static void add_question(struct stores__own_call *call) {
-    if (call->invalidates != NULL) {
-        call->asked = stores__call_add_names(call);
-    } else {
-        stores__pg_add(call->conn, &call->req, stores__commit_immediate_sql, 0, NULL, true);
-        call->asked = call->req.added;
-        stores__pg_add(call->conn, &call->req, stores__commit_locks_sql, 0, NULL, true);
-    }
+    if (call->invalidates != NULL) call->named_last = stores__call_add_names(call);
+    stores__pg_add(call->conn, &call->req, stores__commit_immediate_sql, 0, NULL, true);
+    call->asked = call->req.added;
+    stores__pg_add(call->conn, &call->req, stores__commit_locks_sql, 0, NULL, true);
 }
 
 static void ask_locks(struct stores__own_call *call) {
@@ -217,7 +225,7 @@ static void end_transaction(struct stores__own_call *call) {
 static void send_simple(struct stores__own_call *call) {
     call->step = CALL_RUNNING;
     call->statement = 0;
-    call->asked = call->named = -1;
+    call->asked = call->named = call->named_last = -1;
     stores__pg_simple(call->conn, &call->req, call->sql);
 }
 
@@ -325,7 +333,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
     stores__error_free(call->error);
     call->error = NULL;
-    call->asked = call->named = -1;
+    call->asked = call->named = call->named_last = -1;
     call->req.result = took;
     call->req.done = over;
     call->req.readonly = call->options.readonly;

@@ -41,6 +41,7 @@ struct stores__own_call {
     unsigned char tries;
     int statement; /* index of the caller's statement in the request */
     int named; /* index of the question what `invalidates` means, before it; -1: none */
+    int named_last; /* the same behind it */
     int asked; /* index of the question which tables it wrote; -1: none */
     struct stores__buf missing; /* what was no table before it, as lines */
 

@@ -7,6 +7,8 @@
 enum { NAMED_ROWS_MAX = 5000 }; /* more in one table: its epoch is turned instead */
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
+const char stores__commit_xid_if_any_sql[] =
+    "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions of.
  * What it dropped has no row in the catalog any more, but its oid is what it always was. */
@@ -357,8 +359,7 @@ void stores__commit_ask(struct stores__commit *commit) {
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, stores__commit_immediate_sql, 0, NULL, true);
     stores__pg_add(commit->conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
-    stores__pg_add(commit->conn, &commit->req,
-                   "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text", 0, NULL, true);
+    stores__pg_add(commit->conn, &commit->req, stores__commit_xid_if_any_sql, 0, NULL, true);
     stores__pg_sync(commit->conn, &commit->req);
 }
 

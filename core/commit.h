@@ -29,6 +29,8 @@ void stores__commit_free(struct stores__commit *commit);
  * table's facts have to be confirmed (facts.h); and what either of the two answered. Without it no
  * intent can be placed. */
 extern const char stores__commit_xid_sql[];
+/* NULL where it has none: it wrote nothing. */
+extern const char stores__commit_xid_if_any_sql[];
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result);
 /* The statement that lists the tables that this transaction wrote, by its own locks; and what it, or
  * another one that gives oids, answered. Those tables are turned. */

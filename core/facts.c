@@ -8,15 +8,30 @@
 enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
 
 /* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
- * child, a rule, row security, a new name: each writes the row in pg_class anew. Only a parent comes
- * without that. Statistics and VACUUM change it in place. */
+ * child, a check, a column, a rule, row security, a new name: each writes the row in pg_class anew.
+ * Only a parent and the default of a column, which is a new object each time, come without that.
+ * Statistics and VACUUM change it in place. */
 #define PRINT                                                                                      \
     "c.oid::text || ' ' || c.xmin::text"                                                           \
     " || CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"         \
-    " THEN ' child' ELSE '' END"
+    " THEN ' child' ELSE '' END"                                                                   \
+    " || coalesce((SELECT ' ' || pg_catalog.sum(d.oid::pg_catalog.int8)::text"                     \
+    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"
 
-/* Of a table that has triggers (also the server's own, of foreign keys) or partitions: each of
- * those. */
+/* The domains of a table's columns, and those that they are made of. */
+#define DOMAINS                                                                                    \
+    "domains AS (SELECT t.oid, t.xmin, t.typbasetype FROM pg_catalog.pg_attribute a"               \
+    "  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'"                        \
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0"                                                  \
+    "  UNION ALL SELECT t.oid, t.xmin, t.typbasetype FROM domains"                                 \
+    "  JOIN pg_catalog.pg_type t ON t.oid = domains.typbasetype AND t.typtype = 'd')"
+
+#define HAS_DOMAINS                                                                                \
+    "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
+    "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
+
+/* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
+ * of those. */
 #define PRINT_WIDE                                                                                 \
     PRINT " || ' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                \
           "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                \
@@ -25,10 +40,16 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
           "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"          \
           "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                    \
           "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                       \
-          "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"
+          "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                              \
+          " || coalesce((WITH RECURSIVE " DOMAINS                                                  \
+          " SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"     \
+          "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                \
+          "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                                  \
+          "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
 
-#define PRINT_ANY                                                                                  \
-    "CASE WHEN c.relhastriggers OR c.relhassubclass THEN " PRINT_WIDE " ELSE " PRINT " END"
+#define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
+
+#define PRINT_ANY "CASE WHEN " IS_WIDE " THEN " PRINT_WIDE " ELSE " PRINT " END"
 
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
  * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its parent
@@ -55,19 +76,23 @@ const char stores__facts_sql[] =
     "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"
     "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
     "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"
-    " OR EXISTS (SELECT FROM (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"
-    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT oid FROM tree)"
-    "  OR k.contypid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a"
-    "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND k.contypid <> 0)"
+    " OR EXISTS (WITH RECURSIVE " DOMAINS ","
+    " o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"
+    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"
+    "  OR k.contypid IN (SELECT domains.oid FROM domains)"
+    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, domains.oid FROM domains"
     "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"
-    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT oid FROM tree)) o"
-    "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"
-    "  AND e.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
-    "  JOIN pg_catalog.pg_proc p ON p.oid = e.refobjid AND p.provolatile = 'v'"
+    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree))"
+    " SELECT FROM o JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"
+    "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"
+    "  AND e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass"
+    "  JOIN pg_catalog.pg_proc p ON p.provolatile = 'v' AND p.oid = CASE e.refclassid"
+    "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"
+    "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"
     "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal')),"
     " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
     "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"
-    " c.relhastriggers OR c.relhassubclass, " PRINT_ANY ","
+    " " IS_WIDE ", " PRINT_ANY ","
     " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
     "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
     "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
@@ -77,7 +102,8 @@ const char stores__facts_sql[] =
     " c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
     "  JOIN pg_catalog.pg_attribute a"
     "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1),"
+    " c.relkind = 'p' OR " HAS_DOMAINS
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -125,6 +151,7 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->may_take_rows = says(result, row, 7);
     table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
     table->unkeyed = says(result, row, 9);
+    table->loose = says(result, row, 10);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
     table->known = print != NULL;

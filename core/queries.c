@@ -139,12 +139,18 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
     stores_engine *engine = call->engine;
     const stores_query_options *options = &call->options;
     bool named = options->invalidates != NULL;
+    /* what needs not run outside of transactions is kept from writing by one that reads only */
+    if (options->readonly && !options->simple && stores__sql_stands_anywhere(call->sql)) {
+        call->options.autocommit = false;
+    }
     if (!options->autocommit && stores__sql_controls(call->sql)) {
         stores__error_set(error, STORES_UNSUPPORTED,
                           "a query does not begin, end or prepare transactions");
         return false;
     }
-    if (engine->cache == NULL || options->readonly) return true;
+    /* a SET makes of a transaction that reads only one that writes */
+    bool reads = options->readonly && (options->autocommit || !stores__sql_sets(call->sql));
+    if (engine->cache == NULL || reads) return true;
     if (options->autocommit && !named) {
         stores__error_set(error, STORES_INVALID_OPTION,
                           "a query outside a transaction must say which tables it writes: "

@@ -41,16 +41,36 @@ static bool begins_control(const char *at, const char *end) {
     return next_token(&next, &over) == STORES__SQL_WORD && is_word(next, over, "transaction");
 }
 
-bool stores__sql_controls(const char *sql) {
+/* Whether the first word of one of its statements is such. */
+static bool any_begins(const char *sql, bool (*such)(const char *at, const char *end)) {
     bool first = true;
-    /* BEGIN ATOMIC .. END of a function has statements of its own: its tag tells */
-    if (stores__sql_mentions(sql, "atomic")) return false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = next_token(&sql, &end);
         if (kind == STORES__SQL_END) return false;
-        if (kind == STORES__SQL_WORD && first && begins_control(sql, end)) return true;
+        if (kind == STORES__SQL_WORD && first && such(sql, end)) return true;
         first = *sql == ';';
     }
+}
+
+bool stores__sql_controls(const char *sql) {
+    /* BEGIN ATOMIC .. END of a function has statements of its own: its tag tells */
+    return !stores__sql_mentions(sql, "atomic") && any_begins(sql, begins_control);
+}
+
+static bool begins_set(const char *at, const char *end) {
+    return is_word(at, end, "set") || is_word(at, end, "reset");
+}
+
+bool stores__sql_sets(const char *sql) {
+    return any_begins(sql, begins_set);
+}
+
+bool stores__sql_stands_anywhere(const char *sql) {
+    static const char *const words[] = {"delete", "execute", "explain", "insert", "merge", "select",
+                                        "table",  "update",  "values",  "with",   NULL};
+    const char *end;
+    while (next_token(&sql, &end) != STORES__SQL_END && *sql == '(') sql = end;
+    return is_one_of(sql, end, words);
 }
 
 bool stores__sql_tag_controls(const char *tag) {
@@ -65,6 +85,11 @@ bool stores__sql_tag_writes(const char *tag) {
                                        "REFRESH", "TRUNCATE", "UPDATE", NULL};
     const char *space = strchr(tag, ' ');
     return is_one_of(tag, space ? space : tag + strlen(tag), tags);
+}
+
+bool stores__sql_several_write(const char *sql, const char *tag) {
+    return stores__sql_tag_writes(tag) ||
+           (stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql));
 }
 
 bool stores__sql_only_reads(const char *sql) {

@@ -10,7 +10,7 @@
 enum {
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
     STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
-    STORES__PRINT_TEXT = 64 /* two numbers of 32 bits, one of 64, and a word */
+    STORES__PRINT_TEXT = 112 /* two numbers of 32 bits, three of 64, and a word */
 };
 
 /* What an epoch is to this process (cache.c moves it). */
@@ -45,7 +45,8 @@ struct stores__table {
     bool may_take_rows;
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
-    bool wide; /* it has triggers or partitions, whose changes its own row does not tell */
+    bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
+    bool loose; /* partitions and domains change under a writer's lock on the table */
     char print[STORES__PRINT_TEXT];
     bool facts_committed;
     uint64_t facts_serial, facts_at;

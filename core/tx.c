@@ -187,7 +187,15 @@ static void confirm(stores_tx *tx, const struct pg_result *result) {
                                      .reaches = !right || !table->cacheable || table->reaches,
                                      .cascades = table->cascades};
     look_at_reach(tx, &facts);
-    if (right && tx->table_count < STORES__TX_TABLES) tx->tables[tx->table_count++] = facts;
+    if (right && !table->loose && tx->table_count < STORES__TX_TABLES) {
+        tx->tables[tx->table_count++] = facts;
+    }
+}
+
+/* What a session wrote is committed, and nobody was told: nor does it say which tables. */
+static bool session_wrote(const struct stores__txop *txop, const char *tag) {
+    if (txop->kind != TXOP_QUERY) return false;
+    return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
 }
 
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -216,10 +224,14 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     } else if (txop->simple ? txop->index >= 0 : index == txop->index) { /* not our BEGIN */
         const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
         if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
-        /* what a session wrote is committed, and nobody was told: nor does it say which tables */
-        if (tx->options.session && stores__sql_tag_writes(tag)) stores__turn_all(tx->engine);
+        if (tx->options.session && session_wrote(txop, tag)) {
+            stores__turn_all(tx->engine);
+            txop->wrote_asked = false; /* it is known */
+        }
         take_answer(tx, result);
         return;
+    } else if (txop->wrote_asked && index == txop->index + 1) {
+        if (stores__pg_value(result, 0, 0, NULL) != NULL) stores__turn_all(tx->engine);
     } else if (txop->xid_asked && index == txop->index + 1) {
         stores__commit_take_xid(tx->commit, result);
         tx->xid_known = true;
@@ -377,6 +389,12 @@ static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop 
     return out;
 }
 
+/* A session's SELECT is a transaction with what stands behind it up to the Sync. */
+static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
+    return tx->options.session && tx->engine->cache != NULL && txop->kind == TXOP_QUERY &&
+           stores__sql_stands_anywhere(txop->sql) && !stores__sql_only_reads(txop->sql);
+}
+
 static void add_op(stores_tx *tx, struct stores__txop *txop) {
     struct stores__pg_conn *conn = tx->conn;
     char text[80];
@@ -411,6 +429,10 @@ static void add_op(stores_tx *tx, struct stores__txop *txop) {
                        txop->kind == TXOP_FIND);
         if (txop->guarded) {
             stores__pg_add(conn, &tx->req, "RELEASE SAVEPOINT stores_reads", 0, NULL, true);
+        }
+        if (asks_what_was_called(tx, txop)) {
+            txop->wrote_asked = true;
+            stores__pg_add(conn, &tx->req, stores__commit_xid_if_any_sql, 0, NULL, true);
         }
     }
 }

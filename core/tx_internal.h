@@ -46,6 +46,7 @@ struct stores__txop {
     bool simple, readonly, lock;
     bool ended; /* an answer's tag says that the text ended the transaction */
     bool guarded; /* the server sees to it that it only reads */
+    bool wrote_asked; /* of a session's statement: whether it wrote is asked behind it */
     int index; /* of its statement in the request */
     int check; /* of the question about its table before it, plus one; 0: none */
     struct stores__facts_asked asked; /* where there is one */

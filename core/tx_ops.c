@@ -239,7 +239,9 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     }
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
-    if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
+    if (tx->options.readonly && stores__sql_sets(txop->sql)) {
+        stores__commit_reaches(tx->commit); /* it may write from here on */
+    } else if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
         bool reads = txop->readonly && stores__sql_only_reads(txop->sql);
         bool locks = txop->readonly && !reads && stores__sql_locks_rows(txop->sql);
         txop->guarded = txop->readonly && !reads && !txop->simple && !locks;

@@ -127,6 +127,59 @@ describe('a text', function()
     assert.equal(65, store:find('docs', '1').n)
   end)
 
+  for _, sql in ipairs({ 'SELECT write_docs(66)', 'SELECT 1; SELECT write_docs(66)',
+    "WITH x AS (UPDATE docs SET value = '{\"n\": 66}' RETURNING id) SELECT id FROM x",
+    'EXPLAIN ANALYZE SELECT write_docs(66)' }) do
+    it('of a session turns what it called wrote: ' .. sql, function()
+      warm('docs', 1)
+      store:session(function(session)
+        session:query(sql)
+        support.eventually(function() return other:find('docs', '1').n == 66 end)
+      end)
+      keys:ready(other, 'public.docs')
+      assert.equal(66, other:find('docs', '1').n)
+    end)
+  end
+
+  it('of a session that calls what writes nothing turns nothing', function()
+    warm('docs', 1)
+    local before = keys:epoch('public.docs')
+    store:session(function(session)
+      session:query("SELECT pg_advisory_lock(7), set_config('work_mem', '8MB', false)")
+      session:query('SELECT pg_advisory_unlock(7)')
+    end)
+    assert.equal(1, other:find('docs', '1').n)
+    assert.equal(before, keys:epoch('public.docs'))
+  end)
+
+  local only = { readonly = true }
+  local WRITES = "SET TRANSACTION READ WRITE; UPDATE docs SET value = '{\"n\": 67}'"
+
+  it('that is said to read only, and makes itself one that writes, turns what it wrote', function()
+    warm('docs', 1)
+    store:query(WRITES, nil, only)
+    assert.equal(67, other:find('docs', '1').n)
+    warm('docs', 1)
+    store:transaction(function(tx)
+      tx:query('SET TRANSACTION READ WRITE')
+      tx:query("UPDATE docs SET value = '{\"n\": 68}'")
+    end, only)
+    assert.equal(68, other:find('docs', '1').n)
+    assert.equal(68, store:find('docs', '1').n)
+  end)
+
+  it('that is said to read only is kept from writing outside of transactions, too', function()
+    local opts = { transaction = false, readonly = true }
+    warm('docs', 1)
+    for _, sql in ipairs({ "UPDATE docs SET value = '{\"n\": 69}'", 'SELECT write_docs(69)' }) do
+      support.refused('read_only', nil, store.query, store, sql, nil, opts)
+    end
+    assert.equal(1, truth('docs'))
+    store:query('VACUUM docs', nil, opts)
+    store:query('DO $$ BEGIN PERFORM write_docs(69); END $$', nil, opts)
+    support.eventually(function() return other:find('docs', '1').n == 69 end)
+  end)
+
   for name, sql in pairs({
     ['a WITH that changes data'] = [[WITH x AS (UPDATE docs SET value = '{"n": 70}' RETURNING id)
       SELECT id, '{}'::text FROM x]],

@@ -57,6 +57,21 @@ int main(void) {
     CHECK(!stores__sql_tag_writes("SET"));
     CHECK(!stores__sql_tag_writes("VACUUM"));
 
+    CHECK(stores__sql_several_write("SELECT 1; SELECT f()", "SELECT 1"));
+    CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
+    CHECK(!stores__sql_several_write("SELECT 1", "SELECT 1"));
+    CHECK(!stores__sql_several_write("VACUUM; VACUUM", "VACUUM"));
+    CHECK(stores__sql_sets("SET TRANSACTION READ WRITE; SELECT 1"));
+    CHECK(stores__sql_sets("SELECT 1; /* x */ reset all"));
+    CHECK(!stores__sql_sets("UPDATE t SET a = 1"));
+    CHECK(!stores__sql_sets("SELECT '; SET x'"));
+    CHECK(!stores__sql_sets(""));
+    CHECK(stores__sql_stands_anywhere("-- x\n ((select 1))"));
+    CHECK(stores__sql_stands_anywhere("WITH x AS (SELECT 1) TABLE x"));
+    CHECK(!stores__sql_stands_anywhere("VACUUM t"));
+    CHECK(!stores__sql_stands_anywhere("CREATE INDEX ON t (a)"));
+    CHECK(!stores__sql_stands_anywhere(""));
+
     reads("SELECT id, value::text FROM t WHERE id = $1");
     reads("SELECT id FROM t FOR UPDATE");
     reads("SELECT id FROM t FOR NO KEY UPDATE SKIP LOCKED");

@@ -1,0 +1,158 @@
+--- Functions that a table's own definition calls, by a default, a domain or an operator, and what
+--- changes of it under a transaction that writes: rows that those change are as fresh as others.
+
+local cache = require('spec.support.cache')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('rows that a table\'s own functions change', function()
+  local store, other, db, keys
+  local number = 0
+
+  setup(function()
+    store, db = support.store(support.redis())
+    other = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+  end)
+
+  teardown(function()
+    support.close(other)
+    support.close(store, db)
+  end)
+
+  -- Two tables of a spec's own, and the call of a function that changes all rows of the second one.
+  -- Both processes know the first one's facts, and have the rows of the second one in the cache.
+  local function pair(extra, partitions)
+    number = number + 1
+    local a, b, call = 'a' .. number, 'b' .. number, ('w%d()'):format(number)
+    store:query(([[CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb);
+      CREATE FUNCTION %s RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE %s SET value = value || '{"n": 101}'; RETURN 1; END $$;
+      CREATE FUNCTION fire%d() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM %s; RETURN NEW; END $$]]):format(b, call, b, number, call))
+    store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb%s'):format(a,
+      partitions and ') PARTITION BY RANGE (id)' or ', x int)'))
+    for sql in ((extra or '') .. ';'):gmatch('([^;]+);') do
+      store:query((sql:gsub('%%a', a):gsub('%%n', tostring(number)):gsub('%%w', call)))
+    end
+    for i = 1, 2 do store:upsert(a, { id = tostring(i) }) end
+    keys:ready(store, 'public.' .. b)
+    store:upsert(b, { id = '1', n = 1 })
+    support.eventually(function()
+      other:find(b, '1')
+      return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
+    end, 5, 'the row of ' .. b)
+    return a, b, call
+  end
+
+  local function changed(b)
+    assert.equal(101, store:find(b, '1', { cache = false }).n)
+    assert.equal(101, store:find(b, '1').n)
+    assert.equal(101, other:find(b, '1').n)
+  end
+
+  local function psql(sql, ...) support.psql(db, sql:format(...)) end
+
+  describe('when it was made so', function()
+    it('are fresh: a domain over a domain with a check', function()
+      local a, b = pair([[CREATE DOMAIN d%n AS int CHECK (VALUE <> 5 OR %w = 1);
+        CREATE DOMAIN e%n AS d%n; ALTER TABLE %a ADD y e%n; ALTER TABLE %a ALTER y SET DEFAULT 5]])
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+
+    it('are fresh: the default of a domain', function()
+      local a, b = pair([[CREATE DOMAIN d%n AS int; ALTER TABLE %a ADD y d%n;
+        ALTER DOMAIN d%n SET DEFAULT %w]])
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+
+    it('are fresh: an operator', function()
+      local a, b, call = pair()
+      psql([[CREATE FUNCTION plus%d(int, int) RETURNS int LANGUAGE plpgsql
+        AS $$ BEGIN RETURN %s; END $$;
+        CREATE OPERATOR @@%s (FUNCTION = plus%d, LEFTARG = int, RIGHTARG = int);
+        ALTER TABLE %s ALTER x SET DEFAULT 1 @@%s 2]], number, call, ('@'):rep(number), number, a,
+        ('@'):rep(number))
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+  end)
+
+  describe('since another process said so a moment ago', function()
+    it('are fresh: the default of a column', function()
+      local a, b, call = pair()
+      psql('ALTER TABLE %s ALTER x SET DEFAULT %s', a, call)
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+
+    it('are fresh: the default of a column in place of another one, through Stores', function()
+      local a, b, call = pair('ALTER TABLE %a ALTER x SET DEFAULT 3')
+      other:query(('ALTER TABLE %s ALTER x SET DEFAULT %s'):format(a, call))
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+
+    it('are fresh: a check of a domain', function()
+      local a, b, call = pair([[CREATE DOMAIN d%n AS int; ALTER TABLE %a ADD y d%n;
+        ALTER TABLE %a ALTER y SET DEFAULT 5]])
+      psql('ALTER DOMAIN d%d ADD CHECK (VALUE <> 5 OR %s = 1) NOT VALID', number, call)
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+
+    it('are fresh: the default of a domain', function()
+      local a, b, call = pair('CREATE DOMAIN d%n AS int; ALTER TABLE %a ADD y d%n')
+      psql('ALTER DOMAIN d%d SET DEFAULT %s', number, call)
+      store:insert(a, { id = '7' })
+      changed(b)
+    end)
+  end)
+
+  describe('while a transaction writes, whose locks do not keep it out', function()
+    local PARTS = 'CREATE TABLE %a_1 PARTITION OF %a FOR VALUES FROM (0) TO (10)'
+
+    it('are fresh: a trigger of another partition', function()
+      local a, b = pair(PARTS .. ';CREATE TABLE %a_2 PARTITION OF %a FOR VALUES FROM (10) TO (20)',
+        true)
+      store:transaction(function(tx)
+        tx:update(a, { id = '1', n = 1 })
+        psql('CREATE TRIGGER t AFTER INSERT ON %s_2 FOR EACH ROW EXECUTE FUNCTION fire%d()', a,
+          number)
+        tx:insert(a, { id = '11' })
+      end)
+      changed(b)
+    end)
+
+    it('are fresh: a partition that came with a trigger', function()
+      local a, b = pair(PARTS, true)
+      store:transaction(function(tx)
+        tx:update(a, { id = '1', n = 1 })
+        psql([[CREATE TABLE %s_2 (id bigint PRIMARY KEY, value jsonb);
+          CREATE TRIGGER t AFTER INSERT ON %s_2 FOR EACH ROW EXECUTE FUNCTION fire%d();
+          ALTER TABLE %s ATTACH PARTITION %s_2 FOR VALUES FROM (10) TO (20)]], a, a, number, a, a)
+        tx:insert(a, { id = '11' })
+      end)
+      changed(b)
+    end)
+
+    it('are fresh: the default of a domain', function()
+      local a, b, call = pair('CREATE DOMAIN d%n AS int; ALTER TABLE %a ADD y d%n')
+      store:transaction(function(tx)
+        tx:update(a, { id = '1', n = 1 })
+        psql('ALTER DOMAIN d%d SET DEFAULT %s', number, call)
+        tx:insert(a, { id = '11' })
+      end)
+      changed(b)
+    end)
+  end)
+
+  it('are fresh though a query says of a table alone that it writes it', function()
+    local a, b, call = pair()
+    store:query(('INSERT INTO %s VALUES (7, %s::text::jsonb)'):format(a, call), nil,
+      { invalidates = { a } })
+    changed(b)
+  end)
+end)
