@@ -1,5 +1,6 @@
 --- store:transaction: one connection, all or nothing, and nothing left behind.
 
+local socket = require('cqueues.socket')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -308,6 +309,28 @@ describe('a transaction', function()
     assert.equal('none', err.outcome)
     assert.is_nil(store:find('accounts', '1'))
     support.eventually(function() return store:stats().pool_checked_out == 0 end)
+  end)
+
+  it('waits no longer than that for the clock of a server that says nothing', function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    os.execute('mkdir -m 700 ' .. folder)
+    local silent = socket.listen({ path = folder .. '/.s.PGSQL.5432' })
+    silent:listen()
+    local other = stores.Store.new({ host = folder, database = 'app', user = 'me' }, nil,
+      { timeout = 60 })
+    for _, opts in ipairs({ {}, { timeout = 30 } }) do
+      local began = other.hub:now()
+      local ok, err = pcall(other.transaction, other, function(tx)
+        tx:insert('accounts', { balance = 1 }, opts) -- an id is made by that clock
+      end, { timeout = 0.2 })
+      assert.is_false(ok)
+      assert.equal('timeout', err.code)
+      assert.is_true(other.hub:now() - began < 3)
+    end
+    other:close()
+    silent:close()
+    os.execute('rm -r ' .. folder)
   end)
 
   it('is rolled back when the coroutine that holds it is collected', function()

@@ -170,7 +170,7 @@ function Transaction:transaction(fn)
   error(results[2], 0)
 end
 
---- The time for what ends a savepoint: it is sent also where none is left.
+--- The time that is left of the transaction's, for what is not to fail before it is sent.
 ---@return number
 function Transaction:rest_of_it()
   local rest = self.deadline - self.hub:now()
