@@ -112,15 +112,19 @@ local function run_one(context, step, item)
 end
 
 -- Notes the tables whose rows a step changed, and no cache was told.
-local function untold(result, names, step, notify)
-  if #names == 0 then return end
-  result.untold = result.untold or {}
+local function add_untold(result, names)
+  if #names > 0 then result.untold = result.untold or {} end
   for _, name in ipairs(names) do
     if not result.untold[name] then
       result.untold[name] = true
       result.untold[#result.untold + 1] = name
     end
   end
+end
+
+local function untold(result, names, step, notify)
+  if #names == 0 then return end
+  add_untold(result, names)
   notify({ event = 'untold', name = step, tables = names })
 end
 
@@ -182,6 +186,7 @@ local function sum_of_shards(entries, shards)
     sum.shards[place] = item.result
     item.result.shard = item.shard
     for _, name in ipairs(item.result.ran) do ran[name] = true end
+    add_untold(sum, item.result.untold or {})
   end
   for _, entry in ipairs(entries) do
     local names = ran[entry.name] and sum.ran or sum.skipped
@@ -200,8 +205,8 @@ local function look(db, opts, fn)
 end
 
 -- Loud, for what is stale afterwards is seen by others than who runs this.
-local function warn(names, opts)
-  local advice = opts.redis and 'Redis was not reachable: store:invalidate(name) tells it now'
+local function warn(names, is_known)
+  local advice = is_known and 'Redis was not reachable: store:invalidate(name) tells it now'
     or 'where programs cache them, run the migrations through a store, or give redis = {..} in the'
     .. ' options (redis = false: nobody does)'
   io.stderr:write(('stores: migrations changed rows of %s, and no cache was told; %s\n'):format(
@@ -224,7 +229,7 @@ function migrations.runMigrations(entries, db, opts)
     return run_store(entries, store, opts, shard)
   end)
   result = shards and sum_of_shards(entries, shards) or result
-  if result.untold then warn(result.untold, opts) end
+  if result.untold then warn(result.untold, targets.names_cache(db, opts)) end
   return result
 end
 

@@ -141,6 +141,31 @@ describe('a migration that changes rows', function()
     assert.equal('untold', events[#events])
   end)
 
+  it('says so of the shards and stores whose Redis is down, and what to do', function()
+    local said_of = function(target)
+      local errors_file = os.tmpname()
+      local one = process.lua(([[
+        local stores = require('stores')
+        local db = { host = %q, port = %d, user = %q, database = %q }
+        local redis = { path = '/nowhere/redis.sock' }
+        local target = %s
+        local result = require('migrations').runMigrations({ { name = '%s', migration =
+          "UPDATE parts SET value = value || '{\"n\": 2}'" } }, target)
+        print(result.untold and table.concat(result.untold, ' ') or 'all told')
+        target:close()
+      ]]):format(db.host, db.port, db.user, db.database, target, target:sub(1, 12)), errors_file)
+      local text = one:wait()
+      said = assert(io.open(errors_file)):read('*a')
+      os.remove(errors_file)
+      return (text:gsub('\n$', ''))
+    end
+    for _, target in ipairs({ 'stores.Store.new(db, redis)',
+      'stores.Shards.new({ { id = 0, db = db, redis = redis } })' }) do
+      assert.equal('public.parts', said_of(target))
+      assert.matches('rows of public%.parts, and no cache was told; Redis was not reachable', said)
+    end
+  end)
+
   it('says nothing of what it made itself, or did not change', function()
     store:close()
     local result = migrations.runMigrations({

@@ -65,6 +65,14 @@ local function is_store(db)
   return type(db.in_transaction) == 'function' and type(db.session) == 'function'
 end
 
+--- Whether it was said whose cache is to be told: a store has its own.
+---@param db table
+---@param opts {redis: table|false|nil}
+---@return boolean
+function targets.names_cache(db, opts)
+  return opts.redis ~= nil or is_store(db) or type(db.shards) == 'table'
+end
+
 local function open(db, opts)
   local own
   if is_store(db) then
@@ -78,7 +86,7 @@ local function open(db, opts)
   else
     own = of_config(db, opts)
   end
-  return { store = own, writer = own, may_find = not is_store(db) and opts.redis == nil }
+  return { store = own, writer = own, may_find = not targets.names_cache(db, opts) }
 end
 
 --- Finds out whose caches are to be told, before the first migration of a run: of a store, its own;
