@@ -65,6 +65,7 @@ struct stores__hub {
     uv_timer_t tick; /* time.c: for Lua that is to run after a turn, at a time */
     int tick_function; /* in the registry; 0: there is none */
     bool tick_due;
+    lua_Hook tick_hook; /* the program's, when the tick was asked for */
     uv_timer_t pulse; /* time.c: ends a wait that is long, for a look at the program's signals */
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */

@@ -1,4 +1,5 @@
 /* What a hub does with time: sleeping, slices of work, and how long calls took. */
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -93,11 +94,35 @@ void stores__tick_close(lua_State *L, struct stores__hub *hub) {
     uv_close((uv_handle_t *)&hub->pulse, tick_closed);
 }
 
+/* What a signal of the program has set to run would run in the tick, which swallows its error: it is
+ * for the Lua that waits, and the tick comes after it. A hook that stays is none of a signal. */
+static bool gives_way(lua_State *L, struct stores__hub *hub) {
+    lua_Hook now = lua_gethook(L);
+    if (now == NULL || now == hub->tick_hook) return false;
+    hub->tick_hook = now;
+    uv_timer_start(&hub->tick, ticked, 1, 0);
+    return true;
+}
+
+/* Signals that come meanwhile are for who waits, too; faults are not held back. */
+static int call_unsignaled(lua_State *L) {
+    sigset_t held, before;
+    sigfillset(&held);
+    sigdelset(&held, SIGSEGV);
+    sigdelset(&held, SIGBUS);
+    sigdelset(&held, SIGFPE);
+    sigdelset(&held, SIGILL);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
+    int failed = lua_pcall(L, 0, 0, 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
 void stores__tick_deliver(lua_State *L, struct stores__hub *hub) {
     hub->tick_due = false;
-    if (hub->tick_function == 0 || !lua_checkstack(L, LUA_MINSTACK)) return;
+    if (hub->tick_function == 0 || !lua_checkstack(L, LUA_MINSTACK) || gives_way(L, hub)) return;
     lua_rawgeti(L, LUA_REGISTRYINDEX, hub->tick_function);
-    if (lua_pcall(L, 0, 0, 0) != 0) {
+    if (call_unsignaled(L) != 0) {
         /* it catches what it can: nobody is left to raise this to */
         fprintf(stderr, "stores: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
         lua_pop(L, 1);
@@ -120,6 +145,7 @@ static int hub_on_tick(lua_State *L) {
 static int hub_tick(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Number seconds = luaL_checknumber(L, 2);
+    hub->tick_hook = lua_gethook(L);
     uv_update_time(hub->loop);
     uv_timer_start(&hub->tick, ticked, (uint64_t)(seconds * 1000 + 0.5), 0);
     return 0;

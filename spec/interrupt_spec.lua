@@ -73,6 +73,28 @@ describe('a program that waits for a statement', function()
       store:close()]]))
   end)
 
+  it('is interrupted in transactions of coroutines, which are looked after meanwhile', function()
+    for time = 1, 12 do
+      local host = time % 2 == 0 and 'luv' or 'standalone'
+      assert.equal('false\tinterrupted!\n0\n', interrupted(host, [[
+        said(pcall(stores.run, function()
+          stores.spawn(function()
+            store:transaction(function(tx)
+              tx:query('SELECT 1')
+              tx:query('SELECT pg_sleep(50)')
+            end)
+          end)
+          store:transaction(function(tx) tx:query('SELECT pg_sleep(50)') end)
+        end))
+        local began = store.hub:now()
+        while store:stats().transactions > 0 and store.hub:now() - began < 20 do
+          stores.sleep(0.01)
+        end
+        print(store:stats().transactions)
+        store:close()]]))
+    end
+  end)
+
   it('is interrupted in luv', function()
     assert.equal(('false\tinterrupted!\n') .. '1\t0\n', interrupted('luv', [[
       said(pcall(long))
