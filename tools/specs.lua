@@ -119,7 +119,9 @@ end
 ---@param item Item
 ---@return string[]
 local function command(item)
-  local words = { 'setpriv', '--pdeathsig', 'KILL', 'timeout', '--foreground', '-k', '10', LIMIT }
+  -- each dies with the one that started it, however that ends
+  local words = { 'setpriv', '--pdeathsig', 'KILL', 'timeout', '--foreground', '-k', '10', LIMIT,
+    'setpriv', '--pdeathsig', 'KILL' }
   for _, word in ipairs(item.pass == 'asan' and asan_words() or {}) do words[#words + 1] = word end
   for _, word in ipairs({ 'luajit', busted, '-o', 'plainTerminal' }) do words[#words + 1] = word end
   if item.pass ~= 'plain' then words[#words + 1] = '--exclude-tags=slow' end

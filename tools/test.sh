@@ -112,7 +112,7 @@ run_specs() {
     # In the background, for a shell that waits for a pipeline runs no trap; but Ctrl-C is for it.
     {
         env --default-signal=INT,QUIT \
-            sh -c 'echo $$ >"$0" && exec "$@"' "$logs/running" luajit tools/specs.lua "$@"
+            sh -c 'echo $$ >"$0" && exec "$@"' "$logs/running" luajit tools/specs.lua "$@" 8>&-
     } 2>&1 | tee "$log" &
     wait $!
     rm -f "$logs/running"
