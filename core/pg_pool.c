@@ -413,4 +413,5 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
 void stores__pg_pool_free(struct stores__pg_pool *pool) {
     stores__pg_params_free(&pool->params);
     free(pool->on_connect);
+    stores__sql_texts_free(&pool->texts);
 }

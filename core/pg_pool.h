@@ -15,6 +15,7 @@
 #include "latency.h"
 #include "pg_conn.h"
 #include "pg_params.h"
+#include "sql_known.h"
 
 struct stores__pg_wait {
     struct stores__list link;
@@ -66,6 +67,7 @@ struct stores__pg_pool {
     bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
     unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__pg_stats stats;
+    struct stores__sql_texts texts; /* what the texts of callers tell */
     stores_statement_cb statement; /* NULL: nobody is to hear of statements */
     void *statement_arg;
 

@@ -5,7 +5,6 @@
  * on_connect: RESET ALL brings the first back, and the others run again. */
 #include "pg_pool.h"
 #include "pg_wire.h"
-#include "sql_text.h"
 
 /* Settings first, for a text may have left a limit that these would meet. RESET ROLE as well, for a
  * role may come with a role of its own (ALTER ROLE .. SET role), which the line before it drops. */
@@ -138,14 +137,14 @@ void stores__pg_reset(struct stores__pg_conn *conn) {
 
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql) {
     struct stores__pg_wire *wire = conn->wire;
-    enum stores__sql_effect effect = sql ? stores__sql_effect(sql) : STORES__SQL_ROWS;
-    if (effect == STORES__SQL_NOTHING) return;
+    struct stores__sql_known known = {.effect = STORES__SQL_ROWS};
+    if (sql != NULL) known = stores__sql_know(&conn->pool->texts, sql);
+    if (known.effect == STORES__SQL_NOTHING) return;
     conn->foreign = true;
-    if (effect == STORES__SQL_ROWS) return;
+    if (known.effect == STORES__SQL_ROWS) return;
     conn->texts++;
     /* what it drops is not to be missed by the engine's statements behind it */
-    if (wire != NULL &&
-        (stores__sql_mentions(sql, "deallocate") || stores__sql_mentions(sql, "discard"))) {
+    if (wire != NULL && known.drops_statements) {
         wire->deallocate = !wire->pooler;
         stores__pg_statements_clear(wire);
     }

@@ -27,26 +27,11 @@ static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *re
            stores__pg_push(wire, &entry);
 }
 
-/* Eight bytes at a time: every statement that is sent is looked up by its text. */
-static uint64_t hash_sql(const char *sql, size_t len) {
-    const uint64_t prime = UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t hash = len, word;
-    for (; len >= sizeof word; sql += sizeof word, len -= sizeof word) {
-        memcpy(&word, sql, sizeof word);
-        hash = (hash ^ word) * prime;
-        hash ^= hash >> 32;
-    }
-    word = 0;
-    memcpy(&word, sql, len);
-    hash = (hash ^ word) * prime;
-    return hash ^ hash >> 32;
-}
-
 struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
                                                       struct stores__pg_req *req, const char *sql,
                                                       int nparams, bool *fresh) {
     size_t len = strlen(sql);
-    uint64_t hash = hash_sql(sql, len);
+    uint64_t hash = stores__sql_hash(sql, len);
     struct stores__pg_statement *statement = wire->buckets[hash % STATEMENT_BUCKETS];
     *fresh = false;
     for (; statement != NULL; statement = statement->chain) {

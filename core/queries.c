@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "names.h"
-#include "sql_effect.h"
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
@@ -110,7 +109,8 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     call->sql = sql;
     /* what nobody knows to read only, the server keeps from writing */
     call->options.readonly = op->engine->cache != NULL &&
-                             !(table->cacheable && stores__sql_only_reads(sql));
+                             !(table->cacheable &&
+                               stores__sql_know(&op->engine->pool.texts, sql).only_reads);
     call->wait.topic = &table->topic;
     start(call);
 }
@@ -139,17 +139,18 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
     stores_engine *engine = call->engine;
     const stores_query_options *options = &call->options;
     bool named = options->invalidates != NULL;
+    struct stores__sql_known known = stores__sql_know(&engine->pool.texts, call->sql);
     /* what needs not run outside of transactions is kept from writing by one that reads only */
-    if (options->readonly && !options->simple && stores__sql_stands_anywhere(call->sql)) {
+    if (options->readonly && !options->simple && known.stands_anywhere) {
         call->options.autocommit = false;
     }
-    if (!options->autocommit && stores__sql_controls(call->sql)) {
+    if (!options->autocommit && known.controls) {
         stores__error_set(error, STORES_UNSUPPORTED,
                           "a query does not begin, end or prepare transactions");
         return false;
     }
     /* a SET makes of a transaction that reads only one that writes */
-    bool reads = options->readonly && (options->autocommit || !stores__sql_sets(call->sql));
+    bool reads = options->readonly && (options->autocommit || !known.sets);
     if (engine->cache == NULL || reads) return true;
     if (options->autocommit && !named) {
         stores__error_set(error, STORES_INVALID_OPTION,

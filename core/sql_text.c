@@ -215,6 +215,7 @@ char *stores__sql_replace(const char *sql, const char *name) {
         stores__buf_add(&buf, from, (size_t)(at - from));
         stores__buf_str(&buf, name);
         from = end = at + 2;
+        if (strstr(from, "%T") == NULL) break; /* nothing more to look for */
     }
     stores__buf_str(&buf, from);
     const char *text = stores__buf_text(&buf);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "calls.h"
-#include "sql_text.h"
 
 /* The parameters behind the id. */
 static const char *param(const stores_change *change, int index) {
@@ -76,7 +75,9 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
         /* what the triggers of the table do is known from the table */
-        statement->foreign = text == NULL || stores__sql_effect(text) == STORES__SQL_SESSION;
+        struct stores__sql_texts *texts = &table->engine->pool.texts;
+        statement->foreign = text == NULL ||
+                             stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
         free(statement->made);
         statement->made = text ? stores__strdup(text) : NULL;
         stores__buf_free(&buf);

@@ -1,7 +1,5 @@
 /* What callers may ask of a transaction: one op at a time. */
 #include "calls.h"
-#include "sql_effect.h"
-#include "sql_text.h"
 #include "tx_internal.h"
 
 /* An op left, or failed, before its table was known: the tx is free for the next one. */
@@ -195,6 +193,10 @@ static bool take_text(struct stores__txop *txop, const char *sql, const stores_p
     return txop->sql != NULL && txop->memory != NULL;
 }
 
+static struct stores__sql_known know(stores_tx *tx, const char *sql) {
+    return stores__sql_know(&tx->engine->pool.texts, sql);
+}
+
 static void select_resolved(stores_op *op, struct stores__table *table) {
     stores_tx *tx = op->stage;
     char *sql = stores__table_expand(table, tx->txop->sql);
@@ -205,7 +207,8 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     free(tx->txop->sql);
     tx->txop->sql = sql;
     tx->txop->guarded = op->engine->cache != NULL && !tx->options.readonly &&
-                        !tx->options.session && !(table->cacheable && stores__sql_only_reads(sql));
+                        !tx->options.session &&
+                        !(table->cacheable && know(tx, sql).only_reads);
     stores__tx_start(tx);
 }
 
@@ -232,18 +235,19 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
         no_memory(op);
         return op;
     }
-    if (!tx->options.session && stores__sql_controls(sql ? sql : "")) {
+    struct stores__sql_known known = know(tx, txop->sql);
+    if (!tx->options.session && known.controls) {
         stores__op_failf(op, STORES_UNSUPPORTED,
                          "a query does not begin, end or prepare transactions");
         return op;
     }
     txop->simple = options && options->simple;
     txop->readonly = options && options->readonly;
-    if (tx->options.readonly && stores__sql_sets(txop->sql)) {
+    if (tx->options.readonly && known.sets) {
         stores__commit_reaches(tx->commit); /* it may write from here on */
     } else if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
-        bool reads = txop->readonly && stores__sql_only_reads(txop->sql);
-        bool locks = txop->readonly && !reads && stores__sql_locks_rows(txop->sql);
+        bool reads = txop->readonly && known.only_reads;
+        bool locks = txop->readonly && !reads && known.locks_rows;
         txop->guarded = txop->readonly && !reads && !txop->simple && !locks;
         if (!txop->guarded && !reads) stores__commit_reaches(tx->commit);
     }
