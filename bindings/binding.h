@@ -67,6 +67,7 @@ struct stores__hub {
     bool tick_due;
     lua_Hook tick_hook; /* the program's, when the tick was asked for */
     uv_timer_t pulse; /* time.c: ends a wait that is long, for a look at the program's signals */
+    bool pulses; /* a wait wants that */
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */
     char source; /* '\0': it was none of an engine */

@@ -19,6 +19,8 @@
  * more than it holds is shrunk by the next collection, and grows again, in turns. */
 #define GATHER_STEP 8
 
+static bool read_value(struct decoder *d);
+
 /* ---- Strings -------------------------------------------------------------------------------- */
 
 /* d->at: behind "\u". */
@@ -115,8 +117,15 @@ static bool read_string(struct decoder *d) {
 /* at: behind the quote that ends the name. */
 static bool is_id_of_row(const struct decoder *d, const unsigned char *at) {
     int64_t id;
+    uint64_t value = 0;
     while (at < d->end && (*at == ':' || *at == ' ')) at++;
     if (at == d->end || *at++ != '"') return false;
+    /* almost all of them: a number above zero of no more digits than always fit */
+    const unsigned char *digit = at;
+    for (; digit < d->end && digit - at < 18 && *digit >= '0' && *digit <= '9'; digit++) {
+        value = value * 10 + (unsigned)(*digit - '0');
+    }
+    if (digit > at && *at != '0' && digit < d->end && *digit == '"') return (int64_t)value == d->id;
     const unsigned char *end = memchr(at, '"', (size_t)(d->end - at));
     return end != NULL && stores_id_parse((const char *)at, (size_t)(end - at), &id, NULL) &&
            id == d->id;
@@ -251,7 +260,7 @@ static bool read_array(struct decoder *d) {
             } else if (!table && count % GATHER_STEP == 0 && !make_room(d, GATHER_STEP + 8)) {
                 return false;
             }
-            if (!stores__json_read_value(d)) return false;
+            if (!read_value(d)) return false;
             count++;
             if (table) lua_rawseti(L, base, count);
         } while (more(d, ']', &failed));
@@ -276,7 +285,7 @@ static void gather_object(struct decoder *d, int base, int count, int room) {
     lua_settop(L, base);
 }
 
-bool stores__json_read_name(struct decoder *d) {
+static bool read_member_name(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != '"') return fail(d, d->at, "unexpected character");
     d->at++;
@@ -306,13 +315,13 @@ static bool read_members(struct decoder *d, int base) {
             gather_object(d, base, count, 2 * count);
             table = true;
         }
-        if (!stores__json_read_name(d)) return false;
+        if (!read_member_name(d)) return false;
         if (count == 0 && !table && (size = known_size(d)) != NULL && *size > 0) {
             lua_createtable(L, 0, *size);
             lua_insert(L, base);
             table = true;
         }
-        if (!stores__json_read_value(d)) return false;
+        if (!read_value(d)) return false;
         if (table) lua_rawset(L, base);
         count++;
     } while (more(d, '}', &failed));
@@ -344,7 +353,7 @@ static bool read_word(struct decoder *d, const char *word, size_t len) {
     return true;
 }
 
-bool stores__json_read_value(struct decoder *d) {
+static bool read_value(struct decoder *d) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     switch (*d->at) {
     case '"': d->at++; return read_string(d);
@@ -377,6 +386,14 @@ bool stores__json_read_value(struct decoder *d) {
     }
 }
 
+bool stores__json_read_value(struct decoder *d) {
+    return read_value(d);
+}
+
+bool stores__json_read_name(struct decoder *d) {
+    return read_member_name(d);
+}
+
 /* Pushes the value of the text, or the message. */
 static int decode(struct decoder *d, const char *text, size_t len) {
     lua_State *L = d->L;
@@ -387,7 +404,7 @@ static int decode(struct decoder *d, const char *text, size_t len) {
     d->end = d->start + len;
 
     skip_space(d);
-    bool ok = stores__json_read_value(d);
+    bool ok = read_value(d);
     if (ok) {
         skip_space(d);
         if (d->at < d->end) ok = fail(d, d->at, "text behind the value");

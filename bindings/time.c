@@ -155,14 +155,18 @@ static int hub_tick(lua_State *L) {
 
 static void pulsed(uv_timer_t *timer) {
     struct stores__hub *hub = timer->data;
-    if (hub->turning) uv_stop(hub->loop);
+    if (!hub->pulses) {
+        uv_timer_stop(timer);
+    } else if (hub->turning) {
+        uv_stop(hub->loop);
+    }
 }
 
+/* The timer goes on behind a wait until it fires: the next call, mostly, waits before that. */
 void stores__pulse(struct stores__hub *hub, bool on) {
-    if (on) {
+    hub->pulses = on;
+    if (on && !uv_is_active((uv_handle_t *)&hub->pulse)) {
         uv_timer_start(&hub->pulse, pulsed, PULSE_MS, PULSE_MS);
-    } else {
-        uv_timer_stop(&hub->pulse);
     }
 }
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -139,8 +138,7 @@ void stores__blob_drop(struct stores__blob *blob) {
 
 /* ---- This process --------------------------------------------------------------------------- */
 
-/* A word that the kernel wipes in a child: zero until somebody asks there. */
-static _Atomic(_Atomic uint64_t *) process_mark;
+_Atomic(_Atomic uint64_t *) stores__process_mark; /* its word is zero until somebody asks */
 static _Atomic uint64_t process_count;
 
 static _Atomic uint64_t *map_mark(void) {
@@ -153,12 +151,12 @@ static _Atomic uint64_t *map_mark(void) {
         munmap(page, sizeof(uint64_t));
         return NULL;
     }
-    if (atomic_compare_exchange_strong(&process_mark, &none, page)) return page;
+    if (atomic_compare_exchange_strong(&stores__process_mark, &none, page)) return page;
     munmap(page, sizeof(uint64_t)); /* another thread was first */
     return none;
 }
 
-static uint64_t mark_process(_Atomic uint64_t *mark) {
+uint64_t stores__process_begin(_Atomic uint64_t *mark) {
     uint64_t zero = 0, own;
 
     if (!mark) mark = map_mark();
@@ -166,13 +164,6 @@ static uint64_t mark_process(_Atomic uint64_t *mark) {
     /* a child counts on from its parent, so that its number is not one of its parent's */
     own = atomic_fetch_add(&process_count, 1) + 1;
     return atomic_compare_exchange_strong(mark, &zero, own) ? own : zero;
-}
-
-uint64_t stores__process(void) {
-    _Atomic uint64_t *mark = atomic_load_explicit(&process_mark, memory_order_acquire);
-    uint64_t own = mark ? atomic_load_explicit(mark, memory_order_relaxed) : 0;
-
-    return own ? own : mark_process(mark);
 }
 
 /* ---- Small text ----------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #define STORES_BASE_H
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,8 +130,15 @@ char *stores__memdup(const void *data, size_t len); /* NUL-terminated copy */
 bool stores__random_text(char *out, size_t n);
 uint64_t stores__random_u64(void);
 /* A number that is another one after a fork. It costs a look at memory, where getpid is a system
- * call, and every call of a store asks. */
-uint64_t stores__process(void);
+ * call, and every call of a store asks a dozen times. */
+extern _Atomic(_Atomic uint64_t *)
+    stores__process_mark; /* a word that the kernel wipes in a child */
+uint64_t stores__process_begin(_Atomic uint64_t *mark);
+static inline uint64_t stores__process(void) {
+    _Atomic uint64_t *mark = atomic_load_explicit(&stores__process_mark, memory_order_acquire);
+    uint64_t own = mark ? atomic_load_explicit(mark, memory_order_relaxed) : 0;
+    return own ? own : stores__process_begin(mark);
+}
 uint64_t stores__hash(const void *data, size_t len); /* FNV-1a */
 
 #endif

@@ -32,18 +32,13 @@ void stores__args_str(struct stores__args *args, const char *text) {
     stores__args_add(args, text, strlen(text));
 }
 
-static void add_table(struct stores__args *args, const char *prefix, uint32_t oid) {
-    char digits[STORES__ID_SIZE];
-    stores__buf_str(&args->buf, prefix);
-    stores__buf_add(&args->buf, "{", 1);
-    stores__buf_add(&args->buf, digits, stores__id_write(oid, digits));
-    stores__buf_add(&args->buf, "}", 1);
+static void add_table(struct stores__args *args, const struct stores__epoch *epoch) {
+    stores__buf_str(&args->buf, epoch->engine->cache->prefix);
+    stores__buf_str(&args->buf, epoch->tag);
 }
 
 void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch) {
-    if (begin_arg(args)) {
-        add_table(args, epoch->engine->cache->prefix, epoch->oid);
-    }
+    if (begin_arg(args)) add_table(args, epoch);
 }
 
 /* Whether the last row key is of this epoch: what it begins with serves the next one, too. */
@@ -64,7 +59,7 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
         memcpy(buf->data + at, buf->data + args->rows_at, args->rows_len);
         buf->len += args->rows_len;
     } else {
-        add_table(args, table->engine->cache->prefix, table->epoch->oid);
+        add_table(args, table->epoch);
         stores__buf_add(buf, "/", 1);
         args->rows_epoch = buf->len - at;
         stores__buf_str(buf, epoch);

@@ -109,8 +109,7 @@ void stores_flush(stores_engine *engine) {
     if (!has_work(engine)) uv_idle_stop(&engine->idle);
 }
 
-bool stores__engine_forked(stores_engine *engine) {
-    if (engine->process == stores__process()) return false;
+bool stores__engine_in_child(stores_engine *engine) {
     if (!engine->in_child) {
         engine->in_child = true;
         /* what was ready is told in the parent; who asks here is answered by what is here */

@@ -117,9 +117,13 @@ static inline uint64_t stores__now(const stores_engine *engine) {
 /* Says something to the host's log. */
 void stores__log(stores_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* It is: true. */
+bool stores__engine_in_child(stores_engine *engine);
 /* Whether this process is a child of the one that made the engine: nothing of it may be touched, for
  * its sockets, and the descriptor of its loop, are the parent's. */
-bool stores__engine_forked(stores_engine *engine);
+static inline bool stores__engine_forked(stores_engine *engine) {
+    return engine->process != stores__process() && stores__engine_in_child(engine);
+}
 /* The op's caller holds the tx (tx.c). */
 void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* The loop is not to wait before the next end of a tick. */

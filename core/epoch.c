@@ -6,6 +6,7 @@
  * then B becomes V by compare-and-set. Anybody who sees B ends it, so that it ends also when its
  * beginner died.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "cache_scripts.h"
@@ -327,6 +328,7 @@ struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
     if (epoch == NULL) return NULL;
     epoch->engine = engine;
     epoch->oid = oid;
+    snprintf(epoch->tag, sizeof epoch->tag, "{%" PRIu32 "}", oid);
     stores__list_init(&epoch->link);
     stores__list_init(&epoch->wait.link);
     epoch->resume.fire = stores__epoch_resume_timer;

@@ -19,6 +19,7 @@ struct stores__epoch {
     struct stores__list link; /* engine->epochs */
     stores_engine *engine;
     uint32_t oid; /* of the table */
+    char tag[16]; /* "{oid}", as it stands in keys */
     unsigned holders; /* who points here: tables, commits, turns */
     enum stores__epoch_state state;
     char text[STORES__EPOCH_TEXT];

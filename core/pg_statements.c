@@ -105,8 +105,9 @@ static void lost_statement(struct stores__pg_conn *conn) {
 
 bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
                                    const struct stores__pg_entry *entry, const PGresult *result) {
+    if (PQresultStatus(result) != PGRES_FATAL_ERROR) return false;
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    if (sqlstate == NULL || PQresultStatus(result) != PGRES_FATAL_ERROR) return false;
+    if (sqlstate == NULL) return false;
     bool absent = strcmp(sqlstate, "26000") == 0, there = strcmp(sqlstate, "42P05") == 0;
     if ((absent && entry->reused) || (there && entry->prepared_here)) {
         if (wire->conn->texts == 0) lost_statement(wire->conn);

@@ -10,9 +10,9 @@ struct stores__pg_trace {
 
 void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
                             const char *sql) {
+    if (wire->conn->pool->statement == NULL) return;
     /* the session's set-up is no statement of a call, and may hold what the user keeps secret */
     if (entry->req == &wire->greeting || entry->req == &wire->conn->reset) return;
-    if (wire->conn->pool->statement == NULL) return;
     size_t len = strlen(sql);
     entry->trace = malloc(sizeof *entry->trace + len + 1);
     if (entry->trace == NULL) return; /* it is not told */

@@ -207,8 +207,12 @@ bool stores__sql_mentions(const char *sql, const char *word) {
 
 char *stores__sql_replace(const char *sql, const char *name) {
     struct stores__buf buf = {0};
-    const char *from = sql;
+    const char *from = sql, *plain = sql;
     for (const char *at = sql, *end;; at = end) {
+        /* where no string, comment or name can begin before it, a % is a token by itself */
+        if (at >= plain) plain = at + strcspn(at, "'\"$-/%");
+        if (*plain == '\0') break;
+        if (*plain == '%') at = plain++;
         enum stores__sql_kind kind = stores__sql_token(at, &end);
         if (kind == STORES__SQL_END) break;
         if (*at != '%' || at[1] != 'T' || is_inner((unsigned char)at[2])) continue;

@@ -54,6 +54,9 @@ int main(void) {
     untouched("SELECT $x$ %T");
     untouched("SELECT /* %T");
     replaced("SELECT 1e5'%T' FROM %T", "SELECT 1e5'%T' FROM public.t");
+    replaced("SELECT 5 %%T FROM %T", "SELECT 5 %public.t FROM public.t");
+    replaced("SELECT 5 % e'%T' FROM %T /* %T", "SELECT 5 % e'%T' FROM public.t /* %T");
+    replaced("SELECT a - %T.a", "SELECT a - public.t.a");
     replaced("SELECT 5 %\nT FROM %T", "SELECT 5 %\nT FROM public.t");
 
     tame("SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])");
