@@ -13,7 +13,9 @@ local guards = require('stores.guards')
 local wait = require('stores.wait')
 local wraps = require('stores.hosts.wraps')
 
-local frames = {}
+---@class stores.Frames
+---@field count integer frames that are not over; 0: there is nothing to look up
+local frames = { count = 0 }
 
 local current, stands = wraps.current, core.stands
 
@@ -36,14 +38,13 @@ local PASSES = 2
 local MAIN = {} -- stands for the coroutine that is none
 -- Neither a coroutine nor a frame is kept by this: the stack of the coroutine keeps the frame.
 local innermost = setmetatable({}, { __mode = 'kv' }) -- coroutine -> stores.Frame
-local count = 0
 local ticking -- the hub whose tick comes; nil: none has to
 local looks_at, passes_left, worked, rests_until = 0, 0, 0, 0
 
 local function drop(frame)
   if frame.is_over then return end
   frame.is_over = true
-  count = count - 1
+  frames.count = frames.count - 1
   -- what began before a fork goes on in the process before it
   if not frame.dropped or not pcall(frame.hub.pending, frame.hub) then return end
   local ok, err = pcall(frame.dropped, frame)
@@ -60,7 +61,7 @@ local function leave(frame, guard, co, ...)
   innermost[co] = frame.outer
   if not frame.is_over then
     frame.is_over = true
-    count = count - 1
+    frames.count = frames.count - 1
   end
   return ...
 end
@@ -107,7 +108,7 @@ function frames.run(hub, frame, fn, ...)
   if outer then outer = look_up(co, outer) end
   frame.outer, frame.hub = outer, hub
   innermost[co] = frame
-  count = count + 1
+  frames.count = frames.count + 1
   frame.is_anchored = outer and outer.is_anchored
   local guard
   if frame.dropped and co ~= MAIN then
@@ -123,7 +124,7 @@ end
 --- The innermost frame of the coroutine that runs; its outer ones follow by `outer`.
 ---@return stores.Frame?
 function frames.mine()
-  if count == 0 then return nil end
+  if frames.count == 0 then return nil end
   local co = current() or MAIN
   local frame = innermost[co]
   if not frame then return nil end
@@ -146,15 +147,17 @@ local function look()
   local any = false
   for co, frame in pairs(innermost) do
     if co ~= MAIN then
-      local there = find_there(co, frame)
-      if there and there.is_anchored and known and not known[co] then
+      local waits = known and known[co]
+      -- who is resumed where it waits has lost none, but where its host gives coroutines to others
+      local there = waits and not wait.host.is_anchored and frame or find_there(co, frame)
+      if there and there.is_anchored and known and not waits then
         while there do
           drop(there)
           there = there.outer
         end
       end
       if there ~= frame then innermost[co] = there end
-      if there and not (known and known[co]) then
+      if there and not waits then
         if is_suspect(there) then any = true end
       elseif there then
         there.idle = 0

@@ -3,6 +3,7 @@
 local config = require('stores.config')
 local core = require('stores.core')
 local errors = require('stores.errors')
+local frames = require('stores.frames')
 local holds = require('stores.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
@@ -112,32 +113,35 @@ local function check_table(name)
   end
 end
 
-function Store:start_find(name, id, timeout, cache, raw)
+-- Where no function runs in a frame, nothing is held: what every call asks is asked in place.
+local function look_around(self, cache)
   if cache == false or not self.cached then
     holds.check_connection(self)
   else
     holds.tell_connection(self)
   end
+end
+
+function Store:start_find(name, id, timeout, cache, raw)
+  if frames.count > 0 then look_around(self, cache) end
   return self.engine:find(name, id, timeout, cache, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw)
-  if cache == false or not self.cached then
-    holds.check_connection(self)
-  else
-    holds.tell_connection(self)
-  end
+  if frames.count > 0 then look_around(self, cache) end
   return self.engine:find_many(name, list, timeout, cache, raw)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
-  holds.check(self, name, id)
-  holds.check_connection(self)
+  if frames.count > 0 then
+    holds.check(self, name, id)
+    holds.check_connection(self)
+  end
   return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
 end
 
 function Store:start_select(name, text, params, timeout, raw, rows)
-  holds.check_connection(self)
+  if frames.count > 0 then holds.check_connection(self) end
   return self.engine:select(name, text, params, timeout, raw, rows)
 end
 
@@ -156,7 +160,7 @@ function Store:query(text, params, opts)
   if raw == nil then raw = self.raw end
   local function run(one)
     local list = query.params(params)
-    holds.check_connection(self)
+    if frames.count > 0 then holds.check_connection(self) end
     return wait.slot(self.hub, self.engine:query(one, list, call, call.timeout, raw))
   end
   if #parts <= 1 then return run(text) end

@@ -219,7 +219,7 @@ end
 ---@param ... any
 ---@return any ...
 function Transaction:around(fn, ...)
-  return holds.run(self, fn, ...)
+  return frames.run(self.hub, self, fn, ...)
 end
 
 --- Reads a row and locks it until the end of the transaction.
@@ -276,6 +276,11 @@ local function run_once(tx, fn)
   return finish(tx, pcall(fn, tx))
 end
 
+local function try_once(store, fn, opts, deadline)
+  local tx = transaction.begin(store, opts, deadline)
+  return tx:around(run_once, tx, fn)
+end
+
 --- Whether another attempt may succeed, and harms nobody.
 ---@param err any
 ---@param codes table<string, boolean>
@@ -291,18 +296,19 @@ local function back_off(store, try, deadline)
   return true
 end
 
---- Calls attempt() until it gives true (and values, which are returned), or false and an error that
---- another attempt cannot mend, which is raised.
+--- Calls attempt(...) until it gives true (and values, which are returned), or false and an error
+--- that another attempt cannot mend, which is raised.
 ---@param store stores.Store
 ---@param retries integer? nil: the store's
 ---@param deadline number
 ---@param codes table<string, boolean>
----@param attempt fun(): boolean, any
+---@param attempt fun(...): boolean, any
+---@param ... any
 ---@return any ...
-function transaction.retry(store, retries, deadline, codes, attempt)
+function transaction.retry(store, retries, deadline, codes, attempt, ...)
   retries = retries or store.retries or RETRIES
   for try = 1, retries + 1 do
-    local results = { attempt() }
+    local results = { attempt(...) }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
     local err = results[2]
     if try > retries or not transaction.may_retry(err, codes)
@@ -323,10 +329,8 @@ function transaction.run(store, fn, opts)
     errors.raise('invalid_argument', 'transaction takes a function, got ' .. errors.kind(fn))
   end
   local deadline = transaction.deadline(store, opts.timeout)
-  return transaction.retry(store, opts.retries, deadline, transaction.RETRIED, function()
-    local tx = transaction.begin(store, opts, deadline)
-    return tx:around(run_once, tx, fn)
-  end)
+  return transaction.retry(store, opts.retries, deadline, transaction.RETRIED, try_once, store, fn,
+    opts, deadline)
 end
 
 ---@class stores.Session

@@ -149,23 +149,27 @@ local function serve(store, row, leader, document, unlocked)
   return stored and json.decode(text) or nil
 end
 
+local function serve_locked(tx, store, row, name, leader)
+  local document = tx:lock_row(name, leader.id)
+  local changed = serve(store, row, leader, document)
+  if changed then
+    leader.storing = true
+    local kind = document == nil and 'insert' or 'update'
+    local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
+    if leader.changed then leader.result = stored end
+  end
+end
+
+local function serve_and_end(tx, store, row, name, leader)
+  local ok, err = pcall(serve_locked, tx, store, row, name, leader)
+  tx:end_use()
+  return ok, err
+end
+
 -- One transaction for the leader and whom it serves. False and why where it was rolled back.
 local function run_batch(store, row, name, leader)
   local tx = transaction.begin(store, nil, leader.deadline)
-  return tx:around(function()
-    local ok, err = pcall(function()
-      local document = tx:lock_row(name, leader.id)
-      local changed = serve(store, row, leader, document)
-      if changed then
-        leader.storing = true
-        local kind = document == nil and 'insert' or 'update'
-        local stored = tx:store_and_commit(kind, name, leader.id, changed, leader.opts)
-        if leader.changed then leader.result = stored end
-      end
-    end)
-    tx:end_use()
-    return ok, err
-  end)
+  return tx:around(serve_and_end, tx, store, row, name, leader)
 end
 
 -- The same without a lock. Nil: the lock is needed, and nothing was stored.
@@ -219,29 +223,31 @@ local function may_retry(err, codes)
   return transaction.may_retry(err, codes) and not (err.code == 'duplicate' and err.constraint)
 end
 
+local function attempt(store, row, name, leader, codes)
+  if not store.engine then errors.raise('closed', 'the store was closed') end
+  local done, why
+  leader.served, leader.storing = { leader }, false
+  if row.key and optimistic.suits(store, row.key, leader) then
+    done, why = run_unlocked(store, row, name, leader)
+    if done == nil then
+      put_back(row, leader, leader.served)
+      leader.served, leader.storing = { leader }, false
+    end
+  end
+  if done == nil then done, why = run_batch(store, row, name, leader) end
+  if not done and may_retry(why, codes) then
+    put_back(row, leader, leader.served)
+    return false, why
+  end
+  conclude(store, row, leader, done, why)
+  return true
+end
+
 local function lead(store, row, name, leader)
   local codes = leader.create and CREATE_RETRIED or transaction.RETRIED
   leader.ok = true
   local ok, err = pcall(transaction.retry, store, leader.opts.retries, leader.deadline, codes,
-    function()
-      if not store.engine then errors.raise('closed', 'the store was closed') end
-      local done, why
-      leader.served, leader.storing = { leader }, false
-      if row.key and optimistic.suits(store, row.key, leader) then
-        done, why = run_unlocked(store, row, name, leader)
-        if done == nil then
-          put_back(row, leader, leader.served)
-          leader.served, leader.storing = { leader }, false
-        end
-      end
-      if done == nil then done, why = run_batch(store, row, name, leader) end
-      if not done and may_retry(why, codes) then
-        put_back(row, leader, leader.served)
-        return false, why
-      end
-      conclude(store, row, leader, done, why)
-      return true
-    end)
+    attempt, store, row, name, leader, codes)
   if not ok and leader.ok then leader.ok, leader.err = false, err end
 end
 
