@@ -103,7 +103,7 @@ local SCENARIOS = {
   { 'findAllByIds of 100 cached, alone', function()
     assert(#store:findAllByIds('docs', hundred) == 100)
   end, 0, instructions = true },
-  { 'insert uncached, alone', insert(plain), 0 },
+  { 'insert uncached, alone', insert(plain), 0, instructions = true },
   { 'insert uncached, 256 in flight', insert(plain), FLIGHT },
   { 'update uncached, alone', update(plain), 0, instructions = true },
   { 'update uncached, 256 in flight', update(plain), FLIGHT, instructions = true },
@@ -117,7 +117,23 @@ local SCENARIOS = {
   { 'update cached of 100 KB, alone', function() assert(store:update('docs', large)) end, 0 },
   { 'query, alone', function()
     assert(#store:query('SELECT id, value FROM docs WHERE id = $1', { '1' }) == 1)
-  end, 0 },
+  end, 0, instructions = true },
+  { 'query, readonly, alone', function()
+    local opts = { readonly = true }
+    assert(#store:query('SELECT id, value FROM docs WHERE id = $1', { '1' }, opts) == 1)
+  end, 0, instructions = true },
+  { 'findByJSON, alone', function()
+    store:findByJSON('docs', { name = 'user 7' }, { limit = 1 })
+  end, 0, instructions = true },
+  { 'patch cached, alone', function(number)
+    assert(store:patch('docs', id(number), { set = { ok = true } }))
+  end, 0, instructions = true },
+  { 'transaction, alone', function(number)
+    store:transaction(function(tx)
+      local found = tx:find('docs', id(number))
+      tx:update('docs', found)
+    end)
+  end, 0, instructions = true },
 }
 
 local ALONE = 16
