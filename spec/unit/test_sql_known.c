@@ -14,6 +14,8 @@ static void same(const char *sql) {
     bool drops = stores__sql_mentions(sql, "discard") || stores__sql_mentions(sql, "deallocate");
     if (!CHECK(known.effect == stores__sql_effect(sql)) ||
         !CHECK(known.controls == stores__sql_controls(sql)) ||
+        !CHECK(known.sets == stores__sql_sets(sql)) ||
+        !CHECK(known.stands_anywhere == stores__sql_stands_anywhere(sql)) ||
         !CHECK(known.only_reads == stores__sql_only_reads(sql)) ||
         !CHECK(known.locks_rows == stores__sql_locks_rows(sql)) ||
         !CHECK(known.drops_statements == (session && drops))) {
@@ -29,6 +31,7 @@ int main(void) {
                                         "DISCARD ALL -- %d",
                                         "DEALLOCATE s_%d",
                                         "COMMIT -- %d",
+                                        "SET work_mem = %d",
                                         "SELECT 1; ROLLBACK -- %d",
                                         ""};
     char sql[64], longer[9000];
