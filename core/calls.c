@@ -17,6 +17,7 @@ enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 void stores__call_free(struct stores__own_call *call) {
     stores__timer_stop(&call->engine->timers, &call->grace);
     stores__commit_free(call->commit);
+    stores__table_let_go(call->table);
     if (call->result != NULL) stores__pg_result_free(call->result);
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_let_go(call->turned[i]);
     free(call->turned);

@@ -25,6 +25,7 @@ struct stores__own_call {
     stores_engine *engine;
     stores_op *op; /* NULL: it left */
     enum stores__call_step step;
+    struct stores__table *table; /* of a select; held */
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;

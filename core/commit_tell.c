@@ -12,7 +12,7 @@ enum {
 struct intent_req {
     struct stores__redis_req req;
     struct stores__commit *commit;
-    struct stores__table *table;
+    struct stores__table *table; /* held */
 };
 
 static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT};
@@ -89,6 +89,11 @@ static bool is_full(const struct stores__commit *commit, const struct redisReply
            commit->engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR;
 }
 
+static void intent_free(struct intent_req *intent) {
+    stores__table_let_go(intent->table);
+    free(intent);
+}
+
 static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
     struct intent_req *intent = STORES__CONTAINER(req, struct intent_req, req);
     struct stores__commit *commit = intent->commit;
@@ -104,7 +109,7 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
     } else if (!commit->full) {
         stores__trouble_over(commit->engine->cache);
     }
-    free(intent);
+    intent_free(intent);
     answered(commit);
 }
 
@@ -131,13 +136,13 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
         return false;
     }
     intent->commit = commit;
-    intent->table = table;
+    intent->table = stores__table_hold(table);
     intent->req.done = intent_placed;
     stores__args_str(keys, epoch);
     stores__args_str(keys, commit->entry);
     struct stores__redis_script *script = commit->full ? &script_intent_full : &script_intent;
     if (!stores__args_send(keys, commit->engine->cache, &intent->req, script, count + 1)) {
-        free(intent);
+        intent_free(intent);
         return false;
     }
     commit->engine->counters.intents += (uint64_t)count;

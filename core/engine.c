@@ -230,7 +230,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
     stores__list_init(&engine->ready);
     stores__list_init(&engine->pending);
     stores__list_init(&engine->flushes);
-    stores__list_init(&engine->tables);
+    stores__tables_init(engine);
     stores__names_init(engine);
     stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
@@ -265,7 +265,8 @@ void stores__engine_op_gone(stores_engine *engine) {
     engine->live_ops--;
     if (!engine->closed_all || engine->live_ops > 0) return;
     stores__spares_free(&engine->spare_ops);
-    stores__epochs_free(engine); /* what transactions held till now */
+    stores__tables_free(engine); /* what transactions held till now */
+    stores__epochs_free(engine);
     free(engine);
 }
 
@@ -275,7 +276,6 @@ static void all_closed(stores_engine *engine) {
     stores__op_drain(engine);
     stores__listen_free(engine);
     stores__names_free(engine);
-    stores__tables_free(engine);
     stores__cache_free(engine);
     stores__writes_free(engine);
     stores__pg_pool_free(&engine->pool);

@@ -51,6 +51,12 @@ struct stores__cache;
 struct stores__writes;
 struct stores__ears;
 
+/* Work that is done once at the end of the tick, however often it was asked for. */
+struct stores__flush {
+    struct stores__list link;
+    void (*run)(struct stores__flush *flush);
+};
+
 struct stores_engine {
     uv_loop_t *loop;
     bool owns_loop, closing, closed_all;
@@ -90,6 +96,9 @@ struct stores_engine {
     int name_count;
     unsigned names_forgotten; /* how often: an answer to an older question is not kept */
     struct stores__list tables;
+    struct stores__list tables_unused; /* of them, the longest unused first (table.c) */
+    int table_count;
+    struct stores__flush tables_flush; /* frees those that are too many */
     uint64_t facts_serial; /* counts questions to the catalog (facts.c) */
     struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */
     struct stores__writes *writes;
@@ -97,12 +106,6 @@ struct stores_engine {
     int closing_parts;
     void (*closed)(void *arg);
     void *closed_arg;
-};
-
-/* Work that is done once at the end of the tick, however often it was asked for. */
-struct stores__flush {
-    struct stores__list link;
-    void (*run)(struct stores__flush *flush);
 };
 
 /* Asks for the flush at the end of this tick. */

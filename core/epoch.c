@@ -108,16 +108,18 @@ static void epoch_answered(struct stores__redis_req *req, struct redisReply **re
     size_t len = 0;
     const char *now = stores__redis_text(*reply, &len);
     bool ending = epoch->step == TURN_ENDING;
+    stores__epoch_hold(epoch);
     stop_turn(epoch);
     if (now == NULL) {
         epoch->state = STORES__EPOCH_UNKNOWN; /* the next reader sees what is there, and goes on */
+        stores__epoch_let_go(epoch);
         return;
     }
     if (ending && len > 1 && now[0] == 'V' && strncmp(now + 1, epoch->turning, len - 1) == 0) {
         epoch->engine->counters.turns_ended++;
     }
     stores__epoch_seen(epoch, now, len);
-    stores__epoch_tidy(epoch);
+    stores__epoch_let_go(epoch);
 }
 
 static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step, const char *seen,
@@ -187,13 +189,11 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
 
 static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
-    stores_engine *engine = epoch->engine;
     char seen[STORES__EPOCH_TEXT + 1];
-    if (epoch->step == TURN_NONE || engine->closing) {
+    stores__epoch_hold(epoch);
+    if (epoch->step == TURN_NONE || epoch->engine->closing) {
         stop_turn(epoch);
-        return;
-    }
-    if (end == STORES__PG_LOST || epoch->failed) {
+    } else if (end == STORES__PG_LOST || epoch->failed) {
         epoch->listed = false; /* virtual ids of another server mean nothing: start again */
         wait_then(epoch);
     } else if (epoch->writer_count > 0) {
@@ -202,6 +202,7 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
         snprintf(seen, sizeof seen, "B%s", epoch->turning);
         set_epoch(epoch, TURN_ENDING, seen, strlen(seen), 'V', epoch->turning);
     }
+    stores__epoch_let_go(epoch);
 }
 
 static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
@@ -228,12 +229,14 @@ static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
 static void list_refused(struct stores__pg_wait *wait, const stores_error *error) {
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
     (void)error;
+    stores__epoch_hold(epoch);
     epoch->listed = false;
     if (epoch->engine->closing) {
         stop_turn(epoch);
     } else {
         wait_then(epoch);
     }
+    stores__epoch_let_go(epoch);
 }
 
 static void list_writers(struct stores__epoch *epoch) {

@@ -130,7 +130,7 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     if (asked->serial < table->facts_serial) return true;
     uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
     const char *why = stores__pg_value(result, row, 2, NULL);
-    if (table->epoch == NULL || now != table->oid) {
+    if (table->engine->cache != NULL && (table->epoch == NULL || now != table->oid)) {
         struct stores__epoch *epoch = stores__epoch_of(table->engine, now);
         if (epoch == NULL) {
             table->known = false;
@@ -138,8 +138,8 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
         }
         stores__epoch_let_go(table->epoch);
         table->epoch = epoch;
-        table->oid = now;
     }
+    table->oid = now;
     table->facts_serial = asked->serial;
     table->facts_at = stores__now(table->engine);
     snprintf(table->uncached, sizeof table->uncached, "%s", why ? why : "unknown");

@@ -5,7 +5,7 @@
 
 struct invalidation {
     struct stores__redis_req req;
-    struct stores__table *table;
+    struct stores__table *table; /* held; NULL: not known yet */
     stores_op *op; /* NULL: it left */
     int64_t id;
     bool row;
@@ -14,6 +14,11 @@ struct invalidation {
 };
 
 static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE};
+
+static void invalidation_free(struct invalidation *invalidation) {
+    stores__table_let_go(invalidation->table);
+    free(invalidation);
+}
 
 static stores_outcome leave(stores_op *op) {
     struct invalidation *invalidation = op->stage;
@@ -43,7 +48,7 @@ static void answer(struct invalidation *invalidation, bool ok) {
         stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation: %s",
                          stores__trouble_why(op->engine->cache));
     }
-    free(invalidation);
+    invalidation_free(invalidation);
 }
 
 static void turned(void *arg, bool ok) {
@@ -89,7 +94,7 @@ static void resolved(stores_op *op, struct stores__table *table) {
         return;
     }
     const struct stores__cache *cache = table->engine->cache;
-    invalidation->table = table;
+    invalidation->table = stores__table_hold(table);
     if (!stores__cache_up(cache) || !stores__past_known(cache) || !send_it(invalidation)) {
         stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
                          stores__trouble_why(cache));
@@ -100,7 +105,7 @@ static void resolved(stores_op *op, struct stores__table *table) {
 }
 
 static void dispose(stores_op *op) {
-    free(op->stage);
+    invalidation_free(op->stage);
 }
 
 stores_op *stores_invalidate(stores_engine *engine, const stores_call *call, const char *table,

@@ -14,7 +14,7 @@ enum {
 struct stores__table_name {
     struct stores__table_name *chain; /* of its bucket */
     struct stores__list lru; /* engine->names_used */
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     uint64_t hash, asked_at;
     char text[];
 };
@@ -31,7 +31,7 @@ struct question {
     unsigned texts, forgotten; /* what it would have to be forgotten for */
     bool keep, again; /* again: the one retry after a lost connection was used */
     bool answered, stale;
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     struct stores__pg_conn *conn;
     struct stores__pg_wait wait;
     struct stores__pg_req req;
@@ -54,6 +54,7 @@ static void drop(stores_engine *engine, struct stores__table_name *name) {
     stores__list_remove(&name->lru);
     engine->name_count--;
     if (engine->last_name == name) engine->last_name = NULL;
+    stores__table_let_go(name->table);
     free(name);
 }
 
@@ -90,6 +91,8 @@ static void remember(stores_engine *engine, const char *text, struct stores__tab
         *bucket_of(engine, name->hash) = name;
         engine->name_count++;
     }
+    stores__table_hold(table);
+    stores__table_let_go(name->table);
     name->table = table;
     name->asked_at = stores__now(engine);
 }
@@ -114,8 +117,13 @@ void stores__table_forget(struct stores__table *table) {
 
 /* ---- What a transaction remembers ------------------------------------------------------------ */
 
+static void own_drop(struct stores__own_name *name) {
+    stores__table_let_go(name->table);
+    free(name->text);
+}
+
 void stores__own_names_free(struct stores__own_names *own) {
-    for (int i = 0; i < own->count; i++) free(own->names[i].text);
+    for (int i = 0; i < own->count; i++) own_drop(&own->names[i]);
     own->count = own->next = 0;
 }
 
@@ -137,14 +145,20 @@ static void own_remember(struct stores__own_names *own, const char *text,
     if (own->count < STORES__OWN_NAMES) {
         own->count++;
     } else {
-        free(name->text);
+        own_drop(name);
     }
     own->next = (own->next + 1) % STORES__OWN_NAMES;
     name->text = copy;
-    name->table = table;
+    name->table = stores__table_hold(table);
 }
 
 /* ---- Questions ------------------------------------------------------------------------------- */
+
+/* table is held, or NULL. */
+static void set_table(struct question *question, struct stores__table *table) {
+    stores__table_let_go(question->table);
+    question->table = table;
+}
 
 /* What the catalog said. */
 static void take_answer(struct question *question, struct pg_result *result) {
@@ -162,8 +176,9 @@ static void take_answer(struct question *question, struct pg_result *result) {
     }
     struct stores__table *table = stores__table_get(question->engine, quoted);
     if (table != NULL && stores__facts_learn(table, result, 0, &question->asked)) {
-        question->table = table;
+        set_table(question, table);
     } else {
+        stores__table_let_go(table);
         stores__error_set(error, STORES_NO_MEMORY, "no memory for a table");
     }
 }
@@ -218,6 +233,7 @@ static void tell(struct question *question) {
             stores__op_fail(op, &question->error);
         }
     }
+    set_table(question, NULL);
     free(question);
 }
 
@@ -370,7 +386,7 @@ void stores__table_resolve(stores_op *op, const char *text) {
 static void own_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct question *question = STORES__CONTAINER(req, struct question, req);
     if (end == STORES__PG_LOST) {
-        question->table = NULL;
+        set_table(question, NULL);
         stores__error_set(&question->error, STORES_CONNECTION_LOST,
                           "the connection was lost, and the transaction with it");
     }

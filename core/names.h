@@ -17,12 +17,12 @@ struct stores__own_names {
     int count, next;
     struct stores__own_name {
         char *text;
-        struct stores__table *table;
+        struct stores__table *table; /* held */
     } names[STORES__OWN_NAMES];
 };
 
 /* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,
- * later otherwise; fails the op where there is no such table. */
+ * later otherwise; fails the op where there is no such table. What keeps the table holds it. */
 void stores__table_resolve(stores_op *op, const char *name);
 /* The same on the connection that the op's transaction holds: another one may never become free while
  * transactions wait for each other's, and only this one sees what the transaction made. own: what it

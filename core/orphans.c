@@ -15,7 +15,7 @@ enum { BUCKETS = 64, REMEMBERED_MAX = 1024, SETTLE_AFTER_MS = 100 };
 struct orphan {
     struct orphan *chain;
     struct stores__list age; /* the longest remembered first */
-    struct stores__table *table;
+    struct stores__table *table; /* held while it is asked about */
     int64_t id;
     uint64_t seen_at; /* since when it has been looked at */
     bool asking;
@@ -35,6 +35,16 @@ struct stores__orphans {
 
 static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE};
 
+static void set_asking(struct orphan *orphan, bool asking) {
+    if (orphan->asking == asking) return;
+    orphan->asking = asking;
+    if (asking) {
+        stores__table_hold(orphan->table);
+    } else {
+        stores__table_let_go(orphan->table);
+    }
+}
+
 static void forget(struct orphan *orphan) {
     struct stores__orphans *orphans = orphan->table->orphans;
     struct orphan **at = &orphans->buckets[stores__hash(orphan->entry, 16) % BUCKETS];
@@ -42,6 +52,7 @@ static void forget(struct orphan *orphan) {
     *at = orphan->chain;
     stores__list_remove(&orphan->age);
     orphans->count--;
+    set_asking(orphan, false);
     free(orphan);
 }
 
@@ -85,13 +96,12 @@ static void took_status(struct stores__pg_req *req, int index, struct pg_result 
 
 static void asked(struct stores__pg_req *req, enum stores__pg_end end) {
     struct orphan *orphan = STORES__CONTAINER(req, struct orphan, req);
-    orphan->asking = false;
     if (end == STORES__PG_SYNCED && orphan->over) {
-        orphan->asking = true; /* until it is settled nobody else asks */
-        settle(orphan);
+        settle(orphan); /* until that is done nobody else asks */
         return;
     }
     orphan->seen_at = stores__now(orphan->table->engine); /* alive: asked again 100 ms from now */
+    set_asking(orphan, false);
 }
 
 /* A standby takes a transaction that it has not heard of yet for one that is over. */
@@ -118,11 +128,11 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     struct orphan *orphan = STORES__CONTAINER(wait, struct orphan, wait);
     (void)error;
-    orphan->asking = false;
+    set_asking(orphan, false);
 }
 
 static void ask(struct orphan *orphan) {
-    orphan->asking = true;
+    set_asking(orphan, true);
     orphan->wait.granted = granted;
     orphan->wait.failed = refused;
     stores__pg_acquire(&orphan->table->engine->pool, &orphan->wait, STORES__PG_READING, "lookups");

@@ -152,6 +152,18 @@ void stores__pool_absolve(struct stores__pg_pool *pool, struct stores__pg_topic 
     pool->unpark = true;
 }
 
+/* What a lane is silent about may be of no use to anybody by now. */
+void stores__pg_forget_topic(struct stores__pg_pool *pool, const struct stores__pg_topic *topic) {
+    static const enum stores__pg_place lanes[] = {STORES__PG_READING, STORES__PG_STALLED};
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
+        struct stores__list *list = &pool->places[lanes[i]];
+        for (struct stores__list *at = list->next; at != list; at = at->next) {
+            if (lane_at(at)->blamed == topic) lane_at(at)->blamed = NULL;
+            if (lane_at(at)->suspect == topic) lane_at(at)->suspect = NULL;
+        }
+    }
+}
+
 /* ---- Giving up ------------------------------------------------------------------------------- */
 
 static bool is_wanted(struct stores__pg_conn *conn) {

@@ -111,6 +111,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     call->options.readonly = op->engine->cache != NULL &&
                              !(table->cacheable &&
                                stores__sql_know(&op->engine->pool.texts, sql).only_reads);
+    call->table = stores__table_hold(table);
     call->wait.topic = &table->topic;
     start(call);
 }

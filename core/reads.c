@@ -7,11 +7,13 @@
 static void row_over(struct stores__read_row *row) {
     struct stores__read_call *call = row->call;
     if (--call->left > 0) return;
+    struct stores__table *table = call->table;
     if (call->alone) {
-        stores__spares_give(&call->table->reads->spare_calls, call);
+        stores__spares_give(&table->reads->spare_calls, call);
     } else {
         free(call);
     }
+    stores__table_let_go(table);
 }
 
 static void found_one(struct stores__read_row *row, const char *text, size_t len,
@@ -79,7 +81,7 @@ void stores__row_enqueue(struct stores__read_row *row) {
 struct stores__read_batch *stores__batch_new(struct stores__table *table, size_t room) {
     struct stores__read_batch *batch = calloc(1, sizeof *batch + room * sizeof *batch->rows);
     if (batch == NULL) return NULL;
-    batch->table = table;
+    batch->table = stores__table_hold(table);
     stores__list_init(&batch->wait.link);
     return batch;
 }
@@ -90,6 +92,7 @@ void stores__batch_free(struct stores__read_batch *batch) {
     } else if (batch->result != NULL) {
         stores__pg_result_free(batch->result);
     }
+    stores__table_let_go(batch->table);
     free(batch);
 }
 
@@ -194,7 +197,7 @@ static void read_resolved(stores_op *op, struct stores__table *table) {
         return;
     }
     call->op = op;
-    call->table = table;
+    call->table = stores__table_hold(table);
     call->left = count;
     call->alone = count == 1;
     op->stage = call;
@@ -260,7 +263,8 @@ void stores__reads_stop(struct stores__table *table) {
 }
 
 void stores__reads_free(struct stores__table *table) {
-    if (table->reads != NULL) stores__spares_free(&table->reads->spare_calls);
+    stores__list_remove(&table->reads->flush.link); /* what it waited for was sent before */
+    stores__spares_free(&table->reads->spare_calls);
     free(table->reads);
     table->reads = NULL;
 }

@@ -117,7 +117,7 @@ static void lease_rows(struct stores__table *table, struct stores__read_row **ro
         struct stores__args args = {0};
         char life[24];
         if (batch == NULL || !stores__random_text(batch->token, STORES__TOKEN_TEXT)) {
-            free(batch);
+            if (batch != NULL) stores__batch_free(batch);
             stores__rows_select(table, rows + at, n);
             continue;
         }

@@ -32,7 +32,7 @@ struct stores__read_row {
 
 struct stores__read_call {
     stores_op *op; /* NULL: it left */
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     size_t left;
     bool alone; /* of one row: a spare of its table's reads */
     struct stores__read_row rows[];
@@ -50,7 +50,7 @@ struct stores__reads {
 
 /* Rows that travel together. */
 struct stores__read_batch {
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     struct stores__redis_req redis_req;
     struct stores__pg_wait wait;
     struct stores__pg_req req;

@@ -282,7 +282,8 @@ static bool is_wanted(const struct stores__pg_req *req) {
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
-    const char *sql = batch->count == 1 ? batch->table->find_sql : batch->table->find_any_sql;
+    const char *sql = stores__table_sql(batch->table, batch->count == 1 ? STORES__FIND_SQL
+                                                                        : STORES__FIND_ANY_SQL);
     if (batch->count > 1) stores__buf_str(&ids, "{");
     for (size_t i = 0; i < batch->count; i++) {
         char id[STORES__ID_SIZE];
@@ -301,7 +302,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     batch->table->engine->counters.selects++;
     stores__rows_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
     stores__pg_begin(conn, &batch->req);
-    if (values[0] != NULL) {
+    if (values[0] != NULL && sql != NULL) {
         stores__pg_add(conn, &batch->req, sql, 1, values, true);
         batch->asks_past = conn->pool->pooler && batch->epoch[0] != '\0';
         if (batch->asks_past) stores__past_question(conn, &batch->req);

@@ -3,7 +3,7 @@
 #include "cache_scripts.h"
 
 struct settle_row {
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     struct stores__doc doc; /* text NULL: the row is gone */
     size_t order; /* of the writes of the transaction */
     bool publish;
@@ -30,9 +30,14 @@ struct stores__settle *stores__settle_new(stores_engine *engine) {
     return settle;
 }
 
+static void drop_row(struct settle_row *row) {
+    stores__blob_drop(row->doc.blob);
+    stores__table_let_go(row->table);
+}
+
 void stores__settle_free(struct stores__settle *settle) {
     if (settle == NULL) return;
-    for (size_t i = 0; i < settle->count; i++) stores__blob_drop(settle->rows[i].doc.blob);
+    for (size_t i = 0; i < settle->count; i++) drop_row(&settle->rows[i]);
     free(settle->rows);
     free(settle->epochs);
     free(settle);
@@ -48,7 +53,7 @@ bool stores__settle_add(struct stores__settle *settle, struct stores__table *tab
         settle->room = room;
     }
     struct settle_row *row = &settle->rows[settle->count];
-    row->table = table;
+    row->table = stores__table_hold(table);
     row->doc.id = id;
     row->doc.text = text;
     row->doc.len = len;
@@ -86,7 +91,7 @@ static void merge(struct stores__settle *settle) {
         struct settle_row *kept = &settle->rows[last], *row = &settle->rows[i];
         if (kept->table == row->table && kept->doc.id == row->doc.id) {
             bool publish = kept->publish && row->publish;
-            stores__blob_drop(kept->doc.blob);
+            drop_row(kept);
             *kept = *row;
             kept->publish = publish;
         } else {
@@ -114,7 +119,7 @@ void stores__settle_turn_large(struct stores__settle *settle, size_t max,
         if (large) turn(commit, settle->rows[at].table);
         for (size_t i = at; i < end; i++) {
             if (large) {
-                stores__blob_drop(settle->rows[i].doc.blob);
+                drop_row(&settle->rows[i]);
             } else {
                 settle->rows[kept++] = settle->rows[i];
             }

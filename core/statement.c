@@ -60,14 +60,22 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
 }
 
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table) {
-    statement->table = table;
+    stores__table_let_go(statement->table);
+    statement->table = stores__table_hold(table);
     switch (statement->kind) {
-    case STORES_INSERT: statement->sql = table->insert_sql; break;
-    case STORES_UPDATE:
-        statement->sql = statement->replaces ? table->replace_sql : table->update_sql;
+    case STORES_INSERT:
+        /* which of them is sent is chosen later: both are there by then */
+        statement->sql = stores__table_sql(table, STORES__INSERT_NEW_SQL);
+        if (statement->sql != NULL) statement->sql = stores__table_sql(table, STORES__INSERT_SQL);
         break;
-    case STORES_UPSERT: statement->sql = stores__table_upsert_sql(table); break;
-    case STORES_DELETE: statement->sql = table->delete_sql; break;
+    case STORES_UPDATE:
+        statement->sql = stores__table_sql(table, statement->replaces ? STORES__REPLACE_SQL
+                                                                      : STORES__UPDATE_SQL);
+        break;
+    case STORES_UPSERT:
+        statement->sql = stores__table_sql(table, STORES__UPSERT_SQL + table->upsert);
+        break;
+    case STORES_DELETE: statement->sql = stores__table_sql(table, STORES__DELETE_SQL); break;
     case STORES_MODIFY: {
         struct stores__buf buf = {0};
         stores__buf_fmt(&buf,
@@ -90,6 +98,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
 
 void stores__statement_free(struct stores__statement *statement) {
     if (statement == NULL) return;
+    stores__table_let_go(statement->table);
     free(statement->made);
     free(statement->expr);
     free(statement->name);
@@ -127,7 +136,8 @@ void stores__statement_choose(struct stores__statement *statement, bool alone) {
     if (statement->kind != STORES_INSERT) return;
     /* without a unique index ON CONFLICT is refused, and no id comes to be there twice */
     statement->inserts_new = table->unkeyed || (!alone && !table->may_take_rows);
-    statement->sql = statement->inserts_new ? table->insert_new_sql : table->insert_sql;
+    statement->sql = stores__table_sql(table, statement->inserts_new ? STORES__INSERT_NEW_SQL
+                                                                     : STORES__INSERT_SQL);
 }
 
 /* ---- Ids that are taken ---------------------------------------------------------------------- */

@@ -10,7 +10,7 @@
 
 struct stores__statement {
     stores_change_kind kind;
-    struct stores__table *table; /* set by bind */
+    struct stores__table *table; /* set by bind; held */
     int64_t id;
     bool want_document;
     bool foreign; /* an expression of somebody is in it, which may leave something in the session */

@@ -17,6 +17,7 @@ void stores__txop_free(struct stores__txop *txop) {
     if (txop == NULL) return;
     if (txop->result != NULL) stores__pg_result_free(txop->result);
     stores__statement_free(txop->statement);
+    stores__table_let_go(txop->table);
     free(txop->sql);
     free(txop->memory);
     free(txop->values);
@@ -29,6 +30,10 @@ static void keep_error(stores_tx *tx, stores_error *error) {
     tx->error = error;
 }
 
+static void forget_facts(stores_tx *tx) {
+    while (tx->table_count > 0) stores__table_let_go(tx->tables[--tx->table_count].table);
+}
+
 static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->link);
     stores__starve_forget(tx);
@@ -38,6 +43,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__txop_free(tx->txop);
     stores__error_free(tx->error);
     stores__own_names_free(&tx->names);
+    forget_facts(tx);
     stores__engine_op_gone(tx->engine);
     free(tx);
 }
@@ -189,6 +195,7 @@ static void confirm(stores_tx *tx, const struct pg_result *result) {
     look_at_reach(tx, &facts);
     if (right && !table->loose && tx->table_count < STORES__TX_TABLES) {
         tx->tables[tx->table_count++] = facts;
+        stores__table_hold(table);
     }
 }
 
@@ -248,7 +255,7 @@ static void after_savepoint(stores_tx *tx, const struct stores__txop *txop) {
     } else if (txop->kind == TXOP_ROLLBACK_TO) {
         if (tx->conn->texts > 0) tx->conn->texts++; /* settings and tables are as they were */
         stores__commit_rolled_back(tx->commit, tx->marks[--tx->depth]);
-        tx->table_count = 0; /* locks that were taken since then are given back */
+        forget_facts(tx); /* locks that were taken since then are given back */
         tx->doomed = false;
     }
 }

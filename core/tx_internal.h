@@ -11,7 +11,7 @@
 enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 16 };
 
 struct stores__tx_table {
-    struct stores__table *table;
+    struct stores__table *table; /* held */
     bool reaches, cascades;
 };
 
@@ -37,7 +37,7 @@ enum stores__txop_kind {
 struct stores__txop {
     stores_tx *tx;
     enum stores__txop_kind kind;
-    struct stores__table *table;
+    struct stores__table *table; /* held; NULL: none */
     char *sql, *memory;
     int count;
     const char **values;

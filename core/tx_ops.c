@@ -97,12 +97,17 @@ static void find_resolved(stores_op *op, struct stores__table *table) {
     stores_tx *tx = op->stage;
     struct stores__txop *txop = tx->txop;
     struct stores__buf buf = {0};
-    txop->table = table;
+    txop->table = stores__table_hold(table);
     if (op->doc_count == 0) {
         stores__tx_answer(tx, NULL);
         return;
     }
-    const char *sql = op->doc_count == 1 ? table->find_sql : table->find_any_sql;
+    const char *sql = stores__table_sql(table, op->doc_count == 1 ? STORES__FIND_SQL
+                                                                  : STORES__FIND_ANY_SQL);
+    if (sql == NULL) {
+        no_memory(op);
+        return;
+    }
     stores__buf_str(&buf, sql);
     if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
     const char *text = stores__buf_text(&buf);
@@ -156,7 +161,7 @@ stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *ta
 static void write_resolved(stores_op *op, struct stores__table *table) {
     stores_tx *tx = op->stage;
     stores_error error;
-    tx->txop->table = table;
+    tx->txop->table = stores__table_hold(table);
     if (!stores__statement_bind(tx->txop->statement, table)) {
         no_memory(op);
     } else if (tx->options.session && stores__cache_covers(table)) {

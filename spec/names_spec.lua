@@ -205,6 +205,60 @@ describe('The name of a table', function()
     everybody_sees_public()
   end)
 
+  -- Views of docs, made by one text, each read once, and dropped by another.
+  local function come_and_go(target, ddl, prefix, many)
+    local make, drop, names = {}, {}, {}
+    for i = 1, many do
+      names[i] = prefix .. i
+      make[i] = ('CREATE VIEW %s AS SELECT * FROM docs;'):format(names[i])
+      drop[i] = ('DROP VIEW %s;'):format(names[i])
+    end
+    ddl(table.concat(make))
+    stores.run(function()
+      stores.map(names, function(name)
+        assert.equal('public', target:find(name, '1').of)
+      end, { concurrency = 16 })
+    end)
+    ddl(table.concat(drop))
+  end
+
+  it('means its table to calls that have it while many others come and go', function()
+    stores.run(function()
+      store:transaction(function(tx)
+        tx:insert('docs', { id = '5', of = 'tx' })
+        assert.is_true(tx:update('docs', { id = '1', of = 'public', by = 'tx' }))
+        stores.spawn(function() -- it waits for that row
+          local late = { id = '1', of = 'public', by = 'late' }
+          assert.is_true(store:update('docs', late, { timeout = 240 }))
+        end)
+        come_and_go(store, function(text) support.psql(db, text) end, 'aside_', 1300)
+        -- after what a statement of the engine's own changes, no name is known any more
+        store:query('CREATE TABLE own (id bigint PRIMARY KEY, value jsonb)')
+        come_and_go(store, function(text) store:query(text) end, 'again_', 100)
+        assert.equal('tx', tx:find('docs', '5').of)
+        assert.is_true(tx:delete('docs', '5'))
+        tx:insert('docs', { id = '6', of = 'tx' })
+      end, { timeout = 240 })
+    end)
+    assert.is_nil(store:find('docs', '5'))
+    assert.equal('tx', store:find('docs', '6').of)
+    assert.equal('late', store:find('docs', '1').by)
+    everybody_sees_public()
+  end)
+
+  it('means the new table where one was dropped and made again, among many others', function()
+    for round = 1, 2 do
+      store:query('CREATE TABLE again (id bigint PRIMARY KEY, value jsonb)')
+      assert.is_nil(store:find('again', '1'))
+      store:insert('again', { id = '1', round = round })
+      assert.equal(round, store:find('again', '1').round)
+      come_and_go(store, function(text) store:query(text) end, 'among_', 1300)
+      assert.equal(round, store:find('again', '1').round)
+      store:query('DROP TABLE again')
+      support.refused('table_not_found', nil, store.find, store, 'again', '1')
+    end
+  end)
+
   it('serves many tables, more than are remembered', function()
     local sql = {}
     for i = 1, 1100 do
@@ -225,4 +279,53 @@ describe('The name of a table', function()
       end)
     end
   end)
+end)
+
+describe('The names of tables that come and go #slow', function()
+  local EACH, FILL, ROUNDS = 200, 7, 7 -- FILL: rounds that reach what is remembered
+
+  local function rss()
+    collectgarbage()
+    collectgarbage()
+    for line in io.lines('/proc/self/status') do
+      local kb = line:match('^VmRSS:%s+(%d+) kB')
+      if kb then return tonumber(kb) end
+    end
+  end
+
+  for _, case in ipairs({
+    { 'a store without a cache', cache = false },
+    { 'a store with a cache', cache = true },
+    { 'a store with a cache, of tables that others make', cache = true, outside = true },
+  }) do
+    it('leave no memory behind: ' .. case[1], function()
+      local db = support.db()
+      local store = stores.Store.new(db, case.cache and support.redis() or nil)
+      local function ddl(text)
+        if case.outside then support.psql(db, text) else store:query(text) end
+      end
+      ddl("CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb); INSERT INTO docs VALUES (1, '{}')")
+      local function round(n)
+        local make, drop, names = {}, {}, {}
+        for i = 1, EACH do
+          names[i] = ('x%d_%d'):format(n, i)
+          make[i] = ('CREATE VIEW %s AS SELECT * FROM docs;'):format(names[i])
+          drop[i] = ('DROP VIEW %s;'):format(names[i])
+        end
+        ddl(table.concat(make))
+        stores.run(function()
+          stores.map(names, function(name)
+            assert.same({ id = '1' }, store:find(name, '1'))
+          end, { concurrency = 20 })
+        end)
+        ddl(table.concat(drop))
+      end
+      for n = 1, FILL do round(n) end
+      local before = rss()
+      for n = FILL + 1, FILL + ROUNDS do round(n) end
+      local each = (rss() - before) * 1024 / (EACH * ROUNDS)
+      assert.is_true(each < 300, ('%.0f bytes for each of %d'):format(each, EACH * ROUNDS))
+      support.close(store, db)
+    end)
+  end
 end)

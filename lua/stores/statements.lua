@@ -22,8 +22,9 @@ local function is_savepoint(part)
   return words[2] == 'TO' or words[3] == 'TO'
 end
 
--- Texts come again and again; taking one apart is not free. Bounded, and forgotten as a whole.
-local KEPT = 256
+-- Texts come again and again; taking one apart is not free. Bounded, and forgotten as a whole; those
+-- that somebody put together, a load of rows or of DDL, do not come again, and are large.
+local KEPT, LONGEST, MOST_PARTS = 256, 4096, 16
 local known, count = {}, 0
 
 local function take_apart(text)
@@ -33,6 +34,7 @@ local function take_apart(text)
   for _, part in ipairs(parts) do
     part.control = sql.transaction_control(part.text) or false
   end
+  if #text > LONGEST or #parts > MOST_PARTS then return parts end
   if count >= KEPT then known, count = {}, 0 end
   known[text], count = parts, count + 1
   return parts
