@@ -304,7 +304,8 @@ describe('The names of tables that come and go #slow', function()
       local function ddl(text)
         if case.outside then support.psql(db, text) else store:query(text) end
       end
-      ddl("CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb); INSERT INTO docs VALUES (1, '{}')")
+      ddl("CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);"
+        .. " INSERT INTO docs VALUES (1, '{}')")
       local function round(n)
         local make, drop, names = {}, {}, {}
         for i = 1, EACH do
