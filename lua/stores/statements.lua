@@ -22,7 +22,7 @@ local function is_savepoint(part)
   return words[2] == 'TO' or words[3] == 'TO'
 end
 
--- that somebody put together, a load of rows or of DDL, do not come again, and are big.
+-- Texts come again and again; taking one apart is not free. Bounded, forgotten as a whole; those
 -- that somebody put together, a load of rows or of DDL, do not come again, and are large.
 local KEPT, LONGEST, MOST_PARTS = 256, 4096, 16
 local known, count = {}, 0
