@@ -44,6 +44,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__error_free(tx->error);
     stores__own_names_free(&tx->names);
     forget_facts(tx);
+    free(tx->marks);
     stores__engine_op_gone(tx->engine);
     free(tx);
 }

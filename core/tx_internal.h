@@ -8,7 +8,7 @@
 #include "names.h"
 #include "statement.h"
 
-enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 16 };
+enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 4 };
 
 struct stores__tx_table {
     struct stores__table *table; /* held */
@@ -77,7 +77,7 @@ struct stores_tx {
     /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked again. */
     struct stores__tx_table tables[STORES__TX_TABLES];
     int table_count;
-    uint32_t marks[STORES__SAVEPOINTS_MAX];
+    uint32_t *marks; /* where its savepoints began; NULL: there was none yet */
     int depth;
     bool doomed; /* a savepoint was not rolled back that was to be: there is no COMMIT any more */
     stores_code early; /* why a call left, and the transaction with it; STORES_OK: none did */

@@ -271,6 +271,13 @@ static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__
                          STORES__SAVEPOINTS_MAX);
         return op;
     }
+    if (kind == TXOP_SAVEPOINT && tx->marks == NULL) {
+        tx->marks = calloc(STORES__SAVEPOINTS_MAX, sizeof *tx->marks);
+        if (tx->marks == NULL) {
+            no_memory(op);
+            return op;
+        }
+    }
     stores__tx_start(tx);
     return op;
 }
