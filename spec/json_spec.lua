@@ -393,7 +393,10 @@ describe('depth', function()
   end
 
   it('is read whatever it is: jsonb takes some ten thousand levels, and json any', function()
-    for _, depth in ipairs({ 511, 512, 513, 514, 1500, 20000, 200000 }) do
+    local depths = { 511, 512, 513, 514, 1500, 20000 }
+    -- a collection walks all of it: under one that runs all the time that takes minutes
+    if os.getenv('STORES_TEST_PASS') ~= 'gc' then depths[#depths + 1] = 200000 end
+    for _, depth in ipairs(depths) do
       assert.equal(depth, (depth_of(json.decode(('['):rep(depth) .. (']'):rep(depth)))))
       local text = ('{"a":'):rep(depth) .. '7' .. ('}'):rep(depth)
       assert.same({ depth, 7 }, { depth_of(json.decode(text)) })
