@@ -126,11 +126,17 @@ local function make_document()
     port = os.getenv('PGPORT'), user = os.getenv('PGUSER'), database = os.getenv('PGDATABASE') },
     { path = system.redis })
   local cli = ("redis-cli -s '%s' "):format(system.redis)
+  local oid = system.psql("SELECT 'docs'::regclass::oid"):match('%d+')
+  local pattern = ("--scan --pattern '*{%s}/*/1'"):format(oid)
   local text, key
-  repeat -- the first finds may come while the table's epoch is being made
+  -- the first finds may come while the table's epoch is being made
+  for _ = 1, 500 do
     text = store:find('docs', '1', { raw = true })
-    key = system.run(cli .. "--scan --pattern '*docs*/1'"):match('[^\n]+')
-  until key and system.run(cli .. "get '" .. key .. "'"):sub(1, 1) == 'V'
+    key = system.run(cli .. pattern):match('[^\n]+')
+    if key and system.run(cli .. "get '" .. key .. "'"):sub(1, 1) == 'V' then break end
+    key = nil
+  end
+  assert(key, 'the document did not come into the cache')
   store:close()
   return key, text
 end
