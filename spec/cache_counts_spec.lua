@@ -137,8 +137,8 @@ describe('a call of a warm engine', function()
   end)
 
   it('asks for the locks with the query itself, and turns what it wrote before COMMIT', function()
-    -- where nothing was written Redis hears nothing
-    assert.same({ redis = 0, pg = 2, statements = 4, unanswered = 0 },
+    -- where nothing was written Redis hears nothing: BEGIN, the statement, constraints, locks, COMMIT
+    assert.same({ redis = 0, pg = 2, statements = 5, unanswered = 0 },
       cost(function() store:query('SELECT count(*) FROM docs') end))
     assert.same({ redis = 0, pg = 1, statements = 3, unanswered = 0 },
       cost(function() store:query('SELECT count(*) FROM docs', nil, { readonly = true }) end))
