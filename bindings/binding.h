@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "base.h"
-#include "json.h"
+#include "json/codec.h"
 #include "lua_api.h"
 
 /* Names of metatables; their addresses are the types of userdata. */
@@ -60,7 +60,7 @@ struct stores__hub {
     bool owns_loop, closed, turning;
     uint64_t process;
     struct stores__list ready, free_slots, engines;
-    struct stores__list messages; /* log.c: what is to be told to log functions and hooks */
+    struct stores__list messages; /* messages.c: what is to be told to log functions and hooks */
     int statement_function; /* watch.c: in the registry; 0: there is none */
     uv_timer_t tick; /* time.c: for Lua that is to run after a turn, at a time */
     int tick_function; /* in the registry; 0: there is none */
@@ -179,7 +179,7 @@ stores_params stores__params_check(lua_State *L, int index);
  * invalid_document. */
 const char *stores__document_check(lua_State *L, int index);
 
-/* ---- What the core says (log.c, watch.c) ------------------------------------------------------ */
+/* ---- What the core says (messages.c, watch.c) ------------------------------------------------------ */
 
 /* The first thing in what is kept for a function until the loop has turned; malloc'ed. */
 struct stores__message {

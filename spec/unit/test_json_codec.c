@@ -1,12 +1,12 @@
 /*
  * test_json_codec.c - the codec's C entry points: what the stack and the buffer are left as, also
- * when memory runs out at every place where it can. Links bindings/json*.c, core/base.c, LuaJIT.
+ * when memory runs out at every place where it can. Links bindings/json, core/base.c, LuaJIT.
  */
 #include <lauxlib.h>
 #include <lualib.h>
 
 #include "check.h"
-#include "json.h"
+#include "json/codec.h"
 
 /* Lua's memory, of which the last allocation of `left` fails; -1: none does. */
 static long left = -1;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_digits.h"
+#include "json/digits.h"
 
 static int failures;
 

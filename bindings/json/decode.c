@@ -1,5 +1,5 @@
 /*
- * json_decode.c - JSON text as Lua values. Strict: what PostgreSQL would not take as jsonb is not
+ * decode.c - JSON text as Lua values. Strict: what PostgreSQL would not take as jsonb is not
  * read either.
  *
  * Members gather on the Lua stack, so that a small table is made once, in its right size; or its
@@ -8,10 +8,10 @@
  */
 #include <stdio.h>
 
-#include "json_decoder.h"
-#include "json_digits.h"
-#include "json_keys.h"
-#include "json_text.h"
+#include "decoder.h"
+#include "digits.h"
+#include "keys.h"
+#include "text.h"
 
 #define GATHERED 8 /* members that wait on the stack */
 #define GATHER_DEPTH 24 /* how deep that is done */

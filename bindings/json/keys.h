@@ -1,11 +1,11 @@
 /*
- * json_keys.h - names of members as two words, so that one that was read before is found by
+ * keys.h - names of members as two words, so that one that was read before is found by
  * comparing two numbers: the same few names come with every document.
  */
 #ifndef STORES_BINDINGS_JSON_KEYS_H
 #define STORES_BINDINGS_JSON_KEYS_H
 
-#include "json.h"
+#include "codec.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define STORES__KEYS_KEPT 1

@@ -1,5 +1,5 @@
 /*
- * json_path.h - where in a value something is, for people: .tags[3], ["a b"].c
+ * path.h - where in a value something is, for people: .tags[3], ["a b"].c
  */
 #ifndef STORES_BINDINGS_JSON_PATH_H
 #define STORES_BINDINGS_JSON_PATH_H

@@ -1,13 +1,13 @@
 /*
- * json_decoder.h - a value that is being read, as the files of the decoder see it: json_decode.c, and
- * json_deep.c for what lies deeper than the stack of C and Lua's own are to grow.
+ * decoder.h - a value that is being read, as the files of the decoder see it: decode.c, and
+ * deep.c for what lies deeper than the stack of C and Lua's own are to grow.
  */
 #ifndef STORES_BINDINGS_JSON_DECODER_H
 #define STORES_BINDINGS_JSON_DECODER_H
 
-#include "json.h"
+#include "codec.h"
 
-#define STORES__JSON_STACKED 512 /* levels that use the stack; deeper ones are json_deep.c's */
+#define STORES__JSON_STACKED 512 /* levels that use the stack; deeper ones are deep.c's */
 
 struct decoder {
     lua_State *L;

@@ -1,7 +1,7 @@
 /*
- * json_path.c - where in a value something is, for people: .tags[3], ["a b"].c
+ * path.c - where in a value something is, for people: .tags[3], ["a b"].c
  */
-#include "json_path.h"
+#include "path.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * json.h - the exact JSON codec: PostgreSQL's jsonb to Lua values and back, nothing lost.
+ * codec.h - the exact JSON codec: PostgreSQL's jsonb to Lua values and back, nothing lost.
  *
  * Objects are tables; arrays are tables with the array metatable; null is lightuserdata NULL (the
  * same as cjson.null); a number that no double carries is a stores.json.number, which keeps its
@@ -80,7 +80,7 @@ enum {
     STORES__CODEC_ARRAY = 1,
     STORES__CODEC_NUMBER,
     STORES__CODEC_CDATA,
-    STORES__CODEC_FOREIGN, /* what a value of another JSON library is (json_foreign.c) */
+    STORES__CODEC_FOREIGN, /* what a value of another JSON library is (foreign.c) */
     STORES__CODEC_ENCODE,
     STORES__CODEC_BUFFER,
     STORES__CODEC_KEYS, /* the first of so many */

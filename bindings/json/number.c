@@ -1,5 +1,5 @@
 /*
- * json_number.c - stores.json.number: a decimal that no double carries, kept as its digits. It
+ * number.c - stores.json.number: a decimal that no double carries, kept as its digits. It
  * prints and compares as the decimal it is, and refuses arithmetic, which would round.
  */
 #include <errno.h>
@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "json.h"
-#include "json_digits.h"
+#include "codec.h"
+#include "digits.h"
 
 #define FAR INT64_C(1000000000000000)
 #define NUMERIC_BEFORE_POINT 131072

@@ -1,9 +1,9 @@
 /*
- * json_deep.c - arrays and objects however deep they are nested: jsonb takes some ten thousand levels,
+ * deep.c - arrays and objects however deep they are nested: jsonb takes some ten thousand levels,
  * and json any. Those that are open are in a table, the innermost one is on Lua's stack; each is put
  * into the one around it as soon as it is begun.
  */
-#include "json_decoder.h"
+#include "decoder.h"
 
 struct deep {
     struct decoder *d;

@@ -1,5 +1,5 @@
 /*
- * json_text.h - looking through the bytes of JSON strings, eight at a time, and what UTF-8 is.
+ * text.h - looking through the bytes of JSON strings, eight at a time, and what UTF-8 is.
  */
 #ifndef STORES_BINDINGS_JSON_TEXT_H
 #define STORES_BINDINGS_JSON_TEXT_H

@@ -1,5 +1,5 @@
 /*
- * json_digits.h - doubles and decimals, exactly: the shortest digits of a double, the nearest
+ * digits.h - doubles and decimals, exactly: the shortest digits of a double, the nearest
  * double of some digits, and whether a decimal survives the trip. Knows nothing of Lua, reads no
  * locale, and allocates nothing.
  */

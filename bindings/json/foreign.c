@@ -1,8 +1,8 @@
 /*
- * json_foreign.c - arrays, objects and nulls as other JSON libraries mark them, which people hand to a
+ * foreign.c - arrays, objects and nulls as other JSON libraries mark them, which people hand to a
  * store as they got them: an empty array that became {} would be another document.
  */
-#include "json.h"
+#include "codec.h"
 
 /* Marks in metatables (dkjson and lua-rapidjson: __jsontype; Tarantool's: __serialize), and what
  * modules export: array_mt, empty_array_mt and empty_array of OpenResty's cjson, and any `null`.

@@ -1,9 +1,9 @@
 /*
- * json.c - the codec of one Lua state: made, found again, and put into the module's table.
+ * codec.c - the codec of one Lua state: made, found again, and put into the module's table.
  */
-#include "json.h"
+#include "codec.h"
 
-#include "json_digits.h"
+#include "digits.h"
 
 #define SCRATCH_KEPT (1024 * 1024)
 

@@ -1,5 +1,5 @@
-/* json_size.c - how large a text would be as jsonb: see jsonb_util.c of PostgreSQL. */
-#include "json.h"
+/* size.c - how large a text would be as jsonb: see jsonb_util.c of PostgreSQL. */
+#include "codec.h"
 
 size_t stores__json_size(const char *at, const char *end) {
     size_t bytes = 0;

@@ -1,5 +1,5 @@
 /*
- * json_encode.c - Lua values as JSON text. One pass over each table decides what it is while it is
+ * encode.c - Lua values as JSON text. One pass over each table decides what it is while it is
  * written; only arrays that Lua keeps out of order take a second.
  *
  * Nothing here may leave by an error of Lua's except through the protected call that
@@ -7,10 +7,10 @@
  */
 #include <math.h>
 
-#include "json.h"
-#include "json_digits.h"
-#include "json_path.h"
-#include "json_text.h"
+#include "codec.h"
+#include "digits.h"
+#include "path.h"
+#include "text.h"
 
 #define STACK_LEVELS 16 /* the Lua stack grows for so many levels at once */
 #define STACK_SLOTS 6

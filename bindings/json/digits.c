@@ -1,8 +1,8 @@
 /*
- * json_digits.c - Schubfach (R. Giulietti) from double to digits, Eisel-Lemire from digits to
+ * digits.c - Schubfach (R. Giulietti) from double to digits, Eisel-Lemire from digits to
  * double; both stand on one table of powers of ten, 128 bits each, which is computed at start.
  */
-#include "json_digits.h"
+#include "digits.h"
 
 #include <errno.h>
 #include <float.h>
