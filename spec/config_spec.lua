@@ -1,6 +1,6 @@
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
-local options = require('stores.options')
+local options = require('stores.config.options')
 
 local DB = { database = 'app', user = 'me' }
 local REDIS = { host = 'localhost', port = 6379 }

@@ -1,7 +1,7 @@
 --- The verbs that look into documents: findByJSON, findOne, count, findByJsonArrayContains,
 --- findByJsonSubContains, findByPath. What they match, and that they do it by the GIN index.
 
-local query = require('stores.query')
+local query = require('stores.sql.query')
 local stores = require('stores')
 local support = require('spec.support')
 

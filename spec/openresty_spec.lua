@@ -196,7 +196,7 @@ describe('in nginx #slow', function()
 
   it('shares poolsize_total among the workers', function()
     start(at('t', [[
-      local config = require('stores.config')
+      local config = require('stores.config.tables')
       local function size(total)
         return config.resolve({ host = '/tmp', database = 'x', poolsize_total = total }).poolsize
       end

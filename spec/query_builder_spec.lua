@@ -1,9 +1,9 @@
 local core = require('stores.core')
 local errors = require('stores.errors')
-local jsonpath = require('stores.jsonpath')
-local modify = require('stores.modify')
-local paths = require('stores.paths')
-local query = require('stores.query')
+local jsonpath = require('stores.sql.jsonpath')
+local modify = require('stores.sql.modify')
+local paths = require('stores.sql.paths')
+local query = require('stores.sql.query')
 
 local null, patch = core.null, modify.patch
 local NONE = {}

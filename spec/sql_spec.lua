@@ -1,5 +1,5 @@
 local errors = require('stores.errors')
-local sql = require('stores.sql')
+local sql = require('stores.sql.text')
 
 local function texts(text)
   local all = {}

@@ -1,4 +1,4 @@
-/* The flat table of lua/stores/config.lua as a stores_config. */
+/* The flat table of lua/stores/config/tables.lua as a stores_config. */
 #include <limits.h>
 
 #include "binding.h"

@@ -10,7 +10,7 @@
 --- only the process that opened it stops servers: in a child, close() lets go of the file, no more.
 
 local errors = require('stores.errors')
-local options = require('stores.options')
+local options = require('stores.config.options')
 local places = require('stores.local.place')
 local script = require('stores.local.script')
 local system = require('stores.local.system')

@@ -4,8 +4,8 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
-local frames = require('stores.frames')
-local optimistic = require('stores.optimistic')
+local frames = require('stores.updates.frames')
+local optimistic = require('stores.updates.optimistic')
 local Store = require('stores.store')
 local wait = require('stores.wait')
 

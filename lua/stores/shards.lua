@@ -1,10 +1,10 @@
 --- Shards: several databases, and for each id the one that it belongs to.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
-local options = require('stores.options')
+local options = require('stores.config.options')
 local Store = require('stores.store')
 
 ---@class stores.Shards

@@ -1,18 +1,18 @@
 --- A Store: documents in PostgreSQL behind a cache in Redis.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local core = require('stores.core')
 local errors = require('stores.errors')
-local frames = require('stores.frames')
-local holds = require('stores.holds')
+local frames = require('stores.updates.frames')
+local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
-local query = require('stores.query')
+local query = require('stores.sql.query')
 local siblings = require('stores.siblings')
-local statements = require('stores.statements')
-local transaction = require('stores.transaction')
-local updates = require('stores.updates')
-local Verbs = require('stores.verbs')
+local statements = require('stores.sql.statements')
+local transaction = require('stores.updates.transaction')
+local updates = require('stores.updates.object')
+local Verbs = require('stores.verbs.reads')
 local wait = require('stores.wait')
 
 ---@class stores.Store : stores.Verbs

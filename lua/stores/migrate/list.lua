@@ -1,7 +1,7 @@
 --- The list that a migration file returns: checked as a whole before anything runs.
 
 local errors = require('stores.errors')
-local options = require('stores.options')
+local options = require('stores.config.options')
 
 local list = {}
 

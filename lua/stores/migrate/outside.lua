@@ -10,7 +10,7 @@ local failure = require('stores.migrate.failure')
 local index = require('stores.migrate.index')
 local lock = require('stores.migrate.lock')
 local run = require('stores.migrate.run')
-local sql = require('stores.sql')
+local sql = require('stores.sql.text')
 local worker = require('stores.migrate.worker')
 
 local outside = {}

@@ -3,7 +3,7 @@
 local Ledger = require('stores.migrate.ledger')
 local errors = require('stores.errors')
 local script = require('stores.migrate.script')
-local sql = require('stores.sql')
+local sql = require('stores.sql.text')
 
 local plan = {}
 

@@ -1,7 +1,7 @@
 --- The statements of one migration, and what PostgreSQL and the runner must know of each.
 
 local errors = require('stores.errors')
-local sql = require('stores.sql')
+local sql = require('stores.sql.text')
 
 local script = {}
 

@@ -3,7 +3,7 @@
 --- will do.
 
 local caches = require('stores.migrate.caches')
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local siblings = require('stores.siblings')
 

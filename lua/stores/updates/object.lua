@@ -8,11 +8,11 @@
 --- way, a batch of functions that do not wait takes no lock at first: optimistic.lua.
 
 local errors = require('stores.errors')
-local frames = require('stores.frames')
-local holds = require('stores.holds')
+local frames = require('stores.updates.frames')
+local holds = require('stores.updates.holds')
 local json = require('stores.json')
-local optimistic = require('stores.optimistic')
-local transaction = require('stores.transaction')
+local optimistic = require('stores.updates.optimistic')
+local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
 
 local updates = {}

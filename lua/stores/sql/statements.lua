@@ -1,9 +1,9 @@
 --- What a query may be: its options, its parameters, and no transaction control of its own.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
-local query = require('stores.query')
-local sql = require('stores.sql')
+local query = require('stores.sql.query')
+local sql = require('stores.sql.text')
 
 local statements = {}
 

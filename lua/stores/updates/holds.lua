@@ -3,7 +3,7 @@
 --- nobody else could end that wait.
 
 local errors = require('stores.errors')
-local frames = require('stores.frames')
+local frames = require('stores.updates.frames')
 
 local holds = {}
 

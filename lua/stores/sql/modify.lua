@@ -12,8 +12,8 @@
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
-local options = require('stores.options')
-local paths = require('stores.paths')
+local options = require('stores.config.options')
+local paths = require('stores.sql.paths')
 
 local modify = {}
 

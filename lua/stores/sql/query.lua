@@ -5,12 +5,12 @@
 --- Criteria are in a materialised CTE: with ORDER BY id LIMIT, a generic plan would otherwise walk
 --- the primary key and look at every document instead of asking the GIN index.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
-local jsonpath = require('stores.jsonpath')
-local paths = require('stores.paths')
+local jsonpath = require('stores.sql.jsonpath')
+local paths = require('stores.sql.paths')
 
 local query = {}
 

@@ -9,7 +9,7 @@
 --- knows a coroutine any more, it is made to tell soon, in small portions.
 
 local core = require('stores.core')
-local guards = require('stores.guards')
+local guards = require('stores.updates.guards')
 local wait = require('stores.wait')
 local wraps = require('stores.hosts.wraps')
 

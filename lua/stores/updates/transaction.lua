@@ -1,14 +1,14 @@
 --- Explicit transactions: one connection from the first call to COMMIT or ROLLBACK.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
-local frames = require('stores.frames')
-local holds = require('stores.holds')
+local frames = require('stores.updates.frames')
+local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
-local query = require('stores.query')
-local statements = require('stores.statements')
-local Verbs = require('stores.verbs')
+local query = require('stores.sql.query')
+local statements = require('stores.sql.statements')
+local Verbs = require('stores.verbs.reads')
 local wait = require('stores.wait')
 
 local transaction = {}

@@ -2,8 +2,8 @@
 --- brought into the flat table that core.engine reads. No message ever quotes a password or a url.
 
 local errors = require('stores.errors')
-local keywords = require('stores.keywords')
-local options = require('stores.options')
+local keywords = require('stores.config.keywords')
+local options = require('stores.config.options')
 
 local config = {}
 

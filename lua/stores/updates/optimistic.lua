@@ -8,7 +8,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
-local holds = require('stores.holds')
+local holds = require('stores.updates.holds')
 local json = require('stores.json')
 local wait = require('stores.wait')
 

@@ -2,11 +2,11 @@
 --- that each of them has: start_find, start_find_many, start_write, start_select; all start a call
 --- and give its slot.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
-local modify = require('stores.modify')
-local query = require('stores.query')
+local modify = require('stores.sql.modify')
+local query = require('stores.sql.query')
 local wait = require('stores.wait')
 
 ---@class stores.CriteriaOptions

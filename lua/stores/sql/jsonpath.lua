@@ -2,10 +2,10 @@
 --- being used, so the values are written into the path, as literals. The path is read lexically, as
 --- PostgreSQL's own scanner does: strings, quoted names and comments are left alone.
 
-local config = require('stores.config')
+local config = require('stores.config.tables')
 local errors = require('stores.errors')
-local options = require('stores.options')
-local paths = require('stores.paths')
+local options = require('stores.config.options')
+local paths = require('stores.sql.paths')
 
 local jsonpath = {}
 
