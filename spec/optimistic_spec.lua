@@ -142,20 +142,22 @@ describe('updateObject, of many rows at once,', function()
       end
       doc.n = doc.n + 1
     end
+    -- six locks and the finds inside have to fit into the eight connections of the specs' pooler,
+    -- which lets those wait for ever that are one too many
     store:updateObject('docs', '1', fn)
     store:upsert('docs', { id = '1', n = 0 })
     runs, waits = {}, true
-    local results = stores.map(numbers(8), function(i)
+    local results = stores.map(numbers(6), function(i)
       return store:updateObject('docs', id_of(i), fn)
     end)
-    for i = 1, 8 do
+    for i = 1, 6 do
       assert.equal(1, results[i].n)
       assert.equal(1, runs[id_of(i)])
     end
-    results = stores.map(numbers(8), function(i) -- it is known by now
+    results = stores.map(numbers(6), function(i) -- it is known by now
       return store:updateObject('docs', id_of(i), fn)
     end)
-    for i = 1, 8 do
+    for i = 1, 6 do
       assert.is_true(results[i].locked)
       assert.equal(2, runs[id_of(i)])
     end
