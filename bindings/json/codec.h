@@ -109,28 +109,9 @@ void stores__json_number_push(lua_State *L, int env, const char *text, size_t le
 const char *stores__json_number_text(lua_State *L, struct stores__codec *codec, int index,
                                      size_t *len);
 
-/* Parts of a JSON number, in its text. */
-struct stores__decimal {
-    const char *digits, *end; /* of the digits, a '.' among them; no leading zeros; may be empty */
-    size_t len; /* of the whole literal; 0: it is none */
-    int64_t lead; /* the value is 0.DIGITS * 10^lead; held within +-10^15 */
-    int64_t exponent; /* as it is written; held likewise */
-    int64_t scale; /* how many places after the point the text asks for; 0 at least */
-    bool negative;
-};
-
-/* Reads the JSON number that text begins with. */
-struct stores__decimal stores__json_decimal(const char *text, const char *end);
-
-/* True, and the double in *value, where the decimal is what its nearest double would print as. */
-bool stores__json_decimal_exact(const struct stores__decimal *decimal, double *value);
-
 /* The bytes that the text of an array or object, as the encoder wrote it, takes in jsonb at least: a
  * word for each array, object, name and value, the strings, and the shortest number there is. */
 size_t stores__json_size(const char *at, const char *end);
-
-/* What jsonb's numeric takes: 131072 digits before the point, 16383 after. */
-bool stores__json_decimal_fits(const struct stores__decimal *decimal);
 
 enum stores__foreign {
     STORES__FOREIGN_UNKNOWN, /* its contents alone may tell */

@@ -1,6 +1,7 @@
 /*
- * decoder.h - a value that is being read, as the files of the decoder see it: decode.c, and
- * deep.c for what lies deeper than the stack of C and Lua's own are to grow.
+ * decoder.h - a value that is being read, as the files of the decoder see it: decode.c,
+ * decode_string.c for strings, and deep.c for what lies deeper than the stack of C and Lua's own are
+ * to grow.
  */
 #ifndef STORES_BINDINGS_JSON_DECODER_H
 #define STORES_BINDINGS_JSON_DECODER_H
@@ -37,6 +38,8 @@ static inline void skip_space(struct decoder *d) {
 
 /* Pushes the value at d->at. False: d->wrong says why not. */
 bool stores__json_read_value(struct decoder *d);
+/* The same for a string; d->at: behind the opening quote. */
+bool stores__json_read_string(struct decoder *d);
 /* Pushes the name of a member, and goes to its value. */
 bool stores__json_read_name(struct decoder *d);
 /* The same as read_value for an array or object, in room that does not depend on its depth. */

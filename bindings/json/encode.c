@@ -7,28 +7,17 @@
  */
 #include <math.h>
 
-#include "codec.h"
+#include "decimal.h"
 #include "digits.h"
-#include "path.h"
+#include "encoder.h"
 #include "text.h"
 
 #define STACK_LEVELS 16 /* the Lua stack grows for so many levels at once */
 #define STACK_SLOTS 6
-#define SLICE 4096 /* bytes of a string with escapes that are written at once */
 #define SIZE_MAX_JSON ((size_t)0x3fffffff) /* 1 GB: no column of PostgreSQL holds more */
-#define JSONB_MOST ((size_t)0x0fffffff) /* bytes of a string, array or object of jsonb */
 /* Text from which on an array or object is measured: the least text that a byte of jsonb comes from
  * is a sixth of one ("1," makes an entry of 4 and a number of 8). */
-#define LARGE (JSONB_MOST / 8)
-
-struct encoder {
-    lua_State *L;
-    struct stores__codec *codec;
-    struct stores__buf *buf;
-    struct stores__json_level *level;
-    int env;
-    int depth;
-};
+#define LARGE (STORES__JSONB_MOST / 8)
 
 static bool encode_value(struct encoder *e);
 static bool encode_foreign(struct encoder *e, const char *kind);
@@ -37,8 +26,8 @@ _Static_assert(STORES__JSON_WRITE_DEPTH <= STORES__JSON_PATH_LEVELS, "a path hol
 
 /* ---- Refusals ------------------------------------------------------------------------------- */
 
-/* Pushes the message; where is the innermost part of the path. Returns false, for callers. */
-static bool refuse(struct encoder *e, const struct stores__json_level *where, const char *kind) {
+bool stores__json_refuse(struct encoder *e, const struct stores__json_level *where,
+                         const char *kind) {
     struct stores__json_path path;
     stores__json_path(&path, where);
     luaL_checkstack(e->L, 4, "cannot store the value");
@@ -48,154 +37,23 @@ static bool refuse(struct encoder *e, const struct stores__json_level *where, co
 
 /* ---- Bytes ---------------------------------------------------------------------------------- */
 
-static bool make_room(struct encoder *e, size_t more) {
-    if (e->buf->len + more > SIZE_MAX_JSON) return refuse(e, NULL, "more than 1 GB of JSON");
+bool stores__json_make_room(struct encoder *e, size_t more) {
+    if (e->buf->len + more > SIZE_MAX_JSON)
+        return stores__json_refuse(e, NULL, "more than 1 GB of JSON");
     if (!stores__buf_reserve(e->buf, more)) return luaL_error(e->L, "not enough memory");
-    return true;
-}
-
-static inline bool room(struct encoder *e, size_t more) {
-    if (e->buf->cap - e->buf->len >= more) return true;
-    return make_room(e, more);
-}
-
-static inline bool put(struct encoder *e, char c) {
-    if (!room(e, 1)) return false;
-    e->buf->data[e->buf->len++] = c;
-    return true;
-}
-
-static inline bool put_text(struct encoder *e, const char *text, size_t len) {
-    if (!room(e, len)) return false;
-    memcpy(e->buf->data + e->buf->len, text, len);
-    e->buf->len += len;
     return true;
 }
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 
-/* What stands for a byte that cannot stand for itself, and in the last place how long that is: one
- * copy of eight bytes writes it. */
-#define ESCAPE_2(c)                                                                                \
-    { '\\', c, 0, 0, 0, 0, 0, 2 }
-#define ESCAPE_6(high, low)                                                                        \
-    { '\\', 'u', '0', '0', high, low, 0, 6 }
-static const char escapes['\\' + 1][8] = {
-    ESCAPE_6('0', '0'),    ESCAPE_6('0', '1'),     ESCAPE_6('0', '2'), ESCAPE_6('0', '3'),
-    ESCAPE_6('0', '4'),    ESCAPE_6('0', '5'),     ESCAPE_6('0', '6'), ESCAPE_6('0', '7'),
-    ESCAPE_2('b'),         ESCAPE_2('t'),          ESCAPE_2('n'),      ESCAPE_6('0', 'b'),
-    ESCAPE_2('f'),         ESCAPE_2('r'),          ESCAPE_6('0', 'e'), ESCAPE_6('0', 'f'),
-    ESCAPE_6('1', '0'),    ESCAPE_6('1', '1'),     ESCAPE_6('1', '2'), ESCAPE_6('1', '3'),
-    ESCAPE_6('1', '4'),    ESCAPE_6('1', '5'),     ESCAPE_6('1', '6'), ESCAPE_6('1', '7'),
-    ESCAPE_6('1', '8'),    ESCAPE_6('1', '9'),     ESCAPE_6('1', 'a'), ESCAPE_6('1', 'b'),
-    ESCAPE_6('1', 'c'),    ESCAPE_6('1', 'd'),     ESCAPE_6('1', 'e'), ESCAPE_6('1', 'f'),
-    ['"'] = ESCAPE_2('"'), ['\\'] = ESCAPE_2('\\')};
-
-enum fault {
-    FAULT_NONE,
-    FAULT_UTF8,
-    FAULT_NUL,
-    FAULT_LONG,
-    FAULT_REFUSED /* the message is pushed */
-};
-
-/* Copies a string that is plain all through, which most are, by words that may overlap. False: it
- * is not, and what is behind out is of no use. */
-static inline bool copy_plain(char *out, const unsigned char *text, size_t len) {
-    uint64_t word;
-    if (len >= 8) {
-        for (size_t at = 0; at + 8 < len; at += 8) {
-            memcpy(&word, text + at, 8);
-            if (stores__text_special(word)) return false;
-            memcpy(out + at, &word, 8);
-        }
-        memcpy(&word, text + len - 8, 8);
-        memcpy(out + len - 8, &word, 8);
-        return !stores__text_special(word);
-    }
-    if (len >= 4) {
-        uint32_t front, back;
-        memcpy(&front, text, 4);
-        memcpy(&back, text + len - 4, 4);
-        memcpy(out, &front, 4);
-        memcpy(out + len - 4, &back, 4);
-        return !stores__text_special((uint64_t)front << 32 | back);
-    }
-    for (size_t at = 0; at < len; at++) {
-        if (!stores__text_plain(text[at])) return false;
-        out[at] = (char)text[at];
-    }
-    return true;
-}
-
-/* Copies text with its escapes up to a byte that makes it invalid, or to the end. There is room for
- * six bytes each, and a word more. Words are tried only where eight plain bytes have just gone by:
- * other languages are no plain runs. */
-static inline char *copy_escaped(char *out, const unsigned char **from, const unsigned char *end) {
-    const unsigned char *at = *from, *run = at;
-    while (at < end) {
-        unsigned char c = *at, mark = stores__text_marks[c];
-        if (mark == 0) {
-            *out++ = (char)c;
-            at++;
-            if (at - run < 8) continue;
-            while (end - at >= 8) {
-                uint64_t word;
-                memcpy(&word, at, 8);
-                memcpy(out, &word, 8);
-                size_t plain = stores__text_plain_bytes(stores__text_special(word));
-                at += plain;
-                out += plain;
-                if (plain < 8) break;
-            }
-        } else if (mark == 2) {
-            int bytes = stores__text_utf8(at, end);
-            if (bytes == 0) break;
-            memcpy(out, at, 2);
-            if (bytes > 2) {
-                out[2] = (char)at[2];
-                if (bytes > 3) out[3] = (char)at[3];
-            }
-            out += bytes;
-            at += bytes;
-        } else {
-            if (c == 0) break;
-            memcpy(out, escapes[c], 8);
-            out += escapes[c][7];
-            at++;
-        }
-        run = at;
-    }
-    *from = at;
-    return out;
-}
-
-/* Any other text, in slices whose escapes there is room for; the next slice begins with what is
- * left of a character that the last one cut. */
-static enum fault put_escaped(struct encoder *e, const unsigned char *at, size_t len) {
-    const unsigned char *end = at + len;
-    e->buf->len++; /* the quote is there */
-    while (at < end) {
-        const unsigned char *stop = end - at > SLICE ? at + SLICE : end;
-        if (!room(e, (size_t)(stop - at) * 6 + 16)) return FAULT_REFUSED;
-        char *out = copy_escaped(e->buf->data + e->buf->len, &at, stop);
-        e->buf->len = (size_t)(out - e->buf->data);
-        if (at < stop && (stop == end || stop - at >= 4 || *at == 0))
-            return *at == 0 ? FAULT_NUL : FAULT_UTF8;
-    }
-    if (!room(e, 16)) return FAULT_REFUSED;
-    e->buf->data[e->buf->len++] = '"';
-    return FAULT_NONE;
-}
-
 /* Writes a string with its quotes. There is room for two characters more then. */
 static inline enum fault put_string(struct encoder *e, const char *text, size_t len) {
-    if (len > JSONB_MOST) return FAULT_LONG;
+    if (len > STORES__JSONB_MOST) return FAULT_LONG;
     if (!room(e, len + 16)) return FAULT_REFUSED;
     char *out = e->buf->data + e->buf->len;
     out[0] = '"';
-    if (!copy_plain(out + 1, (const unsigned char *)text, len))
-        return put_escaped(e, (const unsigned char *)text, len);
+    if (!stores__text_copy_plain(out + 1, (const unsigned char *)text, len))
+        return stores__json_put_escaped(e, (const unsigned char *)text, len);
     out[len + 1] = '"';
     e->buf->len += len + 2;
     return FAULT_NONE;
@@ -206,9 +64,9 @@ static bool encode_string(struct encoder *e) {
     const char *text = lua_tolstring(e->L, -1, &len);
     switch (put_string(e, text, len)) {
     case FAULT_NONE: return true;
-    case FAULT_UTF8: return refuse(e, e->level, "string that is not UTF-8");
-    case FAULT_NUL: return refuse(e, e->level, "string with \\u0000");
-    case FAULT_LONG: return refuse(e, e->level, "string of more than 256 MB");
+    case FAULT_UTF8: return stores__json_refuse(e, e->level, "string that is not UTF-8");
+    case FAULT_NUL: return stores__json_refuse(e, e->level, "string with \\u0000");
+    case FAULT_LONG: return stores__json_refuse(e, e->level, "string of more than 256 MB");
     default: return false;
     }
 }
@@ -217,9 +75,9 @@ static bool encode_string(struct encoder *e) {
 static bool encode_key(struct encoder *e, struct stores__json_level *level) {
     switch (put_string(e, level->key, level->key_len)) {
     case FAULT_NONE: e->buf->data[e->buf->len++] = ':'; return true;
-    case FAULT_UTF8: return refuse(e, level->up, "key that is not UTF-8");
-    case FAULT_NUL: return refuse(e, level->up, "key with \\u0000");
-    case FAULT_LONG: return refuse(e, level->up, "key of more than 256 MB");
+    case FAULT_UTF8: return stores__json_refuse(e, level->up, "key that is not UTF-8");
+    case FAULT_NUL: return stores__json_refuse(e, level->up, "key with \\u0000");
+    case FAULT_LONG: return stores__json_refuse(e, level->up, "key of more than 256 MB");
     default: return false;
     }
 }
@@ -228,8 +86,8 @@ static bool encode_key(struct encoder *e, struct stores__json_level *level) {
 
 static bool encode_number(struct encoder *e) {
     double value = lua_tonumber(e->L, -1);
-    if (isnan(value)) return refuse(e, e->level, "NaN");
-    if (isinf(value)) return refuse(e, e->level, "infinity");
+    if (isnan(value)) return stores__json_refuse(e, e->level, "NaN");
+    if (isinf(value)) return stores__json_refuse(e, e->level, "infinity");
     if (!room(e, STORES__DIGITS_ROOM)) return false;
     e->buf->len += stores__digits_write(e->buf->data + e->buf->len, value);
     return true;
@@ -241,7 +99,7 @@ static bool encode_userdata(struct encoder *e) {
     if (!text) return encode_foreign(e, "userdata");
     struct stores__decimal decimal = stores__json_decimal(text, text + len);
     if (!stores__json_decimal_fits(&decimal))
-        return refuse(e, e->level, "number beyond the range of numeric");
+        return stores__json_refuse(e, e->level, "number beyond the range of numeric");
     return put_text(e, text, len);
 }
 
@@ -253,7 +111,7 @@ static bool encode_cdata(struct encoder *e) {
     lua_call(L, 1, 1);
     size_t len;
     const char *text = lua_tolstring(L, -1, &len);
-    if (!text) return refuse(e, e->level, "cdata");
+    if (!text) return stores__json_refuse(e, e->level, "cdata");
     bool ok = put_text(e, text, len);
     if (ok) lua_pop(L, 1);
     return ok;
@@ -297,8 +155,8 @@ static bool encode_shuffled(struct encoder *e, struct stores__json_level *level,
         if (key > highest) highest = key;
         count++;
     }
-    if (wrong) return refuse(e, level->up, wrong);
-    if ((double)count != highest) return refuse(e, level->up, sparse);
+    if (wrong) return stores__json_refuse(e, level->up, wrong);
+    if ((double)count != highest) return stores__json_refuse(e, level->up, sparse);
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, table, (int)i);
         level->index = i;
@@ -337,7 +195,7 @@ static bool encode_object(struct encoder *e, struct stores__json_level *level, i
         if (lua_type(L, -2) != LUA_TSTRING) {
             lua_pushvalue(L, -2);
             const char *wrong = wrong_key(L, -1);
-            return refuse(e, level->up, wrong == sparse ? mixed : wrong);
+            return stores__json_refuse(e, level->up, wrong == sparse ? mixed : wrong);
         }
         level->key = lua_tolstring(L, -2, &level->key_len);
         if (!put(e, before) || !encode_key(e, level) || !encode_value(e)) return false;
@@ -360,7 +218,7 @@ static enum stores__foreign marked_as(struct encoder *e) {
 /* An empty table is an object where nothing says otherwise; another library's might be anything. */
 static bool encode_empty(struct encoder *e, enum stores__foreign mark) {
     if (mark == STORES__FOREIGN_UNKNOWN && lua_getmetatable(e->L, -1)) {
-        return refuse(e, e->level, "empty table with a foreign metatable");
+        return stores__json_refuse(e, e->level, "empty table with a foreign metatable");
     }
     return put_text(e, mark == STORES__FOREIGN_ARRAY ? "[]" : "{}", 2);
 }
@@ -370,22 +228,23 @@ static bool encode_foreign(struct encoder *e, const char *kind) {
     switch (stores__json_foreign(e->L, e->env, true)) {
     case STORES__FOREIGN_ARRAY: return put_text(e, "[]", 2);
     case STORES__FOREIGN_NULL: return put_text(e, "null", 4);
-    default: return refuse(e, e->level, kind);
+    default: return stores__json_refuse(e, e->level, kind);
     }
 }
 
 static bool fits_jsonb(struct encoder *e, size_t start) {
-    if (stores__json_size(e->buf->data + start, e->buf->data + e->buf->len) <= JSONB_MOST)
+    if (stores__json_size(e->buf->data + start, e->buf->data + e->buf->len) <= STORES__JSONB_MOST)
         return true;
-    return refuse(e, e->level, "more than 256 MB of jsonb");
+    return stores__json_refuse(e, e->level, "more than 256 MB of jsonb");
 }
 
 static bool encode_table(struct encoder *e) {
     lua_State *L = e->L;
     struct stores__json_level level = {.up = e->level, .table = lua_topointer(L, -1)};
     for (struct stores__json_level *up = e->level; up; up = up->up)
-        if (up->table == level.table) return refuse(e, e->level, "cycle");
-    if (e->depth == STORES__JSON_WRITE_DEPTH) return refuse(e, e->level, "deeper than 512 levels");
+        if (up->table == level.table) return stores__json_refuse(e, e->level, "cycle");
+    if (e->depth == STORES__JSON_WRITE_DEPTH)
+        return stores__json_refuse(e, e->level, "deeper than 512 levels");
 
     if (e->depth % STACK_LEVELS == 0)
         luaL_checkstack(L, STACK_LEVELS * STACK_SLOTS, "cannot store the value");
@@ -393,7 +252,8 @@ static bool encode_table(struct encoder *e) {
     enum stores__foreign mark = marked_as(e);
     if (mark == STORES__FOREIGN_NULL) return put_text(e, "null", 4);
     if (mark == STORES__FOREIGN_OTHER) {
-        return refuse(e, e->level, "table that another JSON library writes in its own way");
+        return stores__json_refuse(e, e->level,
+                                   "table that another JSON library writes in its own way");
     }
     lua_pushnil(L);
     if (!lua_next(L, table)) return encode_empty(e, mark);
@@ -421,9 +281,9 @@ static bool encode_value(struct encoder *e) {
     case LUA_TLIGHTUSERDATA:
         return lua_touserdata(L, -1) ? encode_foreign(e, "userdata") : put_text(e, "null", 4);
     case LUA_TUSERDATA: return encode_userdata(e);
-    case LUA_TFUNCTION: return refuse(e, e->level, "function");
-    case LUA_TTHREAD: return refuse(e, e->level, "thread");
-    case LUA_TNIL: return refuse(e, e->level, "nil");
+    case LUA_TFUNCTION: return stores__json_refuse(e, e->level, "function");
+    case LUA_TTHREAD: return stores__json_refuse(e, e->level, "thread");
+    case LUA_TNIL: return stores__json_refuse(e, e->level, "nil");
     default: return encode_cdata(e);
     }
 }

@@ -52,6 +52,35 @@ static inline const unsigned char *stores__text_skip(const unsigned char *at,
     return at;
 }
 
+/* Copies a string that is plain all through, which most are, by words that may overlap. False: it
+ * is not, and what is behind out is of no use. */
+static inline bool stores__text_copy_plain(char *out, const unsigned char *text, size_t len) {
+    uint64_t word;
+    if (len >= 8) {
+        for (size_t at = 0; at + 8 < len; at += 8) {
+            memcpy(&word, text + at, 8);
+            if (stores__text_special(word)) return false;
+            memcpy(out + at, &word, 8);
+        }
+        memcpy(&word, text + len - 8, 8);
+        memcpy(out + len - 8, &word, 8);
+        return !stores__text_special(word);
+    }
+    if (len >= 4) {
+        uint32_t front, back;
+        memcpy(&front, text, 4);
+        memcpy(&back, text + len - 4, 4);
+        memcpy(out, &front, 4);
+        memcpy(out + len - 4, &back, 4);
+        return !stores__text_special((uint64_t)front << 32 | back);
+    }
+    for (size_t at = 0; at < len; at++) {
+        if (!stores__text_plain(text[at])) return false;
+        out[at] = (char)text[at];
+    }
+    return true;
+}
+
 static inline bool stores__text_continues(unsigned char c) {
     return (c & 0xc0) == 0x80;
 }
