@@ -12,7 +12,7 @@
 
 #include <uv.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "json/codec.h"
 #include "lua_api.h"
 

@@ -8,7 +8,7 @@
 #ifndef STORES_BINDINGS_JSON_H
 #define STORES_BINDINGS_JSON_H
 
-#include "base.h"
+#include "base/base.h"
 #include "lua_api.h"
 
 /* Levels of arrays and objects that are written; any number is read. */

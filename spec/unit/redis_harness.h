@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "redis_link.h"
+#include "redis/link.h"
 #include "redis_server.h"
 
 static uv_loop_t loop;

@@ -1,6 +1,6 @@
 /* test_base.c - lists, buffers, blobs, random text that a fork does not repeat,
  * processes. */
-#include "base.h"
+#include "base/base.h"
 
 #include <sys/wait.h>
 #include <unistd.h>

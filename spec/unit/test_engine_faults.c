@@ -5,9 +5,9 @@
  */
 #include <sys/socket.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "engine_harness.h"
-#include "pg_wire.h"
+#include "pg/wire.h"
 
 enum { CALLS = 9, STEPS = 16 };
 

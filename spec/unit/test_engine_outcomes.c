@@ -4,9 +4,9 @@
  */
 #include <sys/socket.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "engine_harness.h"
-#include "pg_wire.h"
+#include "pg/wire.h"
 
 /* Ends every connection of the engine as a broken network does: without a word. */
 static void cut(stores_engine *engine) {

@@ -1,5 +1,5 @@
 /* test_err.c - codes, cutting of long texts, and what PostgreSQL's errors become. */
-#include "err.h"
+#include "base/err.h"
 
 #include "check.h"
 

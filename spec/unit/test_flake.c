@@ -1,11 +1,11 @@
 /* test_flake.c - ids of made-up times: order, layouts, shards, clocks that go back, forks. */
-#include "flake.h"
+#include "base/flake.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "shard.h"
+#include "base/shard.h"
 
 #define NOW INT64_C(1790000000000) /* in 2026 */
 

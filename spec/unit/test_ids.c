@@ -1,5 +1,5 @@
 /* test_ids.c - the one text of an id, and what is said about every other. */
-#include "ids.h"
+#include "base/ids.h"
 
 #include "check.h"
 

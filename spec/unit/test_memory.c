@@ -4,8 +4,8 @@
  * others hear of what was done.
  */
 #include "engine_harness.h"
-#include "err.h"
-#include "pg_conn.h"
+#include "base/err.h"
+#include "pg/conn.h"
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 

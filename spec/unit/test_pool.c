@@ -1,7 +1,7 @@
 /* The jitter of the pool's times: within 10 % of what was asked for, and never the same for all, so
  * that connections of one moment do not end in one moment. */
 #include "check.h"
-#include "pg_pool_internal.h"
+#include "pg/pool_internal.h"
 
 enum { DRAWS = 10000 };
 

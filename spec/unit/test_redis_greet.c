@@ -2,7 +2,7 @@
  * test_redis_greet.c - the link against servers that answer as no Redis should, or not yet: each is
  * a child process with a list of answers, one for each read.
  */
-#include "redis_link.h"
+#include "redis/link.h"
 
 #include <signal.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * test_redis_out.c - commands in chunks: what comes out of a socket that takes them piece by piece is
  * what went in, and arguments that are held outlive their sending.
  */
-#include "redis_out.h"
+#include "redis/out.h"
 
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* test_sha1.c - the vectors of RFC 3174 and FIPS 180, and every length around the block's end. */
-#include "sha1.h"
+#include "base/sha1.h"
 
 #include <stdlib.h>
 

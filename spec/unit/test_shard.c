@@ -1,5 +1,5 @@
 /* test_shard.c - the true modulo, and the refusal of another shard's id. */
-#include "shard.h"
+#include "base/shard.h"
 
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* test_sql_effect.c - which texts end transactions, and which are known to change nothing. */
-#include "sql_effect.h"
+#include "sql/effect.h"
 
 #include "check.h"
 

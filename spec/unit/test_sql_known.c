@@ -1,10 +1,10 @@
 /* test_sql_known.c - what a text tells is the same when it is remembered, whatever came in between. */
-#include "sql_known.h"
+#include "sql/known.h"
 
 #include <stdio.h>
 
 #include "check.h"
-#include "sql_effect.h"
+#include "sql/effect.h"
 
 static struct stores__sql_texts texts;
 

@@ -1,5 +1,5 @@
 /* test_sql_text.c - SQL as the engine reads it: where %T is a table, and which texts are harmless. */
-#include "sql_text.h"
+#include "sql/text.h"
 
 #include "check.h"
 

@@ -2,7 +2,7 @@
  * test_timers.c - the line, the heap, their order, and handlers that change them. Times are put into the past, or
  * far ahead, so that no test sleeps for more than a few milliseconds.
  */
-#include "timers.h"
+#include "base/timers.h"
 
 #include "check.h"
 

@@ -1,0 +1,177 @@
+/*
+ * cache.h - the cache of an engine: its Redis link, what the servers are, keys and lifetimes.
+ * The protocol itself: docs/cache.md. Rows are read by reads.c and written by commit.c; epoch.c
+ * moves the epoch of each table.
+ */
+#ifndef STORES_CACHE_H
+#define STORES_CACHE_H
+
+#include "engine/engine.h"
+#include "redis/reply.h"
+#include "engine/table.h"
+
+enum {
+    STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
+    STORES__TOKEN_TEXT = 16,
+    STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
+    STORES__VALUE_MAX = 256 * 1024 /* bytes; longer documents are not cached */
+};
+
+/* The class of the advisory locks by which sessions show that a statement which commits itself may
+ * still write the table whose oid is the object. */
+#define STORES__SIGN_CLASS "1400139634"
+
+struct stores__cache {
+    stores_engine *engine;
+    struct stores__redis *redis;
+    struct stores__turn_all *all;
+    bool wants_up; /* never connected so far: calls wait for the first attempt */
+    bool evicts_any; /* intents could be evicted: no lease is taken */
+    bool asks_policy; /* whether they could */
+    uint64_t policy_at; /* when it was told, or asked */
+    struct stores__redis_req policy_req;
+    char trouble[208], trouble_said[208]; /* what Redis refused last, and what the log has of it */
+    uint64_t said_at;
+    char *fixed_prefix;
+    char prefix[512];
+    char run_id[17]; /* the first 16 digits; "" while Redis is down */
+    /* The store closes: turns that are owed are made first, where Redis can be reached in time. */
+    void (*leaving)(void *arg);
+    size_t paying;
+    struct stores__timer patience;
+
+    /* Whose rows these are (past.c). */
+    struct stores__pg_identity server; /* its past is "" before the first connection */
+    bool nameless; /* the role may not ask: there is no cache */
+    bool doubted; /* a connection was lost since the server told it */
+    bool asking;
+    uint64_t identity_serial; /* how often PostgreSQL told who it is */
+    uint64_t told_at, asked_at;
+    struct stores__pg_wait ask_wait;
+    struct stores__pg_req ask_req;
+};
+
+bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);
+/* Closes the link; done(engine) comes from the loop. */
+void stores__cache_close(stores_engine *engine, void (*done)(void *arg));
+void stores__cache_free(stores_engine *engine);
+
+/* The rows of this table may be read from Redis now (or as soon as the link is up for the first
+ * time). */
+bool stores__cache_readable(const struct stores__table *table);
+/* Writes to this table have to tell Redis. */
+bool stores__cache_covers(const struct stores__table *table);
+/* The link answers, as far as anybody knows. */
+bool stores__cache_up(const struct stores__cache *cache);
+
+/* ---- What Redis refuses (trouble.c) ------------------------------------------------------------ */
+
+void stores__trouble_refused(struct stores__cache *cache, const char *text);
+/* A move that writes was done. */
+void stores__trouble_over(struct stores__cache *cache);
+/* Why Redis could not be told of something, in its own words where it has any. */
+const char *stores__trouble_why(const struct stores__cache *cache);
+/* Why rows are not cached, or writes not told, just now; "": they are. */
+const char *stores__trouble_now(const struct stores__cache *cache);
+/* What its policy is; and asks for it again, where it was told long ago. */
+void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any);
+void stores__trouble_ask_policy(struct stores__cache *cache);
+
+/* ---- The past of the server (past.c) ---------------------------------------------------------- */
+
+bool stores__past_known(const struct stores__cache *cache);
+/* Known, and vouched for by a connection that lives: rows may be read from the cache. */
+bool stores__past_trusted(const struct stores__cache *cache);
+/* This server has the past that the epochs are of. */
+bool stores__past_is(const struct stores__cache *cache, const struct stores__pg_identity *identity);
+/* A server told who it is; where that is another one, connections of a lower serial are replaced. */
+void stores__past_told(struct stores__cache *cache, const struct stores__pg_identity *identity,
+                       uint64_t serial);
+/* The same by the columns of stores__pg_identity_columns in a result of one row. True: it is a
+ * primary, whose past the epochs are of by now. */
+bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result, int column);
+/* Adds the question for those columns to a request. */
+void stores__past_question(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* A connection was lost. */
+void stores__past_doubt(struct stores__cache *cache);
+/* Rows are read: asks in the background where that is due. */
+void stores__past_look(struct stores__cache *cache);
+void stores__past_ask(struct stores__cache *cache);
+
+/* A lifetime with its jitter of 10 %, in ms, as text. */
+void stores__cache_ttl(uint64_t ms, char out[24]);
+
+/* ---- A command in the making: keys and values by offset, for the buffer may move. ------------- */
+
+struct stores__args {
+    struct stores__buf buf;
+    size_t *offsets; /* of each argument in buf; one more than count is set by the end */
+    int count, room;
+    bool failed;
+    const struct stores__table *rows_of; /* the row keys' table, and what they begin with */
+    size_t rows_at, rows_len, rows_epoch;
+};
+
+void stores__args_add(struct stores__args *args, const void *data, size_t len);
+void stores__args_str(struct stores__args *args, const char *text);
+/* The key of an epoch. */
+void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch);
+/* The key of a row under an epoch. */
+void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
+                          const char *epoch, int64_t id);
+/* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
+bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
+                       const char *cursor, const char *pattern);
+/* For those that are not sent. */
+void stores__args_free(struct stores__args *args);
+/* Sends it as a command, or as a script with the first nkeys as keys; frees the args either way.
+ * False: no memory; done never comes. */
+bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
+                       struct stores__redis_req *req, struct stores__redis_script *script,
+                       int nkeys);
+
+/* ---- Epochs (epoch.c, turn.c) ---------------------------------------------------------------- */
+
+/* The epoch of the table with this oid, held for the caller; NULL: no memory. */
+struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid);
+struct stores__epoch *stores__epoch_hold(struct stores__epoch *epoch);
+/* Whom nobody holds goes, unless something is to be done for it. NULL is allowed. */
+void stores__epoch_let_go(struct stores__epoch *epoch);
+void stores__epochs_free(stores_engine *engine);
+/* The epoch that this process believes in, "" where it knows none. */
+const char *stores__epoch_text(const struct stores__table *table);
+/* What engine->facts_serial was when the epoch was seen to be V; UINT64_MAX: it is not V. */
+uint64_t stores__epoch_valid_since(const struct stores__table *table);
+enum stores__epoch_state stores__epoch_state(const struct stores__table *table);
+/* What Redis said the epoch is (NULL or "": absent). True: it is V, and the one believed in, so the
+ * rows that were read with it count. Otherwise the belief is corrected, and a turn begun or ended
+ * in the background where one is due. */
+bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len);
+/* Forgets every belief: the link or the server is another one. */
+void stores__epoch_void_all(stores_engine *engine);
+/* Sets B<new> where there is an epoch, for rows that cannot be named; done(ok) comes from the loop,
+ * at most once, and never where false (no memory) is returned. Begins the turn only when
+ * stores__epoch_end_turn is called after the write is over. */
+bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg);
+/* Looks for the end of a turn, in the background. */
+void stores__epoch_end_turn(struct stores__epoch *epoch);
+/* A write was committed without telling Redis: the table is turned when Redis is back, and not read
+ * from the cache until then. */
+void stores__epoch_bypassed(struct stores__epoch *epoch);
+/* Redis is back. */
+void stores__epoch_resume_all(stores_engine *engine);
+/* A store that closes: whether a write of it went by Redis, and the turns that make up for that; done
+ * comes from the loop for each that was sent. */
+bool stores__epoch_owes(const stores_engine *engine);
+size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine));
+/* Turns all tables of the database that Redis knows, also those that this engine never met, in the
+ * background; until then they are bypassed here (turn_all.c). */
+void stores__turn_all(stores_engine *engine);
+bool stores__turn_all_new(stores_engine *engine); /* false: no memory */
+void stores__turn_all_stop(stores_engine *engine);
+void stores__turn_all_free(stores_engine *engine);
+/* Stops what runs in the background. */
+void stores__epoch_stop_all(stores_engine *engine);
+bool stores__epoch_is_bypassed(const struct stores__table *table);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * epoch_internal.h - an epoch as its own files see it: epoch.c (what is believed, how a turn ends),
+ * turn.c (how one is begun on purpose, and what is remembered while Redis cannot be told).
+ */
+#ifndef STORES_EPOCH_INTERNAL_H
+#define STORES_EPOCH_INTERNAL_H
+
+#include "cache/cache.h"
+
+enum stores__turn_step {
+    TURN_NONE,
+    TURN_SETTING, /* B<new> by compare-and-set is on its way */
+    TURN_LISTING, /* who writes? */
+    TURN_WAITING, /* until they are over */
+    TURN_ENDING /* V<new> by compare-and-set is on its way */
+};
+
+struct stores__epoch {
+    struct stores__list link; /* engine->epochs */
+    stores_engine *engine;
+    uint32_t oid; /* of the table */
+    char tag[16]; /* "{oid}", as it stands in keys */
+    unsigned holders; /* who points here: tables, commits, turns */
+    enum stores__epoch_state state;
+    char text[STORES__EPOCH_TEXT];
+    uint64_t valid_since; /* engine->facts_serial when this text was seen to be V */
+    unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
+    unsigned turned_bypasses; /* how many of them the turn on its way covers */
+    bool resuming; /* that turn is on its way */
+    unsigned resume_failures; /* in a row */
+    struct stores__timer resume;
+    char odd[STORES__EPOCH_TEXT]; /* an epoch of a later past than the one we know */
+    uint64_t odd_serial;
+
+    enum stores__turn_step step;
+    char turning[STORES__EPOCH_TEXT]; /* the epoch that the turn is about */
+    uint64_t since;
+    bool listed, failed;
+    unsigned polls;
+    char *writers; /* an array of those who are waited for, as PostgreSQL wrote it */
+    int writer_count;
+    struct stores__timer timer;
+    struct stores__redis_req redis_req;
+    struct stores__pg_wait wait;
+    struct stores__pg_req req;
+};
+
+/* 16 random characters, then whose it is: Redis's run and the past of the database. False: who they are
+ * is not known, or there is no entropy. */
+bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]);
+/* Frees an epoch that nobody holds and for which nothing is to be done. */
+void stores__epoch_tidy(struct stores__epoch *epoch);
+/* The timer of a remembered bypass. */
+void stores__epoch_resume_timer(struct stores__timer *timer);
+
+#endif

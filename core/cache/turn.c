@@ -1,0 +1,188 @@
+/* Turns that are begun on purpose, and those that are owed: what was written while Redis could not be
+ * told is remembered by table, and turned when it can be. */
+#include <stdio.h>
+
+#include "cache/scripts.h"
+#include "cache/epoch_internal.h"
+
+enum { RESUME_MS = 200, RESUME_DOUBLED = 2 };
+
+struct turn {
+    struct stores__redis_req req;
+    struct stores__epoch *epoch; /* held */
+    void (*done)(void *arg, bool ok);
+    void *arg;
+    char text[STORES__EPOCH_TEXT];
+};
+
+static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
+
+/* Where there was no epoch, none was set: nothing counts, and whoever needs one begins a turn. */
+static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
+    struct turn *turn = STORES__CONTAINER(req, struct turn, req);
+    struct stores__epoch *epoch = turn->epoch;
+    const char *text = stores__redis_text(*reply, NULL);
+    bool set = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
+    bool absent = text != NULL && text[0] == '\0';
+    if (set) {
+        stores__trouble_over(epoch->engine->cache);
+        memcpy(epoch->text, turn->text, sizeof epoch->text);
+        epoch->state = STORES__EPOCH_TURNING;
+        epoch->since = stores__now(epoch->engine);
+        epoch->engine->counters.turns_started++;
+    } else if (absent) {
+        epoch->state = STORES__EPOCH_UNKNOWN;
+    }
+    if (turn->done != NULL) turn->done(turn->arg, set || absent);
+    free(turn);
+    stores__epoch_let_go(epoch);
+}
+
+bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg) {
+    struct stores__cache *cache = epoch->engine->cache;
+    struct stores__args args = {0};
+    char value[STORES__EPOCH_TEXT + 1];
+    if (cache->redis == NULL) return false;
+    struct turn *turn = calloc(1, sizeof *turn);
+    if (turn == NULL) return false;
+    if (!stores__epoch_make(cache, turn->text)) {
+        free(turn);
+        return false;
+    }
+    turn->done = done;
+    turn->arg = arg;
+    turn->req.done = turn_set;
+    turn->epoch = stores__epoch_hold(epoch);
+    snprintf(value, sizeof value, "B%s", turn->text);
+    stores__args_epoch_key(&args, epoch);
+    stores__args_str(&args, value);
+    if (!stores__args_send(&args, cache, &turn->req, &script_turn, 1)) {
+        free(turn);
+        stores__epoch_let_go(epoch);
+        return false;
+    }
+    stores__redis_flush(cache->redis);
+    return true;
+}
+
+/* ---- Redis was away -------------------------------------------------------------------------- */
+
+static void resume(struct stores__epoch *epoch);
+
+static void resume_later(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->engine;
+    unsigned doubled = epoch->resume_failures < RESUME_DOUBLED ? epoch->resume_failures
+                                                               : RESUME_DOUBLED;
+    if (engine->closing) return;
+    stores__timer_set(&engine->timers, &epoch->resume,
+                      stores__now(engine) + ((uint64_t)RESUME_MS << doubled));
+}
+
+void stores__epoch_bypassed(struct stores__epoch *epoch) {
+    epoch->bypasses++;
+    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does not */
+    resume_later(epoch);
+}
+
+/* Those that were counted before the turn was sent have either committed, or hold their locks, which
+ * the end of the turn waits for. */
+static void resumed(void *arg, bool ok) {
+    struct stores__epoch *epoch = arg;
+    epoch->resuming = false;
+    if (!ok) { /* it stays remembered, whether Redis is away or refuses */
+        epoch->resume_failures++;
+        resume_later(epoch);
+        return;
+    }
+    epoch->resume_failures = 0;
+    epoch->bypasses -= epoch->turned_bypasses;
+    epoch->turned_bypasses = 0;
+    stores__epoch_end_turn(epoch);
+    if (epoch->bypasses > 0) resume_later(epoch); /* the turn, which holds it, lets go of it */
+}
+
+static void resume(struct stores__epoch *epoch) {
+    stores_engine *engine = epoch->engine;
+    if (epoch->bypasses == 0 || epoch->resuming || engine->closing) return;
+    if (!stores__cache_up(engine->cache)) return; /* the link says when it is up */
+    epoch->turned_bypasses = epoch->bypasses;
+    epoch->resuming = stores__epoch_turn(epoch, resumed, epoch);
+    if (!epoch->resuming) resume_later(epoch);
+}
+
+void stores__epoch_resume_timer(struct stores__timer *timer) {
+    resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
+}
+
+void stores__epoch_resume_all(stores_engine *engine) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        resume(STORES__CONTAINER(at, struct stores__epoch, link));
+    }
+}
+
+/* ---- The store closes, and owes turns ---------------------------------------------------------- */
+
+struct owed {
+    struct stores__epoch *epoch; /* held by its turn */
+    unsigned bypasses;
+    void (*done)(stores_engine *engine);
+};
+
+static void turned_at_last(void *arg, bool ok) {
+    struct owed *owed = arg;
+    if (ok) owed->epoch->bypasses -= owed->bypasses;
+    owed->done(owed->epoch->engine);
+    free(owed);
+}
+
+bool stores__epoch_owes(const stores_engine *engine) {
+    const struct stores__list *epochs = &engine->epochs;
+    for (const struct stores__list *at = epochs->next; at != epochs; at = at->next) {
+        if (STORES__CONTAINER(at, struct stores__epoch, link)->bypasses > 0) return true;
+    }
+    return false;
+}
+
+size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine)) {
+    size_t sent = 0;
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        struct owed *owed = epoch->bypasses > 0 ? malloc(sizeof *owed) : NULL;
+        if (owed == NULL) continue;
+        *owed = (struct owed){.epoch = epoch, .bypasses = epoch->bypasses, .done = done};
+        if (stores__epoch_turn(epoch, turned_at_last, owed)) {
+            sent++;
+        } else {
+            free(owed);
+        }
+    }
+    return sent;
+}
+
+/* ---- What is told of them -------------------------------------------------------------------- */
+
+/* The name by which this engine met the table; one that it never met has its oid alone. */
+static const char *name_of(const struct stores__epoch *epoch, char room[24]) {
+    struct stores__list *tables = &epoch->engine->tables;
+    for (struct stores__list *at = tables->next; at != tables; at = at->next) {
+        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->epoch == epoch) return table->name;
+    }
+    snprintf(room, 24, "oid %u", epoch->oid);
+    return room;
+}
+
+void stores_turning(stores_engine *engine,
+                    void (*turning)(void *arg, const char *table, uint64_t ms, const char *writers),
+                    void *arg) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        const struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        char room[24];
+        if (epoch->step == TURN_NONE && epoch->state != STORES__EPOCH_TURNING &&
+            epoch->bypasses == 0) {
+            continue;
+        }
+        uint64_t since = epoch->since ? stores__now(engine) - epoch->since : 0;
+        turning(arg, name_of(epoch, room), since, epoch->writers ? epoch->writers : "{}");
+    }
+}

@@ -1,0 +1,145 @@
+/* engine.h - the engine as its own files see it. */
+#ifndef STORES_ENGINE_H
+#define STORES_ENGINE_H
+
+#include <sys/types.h>
+
+#include "base/flake.h"
+#include "engine/op.h"
+#include "pg/pool.h"
+#include "redis/link.h"
+
+/* Every figure that is counted by the engine itself; the names are those of stats(). */
+#define STORES__COUNTERS(X)                                                                        \
+    X(calls)                                                                                       \
+    X(timeouts)                                                                                    \
+    X(hits)                                                                                        \
+    X(negative_hits)                                                                               \
+    X(misses)                                                                                      \
+    X(leases_granted)                                                                              \
+    X(leases_refused)                                                                              \
+    X(lease_waits)                                                                                 \
+    X(fills)                                                                                       \
+    X(fills_refused)                                                                               \
+    X(intents)                                                                                     \
+    X(settles_published)                                                                           \
+    X(settles_deleted)                                                                             \
+    X(settles_resolved)                                                                            \
+    X(turns_started)                                                                               \
+    X(turns_ended)                                                                                 \
+    X(bypassed)                                                                                    \
+    X(redis_refused)                                                                               \
+    X(segments)                                                                                    \
+    X(segment_writes)                                                                              \
+    X(segment_retries)                                                                             \
+    X(selects)                                                                                     \
+    X(read_retries)                                                                                \
+    X(commits)                                                                                     \
+    X(rollbacks)                                                                                   \
+    X(unknown_outcomes)
+
+struct stores__counters {
+#define STORES__X(name) uint64_t name;
+    STORES__COUNTERS(STORES__X)
+#undef STORES__X
+};
+
+enum { STORES__NAME_BUCKETS = 256 };
+
+struct stores__table_name;
+struct stores__cache;
+struct stores__writes;
+struct stores__ears;
+
+/* Work that is done once at the end of the tick, however often it was asked for. */
+struct stores__flush {
+    struct stores__list link;
+    void (*run)(struct stores__flush *flush);
+};
+
+struct stores_engine {
+    uv_loop_t *loop;
+    bool owns_loop, closing, closed_all;
+    uint64_t process; /* that made it */
+    bool in_child; /* a child of a fork has met it */
+    stores_config config; /* its strings are not kept: each part copied what it needs */
+    struct stores__timers timers;
+    struct stores__pg_pool pool;
+    struct stores__cache *cache; /* NULL: the engine does not cache */
+    struct stores__flake flake;
+    bool met; /* a server */
+    int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */
+    uint64_t clock_heard_ns;
+    struct stores__spares spare_ops;
+    struct stores__counters counters;
+    struct stores__latency latency;
+    bool timed; /* ops keep where their time goes */
+    uint64_t burst_ns; /* the time for all that completes just now; 0: each looks for itself */
+
+    uv_prepare_t prepare; /* the end of a tick; referenced while an op is pending, and only then */
+    uv_check_t check; /* after the poll: callbacks of what completed in it */
+    uv_idle_t idle; /* active for one turn after callbacks ran before the poll: it must not block */
+    struct stores__list ready;
+    struct stores__list pending; /* every op that has not completed */
+    size_t pending_count; /* ops that are not done */
+    size_t live_ops; /* ops that are not freed */
+    struct stores__list
+        flushes; /* struct stores__flush: who has something to send at the tick's end */
+    struct stores__list txs; /* open transactions */
+    int starved; /* looks in a row at which each connection waited for one more (starve.c) */
+    struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
+
+    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* names.c */
+    struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
+    struct stores__list names_used; /* the longest unused first */
+    struct stores__list names_asked[STORES__NAME_BUCKETS];
+    int name_count;
+    unsigned names_forgotten; /* how often: an answer to an older question is not kept */
+    struct stores__list tables;
+    struct stores__list tables_unused; /* of them, the longest unused first (table.c) */
+    int table_count;
+    struct stores__flush tables_flush; /* frees those that are too many */
+    uint64_t facts_serial; /* counts questions to the catalog (facts.c) */
+    struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */
+    struct stores__writes *writes;
+
+    int closing_parts;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* Asks for the flush at the end of this tick. */
+static inline void stores__flush_at_end(stores_engine *engine, struct stores__flush *flush) {
+    if (stores__list_empty(&flush->link)) stores__list_append(&engine->flushes, &flush->link);
+}
+
+static inline uint64_t stores__now(const stores_engine *engine) {
+    return uv_now(engine->loop);
+}
+
+/* Says something to the host's log. */
+void stores__log(stores_engine *engine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* It is: true. */
+bool stores__engine_in_child(stores_engine *engine);
+/* Whether this process is a child of the one that made the engine: nothing of it may be touched, for
+ * its sockets, and the descriptor of its loop, are the parent's. */
+static inline bool stores__engine_forked(stores_engine *engine) {
+    return engine->process != stores__process() && stores__engine_in_child(engine);
+}
+/* The op's caller holds the tx (tx.c). */
+void stores__tx_insider(stores_tx *tx, stores_op *op);
+/* The loop is not to wait before the next end of a tick. */
+void stores__engine_wake(stores_engine *engine);
+/* The first and the last pending op hold and free the loop. */
+void stores__engine_hold(stores_engine *engine);
+void stores__engine_let_go(stores_engine *engine);
+/* The engine closes: listeners do not try again (listen.c). */
+void stores__listen_stop_all(stores_engine *engine);
+void stores__listen_free(stores_engine *engine);
+/* How many listeners there are, and how many of them the server has confirmed. */
+void stores__listen_figures(const stores_engine *engine, size_t *listeners, size_t *confirmed);
+/* An op was freed; the last one of a closed engine takes the engine with it. */
+void stores__engine_op_gone(stores_engine *engine);
+
+#endif

@@ -1,0 +1,115 @@
+/*
+ * table.h - the tables that an engine has met; what the server's catalog says of one decides what may
+ * be cached of it. Which table a name means is the matter of names.h.
+ *
+ * A table is there as long as somebody holds it: a name that means it, a call, a transaction, a row that
+ * is read or told to Redis. Some of those that nobody holds stay, for they may be met again; the rest is
+ * freed at the end of a tick: until then whoever has just let go may go on with it.
+ */
+#ifndef STORES_TABLE_H
+#define STORES_TABLE_H
+
+#include "engine/engine.h"
+
+enum {
+    STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
+    STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
+    STORES__PRINT_TEXT = 112 /* two numbers of 32 bits, three of 64, and a word */
+};
+
+/* What an epoch is to this process (cache.c moves it). */
+enum stores__epoch_state {
+    STORES__EPOCH_UNKNOWN, /* not read yet, or void: it is read with the next MGET */
+    STORES__EPOCH_VALID, /* V: rows under it count */
+    STORES__EPOCH_TURNING /* B: rows come from PostgreSQL */
+};
+
+/* Statements that come again and again, as they are prepared. */
+enum stores__table_text {
+    STORES__FIND_SQL,
+    STORES__FIND_ANY_SQL,
+    STORES__INSERT_SQL,
+    STORES__INSERT_NEW_SQL, /* that gives no row where the id is taken */
+    STORES__UPDATE_SQL,
+    STORES__REPLACE_SQL, /* an update of the text that was read */
+    STORES__DELETE_SQL,
+    STORES__UPSERT_SQL, /* three ways, in the order of enum stores__upsert */
+    STORES__UPSERT_SETTING_SQL,
+    STORES__UPSERT_UPDATE_FIRST_SQL,
+    STORES__TABLE_TEXTS
+};
+
+/* Three ways to insert or update, and to say which it was. */
+enum stores__upsert {
+    STORES__UPSERT_XMAX, /* plain tables: a row that was there has been locked, and shows it */
+    STORES__UPSERT_SETTING, /* partitioned tables and views have no such column */
+    STORES__UPSERT_UPDATE_FIRST /* what knows no ON CONFLICT: INSTEAD OF triggers, foreign tables */
+};
+
+struct stores__table {
+    struct stores__list link; /* engine->tables */
+    struct stores__list unused; /* engine->tables_unused, where nobody holds it */
+    unsigned holders;
+    stores_engine *engine;
+
+    /* What the catalog said when it was asked last (facts.c). */
+    uint32_t oid; /* of what has the name */
+    bool known; /* false: ask again */
+    bool cacheable; /* a plain table without row security, and no partition of another one */
+    char uncached[20]; /* why it is not, in words; "": it is */
+    bool reaches; /* any write may change rows that it does not name: triggers and their like */
+    bool cascades; /* a deletion may */
+    /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no row
+     * does not mean that the id is taken. */
+    bool may_take_rows;
+    bool unkeyed; /* no unique index says that an id is there once */
+    enum stores__upsert upsert; /* how it tells whether a row was inserted */
+    bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
+    bool loose; /* partitions and domains change under a writer's lock on the table */
+    char print[STORES__PRINT_TEXT];
+    bool facts_committed;
+    uint64_t facts_serial, facts_at;
+    struct stores__pg_topic topic; /* what its statements have of the pool */
+
+    char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
+
+    /* The cache's side (cache.c, epoch.c). */
+    struct stores__epoch *epoch; /* of its oid; held. NULL: the engine does not cache */
+    struct stores__orphans *orphans; /* orphans.c; made when it is needed */
+    struct stores__reads *reads; /* the tick's reads (reads.c) */
+    char name[]; /* "schema"."table" as quote_ident writes it */
+};
+
+/* Reads a name: "a", "A.b", "\"A\"" into its quoted form. False: *error says what is wrong. */
+bool stores__table_parse(const char *name, char *quoted, size_t room, stores_error *error);
+/* A table by its quoted name, made where it is not known yet. It is held for who asks; NULL: no
+ * memory. */
+struct stores__table *stores__table_get(stores_engine *engine, const char *quoted);
+void stores__tables_init(stores_engine *engine);
+/* Those that are held, too. */
+void stores__tables_free(stores_engine *engine);
+/* What is not written out here: the last holder went, the first one came back. */
+void stores__table_unused(struct stores__table *table);
+void stores__table_used(struct stores__table *table);
+/* A statement of the table's own, which lives as long as it does (table_sql.c); NULL: no memory. */
+const char *stores__table_sql_make(struct stores__table *table, enum stores__table_text text);
+void stores__table_sql_free(struct stores__table *table);
+/* sql with %T replaced by the table's name, the caller's to free; NULL: no memory. */
+char *stores__table_expand(const struct stores__table *table, const char *sql);
+
+static inline struct stores__table *stores__table_hold(struct stores__table *table) {
+    if (table->holders++ == 0) stores__table_used(table);
+    return table;
+}
+
+/* NULL is allowed. */
+static inline void stores__table_let_go(struct stores__table *table) {
+    if (table != NULL && --table->holders == 0) stores__table_unused(table);
+}
+
+static inline const char *stores__table_sql(struct stores__table *table,
+                                            enum stores__table_text text) {
+    return table->texts[text] != NULL ? table->texts[text] : stores__table_sql_make(table, text);
+}
+
+#endif

@@ -1,0 +1,196 @@
+#include "names/facts.h"
+
+#include <stdio.h>
+
+#include "cache/cache.h"
+#include "names/names.h"
+
+enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
+
+/* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
+ * child, a check, a column, a rule, row security, a new name: each writes the row in pg_class anew.
+ * Only a parent and the default of a column, which is a new object each time, come without that.
+ * Statistics and VACUUM change it in place. */
+#define PRINT                                                                                      \
+    "c.oid::text || ' ' || c.xmin::text"                                                           \
+    " || CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"         \
+    " THEN ' child' ELSE '' END"                                                                   \
+    " || coalesce((SELECT ' ' || pg_catalog.sum(d.oid::pg_catalog.int8)::text"                     \
+    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"
+
+/* The domains of a table's columns, and those that they are made of. */
+#define DOMAINS                                                                                    \
+    "domains AS (SELECT t.oid, t.xmin, t.typbasetype FROM pg_catalog.pg_attribute a"               \
+    "  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'"                        \
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0"                                                  \
+    "  UNION ALL SELECT t.oid, t.xmin, t.typbasetype FROM domains"                                 \
+    "  JOIN pg_catalog.pg_type t ON t.oid = domains.typbasetype AND t.typtype = 'd')"
+
+#define HAS_DOMAINS                                                                                \
+    "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
+    "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
+
+/* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
+ * of those. */
+#define PRINT_WIDE                                                                                 \
+    PRINT " || ' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                \
+          "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                \
+          "  JOIN tree ON i.inhparent = tree.oid)"                                                 \
+          " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                             \
+          "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"          \
+          "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                    \
+          "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                       \
+          "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                              \
+          " || coalesce((WITH RECURSIVE " DOMAINS                                                  \
+          " SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"     \
+          "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                \
+          "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                                  \
+          "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
+
+#define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
+
+#define PRINT_ANY "CASE WHEN " IS_WIDE " THEN " PRINT_WIDE " ELSE " PRINT " END"
+
+/* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
+ * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its parent
+ * too, and is cached there alone; what is inherited without partitions can be taken away without a
+ * lock on the parent, so that neither is cached. A foreign key that cascades on updates matters
+ * where it refers to more than the id, which no verb changes. A check or a default may call a
+ * function that writes: one that is not VOLATILE cannot. */
+const char stores__facts_sql[] =
+    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
+    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)"
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
+    " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'"
+    "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"
+    "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"
+    "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"
+    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
+    "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"
+    "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"
+    "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"
+    "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"
+    " EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid"
+    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')"
+    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
+    "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"
+    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
+    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"
+    " OR EXISTS (WITH RECURSIVE " DOMAINS ","
+    " o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"
+    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"
+    "  OR k.contypid IN (SELECT domains.oid FROM domains)"
+    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, domains.oid FROM domains"
+    "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"
+    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree))"
+    " SELECT FROM o JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"
+    "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"
+    "  AND e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass"
+    "  JOIN pg_catalog.pg_proc p ON p.provolatile = 'v' AND p.oid = CASE e.refclassid"
+    "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"
+    "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"
+    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal')),"
+    " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
+    "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"
+    " " IS_WIDE ", " PRINT_ANY ","
+    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
+    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
+    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
+    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"
+    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2"
+    "  ELSE 1 END,"
+    " c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
+    "  JOIN pg_catalog.pg_attribute a"
+    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1),"
+    " c.relkind = 'p' OR " HAS_DOMAINS
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.oid = pg_catalog.to_regclass($1)";
+
+static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
+                                " FROM pg_catalog.pg_class c"
+                                " WHERE c.oid = pg_catalog.to_regclass($1)";
+static const char print_any_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_ANY
+                                    " FROM pg_catalog.pg_class c"
+                                    " WHERE c.oid = pg_catalog.to_regclass($1)";
+
+struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed) {
+    return (struct stores__facts_asked){.serial = ++engine->facts_serial, .committed = committed};
+}
+
+static bool says(const struct pg_result *result, int row, int column) {
+    const char *value = stores__pg_value(result, row, column, NULL);
+    return value != NULL && value[0] == 't';
+}
+
+bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
+                         const struct stores__facts_asked *asked) {
+    const char *oid = stores__pg_value(result, row, 1, NULL);
+    const char *print = stores__pg_value(result, row, 6, NULL);
+    if (asked->serial < table->facts_serial) return true;
+    uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
+    const char *why = stores__pg_value(result, row, 2, NULL);
+    if (table->engine->cache != NULL && (table->epoch == NULL || now != table->oid)) {
+        struct stores__epoch *epoch = stores__epoch_of(table->engine, now);
+        if (epoch == NULL) {
+            table->known = false;
+            return false;
+        }
+        stores__epoch_let_go(table->epoch);
+        table->epoch = epoch;
+    }
+    table->oid = now;
+    table->facts_serial = asked->serial;
+    table->facts_at = stores__now(table->engine);
+    snprintf(table->uncached, sizeof table->uncached, "%s", why ? why : "unknown");
+    table->cacheable = table->uncached[0] == '\0';
+    table->reaches = says(result, row, 3);
+    table->cascades = says(result, row, 4);
+    table->wide = says(result, row, 5);
+    const char *upsert = stores__pg_value(result, row, 8, NULL);
+    table->may_take_rows = says(result, row, 7);
+    table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
+    table->unkeyed = says(result, row, 9);
+    table->loose = says(result, row, 10);
+    snprintf(table->print, sizeof table->print, "%s", print ? print : "");
+    table->facts_committed = asked->committed;
+    table->known = print != NULL;
+    return true;
+}
+
+bool stores__facts_hold(const struct stores__table *table) {
+    return table->known && table->facts_committed &&
+           table->facts_serial > stores__epoch_valid_since(table);
+}
+
+bool stores__facts_are_due(const struct stores__table *table) {
+    if (table->engine->cache == NULL) return false;
+    if (!table->known || stores__now(table->engine) - table->facts_at >= FRESH_MS) return true;
+    return table->cacheable && stores__epoch_state(table) == STORES__EPOCH_VALID &&
+           !stores__facts_hold(table);
+}
+
+void stores__facts_doubt(struct stores__table *table) {
+    table->known = false;
+    stores__table_forget(table);
+}
+
+const char *stores__facts_print_sql(const struct stores__table *table) {
+    return table->known && !table->wide ? print_sql : print_any_sql;
+}
+
+bool stores__facts_confirm(struct stores__table *table, const struct pg_result *result) {
+    const char *print = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 1, NULL) : NULL;
+    if (table->known && print != NULL && strcmp(print, table->print) == 0) return true;
+    stores__facts_doubt(table);
+    return false;
+}
+
+void stores_uncached(stores_engine *engine,
+                     void (*uncached)(void *arg, const char *table, const char *why), void *arg) {
+    if (engine->cache == NULL) return;
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        const struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->known && !table->cacheable) uncached(arg, table->name, table->uncached);
+    }
+}

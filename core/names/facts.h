@@ -1,0 +1,39 @@
+/*
+ * facts.h - what PostgreSQL's catalog says of a table: which oid its name has, whether its rows may
+ * be cached, how far a write reaches. Others change it at any time, so that it is trusted
+ *   - by readers: only under the epoch that was V when it was asked (docs/cache.md, "Facts");
+ *   - by writers: only where the catalog says that nothing changed since, which comes with the
+ *     write's own round trip, after its statement took the lock that keeps DDL away.
+ */
+#ifndef STORES_FACTS_H
+#define STORES_FACTS_H
+
+#include "engine/table.h"
+
+/* The moment at which the catalog was asked. Answers to older questions do not replace newer ones. */
+struct stores__facts_asked {
+    uint64_t serial;
+    bool committed; /* what everybody sees: not a standby, nor what a transaction has made itself */
+};
+
+/* The statement that asks the catalog, and its one parameter: the quoted name. */
+extern const char stores__facts_sql[];
+/* When the statement is sent. */
+struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed);
+/* Takes the answer. False: no memory, and the table is not known. */
+bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
+                         const struct stores__facts_asked *asked);
+/* They were asked under the epoch that counts now. */
+bool stores__facts_hold(const struct stores__table *table);
+/* A reader that asks PostgreSQL anyway had better ask for them as well. */
+bool stores__facts_are_due(const struct stores__table *table);
+/* Something changed: they are asked for before they are used again. */
+void stores__facts_doubt(struct stores__table *table);
+
+/* The statement behind a write, with its one parameter (the quoted name): the transaction's number,
+ * and what tells whether the catalog has changed. */
+const char *stores__facts_print_sql(const struct stores__table *table);
+/* Whether that answer says that the facts are still right. */
+bool stores__facts_confirm(struct stores__table *table, const struct pg_result *result);
+
+#endif

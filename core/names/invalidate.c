@@ -1,0 +1,128 @@
+/* After a write that Stores did not see: one row is invalidated, or a table is turned. */
+#include "cache/cache.h"
+#include "cache/scripts.h"
+#include "names/names.h"
+
+struct invalidation {
+    struct stores__redis_req req;
+    struct stores__table *table; /* held; NULL: not known yet */
+    stores_op *op; /* NULL: it left */
+    int64_t id;
+    bool row;
+    bool again; /* the link was lost meanwhile, and it was sent once more */
+    uint64_t failures; /* of the link, when it was sent */
+};
+
+static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE};
+
+static void invalidation_free(struct invalidation *invalidation) {
+    stores__table_let_go(invalidation->table);
+    free(invalidation);
+}
+
+static stores_outcome leave(stores_op *op) {
+    struct invalidation *invalidation = op->stage;
+    invalidation->op = NULL;
+    return STORES_OUTCOME_UNKNOWN;
+}
+
+static bool send_it(struct invalidation *invalidation);
+
+/* A link that was lost is made anew at once. */
+static bool send_again(struct invalidation *invalidation) {
+    const struct stores__cache *cache = invalidation->table->engine->cache;
+    if (invalidation->again || cache->redis == NULL || !stores__cache_up(cache) ||
+        stores__redis_stats(cache->redis)->failures == invalidation->failures) {
+        return false;
+    }
+    invalidation->again = true;
+    return send_it(invalidation);
+}
+
+static void answer(struct invalidation *invalidation, bool ok) {
+    stores_op *op = invalidation->op;
+    if (!ok && send_again(invalidation)) return;
+    if (op != NULL && ok) {
+        stores__op_finish(op);
+    } else if (op != NULL) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation: %s",
+                         stores__trouble_why(op->engine->cache));
+    }
+    invalidation_free(invalidation);
+}
+
+static void turned(void *arg, bool ok) {
+    struct invalidation *invalidation = arg;
+    if (ok) stores__epoch_end_turn(invalidation->table->epoch);
+    answer(invalidation, ok);
+}
+
+static void invalidated(struct stores__redis_req *req, struct redisReply **reply) {
+    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, req);
+    struct stores__table *table = invalidation->table;
+    size_t len = 0;
+    const char *epoch = stores__redis_text(*reply, &len);
+    if (epoch == NULL) {
+        answer(invalidation, stores__redis_integer(*reply, 0) == 1);
+        return;
+    }
+    /* the row has another key than we thought: the whole table is turned, which clears it as well */
+    stores__epoch_seen(table->epoch, epoch, len);
+    if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
+}
+
+static bool send_it(struct invalidation *invalidation) {
+    struct stores__table *table = invalidation->table;
+    struct stores__args args = {0};
+    invalidation->failures = stores__redis_stats(table->engine->cache->redis)->failures;
+    const char *epoch = stores__epoch_text(table);
+    if (!invalidation->row || epoch[0] == '\0') {
+        return stores__epoch_turn(table->epoch, turned, invalidation);
+    }
+    invalidation->req.done = invalidated;
+    stores__args_epoch_key(&args, table->epoch);
+    stores__args_row_key(&args, table, epoch, invalidation->id);
+    stores__args_str(&args, epoch);
+    return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
+                             2);
+}
+
+static void resolved(stores_op *op, struct stores__table *table) {
+    struct invalidation *invalidation = op->stage;
+    if (!stores__cache_covers(table)) {
+        stores__op_finish(op);
+        return;
+    }
+    const struct stores__cache *cache = table->engine->cache;
+    invalidation->table = stores__table_hold(table);
+    if (!stores__cache_up(cache) || !stores__past_known(cache) || !send_it(invalidation)) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
+                         stores__trouble_why(cache));
+        return;
+    }
+    op->leave = leave;
+    op->dispose = NULL;
+}
+
+static void dispose(stores_op *op) {
+    invalidation_free(op->stage);
+}
+
+stores_op *stores_invalidate(stores_engine *engine, const stores_call *call, const char *table,
+                             const int64_t *id) {
+    stores_op *op = stores__op_new(engine, call);
+    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    struct invalidation *invalidation = calloc(1, sizeof *invalidation);
+    if (invalidation == NULL) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory");
+        return op;
+    }
+    invalidation->op = op;
+    invalidation->row = id != NULL;
+    invalidation->id = id ? *id : 0;
+    op->stage = invalidation;
+    op->dispose = dispose;
+    op->resolved = resolved;
+    stores__table_resolve(op, table);
+    return op;
+}

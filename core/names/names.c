@@ -1,0 +1,428 @@
+#include "names/names.h"
+
+#include <stdio.h>
+
+#include "cache/cache.h"
+#include "names/facts.h"
+
+enum {
+    NAMES_MAX = 1024, /* that are remembered: they may come from outside */
+    FRESH_MS = 30000 /* a table that comes before another one in search_path is seen after it */
+};
+
+/* A name whose table is known. */
+struct stores__table_name {
+    struct stores__table_name *chain; /* of its bucket */
+    struct stores__list lru; /* engine->names_used */
+    struct stores__table *table; /* held */
+    uint64_t hash, asked_at;
+    char text[];
+};
+
+/* A name that the server is asked for, on a lane for all who wait for it, or on the connection of a
+ * transaction for its op. */
+struct question {
+    struct stores__list link; /* a bucket of engine->names_asked, for those on lanes */
+    uint64_t hash;
+    stores_engine *engine;
+    struct stores__list waiters; /* ops by stage_link */
+    struct stores__own_names
+        *own; /* the transaction's, as long as its op waits; NULL: everybody's */
+    unsigned texts, forgotten; /* what it would have to be forgotten for */
+    bool keep, again; /* again: the one retry after a lost connection was used */
+    bool answered, stale;
+    struct stores__table *table; /* held */
+    struct stores__pg_conn *conn;
+    struct stores__pg_wait wait;
+    struct stores__pg_req req;
+    struct stores__facts_asked asked;
+    stores_error error;
+    char quoted[STORES__TABLE_NAME_MAX];
+    char text[];
+};
+
+/* ---- What is remembered ---------------------------------------------------------------------- */
+
+static struct stores__table_name **bucket_of(stores_engine *engine, uint64_t hash) {
+    return &engine->names[hash % STORES__NAME_BUCKETS];
+}
+
+static void drop(stores_engine *engine, struct stores__table_name *name) {
+    struct stores__table_name **at = bucket_of(engine, name->hash);
+    while (*at != name) at = &(*at)->chain;
+    *at = name->chain;
+    stores__list_remove(&name->lru);
+    engine->name_count--;
+    if (engine->last_name == name) engine->last_name = NULL;
+    stores__table_let_go(name->table);
+    free(name);
+}
+
+static struct stores__table_name *find(stores_engine *engine, const char *text) {
+    struct stores__table_name *name = engine->last_name;
+    if (name != NULL && strcmp(name->text, text) == 0) return name;
+    uint64_t hash = stores__hash(text, strlen(text));
+    for (name = *bucket_of(engine, hash); name != NULL; name = name->chain) {
+        if (name->hash != hash || strcmp(name->text, text) != 0) continue;
+        stores__list_remove(&name->lru);
+        stores__list_append(&engine->names_used, &name->lru);
+        engine->last_name = name;
+        return name;
+    }
+    return NULL;
+}
+
+static struct stores__table_name *oldest(stores_engine *engine) {
+    return STORES__CONTAINER(engine->names_used.next, struct stores__table_name, lru);
+}
+
+/* Without memory for it the name is asked for again next time. */
+static void remember(stores_engine *engine, const char *text, struct stores__table *table) {
+    struct stores__table_name *name = find(engine, text);
+    if (name == NULL) {
+        size_t len = strlen(text);
+        name = calloc(1, sizeof *name + len + 1);
+        if (name == NULL) return;
+        if (engine->name_count >= NAMES_MAX) drop(engine, oldest(engine));
+        memcpy(name->text, text, len + 1);
+        name->hash = stores__hash(text, len);
+        stores__list_append(&engine->names_used, &name->lru);
+        name->chain = *bucket_of(engine, name->hash);
+        *bucket_of(engine, name->hash) = name;
+        engine->name_count++;
+    }
+    stores__table_hold(table);
+    stores__table_let_go(name->table);
+    name->table = table;
+    name->asked_at = stores__now(engine);
+}
+
+static void forget(stores_engine *engine, const struct stores__table *table) {
+    engine->names_forgotten++;
+    struct stores__list *names = &engine->names_used;
+    for (struct stores__list *at = names->next, *next; at != names; at = next) {
+        struct stores__table_name *name = STORES__CONTAINER(at, struct stores__table_name, lru);
+        next = at->next;
+        if (table == NULL || name->table == table) drop(engine, name);
+    }
+}
+
+void stores__table_forget_names(stores_engine *engine) {
+    forget(engine, NULL);
+}
+
+void stores__table_forget(struct stores__table *table) {
+    forget(table->engine, table);
+}
+
+/* ---- What a transaction remembers ------------------------------------------------------------ */
+
+static void own_drop(struct stores__own_name *name) {
+    stores__table_let_go(name->table);
+    free(name->text);
+}
+
+void stores__own_names_free(struct stores__own_names *own) {
+    for (int i = 0; i < own->count; i++) own_drop(&own->names[i]);
+    own->count = own->next = 0;
+}
+
+static struct stores__table *own_find(struct stores__own_names *own, const char *text,
+                                      unsigned texts) {
+    if (own->texts != texts) stores__own_names_free(own);
+    own->texts = texts;
+    for (int i = 0; i < own->count; i++) {
+        if (strcmp(own->names[i].text, text) == 0) return own->names[i].table;
+    }
+    return NULL;
+}
+
+static void own_remember(struct stores__own_names *own, const char *text,
+                         struct stores__table *table) {
+    char *copy = stores__strdup(text);
+    if (copy == NULL) return;
+    struct stores__own_name *name = &own->names[own->next];
+    if (own->count < STORES__OWN_NAMES) {
+        own->count++;
+    } else {
+        own_drop(name);
+    }
+    own->next = (own->next + 1) % STORES__OWN_NAMES;
+    name->text = copy;
+    name->table = stores__table_hold(table);
+}
+
+/* ---- Questions ------------------------------------------------------------------------------- */
+
+/* table is held, or NULL. */
+static void set_table(struct question *question, struct stores__table *table) {
+    stores__table_let_go(question->table);
+    question->table = table;
+}
+
+/* What the catalog said. */
+static void take_answer(struct question *question, struct pg_result *result) {
+    stores_error *error = &question->error;
+    if (stores__pg_rows(result) == 0) {
+        stores__error_set(error, STORES_TABLE_NOT_FOUND, "there is no table %s", question->quoted);
+        snprintf(error->table, sizeof error->table, "%s", question->quoted);
+        return;
+    }
+    const char *quoted = stores__pg_value(result, 0, 0, NULL);
+    if (quoted == NULL) {
+        stores__error_set(error, STORES_INTERNAL, "the server gives no name of the table %s",
+                          question->quoted);
+        return;
+    }
+    struct stores__table *table = stores__table_get(question->engine, quoted);
+    if (table != NULL && stores__facts_learn(table, result, 0, &question->asked)) {
+        set_table(question, table);
+    } else {
+        stores__table_let_go(table);
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for a table");
+    }
+}
+
+static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct question *question = STORES__CONTAINER(req, struct question, req);
+    (void)index;
+    if (stores__pg_result_ok(result, &question->error)) {
+        question->answered = true;
+        take_answer(question, result);
+    }
+    if (stores__pg_stale_plan(req)) {
+        stores__pg_forget_statements(question->conn);
+        question->stale = true;
+        question->error.code = STORES_SERIALIZATION; /* the next run of its transaction works */
+        question->error.retryable = true;
+    }
+    stores__pg_result_free(result);
+}
+
+/* The answer is everybody's where nothing came in between. */
+static void keep_answer(struct question *question) {
+    stores_engine *engine = question->engine;
+    if (question->own != NULL) {
+        if (question->table != NULL && question->own->texts == question->texts) {
+            own_remember(question->own, question->text, question->table);
+        }
+        return;
+    }
+    if (!question->answered || !question->keep) return;
+    struct stores__table_name *name = find(engine, question->text);
+    if (question->table != NULL && question->forgotten == engine->names_forgotten) {
+        remember(engine, question->text, question->table);
+    } else if (name != NULL) {
+        drop(engine, name);
+    }
+}
+
+static void tell(struct question *question) {
+    struct stores__list waiters;
+    stores__list_init(&waiters);
+    stores__list_move(&question->waiters, &waiters);
+    stores__list_remove(&question->link);
+    if (stores__list_empty(&waiters)) question->own = NULL; /* its transaction may be gone */
+    keep_answer(question);
+    for (struct stores__list *at; (at = stores__list_shift(&waiters)) != NULL;) {
+        stores_op *op = STORES__CONTAINER(at, stores_op, stage_link);
+        op->leave = NULL;
+        if (question->table != NULL) {
+            op->resolved(op, question->table);
+        } else {
+            stores__op_fail(op, &question->error);
+        }
+    }
+    set_table(question, NULL);
+    free(question);
+}
+
+static void put(struct question *question, struct stores__pg_conn *conn, bool committed) {
+    const char *values[] = {question->quoted};
+    question->forgotten = question->engine->names_forgotten;
+    question->texts = conn->texts;
+    question->stale = false;
+    question->req.result = took;
+    question->conn = conn;
+    question->asked = stores__facts_ask(question->engine, committed);
+    stores__pg_begin(conn, &question->req);
+    stores__pg_add(conn, &question->req, stores__facts_sql, 1, values, true);
+    stores__pg_sync(conn, &question->req);
+}
+
+/* Parsed first: a name that cannot be is asked of nobody. */
+static struct question *question_new(stores_engine *engine, const char *text, stores_error *error) {
+    char quoted[STORES__TABLE_NAME_MAX];
+    size_t len = strlen(text);
+    if (!stores__table_parse(text, quoted, sizeof quoted, error)) return NULL;
+    struct question *question = calloc(1, sizeof *question + len + 1);
+    if (question == NULL) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for a table's name");
+        return NULL;
+    }
+    memcpy(question->text, text, len + 1);
+    memcpy(question->quoted, quoted, sizeof quoted);
+    question->engine = engine;
+    question->hash = stores__hash(text, len);
+    stores__list_init(&question->link);
+    stores__list_init(&question->waiters);
+    stores__list_init(&question->wait.link);
+    return question;
+}
+
+static stores_outcome leave_question(stores_op *op) {
+    stores__list_remove(&op->stage_link);
+    return STORES_OUTCOME_NONE;
+}
+
+static void wait_for(struct question *question, stores_op *op) {
+    stores__list_append(&question->waiters, &op->stage_link);
+    op->leave = leave_question;
+}
+
+/* ---- Asking on a lane ------------------------------------------------------------------------ */
+
+static void ask(struct question *question);
+
+static void lane_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct question *question = STORES__CONTAINER(req, struct question, req);
+    if ((end == STORES__PG_LOST || question->stale) && !question->answered) {
+        if (!question->again || req->stalled) {
+            question->again = !req->stalled;
+            ask(question);
+            return;
+        }
+        if (end == STORES__PG_LOST) {
+            stores__error_set(&question->error, STORES_CONNECTION_LOST,
+                              "the connection was lost while asking for the table");
+        }
+    }
+    tell(question);
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct question *question = STORES__CONTAINER(wait, struct question, wait);
+    question->req.again = true;
+    question->req.done = lane_over;
+    put(question, conn, !conn->standby);
+}
+
+static void not_granted(struct stores__pg_wait *wait, const stores_error *error) {
+    struct question *question = STORES__CONTAINER(wait, struct question, wait);
+    question->error = *error;
+    tell(question);
+}
+
+static void ask(struct question *question) {
+    question->wait.granted = granted;
+    question->wait.failed = not_granted;
+    stores__pg_acquire(&question->engine->pool, &question->wait, STORES__PG_READING, "lookups");
+}
+
+/* One that somebody waits for already; NULL: none. */
+static struct question *asked_already(stores_engine *engine, const char *text) {
+    uint64_t hash = stores__hash(text, strlen(text));
+    struct stores__list *asked = &engine->names_asked[hash % STORES__NAME_BUCKETS];
+    for (struct stores__list *at = asked->next; at != asked; at = at->next) {
+        struct question *question = STORES__CONTAINER(at, struct question, link);
+        if (question->hash == hash && strcmp(question->text, text) == 0) return question;
+    }
+    return NULL;
+}
+
+static void ask_on_a_lane(stores_engine *engine, struct question *question) {
+    question->keep = true;
+    struct stores__list *bucket = &engine->names_asked[question->hash % STORES__NAME_BUCKETS];
+    stores__list_append(bucket, &question->link);
+    ask(question);
+}
+
+/* A name may mean another table by now: nobody waits for that. */
+static void ask_again(stores_engine *engine, struct stores__table_name *name) {
+    stores_error error;
+    if (stores__now(engine) - name->asked_at < FRESH_MS) return;
+    struct question *question = question_new(engine, name->text, &error);
+    if (question == NULL) return;
+    name->asked_at = stores__now(engine); /* a question without an answer is asked again later */
+    ask_on_a_lane(engine, question);
+}
+
+void stores__table_resolve(stores_op *op, const char *text) {
+    stores_engine *engine = op->engine;
+    stores_error error;
+    if (op->state != STORES__OP_PENDING) return; /* the engine closes: it has failed already */
+    if (text == NULL) text = "";
+    struct stores__table_name *name = find(engine, text);
+    if (name != NULL) {
+        struct stores__table *table = name->table;
+        ask_again(engine, name);
+        op->resolved(op, table);
+        return;
+    }
+    stores__op_phase(op, stores__pg_wait_phase(&engine->pool));
+    struct question *question = asked_already(engine, text);
+    if (question != NULL && question->wait.waiting && stores__list_empty(&question->waiters)) {
+        /* those who asked have left: their wait is nearly over, and this one's begins */
+        stores__pg_unwait(&question->wait);
+        wait_for(question, op);
+        ask(question);
+        return;
+    }
+    if (question != NULL) {
+        wait_for(question, op);
+        return;
+    }
+    question = question_new(engine, text, &error);
+    if (question == NULL) {
+        stores__op_fail(op, &error);
+        return;
+    }
+    wait_for(question, op);
+    ask_on_a_lane(engine, question);
+}
+
+/* ---- Asking on a transaction's own connection ------------------------------------------------ */
+
+static void own_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct question *question = STORES__CONTAINER(req, struct question, req);
+    if (end == STORES__PG_LOST) {
+        set_table(question, NULL);
+        stores__error_set(&question->error, STORES_CONNECTION_LOST,
+                          "the connection was lost, and the transaction with it");
+    }
+    tell(question);
+}
+
+void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg_conn *conn,
+                              struct stores__own_names *own, bool keep) {
+    stores_engine *engine = op->engine;
+    stores_error error;
+    if (op->state != STORES__OP_PENDING) return;
+    if (text == NULL) text = "";
+    bool pristine = conn->texts == 0; /* it sees what everybody sees */
+    struct stores__table_name *name = pristine ? find(engine, text) : NULL;
+    struct stores__table *table = name ? name->table : own_find(own, text, conn->texts);
+    if (table != NULL) {
+        op->resolved(op, table);
+        return;
+    }
+    struct question *question = question_new(engine, text, &error);
+    if (question == NULL) {
+        stores__op_fail(op, &error);
+        return;
+    }
+    question->keep = pristine && keep;
+    question->own = question->keep ? NULL : own;
+    question->req.done = own_over;
+    wait_for(question, op);
+    put(question, conn, false);
+}
+
+void stores__names_init(stores_engine *engine) {
+    stores__list_init(&engine->names_used);
+    for (int i = 0; i < STORES__NAME_BUCKETS; i++) stores__list_init(&engine->names_asked[i]);
+}
+
+void stores__names_free(stores_engine *engine) {
+    stores__table_forget_names(engine);
+}

@@ -1,0 +1,176 @@
+/* Opening connections, one at a time with a back-off, and what their loss means. */
+#include "pg/options.h"
+#include "pg/pool_internal.h"
+
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 1000 };
+void stores__pool_fail_waits(struct stores__pg_pool *pool, const stores_error *error) {
+    struct stores__list failed;
+    stores__list_init(&failed);
+    stores__list_move(&pool->lane_waits, &failed);
+    stores__list_move(&pool->checkout_waits, &failed);
+    stores__list_move(&pool->parked_waits, &failed);
+    while (!stores__list_empty(&failed)) {
+        struct stores__pg_wait *wait = STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
+        stores__pool_leave_queue(wait);
+        wait->failed(wait, error);
+    }
+}
+
+uint64_t stores__pool_jitter(uint64_t ms) {
+    return ms - ms / 10 + stores__random_u64() % (ms / 5 + 1);
+}
+
+static void attempt_failed(struct stores__pg_pool *pool, const stores_error *error) {
+    uint64_t wait = BACKOFF_FIRST_MS;
+    for (int i = 0; i < pool->failures && wait < BACKOFF_MAX_MS; i++) wait *= 2;
+    if (wait > BACKOFF_MAX_MS) wait = BACKOFF_MAX_MS;
+    pool->failures++;
+    pool->stats.connect_failures++;
+    pool->last_error = *error;
+    stores__timer_set(pool->timers, &pool->retry, uv_now(pool->loop) + stores__pool_jitter(wait));
+    int open = stores__pg_open_count(pool);
+    if (open > 0) {
+        /* the server has no room: those that live must do, until one of them goes */
+        if (strcmp(error->sqlstate, "53300") == 0) pool->limit = open;
+    } else {
+        stores__pool_fail_waits(pool, error);
+    }
+}
+
+struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
+                                             struct stores__pg_target *target,
+                                             enum stores__pg_place place) {
+    struct stores__pg_conn *conn = target ? calloc(1, sizeof *conn) : NULL;
+    if (conn != NULL) {
+        uint64_t now = uv_now(pool->loop);
+        conn->pool = pool;
+        conn->serial = ++pool->next_serial;
+        conn->place = place;
+        conn->opened_at = now;
+        conn->retire_at = now + stores__pool_jitter(pool->age_ms);
+        conn->with_options = pool->params.settings == NULL;
+        if (stores__pg_conn_start(conn, pool->loop, pool->timers, target, pool->connect_timeout_ms,
+                                  pool->pooler)) {
+            pool->counts[place]++;
+            stores__list_append(&pool->places[place], &conn->link);
+            return conn;
+        }
+    }
+    free(conn);
+    stores__pg_target_free(target);
+    return NULL;
+}
+
+static void resolved(void *arg, struct stores__pg_target *target, const char *why) {
+    struct stores__pg_pool *pool = arg;
+    stores_error error;
+    pool->resolving = NULL;
+    if (stores__pool_connect(pool, target, STORES__PG_CONNECTING) != NULL) return;
+    stores__error_set(&error, STORES_CONNECT_FAILED, "%s", why ? why : "no memory to connect");
+    attempt_failed(pool, &error);
+}
+
+void stores__pool_grow(struct stores__pg_pool *pool) {
+    if (pool->closing || pool->resolving || pool->counts[STORES__PG_CONNECTING] > 0) return;
+    if (stores__timer_armed(&pool->retry)) return; /* a server that is down is not hammered */
+    if (stores__pg_open_count(pool) >= pool->limit) return;
+    pool->resolving = stores__pg_resolve(pool->loop, &pool->params, pool->failures, resolved, pool);
+    if (pool->resolving == NULL) {
+        stores_error error;
+        stores__error_set(&error, STORES_NO_MEMORY, "no memory to connect");
+        attempt_failed(pool, &error);
+    }
+}
+
+void stores__pool_retry(struct stores__timer *timer) {
+    struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, retry);
+    pool->limit = pool->size;
+    stores__pool_serve(pool);
+}
+
+void stores__pg_pool_ready(struct stores__pg_conn *conn) {
+    struct stores__pg_pool *pool = conn->pool;
+    pool->failures = 0;
+    pool->last_error.code = STORES_OK;
+    pool->stats.connects++;
+    if (conn->aside == NULL) stores__pool_move(conn, STORES__PG_IDLE);
+    pool->connected(pool->arg, conn);
+    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
+    if (!stores__timer_armed(&pool->reaper)) {
+        stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + pool->reap_ms);
+    }
+    if (conn->aside != NULL) stores__pool_aside_ready(conn);
+    stores__pool_serve(pool);
+}
+
+bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error) {
+    struct stores__pg_pool *pool = conn->pool;
+    if (pool->pooler || !stores__pg_options_refused(error->sqlstate)) return false;
+    if (conn->with_options && pool->params.settings != NULL)
+        return true; /* another one was first */
+    if (stores__pg_params_unoption(&pool->params)) return true;
+    error->retryable = false;
+    strcpy(error->hint, "what stands before the server refuses a start-up option: see PGOPTIONS,"
+                        " db.params.options and the pooler's ignore_startup_parameters; a pooler"
+                        " of transactions needs pooler = 'transaction'");
+    return false;
+}
+
+void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
+    struct stores__pg_pool *pool = conn->pool;
+    stores_error copy = *error;
+    if (conn->aside != NULL) {
+        stores__pool_aside_failed(conn, error);
+        return;
+    }
+    bool again = stores__pool_unoption(conn, &copy);
+    stores__pg_discard(conn);
+    if (pool->closing) return;
+    if (again) {
+        stores__pool_grow(pool);
+        return;
+    }
+    attempt_failed(pool, &copy);
+}
+
+void stores__pg_pool_lost(struct stores__pg_conn *conn) {
+    struct stores__pg_pool *pool = conn->pool;
+    bool connecting = conn->place == STORES__PG_CONNECTING;
+    if (!connecting) {
+        pool->stats.lost++;
+        /* what ended this one may have ended the others, and a read has few tries */
+        pool->doubted_at = uv_now(pool->loop);
+    }
+    if (conn->aside != NULL) {
+        stores__pool_aside_lost(conn);
+        return;
+    }
+    stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
+    if (pool->closing) return;
+    if (connecting) {
+        stores_error error;
+        stores__error_set(&error, STORES_CONNECT_FAILED, "the server closed the new connection");
+        attempt_failed(pool, &error);
+    } else {
+        pool->limit = pool->size;
+        stores__pool_serve(pool);
+    }
+}
+
+void stores__pool_check_closed(struct stores__pg_pool *pool) {
+    if (!pool->closing) return;
+    for (int place = 0; place < STORES__PG_PLACES; place++) {
+        if (pool->counts[place] > 0) return;
+    }
+    pool->closed(pool->arg);
+}
+
+void stores__pg_pool_gone(struct stores__pg_conn *conn) {
+    struct stores__pg_pool *pool = conn->pool;
+    assert(conn->place == STORES__PG_CLOSING);
+    stores__list_remove(&conn->link);
+    pool->counts[STORES__PG_CLOSING]--;
+    conn->gone = true;
+    if (!conn->held) free(conn);
+    stores__pool_check_closed(pool);
+}

@@ -1,0 +1,70 @@
+/*
+ * pg_pool_internal.h - the pool as its own files see it: pg_pool.c (who gets which connection),
+ * pg_grow.c (opening connections, and losing them), pg_idle.c (those that nobody uses), pg_watch.c
+ * (those that do not answer), pg_lanes.c (those that many share).
+ */
+#ifndef STORES_PG_POOL_INTERNAL_H
+#define STORES_PG_POOL_INTERNAL_H
+
+#include "pg/pool.h"
+
+/* Gives idle connections to those who wait. */
+void stores__pool_serve(struct stores__pg_pool *pool);
+void stores__pool_leave_queue(struct stores__pg_wait *wait);
+/* The only way from one place to another. */
+void stores__pool_move(struct stores__pg_conn *conn, enum stores__pg_place place);
+/* Starts to connect, in that place; the target is taken. NULL: no memory, or no socket. */
+struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
+                                             struct stores__pg_target *target,
+                                             enum stores__pg_place place);
+/* Whether a connection that failed so may be opened at once without start-up options; otherwise the
+ * error gets its hint where that was the reason. */
+bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error);
+/* Of connections beside the pool (pg_aside.c). */
+void stores__pool_aside_ready(struct stores__pg_conn *conn);
+void stores__pool_aside_failed(struct stores__pg_conn *conn, const stores_error *error);
+void stores__pool_aside_lost(struct stores__pg_conn *conn);
+void stores__pool_asides_renew(struct stores__pg_pool *pool);
+void stores__pool_asides_close(struct stores__pg_pool *pool);
+/* Opens another connection where that is allowed now (pg_grow.c). */
+void stores__pool_grow(struct stores__pg_pool *pool);
+/* What an idle connection is good for, which may have been idle for long (pg_idle.c). */
+enum stores__pool_fitness {
+    STORES__POOL_FIT,
+    STORES__POOL_DOUBTFUL, /* it is asked first whether it lives */
+    STORES__POOL_SPENT
+};
+enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn);
+void stores__pool_ping(struct stores__pg_conn *conn);
+/* How many are being asked, and may still answer any moment. */
+int stores__pool_asked(const struct stores__pg_pool *pool);
+void stores__pool_idle_init(struct stores__pg_pool *pool);
+/* Somebody waits: looks from time to time who is silent (pg_watch.c). */
+void stores__pool_watch(struct stores__pg_pool *pool);
+void stores__pool_look(struct stores__timer *timer);
+/* How many wait in the queues, without those that are parked. */
+static inline int stores__pool_queued(const struct stores__pg_pool *pool) {
+    return pool->lane_waiting + pool->checkout_waiting - pool->parked;
+}
+
+/* A lane for a statement on this topic; NULL: none has room. */
+struct stores__pg_conn *stores__pool_lane(struct stores__pg_pool *pool,
+                                          const struct stores__pg_topic *topic);
+/* Its topic has as many connections as it may. */
+bool stores__pool_must_park(const struct stores__pg_wait *wait);
+void stores__pool_park(struct stores__pg_wait *wait);
+void stores__pool_unpark_all(struct stores__pg_pool *pool);
+void stores__pool_look_at_lanes(struct stores__pg_pool *pool);
+void stores__pool_evict_lane(struct stores__pg_pool *pool);
+/* How many looks in a row a connection may be silent. A count of looks and not a time: a process that
+ * was paused has heard nothing either. */
+enum { STORES__POOL_LOOK_MS = 150, STORES__POOL_SILENT_LOOKS = 3 };
+/* A time +-10 %. */
+uint64_t stores__pool_jitter(uint64_t ms);
+void stores__pool_fail_waits(struct stores__pg_pool *pool, const stores_error *error);
+/* Tells the engine when the last connection of a closing pool is gone. */
+void stores__pool_check_closed(struct stores__pg_pool *pool);
+/* The timer of the back-off. */
+void stores__pool_retry(struct stores__timer *timer);
+
+#endif

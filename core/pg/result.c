@@ -1,0 +1,102 @@
+/* Reading libpq's results, for those who do not include libpq. */
+#include <libpq-fe.h>
+#include <stdio.h>
+
+#include "pg/conn.h"
+
+void stores__pg_result_free(void *result) {
+    PQclear(result);
+}
+
+/* A prepared statement of the engine is not there, or is there already. */
+static bool is_name_of_ours(const char *sqlstate, const char *message) {
+    return (strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "42P05") == 0) &&
+           strstr(message, "\"" STORES__PG_MARK) != NULL;
+}
+
+bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
+    ExecStatusType status = PQresultStatus(result);
+    switch (status) {
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK:
+    case PGRES_EMPTY_QUERY: return true;
+    case PGRES_PIPELINE_ABORTED: stores__error_set(error, STORES_OK, "%s", ""); return false;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        stores__error_set(error, STORES_UNSUPPORTED, "COPY is not possible in a query");
+        return false;
+    default: break;
+    }
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate == NULL) {
+        stores__error_set(error, STORES_CONNECTION_LOST, "%.*s",
+                          (int)strcspn(PQresultErrorMessage(result), "\n"),
+                          PQresultErrorMessage(result));
+        return false;
+    }
+    stores__error_from_pg(error, sqlstate, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
+                          PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
+                          PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    if (error->hint[0] == '\0' && is_name_of_ours(sqlstate, error->message)) {
+        strcpy(error->hint,
+               "its session is not the one that prepared it: where a pooler in transaction"
+               " mode stands before the server, say pooler = 'transaction'");
+    }
+    /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
+     * nothing of this connection, which goes on */
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (strncmp(sqlstate, "08", 2) == 0 && severity != NULL && strcmp(severity, "ERROR") == 0) {
+        bool params = strcmp(sqlstate, "08P01") == 0;
+        error->code = params ? STORES_INVALID_ARGUMENT : STORES_QUERY_FAILED;
+        error->retryable = false;
+        if (params && error->hint[0] == '\0') {
+            snprintf(error->hint, sizeof error->hint, "pass as many parameters as the text has");
+        }
+    }
+    return false;
+}
+
+int stores__pg_rows(const struct pg_result *result) {
+    return PQntuples(result);
+}
+
+int stores__pg_columns(const struct pg_result *result) {
+    return PQnfields(result);
+}
+
+const char *stores__pg_column(const struct pg_result *result, int column) {
+    return PQfname(result, column);
+}
+
+uint32_t stores__pg_column_type(const struct pg_result *result, int column) {
+    return PQftype(result, column);
+}
+
+const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len) {
+    if (PQgetisnull(result, row, column)) return NULL;
+    if (len != NULL) *len = (size_t)PQgetlength(result, row, column);
+    return PQgetvalue(result, row, column);
+}
+
+int64_t stores__pg_affected(const struct pg_result *result) {
+    /* PQcmdTuples takes a result that is not const, and does not change it */
+    const char *text = PQcmdTuples((PGresult *)result);
+    return text[0] == '\0' ? 0 : strtoll(text, NULL, 10);
+}
+
+const char *stores__pg_tag(const struct pg_result *result) {
+    return PQcmdStatus((PGresult *)result);
+}
+
+void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error) {
+    if (error->code != STORES_READ_ONLY || !req->readonly) return;
+    error->retryable = false;
+    snprintf(error->hint, sizeof error->hint, "the call itself asked for readonly = true");
+}
+
+bool stores__pg_has_rows(const struct pg_result *result) {
+    return PQresultStatus(result) == PGRES_TUPLES_OK;
+}

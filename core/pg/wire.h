@@ -1,0 +1,159 @@
+/*
+ * pg_wire.h - what the files pg_*.c share of one connection: libpq's and libuv's side of it. Nobody
+ * else looks in here.
+ */
+#ifndef STORES_PG_WIRE_H
+#define STORES_PG_WIRE_H
+
+#include <libpq-fe.h>
+
+#include "pg/conn.h"
+#include "pg/params.h"
+#include "pg/session.h"
+
+enum stores__pg_phase { WIRE_CONNECTING, WIRE_GREETING, WIRE_UP, WIRE_BROKEN, WIRE_CLOSED };
+
+/* What the server still owes an answer for, in the order of sending. */
+enum stores__pg_entry_kind {
+    ENTRY_STATEMENT,
+    ENTRY_PREPARE,
+    ENTRY_INTERNAL,
+    ENTRY_RESET, /* takes back what somebody's text left in the session (pg_reset.c) */
+    ENTRY_SYNC,
+    ENTRY_SIMPLE
+};
+
+struct stores__pg_entry {
+    struct stores__pg_req *req;
+    enum stores__pg_entry_kind kind;
+    int index; /* of the statement in its request; of the result in a simple query */
+    bool answered; /* a result came, the NULL that ends it has not */
+    bool reused; /* prepared before this request: what it was prepared for may be no more */
+    bool prepared_here; /* an ENTRY_PREPARE stands right before it */
+    unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
+    struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */
+};
+
+enum { STATEMENT_MARK = 24, STATEMENT_NAME = STATEMENT_MARK + 16 };
+
+struct stores__pg_statement {
+    struct stores__pg_statement *chain; /* of its hash bucket */
+    struct stores__list lru;
+    uint64_t hash;
+    unsigned number; /* never used twice on a connection */
+    char name[STATEMENT_NAME]; /* <wire's mark>_<number> */
+    char sql[];
+};
+
+enum { STATEMENT_BUCKETS = 256, STATEMENTS_MAX = 256 };
+
+struct stores__pg_wire {
+    struct stores__pg_conn *conn;
+    PGconn *pg;
+    uv_loop_t *loop;
+    struct stores__timers *timers;
+    struct stores__pg_target *target;
+    enum stores__pg_phase phase;
+    bool pooler;
+
+    uv_poll_t *poll; /* on its own heap memory: libuv lets go of it later than we do */
+    int fd, events;
+    uv_idle_t life; /* never started; its closing is what frees the wire from the loop */
+    int open_handles; /* life, polls and cancels that libuv still has, and callbacks on the stack */
+    struct stores__pg_cancel *cancel; /* under way: it may hit whatever runs then */
+    struct stores__timer timer; /* connecting: the deadline; later: a loss to be told */
+
+    struct stores__pg_entry *ring; /* a power of two of room */
+    size_t head, count, room;
+    bool behind; /* a request in flight was sent before the one ahead of it was answered */
+    size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (pg_leave.c) */
+    PGresult *prepare_error; /* why the statement behind it was aborted */
+    struct stores__pg_req greeting;
+    struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
+    struct stores__pg_session session;
+    bool asked_again; /* the greeting, with settings before it */
+    stores_error not_told; /* why the server did not say who it is */
+    stores_error refused; /* by on_connect */
+    uint64_t answered_ns; /* when the last statement with a trace was answered */
+
+    struct stores__pg_statement *buckets[STATEMENT_BUCKETS];
+    struct stores__list lru; /* the longest unused first */
+    int statement_count;
+    unsigned next_statement;
+    /* What the names of this connection's statements begin with, and nobody else's: where a pooler
+     * shares sessions among processes, a name that two of them have is the other one's statement. */
+    char mark[STATEMENT_MARK];
+    unsigned generation; /* the pool's, when the statements were made */
+    bool
+        deallocate; /* a text made or dropped prepared statements: all go, and none is made before */
+    bool
+        in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
+};
+
+struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
+/* Whether statements are prepared: not where sessions turned out to be shared with others. */
+bool stores__pg_pool_prepares(const struct stores__pg_pool *pool);
+/* Counts how often prepared statements had to be forgotten. */
+uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool); /* ms */
+unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
+
+/* pg_conn.c */
+bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
+void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a later turn */
+void stores__pg_watch(struct stores__pg_wire *wire, int events);
+void stores__pg_unwatch(struct stores__pg_wire *wire);
+void stores__pg_handle_gone(struct stores__pg_wire *wire);
+/* stores__pg_add for a statement of this kind. */
+bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                          enum stores__pg_entry_kind kind, const char *sql, int nparams,
+                          const char *const *values, bool prepare);
+
+/* pg_leave.c */
+/* How many Syncs a wire that is about to be closed has to wait for; 0: it may go at once. */
+size_t stores__pg_leave_owes(const struct stores__pg_wire *wire);
+/* Waits for them on a closed wire, which it ends then. False: it need not, or cannot. */
+bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed);
+void stores__pg_leave_step(struct stores__pg_wire *wire, int status);
+void stores__pg_end(struct stores__pg_wire *wire); /* the last thing: lets go of the socket */
+
+/* pg_reset.c: what the server said to a statement of a reset */
+void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result);
+
+/* pg_trace.c: of a statement that is sent, that was answered, that was lost with its connection */
+void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
+                            const char *sql);
+void stores__pg_trace_answer(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
+                             const PGresult *result);
+void stores__pg_trace_lost(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
+
+/* pg_cancel.c */
+void stores__pg_cancel_forget(struct stores__pg_wire *wire); /* the connection is being closed */
+
+/* pg_connect.c */
+void stores__pg_connect_step(struct stores__pg_wire *wire);
+
+/* pg_statements.c */
+/* The statement of this text, made (and its PREPARE sent, *fresh) where there is none. NULL: no
+ * memory, or the connection broke. */
+struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
+                                                      struct stores__pg_req *req, const char *sql,
+                                                      int nparams, bool *fresh);
+/* Whether a statement failed because what was prepared before fits no more, or is not there. */
+bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
+                                   const struct stores__pg_entry *entry, const PGresult *result);
+void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number);
+void stores__pg_statements_clear(struct stores__pg_wire *wire);
+
+/* Has the server look, while a statement runs, whether its client is still there: what a process that
+ * was killed had asked for would run to its end. Since PostgreSQL 14, where the server's system can;
+ * not where the user says something else, nor behind a pooler, whose clients are others. */
+#define STORES__PG_CHECK_SQL                                                                       \
+    "CASE WHEN pg_catalog.current_setting('client_connection_check_interval', true) = '0'"         \
+    " AND pg_catalog.version() LIKE '%-linux-%'"                                                   \
+    " THEN pg_catalog.set_config('client_connection_check_interval', '1s', false) END"
+
+static inline bool stores__pg_checks_client(const struct stores__pg_wire *wire) {
+    return PQserverVersion(wire->pg) >= 140000 && !wire->pooler;
+}
+
+#endif

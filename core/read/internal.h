@@ -1,0 +1,94 @@
+/*
+ * reads_internal.h - reads as their own files see them: reads.c (rows, the tick, the ops),
+ * reads_cache.c (MGET, LEASE), reads_select.c (SELECT, FILL).
+ */
+#ifndef STORES_READS_INTERNAL_H
+#define STORES_READS_INTERNAL_H
+
+#include "cache/cache.h"
+#include "names/facts.h"
+#include "read/reads.h"
+
+enum {
+    STORES__MGET_ROWS = 512, /* of one command, and of one tick's turn */
+    STORES__SELECT_ROWS = 128 /* of one statement */
+};
+
+/* One row that an op waits for. It outlives an op that leaves: a lease is worth filling. */
+struct stores__read_row {
+    struct stores__list link; /* of the queue or of a batch */
+    struct stores__timer timer;
+    struct stores__read_call *call;
+    struct stores__read_row *twin; /* another row of the same id, which gets what this one gets */
+    int64_t id;
+    size_t index; /* of the document in the op */
+    unsigned char lease_tries, epoch_tries, lost_tries;
+    bool cached; /* to be looked up in the cache */
+    bool fill; /* we hold its lease */
+    char token[STORES__TOKEN_TEXT + 1];
+    const char
+        *epoch; /* under which the lease was taken; valid until stores__rows_select copied it */
+};
+
+struct stores__read_call {
+    stores_op *op; /* NULL: it left */
+    struct stores__table *table; /* held */
+    size_t left;
+    bool alone; /* of one row: a spare of its table's reads */
+    struct stores__read_row rows[];
+};
+
+struct stores__reads {
+    struct stores__flush flush;
+    struct stores__table *table;
+    struct stores__list queue; /* rows of this tick */
+    size_t queued[2]; /* how many of them are not cached, and are */
+    struct stores__spares spare_calls; /* of one row each */
+    struct stores__list waiting; /* rows that wait for somebody else's lease */
+    uint64_t jitter, jitter_at; /* one for all that begin to wait at the same time */
+};
+
+/* Rows that travel together. */
+struct stores__read_batch {
+    struct stores__table *table; /* held */
+    struct stores__redis_req redis_req;
+    struct stores__pg_wait wait;
+    struct stores__pg_req req;
+    struct stores__pg_conn *conn;
+    struct pg_result *result;
+    struct stores__blob *blob; /* owns the result, or the reply, once it has one */
+    stores_error error;
+    bool stale_plan, stray_cancel;
+    struct stores__facts_asked asked; /* where the table's facts are asked for as well */
+    bool asks_past; /* the statement after the SELECT: a pooler's connection tells nothing */
+    bool past_told; /* by it: a primary of the past that the epochs are of */
+    char epoch[STORES__EPOCH_TEXT];
+    char token[STORES__TOKEN_TEXT + 1];
+    size_t count;
+    struct stores__read_row *rows[];
+};
+
+/* A row has its answer; text NULL: there is no such row. The blob is referenced. */
+void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
+                       struct stores__blob *blob, char source);
+void stores__row_failed(struct stores__read_row *row, const stores_error *error);
+/* Into the queue of the tick, once more. */
+void stores__row_enqueue(struct stores__read_row *row);
+/* NULL: no memory. */
+struct stores__read_batch *stores__batch_new(struct stores__table *table, size_t room);
+void stores__batch_free(struct stores__read_batch *batch);
+void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error);
+void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
+/* What these rows wait for, for the times of their ops. */
+void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
+                        enum stores__phase phase);
+/* Reads rows from PostgreSQL (reads_select.c); those with a lease were leased together. */
+void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count);
+/* Rows of one id become one row and its twins; returns how many are left. */
+size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
+/* Looks rows up in Redis first (reads_cache.c). */
+void stores__rows_get(struct stores__table *table, struct stores__read_row **rows, size_t count);
+/* The timer of a row that waits for somebody else's lease. */
+void stores__row_look_again(struct stores__timer *timer);
+
+#endif

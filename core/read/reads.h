@@ -1,0 +1,20 @@
+/*
+ * reads.h - gathers a tick's reads by id: one MGET a table, one LEASE for what is absent, one
+ * SELECT for what the cache does not have, then FILL. Only SELECTs that the engine built travel
+ * here, so that they may share a Sync and a lane.
+ */
+#ifndef STORES_READS_H
+#define STORES_READS_H
+
+#include "engine/table.h"
+
+bool stores__reads_new(struct stores__table *table);
+void stores__reads_free(struct stores__table *table);
+/* The engine closes: fails what is queued or waits. */
+void stores__reads_stop(struct stores__table *table);
+/* A row's intents were seen: orphans.c asks PostgreSQL about those that stay. */
+void stores__orphans_seen(struct stores__table *table, int64_t id, const char *entries, size_t len);
+/* Drops what is remembered of intents. */
+void stores__orphans_free(struct stores__table *table);
+
+#endif

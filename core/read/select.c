@@ -1,0 +1,345 @@
+/* Rows that PostgreSQL has to tell: one SELECT for many, then FILL for those that we leased. */
+#include "read/internal.h"
+
+#include <stdio.h>
+
+#include "cache/scripts.h"
+#include "base/ids.h"
+#include "names/names.h"
+
+enum { LOST_TRIES = 1 }; /* a read that lost its connection, or was canceled, runs again */
+
+static struct stores__redis_script script_fill = {.source = STORES__SCRIPT_FILL};
+
+/* Where rows stand in an array, by their ids: open addressing, half of the places empty. Sorting
+ * them instead was a twentieth of a read. */
+struct places {
+    unsigned bits;
+    uint16_t at[2 * STORES__MGET_ROWS]; /* index plus one; 0: empty */
+};
+
+static void places_init(struct places *places, size_t count) {
+    assert(count <= STORES__MGET_ROWS);
+    places->bits = 1;
+    while ((size_t)1 << places->bits < 2 * count) places->bits++;
+    memset(places->at, 0, sizeof *places->at << places->bits);
+}
+
+/* The place of the row with this id, or the empty one where it belongs. */
+static uint16_t *place_of(struct places *places, struct stores__read_row **rows, int64_t id) {
+    size_t mask = ((size_t)1 << places->bits) - 1;
+    /* the highest bits of a product: Knuth, The Art of Computer Programming, 6.4 */
+    size_t at = (uint64_t)id * UINT64_C(0x9e3779b97f4a7c15) >> (64 - places->bits);
+    while (places->at[at] != 0 && rows[places->at[at] - 1]->id != id) at = (at + 1) & mask;
+    return &places->at[at];
+}
+
+static void append_twins(struct stores__read_row *row, struct stores__read_row *twins) {
+    while (row->twin != NULL) row = row->twin;
+    row->twin = twins;
+}
+
+/* Leaves each id once: many readers of a cold row ask for it once. None of them has been sent, so
+ * that each may have what the first one gets, which is the one that holds the lease. */
+size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
+    struct places places;
+    size_t kept = 0;
+    if (count < 2) return count;
+    places_init(&places, count);
+    for (size_t i = 0; i < count; i++) {
+        struct stores__read_row *row = rows[i];
+        uint16_t *place = place_of(&places, rows, row->id);
+        if (*place == 0) {
+            rows[kept++] = row;
+            *place = (uint16_t)kept;
+            continue;
+        }
+        struct stores__read_row **first = &rows[*place - 1];
+        if (row->fill) {
+            append_twins(row, *first);
+            *first = row;
+        } else {
+            append_twins(row, (*first)->twin);
+            (*first)->twin = row;
+        }
+    }
+    return kept;
+}
+
+/* What FILL puts for a line of the result; line -1: there is no such row. */
+static void add_fill(const struct stores__read_batch *from, struct stores__args *args, int line) {
+    const stores_config *config = &from->table->engine->config;
+    size_t len = 0;
+    const char *text = line < 0 ? NULL : stores__pg_value(from->result, line, 1, &len);
+    char life[24];
+    stores__cache_ttl(line < 0 ? config->negative_ttl_ms : config->ttl_ms, life);
+    if (line < 0) {
+        stores__args_add(args, "N", 1);
+    } else if (text == NULL || len > STORES__VALUE_MAX) {
+        stores__args_add(args, "", 0); /* not cached: the lease is given back */
+    } else {
+        stores__args_add(args, "V", 1);
+        stores__buf_add(&args->buf, text, len);
+    }
+    stores__args_str(args, life);
+}
+
+static void filled(struct stores__redis_req *req, struct redisReply **reply) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, redis_req);
+    struct stores__counters *counters = &batch->table->engine->counters;
+    int64_t count = stores__redis_integer(*reply, 0);
+    if (count > 0) stores__trouble_over(batch->table->engine->cache);
+    counters->fills += (uint64_t)count;
+    counters->fills_refused += batch->count - (uint64_t)count;
+    stores__batch_free(batch);
+}
+
+/* What the SELECT said of a row: found[i] is its line, or -1. Rows without our lease are passed
+ * over; all that are left were leased under one epoch, by one token. */
+static void fill_rows(struct stores__read_batch *from, const int *found) {
+    struct stores__table *table = from->table;
+    stores_engine *engine = table->engine;
+    const struct stores__read_row *first = NULL;
+    struct stores__args args = {0};
+    for (size_t i = 0; i < from->count && first == NULL; i++) {
+        if (from->rows[i]->fill) first = from->rows[i];
+    }
+    if (first == NULL || engine->cache->redis == NULL) return;
+    /* what the name meant, and whether it may be cached, is known for this very epoch */
+    if (!table->cacheable || !stores__facts_hold(table) ||
+        strcmp(stores__epoch_text(table), from->epoch) != 0) {
+        return; /* the lease runs out by itself */
+    }
+    struct stores__read_batch *batch = stores__batch_new(table, 0);
+    if (batch == NULL) return; /* the lease runs out by itself */
+    stores__args_epoch_key(&args, table->epoch);
+    for (size_t i = 0; i < from->count; i++) {
+        if (!from->rows[i]->fill) continue;
+        stores__args_row_key(&args, table, from->epoch, from->rows[i]->id);
+        batch->count++;
+    }
+    stores__args_str(&args, from->epoch);
+    stores__args_str(&args, first->token);
+    for (size_t i = 0; i < from->count; i++) {
+        if (!from->rows[i]->fill) continue;
+        add_fill(from, &args, found[i]);
+    }
+    batch->redis_req.done = filled;
+    if (!stores__args_send(&args, engine->cache, &batch->redis_req, &script_fill,
+                           (int)batch->count + 1)) {
+        stores__batch_free(batch);
+    }
+}
+
+static int64_t result_id(const struct pg_result *result, int row) {
+    const char *text = stores__pg_value(result, row, 0, NULL);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+/* Which line of the result tells of which row. */
+static void match(struct stores__read_batch *batch, int *found) {
+    struct places places;
+    places_init(&places, batch->count);
+    for (size_t i = 0; i < batch->count; i++) {
+        found[i] = -1;
+        *place_of(&places, batch->rows, batch->rows[i]->id) = (uint16_t)(i + 1);
+    }
+    int lines = stores__pg_rows(batch->result);
+    for (int line = 0; line < lines; line++) {
+        uint16_t place = *place_of(&places, batch->rows, result_id(batch->result, line));
+        if (place != 0) found[place - 1] = line;
+    }
+}
+
+/* A standby is late, and what a server of another past has is not what the epoch is of. */
+static bool may_fill(const struct stores__read_batch *batch) {
+    const stores_engine *engine = batch->table->engine;
+    if (engine->cache == NULL) return false;
+    if (engine->pool.pooler) return batch->past_told;
+    return stores__past_is(engine->cache, &batch->conn->identity);
+}
+
+static void answer(struct stores__read_batch *batch) {
+    int found[STORES__SELECT_ROWS];
+    match(batch, found);
+    /* the caller is answered from the loop later on; the fill is queued first, while rows live */
+    if (may_fill(batch)) fill_rows(batch, found);
+    batch->table->engine->burst_ns = uv_hrtime();
+    for (size_t i = 0; i < batch->count; i++) {
+        size_t len = 0;
+        const char *text = NULL;
+        if (found[i] >= 0) {
+            text = stores__pg_value(batch->result, found[i], 1, &len);
+            if (text == NULL) text = "null", len = 4; /* a row without a value is no document */
+        }
+        stores__row_found(batch->rows[i], text, len, batch->blob, 'p');
+    }
+    batch->table->engine->burst_ns = 0;
+}
+
+/* They come behind the rows in one transaction, whose lock keeps the name what it was. */
+static void take_facts(struct stores__read_batch *batch, struct pg_result *result) {
+    struct stores__table *table = batch->table;
+    stores_error error;
+    bool ok = stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1;
+    if (!ok || !stores__facts_learn(table, result, 0, &batch->asked)) table->known = false;
+    stores__pg_result_free(result);
+}
+
+static void take_past(struct stores__read_batch *batch, struct pg_result *result) {
+    stores_error error;
+    batch->past_told = stores__pg_result_ok(result, &error) &&
+                       stores__past_told_by(batch->table->engine->cache, result, 0);
+    stores__pg_result_free(result);
+}
+
+static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    if (index > 0) {
+        if (batch->asks_past && index == 1) {
+            take_past(batch, result);
+        } else {
+            take_facts(batch, result);
+        }
+        return;
+    }
+    if (stores__pg_result_ok(result, &batch->error)) {
+        batch->result = result;
+        return;
+    }
+    batch->stale_plan = stores__pg_stale_plan(req);
+    batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
+    stores__pg_result_free(result);
+}
+
+/* Rows of one op are read together: it counts once. */
+static void count_retry(struct stores__read_row *row, unsigned retries) {
+    for (; row != NULL; row = row->twin) {
+        stores_op *op = row->call->op;
+        if (op != NULL && op->retries < retries) op->retries = retries;
+    }
+}
+
+static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
+    bool again = batch->stale_plan || (end == STORES__PG_LOST && batch->result == NULL) ||
+                 batch->stray_cancel;
+    if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
+    if (!again || batch->table->engine->closing) return false;
+    for (size_t i = 0; i < batch->count; i++) {
+        /* that its lane does not answer, and another one may, is no try */
+        if (!batch->req.stalled && batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;
+        count_retry(batch->rows[i], batch->rows[i]->lost_tries);
+        batch->rows[i]->fill = false; /* a fill needs the SELECT that came right after its lease */
+    }
+    batch->table->engine->counters.read_retries++;
+    stores__rows_select(batch->table, batch->rows, batch->count);
+    return true;
+}
+
+static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    if (!try_again(batch, end)) {
+        if (batch->result != NULL) {
+            batch->blob = stores__blob_new(batch->result, stores__pg_result_free);
+            if (batch->blob != NULL) {
+                answer(batch);
+            } else {
+                stores__rows_no_memory(batch->rows, batch->count);
+            }
+        } else {
+            if (batch->error.code == STORES_OK) {
+                stores__error_set(&batch->error, STORES_CONNECTION_LOST,
+                                  "the connection was lost while reading");
+            }
+            if (batch->error.code == STORES_TABLE_NOT_FOUND) {
+                stores__table_forget_names(batch->table->engine);
+            }
+            stores__rows_fail(batch->rows, batch->count, &batch->error);
+        }
+    }
+    stores__batch_free(batch);
+}
+
+static void ask_facts(struct stores__read_batch *batch) {
+    struct stores__table *table = batch->table;
+    const char *values[] = {table->name};
+    if (!stores__facts_hold(table)) stores__table_forget(table);
+    batch->asked = stores__facts_ask(table->engine, true);
+    stores__pg_add(batch->conn, &batch->req, stores__facts_sql, 1, values, true);
+}
+
+/* Rows whose callers have left are read for nobody. */
+static bool is_wanted(const struct stores__pg_req *req) {
+    const struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    for (size_t i = 0; i < batch->count; i++) {
+        for (const struct stores__read_row *row = batch->rows[i]; row != NULL; row = row->twin) {
+            if (row->call->op != NULL) return true;
+        }
+    }
+    return false;
+}
+
+static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
+    struct stores__buf ids = {0};
+    const char *sql = stores__table_sql(batch->table, batch->count == 1 ? STORES__FIND_SQL
+                                                                        : STORES__FIND_ANY_SQL);
+    if (batch->count > 1) stores__buf_str(&ids, "{");
+    for (size_t i = 0; i < batch->count; i++) {
+        char id[STORES__ID_SIZE];
+        size_t len = stores__id_write(batch->rows[i]->id, id);
+        if (i > 0) stores__buf_add(&ids, ",", 1);
+        stores__buf_add(&ids, id, len);
+    }
+    if (batch->count > 1) stores__buf_str(&ids, "}");
+    const char *values[] = {stores__buf_text(&ids)};
+    batch->conn = conn;
+    batch->req.result = took_rows;
+    batch->req.done = select_over;
+    batch->req.topic = &batch->table->topic;
+    batch->req.again = true;
+    batch->req.wanted = is_wanted;
+    batch->table->engine->counters.selects++;
+    stores__rows_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
+    stores__pg_begin(conn, &batch->req);
+    if (values[0] != NULL && sql != NULL) {
+        stores__pg_add(conn, &batch->req, sql, 1, values, true);
+        batch->asks_past = conn->pool->pooler && batch->epoch[0] != '\0';
+        if (batch->asks_past) stores__past_question(conn, &batch->req);
+        if (!conn->standby && stores__facts_are_due(batch->table)) ask_facts(batch);
+    } else {
+        stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");
+    }
+    stores__pg_sync(conn, &batch->req);
+    stores__buf_free(&ids);
+}
+
+static void select_refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
+    stores__rows_fail(batch->rows, batch->count, error);
+    stores__batch_free(batch);
+}
+
+/* Reads rows from PostgreSQL; those with a lease were leased together. */
+void stores__rows_select(struct stores__table *table, struct stores__read_row **rows,
+                         size_t count) {
+    count = stores__rows_merge_twins(rows, count);
+    for (size_t at = 0; at < count; at += STORES__SELECT_ROWS) {
+        size_t n = count - at < STORES__SELECT_ROWS ? count - at : STORES__SELECT_ROWS;
+        struct stores__read_batch *batch = stores__batch_new(table, n);
+        if (batch == NULL) {
+            stores__rows_no_memory(rows + at, n);
+            continue;
+        }
+        batch->count = n;
+        memcpy(batch->rows, rows + at, n * sizeof *rows);
+        for (size_t i = 0; i < n; i++) {
+            if (rows[at + i]->fill) memcpy(batch->epoch, rows[at + i]->epoch, sizeof batch->epoch);
+        }
+        stores__rows_phase(table, batch->rows, n, stores__pg_wait_phase(&table->engine->pool));
+        batch->wait.topic = &table->topic;
+        batch->wait.granted = select_granted;
+        batch->wait.failed = select_refused;
+        stores__pg_acquire(&table->engine->pool, &batch->wait, STORES__PG_READING, "reads");
+    }
+}

@@ -1,0 +1,494 @@
+/*
+ * redis_connect.c - the life of a link: open, resolve, connect, up, down, try again, close.
+ *
+ *     open -> RESOLVING -> CONNECTING -> GREETING -> UP
+ *                 |            |            |         |
+ *                 +------------+---- DOWN <-+---------+     (10 to 500 ms later: again)
+ */
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "redis/internal.h"
+
+#define AGAIN_MS 2 /* after the loss of a link that was well */
+#define BACKOFF_FIRST 10
+#define BACKOFF_MAX 500
+#define ENOUGH (16 * 1024) /* bytes of a long answer that count as a sign of life; a few do not */
+#define GREETING_MOST 16 /* elements of an answer to what is asked at first, which is a text */
+#define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
+
+static void attempt(struct stores__redis *redis);
+static void time_attempt(struct stores__redis *redis);
+static void connect_next(struct stores__redis *redis, const char *last_why);
+
+static void set_timer(struct stores__redis *redis, uint64_t at) {
+    stores__timer_set(redis->timers, &redis->timer, at);
+}
+
+static void close_socket(struct stores__redis *redis) {
+    if (redis->socket) stores__redis_socket_close(redis->socket);
+    redis->socket = NULL;
+}
+
+static void forget_attempt(struct stores__redis *redis) {
+    close_socket(redis);
+    if (redis->addresses) uv_freeaddrinfo(redis->addresses);
+    redis->addresses = NULL;
+    stores__redis_out_clear(&redis->hello);
+}
+
+static void forget_requests(struct stores__redis *redis) {
+    stores__redis_out_clear(&redis->out);
+    stores__list_move(&redis->pending, &redis->dead);
+    redis->due = redis->unflushed = 0;
+}
+
+/* ---- Next turn ------------------------------------------------------------------------------ */
+
+static void on_idle(uv_idle_t *idle) {
+    struct stores__redis *redis = STORES__CONTAINER(idle, struct stores__redis, idle);
+
+    uv_idle_stop(idle);
+    stores__redis_fail_dead(redis);
+    if (redis->tell_down && redis->state != STORES__REDIS_CLOSED) {
+        redis->tell_down = false;
+        if (redis->hooks.down) redis->hooks.down(redis->hooks.arg, redis->why);
+    }
+    stores__redis_flush(redis);
+}
+
+void stores__redis_soon(struct stores__redis *redis) {
+    uv_idle_start(&redis->idle, on_idle);
+}
+
+/* ---- Down ----------------------------------------------------------------------------------- */
+
+static uint64_t backoff(unsigned failed_in_row) {
+    uint64_t delay = BACKOFF_FIRST;
+
+    while (failed_in_row-- > 1 && delay < BACKOFF_MAX) delay *= 2;
+    if (delay > BACKOFF_MAX) delay = BACKOFF_MAX;
+    return delay / 2 + stores__random_u64() % (delay / 2 + 1);
+}
+
+static void go_down(struct stores__redis *redis) {
+    if (redis->failed_in_row < 16) redis->failed_in_row++;
+    redis->first = redis->holds = false;
+    forget_requests(redis);
+    set_timer(redis, stores__redis_now() + backoff(redis->failed_in_row));
+}
+
+/* What was sent may have been done or not. What was not waits for the next connection. */
+static void connect_again(struct stores__redis *redis) {
+    redis->failed_in_row++;
+    redis->holds = true;
+    if (redis->due > 0) forget_requests(redis);
+    set_timer(redis, stores__redis_now() + AGAIN_MS);
+}
+
+static void fail(struct stores__redis *redis, bool well) {
+    bool was_used = redis->state == STORES__REDIS_UP || redis->first || redis->holds;
+
+    redis->stats.failures++;
+    redis->state = STORES__REDIS_DOWN;
+    forget_attempt(redis);
+    if (well) {
+        connect_again(redis);
+    } else {
+        go_down(redis);
+        if (was_used) redis->tell_down = true;
+    }
+    stores__redis_soon(redis);
+}
+
+/* It was up, and of use: one that is lost as soon as it is made waits for its next attempt. */
+static bool was_well(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_UP &&
+           (redis->failed_in_row == 0 || stores__redis_now() >= redis->up_at + BACKOFF_MAX);
+}
+
+static bool is_over(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_CLOSED || redis->state == STORES__REDIS_DOWN;
+}
+
+void stores__redis_fail(struct stores__redis *redis, const char *format, ...) {
+    va_list args;
+
+    if (is_over(redis)) return;
+    va_start(args, format);
+    vsnprintf(redis->why, sizeof redis->why, format, args);
+    va_end(args);
+    fail(redis, was_well(redis));
+}
+
+void stores__redis_refused(struct stores__redis *redis, const char *format, ...) {
+    va_list args;
+
+    if (is_over(redis)) return;
+    va_start(args, format);
+    vsnprintf(redis->why, sizeof redis->why, format, args);
+    va_end(args);
+    fail(redis, false);
+}
+
+/* ---- An attempt ----------------------------------------------------------------------------- */
+
+static const char *place(const struct stores__redis *redis, char *out, size_t size) {
+    if (redis->config.path) {
+        snprintf(out, size, "%s", redis->config.path);
+    } else {
+        snprintf(out, size, "%s:%d", redis->config.host, redis->config.port);
+    }
+    return out;
+}
+
+static void fail_to_connect(struct stores__redis *redis, const char *why) {
+    char where[160];
+
+    stores__redis_fail(redis, "cannot connect to Redis at %s: %s",
+                       place(redis, where, sizeof where), why);
+}
+
+static void on_connected(void *arg) {
+    struct stores__redis *redis = arg;
+
+    redis->state = STORES__REDIS_GREETING;
+    stores__redis_greet(redis);
+}
+
+static void on_moved(void *arg, size_t in, size_t out) {
+    struct stores__redis *redis = arg;
+
+    redis->stats.bytes_in += in;
+    redis->stats.bytes_out += out;
+    if (in > 0) {
+        redis->heard_at = stores__redis_now();
+        redis->came += in;
+        if (redis->came >= ENOUGH) {
+            redis->since = redis->heard_at;
+            redis->came = 0;
+        }
+    }
+    /* a socket that takes the rest of a flush takes what was queued meanwhile, too */
+    if (out > 0 && redis->state == STORES__REDIS_UP) stores__redis_sent(redis);
+}
+
+static void on_check(uv_check_t *check) {
+    struct stores__redis *redis = STORES__CONTAINER(check, struct stores__redis, check);
+
+    uv_check_stop(check);
+    if (redis->state != STORES__REDIS_UP) return;
+    stores__redis_socket_read(redis->socket);
+    stores__redis_judge(redis);
+}
+
+void stores__redis_look(struct stores__redis *redis) {
+    uv_check_start(&redis->check, on_check);
+}
+
+/* Read after the poll, when all other sockets were looked at: that a server of PostgreSQL is gone must
+ * be known before what was cached of it is believed. */
+static void on_readable(void *arg) {
+    struct stores__redis *redis = arg;
+
+    if (redis->state == STORES__REDIS_UP) {
+        stores__redis_look(redis);
+    } else {
+        stores__redis_socket_read(redis->socket);
+    }
+}
+
+static size_t expects(void *arg) {
+    const struct stores__redis *redis = arg;
+
+    if (redis->state != STORES__REDIS_UP) return GREETING_MOST;
+    if (redis->due == 0) return 0;
+    return STORES__CONTAINER(redis->pending.next, struct stores__redis_req, link)->most;
+}
+
+static void on_reply(void *arg, struct redisReply *reply) {
+    struct stores__redis *redis = arg;
+
+    if (redis->state == STORES__REDIS_GREETING) {
+        stores__redis_greeted(redis, reply);
+        stores__redis_reply_free(reply);
+    } else {
+        stores__redis_on_reply(redis, reply);
+    }
+}
+
+static void on_lost(void *arg, const char *why) {
+    struct stores__redis *redis = arg;
+
+    if (redis->state == STORES__REDIS_CONNECTING) {
+        close_socket(redis);
+        connect_next(redis, why);
+    } else {
+        stores__redis_fail(redis, "the connection to Redis was lost: %s", why);
+    }
+}
+
+static void on_garbled(void *arg, const char *why) {
+    stores__redis_refused(arg, "the connection to Redis was lost: %s", why);
+}
+
+/* The end of a closed link, once all that libuv knew of it is gone. */
+static void gone(struct stores__redis *redis) {
+    void (*closed)(void *arg) = redis->closed;
+    void *arg = redis->closed_arg;
+
+    if (--redis->handles > 0 || redis->state != STORES__REDIS_CLOSED) return;
+    free((char *)redis->config.host);
+    free((char *)redis->config.path);
+    free((char *)redis->config.username);
+    free((char *)redis->config.password);
+    free(redis);
+    if (closed) closed(arg);
+}
+
+static void on_socket_closed(void *arg) {
+    gone(arg);
+}
+
+static const struct stores__redis_socket_hooks socket_hooks = {
+    .connected = on_connected,
+    .readable = on_readable,
+    .moved = on_moved,
+    .expects = expects,
+    .reply = on_reply,
+    .lost = on_lost,
+    .garbled = on_garbled,
+    .closed = on_socket_closed,
+};
+
+static bool connect_to(struct stores__redis *redis, const char *address, int port, char *why,
+                       size_t size) {
+    redis->state = STORES__REDIS_CONNECTING;
+    redis->socket = stores__redis_socket_open(redis->loop, address, port, &socket_hooks, redis, why,
+                                              size);
+    if (redis->socket) {
+        redis->handles++;
+        stores__redis_socket_limit(redis->socket, redis->config.text_max);
+    }
+    return redis->socket != NULL;
+}
+
+/* Tries the addresses in turn. Where an attempt ran out of time, the next one begins with the
+ * address after: one that swallows packets must not stand before a good one for ever. */
+static void connect_next(struct stores__redis *redis, const char *last_why) {
+    char why[160], numeric[NI_MAXHOST];
+    unsigned count = 0, nth;
+    struct addrinfo *at;
+
+    snprintf(why, sizeof why, "%s", last_why);
+    for (at = redis->addresses; at; at = at->ai_next) count++;
+    while (redis->tried < count) {
+        nth = (redis->first_tried + redis->tried++) % count;
+        for (at = redis->addresses; nth > 0; nth--) at = at->ai_next;
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, numeric, sizeof numeric, NULL, 0,
+                        NI_NUMERICHOST) != 0) {
+            continue;
+        }
+        if (connect_to(redis, numeric, redis->config.port, why, sizeof why)) return;
+    }
+    fail_to_connect(redis, why);
+}
+
+static void on_resolved(void *arg, struct addrinfo *addresses, const char *why) {
+    struct stores__redis *redis = arg;
+
+    redis->lookup = NULL;
+    if (redis->state != STORES__REDIS_RESOLVING) {
+        uv_freeaddrinfo(addresses);
+    } else if (addresses == NULL) {
+        stores__redis_fail(redis, "cannot resolve the host name '%.100s' of Redis: %s",
+                           redis->config.host, why);
+    } else {
+        redis->addresses = addresses;
+        redis->tried = 0;
+        connect_next(redis, "it has no usable address");
+    }
+}
+
+static void resolve(struct stores__redis *redis) {
+    redis->state = STORES__REDIS_RESOLVING;
+    if (redis->lookup) return; /* for an attempt that gave up; its answer will do as well */
+    redis->lookup = stores__lookup(redis->loop, redis->config.host, on_resolved, redis);
+    if (!redis->lookup) {
+        stores__redis_fail(redis,
+                           "cannot resolve the host name '%.100s' of Redis: no memory, or "
+                           "no thread",
+                           redis->config.host);
+    }
+}
+
+static bool is_numeric(const char *host) {
+    unsigned char address[16];
+
+    return uv_inet_pton(AF_INET, host, address) == 0 || uv_inet_pton(AF_INET6, host, address) == 0;
+}
+
+static void attempt(struct stores__redis *redis) {
+    const char *path = redis->config.path, *host = redis->config.host;
+    char why[160];
+
+    redis->attempt_extended = false;
+    time_attempt(redis);
+    if (!path && !is_numeric(host)) {
+        resolve(redis);
+    } else if (!connect_to(redis, path ? path : host, path ? 0 : redis->config.port, why,
+                           sizeof why)) {
+        fail_to_connect(redis, why);
+    }
+}
+
+void stores__redis_up(struct stores__redis *redis) {
+    memcpy(redis->run_id, redis->new_run_id, sizeof redis->run_id);
+    redis->state = STORES__REDIS_UP;
+    redis->first = redis->holds = false;
+    redis->up_at = redis->heard_at = stores__redis_now();
+    redis->why[0] = '\0';
+    redis->stats.connects++;
+    if (redis->addresses) uv_freeaddrinfo(redis->addresses);
+    redis->addresses = NULL;
+    set_timer(redis, UINT64_MAX);
+    if (redis->hooks.up) redis->hooks.up(redis->hooks.arg, redis->run_id, redis->evicts_any);
+    stores__redis_flush(redis); /* what waited for the first connection */
+}
+
+/* Who waited has waited long enough; the attempt goes on. */
+static void end_hold(struct stores__redis *redis) {
+    redis->holds = false;
+    redis->tell_down = true;
+    forget_requests(redis);
+    set_timer(redis, redis->attempt_ends);
+    stores__redis_soon(redis);
+}
+
+static bool hold_ends_first(const struct stores__redis *redis) {
+    return redis->holds && redis->hold_ends < redis->attempt_ends;
+}
+
+static void time_attempt(struct stores__redis *redis) {
+    uint64_t now = stores__redis_now();
+
+    redis->attempt_ends = now + redis->config.connect_timeout_ms;
+    redis->hold_ends = now + redis->config.timeout_ms;
+    set_timer(redis, hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends);
+}
+
+static void on_attempt_over(struct stores__redis *redis) {
+    uint64_t ends = hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends;
+
+    /* The answer may be there already and nobody has looked: give the loop the time it lost. */
+    if (stores__redis_now() >= ends + HELD_UP && !redis->attempt_extended) {
+        redis->attempt_extended = true;
+        time_attempt(redis);
+        return;
+    }
+    if (hold_ends_first(redis)) {
+        end_hold(redis);
+        return;
+    }
+    redis->stats.timeouts++;
+    redis->first_tried++;
+    stores__redis_fail(redis, "Redis did not %s within %llu ms",
+                       redis->state == STORES__REDIS_GREETING     ? "answer"
+                       : redis->state == STORES__REDIS_CONNECTING ? "accept a connection"
+                                                                  : "have its name resolved",
+                       (unsigned long long)redis->config.connect_timeout_ms);
+}
+
+static void on_timer(struct stores__timer *timer) {
+    struct stores__redis *redis = STORES__CONTAINER(timer, struct stores__redis, timer);
+
+    set_timer(redis, UINT64_MAX); /* takes the place in the heap that firing has just emptied */
+    if (redis->state == STORES__REDIS_UP) {
+        stores__redis_on_silence(redis);
+    } else if (redis->state == STORES__REDIS_DOWN) {
+        attempt(redis);
+    } else {
+        on_attempt_over(redis);
+    }
+}
+
+void stores__redis_nudge(struct stores__redis *redis) {
+    if (redis->state == STORES__REDIS_DOWN) attempt(redis);
+}
+
+/* ---- Open and close ------------------------------------------------------------------------- */
+
+static bool copy(const char **out, const char *text) {
+    *out = text ? stores__strdup(text) : NULL;
+    return !text || *out;
+}
+
+struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
+                                         const struct stores__redis_config *config,
+                                         const struct stores__redis_hooks *hooks) {
+    struct stores__redis *redis = calloc(1, sizeof *redis);
+    struct stores__redis_config *own;
+
+    if (!redis) return NULL;
+    own = &redis->config;
+    *own = *config;
+    own->host = own->path = own->username = own->password = NULL;
+    redis->timer.fire = on_timer;
+    if (!copy(&own->host, config->host ? config->host : "localhost") ||
+        !copy(&own->path, config->path) || !copy(&own->username, config->username) ||
+        !copy(&own->password, config->password) ||
+        !stores__timer_set(timers, &redis->timer, UINT64_MAX)) {
+        free((char *)own->host);
+        free((char *)own->path);
+        free((char *)own->username);
+        free((char *)own->password);
+        free(redis);
+        return NULL;
+    }
+    if (own->port == 0) own->port = 6379;
+    if (own->timeout_ms == 0) own->timeout_ms = 50;
+    if (own->connect_timeout_ms == 0) own->connect_timeout_ms = 1000;
+    if (own->text_max == 0) own->text_max = (size_t)512 << 20;
+    redis->loop = loop;
+    redis->timers = timers;
+    redis->hooks = *hooks;
+    redis->first = true;
+    stores__list_init(&redis->pending);
+    stores__list_init(&redis->dead);
+    stores__redis_out_init(&redis->hello);
+    stores__redis_out_init(&redis->out);
+    uv_idle_init(loop, &redis->idle);
+    uv_unref((uv_handle_t *)&redis->idle);
+    uv_check_init(loop, &redis->check);
+    uv_unref((uv_handle_t *)&redis->check);
+    redis->handles = 2;
+    attempt(redis);
+    return redis;
+}
+
+static void on_idle_closed(uv_handle_t *handle) {
+    struct stores__redis *redis = STORES__CONTAINER(handle, struct stores__redis, idle);
+
+    stores__redis_fail_dead(redis);
+    gone(redis);
+}
+
+static void on_check_closed(uv_handle_t *handle) {
+    gone(STORES__CONTAINER(handle, struct stores__redis, check));
+}
+
+void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg) {
+    assert(redis->state != STORES__REDIS_CLOSED);
+    redis->state = STORES__REDIS_CLOSED;
+    redis->closed = closed;
+    redis->closed_arg = arg;
+    stores__timer_stop(redis->timers, &redis->timer);
+    forget_attempt(redis);
+    forget_requests(redis);
+    if (redis->lookup) stores__lookup_forget(redis->lookup);
+    redis->lookup = NULL;
+    uv_close((uv_handle_t *)&redis->check, on_check_closed);
+    uv_close((uv_handle_t *)&redis->idle, on_idle_closed);
+}

@@ -1,0 +1,137 @@
+/*
+ * redis_greet.c - what a new connection is asked before it counts as up: who it is, and whether it
+ * may be used. All in one write; the first refusal ends the attempt.
+ */
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+
+#include "redis/internal.h"
+
+enum step { AUTH, SELECT, SERVER, REPLICATION, MEMORY, PING, STEPS };
+
+static bool asked(const struct stores__redis *redis, unsigned step) {
+    if (step == AUTH) return redis->config.password != NULL || redis->config.username != NULL;
+    return step != SELECT || redis->config.db != 0;
+}
+
+static bool command(struct stores__redis *redis, const char *a, const char *b, const char *c) {
+    const char *argv[] = {a, b, c};
+    size_t lens[3];
+    int argc;
+
+    for (argc = 0; argc < 3 && argv[argc]; argc++) lens[argc] = strlen(argv[argc]);
+    return stores__redis_out_command(&redis->hello, argc, argv, lens, 0, NULL, NULL, NULL);
+}
+
+static bool ask(struct stores__redis *redis, unsigned step) {
+    const struct stores__redis_config *config = &redis->config;
+    char db[16];
+
+    switch (step) {
+    case AUTH:
+        /* a user with `nopass` takes any password */
+        if (config->username) {
+            return command(redis, "AUTH", config->username,
+                           config->password ? config->password : "");
+        }
+        return command(redis, "AUTH", config->password, NULL);
+    case SELECT:
+        snprintf(db, sizeof db, "%d", config->db);
+        return command(redis, "SELECT", db, NULL);
+    case SERVER: return command(redis, "INFO", "server", NULL);
+    case REPLICATION: return command(redis, "INFO", "replication", NULL);
+    /* Has maxmemory_policy, and needs no right to CONFIG, which hosted servers refuse. */
+    case MEMORY: return command(redis, "INFO", "memory", NULL);
+    /* INFO answers while the server loads its data; PING does not. */
+    default: return command(redis, "PING", NULL, NULL);
+    }
+}
+
+void stores__redis_greet(struct stores__redis *redis) {
+    unsigned step;
+
+    stores__redis_out_clear(&redis->hello);
+    redis->evicts_any = false;
+    redis->new_run_id[0] = '\0';
+    for (redis->step = 0; !asked(redis, redis->step);) redis->step++;
+    for (step = 0; step < STEPS; step++) {
+        if (asked(redis, step) && !ask(redis, step)) {
+            stores__redis_fail(redis, "memory ran out");
+            return;
+        }
+    }
+    stores__redis_socket_flush(redis->socket, &redis->hello);
+}
+
+/* The value of a line `name:value` of INFO; "" where there is none. */
+static void field(const redisReply *reply, const char *name, char *out, size_t size) {
+    size_t name_len = strlen(name), len;
+    const char *at = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+
+    while (at && strncmp(at, name, name_len) != 0) {
+        at = strchr(at, '\n');
+        if (at) at++;
+    }
+    len = at ? strcspn(at += name_len, "\r\n") : 0;
+    if (len > size - 1) len = size - 1;
+    if (len > 0) memcpy(out, at, len);
+    out[len] = '\0';
+}
+
+static const char *refusal(const struct stores__redis *redis, unsigned step, const char *text) {
+    if (strncmp(text, "NOAUTH", 6) == 0) return "Redis wants a password";
+    if (strncmp(text, "LOADING", 7) == 0) return "Redis is not ready";
+    if (strncmp(text, "MASTERDOWN", 10) == 0) return "Redis is a replica";
+    if (step == AUTH) {
+        return redis->config.username ? "Redis refuses the user name or the password"
+                                      : "Redis refuses the password";
+    }
+    if (step == SELECT) return "Redis refuses the database";
+    return "Redis refuses to say what it is";
+}
+
+/* What Redis said: its own words, but of AUTH the first one alone, for a server that does not know
+ * the command, or a proxy, quotes what it was sent, and that was a password. */
+static void words_of(const char *said, bool secret, char *out, size_t size) {
+    const char *quotes = strstr(said, ", with args");
+    size_t len = secret ? strspn(said, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : strlen(said);
+
+    if (quotes && (size_t)(quotes - said) < len) len = (size_t)(quotes - said);
+    snprintf(out, size, "%.*s", (int)(len < size ? len : size - 1), said);
+}
+
+bool stores__redis_evicts(const struct redisReply *memory) {
+    char policy[32];
+
+    field(memory, "maxmemory_policy:", policy, sizeof policy);
+    return strcmp(policy, "noeviction") != 0 && strncmp(policy, "volatile-", 9) != 0;
+}
+
+void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
+    unsigned step = redis->step;
+    char text[160];
+
+    if (reply->type == REDIS_REPLY_ERROR && step != MEMORY) {
+        words_of(reply->str, step == AUTH, text, sizeof text);
+        stores__redis_fail(redis, "%s: %s", refusal(redis, step, reply->str), text);
+        return;
+    }
+    if (step == SERVER) {
+        field(reply, "run_id:", redis->new_run_id, sizeof redis->new_run_id);
+        if (strlen(redis->new_run_id) != 40) {
+            stores__redis_fail(redis, "Redis does not tell its run_id");
+            return;
+        }
+    } else if (step == REPLICATION) {
+        field(reply, "role:", text, sizeof text);
+        if (strcmp(text, "slave") == 0) {
+            stores__redis_fail(redis, "Redis is a replica: only a primary can be used");
+            return;
+        }
+    } else if (step == MEMORY) {
+        redis->evicts_any = stores__redis_evicts(reply);
+    }
+    do redis->step++;
+    while (redis->step < STEPS && !asked(redis, redis->step));
+    if (redis->step == STEPS) stores__redis_up(redis);
+}

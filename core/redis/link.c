@@ -1,0 +1,268 @@
+/* redis_link.c - requests of a link: queued, flushed, answered, timed out. See redis_link.h. */
+#include "redis/link.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+
+#include "redis/internal.h"
+#include "base/sha1.h"
+
+/* ---- Sending -------------------------------------------------------------------------------- */
+
+/* Where a new request goes: into the output while the link is up, or an attempt that is waited for
+ * runs. */
+static bool takes(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_UP || redis->first || redis->holds;
+}
+
+#define QUIET_MS 100
+#define LONG_QUIET_MS 1000 /* something between us may have forgotten the connection */
+#define WORDS_MAX 200
+
+static void die(struct stores__redis *redis, struct stores__redis_req *req);
+
+static void queue(struct stores__redis *redis, struct stores__redis_req *req, int argc) {
+    req->most = (size_t)argc;
+    redis->count++;
+    redis->stats.commands++;
+    redis->unflushed++;
+    stores__list_append(&redis->pending, &req->link);
+}
+
+bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *req, int argc,
+                        const char *const *argv, const size_t *lens) {
+    if (redis->state == STORES__REDIS_CLOSED) return false;
+    req->script = NULL;
+    memset(&req->tail, 0, sizeof req->tail);
+    if (!takes(redis)) {
+        die(redis, req);
+        return true;
+    }
+    if (!stores__redis_out_command(&redis->out, argc, argv, lens, 0, NULL, NULL, NULL)) {
+        return false;
+    }
+    queue(redis, req, argc);
+    return true;
+}
+
+/* The three words before the keys; words[2] is made in count. */
+static void script_head(const char *verb, const char *what, int nkeys, const char *words[3],
+                        size_t lens[3], char count[12]) {
+    int i;
+
+    snprintf(count, 12, "%d", nkeys);
+    words[0] = verb;
+    words[1] = what;
+    words[2] = count;
+    for (i = 0; i < 3; i++) lens[i] = strlen(words[i]);
+}
+
+/* Engines of several threads may share a script: the first digit says that the rest is there. */
+static void name_script(struct stores__redis_script *script) {
+    char sha[41];
+
+    if (__atomic_load_n(&script->sha[0], __ATOMIC_ACQUIRE)) return;
+    stores__sha1_hex(script->source, strlen(script->source), sha);
+    memcpy(script->sha + 1, sha + 1, sizeof sha - 1);
+    __atomic_store_n(&script->sha[0], sha[0], __ATOMIC_RELEASE);
+}
+
+bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req *req,
+                          struct stores__redis_script *script, int nkeys, int argc,
+                          const char *const *argv, const size_t *lens) {
+    const char *words[3];
+    size_t word_lens[3];
+    char count[12];
+
+    if (redis->state == STORES__REDIS_CLOSED) return false;
+    req->script = script;
+    req->nkeys = nkeys;
+    memset(&req->tail, 0, sizeof req->tail);
+    if (!takes(redis)) {
+        die(redis, req);
+        return true;
+    }
+    name_script(script);
+    script_head("EVALSHA", script->sha, nkeys, words, word_lens, count);
+    if (!stores__redis_out_command(&redis->out, 3, words, word_lens, argc, argv, lens,
+                                   &req->tail)) {
+        return false;
+    }
+    queue(redis, req, argc);
+    return true;
+}
+
+void stores__redis_sent(struct stores__redis *redis) {
+    if (redis->unflushed == 0) return;
+    redis->stats.round_trips++;
+    if (redis->due == 0) {
+        redis->since = stores__redis_now();
+        redis->was_quiet = redis->since >= redis->heard_at + LONG_QUIET_MS;
+        redis->came = 0;
+        if (redis->timer.at == UINT64_MAX) {
+            stores__timer_set(redis->timers, &redis->timer,
+                              redis->since + redis->config.timeout_ms);
+        }
+    }
+    redis->due += redis->unflushed;
+    redis->unflushed = 0;
+}
+
+/* A link that nobody used for a while may have been closed by the other side, and the loop of a plain
+ * script does not turn between its calls: found out before something is sent, that costs no request. */
+static bool is_closed(struct stores__redis *redis) {
+    if (redis->due > 0 || stores__redis_now() < redis->heard_at + QUIET_MS) return false;
+    stores__redis_socket_read(redis->socket);
+    return redis->state != STORES__REDIS_UP;
+}
+
+void stores__redis_flush(struct stores__redis *redis) {
+    if (redis->state != STORES__REDIS_UP || redis->out.unsent == 0 || is_closed(redis)) return;
+    stores__redis_sent(redis);
+    stores__redis_socket_flush(redis->socket, &redis->out);
+}
+
+/* ---- Answers -------------------------------------------------------------------------------- */
+
+static void give(struct stores__redis *redis, struct stores__redis_req *req,
+                 struct redisReply *reply) {
+    stores__redis_tail_drop(&req->tail);
+    redis->count--;
+    req->done(req, &reply);
+    stores__redis_reply_free(reply);
+}
+
+static bool begins(const char *text, const char *with) {
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Whether an error reply says that this server is not to be used, for now or any more. Before
+ * Redis 7 a script's error is wrapped in words of its own. */
+static bool ends_link(const char *text) {
+    static const char *const words[] = {"READONLY ", "LOADING ", "MASTERDOWN ", "NOAUTH "};
+    size_t i;
+
+    if (begins(text, "ERR Error running script")) {
+        const char *inner = strstr(text, ": -");
+        if (inner) text = inner + 3;
+    }
+    for (i = 0; i < sizeof words / sizeof *words; i++) {
+        if (begins(text, words[i])) return true;
+    }
+    return false;
+}
+
+/* Sends the script itself, on the next turn. False: no memory; the requester then gets NOSCRIPT. */
+static bool resend(struct stores__redis *redis, struct stores__redis_req *req) {
+    const char *words[3];
+    size_t lens[3];
+    char count[12];
+
+    script_head("EVAL", req->script->source, req->nkeys, words, lens, count);
+    if (!stores__redis_out_again(&redis->out, 3, words, lens, &req->tail)) return false;
+    req->script = NULL;
+    stores__redis_tail_drop(&req->tail);
+    stores__list_append(&redis->pending, &req->link);
+    redis->unflushed++;
+    stores__redis_soon(redis);
+    return true;
+}
+
+/* A server quotes the arguments of a command that it does not know, and a document may be among
+ * them. */
+static void tell_refusal(struct stores__redis *redis, const char *error) {
+    char text[WORDS_MAX];
+    char *quotes;
+
+    snprintf(text, sizeof text, "%s", error);
+    if ((quotes = strstr(text, ", with args")) != NULL) *quotes = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
+}
+
+void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply) {
+    const char *error = reply->type == REDIS_REPLY_ERROR ? reply->str : NULL;
+    struct stores__redis_req *req;
+    char why[160] = "";
+
+    if (redis->due == 0) {
+        stores__redis_reply_free(reply);
+        stores__redis_refused(redis, "Redis gave an answer that nobody asked for");
+        return;
+    }
+    redis->due--;
+    redis->failed_in_row = 0;
+    redis->since = redis->heard_at;
+    redis->came = 0;
+    req = STORES__CONTAINER(stores__list_shift(&redis->pending), struct stores__redis_req, link);
+    if (error && req->script && begins(error, "NOSCRIPT") && resend(redis, req)) {
+        stores__redis_reply_free(reply);
+        return;
+    }
+    if (error && !ends_link(error)) tell_refusal(redis, error);
+    if (error && ends_link(error)) snprintf(why, sizeof why, "%s", error);
+    give(redis, req, reply);
+    if (why[0]) stores__redis_refused(redis, "Redis cannot be used: %s", why);
+}
+
+static void die(struct stores__redis *redis, struct stores__redis_req *req) {
+    redis->count++;
+    stores__list_append(&redis->dead, &req->link);
+    stores__redis_soon(redis);
+}
+
+void stores__redis_fail_dead(struct stores__redis *redis) {
+    struct stores__list dead, *node;
+
+    /* What a done() sends meanwhile is for the turn after this one. */
+    stores__list_init(&dead);
+    stores__list_move(&redis->dead, &dead);
+    while ((node = stores__list_shift(&dead)) != NULL) {
+        give(redis, STORES__CONTAINER(node, struct stores__redis_req, link), NULL);
+    }
+}
+
+/* The timer is not moved on every answer: it looks here whether the silence was long enough. It may
+ * be the loop that was held up, with the answers waiting in the socket: that is judged after they were
+ * read, once more. */
+void stores__redis_on_silence(struct stores__redis *redis) {
+    uint64_t ends = redis->since + redis->config.timeout_ms, now = stores__redis_now();
+
+    if (redis->due == 0) return;
+    if (now >= ends) stores__redis_look(redis);
+    stores__timer_set(redis->timers, &redis->timer, now >= ends ? now + 1 : ends);
+}
+
+void stores__redis_judge(struct stores__redis *redis) {
+    uint64_t timeout = redis->config.timeout_ms;
+
+    if (redis->state != STORES__REDIS_UP || redis->due == 0) return;
+    if (stores__redis_now() < redis->since + timeout) return;
+    redis->stats.timeouts++;
+    /* after a long pause it may be the connection alone that is dead; else it is the server */
+    void (*end)(struct stores__redis *, const char *,
+                ...) = redis->was_quiet ? stores__redis_fail : stores__redis_refused;
+    end(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
+}
+
+/* ---- Looking at it -------------------------------------------------------------------------- */
+
+enum stores__redis_state stores__redis_state(const struct stores__redis *redis) {
+    return redis->state;
+}
+
+const char *stores__redis_run_id(const struct stores__redis *redis) {
+    return redis->run_id;
+}
+
+const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis) {
+    return &redis->stats;
+}
+
+const char *stores__redis_why(const struct stores__redis *redis) {
+    return redis->why;
+}
+
+size_t stores__redis_pending(const struct stores__redis *redis) {
+    return redis->count;
+}

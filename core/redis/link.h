@@ -1,0 +1,129 @@
+/*
+ * redis_link.h - one pipelined connection to Redis, that reconnects, and a breaker before it.
+ * Only the redis_* files include hiredis, and those that read replies <hiredis/hiredis.h> for
+ * struct redisReply. The link is owned by its engine. Nothing of it keeps the loop alive, but for a
+ * name resolution that is under way (libuv has no unreferenced requests) and closing.
+ *
+ * A request is embedded in what waits for it (or allocated by it), is queued by redis_send, and
+ * its done() runs exactly once, from the loop, never inside redis_send: with the reply, or with
+ * NULL when the link is down, was lost, or did not answer in time. A late reply never reaches
+ * anybody: a link that is too slow is closed.
+ *
+ * A peer that closes a link is not one that is down: the link is made anew at once, and what was
+ * not sent yet, or comes meanwhile, waits for that, for as long as it would wait for an answer.
+ */
+#ifndef STORES_REDIS_LINK_H
+#define STORES_REDIS_LINK_H
+
+#include <uv.h>
+
+#include "redis/out.h"
+#include "base/timers.h"
+
+struct redisReply;
+
+struct stores__redis_config {
+    const char *host; /* name or address; ignored where path is set */
+    int port;
+    const char *path; /* unix socket, or NULL */
+    const char *username, *password; /* NULL where there is none */
+    int db;
+    uint64_t timeout_ms; /* how long the server may be silent while a reply is due; default 50 */
+    uint64_t connect_timeout_ms; /* default 1000 */
+    size_t text_max; /* bytes of a text in a reply; default 512 MiB, the most that Redis has */
+};
+
+enum stores__redis_state {
+    STORES__REDIS_DOWN, /* waiting for the next attempt; the breaker is open */
+    STORES__REDIS_RESOLVING,
+    STORES__REDIS_CONNECTING,
+    STORES__REDIS_GREETING, /* AUTH, SELECT, INFO server, CONFIG GET maxmemory-policy */
+    STORES__REDIS_UP,
+    STORES__REDIS_CLOSED
+};
+
+struct stores__redis_req {
+    struct stores__list link;
+    /* *reply is NULL where there is none; reply itself never is. It is freed after done returns,
+     * unless done takes it by setting *reply to NULL and frees it later with
+     * stores__redis_reply_free. A reply of type error is given as it is. The link does not touch
+     * req any more: done may free it, send again, or close the link. */
+    void (*done)(struct stores__redis_req *req, struct redisReply **reply);
+    /* The rest is the link's own, and set by the send; tail is for the resend after NOSCRIPT. */
+    struct stores__redis_script *script;
+    int nkeys;
+    size_t most; /* elements that the reply may have: as many as the command has words */
+    struct stores__redis_tail tail;
+};
+
+/* A script that is sent as EVALSHA, and as EVAL once the server says NOSCRIPT. Static storage of
+ * the caller; sha is computed at the first use (SHA-1 is the link's own business). */
+struct stores__redis_script {
+    const char *source;
+    char sha[41];
+};
+
+struct stores__redis_stats {
+    uint64_t round_trips; /* flushes that were followed by a wait: batches, not commands */
+    uint64_t commands; /* requests sent; without the greeting and the resends */
+    uint64_t bytes_out, bytes_in;
+    uint64_t connects; /* times that the link went up */
+    uint64_t failures; /* attempts that failed and connections that were lost */
+    uint64_t timeouts; /* of those, the ones where an answer did not come in time */
+};
+
+struct stores__redis;
+
+struct stores__redis_hooks {
+    void *arg;
+    /* The link is up and run_id (40 hex digits) is known. evicts_any: as stores__redis_evicts. Before this no request is sent. */
+    void (*up)(void *arg, const char *run_id, bool evicts_any);
+    /* The link went down, or its first attempt failed; what was pending has had its done(NULL).
+     * Not called for further attempts that fail (redis_why tells), nor after redis_close. */
+    void (*down)(void *arg, const char *why);
+    /* The server refused a request, in these words (the arguments that it may quote are cut off).
+     * Before the request's done(). NULL: nobody wants to know. */
+    void (*refused)(void *arg, const char *text);
+};
+
+/* Copies config. Starts connecting at once. NULL: no memory. */
+struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
+                                         const struct stores__redis_config *config,
+                                         const struct stores__redis_hooks *hooks);
+/* Fails what is pending, closes all handles, frees itself and calls closed(arg), all of it from the
+ * loop. A name resolution that is under way is waited for. To be called once; from then on only
+ * redis_send (false), redis_script (false), flush and nudge (nothing) may be called, up to closed.
+ */
+void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg);
+
+enum stores__redis_state stores__redis_state(const struct stores__redis *redis);
+const char *stores__redis_run_id(const struct stores__redis *redis); /* "" before the first up */
+const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis);
+/* Why the link is down, for a human, no password in it; "" where it is not. */
+const char *stores__redis_why(const struct stores__redis *redis);
+/* When down: try again now rather than at the end of the back-off (500 ms at most). */
+void stores__redis_nudge(struct stores__redis *redis);
+
+/* Queues a command in the output; it leaves with the next flush. Where the state is RESOLVING,
+ * CONNECTING or GREETING for the first time in the link's life, it waits for up() (bounded by
+ * connect_timeout), as it does right after a loss (bounded by timeout); where DOWN, or on a later
+ * attempt, done(NULL) comes on the next turn. All
+ * arguments are copied. False: no memory, too long, or CLOSED; done is then never called. */
+bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *req, int argc,
+                        const char *const *argv, const size_t *lens);
+/* The same for a script: keys are argv[0..nkeys-1], the rest are its ARGV. One that the server did
+ * not know runs after the commands that were sent behind it. */
+bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req *req,
+                          struct stores__redis_script *script, int nkeys, int argc,
+                          const char *const *argv, const size_t *lens);
+/* Writes what is queued: one write where the socket takes it all. Never waits, calls no done. */
+void stores__redis_flush(struct stores__redis *redis);
+/* Requests whose done is still to come. */
+size_t stores__redis_pending(const struct stores__redis *redis);
+/* Whether INFO memory says that intents could be evicted. A server that does not say what its policy is
+ * (it may refuse INFO) is taken to have one that does. */
+bool stores__redis_evicts(const struct redisReply *memory);
+/* NULL is allowed. */
+void stores__redis_reply_free(void *reply);
+
+#endif

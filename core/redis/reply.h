@@ -1,0 +1,32 @@
+/* redis_reply.h - reading replies of Redis, for those who do not include hiredis. */
+#ifndef STORES_REDIS_REPLY_H
+#define STORES_REDIS_REPLY_H
+
+#include "base/base.h"
+
+struct redisReply;
+
+/* The text of a string or status reply, or NULL for every other kind; len may be NULL. */
+const char *stores__redis_text(const struct redisReply *reply, size_t *len);
+/* The text of an error reply, or NULL where it is none. */
+const char *stores__redis_error(const struct redisReply *reply);
+/* The integer of an integer reply, or the fallback. */
+int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback);
+/* The number of elements; 0 for what is no array. */
+size_t stores__redis_count(const struct redisReply *reply);
+const struct redisReply *stores__redis_at(const struct redisReply *reply, size_t index);
+
+struct redisReader;
+
+/* What a reader of hiredis makes its replies in. */
+struct stores__redis_maker {
+    void *root; /* the reply that is being read */
+    size_t most; /* elements that it may have */
+    bool exceeded; /* it had more, and was not made */
+};
+
+/* Has a reader of hiredis make replies that are freed by stores__redis_reply_free alone. The maker
+ * has to outlive the reader. */
+void stores__redis_reply_made_by(struct redisReader *reader, struct stores__redis_maker *maker);
+
+#endif

@@ -1,0 +1,215 @@
+/* redis_socket.c - see redis_socket.h. */
+#include "redis/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "redis/reply.h"
+
+#define READ_SIZE (128 * 1024)
+#define READ_AT_ONCE (2 * 1024 * 1024) /* then the host's other handles have their turn */
+
+struct stores__redis_socket {
+    uv_poll_t poll;
+    redisContext *context;
+    struct stores__redis_maker maker; /* of the replies of its reader */
+    const struct stores__redis_socket_hooks *hooks;
+    void *arg;
+    struct stores__redis_out *out; /* what waits for the socket to be writable, or NULL */
+    size_t text_max;
+    bool connected, closing;
+    uint64_t process; /* that opened it */
+    char buffer[READ_SIZE];
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void on_closed(uv_handle_t *handle) {
+    struct stores__redis_socket *socket = STORES__CONTAINER(handle, struct stores__redis_socket,
+                                                            poll);
+
+    redisFree(socket->context);
+    if (socket->hooks) socket->hooks->closed(socket->arg);
+    free(socket);
+}
+
+static redisContext *connect_to(const char *address, int port, char *why, size_t why_size) {
+    redisContext *context = port ? redisConnectNonBlock(address, port)
+                                 : redisConnectUnixNonBlock(address);
+
+    if (!context) {
+        snprintf(why, why_size, "memory ran out");
+        return NULL;
+    }
+    if (context->err) {
+        snprintf(why, why_size, "%s", context->errstr);
+        redisFree(context);
+        return NULL;
+    }
+    fcntl(context->fd, F_SETFD, FD_CLOEXEC); /* the host's children have no business with it */
+    context->reader->maxbuf = 4 * READ_SIZE;
+    return context;
+}
+
+struct stores__redis_socket *
+stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
+                          const struct stores__redis_socket_hooks *hooks, void *arg, char *why,
+                          size_t why_size) {
+    struct stores__redis_socket *socket = malloc(sizeof *socket);
+    int err;
+
+    if (!socket) {
+        snprintf(why, why_size, "memory ran out");
+        return NULL;
+    }
+    memset(socket, 0, offsetof(struct stores__redis_socket, buffer));
+    socket->context = connect_to(address, port, why, why_size);
+    if (!socket->context) {
+        free(socket);
+        return NULL;
+    }
+    socket->process = stores__process();
+    stores__redis_reply_made_by(socket->context->reader, &socket->maker);
+    err = uv_poll_init(loop, &socket->poll, socket->context->fd);
+    if (err) {
+        snprintf(why, why_size, "%s", uv_strerror(err));
+        redisFree(socket->context);
+        free(socket);
+        return NULL;
+    }
+    uv_unref((uv_handle_t *)&socket->poll);
+    err = uv_poll_start(&socket->poll, UV_WRITABLE, on_poll);
+    if (err) {
+        snprintf(why, why_size, "%s", uv_strerror(err));
+        stores__redis_socket_close(socket); /* without hooks: it never was */
+        return NULL;
+    }
+    socket->hooks = hooks;
+    socket->arg = arg;
+    return socket;
+}
+
+void stores__redis_socket_limit(struct stores__redis_socket *socket, size_t text_max) {
+    socket->text_max = text_max;
+}
+
+void stores__redis_socket_close(struct stores__redis_socket *socket) {
+    if (socket->closing) return;
+    socket->closing = true;
+    uv_close((uv_handle_t *)&socket->poll, on_closed);
+}
+
+static void lose(struct stores__redis_socket *socket, const char *why) {
+    if (socket->closing) return;
+    uv_poll_stop(&socket->poll);
+    socket->hooks->lost(socket->arg, why);
+}
+
+static void refuse(struct stores__redis_socket *socket, const char *why) {
+    if (socket->closing) return;
+    uv_poll_stop(&socket->poll);
+    socket->hooks->garbled(socket->arg, why);
+}
+
+static void watch(struct stores__redis_socket *socket, int events) {
+    int err = uv_poll_start(&socket->poll, events, on_poll);
+
+    if (err) lose(socket, uv_strerror(err));
+}
+
+void stores__redis_socket_flush(struct stores__redis_socket *socket,
+                                struct stores__redis_out *out) {
+    bool waited = socket->out != NULL;
+    ssize_t sent;
+
+    sent = stores__redis_out_write(out, socket->context->fd);
+    if (sent < 0) {
+        lose(socket, strerror(errno));
+        return;
+    }
+    socket->out = out->unsent > 0 ? out : NULL;
+    if (waited != (socket->out != NULL)) {
+        watch(socket, UV_READABLE | (socket->out ? UV_WRITABLE : 0));
+        if (socket->closing) return;
+    }
+    if (sent > 0) socket->hooks->moved(socket->arg, 0, (size_t)sent);
+}
+
+/* Hands over the replies that are complete. False where the socket is of no more use. */
+static bool dispatch(struct stores__redis_socket *socket) {
+    redisReader *reader = socket->context->reader;
+    while (!socket->closing) {
+        void *reply = NULL;
+        socket->maker.most = socket->hooks->expects(socket->arg);
+        if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
+            refuse(socket,
+                   socket->maker.exceeded ? "it sent more than it was asked for" : reader->errstr);
+            return false;
+        }
+        /* what is not read yet is a text that has not come whole */
+        if (!reply && reader->len - reader->pos > socket->text_max) {
+            refuse(socket, "it sent more than it was asked for");
+            return false;
+        }
+        if (!reply) return true;
+        socket->hooks->reply(socket->arg, reply);
+    }
+    return false;
+}
+
+bool stores__redis_socket_read(struct stores__redis_socket *socket) {
+    if (socket->process != stores__process()) return false; /* the parent reads it */
+    size_t total = 0;
+
+    while (!socket->closing && total < READ_AT_ONCE) {
+        ssize_t n = recv(socket->context->fd, socket->buffer, sizeof socket->buffer, 0);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            if (errno != EAGAIN && errno != EWOULDBLOCK) lose(socket, strerror(errno));
+            break;
+        }
+        if (n == 0) {
+            lose(socket, "the server closed the connection");
+            break;
+        }
+        total += (size_t)n;
+        socket->hooks->moved(socket->arg, (size_t)n, 0);
+        if (redisReaderFeed(socket->context->reader, socket->buffer, (size_t)n) != REDIS_OK) {
+            refuse(socket, socket->context->reader->errstr);
+            break;
+        }
+        if (!dispatch(socket) || (size_t)n < sizeof socket->buffer) break;
+    }
+    return total > 0;
+}
+
+static int socket_error(struct stores__redis_socket *socket) {
+    int err = 0;
+    socklen_t size = sizeof err;
+
+    if (getsockopt(socket->context->fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
+    return err;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct stores__redis_socket *socket = STORES__CONTAINER(poll, struct stores__redis_socket,
+                                                            poll);
+
+    if (socket->process != stores__process()) return; /* after a fork it is the parent's */
+    if (!socket->connected || status < 0) {
+        int err = socket_error(socket);
+        if (err || status < 0) {
+            lose(socket, err ? strerror(err) : uv_strerror(status));
+            return;
+        }
+        socket->connected = true;
+        watch(socket, UV_READABLE);
+        if (!socket->closing) socket->hooks->connected(socket->arg);
+        return;
+    }
+    if (events & UV_WRITABLE && socket->out) stores__redis_socket_flush(socket, socket->out);
+    if (events & UV_READABLE && !socket->closing) socket->hooks->readable(socket->arg);
+}

@@ -1,0 +1,108 @@
+#include "sql/effect.h"
+
+#include <strings.h>
+
+#include "sql/text.h"
+
+static bool is_word(const char *at, const char *end, const char *word) {
+    return strlen(word) == (size_t)(end - at) && strncasecmp(at, word, (size_t)(end - at)) == 0;
+}
+
+static bool is_one_of(const char *at, const char *end, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (is_word(at, end, *words)) return true;
+    }
+    return false;
+}
+
+/* The next token that is no white space and no comment. */
+static enum stores__sql_kind next_token(const char **at, const char **end) {
+    enum stores__sql_kind kind;
+    while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
+    return kind;
+}
+
+/* ROLLBACK [WORK | TRANSACTION] TO: a savepoint's. */
+static bool goes_to_savepoint(const char *at) {
+    const char *end;
+    for (int i = 0; i < 2; i++, at = end) {
+        if (next_token(&at, &end) != STORES__SQL_WORD) return false;
+        if (is_word(at, end, "to")) return true;
+    }
+    return false;
+}
+
+static bool begins_control(const char *at, const char *end) {
+    static const char *const always[] = {"abort", "begin", "commit", "end", "start", NULL};
+    const char *next = end, *over;
+    if (is_one_of(at, end, always)) return true;
+    if (is_word(at, end, "rollback")) return !goes_to_savepoint(end);
+    if (!is_word(at, end, "prepare")) return false;
+    return next_token(&next, &over) == STORES__SQL_WORD && is_word(next, over, "transaction");
+}
+
+/* Whether the first word of one of its statements is such. */
+static bool any_begins(const char *sql, bool (*such)(const char *at, const char *end)) {
+    bool first = true;
+    for (const char *end;; sql = end) {
+        enum stores__sql_kind kind = next_token(&sql, &end);
+        if (kind == STORES__SQL_END) return false;
+        if (kind == STORES__SQL_WORD && first && such(sql, end)) return true;
+        first = *sql == ';';
+    }
+}
+
+bool stores__sql_controls(const char *sql) {
+    /* BEGIN ATOMIC .. END of a function has statements of its own: its tag tells */
+    return !stores__sql_mentions(sql, "atomic") && any_begins(sql, begins_control);
+}
+
+static bool begins_set(const char *at, const char *end) {
+    return is_word(at, end, "set") || is_word(at, end, "reset");
+}
+
+bool stores__sql_sets(const char *sql) {
+    return any_begins(sql, begins_set);
+}
+
+bool stores__sql_stands_anywhere(const char *sql) {
+    static const char *const words[] = {"delete", "execute", "explain", "insert", "merge", "select",
+                                        "table",  "update",  "values",  "with",   NULL};
+    const char *end;
+    while (next_token(&sql, &end) != STORES__SQL_END && *sql == '(') sql = end;
+    return is_one_of(sql, end, words);
+}
+
+bool stores__sql_tag_controls(const char *tag) {
+    static const char *const tags[] = {"BEGIN", "COMMIT", "PREPARE TRANSACTION",
+                                       "START TRANSACTION", NULL};
+    return is_one_of(tag, tag + strlen(tag), tags);
+}
+
+bool stores__sql_tag_writes(const char *tag) {
+    static const char *const tags[] = {"ALTER",   "CALL",     "COMMIT", "COPY",   "CREATE",
+                                       "DELETE",  "DO",       "DROP",   "INSERT", "MERGE",
+                                       "REFRESH", "TRUNCATE", "UPDATE", NULL};
+    const char *space = strchr(tag, ' ');
+    return is_one_of(tag, space ? space : tag + strlen(tag), tags);
+}
+
+bool stores__sql_several_write(const char *sql, const char *tag) {
+    return stores__sql_tag_writes(tag) ||
+           (stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql));
+}
+
+bool stores__sql_only_reads(const char *sql) {
+    static const char *const writes[] = {"call", "delete", "insert", "merge", NULL};
+    bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */
+    if (stores__sql_effect(sql) == STORES__SQL_SESSION) return false;
+    for (const char *end;; sql = end) {
+        enum stores__sql_kind kind = next_token(&sql, &end);
+        if (kind == STORES__SQL_END) return true;
+        if (kind == STORES__SQL_WORD) {
+            if (is_one_of(sql, end, writes)) return false;
+            if (is_word(sql, end, "update") && !locks) return false;
+        }
+        locks = kind == STORES__SQL_WORD && (is_word(sql, end, "for") || is_word(sql, end, "key"));
+    }
+}

@@ -1,0 +1,84 @@
+/*
+ * calls_internal.h - a call with a connection of its own as its files see it: queries.c (what
+ * callers may ask, and its arguments), calls.c (how it runs and ends), calls_turn.c (the tables that
+ * the caller names).
+ */
+#ifndef STORES_CALLS_INTERNAL_H
+#define STORES_CALLS_INTERNAL_H
+
+#include "write/calls.h"
+#include "write/commit.h"
+
+enum stores__call_step {
+    CALL_WAITING, /* for a connection */
+    CALL_NAMES, /* which tables `invalidates` means (autocommit) */
+    CALL_TURNING, /* their epochs, before a statement that commits itself */
+    CALL_BEGIN, /* before several statements in one text */
+    CALL_RUNNING,
+    CALL_TURNING_AGAIN, /* after it: the first turn may have ended before the statement locked */
+    CALL_LOCKS, /* what did they write? */
+    CALL_COMMITTING,
+    CALL_ENDING /* ROLLBACK */
+};
+
+struct stores__own_call {
+    stores_engine *engine;
+    stores_op *op; /* NULL: it left */
+    enum stores__call_step step;
+    struct stores__table *table; /* of a select; held */
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__timer grace; /* after the op left: cancels again, and gives up */
+    uint64_t grace_ends;
+    struct stores__commit *commit;
+    struct stores__epoch **turned; /* held */
+    size_t turned_count, turns_waiting;
+    struct pg_result *result;
+    bool turn_failed, select;
+    bool stray_cancel; /* the error is a cancel that was not meant for it */
+    bool ended; /* an answer's tag says that the text ended the transaction */
+    stores_error *error; /* NULL: none */
+    unsigned char tries;
+    int statement; /* index of the caller's statement in the request */
+    int named; /* index of the question what `invalidates` means, before it; -1: none */
+    int named_last; /* the same behind it */
+    int asked; /* index of the question which tables it wrote; -1: none */
+    struct stores__buf missing; /* what was no table before it, as lines */
+
+    stores_query_options options;
+    char *invalidates; /* an array of quoted names, as PostgreSQL reads it */
+    char *sql, *memory;
+    int count;
+    const char **values;
+};
+
+void stores__call_free(struct stores__own_call *call);
+/* Why it fails, in place of what was said before. */
+void stores__call_fail(struct stores__own_call *call, stores_code code, const char *text);
+/* Answers the op, where it has not left; error NULL: it succeeded. */
+void stores__call_answer(struct stores__own_call *call, const stores_error *error);
+/* The same, and rolls back what is open; the call is gone, soon or at once. */
+void stores__call_end_failed(struct stores__own_call *call, const stores_error *error);
+/* Nothing is open: gives the connection back, has turns ended, and frees the call. */
+void stores__call_close(struct stores__own_call *call);
+/* Sends the caller's statement. */
+void stores__call_send(struct stores__own_call *call);
+
+/* Adds the question what `invalidates` means, and gives its index; and takes the answer: last says
+ * that what is no table now, and was none before, is none. */
+int stores__call_add_names(struct stores__own_call *call);
+void stores__call_take_names(struct stores__own_call *call, const struct pg_result *result,
+                             bool last);
+/* For a statement that commits itself: its connection holds a sign on each of its tables, by which
+ * those who end turns see that it may still run, also when this process is dead. */
+void stores__call_add_signs(struct stores__own_call *call);
+/* Turns the tables before such a statement, and again after it. */
+void stores__call_turn_first(struct stores__own_call *call);
+void stores__call_turn(struct stores__own_call *call, enum stores__call_step step);
+/* The arguments are complete: asks for a connection. */
+void stores__call_run(struct stores__own_call *call);
+/* The op's leave. */
+stores_outcome stores__call_leave(stores_op *op);
+
+#endif

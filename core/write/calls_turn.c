@@ -1,0 +1,129 @@
+/* The tables that a query says it writes: what those names are, and their turns around a statement
+ * that commits itself. */
+#include "write/calls_internal.h"
+
+#include <stdio.h>
+
+/* The tables of a list of names and what those are partitions of, in the form of
+ * stores__commit_locks_sql; and, without an oid, the names that are no table. */
+static const char names_sql[] =
+    "WITH RECURSIVE named AS (SELECT x, c.oid FROM pg_catalog.unnest($1::text[]) x"
+    " LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(x)"
+    "  AND c.relkind IN ('r', 'p', 'f', 'm')),"
+    " tree AS (SELECT oid FROM named WHERE oid IS NOT NULL"
+    " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
+    " SELECT c.oid, false, NULL FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
+    " UNION ALL SELECT NULL, false, x FROM named WHERE oid IS NULL";
+
+/* A lock of the session, which stands in nobody's way. */
+static const char sign_sql[] =
+    "SELECT pg_catalog.pg_advisory_lock_shared(" STORES__SIGN_CLASS ","
+    " x::pg_catalog.oid::pg_catalog.int8::pg_catalog.bit(32)::pg_catalog.int4)"
+    " FROM (WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass(n)::pg_catalog.oid AS oid"
+    "  FROM pg_catalog.unnest($1::text[]) n"
+    "  UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
+    " SELECT oid AS x FROM tree WHERE oid IS NOT NULL) t";
+
+int stores__call_add_names(struct stores__own_call *call) {
+    const char *values[] = {call->invalidates};
+    int index = call->req.added;
+    stores__pg_add(call->conn, &call->req, names_sql, 1, values, true);
+    return index;
+}
+
+void stores__call_add_signs(struct stores__own_call *call) {
+    const char *values[] = {call->invalidates};
+    if (call->engine->pool.pooler) return; /* there is no session that could hold it */
+    stores__pg_foreign(call->conn, call->sql);
+    stores__pg_add(call->conn, &call->req, sign_sql, 1, values, true);
+}
+
+static bool was_missing(struct stores__own_call *call, const char *name) {
+    char line[STORES__TABLE_NAME_MAX + 2];
+    const char *lines = stores__buf_text(&call->missing);
+    snprintf(line, sizeof line, "\n%s\n", name);
+    return lines != NULL && strstr(lines, line) != NULL;
+}
+
+static void no_table(struct stores__own_call *call, const char *name) {
+    stores_error error;
+    stores__error_set(&error, STORES_TABLE_NOT_FOUND, "a name in invalidates is no table");
+    snprintf(error.table, sizeof error.table, "%s", name);
+    stores__error_free(call->error);
+    call->error = stores__error_dup(&error);
+}
+
+void stores__call_take_names(struct stores__own_call *call, const struct pg_result *result,
+                             bool last) {
+    bool commits_itself = call->step == CALL_NAMES;
+    for (int row = 0; row < stores__pg_rows(result); row++) {
+        const char *name = stores__pg_value(result, row, 2, NULL);
+        if (name == NULL) {
+            stores__commit_take_lock(call->commit, result, row);
+        } else if (commits_itself || (last && was_missing(call, name))) {
+            no_table(call, name);
+        } else if (!last) {
+            /* the statement may make it */
+            stores__buf_fmt(&call->missing, "\n%s\n", name);
+        }
+    }
+    if (call->missing.failed) {
+        stores__call_fail(call, STORES_NO_MEMORY, "no memory for names");
+    }
+}
+
+static void bypass_turns(struct stores__own_call *call) {
+    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
+}
+
+static void turned(void *arg, bool ok) {
+    struct stores__own_call *call = arg;
+    if (!ok) call->turn_failed = true;
+    if (--call->turns_waiting > 0) return;
+    if (call->step == CALL_TURNING_AGAIN) {
+        if (call->turn_failed) bypass_turns(call);
+        stores__call_answer(call, call->error);
+        stores__call_close(call);
+        return;
+    }
+    if (call->turn_failed && call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
+        stores__call_fail(call, STORES_CACHE_FAILURE, "Redis could not be told");
+        stores__call_end_failed(call, call->error);
+        return;
+    }
+    if (call->turn_failed) bypass_turns(call);
+    if (call->op == NULL) {
+        stores__call_end_failed(call, NULL);
+    } else {
+        stores__call_send(call);
+    }
+}
+
+void stores__call_turn(struct stores__own_call *call, enum stores__call_step step) {
+    call->step = step;
+    call->turn_failed = false;
+    call->turns_waiting = 1;
+    for (size_t i = 0; i < call->turned_count; i++) {
+        call->turns_waiting++;
+        if (!stores__epoch_turn(call->turned[i], turned, call)) {
+            call->turns_waiting--;
+            call->turn_failed = true;
+        }
+    }
+    turned(call, true);
+}
+
+/* A statement that commits itself: its tables are turned before it is sent. */
+void stores__call_turn_first(struct stores__own_call *call) {
+    if (stores__commit_is_refused(call->commit)) {
+        /* a statement whose tables cannot be told to Redis is not sent */
+        stores__call_fail(call, STORES_NO_MEMORY, "no memory for the tables that the query writes");
+        stores__call_end_failed(call, call->error);
+        return;
+    }
+    call->turned = stores__commit_turns(call->commit, &call->turned_count);
+    stores__commit_free(call->commit);
+    call->commit = NULL;
+    stores__call_turn(call, CALL_TURNING);
+}

@@ -1,0 +1,276 @@
+#include "write/statement.h"
+
+#include <stdio.h>
+
+#include "write/calls.h"
+
+/* The parameters behind the id. */
+static const char *param(const stores_change *change, int index) {
+    if (change->kind == STORES_MODIFY) return change->params.values[index];
+    return index == 0 ? change->json : change->expected;
+}
+
+bool stores__change_fits(stores_op *op, const stores_change *change) {
+    if ((unsigned)change->kind > STORES_MODIFY) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "there is no kind of change %d",
+                         (int)change->kind);
+    } else if (change->kind < STORES_DELETE && change->json == NULL) {
+        stores__op_failf(op, STORES_INVALID_DOCUMENT, "the document is missing");
+    } else {
+        return change->kind != STORES_MODIFY || stores__params_fit(op, &change->params);
+    }
+    return false;
+}
+
+struct stores__statement *stores__statement_new(const stores_change *change) {
+    struct stores__statement *statement = calloc(1, sizeof *statement);
+    if (statement == NULL) return NULL;
+    bool modify = change->kind == STORES_MODIFY;
+    bool document = !modify && change->kind != STORES_DELETE;
+    bool replaces = change->kind == STORES_UPDATE && change->expected != NULL;
+    int params = modify ? change->params.count : document + replaces;
+    struct stores__buf buf = {0};
+    statement->kind = change->kind;
+    statement->id = change->id;
+    statement->want_document = change->want_document || modify;
+    statement->replaces = replaces;
+    statement->count = 1 + params;
+    statement->values = calloc((size_t)statement->count, sizeof *statement->values);
+    statement->name = stores__strdup(change->table ? change->table : "");
+    if (modify) statement->expr = stores__strdup(change->expr ? change->expr : "value");
+    stores__buf_fmt(&buf, "%lld", (long long)change->id);
+    stores__buf_add(&buf, "", 1);
+    for (int i = 0; i < params; i++) {
+        const char *value = param(change, i);
+        if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);
+    }
+    if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr)) {
+        stores__buf_free(&buf);
+        stores__statement_free(statement);
+        return NULL;
+    }
+    statement->memory = buf.data;
+    const char *at = statement->memory;
+    for (int i = 0; i < statement->count; i++) {
+        bool null = i > 0 && param(change, i - 1) == NULL;
+        statement->values[i] = null ? NULL : at;
+        if (!null) at += strlen(at) + 1;
+    }
+    return statement;
+}
+
+bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table) {
+    stores__table_let_go(statement->table);
+    statement->table = stores__table_hold(table);
+    switch (statement->kind) {
+    case STORES_INSERT:
+        /* which of them is sent is chosen later: both are there by then */
+        statement->sql = stores__table_sql(table, STORES__INSERT_NEW_SQL);
+        if (statement->sql != NULL) statement->sql = stores__table_sql(table, STORES__INSERT_SQL);
+        break;
+    case STORES_UPDATE:
+        statement->sql = stores__table_sql(table, statement->replaces ? STORES__REPLACE_SQL
+                                                                      : STORES__UPDATE_SQL);
+        break;
+    case STORES_UPSERT:
+        statement->sql = stores__table_sql(table, STORES__UPSERT_SQL + table->upsert);
+        break;
+    case STORES_DELETE: statement->sql = stores__table_sql(table, STORES__DELETE_SQL); break;
+    case STORES_MODIFY: {
+        struct stores__buf buf = {0};
+        stores__buf_fmt(&buf,
+                        "UPDATE %s SET value = %s WHERE id = $1::bigint RETURNING id, value::text",
+                        table->name, statement->expr);
+        const char *text = stores__buf_text(&buf);
+        /* what the triggers of the table do is known from the table */
+        struct stores__sql_texts *texts = &table->engine->pool.texts;
+        statement->foreign = text == NULL ||
+                             stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
+        free(statement->made);
+        statement->made = text ? stores__strdup(text) : NULL;
+        stores__buf_free(&buf);
+        statement->sql = statement->made;
+        break;
+    }
+    }
+    return statement->sql != NULL;
+}
+
+void stores__statement_free(struct stores__statement *statement) {
+    if (statement == NULL) return;
+    stores__table_let_go(statement->table);
+    free(statement->made);
+    free(statement->expr);
+    free(statement->name);
+    free(statement->memory);
+    free(statement->values);
+    free(statement);
+}
+
+enum stores__verb stores__statement_verb(stores_change_kind kind) {
+    static const enum stores__verb verbs[] = {[STORES_INSERT] = STORES__VERB_INSERT,
+                                              [STORES_UPDATE] = STORES__VERB_UPDATE,
+                                              [STORES_UPSERT] = STORES__VERB_UPSERT,
+                                              [STORES_DELETE] = STORES__VERB_DELETE,
+                                              [STORES_MODIFY] = STORES__VERB_MODIFY};
+    return verbs[kind];
+}
+
+bool stores__statement_fires(const struct stores__statement *statement) {
+    const struct stores__table *table = statement->table;
+    if (!table->known) return false;
+    /* a temporary table has no rules and no views, and a reset would empty it */
+    if (!table->cacheable && strncmp(table->name, "pg_temp", 7) != 0) return true;
+    return table->reaches || (table->cascades && statement->kind == STORES_DELETE);
+}
+
+bool stores__statement_reaches(const struct stores__statement *statement) {
+    const struct stores__table *table = statement->table;
+    /* rows of what is not cached itself may be rows of what is: a view, a partition */
+    return !table->known || !table->cacheable || table->reaches ||
+           (table->cascades && statement->kind == STORES_DELETE);
+}
+
+void stores__statement_choose(struct stores__statement *statement, bool alone) {
+    struct stores__table *table = statement->table;
+    if (statement->kind != STORES_INSERT) return;
+    /* without a unique index ON CONFLICT is refused, and no id comes to be there twice */
+    statement->inserts_new = table->unkeyed || (!alone && !table->may_take_rows);
+    statement->sql = stores__table_sql(table, statement->inserts_new ? STORES__INSERT_NEW_SQL
+                                                                     : STORES__INSERT_SQL);
+}
+
+/* ---- Ids that are taken ---------------------------------------------------------------------- */
+
+void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error) {
+    stores__error_set(error, STORES_DUPLICATE, "%s has a row with this id already",
+                      statement->table->name);
+    snprintf(error->table, sizeof error->table, "%s", statement->table->name);
+}
+
+/* The table's name as the server's fields of errors have it: without schema and quotes. */
+static size_t bare_name(const struct stores__table *table, char out[STORES__TABLE_NAME_MAX]) {
+    size_t len = 0;
+    bool quoted = false;
+    for (const char *c = table->name; *c != '\0'; c++) {
+        if (*c == '"' && !(quoted && c[1] == '"')) {
+            quoted = !quoted;
+        } else if (*c == '.' && !quoted) {
+            len = 0;
+        } else {
+            if (*c == '"') c++;
+            out[len++] = *c;
+        }
+    }
+    out[len] = '\0';
+    return len;
+}
+
+/* Whether an error that names a relation may mean this table: of a partition, of what stands behind
+ * a view, and where the server gave no name, that is not known. */
+static bool may_be(const struct stores__table *table, const char *relation) {
+    char name[STORES__TABLE_NAME_MAX];
+    size_t len = bare_name(table, name);
+    if (relation[0] == '\0' || table->upsert != STORES__UPSERT_XMAX) return true;
+    if (strncmp(relation, name, len) != 0) return false;
+    /* Citus says the name of the shard, `users_102008` */
+    const char *rest = relation + len;
+    return rest[0] == '\0' || (rest[0] == '_' && rest[1 + strspn(rest + 1, "0123456789")] == '\0');
+}
+
+/* The key stands in the detail, in every language, as "(id)=(7)". */
+static bool is_key_of_ids(const char *detail) {
+    static const char key[] = "(id)=(";
+    const char *first = strchr(detail, '(');
+    return first != NULL && strncmp(first, key, sizeof key - 1) == 0;
+}
+
+void stores__statement_explain(const struct stores__statement *statement, stores_error *error) {
+    bool inserts = statement->kind == STORES_INSERT || statement->kind == STORES_UPSERT;
+    if (error->code != STORES_DUPLICATE || !inserts || !is_key_of_ids(error->detail) ||
+        !may_be(statement->table, error->table)) {
+        return;
+    }
+    stores_error server = *error;
+    stores__statement_duplicate(statement, error);
+    memcpy(error->sqlstate, server.sqlstate, sizeof error->sqlstate);
+}
+
+/* ---- What RETURNING says --------------------------------------------------------------------- */
+
+static void reset_op(const struct stores__statement *statement, stores_op *op) {
+    op->id = statement->id; /* it may have run before, in a segment that was rolled back */
+    op->affected = 0;
+    op->inserted = false;
+    if (op->doc_count == 1) stores__op_set_doc(op, 0, statement->id, NULL, 0, NULL);
+}
+
+static enum stores__taken took_none(const struct stores__statement *statement) {
+    return statement->inserts_new ? STORES__TAKE_UNSURE : STORES__TAKEN;
+}
+
+static enum stores__taken no_memory(struct stores__commit *commit, stores_error *error) {
+    stores__error_set(error, STORES_NO_MEMORY, "no memory for a document");
+    if (commit != NULL) {
+        stores__commit_refuse(commit); /* a row without its intent must not be committed */
+    } else {
+        error->outcome = STORES_OUTCOME_COMMITTED;
+        error->retryable = false;
+    }
+    return STORES__TAKE_FAILED;
+}
+
+/* One row, as it is now: its id may be another one, where a trigger rewrites it. */
+struct taken_row {
+    int64_t id;
+    const char *text; /* NULL: deleted */
+    size_t len;
+    struct stores__blob *blob;
+};
+
+static void answer(const struct stores__statement *statement, stores_op *op,
+                   const struct pg_result *result, const struct taken_row *row) {
+    op->id = row->id;
+    op->affected = 1;
+    op->source = 'p';
+    if (statement->kind == STORES_INSERT) op->inserted = true;
+    if (statement->kind == STORES_UPSERT) {
+        const char *fresh = stores__pg_value(result, 0, 2, NULL);
+        op->inserted = fresh != NULL && fresh[0] == 't';
+    }
+    if (statement->want_document && op->doc_count == 1) {
+        stores__op_set_doc(op, 0, row->id, row->text, row->len, row->blob);
+    }
+}
+
+static void tell(const struct stores__statement *statement, const stores_op *op,
+                 struct stores__commit *commit, const struct taken_row *row) {
+    bool publish = row->text != NULL || statement->kind == STORES_DELETE;
+    if (op != NULL && !op->cache) publish = false;
+    stores__commit_row(commit, statement->table, row->id, row->text, row->len, row->blob, publish);
+    if (row->id != statement->id && statement->kind != STORES_INSERT) {
+        stores__commit_row(commit, statement->table, statement->id, NULL, 0, NULL, false);
+    }
+}
+
+enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
+                                          struct pg_result *result, struct stores__commit *commit,
+                                          stores_error *error) {
+    if (op != NULL) reset_op(statement, op);
+    if (stores__pg_rows(result) == 0) {
+        stores__pg_result_free(result);
+        return took_none(statement);
+    }
+    struct taken_row row = {.blob = stores__blob_new(result, stores__pg_result_free)};
+    if (row.blob == NULL) {
+        stores__pg_result_free(result);
+        return no_memory(commit, error);
+    }
+    const char *id = stores__pg_value(result, 0, 0, NULL);
+    row.id = id ? strtoll(id, NULL, 10) : statement->id;
+    if (statement->kind != STORES_DELETE) row.text = stores__pg_value(result, 0, 1, &row.len);
+    if (op != NULL) answer(statement, op, result, &row);
+    if (commit != NULL) tell(statement, op, commit, &row);
+    stores__blob_drop(row.blob);
+    return STORES__TAKEN;
+}

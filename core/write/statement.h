@@ -1,0 +1,63 @@
+/*
+ * statement.h - one change of one row, as a statement with its parameters, copied out of the
+ * caller's arguments; and what its RETURNING says. Shared by segments and transactions.
+ */
+#ifndef STORES_STATEMENT_H
+#define STORES_STATEMENT_H
+
+#include "write/commit.h"
+#include "names/facts.h"
+
+struct stores__statement {
+    stores_change_kind kind;
+    struct stores__table *table; /* set by bind; held */
+    int64_t id;
+    bool want_document;
+    bool foreign; /* an expression of somebody is in it, which may leave something in the session */
+    bool replaces; /* only the text that was expected */
+    bool inserts_new; /* an INSERT that gives no row where the id is taken */
+    const char *sql; /* the table's own, or made; set by bind */
+    char *made, *expr, *name;
+    int count; /* parameters */
+    char *memory; /* of the parameters */
+    const char **values;
+};
+
+/* Copies the change. NULL: no memory. */
+/* What can be said of a change before its table is known. False: the op has failed. */
+bool stores__change_fits(stores_op *op, const stores_change *change);
+struct stores__statement *stores__statement_new(const stores_change *change);
+/* Fills in the table and the text. False: no memory. */
+bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table);
+void stores__statement_free(struct stores__statement *statement);
+/* Which form of an INSERT is sent. alone: its transaction ends where it fails, or it is one by itself.
+ * Then an id that is taken is an error of the server's, which undoes what triggers did before it. In
+ * company that would undo the others, too: then no row is given. */
+void stores__statement_choose(struct stores__statement *statement, bool alone);
+
+enum stores__taken {
+    STORES__TAKEN,
+    STORES__TAKE_FAILED, /* *error says why the caller gets no success */
+    /* An INSERT gave no row: its id is taken, or something took the row elsewhere, which the facts of
+     * the table are to say, asked now. Nothing else is known before. */
+    STORES__TAKE_UNSURE
+};
+
+/* Takes what RETURNING gave. The row goes into commit (NULL: none); op (NULL: it left) gets its id,
+ * affected, inserted and document. The result is freed here, or kept by who refers to it. */
+enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
+                                          struct pg_result *result, struct stores__commit *commit,
+                                          stores_error *error);
+/* The id of an INSERT is taken. */
+void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error);
+/* What an error of the server means for this statement: an id that is taken is no other constraint. */
+void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
+/* The verb of a kind of change, for the figures. */
+enum stores__verb stores__statement_verb(stores_change_kind kind);
+/* Whether this change ran code of somebody, as far as the facts say: a trigger, or what a view or a rule
+ * leads to. */
+bool stores__statement_fires(const struct stores__statement *statement);
+/* Whether this change may touch rows that RETURNING does not name, as far as the facts say. */
+bool stores__statement_reaches(const struct stores__statement *statement);
+
+#endif

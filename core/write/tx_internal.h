@@ -1,0 +1,97 @@
+/*
+ * tx_internal.h - a transaction as its own files see it: tx.c (its connection, what is sent, how it
+ * ends), tx_ops.c (what callers may ask of it).
+ */
+#ifndef STORES_TX_INTERNAL_H
+#define STORES_TX_INTERNAL_H
+
+#include "names/names.h"
+#include "write/statement.h"
+
+enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 4 };
+
+struct stores__tx_table {
+    struct stores__table *table; /* held */
+    bool reaches, cascades;
+};
+
+enum stores__tx_state {
+    TX_NEW, /* no connection yet */
+    TX_OPEN,
+    TX_ENDING, /* COMMIT or ROLLBACK is under way */
+    TX_ENDED
+};
+
+enum stores__txop_kind {
+    TXOP_FIND,
+    TXOP_WRITE,
+    TXOP_SELECT,
+    TXOP_QUERY,
+    TXOP_SAVEPOINT,
+    TXOP_RELEASE,
+    TXOP_ROLLBACK_TO,
+    TXOP_COMMIT,
+    TXOP_ROLLBACK
+};
+
+struct stores__txop {
+    stores_tx *tx;
+    enum stores__txop_kind kind;
+    struct stores__table *table; /* held; NULL: none */
+    char *sql, *memory;
+    int count;
+    const char **values;
+    struct stores__statement *statement; /* WRITE */
+    bool commit; /* WRITE: commit right after it */
+    bool simple, readonly, lock;
+    bool ended; /* an answer's tag says that the text ended the transaction */
+    bool guarded; /* the server sees to it that it only reads */
+    bool wrote_asked; /* of a session's statement: whether it wrote is asked behind it */
+    int index; /* of its statement in the request */
+    int check; /* of the question about its table before it, plus one; 0: none */
+    struct stores__facts_asked asked; /* where there is one */
+    bool xid_asked, begun_here;
+    bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
+    bool doomed; /* the transaction cannot go on after its failure */
+    bool confirms; /* what stands behind it tells of the table's facts, too */
+    struct pg_result *result;
+};
+
+struct stores_tx {
+    struct stores__list insiders; /* calls that its holder made elsewhere, by inside_link */
+    struct stores__list link; /* engine->txs */
+    stores_engine *engine;
+    stores_tx_options options;
+    enum stores__tx_state state;
+    bool begun, freed, xid_known, lost;
+    stores_op *op; /* the op under way; NULL: none, or it left */
+    struct stores__txop *txop; /* its details, also after the op left */
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__timer grace; /* after an op left: cancels again, and gives up */
+    uint64_t grace_ends;
+    struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
+    struct stores__commit *commit;
+    struct stores__own_names names;
+    /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked again. */
+    struct stores__tx_table tables[STORES__TX_TABLES];
+    int table_count;
+    uint32_t *marks; /* where its savepoints began; NULL: there was none yet */
+    int depth;
+    bool doomed; /* a savepoint was not rolled back that was to be: there is no COMMIT any more */
+    stores_code early; /* why a call left, and the transaction with it; STORES_OK: none did */
+    bool failed;
+    stores_error *error; /* where it failed; else of before, or NULL */
+};
+
+/* The arguments of the op under way are complete: off to the connection. */
+void stores__tx_start(stores_tx *tx);
+/* Answers the op under way, and frees what it had; error NULL: it succeeded. */
+void stores__tx_answer(stores_tx *tx, const stores_error *error);
+/* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False: no
+ * memory (tx_docs.c). */
+bool stores__tx_keep_documents(stores_op *op, struct pg_result *result);
+void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,303 @@
+/* What callers may ask of a transaction: one op at a time. */
+#include "write/calls.h"
+#include "write/tx_internal.h"
+
+/* An op left, or failed, before its table was known: the tx is free for the next one. */
+static void dispose_txop(stores_op *op) {
+    stores_tx *tx = op->stage;
+    tx->op = NULL;
+    stores__txop_free(tx->txop);
+    tx->txop = NULL;
+}
+
+/* What makes the tx useless for this kind of op. */
+static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
+    if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
+        stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
+                         (int)tx->options.isolation);
+    } else if (tx->early != STORES_OK) {
+        stores__op_failf(op, tx->early == STORES_TIMEOUT ? STORES_TIMEOUT : STORES_TX_ENDED,
+                         tx->early == STORES_TIMEOUT
+                             ? "a call of the transaction did not end in time, and all of it was "
+                               "rolled back"
+                             : "a call of the transaction was given up, and all of it was rolled "
+                               "back");
+    } else if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
+        stores__op_failf(op, STORES_TX_ENDED,
+                         tx->lost ? "the transaction was lost with its connection"
+                                  : "the transaction is over");
+    } else if (tx->doomed && kind != TXOP_ROLLBACK && kind != TXOP_ROLLBACK_TO &&
+               tx->txop == NULL) {
+        stores__op_failf(op, STORES_TX_ENDED,
+                         "a savepoint could not be rolled back: the transaction can only be rolled "
+                         "back as a whole");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* A new op on the tx, which takes txop; NULL: it failed already, or there is no memory. */
+static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
+                         struct stores__txop **made) {
+    stores_op *op = stores__op_new(tx->engine, call);
+    *made = NULL;
+    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    if (is_over(tx, op, kind)) return op;
+    if (tx->txop != NULL) {
+        stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
+        return op;
+    }
+    bool ends = kind == TXOP_COMMIT || kind == TXOP_ROLLBACK || kind == TXOP_ROLLBACK_TO;
+    if (!ends && kind != TXOP_QUERY && tx->conn != NULL && stores__pg_has_failed(tx->conn)) {
+        stores_error error; /* what the server would say to any statement */
+        stores__error_from_pg(&error, "25P02", "a statement of this transaction failed before",
+                              NULL, NULL, NULL, NULL);
+        stores__op_fail(op, &error);
+        return op;
+    }
+    struct stores__txop *txop = calloc(1, sizeof *txop);
+    if (txop == NULL) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
+        return op;
+    }
+    txop->tx = tx;
+    txop->kind = kind;
+    tx->txop = txop;
+    tx->op = op;
+    op->stage = tx;
+    op->dispose = dispose_txop;
+    op->verb = STORES__VERB_TRANSACTION;
+    *made = txop;
+    return op;
+}
+
+static void resolve(stores_tx *tx, stores_op *op, const char *table) {
+    const char *encoding = tx->conn ? stores__pg_parameter(tx->conn, "client_encoding") : "";
+    if (encoding[0] != '\0' && strcmp(encoding, "UTF8") != 0) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "the transaction's own SQL has set client_encoding, and verbs speak UTF8");
+        return;
+    }
+    /* after a text of the caller this session alone knows what a name means in it; a snapshot that is
+     * older than the question may show the catalog as it was */
+    bool keep = tx->options.isolation == STORES_READ_COMMITTED;
+    if (tx->conn != NULL) {
+        stores__table_resolve_on(op, table, tx->conn, &tx->names, keep);
+    } else {
+        stores__table_resolve(op, table);
+    }
+}
+
+static void no_memory(stores_op *op) {
+    stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
+}
+
+static void find_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    struct stores__txop *txop = tx->txop;
+    struct stores__buf buf = {0};
+    txop->table = stores__table_hold(table);
+    if (op->doc_count == 0) {
+        stores__tx_answer(tx, NULL);
+        return;
+    }
+    const char *sql = stores__table_sql(table, op->doc_count == 1 ? STORES__FIND_SQL
+                                                                  : STORES__FIND_ANY_SQL);
+    if (sql == NULL) {
+        no_memory(op);
+        return;
+    }
+    stores__buf_str(&buf, sql);
+    if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
+    const char *text = stores__buf_text(&buf);
+    txop->sql = text ? stores__strdup(text) : NULL;
+    stores__buf_free(&buf);
+    if (op->doc_count > 1) stores__buf_str(&buf, "{");
+    for (size_t i = 0; i < op->doc_count; i++) {
+        stores__buf_fmt(&buf, i ? ",%lld" : "%lld", (long long)op->docs[i].id);
+    }
+    if (op->doc_count > 1) stores__buf_str(&buf, "}");
+    const char *ids = stores__buf_text(&buf);
+    stores_params params = {.count = 1, .values = &ids};
+    txop->memory = ids ? stores__params_copy(&params, &txop->values) : NULL;
+    txop->count = 1;
+    stores__buf_free(&buf);
+    if (txop->sql == NULL || txop->memory == NULL) {
+        no_memory(op);
+    } else {
+        stores__tx_start(tx);
+    }
+}
+
+stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
+                               const int64_t *ids, size_t count) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    if (txop == NULL) return op;
+    if (!stores__op_docs(op, count)) {
+        no_memory(op);
+        return op;
+    }
+    for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
+    op->resolved = find_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table, int64_t id,
+                          bool lock) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    if (txop == NULL) return op;
+    txop->lock = lock;
+    stores__op_docs(op, 1);
+    op->docs[0].id = id;
+    op->resolved = find_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+static void write_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    stores_error error;
+    tx->txop->table = stores__table_hold(table);
+    if (!stores__statement_bind(tx->txop->statement, table)) {
+        no_memory(op);
+    } else if (tx->options.session && stores__cache_covers(table)) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "a session has no transaction whose writes could be told to Redis");
+    } else if (!stores__commit_may_write(table, &error)) {
+        stores__op_fail(op, &error);
+    } else {
+        stores__tx_start(tx);
+    }
+}
+
+stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_change *change,
+                           bool commit) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
+    if (txop == NULL || !stores__change_fits(op, change)) return op;
+    txop->statement = stores__statement_new(change);
+    txop->commit = commit;
+    if (txop->statement == NULL || !stores__op_docs(op, 1)) {
+        no_memory(op);
+        return op;
+    }
+    op->id = op->docs[0].id = change->id;
+    op->resolved = write_resolved;
+    resolve(tx, op, change->table);
+    return op;
+}
+
+static bool take_text(struct stores__txop *txop, const char *sql, const stores_params *params) {
+    txop->sql = stores__strdup(sql ? sql : "");
+    txop->count = params ? params->count : 0;
+    txop->memory = stores__params_copy(params, &txop->values);
+    return txop->sql != NULL && txop->memory != NULL;
+}
+
+static struct stores__sql_known know(stores_tx *tx, const char *sql) {
+    return stores__sql_know(&tx->engine->pool.texts, sql);
+}
+
+static void select_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    char *sql = stores__table_expand(table, tx->txop->sql);
+    if (sql == NULL) {
+        no_memory(op);
+        return;
+    }
+    free(tx->txop->sql);
+    tx->txop->sql = sql;
+    tx->txop->guarded = op->engine->cache != NULL && !tx->options.readonly &&
+                        !tx->options.session && !(table->cacheable && know(tx, sql).only_reads);
+    stores__tx_start(tx);
+}
+
+stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
+                            const char *sql, const stores_params *params) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (!take_text(txop, sql, params)) {
+        no_memory(op);
+        return op;
+    }
+    op->resolved = select_resolved;
+    resolve(tx, op, table);
+    return op;
+}
+
+stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
+                           const stores_params *params, const stores_query_options *options) {
+    struct stores__txop *txop;
+    stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
+    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (!take_text(txop, sql, params)) {
+        no_memory(op);
+        return op;
+    }
+    struct stores__sql_known known = know(tx, txop->sql);
+    if (!tx->options.session && known.controls) {
+        stores__op_failf(op, STORES_UNSUPPORTED,
+                         "a query does not begin, end or prepare transactions");
+        return op;
+    }
+    txop->simple = options && options->simple;
+    txop->readonly = options && options->readonly;
+    if (tx->options.readonly && known.sets) {
+        stores__commit_reaches(tx->commit); /* it may write from here on */
+    } else if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
+        bool reads = txop->readonly && known.only_reads;
+        bool locks = txop->readonly && !reads && known.locks_rows;
+        txop->guarded = txop->readonly && !reads && !txop->simple && !locks;
+        if (!txop->guarded && !reads) stores__commit_reaches(tx->commit);
+    }
+    stores__tx_start(tx);
+    return op;
+}
+
+static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind) {
+    struct stores__txop *txop;
+    /* until the server has done it: whatever comes between, what was to be undone is not committed */
+    if (kind == TXOP_ROLLBACK_TO && tx->depth > 0) tx->doomed = true;
+    stores_op *op = new_op(tx, call, kind, &txop);
+    if (txop == NULL) return op;
+    if ((kind == TXOP_SAVEPOINT && tx->depth == STORES__SAVEPOINTS_MAX) ||
+        ((kind == TXOP_RELEASE || kind == TXOP_ROLLBACK_TO) && tx->depth == 0)) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "savepoints nest at most %d deep",
+                         STORES__SAVEPOINTS_MAX);
+        return op;
+    }
+    if (kind == TXOP_SAVEPOINT && tx->marks == NULL) {
+        tx->marks = calloc(STORES__SAVEPOINTS_MAX, sizeof *tx->marks);
+        if (tx->marks == NULL) {
+            no_memory(op);
+            return op;
+        }
+    }
+    stores__tx_start(tx);
+    return op;
+}
+
+stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_SAVEPOINT);
+}
+
+stores_op *stores_tx_release(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_RELEASE);
+}
+
+stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_ROLLBACK_TO);
+}
+
+stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_COMMIT);
+}
+
+stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call) {
+    return plain_op(tx, call, TXOP_ROLLBACK);
+}

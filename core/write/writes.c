@@ -1,0 +1,122 @@
+#include "write/writes_internal.h"
+
+#include "write/calls.h"
+#include "names/names.h"
+
+/* ---- Writes ---------------------------------------------------------------------------------- */
+
+void stores__write_free(struct stores__write *write) {
+    stores__list_remove(&write->link);
+    stores__statement_free(write->statement);
+    stores__error_free(write->error);
+    free(write);
+}
+
+void stores__write_over(struct stores__write *write, const stores_error *error) {
+    stores_op *op = write->op;
+    if (op != NULL) {
+        write->op = NULL;
+        if (error != NULL) {
+            stores__op_fail(op, error);
+        } else {
+            stores__op_finish(op);
+        }
+    }
+    stores__write_free(write);
+}
+
+static stores_outcome leave_write(stores_op *op) {
+    struct stores__write *write = op->stage;
+    write->op = NULL;
+    if (write->segment != NULL) return STORES_OUTCOME_UNKNOWN; /* it is on its way */
+    stores__write_free(write);
+    return STORES_OUTCOME_NONE;
+}
+
+void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone) {
+    stores__list_remove(&write->link);
+    write->segment = NULL;
+    stores__error_free(write->error);
+    write->error = NULL;
+    if (write->op == NULL) {
+        stores__write_free(write); /* nobody waits for it, and it was not done */
+        return;
+    }
+    stores__list_append(alone ? &writes->alone : &writes->queue, &write->link);
+    stores__flush_at_end(writes->engine, &writes->flush);
+}
+
+/* ---- Ops ------------------------------------------------------------------------------------- */
+
+static void dispose_write(stores_op *op) {
+    stores__write_free(op->stage);
+}
+
+static void write_resolved(stores_op *op, struct stores__table *table) {
+    struct stores__write *write = op->stage;
+    struct stores__writes *writes = op->engine->writes;
+    stores_error error;
+    if (!stores__statement_bind(write->statement, table)) {
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
+        return;
+    }
+    if (!stores__commit_may_write(table, &error)) {
+        stores__op_fail(op, &error);
+        return;
+    }
+    op->dispose = NULL; /* from here on the write belongs to its queue or segment */
+    write->queued_at = stores__now(op->engine);
+    op->leave = leave_write;
+    stores__list_append(&writes->queue, &write->link);
+    stores__flush_at_end(writes->engine, &writes->flush);
+}
+
+stores_op *stores_write(stores_engine *engine, const stores_call *call,
+                        const stores_change *change) {
+    stores_op *op = stores__op_new(engine, call);
+    if (op == NULL) return NULL;
+    if (op->state == STORES__OP_PENDING && !stores__change_fits(op, change)) return op;
+    struct stores__write *write = calloc(1, sizeof *write);
+    if (write != NULL) write->statement = stores__statement_new(change);
+    if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {
+        if (write != NULL) stores__statement_free(write->statement);
+        free(write);
+        if (op->state == STORES__OP_PENDING) {
+            stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
+        }
+        return op;
+    }
+    if (op->state != STORES__OP_PENDING) {
+        stores__statement_free(write->statement);
+        free(write);
+        return op;
+    }
+    stores__list_init(&write->link);
+    write->op = op;
+    op->stage = write;
+    op->id = change->id;
+    op->verb = stores__statement_verb(change->kind);
+    op->resolved = write_resolved;
+    op->dispose = dispose_write;
+    stores__table_resolve(op, write->statement->name);
+    return op;
+}
+
+bool stores__writes_open(stores_engine *engine) {
+    struct stores__writes *writes = calloc(1, sizeof *writes);
+    if (writes == NULL) return false;
+    writes->engine = engine;
+    writes->flush.run = stores__writes_flush;
+    writes->watch.fire = stores__segments_look;
+    stores__list_init(&writes->flush.link);
+    stores__list_init(&writes->queue);
+    stores__list_init(&writes->alone);
+    stores__list_init(&writes->segments);
+    engine->writes = writes;
+    return true;
+}
+
+void stores__writes_free(stores_engine *engine) {
+    free(engine->writes);
+    engine->writes = NULL;
+}
