@@ -1,7 +1,7 @@
 /*
  * cache.h - the cache of an engine: its Redis link, what the servers are, keys and lifetimes.
- * The protocol itself: docs/cache.md. Rows are read by reads.c and written by commit.c; epoch.c
- * moves the epoch of each table.
+ * The protocol itself: docs/cache.md. Rows are read by read/reads.c and written by write/commit.c;
+ * epoch.c moves the epoch of each table.
  */
 #ifndef STORES_CACHE_H
 #define STORES_CACHE_H

@@ -23,7 +23,8 @@ static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOC
     " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid),"
 
 /* Who may have used an older epoch: transactions with a writer's lock, by their virtual ids; and the
- * sessions that run a statement outside of transactions, by the sign that they hold (calls_turn.c). */
+ * sessions that run a statement outside of transactions, by the sign that they hold
+ * (write/calls_turn.c). */
 #define WRITERS                                                                                    \
     " writers AS (SELECT CASE WHEN locktype = 'relation' THEN virtualtransaction"                  \
     "  ELSE 'session ' || pid::text END AS who FROM pg_catalog.pg_locks"                           \

@@ -1,5 +1,5 @@
 /*
- * cache_scripts.h - the moves of the cache protocol, each atomic in Redis (docs/cache.md).
+ * scripts.h - the moves of the cache protocol, each atomic in Redis (docs/cache.md).
  * allow-oom: a move that takes room away from nobody must work when memory is full, or an intent
  * could not be placed. FILL alone may be refused, and INTENT under on_cache_failure = 'error'.
  *

@@ -467,8 +467,7 @@ void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *n
     figure(arg, "listeners", (double)listeners);
     figure(arg, "listeners_deaf", (double)(listeners - listening));
     figure(arg, "pool_size", pool->size);
-    figure(arg, "pool_connecting",
-           pool->counts[STORES__PG_CONNECTING] + (pool->resolving != NULL));
+    figure(arg, "pool_connecting", pool->counts[STORES__PG_CONNECTING] + (pool->resolving != NULL));
     figure(arg, "pool_idle", pool->counts[STORES__PG_IDLE]);
     figure(arg, "pool_reading", pool->counts[STORES__PG_READING]);
     figure(arg, "pool_stalled", pool->counts[STORES__PG_STALLED]);

@@ -86,10 +86,10 @@ struct stores_engine {
     struct stores__list
         flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
-    int starved; /* looks in a row at which each connection waited for one more (starve.c) */
+    int starved; /* looks in a row at which each connection waited for one more (write/starve.c) */
     struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
 
-    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* names.c */
+    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* names/names.c */
     struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
     struct stores__list names_used; /* the longest unused first */
     struct stores__list names_asked[STORES__NAME_BUCKETS];
@@ -99,7 +99,7 @@ struct stores_engine {
     struct stores__list tables_unused; /* of them, the longest unused first (table.c) */
     int table_count;
     struct stores__flush tables_flush; /* frees those that are too many */
-    uint64_t facts_serial; /* counts questions to the catalog (facts.c) */
+    uint64_t facts_serial; /* counts questions to the catalog (names/facts.c) */
     struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */
     struct stores__writes *writes;
 
@@ -127,7 +127,7 @@ bool stores__engine_in_child(stores_engine *engine);
 static inline bool stores__engine_forked(stores_engine *engine) {
     return engine->process != stores__process() && stores__engine_in_child(engine);
 }
-/* The op's caller holds the tx (tx.c). */
+/* The op's caller holds the tx (write/tx.c). */
 void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* The loop is not to wait before the next end of a tick. */
 void stores__engine_wake(stores_engine *engine);

@@ -3,8 +3,8 @@
 #include "cache/cache.h"
 #include "read/reads.h"
 
-/* More than names are remembered (names.c): whoever learns that its facts are old forgets the name, and
- * what the next question and Redis say of the table has to meet what was learned before. */
+/* More than names are remembered (names/names.c): whoever learns that its facts are old forgets the
+ * name, and what the next question and Redis say of the table has to meet what was learned before. */
 enum { TABLES_MAX = 1024 + 128 };
 
 static struct stores__table *known(stores_engine *engine, const char *quoted) {

@@ -1,6 +1,6 @@
 /*
  * table.h - the tables that an engine has met; what the server's catalog says of one decides what may
- * be cached of it. Which table a name means is the matter of names.h.
+ * be cached of it. Which table a name means is the matter of names/names.h.
  *
  * A table is there as long as somebody holds it: a name that means it, a call, a transaction, a row that
  * is read or told to Redis. Some of those that nobody holds stay, for they may be met again; the rest is
@@ -17,7 +17,7 @@ enum {
     STORES__PRINT_TEXT = 112 /* two numbers of 32 bits, three of 64, and a word */
 };
 
-/* What an epoch is to this process (cache.c moves it). */
+/* What an epoch is to this process (cache/cache.c moves it). */
 enum stores__epoch_state {
     STORES__EPOCH_UNKNOWN, /* not read yet, or void: it is read with the next MGET */
     STORES__EPOCH_VALID, /* V: rows under it count */
@@ -52,7 +52,7 @@ struct stores__table {
     unsigned holders;
     stores_engine *engine;
 
-    /* What the catalog said when it was asked last (facts.c). */
+    /* What the catalog said when it was asked last (names/facts.c). */
     uint32_t oid; /* of what has the name */
     bool known; /* false: ask again */
     bool cacheable; /* a plain table without row security, and no partition of another one */
@@ -73,10 +73,10 @@ struct stores__table {
 
     char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
 
-    /* The cache's side (cache.c, epoch.c). */
+    /* The cache's side (cache/cache.c, cache/epoch.c). */
     struct stores__epoch *epoch; /* of its oid; held. NULL: the engine does not cache */
-    struct stores__orphans *orphans; /* orphans.c; made when it is needed */
-    struct stores__reads *reads; /* the tick's reads (reads.c) */
+    struct stores__orphans *orphans; /* read/orphans.c; made when it is needed */
+    struct stores__reads *reads; /* the tick's reads (read/reads.c) */
     char name[]; /* "schema"."table" as quote_ident writes it */
 };
 

@@ -1,5 +1,5 @@
 /*
- * pg_aside.h - a connection beside the pool, for who keeps one for good (LISTEN): it takes none of
+ * aside.h - a connection beside the pool, for who keeps one for good (LISTEN): it takes none of
  * poolsize, and nobody who waits for one waits for it. Embedded in its holder, who gets it by ready(),
  * and hears of its loss.
  */

@@ -1,6 +1,6 @@
 /*
- * pg_conn.h - one connection to PostgreSQL: connect, session set-up, pipelined requests, results.
- * Only pg_*.c include libpq; the rest of the core reads results through the functions below.
+ * conn.h - one connection to PostgreSQL: connect, session set-up, pipelined requests, results.
+ * Only this room includes libpq; the rest of the core reads results through the functions below.
  *
  * A request is a group of statements up to one Sync, embedded in whoever waits for it. Its results
  * come in order, result() once for each statement, then done() exactly once: when the server
@@ -79,7 +79,7 @@ struct stores__pg_identity {
 };
 
 /* What may be asked about a server, from all of it to what nobody may refuse: columns of a SELECT
- * (pg_identity.c). */
+ * (identity.c). */
 enum { STORES__PG_IDENTITIES = 5 };
 const char *stores__pg_identity_columns(int which);
 /* Takes them from a result of one row, from a column on. False: there is no such row. */
@@ -90,10 +90,10 @@ enum stores__pg_place {
     STORES__PG_CONNECTING,
     STORES__PG_IDLE,
     STORES__PG_READING,
-    STORES__PG_STALLED, /* a reading lane that does not answer; pg_lanes.c */
+    STORES__PG_STALLED, /* a reading lane that does not answer; lanes.c */
     STORES__PG_WRITING,
     STORES__PG_CHECKED_OUT,
-    STORES__PG_ASIDE, /* beside the pool, from its connecting on; pg_aside.h */
+    STORES__PG_ASIDE, /* beside the pool, from its connecting on; aside.h */
     STORES__PG_CLOSING,
     STORES__PG_PLACES
 };
@@ -115,7 +115,7 @@ struct stores__pg_conn {
     struct stores__pg_topic *topic; /* CHECKED_OUT: what it is used for; NULL: nothing particular */
     struct stores__timer fuse; /* when it is given up, for nobody waits for it */
     uint64_t retire_at; /* age limit with jitter: not used again after this */
-    struct stores__pg_req reset; /* takes back what a text left in the session (pg_reset.c) */
+    struct stores__pg_req reset; /* takes back what a text left in the session (reset.c) */
     bool
         foreign; /* a text that the engine did not write has run: the session may carry its state */
     unsigned texts; /* that ran since the last reset: each may have changed what names mean */
@@ -130,13 +130,13 @@ struct stores__pg_conn {
     bool standby;
     bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
     bool gone; /* every handle is closed; freed when its holder lets go */
-    /* For a holder that waits for the server to speak (listen.c); NULL otherwise. */
+    /* For a holder that waits for the server to speak (engine/listen.c); NULL otherwise. */
     struct stores__pg_aside *aside; /* ASIDE: whose it is; NULL otherwise */
     bool with_options; /* it was opened with start-up options */
     void *holder;
     void (*notified)(struct stores__pg_conn *conn, const char *channel, const char *payload);
     const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
-    struct stores__pg_wire *wire; /* libpq's and libuv's side, private to pg_conn.c */
+    struct stores__pg_wire *wire; /* libpq's and libuv's side, private to conn.c */
 };
 
 /* Callbacks of a connection to its pool, each from the loop. */

@@ -1,4 +1,4 @@
-/* pg_options.h - start-up options as a statement, where somebody on the way refuses them. */
+/* options.h - start-up options as a statement, where somebody on the way refuses them. */
 #ifndef STORES_PG_OPTIONS_H
 #define STORES_PG_OPTIONS_H
 

@@ -1,5 +1,5 @@
 /*
- * pg_params.h - what a connection to PostgreSQL is opened with: the user's keywords, defaults where
+ * params.h - what a connection to PostgreSQL is opened with: the user's keywords, defaults where
  * nobody said anything, and the hosts, whose names are resolved off the loop before libpq sees them.
  */
 #ifndef STORES_PG_PARAMS_H

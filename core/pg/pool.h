@@ -1,9 +1,9 @@
 /*
- * pg_pool.h - which connection serves what. A connection is in exactly one list, and one function
+ * pool.h - which connection serves what. A connection is in exactly one list, and one function
  * moves it. Who needs one waits here, with a deadline, first come first served among its kind;
  * where connections are scarce the two kinds take turns.
  *
- * A lane that does not answer takes nothing more, but what waits for the same (pg_lanes.c).
+ * A lane that does not answer takes nothing more, but what waits for the same (lanes.c).
  *
  *   lanes      serve statements that the engine built: a reading lane is shared by several requests
  *              in flight, a writing lane belongs to one segment from BEGIN to COMMIT.
@@ -42,7 +42,7 @@ struct stores__pg_pool {
     bool pooler, closing;
     uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms, ping_ms, reap_ms;
     int min_idle;
-    int identity_asked; /* which question about the server its role may ask (pg_identity.c) */
+    int identity_asked; /* which question about the server its role may ask (identity.c) */
     char *on_connect; /* NULL: nothing */
 
     struct stores__list places[STORES__PG_PLACES];

@@ -1,7 +1,7 @@
 /*
- * pg_pool_internal.h - the pool as its own files see it: pg_pool.c (who gets which connection),
- * pg_grow.c (opening connections, and losing them), pg_idle.c (those that nobody uses), pg_watch.c
- * (those that do not answer), pg_lanes.c (those that many share).
+ * pool_internal.h - the pool as its own files see it: pool.c (who gets which connection),
+ * grow.c (opening connections, and losing them), idle.c (those that nobody uses), watch.c
+ * (those that do not answer), lanes.c (those that many share).
  */
 #ifndef STORES_PG_POOL_INTERNAL_H
 #define STORES_PG_POOL_INTERNAL_H
@@ -20,15 +20,15 @@ struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
 /* Whether a connection that failed so may be opened at once without start-up options; otherwise the
  * error gets its hint where that was the reason. */
 bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error);
-/* Of connections beside the pool (pg_aside.c). */
+/* Of connections beside the pool (aside.c). */
 void stores__pool_aside_ready(struct stores__pg_conn *conn);
 void stores__pool_aside_failed(struct stores__pg_conn *conn, const stores_error *error);
 void stores__pool_aside_lost(struct stores__pg_conn *conn);
 void stores__pool_asides_renew(struct stores__pg_pool *pool);
 void stores__pool_asides_close(struct stores__pg_pool *pool);
-/* Opens another connection where that is allowed now (pg_grow.c). */
+/* Opens another connection where that is allowed now (grow.c). */
 void stores__pool_grow(struct stores__pg_pool *pool);
-/* What an idle connection is good for, which may have been idle for long (pg_idle.c). */
+/* What an idle connection is good for, which may have been idle for long (idle.c). */
 enum stores__pool_fitness {
     STORES__POOL_FIT,
     STORES__POOL_DOUBTFUL, /* it is asked first whether it lives */
@@ -39,7 +39,7 @@ void stores__pool_ping(struct stores__pg_conn *conn);
 /* How many are being asked, and may still answer any moment. */
 int stores__pool_asked(const struct stores__pg_pool *pool);
 void stores__pool_idle_init(struct stores__pg_pool *pool);
-/* Somebody waits: looks from time to time who is silent (pg_watch.c). */
+/* Somebody waits: looks from time to time who is silent (watch.c). */
 void stores__pool_watch(struct stores__pg_pool *pool);
 void stores__pool_look(struct stores__timer *timer);
 /* How many wait in the queues, without those that are parked. */

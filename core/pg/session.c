@@ -1,4 +1,4 @@
-/* pg_session.c - see pg_session.h. */
+/* session.c - see session.h. */
 #include "pg/session.h"
 
 #define UNFIT(name, value)                                                                         \

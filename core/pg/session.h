@@ -1,5 +1,5 @@
 /*
- * pg_session.h - the settings of a session that the engine relies on, whatever a role, a database, a
+ * session.h - the settings of a session that the engine relies on, whatever a role, a database, a
  * server or PGOPTIONS has made the default.
  */
 #ifndef STORES_PG_SESSION_H

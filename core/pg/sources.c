@@ -1,4 +1,4 @@
-/* pg_sources.c - see pg_sources.h. */
+/* sources.c - see sources.h. */
 #include "pg/sources.h"
 
 /* libpq reads every source, and checks what it found, before it connects: an attempt with one value

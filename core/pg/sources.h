@@ -1,5 +1,5 @@
 /*
- * pg_sources.h - what libpq itself makes of the keywords of a connection: a service file, its
+ * sources.h - what libpq itself makes of the keywords of a connection: a service file, its
  * environment (PGHOST, PGSSLMODE, ..) and what it was compiled with. A default of ours counts only
  * where none of them says anything.
  */
@@ -34,7 +34,7 @@ const char *stores__pg_word(const struct stores__pg_sources *sources, const char
 enum stores__pg_source stores__pg_source_of(const struct stores__pg_sources *sources,
                                             const char *key);
 
-/* Whether the file that libpq finds a service in gives it this keyword (pg_service.c). libpq tells
+/* Whether the file that libpq finds a service in gives it this keyword (service.c). libpq tells
  * what a service gives, but not that it gives what would hold anyway. False also where the service
  * stands in a file that we do not know of, or in LDAP. */
 bool stores__pg_service_says(const char *service, const char *key);

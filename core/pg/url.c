@@ -1,4 +1,4 @@
-/* pg_url.c - see pg_url.h. */
+/* url.c - see url.h. */
 #include "pg/url.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /*
- * pg_url.h - the url of a PostgreSQL: libpq reads it, and what is wrong with one is said here, for
+ * url.h - the url of a PostgreSQL: libpq reads it, and what is wrong with one is said here, for
  * libpq's own text quotes what may be a piece of the password.
  */
 #ifndef STORES_PG_URL_H

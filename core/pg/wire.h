@@ -1,6 +1,6 @@
 /*
- * pg_wire.h - what the files pg_*.c share of one connection: libpq's and libuv's side of it. Nobody
- * else looks in here.
+ * wire.h - what the files of this room share of one connection: libpq's and libuv's side of it.
+ * Nobody else looks in here.
  */
 #ifndef STORES_PG_WIRE_H
 #define STORES_PG_WIRE_H
@@ -18,7 +18,7 @@ enum stores__pg_entry_kind {
     ENTRY_STATEMENT,
     ENTRY_PREPARE,
     ENTRY_INTERNAL,
-    ENTRY_RESET, /* takes back what somebody's text left in the session (pg_reset.c) */
+    ENTRY_RESET, /* takes back what somebody's text left in the session (reset.c) */
     ENTRY_SYNC,
     ENTRY_SIMPLE
 };
@@ -66,10 +66,10 @@ struct stores__pg_wire {
     struct stores__pg_entry *ring; /* a power of two of room */
     size_t head, count, room;
     bool behind; /* a request in flight was sent before the one ahead of it was answered */
-    size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (pg_leave.c) */
+    size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (leave.c) */
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
-    struct stores__pg_req nobody; /* who gets the answers that come too late (pg_lanes.c) */
+    struct stores__pg_req nobody; /* who gets the answers that come too late (lanes.c) */
     struct stores__pg_session session;
     bool asked_again; /* the greeting, with settings before it */
     stores_error not_told; /* why the server did not say who it is */
@@ -97,7 +97,7 @@ bool stores__pg_pool_prepares(const struct stores__pg_pool *pool);
 uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool); /* ms */
 unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
 
-/* pg_conn.c */
+/* conn.c */
 bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
 void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a later turn */
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
@@ -108,7 +108,7 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
                           enum stores__pg_entry_kind kind, const char *sql, int nparams,
                           const char *const *values, bool prepare);
 
-/* pg_leave.c */
+/* leave.c */
 /* How many Syncs a wire that is about to be closed has to wait for; 0: it may go at once. */
 size_t stores__pg_leave_owes(const struct stores__pg_wire *wire);
 /* Waits for them on a closed wire, which it ends then. False: it need not, or cannot. */
@@ -116,23 +116,23 @@ bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed);
 void stores__pg_leave_step(struct stores__pg_wire *wire, int status);
 void stores__pg_end(struct stores__pg_wire *wire); /* the last thing: lets go of the socket */
 
-/* pg_reset.c: what the server said to a statement of a reset */
+/* reset.c: what the server said to a statement of a reset */
 void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result);
 
-/* pg_trace.c: of a statement that is sent, that was answered, that was lost with its connection */
+/* trace.c: of a statement that is sent, that was answered, that was lost with its connection */
 void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
                             const char *sql);
 void stores__pg_trace_answer(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
                              const PGresult *result);
 void stores__pg_trace_lost(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
 
-/* pg_cancel.c */
+/* cancel.c */
 void stores__pg_cancel_forget(struct stores__pg_wire *wire); /* the connection is being closed */
 
-/* pg_connect.c */
+/* connect.c */
 void stores__pg_connect_step(struct stores__pg_wire *wire);
 
-/* pg_statements.c */
+/* statements.c */
 /* The statement of this text, made (and its PREPARE sent, *fresh) where there is none. NULL: no
  * memory, or the connection broke. */
 struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,

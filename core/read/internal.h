@@ -1,6 +1,6 @@
 /*
- * reads_internal.h - reads as their own files see them: reads.c (rows, the tick, the ops),
- * reads_cache.c (MGET, LEASE), reads_select.c (SELECT, FILL).
+ * internal.h - reads as their own files see them: reads.c (rows, the tick, the ops),
+ * cached.c (MGET, LEASE), select.c (SELECT, FILL).
  */
 #ifndef STORES_READS_INTERNAL_H
 #define STORES_READS_INTERNAL_H
@@ -82,11 +82,11 @@ void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
 /* What these rows wait for, for the times of their ops. */
 void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
                         enum stores__phase phase);
-/* Reads rows from PostgreSQL (reads_select.c); those with a lease were leased together. */
+/* Reads rows from PostgreSQL (select.c); those with a lease were leased together. */
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count);
 /* Rows of one id become one row and its twins; returns how many are left. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
-/* Looks rows up in Redis first (reads_cache.c). */
+/* Looks rows up in Redis first (cached.c). */
 void stores__rows_get(struct stores__table *table, struct stores__read_row **rows, size_t count);
 /* The timer of a row that waits for somebody else's lease. */
 void stores__row_look_again(struct stores__timer *timer);

@@ -1,5 +1,5 @@
 /*
- * redis_connect.c - the life of a link: open, resolve, connect, up, down, try again, close.
+ * connect.c - the life of a link: open, resolve, connect, up, down, try again, close.
  *
  *     open -> RESOLVING -> CONNECTING -> GREETING -> UP
  *                 |            |            |         |

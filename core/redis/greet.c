@@ -1,5 +1,5 @@
 /*
- * redis_greet.c - what a new connection is asked before it counts as up: who it is, and whether it
+ * greet.c - what a new connection is asked before it counts as up: who it is, and whether it
  * may be used. All in one write; the first refusal ends the attempt.
  */
 #include <hiredis/hiredis.h>

@@ -1,6 +1,6 @@
 /*
- * redis_internal.h - the link as its own files see it: redis_link.c (requests), redis_connect.c
- * (attempts, back-off, end) and redis_greet.c (what is asked before a connection counts as up).
+ * internal.h - the link as its own files see it: link.c (requests), connect.c
+ * (attempts, back-off, end) and greet.c (what is asked before a connection counts as up).
  */
 #ifndef STORES_REDIS_INTERNAL_H
 #define STORES_REDIS_INTERNAL_H
@@ -15,7 +15,7 @@ struct stores__redis {
     struct stores__redis_hooks hooks;
     struct stores__redis_config config; /* its strings are the link's own */
 
-    enum stores__redis_state state; /* moved by redis_connect.c alone */
+    enum stores__redis_state state; /* moved by connect.c alone */
     bool first; /* no attempt has ended yet: requests wait for it */
     bool holds; /* a link that was well is being made anew: requests wait for it, up to hold_ends */
     bool tell_down; /* hooks.down is still to be called */
@@ -62,23 +62,23 @@ static inline uint64_t stores__redis_now(void) {
     return uv_hrtime() / 1000000;
 }
 
-/* redis_connect.c: ends the attempt or the connection; what was sent is dead, and a link that was well
+/* connect.c: ends the attempt or the connection; what was sent is dead, and a link that was well
  * is made anew at once. Calls nobody: all that follows comes on the next turn. */
 void stores__redis_fail(struct stores__redis *redis, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* redis_connect.c: the same where the server answers, and says that it is not to be used. */
+/* connect.c: the same where the server answers, and says that it is not to be used. */
 void stores__redis_refused(struct stores__redis *redis, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* redis_connect.c: asks for a next turn, that fails what is dead and flushes. */
+/* connect.c: asks for a next turn, that fails what is dead and flushes. */
 void stores__redis_soon(struct stores__redis *redis);
-/* redis_connect.c: the greeting is over. */
+/* connect.c: the greeting is over. */
 void stores__redis_up(struct stores__redis *redis);
 
-/* redis_greet.c: sends the greeting, and takes one answer to it. */
+/* greet.c: sends the greeting, and takes one answer to it. */
 void stores__redis_greet(struct stores__redis *redis);
 void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply);
 
-/* redis_link.c */
+/* link.c */
 /* What is queued is on its way: its answers are due from now on. */
 void stores__redis_sent(struct stores__redis *redis);
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply);
@@ -86,7 +86,7 @@ void stores__redis_fail_dead(struct stores__redis *redis);
 void stores__redis_on_silence(struct stores__redis *redis);
 /* What came was read: whether the silence was too long. */
 void stores__redis_judge(struct stores__redis *redis);
-/* redis_connect.c: reads, and judges, after the poll of this turn. */
+/* connect.c: reads, and judges, after the poll of this turn. */
 void stores__redis_look(struct stores__redis *redis);
 
 #endif

@@ -1,4 +1,4 @@
-/* redis_link.c - requests of a link: queued, flushed, answered, timed out. See redis_link.h. */
+/* link.c - requests of a link: queued, flushed, answered, timed out. See link.h. */
 #include "redis/link.h"
 
 #include <hiredis/hiredis.h>

@@ -1,7 +1,7 @@
 /*
- * redis_link.h - one pipelined connection to Redis, that reconnects, and a breaker before it.
- * Only the redis_* files include hiredis, and those that read replies <hiredis/hiredis.h> for
- * struct redisReply. The link is owned by its engine. Nothing of it keeps the loop alive, but for a
+ * link.h - one pipelined connection to Redis, that reconnects, and a breaker before it.
+ * Only this room includes hiredis, and those that read replies <hiredis/hiredis.h> for struct
+ * redisReply. The link is owned by its engine. Nothing of it keeps the loop alive, but for a
  * name resolution that is under way (libuv has no unreferenced requests) and closing.
  *
  * A request is embedded in what waits for it (or allocated by it), is queued by redis_send, and

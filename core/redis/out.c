@@ -1,4 +1,4 @@
-/* redis_out.c - see redis_out.h. */
+/* out.c - see out.h. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>

@@ -1,5 +1,5 @@
 /*
- * redis_out.h - commands on their way to Redis, in chunks that are sent as they are.
+ * out.h - commands on their way to Redis, in chunks that are sent as they are.
  *
  * A command lies in one piece in one chunk. A chunk leaves the queue when it is sent, but lives on
  * while somebody holds it: a script call keeps its arguments that way until its answer is there,

@@ -1,4 +1,4 @@
-/* redis_reply.h - reading replies of Redis, for those who do not include hiredis. */
+/* reply.h - reading replies of Redis, for those who do not include hiredis. */
 #ifndef STORES_REDIS_REPLY_H
 #define STORES_REDIS_REPLY_H
 

@@ -1,4 +1,4 @@
-/* redis_socket.c - see redis_socket.h. */
+/* socket.c - see socket.h. */
 #include "redis/socket.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * redis_socket.h - one connection attempt to Redis and what comes of it: a socket that is polled,
+ * socket.h - one connection attempt to Redis and what comes of it: a socket that is polled,
  * with hiredis' reader behind it. Knows nothing of commands, greetings or retries.
  *
  * libuv closes handles on a later turn, so that each attempt has memory of its own.

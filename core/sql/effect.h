@@ -1,5 +1,5 @@
 /*
- * sql_effect.h - what a text of a caller can do to its transaction, and to rows, as far as its own
+ * effect.h - what a text of a caller can do to its transaction, and to rows, as far as its own
  * words tell.
  */
 #ifndef STORES_SQL_EFFECT_H

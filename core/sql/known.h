@@ -1,5 +1,5 @@
 /*
- * sql_known.h - what the words of a text tell, remembered. Programs say the same few texts over and
+ * known.h - what the words of a text tell, remembered. Programs say the same few texts over and
  * over, and to read one costs as much as the rest of a call.
  */
 #ifndef STORES_SQL_KNOWN_H

@@ -1,5 +1,5 @@
 /*
- * sql_text.h - SQL read lexically, as far as the engine has to understand what others wrote: where
+ * text.h - SQL read lexically, as far as the engine has to understand what others wrote: where
  * strings, comments and quoted names end, and which texts can leave nothing in a session.
  */
 #ifndef STORES_SQL_TEXT_H

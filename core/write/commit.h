@@ -26,8 +26,8 @@ struct stores__commit *stores__commit_new(stores_engine *engine);
 void stores__commit_free(struct stores__commit *commit);
 
 /* The statement that gives the transaction's number, for the round trip of the writes, where no
- * table's facts have to be confirmed (facts.h); and what either of the two answered. Without it no
- * intent can be placed. */
+ * table's facts have to be confirmed (names/facts.h); and what either of the two answered. Without it
+ * no intent can be placed. */
 extern const char stores__commit_xid_sql[];
 /* NULL where it has none: it wrote nothing. */
 extern const char stores__commit_xid_if_any_sql[];

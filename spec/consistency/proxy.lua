@@ -78,7 +78,7 @@ local function pg_step(link, message)
   end
 end
 
--- The scripts differ in their arguments (core/cache_scripts.h).
+-- The scripts differ in their arguments (core/cache/scripts.h).
 local function redis_step(_, _, words)
   local command = (words[1] or ''):upper()
   if command ~= 'EVALSHA' and command ~= 'EVAL' then return nil end

@@ -1,6 +1,6 @@
 /*
  * test_json_codec.c - the codec's C entry points: what the stack and the buffer are left as, also
- * when memory runs out at every place where it can. Links bindings/json, core/base.c, LuaJIT.
+ * when memory runs out at every place where it can. Links bindings/json, core/base/base.c, LuaJIT.
  */
 #include <lauxlib.h>
 #include <lualib.h>
