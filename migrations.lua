@@ -48,7 +48,7 @@ local KEYS = {
   dry_run = options.boolean,
   unfinished = options.one_of({ 'done', 'again' }),
   concurrency = options.integer(1, 1000),
-  on = options.callback,
+  on = options.callback(),
   redis = function(value)
     if value == false or type(value) == 'table' then return value end
     return nil, 'false, or a table such as {host = .., port = ..}, got ' .. errors.kind(value)

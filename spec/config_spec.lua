@@ -1,3 +1,4 @@
+local call = require('stores.config.call')
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local options = require('stores.config.options')
@@ -167,7 +168,7 @@ describe('an unknown key', function()
     local url = 'postgresql://me:s3cret@h/app'
     for _, fn in ipairs({ db, opts, function(more) return db({ params = more }) end,
       function(more) return redis(with({ host = 'x' }, more)) end,
-      function(more) return config.call(more, config.allow('timeout')) end }) do
+      function(more) return call.check(more, call.allow('timeout')) end }) do
       local err = refused('postgresql://%.%.%.', fn, { [url] = true })
       assert.is_nil(tostring(err):find('s3cret', 1, true))
     end
@@ -193,12 +194,12 @@ describe('a time', function()
       { timeout = 30000 })
     refused('seconds are meant', db, { connect_timeout = 5000 })
     refused('seconds are meant', redis, { host = 'x', opts = { timeout = 50 } })
-    refused('seconds are meant', config.call, { timeout = 30000 }, config.allow('timeout'))
+    refused('seconds are meant', call.check, { timeout = 30000 }, call.allow('timeout'))
   end)
 
   it('of math.huge is no limit where a call may have none', function()
     assert.is_true(opts({ timeout = math.huge }).timeout >= 1e8)
-    assert.is_true(config.call({ timeout = math.huge }, config.allow('timeout')).timeout >= 1e8)
+    assert.is_true(call.check({ timeout = math.huge }, call.allow('timeout')).timeout >= 1e8)
     refused('seconds are meant', opts, { ttl = math.huge })
   end)
 
@@ -286,36 +287,36 @@ describe('the options of a store', function()
 end)
 
 describe('the options of a call', function()
-  local allowed = config.allow('timeout', 'cache', 'limit', 'as', 'invalidates')
+  local allowed = call.allow('timeout', 'cache', 'limit', 'as', 'invalidates')
 
   it('may be left out', function()
-    assert.same({}, config.call(nil, allowed))
-    assert.is_nil(config.call(nil, allowed).timeout)
+    assert.same({}, call.check(nil, allowed))
+    assert.is_nil(call.check(nil, allowed).timeout)
   end)
 
   it('must be a table', function()
-    refused('options must be a table, got a number', config.call, 5, allowed)
-    refused('options must be a table, got a string', config.call, 'x', allowed)
-    refused("unknown option '1'", config.call, { 'x' }, allowed)
+    refused('options must be a table, got a number', call.check, 5, allowed)
+    refused('options must be a table, got a string', call.check, 'x', allowed)
+    refused("unknown option '1'", call.check, { 'x' }, allowed)
   end)
 
   it('are those of the verb', function()
-    assert.same({ limit = 5 }, config.call({ limit = 5 }, allowed))
+    assert.same({ limit = 5 }, call.check({ limit = 5 }, allowed))
     refused("'must' does not belong to this call, which takes as, cache, invalidates, limit, t",
-      config.call, { must = true }, allowed)
-    refused("unknown option 'limt': did you mean 'limit'", config.call, { limt = 1 }, allowed)
-    refused("use 'after'", config.call, { offset = 10 }, allowed)
+      call.check, { must = true }, allowed)
+    refused("unknown option 'limt': did you mean 'limit'", call.check, { limt = 1 }, allowed)
+    refused("use 'after'", call.check, { offset = 10 }, allowed)
   end)
 
   it('are checked by kind', function()
-    refused('options.limit must be a whole number', config.call, { limit = 1.5 }, allowed)
-    refused('options.limit must be a whole number', config.call, { limit = -1 }, allowed)
-    refused("one of 'array', 'map'", config.call, { as = 'list' }, allowed)
-    refused('an array of names', config.call, { invalidates = 'users' }, allowed)
-    refused('an array of names', config.call, { invalidates = { users = true } }, allowed)
+    refused('options.limit must be a whole number', call.check, { limit = 1.5 }, allowed)
+    refused('options.limit must be a whole number', call.check, { limit = -1 }, allowed)
+    refused("one of 'array', 'map'", call.check, { as = 'list' }, allowed)
+    refused('an array of names', call.check, { invalidates = 'users' }, allowed)
+    refused('an array of names', call.check, { invalidates = { users = true } }, allowed)
   end)
 
   it('cannot be changed by one call for another', function()
-    assert.has_error(function() config.call(nil, allowed).limit = 1 end)
+    assert.has_error(function() call.check(nil, allowed).limit = 1 end)
   end)
 end)

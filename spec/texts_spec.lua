@@ -43,7 +43,7 @@ describe('a text', function()
     return tonumber(support.psql(db, "SELECT value->>'n' FROM " .. name):match('%d+'))
   end
 
-  -- The core's own doors: what the checks of lua/stores/sql/statements.lua refuse goes through them.
+  -- The core's own doors: what lua/stores/sql/statements.lua refuses goes through them.
   local function query(sql, opts)
     return wait.slot(store.hub, store.engine:query(sql, {}, opts or {}, 5, false))
   end

@@ -1,5 +1,6 @@
 --- LISTEN and NOTIFY: a function for each notification of a channel.
 
+local arguments = require('stores.verbs.arguments')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local tasks = require('stores.tasks')
@@ -89,9 +90,7 @@ end
 ---@return stores.Listener
 function listener.start(store, channel, fn)
   check_channel(channel)
-  if type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'listen takes a function, got ' .. errors.kind(fn))
-  end
+  arguments.check_function(fn, 'listen')
   if not wait.host.task() then
     errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')
   end

@@ -1,21 +1,31 @@
 --- What calls do, for those who watch: stores.on('call', fn), stores.on('slow', fn, opts),
---- stores.on('statement', fn), and the figures of all stores in the text format of Prometheus.
---- Nothing is measured for hooks, and no verb is wrapped, before the first one is set.
+--- stores.on('statement', fn). Nothing is measured for hooks, and no verb is wrapped, before the
+--- first one is set.
 
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local optimistic = require('stores.updates.optimistic')
 local Store = require('stores.store')
+local verbs = require('stores.verbs.list').verbs
 local wait = require('stores.wait')
 
 local observe = {}
 
-local VERBS = { 'find', 'exists', 'findAll', 'findAllByIds', 'findByJSON', 'findOne', 'count',
-  'findByJsonArrayContains', 'findByJsonSubContains', 'findByPath', 'insert', 'update', 'upsert',
-  'updateProperty', 'patch', 'delete', 'updateObject', 'query', 'transaction', 'invalidate',
-  'notify', 'sweep' }
-local NO_TABLE = { query = true, transaction = true, notify = true, sweep = true }
+-- What a call of a verb is told as: where in its arguments its function stands, and whether the
+-- first one is a table.
+local told_verbs = {}
+for _, row in ipairs(verbs) do
+  if (row.on == 'store' or row.on == 'both') and not row.untold then
+    local told = { name = row.name, has_table = false, runs = nil }
+    for place, argument in ipairs(row.takes) do
+      if argument.name == 'table' then told.has_table = true end
+      if argument.name == 'fn' then told.runs = place end
+    end
+    told_verbs[#told_verbs + 1] = told
+  end
+end
+
 local SOURCES = { c = 'cache', p = 'postgres' }
 
 -- A list is never changed, but another one takes its place: one that is being told goes on.
@@ -78,16 +88,17 @@ local function counted(record, fn)
   return counting
 end
 
--- The arguments of a verb; those of the two that run a function have it counted.
-local function arguments(record, verb, name, ...)
-  if verb == 'transaction' then return counted(record, name), ... end
-  if verb ~= 'updateObject' then return name, ... end
-  local id, fn, opts = ...
-  return name, id, counted(record, fn), opts
+-- The arguments of a verb; where it runs a function, that is counted.
+local function arguments(record, runs, first, ...)
+  if not runs then return first, ... end
+  if runs == 1 then return counted(record, first), ... end
+  local list_of_them = { ... }
+  list_of_them[runs - 1] = counted(record, list_of_them[runs - 1])
+  return first, unpack(list_of_them, 1, select('#', ...))
 end
 
-local function told(store, verb, name, record, began, ok, ...)
-  record.verb, record.table, record.shard = verb, name, store.shard
+local function tell_all(store, verb, name, record, began, ok, ...)
+  record.verb, record.table, record.shard = verb.name, verb.has_table and name or nil, store.shard
   record.seconds = store.hub:now() - began
   if not ok then record.error = (...) end
   emit(record) -- in the frame: what a hook calls is not told to hooks
@@ -101,8 +112,8 @@ end
 
 local function run_told(fn, store, verb, record, name, ...)
   local began = store.hub:now()
-  return told(store, verb, not NO_TABLE[verb] and name or nil, record, began,
-    pcall(fn, store, arguments(record, verb, name, ...)))
+  return tell_all(store, verb, name, record, began,
+    pcall(fn, store, arguments(record, verb.runs, name, ...)))
 end
 
 local function watched(verb, fn)
@@ -123,7 +134,9 @@ local function watch()
   watching = true
   wait.observer = add_times
   wait.host.hub():time_calls(true)
-  for _, verb in ipairs(VERBS) do Store[verb] = watched(verb, Store[verb]) end
+  for _, verb in ipairs(told_verbs) do
+    Store[verb.name] = watched(verb, Store[verb.name])
+  end
 end
 
 -- Engines tell of statements while somebody listens, and only then.
@@ -194,70 +207,6 @@ function observe.on(what, fn, opts)
     hooks[what] = without(hooks[what], hook)
     if what == 'statement' and #hooks.statement == 0 then watch_statements(false) end
   end
-end
-
--- ---- Prometheus ---
-
--- Figures that go up and down; all others only count.
-local GAUGES = { ops = true, transactions = true, pool_size = true, pool_connecting = true,
-  pool_idle = true, pool_reading = true, pool_stalled = true, pool_writing = true,
-  pool_checked_out = true, pool_waiters = true, listeners = true, listeners_deaf = true,
-  redis_up = true, redis_pending = true }
-
-local function number(value)
-  return value == math.huge and '+Inf' or ('%.14g'):format(value)
-end
-
-local function add_latency(lines, label, latency)
-  for verb, histogram in pairs(latency) do
-    if histogram.count > 0 then
-      local below = 0
-      for _, bucket in ipairs(histogram) do
-        below = below + bucket.count
-        lines[#lines + 1] = ('stores_call_seconds_bucket{%s,verb="%s",le="%s"} %s'):format(label,
-          verb, number(bucket.le or math.huge), number(below))
-      end
-      lines[#lines + 1] = ('stores_call_seconds_sum{%s,verb="%s"} %s'):format(label, verb,
-        number(histogram.sum))
-      lines[#lines + 1] = ('stores_call_seconds_count{%s,verb="%s"} %s'):format(label, verb,
-        number(histogram.count))
-    end
-  end
-end
-
---- The figures of every open store of this Lua state, in the text format of Prometheus 0.0.4.
----@return string
-function observe.metrics()
-  local names, values, lines = {}, {}, {}
-  for store, at in pairs(Store.open_stores) do
-    local label = ('store="%d"'):format(at)
-    local stats = store:stats()
-    for name, value in pairs(stats) do
-      if type(value) == 'number' then
-        if not values[name] then
-          values[name] = {}
-          names[#names + 1] = name
-        end
-        table.insert(values[name], ('%s{%s} %s'):format(
-          'stores_' .. name .. (GAUGES[name] and '' or '_total'), label, number(value)))
-      end
-    end
-    values.latency = values.latency or {}
-    add_latency(values.latency, label, stats.latency)
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local gauge = GAUGES[name]
-    lines[#lines + 1] = ('# TYPE stores_%s %s'):format(gauge and name or name .. '_total',
-      gauge and 'gauge' or 'counter')
-    table.sort(values[name])
-    for _, line in ipairs(values[name]) do lines[#lines + 1] = line end
-  end
-  if values.latency and values.latency[1] then
-    lines[#lines + 1] = '# TYPE stores_call_seconds histogram'
-    for _, line in ipairs(values.latency) do lines[#lines + 1] = line end
-  end
-  return table.concat(lines, '\n') .. '\n'
 end
 
 return observe

@@ -1,5 +1,8 @@
---- A Store: documents in PostgreSQL behind a cache in Redis.
+--- A Store: documents in PostgreSQL behind a cache in Redis. The verbs that a transaction has, too,
+--- are in verbs/; what each verb takes and gives is in verbs/list.lua.
 
+local arguments = require('stores.verbs.arguments')
+local call = require('stores.config.call')
 local config = require('stores.config.tables')
 local core = require('stores.core')
 local errors = require('stores.errors')
@@ -8,27 +11,26 @@ local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
 local query = require('stores.sql.query')
+local session = require('stores.updates.session')
+local shared = require('stores.verbs.shared')
 local siblings = require('stores.siblings')
 local statements = require('stores.sql.statements')
+local taken = require('stores.verbs.list').taken.store
 local transaction = require('stores.updates.transaction')
 local updates = require('stores.updates.object')
-local Verbs = require('stores.verbs.reads')
 local wait = require('stores.wait')
 
----@class stores.Store : stores.Verbs
----@field try stores.Store the same verbs, giving true, value... or false, error instead of raising
 local Store = { is_stores_target = true }
-for name, verb in pairs(Verbs) do Store[name] = verb end
+for name, verb in pairs(shared) do Store[name] = verb end
 
 ---@type table<stores.Store, integer> every store that is open, by the order of opening
 Store.open_stores = setmetatable({}, { __mode = 'k' })
 
 local TIMEOUT, POOLSIZE = 30, 10
 local opened = 0
-local TRANSACTION = config.allow('timeout', 'isolation', 'readonly', 'retries')
-local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create', 'retries',
-  'combine')
-local INVALIDATE = config.allow('timeout')
+
+local check, check_self = arguments.check, arguments.check_self
+local check_table, raw_of = arguments.check_table, arguments.raw_of
 
 local function try(store)
   local proxy = {}
@@ -96,23 +98,6 @@ function Store:check_usable()
   wait.host.check()
 end
 
-local function check_self(self, verb)
-  if type(self) ~= 'table' or not self.is_stores_target then
-    errors.raise('invalid_argument', ('call it with a colon: store:%s(...)'):format(verb))
-  end
-end
-
-local function check(self, verb)
-  check_self(self, verb)
-  self:check_usable()
-end
-
-local function check_table(name)
-  if type(name) ~= 'string' then
-    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
-  end
-end
-
 -- Where no function runs in a frame, nothing is held: what every call asks is asked in place.
 local function look_around(self, cache)
   if cache == false or not self.cached then
@@ -145,27 +130,19 @@ function Store:start_select(name, text, params, timeout, raw, rows)
   return self.engine:select(name, text, params, timeout, raw, rows)
 end
 
---- Runs SQL and returns its rows as an array of tables, with the field affected. Bound parameters
---- are $1 and on; several statements in one text take none. In a transaction of its own, unless
---- transaction = false: then each statement runs as it comes.
----@param text string
----@param params? any[]
----@param opts? table {timeout, transaction, readonly, raw: boolean, invalidates: string[]}
----@return table[] rows
 function Store:query(text, params, opts)
   check(self, 'query')
-  local call, parts = statements.check(text, params, opts, 'store')
-  if call.transaction == nil then call.transaction = self.transactional end
-  local raw = call.raw
-  if raw == nil then raw = self.raw end
+  local checked, parts = statements.check(text, params, opts, taken.query, 'store')
+  if checked.transaction == nil then checked.transaction = self.transactional end
+  local raw = raw_of(self, checked)
   local function run(one)
     local list = query.params(params)
     if frames.count > 0 then holds.check_connection(self) end
-    return wait.slot(self.hub, self.engine:query(one, list, call, call.timeout, raw))
+    return wait.slot(self.hub, self.engine:query(one, list, checked, checked.timeout, raw))
   end
   if #parts <= 1 then return run(text) end
-  if call.transaction then
-    call.simple = true
+  if checked.transaction then
+    checked.simple = true
     return run(text)
   end
   -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
@@ -174,7 +151,7 @@ function Store:query(text, params, opts)
     local ok, result = pcall(run, part.text)
     if not ok then
       -- what came before it stays, unless it only read
-      if i > 1 and not call.readonly then errors.was_begun(result) end
+      if i > 1 and not checked.readonly then errors.was_begun(result) end
       error(result, 0)
     end
     rows = result
@@ -182,100 +159,57 @@ function Store:query(text, params, opts)
   return rows
 end
 
---- Changes a document by a Lua function, inside a transaction that holds the row's lock:
---- fn(document) may change the table in place or return another one; false abandons; an error rolls
---- back and is raised; it may call the store, and may run more than once.
----@param name string
----@param id string
----@param fn fun(document: table?): table|false|nil
----@param opts? table {timeout, cache, raw, must, create, combine: boolean, retries: integer}
----@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
 function Store:updateObject(name, id, fn, opts)
   check(self, 'updateObject')
   check_table(name)
-  opts = config.call(opts, UPDATE)
+  opts = call.check(opts, taken.updateObject)
   id = ids.parse(id)
   holds.check(self, name, id)
-  local document = updates.run(self, name, id, fn, opts)
-  if document == nil and opts.must then
-    errors.raise('not_found', ('%s has no row %s'):format(name, id), { table = name })
-  end
-  return document
+  return arguments.must_find(updates.run(self, name, id, fn, opts), opts, name, id)
 end
 
---- Runs fn(tx) in one transaction: COMMIT when it returns, ROLLBACK and the same error when it
---- raises.
----@param fn fun(tx: stores.Transaction): any
----@param opts? {timeout: number, isolation: string, readonly: boolean, retries: integer}
----@return any ...
 function Store:transaction(fn, opts)
   check(self, 'transaction')
-  return transaction.run(self, fn, config.call(opts, TRANSACTION))
+  return transaction.run(self, fn, call.check(opts, taken.transaction))
 end
 
---- The transaction of the migrations: as transaction, run once.
----@param fn fun(tx: stores.Transaction): any
----@param opts? {timeout: number, close: boolean} close: its connection is closed afterwards
----@return any ...
+-- The transaction of a migration; with close = true its connection is closed afterwards.
 function Store:in_transaction(fn, opts)
   check(self, 'in_transaction')
   return transaction.run(self, fn, { timeout = opts and opts.timeout, retries = 0,
     close = opts and opts.close })
 end
 
---- Runs fn(session) with a connection of its own that is in no transaction.
----@param fn fun(session: stores.Session): any
----@param opts? {timeout: number}
----@return any ...
 function Store:session(fn, opts)
   check(self, 'session')
-  return transaction.session(self, fn, opts or {})
+  return session.run(self, fn, opts or {})
 end
 
---- Tells the cache of a write that Stores did not see: of a row, or of a whole table.
----@param name string
----@param id? string nil: the whole table
----@param opts? {timeout: number}
 function Store:invalidate(name, id, opts)
   check(self, 'invalidate')
   check_table(name)
-  opts = config.call(opts, INVALIDATE)
+  opts = call.check(opts, taken.invalidate)
   if id ~= nil then id = ids.check(id) end
   wait.slot(self.hub, self.engine:invalidate(name, id, opts.timeout))
 end
 
---- Runs what is new in a list of migrations (docs/migrations.md) on this store's database.
----@param list table[]
----@param opts? table
----@return table
 function Store:migrate(list, opts)
   check(self, 'migrate')
   return require('stores.migrations').runMigrations(list, self, opts)
 end
 
---- A new id: a flake, strictly increasing in this process, of this store's shard.
----@return string
 function Store:generateId()
   check_self(self, 'generateId')
   if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:id()
 end
 
---- Figures of the engine: calls, hits, round trips, the pool.
----@return table<string, number>
 function Store:stats()
   check_self(self, 'stats')
   if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:stats()
 end
 
---- Calls fn(payload) for each notification of a channel from now on, until the listener is stopped;
---- fn(nil, 'gap') when the connection was lost and it listens again: what was notified meanwhile is
---- not known. All listeners of a store share one connection, beside its pool. Returns when the
---- server has confirmed that it listens, and raises where it refuses.
----@param channel string
----@param fn fun(payload: string?, gap: 'gap'?)
----@return stores.Listener listener with :stop()
 function Store:listen(channel, fn)
   check(self, 'listen')
   local one = listener.start(self, channel, fn)
@@ -283,9 +217,6 @@ function Store:listen(channel, fn)
   return one
 end
 
---- Notifies the listeners of a channel, when its transaction commits.
----@param channel string
----@param payload? string
 function Store:notify(channel, payload)
   check(self, 'notify')
   listener.check(channel, payload)
@@ -294,12 +225,9 @@ function Store:notify(channel, payload)
     { transaction = false, readonly = true }))
 end
 
---- Unlinks the cached rows of dead epochs in Redis, which nobody reads any more.
----@param opts? {timeout: number}
----@return integer unlinked
 function Store:sweep(opts)
   check(self, 'sweep')
-  opts = config.call(opts, INVALIDATE)
+  opts = call.check(opts, taken.sweep)
   return wait.slot(self.hub, self.engine:sweep(opts.timeout))
 end
 
@@ -315,7 +243,6 @@ local function drain(engine, hub)
   end
 end
 
---- Ends what is pending, closes every connection; the store is of no use after it. Harmless again.
 function Store:close()
   check_self(self, 'close')
   if not self.engine then return end

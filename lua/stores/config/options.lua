@@ -122,31 +122,61 @@ end
 
 -- Checks. Each gives the value to use, or nil and what is expected instead.
 
-function options.boolean(value)
-  if type(value) == 'boolean' then return value end
-  return nil, 'true or false, got ' .. errors.kind(value)
+local types = {}
+
+--- Notes which values a check takes, as LuaCATS writes it, for the definitions that editors read.
+---@param name string
+---@param check stores.Check
+---@return stores.Check check
+function options.typed(name, check)
+  types[check] = name
+  return check
 end
 
-function options.anything(value) return value end
+--- Which values a check takes.
+---@param check stores.Check
+---@return string
+function options.type_of(check)
+  return types[check] or 'any'
+end
+
+options.boolean = options.typed('boolean', function(value)
+  if type(value) == 'boolean' then return value end
+  return nil, 'true or false, got ' .. errors.kind(value)
+end)
+
+--- Anything: what is to be checked is checked elsewhere.
+---@param name string its type
+---@return stores.Check
+function options.any(name)
+  return options.typed(name, function(value) return value end)
+end
 
 --- A string that libpq and Redis can take: neither empty nor with a NUL byte.
-function options.text(value)
+---@type stores.Check
+options.text = options.typed('string', function(value)
   if type(value) ~= 'string' then return nil, 'a string, got ' .. errors.kind(value) end
   if value == '' then return nil, 'a string that is not empty' end
   if value:find('%z') then return nil, 'a string without NUL bytes' end
   return value
-end
+end)
 
 --- A password may be empty; nothing of it is ever in the message.
-function options.secret(value)
+---@type stores.Check
+options.secret = options.typed('string', function(value)
   if type(value) ~= 'string' then return nil, 'a string, got ' .. errors.kind(value) end
   if value:find('%z') then return nil, 'a string without NUL bytes' end
   return value
-end
+end)
 
-function options.callback(value)
-  if type(value) == 'function' then return value end
-  return nil, 'a function, got ' .. errors.kind(value)
+--- A function.
+---@param name? string its type
+---@return stores.Check
+function options.callback(name)
+  return options.typed(name or 'function', function(value)
+    if type(value) == 'function' then return value end
+    return nil, 'a function, got ' .. errors.kind(value)
+  end)
 end
 
 --- One of the given words.
@@ -156,12 +186,12 @@ function options.one_of(words)
   local set = {}
   for _, word in ipairs(words) do set[word] = true end
   local all = "'" .. table.concat(words, "', '") .. "'"
-  return function(value)
+  return options.typed((all:gsub(', ', '|')), function(value)
     if set[value] and type(value) == 'string' then return value end
     local got = type(value) == 'string' and #value <= 40 and ("'%s'"):format(shown(value))
       or errors.kind(value)
     return nil, ('one of %s, got %s'):format(all, got)
-  end
+  end)
 end
 
 --- A whole number in a range, both ends included. With `from_text` its digits will do as well.
@@ -171,7 +201,7 @@ end
 ---@return stores.Check
 function options.integer(low, high, from_text)
   local expected = ('a whole number from %d to %d'):format(low, high)
-  return function(value)
+  return options.typed(from_text and 'integer|string' or 'integer', function(value)
     local number = value
     if from_text and type(value) == 'string' and value:find('^%d+$') then
       number = tonumber(value)
@@ -181,7 +211,7 @@ function options.integer(low, high, from_text)
       return nil, ('%s, got %s'):format(expected, tostring(number))
     end
     return number
-  end
+  end)
 end
 
 -- What math.huge becomes: the core counts milliseconds in 64 bits, and 30 years end no call.
@@ -193,7 +223,7 @@ local FOREVER = 1e9
 ---@param endless boolean?
 ---@return stores.Check
 function options.seconds(most, endless)
-  return function(value)
+  return options.typed('number', function(value)
     if type(value) ~= 'number' then
       return nil, 'a number of seconds, got ' .. errors.kind(value)
     end
@@ -206,11 +236,12 @@ function options.seconds(most, endless)
       return nil, ('a number of seconds, at least 0.001, got %g'):format(value)
     end
     return value
-  end
+  end)
 end
 
 --- An array of strings that are not empty.
-function options.names(value)
+---@type stores.Check
+options.names = options.typed('string[]', function(value)
   if type(value) ~= 'table' then return nil, 'an array of names, got ' .. errors.kind(value) end
   local count = 0
   for key, name in pairs(value) do
@@ -221,6 +252,6 @@ function options.names(value)
   end
   if count ~= #value then return nil, 'an array of names without gaps' end
   return value
-end
+end)
 
 return options

@@ -1,5 +1,5 @@
---- What Store.new and the verbs take as options: checked, with defaults left to the core, and
---- brought into the flat table that core.engine reads. No message ever quotes a password or a url.
+--- The three tables of Store.new: checked, with defaults left to the core, and brought into the
+--- flat table that core.engine reads. No message ever quotes a password or a url.
 
 local errors = require('stores.errors')
 local keywords = require('stores.config.keywords')
@@ -8,6 +8,7 @@ local options = require('stores.config.options')
 local config = {}
 
 local seconds, integer, one_of = options.seconds, options.integer, options.one_of
+local typed = options.typed
 
 -- The longest times that are believed. An hour for a call; Redis answers in milliseconds or not.
 local HOUR, MINUTE, MONTH, DAY = 3600, 60, 30 * 86400, 86400
@@ -53,22 +54,23 @@ local function list_of_ports(value)
   return table.concat(ports, ',')
 end
 
-local function postgres_url(value)
+local postgres_url = typed('string', function(value)
   if type(value) ~= 'string' then return nil, 'a string, got ' .. errors.kind(value) end
   if value:find('%z') then return nil, 'a url without NUL bytes' end
   if not value:find('^postgresql://') and not value:find('^postgres://') then
     return nil, "a url that begins with 'postgresql://' or 'postgres://'"
   end
   return value
-end
+end)
 
 ---@type stores.OptionSpec
 local DB = {
   where = 'db',
   aliases = keywords.db_aliases,
   keys = {
-    host = list_of_hosts, port = list_of_ports, database = options.text, user = options.text,
-    service = options.text,
+    host = typed('string|string[]', list_of_hosts),
+    port = typed('integer|string|(integer|string)[]', list_of_ports),
+    database = options.text, user = options.text, service = options.text,
     password = options.secret, url = postgres_url, sslmode = one_of(keywords.sslmodes),
     sslrootcert = options.text, sslcert = options.text, sslkey = options.text,
     application_name = options.text,
@@ -80,7 +82,7 @@ local DB = {
     on_connect = options.text,
     connect_timeout = seconds(HOUR), statement_timeout = seconds(HOUR, true),
     acquire_timeout = seconds(HOUR, true), pooler = one_of({ 'session', 'transaction' }),
-    migrate_url = postgres_url, params = options.anything,
+    migrate_url = postgres_url, params = options.any('table<string, string|number|boolean>'),
   },
 }
 
@@ -89,8 +91,8 @@ local REDIS = {
   where = 'redis',
   aliases = keywords.redis_aliases,
   keys = {
-    host = one_host, port = port_number, path = options.text, url = options.secret,
-    opts = options.anything,
+    host = typed('string', one_host), port = port_number, path = options.text,
+    url = options.secret, opts = options.any('stores.RedisOptions'),
   },
 }
 
@@ -100,7 +102,8 @@ local REDIS_OPTS = {
   aliases = keywords.redis_opts_aliases,
   keys = {
     password = options.secret, username = options.text, db = integer(0, 65535, true),
-    timeout = seconds(10), connect_timeout = seconds(MINUTE), tls = options.anything,
+    timeout = seconds(10), connect_timeout = seconds(MINUTE),
+    tls = options.any('boolean|stores.TlsOptions'),
   },
 }
 
@@ -121,24 +124,17 @@ local OPTS = {
     timeout = seconds(HOUR, true), on_cache_failure = one_of({ 'bypass', 'error' }),
     unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
-    log = options.callback,
+    log = options.callback('fun(text: string)'),
   },
 }
 
----@type stores.OptionSpec
-local CALL = {
-  where = 'options',
-  aliases = keywords.call_aliases,
-  keys = {
-    timeout = seconds(HOUR, true), cache = options.boolean, raw = options.boolean,
-    must = options.boolean, limit = integer(0, 2 ^ 53), after = options.anything,
-    order = options.anything, all = options.boolean, as = one_of({ 'array', 'map' }),
-    transaction = options.boolean, readonly = options.boolean, invalidates = options.names,
-    create = options.boolean, predicate = options.boolean,
-    isolation = one_of({ 'read committed', 'repeatable read', 'serializable' }),
-    retries = integer(0, 1000), combine = options.boolean, segment = options.boolean,
-    batch = integer(1, 100000), partial = options.boolean, concurrency = integer(1, 100000),
-  },
+---@type table<string, stores.OptionSpec> what each table is called by editors
+config.classes = {
+  ['stores.DbConfig'] = DB,
+  ['stores.RedisConfig'] = REDIS,
+  ['stores.RedisOptions'] = REDIS_OPTS,
+  ['stores.TlsOptions'] = TLS,
+  ['stores.StoreOptions'] = OPTS,
 }
 
 local function refuse(message, ...)
@@ -340,53 +336,6 @@ function config.resolve(db, redis, opts)
   if flat.transaction == nil then flat.transaction = true end
   if flat.raw == nil then flat.raw = false end
   return flat
-end
-
--- What a call without options gets; shared, so nobody may write into it.
-local NONE = setmetatable({}, {
-  __newindex = function() error('the options of a call are read only', 2) end,
-})
-
---- The set of options that a verb takes, for config.call.
----@param ... string
----@return table<string, boolean>
-function config.allow(...)
-  local set = {}
-  for i = 1, select('#', ...) do
-    local name = select(i, ...)
-    if not CALL.keys[name] then error('no such per-call option: ' .. tostring(name), 2) end
-    set[name] = true
-  end
-  return set
-end
-
---- Whether a key is an option of some call: for messages where options stand in the wrong place.
----@param key any
----@return boolean
-function config.is_option(key)
-  return CALL.keys[key] ~= nil
-end
-
---- Checks the options of one call.
----@param opts table? nil costs nothing
----@param allowed table<string, boolean> what this verb takes, from config.allow
----@return table checked not to be written into
----Raises invalid_option.
-function config.call(opts, allowed)
-  if opts == nil then return NONE end
-  if type(opts) ~= 'table' then
-    refuse('options must be a table, got %s', errors.kind(opts))
-  end
-  for key in pairs(opts) do
-    if not allowed[key] and CALL.keys[key] then
-      refuse("option '%s' does not belong to this call, which takes %s", key,
-        options.list(allowed))
-    elseif not allowed[key] then
-      refuse("unknown option '%s': %s", options.shown(tostring(key)),
-        options.suggestion(key, allowed, CALL.aliases))
-    end
-  end
-  return options.check(opts, CALL)
 end
 
 return config

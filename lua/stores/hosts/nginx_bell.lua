@@ -1,5 +1,5 @@
---- The doorbell of the loop in nginx (bindings/hub/doorbell.c), and the light thread that hears it by a
---- cosocket: nginx has no wait for a foreign descriptor.
+--- The doorbell of the loop in nginx (bindings/hub/doorbell.c), and the light thread that hears it
+--- by a cosocket: nginx has no wait for a foreign descriptor.
 
 local core = require('stores.core')
 

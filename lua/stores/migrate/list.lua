@@ -61,7 +61,7 @@ end
 local KEYS = {
   name = name_of,
   type = options.one_of({ 'db', 'lua' }),
-  migration = options.anything,
+  migration = options.any('any'),
   repeatable = options.boolean,
   transaction = options.boolean,
   lock_timeout = list.seconds_or_zero,

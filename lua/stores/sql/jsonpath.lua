@@ -2,7 +2,7 @@
 --- being used, so the values are written into the path, as literals. The path is read lexically, as
 --- PostgreSQL's own scanner does: strings, quoted names and comments are left alone.
 
-local config = require('stores.config.tables')
+local call = require('stores.config.call')
 local errors = require('stores.errors')
 local options = require('stores.config.options')
 local paths = require('stores.sql.paths')
@@ -139,7 +139,7 @@ function jsonpath.bind(path, vars)
   local used = {}
   local text, predicate = walk(path, vars, used)
   for name in pairs(vars) do
-    if not used[name] and config.is_option(name) then
+    if not used[name] and call.is_option(name) then
       refuse("the third argument is the variables of the path, which has no $%s; options such as "
         .. "'%s' go in the fourth (the variables may be nil)", name, name)
     elseif not used[name] then

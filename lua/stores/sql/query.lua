@@ -5,7 +5,7 @@
 --- Criteria are in a materialised CTE: with ORDER BY id LIMIT, a generic plan would otherwise walk
 --- the primary key and look at every document instead of asking the GIN index.
 
-local config = require('stores.config.tables')
+local call = require('stores.config.call')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
@@ -14,7 +14,7 @@ local paths = require('stores.sql.paths')
 
 local query = {}
 
----@class stores.ReadOptions as config.call gives them
+---@class stores.sql.Tail what the options of a call say of the rows, as call.check gives them
 ---@field limit integer? rows at most
 ---@field after string? an id: only rows behind it, in the order of the call
 ---@field order string|table? 'asc' or 'id' (the default), 'desc' or '-id', {path}, {path, 'desc'}
@@ -105,7 +105,7 @@ local function object(doc, what)
 end
 
 --- Every row.
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 function query.find_all(opts)
@@ -124,7 +124,7 @@ end
 
 --- Rows that contain a document.
 ---@param doc table
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
@@ -140,7 +140,7 @@ end
 
 --- The first row that contains a document.
 ---@param doc table
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 function query.find_one(doc, opts)
@@ -150,7 +150,7 @@ end
 
 --- How many rows contain a document. One row with the one column `n`.
 ---@param doc table? nil: all rows
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 function query.count(doc, opts)
@@ -168,7 +168,7 @@ end
 --- array contain a bare scalar.
 ---@param key stores.Path
 ---@param value any
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
@@ -190,7 +190,7 @@ end
 --- Rows whose object at a path contains a document.
 ---@param key stores.Path
 ---@param doc table
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
@@ -206,7 +206,7 @@ end
 --- Rows in which a path finds something (@?), or for which it is true ({predicate = true}, @@).
 ---@param path string
 ---@param vars table<string, any>?
----@param opts stores.ReadOptions
+---@param opts stores.sql.Tail
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument.
@@ -245,7 +245,7 @@ function query.params(params)
   local count, most = 0, 0
   for key in pairs(params) do
     if type(key) ~= 'number' or key < 1 or key % 1 ~= 0 then
-      if config.is_option(key) then
+      if call.is_option(key) then
         refuse("the second argument is the array of parameters; options such as '%s' go in the "
           .. 'third: query(sql, {}, {%s = ...})', key, key)
       end

@@ -1,17 +1,11 @@
 --- What a query may be: its options, its parameters, and no transaction control of its own.
 
-local config = require('stores.config.tables')
+local call = require('stores.config.call')
 local errors = require('stores.errors')
 local query = require('stores.sql.query')
 local sql = require('stores.sql.text')
 
 local statements = {}
-
-local ALLOWED = {
-  store = config.allow('timeout', 'transaction', 'readonly', 'invalidates', 'raw'),
-  tx = config.allow('timeout', 'readonly', 'raw'),
-  session = config.allow('timeout', 'readonly', 'raw'),
-}
 
 -- SAVEPOINT, RELEASE and ROLLBACK TO stay inside the transaction; what they undo the core asks the
 -- server about, as after every query that may have written.
@@ -43,19 +37,20 @@ end
 --- Checks the arguments of a query.
 ---@param text string
 ---@param params? any[]
----@param opts? table
+---@param opts table?
+---@param taken table<string, boolean> the options that it takes
 ---@param place 'store'|'tx'|'session'
----@return table call the options, as a table of its own
+---@return table checked the options, as a table of its own
 ---@return {text: string, line: integer}[] parts the statements of the text
-function statements.check(text, params, opts, place)
+function statements.check(text, params, opts, taken, place)
   if type(text) ~= 'string' then
     errors.raise('invalid_argument', 'the SQL must be a string, got ' .. errors.kind(text))
   end
   if text:find('%z') then
     errors.raise('invalid_argument', 'the SQL holds a zero byte')
   end
-  local call = {}
-  for key, value in pairs(config.call(opts, ALLOWED[place])) do call[key] = value end
+  local checked = {}
+  for key, value in pairs(call.check(opts, taken)) do checked[key] = value end
   local given = query.params(params)
   local parts = take_apart(text)
   if #parts > 1 and #given > 0 then
@@ -69,9 +64,9 @@ function statements.check(text, params, opts, place)
         .. 'store:transaction(fn) begins and ends a transaction')
     end
     -- a savepoint undoes what others wrote, so that it is never without effect
-    if part.control and place == 'tx' then call.readonly = nil end
+    if part.control and place == 'tx' then checked.readonly = nil end
   end
-  return call, parts
+  return checked, parts
 end
 
 return statements

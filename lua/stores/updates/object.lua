@@ -7,11 +7,14 @@
 --- batch: it and those before it commit, the others start the next one. While many rows are under
 --- way, a batch of functions that do not wait takes no lock at first: optimistic.lua.
 
+local arguments = require('stores.verbs.arguments')
+local deadline = require('stores.updates.deadline')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local json = require('stores.json')
 local optimistic = require('stores.updates.optimistic')
+local rows = require('stores.updates.row')
 local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
 
@@ -77,24 +80,6 @@ local function run_on_text(call, text)
   return waited
 end
 
--- ---- The queue of a row -------------------------------------------------------------------------
-
----@class stores.UpdatedRow those that wait are at first..last
----@field key string? nil: no other call can know of it
----@field first integer
----@field last integer
-
-local function new_row(key)
-  return { key = key, first = 1, last = 0 }
-end
-
-local function take_first(row)
-  local call = row[row.first]
-  row[row.first] = nil
-  row.first = row.first + 1
-  return call
-end
-
 -- ---- Sleeping and waking ------------------------------------------------------------------------
 
 local function hand_over(store, call, state)
@@ -131,7 +116,7 @@ end
 -- nothing is to be stored. unlocked: only those are served that may be without a lock.
 local function serve(store, row, leader, document, unlocked)
   local served = leader.served
-  if row.first > row.last then
+  if rows.is_empty(row) then
     run(leader, document)
     return leader.ok and leader.changed or nil
   end
@@ -139,9 +124,9 @@ local function serve(store, row, leader, document, unlocked)
   local stored
   local ended = run_on_text(leader, text)
   if leader.ok and leader.text then text, stored = leader.text, true end
-  while not ended and #served < BATCH_MOST and row.first <= row.last
+  while not ended and #served < BATCH_MOST and not rows.is_empty(row)
     and not (unlocked and not optimistic.may_serve(row[row.first])) do
-    local call = take_first(row)
+    local call = rows.take(row)
     served[#served + 1] = call
     ended = give_turn(store, leader, call, text)
     if call.ok and call.text then text, stored = call.text, true end
@@ -187,8 +172,7 @@ local function put_back(row, leader, served)
     local call = served[i]
     if call ~= leader and (call.state == 'turn' or call.state == 'served') then
       call.state = 'waits'
-      row.first = row.first - 1
-      row[row.first] = call
+      rows.put_back(row, call)
     end
   end
 end
@@ -255,21 +239,11 @@ end
 
 -- The first that still waits leads next; without one the row is free.
 local function pass_lead(store, row)
-  if row.first <= row.last then
-    hand_over(store, take_first(row), 'leads')
+  if not rows.is_empty(row) then
+    hand_over(store, rows.take(row), 'leads')
   else
     store.updating[row.key] = nil
     store.rows_updating = store.rows_updating - 1
-  end
-end
-
-local function leave_queue(row, call)
-  for i = row.first, row.last do
-    if row[i] == call then
-      for j = i, row.last do row[j] = row[j + 1] end
-      row.last = row.last - 1
-      break
-    end
   end
 end
 
@@ -277,7 +251,7 @@ end
 local function sleep_in(store, row, call)
   local ok, woken = pcall(sleep, store, call)
   if ok then return woken end
-  leave_queue(row, call)
+  rows.remove(row, call)
   call.state = 'left'
   error(woken, 0)
 end
@@ -301,7 +275,7 @@ local function follow(store, row, name, call)
       end
     elseif not sleep_in(store, row, call) then
       local outcome = call.state == 'served' and 'unknown' or 'none'
-      leave_queue(row, call)
+      rows.remove(row, call)
       call.state = 'left'
       errors.raise('timeout', 'the call did not end within its deadline: it waited for the row',
         { outcome = outcome })
@@ -333,7 +307,7 @@ local function dropped(call)
     if call.served then abandon(store, row, call) end
     pass_lead(store, row)
   elseif state == 'waits' then
-    leave_queue(row, call)
+    rows.remove(row, call)
   elseif state == 'turn' then
     call.ok, call.text, call.waited = false, nil, true
     if call.leader.slot then store.hub:wake(call.leader.slot) end
@@ -348,34 +322,30 @@ end
 ---@param opts table
 ---@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
 function updates.run(store, name, id, fn, opts)
-  if type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
-  end
+  arguments.check_function(fn, 'updateObject')
   -- all of its fields at once: a table that grows is made again each time
   local call = { fn = fn, id = id, create = opts.create or false, opts = opts,
-    place = optimistic.place(fn), deadline = transaction.deadline(store, opts.timeout),
+    place = optimistic.place(fn), deadline = deadline.of(store, opts.timeout),
     state = 'waits', slot = false, turns = 0, leader = false, given = false, ok = true,
     waited = false, served = false, storing = false, err = nil, changed = nil, text = nil,
     result = nil, store = false, row = false, dropped = false, outer = nil, hub = nil, idle = 0,
     is_over = false, is_anchored = false }
-  local rows, key = store.updating, name .. '/' .. id
+  local key = name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
-  local row = rows[key]
+  local row = store.updating[key]
   -- one that blocks cannot wait for coroutines, and options of its own are its own transaction
-  local raw = opts.raw
-  if raw == nil then raw = store.raw end
-  local own = not combine or raw or opts.cache == false or (row and not wait.host.parks())
+  local own = not combine or arguments.raw_of(store, opts) or opts.cache == false
+    or (row and not wait.host.parks())
   if own then
-    lead(store, new_row(), name, call)
+    lead(store, rows.new(), name, call)
   else
     if row then
-      row.last = row.last + 1
-      row[row.last] = call
+      rows.add(row, call)
     else
       call.state = 'leads'
-      row = new_row(key)
-      rows[key] = row
+      row = rows.new(key)
+      store.updating[key] = row
       store.rows_updating = store.rows_updating + 1
     end
     call.store, call.row, call.dropped = store, row, dropped

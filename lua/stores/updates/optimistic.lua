@@ -7,6 +7,7 @@
 --- something before, or has not run here before, the row is locked instead.
 
 local core = require('stores.core')
+local deadline = require('stores.updates.deadline')
 local errors = require('stores.errors')
 local holds = require('stores.updates.holds')
 local json = require('stores.json')
@@ -74,9 +75,7 @@ local function remember_conflict(store, key)
 end
 
 local function left(store, call)
-  local seconds = call.deadline - store.hub:now()
-  if seconds <= 0 then errors.raise('timeout', 'the call did not end within its deadline') end
-  return math.min(seconds, 1e9)
+  return deadline.left(store.hub, call.deadline, 'the call')
 end
 
 local function attempt(store, key, name, call, serve)

@@ -1,51 +1,36 @@
 --- Explicit transactions: one connection from the first call to COMMIT or ROLLBACK.
 
-local config = require('stores.config.tables')
+local arguments = require('stores.verbs.arguments')
+local call = require('stores.config.call')
+local deadline = require('stores.updates.deadline')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local query = require('stores.sql.query')
+local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
-local Verbs = require('stores.verbs.reads')
+local taken = require('stores.verbs.list').taken.tx
 local wait = require('stores.wait')
 
 local transaction = {}
 
----@class stores.Transaction : stores.Verbs, stores.Hold
----@field hub userdata
 local Transaction = { is_stores_target = true }
-for name, verb in pairs(Verbs) do Transaction[name] = verb end
+for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
 
 -- What another attempt may mend, where nothing was done.
 transaction.RETRIED = { serialization = true, deadlock = true }
-local UPDATE = config.allow('timeout', 'cache', 'raw', 'must', 'create')
 local RETRIES = 5
 local BACKOFF_FIRST, BACKOFF_MOST = 0.01, 0.5
-
--- ---- Deadlines ---------------------------------------------------------------------------------
-
---- When a call of this store ends at the latest, on the hub's clock.
----@param store stores.Store
----@param timeout number?
----@return number
-function transaction.deadline(store, timeout)
-  local seconds = timeout or store.timeout
-  return seconds < 1e8 and store.hub:now() + seconds or math.huge
-end
 
 -- What is left of the transaction's time for one call, which may ask for less. The first one takes
 -- the connection.
 local function left(tx, timeout)
-  local rest = tx.deadline - tx.hub:now()
-  if rest <= 0 then
-    errors.raise('timeout', 'the transaction did not end within its deadline')
-  end
+  local rest = deadline.left(tx.hub, tx.deadline, 'the transaction')
   if not tx.taken then holds.tell_connection(tx.store) end
   tx.taken, tx.idle = true, 0
-  if rest == math.huge then return timeout or 1e9 end
   return timeout and math.min(timeout, rest) or rest
 end
 
@@ -73,24 +58,16 @@ function Transaction:start_select(name, sql, params, timeout, raw, rows)
   return self.tx:select(name, sql, params, left(self, timeout), raw, rows)
 end
 
---- A new id, as Store:generateId.
----@return string
 function Transaction:generateId()
   return self.store:generateId()
 end
 
---- Runs SQL in the transaction, as Store:query.
----@param text string
----@param params? any[]
----@param opts? {timeout: number, raw: boolean, readonly: boolean}
----@return table[] rows
 function Transaction:query(text, params, opts)
   self:check_usable()
-  local call, several = statements.check(text, params, opts, 'tx')
-  call.simple = #several > 1
-  local raw = call.raw == nil and self.raw or call.raw
-  return wait.slot(self.hub,
-    self.tx:query(text, query.params(params), call, left(self, call.timeout), raw))
+  local checked, several = statements.check(text, params, opts, taken.query, 'tx')
+  checked.simple = #several > 1
+  return wait.slot(self.hub, self.tx:query(text, query.params(params), checked,
+    left(self, checked.timeout), arguments.raw_of(self, checked)))
 end
 
 --- What a function of updateObject made of the document of a row, checked.
@@ -114,46 +91,29 @@ function transaction.check_changed(result, id)
   return result
 end
 
---- Changes a document by a Lua function, as Store:updateObject, as a part of this transaction: the
---- row is locked until its end, and the function runs once.
----@param name string
----@param id string
----@param fn fun(document: table?): table|false|nil
----@param opts? {timeout: number, cache: boolean, raw: boolean, must: boolean, create: boolean}
----@return table|false|nil document as it is now; nil: no row has the id; false: fn returned false
 function Transaction:updateObject(name, id, fn, opts)
   self:check_usable()
-  if type(name) ~= 'string' then
-    errors.raise('invalid_table', 'a table name is a string, got ' .. errors.kind(name))
-  elseif type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'updateObject takes a function, got ' .. errors.kind(fn))
-  end
-  opts = config.call(opts, UPDATE)
+  arguments.check_table(name)
+  arguments.check_function(fn, 'updateObject')
+  opts = call.check(opts, taken.updateObject)
   id = ids.parse(id)
   local document, result = self:lock_row(name, id, opts.timeout), nil
   if document ~= nil or opts.create then
     result = fn(document)
     if result == nil then result = document end
-  elseif opts.must then
-    errors.raise('not_found', ('%s has no row %s'):format(name, id), { table = name })
+  else
+    arguments.must_find(document, opts, name, id)
   end
   if not result then return result end
-  local raw = opts.raw
-  if raw == nil then raw = self.raw end
   local _, _, stored = wait.slot(self.hub, self.tx:write(document == nil and 'insert' or 'update',
-    name, id, transaction.check_changed(result, id), left(self, opts.timeout), opts.cache, raw, nil,
-    nil, false, true))
+    name, id, transaction.check_changed(result, id), left(self, opts.timeout), opts.cache,
+    arguments.raw_of(self, opts), nil, nil, false, true))
   return stored
 end
 
---- Runs fn in a savepoint: what it wrote is undone where it raises.
----@param fn fun(tx: stores.Transaction): any
----@return any ...
 function Transaction:transaction(fn)
   self:check_usable()
-  if type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'transaction takes a function, got ' .. errors.kind(fn))
-  end
+  arguments.check_function(fn, 'transaction')
   wait.slot(self.hub, self.tx:savepoint(left(self)))
   local results = { pcall(fn, self) }
   if results[1] then
@@ -189,17 +149,17 @@ end
 --- ends its use.
 ---@param store stores.Store
 ---@param options table?
----@param deadline number
+---@param ends number its deadline
 ---@return stores.Transaction
-function transaction.begin(store, options, deadline)
+function transaction.begin(store, options, ends)
   holds.check_begin(store)
   -- all of its fields at once: a table that grows is made again each time
   return setmetatable({
     store = store,
     hub = store.hub,
     raw = store.raw,
-    deadline = deadline,
-    tx = store.engine:tx(options, deadline - store.hub:now()),
+    deadline = ends,
+    tx = store.engine:tx(options, ends - store.hub:now()),
     over = false,
     ended = false,
     rows = {},
@@ -240,10 +200,8 @@ end
 ---@param opts {cache: boolean?, raw: boolean?}
 ---@return table|string document as PostgreSQL returned it
 function Transaction:store_and_commit(kind, name, id, document, opts)
-  local raw = opts.raw
-  if raw == nil then raw = self.raw end
-  local _, _, stored = wait.slot(self.hub,
-    self.tx:write(kind, name, id, document, left(self), opts.cache, raw, nil, nil, true))
+  local _, _, stored = wait.slot(self.hub, self.tx:write(kind, name, id, document, left(self),
+    opts.cache, arguments.raw_of(self, opts), nil, nil, true))
   self.over = true
   return stored
 end
@@ -276,8 +234,8 @@ local function run_once(tx, fn)
   return finish(tx, pcall(fn, tx))
 end
 
-local function try_once(store, fn, opts, deadline)
-  local tx = transaction.begin(store, opts, deadline)
+local function try_once(store, fn, opts, ends)
+  local tx = transaction.begin(store, opts, ends)
   return tx:around(run_once, tx, fn)
 end
 
@@ -289,9 +247,9 @@ function transaction.may_retry(err, codes)
   return errors.is(err) and codes[err.code] and err.outcome == 'none'
 end
 
-local function back_off(store, try, deadline)
+local function back_off(store, try, ends)
   local seconds = math.min(BACKOFF_FIRST * 2 ^ (try - 1), BACKOFF_MOST) * (0.5 + math.random())
-  if store.hub:now() + seconds >= deadline then return false end
+  if store.hub:now() + seconds >= ends then return false end
   wait.slot(store.hub, store.hub:sleep(seconds))
   return true
 end
@@ -300,19 +258,19 @@ end
 --- that another attempt cannot mend, which is raised.
 ---@param store stores.Store
 ---@param retries integer? nil: the store's
----@param deadline number
+---@param ends number its deadline
 ---@param codes table<string, boolean>
 ---@param attempt fun(...): boolean, any
 ---@param ... any
 ---@return any ...
-function transaction.retry(store, retries, deadline, codes, attempt, ...)
+function transaction.retry(store, retries, ends, codes, attempt, ...)
   retries = retries or store.retries or RETRIES
   for try = 1, retries + 1 do
     local results = { attempt(...) }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
     local err = results[2]
     if try > retries or not transaction.may_retry(err, codes)
-      or not back_off(store, try, deadline) then
+      or not back_off(store, try, ends) then
       error(err, 0)
     end
   end
@@ -325,44 +283,10 @@ end
 ---@param opts table
 ---@return any ...
 function transaction.run(store, fn, opts)
-  if type(fn) ~= 'function' then
-    errors.raise('invalid_argument', 'transaction takes a function, got ' .. errors.kind(fn))
-  end
-  local deadline = transaction.deadline(store, opts.timeout)
-  return transaction.retry(store, opts.retries, deadline, transaction.RETRIED, try_once, store, fn,
-    opts, deadline)
-end
-
----@class stores.Session
----@field query fun(self: stores.Session, sql: string, params?: any[], opts?: table): table[]
-local Session = {}
-Session.__index = Session
-
-function Session:query(text, params, opts)
-  wait.host.check()
-  local call, several = statements.check(text, params, opts, 'session')
-  call.simple = #several > 1
-  return wait.slot(self.hub, self.tx:query(text, query.params(params), call,
-    call.timeout or self.timeout, call.raw))
-end
-
---- Runs fn(session) with a connection of its own and no transaction, for what belongs to a session:
---- advisory locks, and statements that refuse transactions. The connection is closed afterwards.
----@param store stores.Store
----@param fn fun(session: stores.Session): any
----@param opts table
----@return any ...
-function transaction.session(store, fn, opts)
-  local tx = store.engine:tx({ session = true })
-  local session = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
-  local results
-  frames.run(store.hub, { dropped = function() tx:free() end }, function()
-    results = { pcall(fn, session) }
-    pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
-    tx:free()
-  end)
-  if not results[1] then error(results[2], 0) end
-  return unpack(results, 2, table.maxn(results))
+  arguments.check_function(fn, 'transaction')
+  local ends = deadline.of(store, opts.timeout)
+  return transaction.retry(store, opts.retries, ends, transaction.RETRIED, try_once, store, fn,
+    opts, ends)
 end
 
 return transaction

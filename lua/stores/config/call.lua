@@ -1,0 +1,112 @@
+--- The options of one call, a table that is the last argument of a verb: what each may be, and what
+--- it means. Which verb takes which is in lua/stores/verbs/list.lua.
+
+local errors = require('stores.errors')
+local keywords = require('stores.config.keywords')
+local options = require('stores.config.options')
+
+local call = {}
+
+local seconds, integer, one_of = options.seconds, options.integer, options.one_of
+local boolean, any = options.boolean, options.any
+
+local HOUR = 3600
+
+---@class stores.CallOption
+---@field name string
+---@field check stores.Check
+---@field text string? what it means; nil: no verb takes it, and who gives it hears so by its name
+
+local function option(name, check, text)
+  return { name = name, check = check, text = text }
+end
+
+---@type stores.CallOption[] in the order in which pages tell of them
+call.options = {
+  option('timeout', seconds(HOUR, true), 'the deadline of this call'),
+  option('cache', boolean, 'false: neither read from the cache nor publish to it. A write still '
+    .. 'tells the cache that its row changes'),
+  option('raw', boolean, 'documents as JSON text'),
+  option('must', boolean, 'raise `not_found` instead of giving nil or false'),
+  option('as', one_of({ 'array', 'map' }), "`'map'`: documents in a table by id, in place of the "
+    .. 'array'),
+  option('limit', integer(0, 2 ^ 53), 'so many documents at most'),
+  option('after', any('stores.Id'), 'an id: only what comes behind it, in the order of ids'),
+  option('order', any('string|stores.Path[]'), "`'asc'` (by id, the default), `'desc'`, "
+    .. "`{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value "
+    .. 'there come last'),
+  option('all', boolean, 'criteria that match every row are meant'),
+  option('predicate', boolean, 'the path is a predicate: documents for which it is true'),
+  option('batch', integer(1, 100000), 'documents in one batch; 500'),
+  option('create', boolean, 'where no row has the id, the function is called with nil, and makes '
+    .. 'one'),
+  option('transaction', boolean, 'false: the statements run as they come, each on its own'),
+  option('readonly', boolean, 'nothing is written; the server checks'),
+  option('invalidates', options.names, 'the tables that a statement outside of transactions '
+    .. 'writes'),
+  option('isolation', one_of({ 'read committed', 'repeatable read', 'serializable' }),
+    "`'read committed'`, `'repeatable read'`, `'serializable'`"),
+  option('retries', integer(0, 1000), 'how often the function runs again after a deadlock or a '
+    .. 'serialization failure'),
+  option('combine', boolean, 'false: a transaction of its own, with a lock'),
+  option('segment', boolean),
+  option('partial', boolean),
+  option('concurrency', integer(1, 100000)),
+}
+
+---@type stores.OptionSpec
+local CALL = { where = 'options', aliases = keywords.call_aliases, keys = {} }
+for _, known in ipairs(call.options) do CALL.keys[known.name] = known.check end
+
+local function refuse(message, ...)
+  errors.raise('invalid_option', message:format(...))
+end
+
+-- What a call without options gets; shared, so nobody may write into it.
+local NONE = setmetatable({}, {
+  __newindex = function() error('the options of a call are read only', 2) end,
+})
+
+--- The set of options that a verb takes, for call.check.
+---@param ... string
+---@return table<string, boolean>
+function call.allow(...)
+  local set = {}
+  for i = 1, select('#', ...) do
+    local name = select(i, ...)
+    if not CALL.keys[name] then error('no such per-call option: ' .. tostring(name), 2) end
+    set[name] = true
+  end
+  return set
+end
+
+--- Whether a key is an option of some call: for messages where options stand in the wrong place.
+---@param key any
+---@return boolean
+function call.is_option(key)
+  return CALL.keys[key] ~= nil
+end
+
+--- Checks the options of one call.
+---@param opts table? nil costs nothing
+---@param allowed table<string, boolean> what this verb takes, from call.allow
+---@return table checked not to be written into
+---Raises invalid_option.
+function call.check(opts, allowed)
+  if opts == nil then return NONE end
+  if type(opts) ~= 'table' then
+    refuse('options must be a table, got %s', errors.kind(opts))
+  end
+  for key in pairs(opts) do
+    if not allowed[key] and CALL.keys[key] then
+      refuse("option '%s' does not belong to this call, which takes %s", key,
+        options.list(allowed))
+    elseif not allowed[key] then
+      refuse("unknown option '%s': %s", options.shown(tostring(key)),
+        options.suggestion(key, allowed, CALL.aliases))
+    end
+  end
+  return options.check(opts, CALL)
+end
+
+return call

@@ -1,0 +1,42 @@
+--- A connection of its own without a transaction, for what belongs to a session: advisory locks,
+--- and statements that refuse transactions.
+
+local frames = require('stores.updates.frames')
+local query = require('stores.sql.query')
+local statements = require('stores.sql.statements')
+local taken = require('stores.verbs.list').taken.session
+local wait = require('stores.wait')
+
+local session = {}
+
+local Session = {}
+Session.__index = Session
+
+function Session:query(text, params, opts)
+  wait.host.check()
+  local call, several = statements.check(text, params, opts, taken.query, 'session')
+  call.simple = #several > 1
+  return wait.slot(self.hub, self.tx:query(text, query.params(params), call,
+    call.timeout or self.timeout, call.raw))
+end
+
+--- Runs fn(session) with a connection of its own and no transaction. The connection is closed
+--- afterwards.
+---@param store stores.Store
+---@param fn fun(session: stores.Session): any
+---@param opts {timeout: number?}
+---@return any ...
+function session.run(store, fn, opts)
+  local tx = store.engine:tx({ session = true })
+  local own = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
+  local results
+  frames.run(store.hub, { dropped = function() tx:free() end }, function()
+    results = { pcall(fn, own) }
+    pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
+    tx:free()
+  end)
+  if not results[1] then error(results[2], 0) end
+  return unpack(results, 2, table.maxn(results))
+end
+
+return session

@@ -1,0 +1,126 @@
+--- The verbs that write, of a store and of a transaction. What differs between the two is the
+--- primitive start_write, which starts a call and gives its slot. What each verb takes and gives:
+--- list.lua.
+
+local arguments = require('stores.verbs.arguments')
+local call = require('stores.config.call')
+local errors = require('stores.errors')
+local ids = require('stores.ids')
+local modify = require('stores.sql.modify')
+local taken = require('stores.verbs.list').taken.store
+local wait = require('stores.wait')
+
+local writes = {}
+
+local check, check_table = arguments.check, arguments.check_table
+local check_record, record_id = arguments.check_record, arguments.record_id
+local raw_of, must_find = arguments.raw_of, arguments.must_find
+
+local GENERATED_TRIES = 5
+
+local function write(self, kind, name, id, doc, opts, expr, params)
+  return wait.slot(self.hub, self:start_write(kind, name, id, doc, opts.timeout, opts.cache,
+    raw_of(self, opts), expr, params))
+end
+
+-- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
+-- was, the id stays: it is the only way to find out.
+local function take_back(record, err)
+  if errors.is(err) and err.outcome == 'none' then record.id = nil end
+end
+
+-- An id that is made here has the time of the server's clock, which all processes share. The first
+-- connection tells it, and the write needs one anyway. Gives the options with what is left of the
+-- call's time.
+local function meet(self, opts)
+  local store = self.store or self
+  if store.engine:met() then return opts end
+  local before, most = store.hub:now(), opts.timeout
+  if store ~= self then most = math.min(most or math.huge, self:rest_of_it()) end
+  wait.slot(store.hub, store.engine:meet(most))
+  if not opts.timeout and store ~= self then return opts end -- the transaction's own deadline
+  local left = (opts.timeout or store.timeout) - (store.hub:now() - before)
+  return { cache = opts.cache, timeout = math.max(left, 0.001) }
+end
+
+function writes:insert(name, record, opts)
+  check(self, 'insert')
+  check_table(name)
+  check_record(record)
+  opts = call.check(opts, taken.insert)
+  local given = record.id ~= nil
+  if not given then opts = meet(self, opts) end
+  for try = 1, GENERATED_TRIES do
+    local id = given and ids.check(record.id) or self:generateId()
+    record.id = id
+    local ok, err, _, _, moved = pcall(write, self, 'insert', name, id, record, opts)
+    if ok then
+      if moved then record.id = moved end
+      return record
+    end
+    -- an id that was made here and is taken is drawn again; everything else is the caller's
+    if given or try == GENERATED_TRIES or not errors.is(err, 'duplicate') or err.constraint then
+      if not given then take_back(record, err) end
+      error(err, 0)
+    end
+  end
+end
+
+function writes:update(name, record, opts)
+  check(self, 'update')
+  check_table(name)
+  check_record(record)
+  opts = call.check(opts, taken.update)
+  local id = record_id(record, 'update')
+  record.id = id
+  local found, _, _, moved = write(self, 'update', name, id, record, opts)
+  if moved then record.id = moved end
+  must_find(found or nil, opts, name, id)
+  return found
+end
+
+function writes:upsert(name, record, opts)
+  check(self, 'upsert')
+  check_table(name)
+  check_record(record)
+  opts = call.check(opts, taken.upsert)
+  -- an id that is made here is new: where somebody else made it too, his row is not replaced
+  if record.id == nil then return self:insert(name, record, opts), true end
+  local id = ids.check(record.id)
+  record.id = id
+  local _, inserted, _, moved = write(self, 'upsert', name, id, record, opts)
+  if moved then record.id = moved end
+  return record, inserted
+end
+
+function writes:updateProperty(name, id, key, value, opts)
+  check(self, 'updateProperty')
+  check_table(name)
+  opts = call.check(opts, taken.updateProperty)
+  id = ids.check(id)
+  local expr, params = modify.property(key, value)
+  local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
+  return must_find(document, opts, name, id)
+end
+
+function writes:patch(name, id, spec, opts)
+  check(self, 'patch')
+  check_table(name)
+  opts = call.check(opts, taken.patch)
+  id = ids.check(id)
+  local expr, params = modify.patch(spec, id)
+  local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
+  return must_find(document, opts, name, id)
+end
+
+function writes:delete(name, id, opts)
+  check(self, 'delete')
+  check_table(name)
+  opts = call.check(opts, taken.delete)
+  id = ids.check(id)
+  local found = write(self, 'delete', name, id, nil, opts)
+  must_find(found or nil, opts, name, id)
+  return found
+end
+
+return writes
