@@ -13,8 +13,8 @@
 # with the collector running all the time. Specs tagged #slow run in the plain pass alone.
 # valgrind, the C units under it, is too slow to be one of those that run by themselves.
 #
-# Spec files run side by side (tools/specs.lua), each beside a private PostgreSQL and Redis that one
-# file has at a time. Specs find them by STORES_TEST_DIR (for stores.open), STORES_TEST_PGHOST and
+# Spec files and C units run side by side (tools/specs.lua), each beside a private PostgreSQL and
+# Redis that one file has at a time. Ctrl-C ends all of them at once. Specs find them by STORES_TEST_DIR (for stores.open), STORES_TEST_PGHOST and
 # STORES_TEST_REDIS_SOCKET. STORES_TEST_PASS names the pass. The output of each is in
 # build/test-logs.
 # The last line is `N passed, N failed`; the status is 0 only where something passed and nothing
@@ -28,7 +28,7 @@ usage() {
     exit 2
 }
 
-passes='' specs='' units='' all=yes seed='' repeat=1 busy='' jobs=''
+passes='' specs='' all=yes seed='' repeat=1 busy='' jobs=''
 while [ $# -gt 0 ]; do
     case $1 in
         --seed | --repeat | --jobs)
@@ -44,11 +44,8 @@ while [ $# -gt 0 ]; do
             all=no file=$1
             [ -f "$file" ] || file=$root/$file
             [ -f "$file" ] || { echo "test: there is no file ${file#"$root/"}" >&2; exit 2; }
-            case $file in
-                *.c) file=${file##*/} units="$units|^${file%.c}\$" ;;
-                *) specs="$specs
-$(cd "$(dirname "$file")" && pwd)/${file##*/}" ;;
-            esac
+            specs="$specs
+$(cd "$(dirname "$file")" && pwd)/${file##*/}"
             ;;
     esac
     shift
@@ -72,15 +69,17 @@ stage() {
     [ -z "$stage_name" ] || echo "== $stage_name"
 }
 
-spinners=''
+spinners='' running=''
 finish() {
     status=$?
     trap - EXIT
     trap '' HUP INT TERM
     # shellcheck disable=SC2086
     [ -z "$spinners" ] || kill $spinners 2>/dev/null
-    [ ! -f "$logs/running" ] || kill "$(cat "$logs/running")" 2>/dev/null
-    rm -f "$logs/running"
+    if [ -n "$running" ]; then
+        kill -s TERM -- "$running" 2>/dev/null
+        wait "${running#-}"
+    fi
     [ $status -eq 0 ] || [ $failed -gt 0 ] || failed=1
     [ $passed -gt 0 ] || [ $failed -gt 0 ] || failed=1
     stage ''
@@ -94,31 +93,28 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# run_specs PASS...: the specs that were asked for, in those passes.
+# run_specs PASS...: what was asked for, in those passes.
 run_specs() {
-    stage "specs: $*"
+    stage "$*"
     set -- $(printf -- '--pass=%s ' "$@") --jobs="$jobs" --logs="$logs" --data="$data"
     [ -z "$seed" ] || set -- "$@" --seed="$seed"
-    log=$logs/specs.log
     set -f
     IFS='
 '
     # shellcheck disable=SC2086
-    set -- "$@" ${specs:-$(find "$root/spec" -name "*_spec.lua" | sort)}
+    set -- "$@" ${specs:-$(find "$root/spec" -name "*_spec.lua" -o -name "test_*.c" | sort)}
     unset IFS
     set +f
     rm -rf "$data"
     mkdir -m 700 "$data" || exit 1
-    # In the background, for a shell that waits for a pipeline runs no trap; but Ctrl-C is for it.
-    {
-        env --default-signal=INT,QUIT \
-            sh -c 'echo $$ >"$0" && exec "$@"' "$logs/running" luajit tools/specs.lua "$@" 8>&-
-    } 2>&1 | tee "$log" &
+    # In the background, for a shell that waits for something else runs no trap.
+    setsid env --default-signal=INT,QUIT setpriv --pdeathsig TERM luajit tools/specs.lua "$@" 8>&- &
+    running=$!
     wait $!
-    rm -f "$logs/running"
+    running=''
     # shellcheck disable=SC2046
     set -- $(sed -n 's/^specs: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) pending$/\1 \2 \3/p' \
-        "$log")
+        "$logs/specs.log")
     if [ $# -ne 3 ]; then
         echo "the specs did not finish"
         failed=$((failed + 1))
@@ -127,58 +123,13 @@ run_specs() {
     passed=$((passed + $1)) failed=$((failed + $2)) pending=$((pending + $3))
 }
 
-# run_units PASS BUILD: the C units of a build, each a test.
-run_units() {
-    stage "$1: C units"
-    set -- "$1" "$2" --output-on-failure
-    [ -z "$units" ] || set -- "$@" -R "${units#|}"
-    log=$logs/$1-units.log
-    (cd "$2" && shift 2 && ASAN_OPTIONS=detect_leaks=1 ctest -j "$(nproc)" "$@") >"$log" 2>&1
-    code=$?
-    summary=$(grep -E '^[0-9]+% tests passed' "$log" | sed 's/^.*, \([0-9]*\) .* \([0-9]*\)$/\1 \2/')
-    if [ -z "$summary" ]; then
-        cat "$log"
-        failed=$((failed + 1))
-        return
-    fi
-    [ $code -eq 0 ] && tail -n 4 "$log" || cat "$log"
-    bad=${summary% *} total=${summary#* }
-    passed=$((passed + total - bad)) failed=$((failed + bad))
-}
-
-# run_valgrind BUILD: the C units of a build, one after the other. A leak is an error like any other.
-run_valgrind() {
-    stage "valgrind: C units"
-    for unit in "$1"/unit/test_*; do
-        name=${unit##*/}
-        [ -z "$units" ] || echo "$name" | grep -qE "${units#|}" || continue
-        log=$logs/valgrind-$name.log
-        if timeout --foreground -k 10 "${STORES_TEST_LIMIT:-600}" valgrind --quiet \
-            --leak-check=full --show-leak-kinds=definite,indirect,possible \
-            --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 \
-            "$unit" >"$log" 2>&1; then
-            passed=$((passed + 1))
-            echo "$name: $(tail -n 1 "$log")"
-        else
-            failed=$((failed + 1))
-            echo "$name: FAILED"
-            cat "$log"
-        fi
-    done
-}
-
 build_pass() {
     stage "$1: build"
     shift
-    sh tools/build.sh "$@" -DSTORES_TESTS=ON -DSTORES_WERROR=ON || exit 1
-}
-
-wants_units() {
-    [ $all = yes ] || [ -n "$units" ]
-}
-
-wants_specs() {
-    [ $all = yes ] || [ -n "$specs" ]
+    setsid sh tools/build.sh "$@" -DSTORES_TESTS=ON -DSTORES_WERROR=ON 8>&- &
+    running=-$! # the compilers, too
+    wait $! || exit 1
+    running=''
 }
 
 stage setup
@@ -202,21 +153,10 @@ if [ -n "$busy" ]; then
     done
 fi
 
-spec_passes=''
-for pass in $passes; do
-    case $pass in
-        plain) if wants_units; then run_units plain "$build"; fi ;;
-        asan) if wants_units; then run_units asan "$build/asan"; fi ;;
-        valgrind) if wants_units; then run_valgrind "$build"; fi ;;
-    esac
-    [ "$pass" = valgrind ] || spec_passes="$spec_passes $pass"
+[ "$repeat" -eq 1 ] || [ -n "$seed" ] || seed=$(date +%s)
+while [ "$repeat" -gt 0 ]; do
+    # shellcheck disable=SC2086
+    run_specs $passes
+    repeat=$((repeat - 1)) seed=${seed:+$((seed + 1))}
 done
-if wants_specs && [ -n "$spec_passes" ]; then
-    [ "$repeat" -eq 1 ] || [ -n "$seed" ] || seed=$(date +%s)
-    while [ "$repeat" -gt 0 ]; do
-        # shellcheck disable=SC2086
-        run_specs $spec_passes
-        repeat=$((repeat - 1)) seed=${seed:+$((seed + 1))}
-    done
-fi
 exit 0

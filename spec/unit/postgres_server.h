@@ -20,6 +20,7 @@
 static struct {
     pid_t pid; /* 0: the server is not ours */
     char folder[64], host[256], database[32];
+    PGconn *conn; /* of sql() */
 } postgres;
 
 static inline PGconn *postgres_connect(const char *database) {
@@ -29,21 +30,20 @@ static inline PGconn *postgres_connect(const char *database) {
     return PQconnectdbParams(keys, values, 0);
 }
 
-/* Statements on a connection of their own, outside of Stores. The first value of the last one, in
+/* Statements on a connection outside of Stores. The first value of the last one, in
  * memory that the next call uses again; "" where there is none. */
 static inline const char *sql(const char *text) {
     static char value[256];
-    PGconn *conn = postgres_connect(postgres.database);
-    PGresult *result = PQexec(conn, text);
+    if (postgres.conn == NULL) postgres.conn = postgres_connect(postgres.database);
+    PGresult *result = PQexec(postgres.conn, text);
     ExecStatusType status = PQresultStatus(result);
     value[0] = '\0';
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        printf("%s: %s\n", text, PQerrorMessage(conn));
+        printf("%s: %s\n", text, PQerrorMessage(postgres.conn));
     } else if (PQntuples(result) > 0) {
         snprintf(value, sizeof value, "%s", PQgetvalue(result, 0, 0));
     }
     PQclear(result);
-    PQfinish(conn);
     return value;
 }
 
@@ -131,6 +131,8 @@ static inline bool postgres_open(void) {
 
 static inline void postgres_close(void) {
     char text[120];
+    PQfinish(postgres.conn);
+    postgres.conn = NULL;
     if (postgres.pid > 0) {
         kill(postgres.pid, SIGQUIT);
         waitpid(postgres.pid, NULL, 0);

@@ -1,0 +1,155 @@
+--- What runs the specs (tools/specs.lua): how it judges, and that it leaves nobody behind.
+-- Plain pass alone: the runner is a program of its own.
+
+local process = require('spec.support.process')
+local system = require('stores.local.system')
+
+local function shell(command)
+  local pipe = assert(io.popen(command .. ' 2>&1'))
+  local text = pipe:read('*a')
+  pipe:close()
+  return text
+end
+
+local function read(path)
+  local file = io.open(path)
+  local text = file and file:read('*a')
+  if file then file:close() end
+  return text
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, 'w'))
+  file:write(text)
+  file:close()
+end
+
+local function within(seconds, condition)
+  for _ = 1, seconds * 50 do
+    if condition() then return true end
+    system.sleep(0.02)
+  end
+  return condition()
+end
+
+describe('tools/specs.lua #slow', function()
+  local folder, runner
+
+  before_each(function()
+    folder = shell('mktemp -d'):match('[^\n]+')
+    shell(('mkdir %s/logs %s/data'):format(folder, folder))
+  end)
+
+  after_each(function()
+    if runner then runner:kill() end
+    runner = nil
+    shell('rm -rf ' .. folder)
+  end)
+
+  -- Runs these files, by name their text.
+  local function start(files, ...)
+    local words = { 'luajit', 'tools/specs.lua', '--jobs=1', '--logs=' .. folder .. '/logs',
+      '--data=' .. folder .. '/data', ... }
+    for name, text in pairs(files) do
+      write(folder .. '/' .. name, text)
+      words[#words + 1] = folder .. '/' .. name
+    end
+    runner = process.start(words)
+  end
+
+  local function said(files, ...)
+    start(files, ...)
+    return runner:wait()
+  end
+
+  it('counts what passed, failed and is pending, and shows what failed', function()
+    local text = said({ ['a_spec.lua'] = [[
+      it('passes', function() end)
+      it('waits', function() pending('for something') end)
+      it('fails', function() error('a reason that is told', 0) end)]] }, '--pass=plain')
+    assert.matches('a reason that is told', text, 1, true)
+    assert.matches('FAILED.* 1 passed, 1 failed  plain a_spec', text)
+    assert.matches('\nspecs: 1 passed, 1 failed, 1 pending\n$', text)
+    assert.equal(text, read(folder .. '/logs/specs.log'))
+  end)
+
+  it('does not take a process that ends early for one that passed', function()
+    local text = said({ ['a_spec.lua'] = "it('passes', function() end) os.exit(0)",
+      ['b_spec.lua'] = [[
+        require('ffi').cdef('void abort(void);')
+        it('passes', function() require('ffi').C.abort() end)]],
+      ['c_spec.lua'] = [[
+        io.stdout:setvbuf('no')
+        local ffi = require('ffi')
+        ffi.cdef('void abort(void); int on_exit(void (*)(int, void *), void *);')
+        it('passes', function()
+          ffi.C.on_exit(ffi.cast('void (*)(int, void *)', ffi.C.abort), nil)
+        end)]],
+    }, '--pass=plain')
+    assert.matches('\nspecs: 1 passed, 3 failed, 0 pending\n$', text)
+  end)
+
+  it('leaves out of a pass what has nothing to find there', function()
+    local text = said({ ['a_spec.lua'] = "it('passes', function() end)",
+      ['b_spec.lua'] = "-- Plain pass alone: it says so.\nit('passes', function() end)",
+      ['c_spec.lua'] = "it('passes, but #slow', function() end)",
+    }, '--pass=plain', '--pass=gc')
+    assert.matches('\nspecs: 4 passed, 0 failed, 0 pending\n$', text)
+    assert.matches('gc a_spec', text, 1, true)
+  end)
+
+  -- The processes below one, each with the moment of its start, for numbers come again.
+  local function family(pid)
+    local parents, began = {}, {}
+    for _, name in ipairs(system.list('/proc')) do
+      local stat = name:find('^%d+$') and read('/proc/' .. name .. '/stat')
+      local state, parent, rest = (stat or ''):match('^%d+ %(.*%) (%a) (%d+) (.*)$')
+      if state and state ~= 'Z' then
+        parents[name] = parent
+        began[name] = rest:match('^' .. ('%S+ '):rep(17) .. '(%d+)')
+      end
+    end
+    local found = {}
+    for one in pairs(parents) do
+      local ancestor = one
+      while ancestor and ancestor ~= tostring(pid) do ancestor = parents[ancestor] end
+      if ancestor then found[one] = began[one] end
+    end
+    return found
+  end
+
+  local function lives(name, began)
+    local stat = read('/proc/' .. name .. '/stat') or ''
+    local state, rest = stat:match('^%d+ %(.*%) (%a) %d+ (.*)$')
+    return state and state ~= 'Z' and rest:match('^' .. ('%S+ '):rep(17) .. '(%d+)') == began
+  end
+
+  for _, signal in ipairs({ 'INT', 'TERM' }) do
+    it('ends all that was started where it is interrupted, daemons too, by ' .. signal, function()
+      start({ ['a_spec.lua'] = ([[
+        it('starts servers, and what makes a daemon of itself', function()
+          local handle = require('stores.local').up('%s/own')
+          os.execute('setsid sleep 1234 </dev/null >/dev/null 2>&1 &')
+          os.execute("setsid sh -c 'trap : TERM INT HUP; sleep 1234; sleep 1234' &")
+          io.open('%s/ready', 'w'):close()
+          os.execute('sleep 1234')
+          handle.close()
+        end)]]):format(folder, folder) }, '--pass=plain')
+      assert.is_true(within(60, function() return read(folder .. '/ready') end))
+      local all, names, count = family(runner.pid), {}, 0
+      for name in pairs(all) do
+        local comm = (read('/proc/' .. name .. '/comm') or ''):match('[^\n]*')
+        names[comm], count = (names[comm] or 0) + 1, count + 1
+      end
+      assert.is_true(names.sleep >= 3 and names.postgres > 10 and names['redis-server'] == 2, count)
+      local began = os.time()
+      runner:signal(signal)
+      assert.matches('specs: interrupted\n$', runner:wait())
+      for name, when in pairs(all) do
+        assert.is_false(lives(name, when) or false, names[name] or name)
+      end
+      assert.is_true(os.time() - began < 10)
+      runner = nil
+    end)
+  end
+end)

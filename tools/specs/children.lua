@@ -1,0 +1,104 @@
+-- The processes that a run of the specs starts, and all that they start in turn: whoever lost its
+-- parent becomes a child of this process, so that all of them can be ended together.
+local ffi = require('ffi')
+local uv = require('luv')
+
+local children = {}
+
+ffi.cdef([[
+  typedef struct { int words[32]; } specs_siginfo;
+  int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+  int waitid(int type, int id, specs_siginfo *info, int options);
+  int waitpid(int pid, int *status, int options);
+  int kill(int pid, int signal);
+  int getpid(void);
+]])
+
+local SUBREAPER, P_ALL, WNOHANG, WEXITED, WNOWAIT = 36, 0, 1, 4, 0x1000000
+local PID_AT = ffi.abi('64bit') and 4 or 3 -- of siginfo_t, in words
+
+assert(ffi.C.prctl(SUBREAPER, 1, 0, 0, 0) == 0)
+local own = {} -- pid -> true: started by uv.spawn
+local again = uv.new_timer()
+
+-- The death of an orphan has to be noted by somebody. What is libuv's is left to libuv.
+local function bury_orphans()
+  local info = ffi.new('specs_siginfo')
+  while true do
+    info.words[PID_AT] = 0
+    if ffi.C.waitid(P_ALL, 0, info, WNOHANG + WEXITED + WNOWAIT) ~= 0 then return end
+    local pid = info.words[PID_AT]
+    if pid == 0 then return end
+    if own[pid] then
+      again:start(5, 0, bury_orphans)
+      return
+    end
+    ffi.C.waitpid(pid, nil, WNOHANG)
+  end
+end
+
+local deaths = uv.new_signal()
+deaths:start('sigchld', bury_orphans)
+deaths:unref()
+
+local function stat_of(pid)
+  local file = io.open('/proc/' .. pid .. '/stat')
+  local text = file and file:read('*a') or '' -- nil: it went between the opening and the reading
+  if file then file:close() end
+  return text:match('^%d+ %((.*)%) (%a) (%d+)')
+end
+
+-- All descendants: pid -> the name of its program.
+local function descendants()
+  local parents, names, found = {}, {}, {}
+  local scan = uv.fs_scandir('/proc')
+  while true do
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    if name:find('^%d+$') then
+      local comm, state, parent = stat_of(name)
+      if state and state ~= 'Z' then
+        names[tonumber(name)], parents[tonumber(name)] = comm, tonumber(parent)
+      end
+    end
+  end
+  local me = ffi.C.getpid()
+  for pid in pairs(parents) do
+    local ancestor = pid
+    while ancestor and ancestor ~= me do ancestor = parents[ancestor] end
+    if ancestor and pid ~= me then found[pid] = names[pid] end
+  end
+  return found
+end
+
+-- Ends every descendant. A PostgreSQL gets half a second for it: killed, it would leave its shared
+-- memory behind.
+function children.end_all()
+  local began = uv.hrtime()
+  while true do
+    local all = descendants()
+    if next(all) == nil or uv.hrtime() - began > 5e9 then return end
+    local mercy = uv.hrtime() - began < 0.5e9
+    for pid, name in pairs(all) do
+      uv.kill(pid, name == 'postgres' and mercy and 'sigquit' or 'sigkill')
+    end
+    uv.sleep(10)
+  end
+end
+
+--- Starts a program.
+---@param words string[] its name and its arguments
+---@param options table of uv.spawn
+---@param ended fun(code: integer) 128 + its number for a signal
+function children.spawn(words, options, ended)
+  options.args = { unpack(words, 2) }
+  local process, pid
+  process, pid = assert(uv.spawn(words[1], options, function(code, signal)
+    own[pid] = nil
+    process:close()
+    ended(signal ~= 0 and 128 + signal or code)
+  end))
+  own[pid] = true
+end
+
+return children

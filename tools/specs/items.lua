@@ -1,0 +1,158 @@
+-- What there is to run: each file in each pass that has something to find in it, as a command; and
+-- how long each took the last time.
+local items = {}
+
+local LIMIT = tonumber(os.getenv('STORES_TEST_LIMIT')) or 600 -- seconds that one file may take
+
+local root = assert(os.getenv('STORES_ROOT'))
+
+---@class Item one file in one pass
+---@field pass string
+---@field file string
+---@field name string how it is told
+---@field log string
+---@field guess number seconds that it may take
+---@field seconds number?
+---@field work number? seconds of a core that it took, its servers not counted
+
+--- What a file holds; '' where there is none.
+---@param path string
+---@return string
+function items.read(path)
+  local file = io.open(path)
+  local text = file and file:read('*a') or ''
+  if file then file:close() end
+  return text
+end
+
+local function times_before(logs)
+  local times = {}
+  for name, seconds in items.read(logs .. '/times'):gmatch('([^\n]-)\t([%d.]+)\n') do
+    times[name] = tonumber(seconds)
+  end
+  return times
+end
+
+-- What has never run counts by its length, and much where it says itself that it is slow.
+local function guess_of(item, times)
+  if times[item.name] then return times[item.name] end
+  local text = items.read(item.file)
+  local slow = text:find('#slow', 1, true)
+  if slow and item.pass ~= 'plain' then return 0 end
+  return #text / 5000 + (slow and 100 or 0)
+end
+
+---@param file string
+---@return boolean
+function items.is_unit(file)
+  return file:sub(-2) == '.c'
+end
+
+-- Whether a pass has something to find in a file.
+local function wanted(file, pass)
+  if items.is_unit(file) then return pass ~= 'gc' end
+  if pass == 'valgrind' then return false end
+  if pass == 'plain' then return true end
+  return not ('\n' .. items.read(file)):find('\n%-%- Plain pass alone: ')
+end
+
+--- All that there is, in the order in which it is taken: what took longest the last time first, or
+--- by chance.
+---@param opts {passes: string[], files: string[], logs: string, seed: integer?}
+---@return Item[]
+function items.list(opts)
+  local list, times = {}, times_before(opts.logs)
+  for _, pass in ipairs(opts.passes) do
+    os.execute(("mkdir -p '%s/%s'"):format(opts.logs, pass))
+    for _, file in ipairs(opts.files) do
+      if wanted(file, pass) then
+        local short = file:match('([^/]+)%.%w+$')
+        local item = { pass = pass, file = file, name = pass .. ' ' .. short,
+          log = ('%s/%s/%s.log'):format(opts.logs, pass, short) }
+        item.guess = guess_of(item, times)
+        list[#list + 1] = item
+      end
+    end
+  end
+  if opts.seed then
+    math.randomseed(opts.seed)
+    for i = #list, 2, -1 do
+      local other = math.random(i)
+      list[i], list[other] = list[other], list[i]
+    end
+  else
+    table.sort(list, function(a, b)
+      if a.guess ~= b.guess then return a.guess > b.guess end
+      return a.name < b.name
+    end)
+  end
+  return list
+end
+
+--- Notes how long each took, for the next time.
+---@param logs string
+---@param list Item[]
+function items.write_times(logs, list)
+  local times = times_before(logs)
+  for _, item in ipairs(list) do times[item.name] = item.seconds end
+  local file = assert(io.open(logs .. '/times', 'w'))
+  for name, seconds in pairs(times) do file:write(('%s\t%.1f\n'):format(name, seconds)) end
+  file:close()
+end
+
+-- ---- Running one --------------------------------------------------------------------------------
+
+local busted = io.popen('command -v busted'):read('*l')
+local asan = io.popen('gcc -print-file-name=libasan.so'):read('*l')
+
+-- LuaJIT's own memory is not malloc's, and a spec may leave a store to the collector: leaks are
+-- looked for in the C units alone.
+local function asan_words()
+  return { 'env', 'LD_PRELOAD=' .. asan, 'ASAN_OPTIONS=detect_leaks=0',
+    'UBSAN_OPTIONS=print_stacktrace=1', ('LUA_CPATH=%s/build/asan/?.so;;'):format(root) }
+end
+
+local function busted_words(item, seed)
+  local words = item.pass == 'asan' and asan_words() or {}
+  for _, word in ipairs({ 'luajit', busted, '-o', 'plainTerminal' }) do words[#words + 1] = word end
+  if item.pass ~= 'plain' then words[#words + 1] = '--exclude-tags=slow' end
+  if item.pass == 'gc' then words[#words + 1] = '--helper=spec/gc_helper.lua' end
+  if seed then
+    words[#words + 1] = '--shuffle-tests'
+    words[#words + 1] = '--seed=' .. seed
+  end
+  words[#words + 1] = item.file
+  return words
+end
+
+local function unit_words(item)
+  local name = item.file:match('([^/]+)%.c$')
+  if item.pass == 'asan' then
+    return { 'env', 'ASAN_OPTIONS=detect_leaks=1', root .. '/build/asan/unit/' .. name }
+  elseif item.pass == 'valgrind' then
+    return { 'valgrind', '--quiet', '--leak-check=full',
+      '--show-leak-kinds=definite,indirect,possible',
+      '--errors-for-leak-kinds=definite,indirect,possible', '--error-exitcode=99',
+      root .. '/build/unit/' .. name }
+  end
+  return { root .. '/build/unit/' .. name }
+end
+
+-- Its last two lines are what `times` says.
+local TIMED = '"$@"; code=$?; times; exit $code'
+
+--- What runs it.
+---@param item Item
+---@param seed integer?
+---@return string[]
+function items.command(item, seed)
+  -- each dies with the one that started it, however that ends
+  local words = { 'setpriv', '--pdeathsig', 'KILL', 'sh', '-c', TIMED, 'sh', 'setpriv',
+    '--pdeathsig', 'KILL', 'timeout', '--foreground', '-k', '10', LIMIT, 'setpriv', '--pdeathsig',
+    'KILL' }
+  local program = items.is_unit(item.file) and unit_words(item) or busted_words(item, seed)
+  for _, word in ipairs(program) do words[#words + 1] = word end
+  return words
+end
+
+return items
