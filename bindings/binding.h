@@ -208,10 +208,10 @@ int stores__engine_new_lua(lua_State *L); /* core.engine(hub, config) */
 void stores__listen_register(lua_State *L);
 int stores__listen_lua(lua_State *L); /* engine:listen(channel) */
 int stores__tx_new_lua(lua_State *L); /* engine:tx(options) */
-/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change; what it
- * points to is anchored on the stack. */
-stores_change stores__change_check(lua_State *L, int index,
-                                   const struct stores__lua_engine *engine);
+/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change, which may point to
+ * *params; what else it points to is anchored on the stack. */
+stores_change stores__change_check(lua_State *L, int index, const struct stores__lua_engine *engine,
+                                   stores_params *params);
 /* Reads the engine's options of a query from the table at index. */
 stores_query_options stores__query_options_check(lua_State *L, int index);
 

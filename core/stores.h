@@ -18,6 +18,13 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+/* A struct of the library, zero but for its size. */
+template <typename Struct> inline Struct stores_sized() {
+    Struct made = Struct();
+    made.size = sizeof made;
+    return made;
+}
+
 extern "C" {
 #endif
 
@@ -28,84 +35,108 @@ extern "C" {
 #endif
 
 #define STORES_VERSION "0.1.0"
+/* The version of the library that runs, as STORES_VERSION was when it was built; static. */
+STORES_API const char *stores_version(void);
 
 struct uv_loop_s;
 typedef struct stores_engine stores_engine;
 typedef struct stores_op stores_op;
 typedef struct stores_tx stores_tx;
 
+/* ---- Structs that grow ------------------------------------------------------------------------ */
+
+/*
+ * A struct that a caller makes begins with its size: `stores_call call = STORES_CALL_INIT`, or
+ * `stores_call call = {.size = sizeof call, .cb = done}`. Zero in any other field asks for its
+ * default. Structs grow at their end alone, and so a program and a library of two versions of one
+ * SOVERSION understand each other: to a newer library all beyond the program's size is zero; an older
+ * one refuses what is set beyond what it knows. A size that no version has, as 0, is refused too:
+ * all of it with `invalid_argument`, by the struct's name.
+ *
+ * Those that the library makes begin with their size as well: a field that lies beyond it is not
+ * there.
+ */
+#ifdef __cplusplus
+#define STORES_SIZED(type) stores_sized<type>()
+#else
+#define STORES_SIZED(type)                                                                         \
+    { .size = sizeof(type) }
+#endif
+
 /* ---- Errors ------------------------------------------------------------------------------- */
 
 /*
- * Every code there is: X(ENUM, name, http status, retryable, text). The enum, the names that Lua
- * sees and the table of the docs are made from this list.
+ * Every code there is: X(ENUM, number, name, http status, retryable, text). The enum, the names that
+ * Lua sees and the table of the docs are made from this list. Numbers never move, here or in the
+ * enums below: what is new takes the next one, and what goes leaves a gap.
  */
 #define STORES_ERRORS(X)                                                                           \
-    X(INVALID_ARGUMENT, "invalid_argument", 400, 0, "an argument is not what the call takes")      \
-    X(INVALID_OPTION, "invalid_option", 400, 0, "an option is unknown or has a wrong value")       \
-    X(INVALID_ID, "invalid_id", 400, 0, "an id is not a signed 64-bit decimal string")             \
-    X(INVALID_TABLE, "invalid_table", 400, 0, "a table name cannot be read")                       \
-    X(INVALID_DOCUMENT, "invalid_document", 400, 0, "a value cannot be stored as it is")           \
-    X(ID_MISMATCH, "id_mismatch", 400, 0, "the document's own id is not the row's")                \
-    X(EMPTY_CRITERIA, "empty_criteria", 400, 0, "criteria that would match every row")             \
-    X(WRONG_SHARD, "wrong_shard", 400, 0, "the id belongs to another shard")                       \
-    X(NOT_FOUND, "not_found", 404, 0, "no row has this id")                                        \
-    X(TABLE_NOT_FOUND, "table_not_found", 404, 0, "the table is not there")                        \
-    X(DUPLICATE, "duplicate", 409, 0, "a unique constraint refuses the row")                       \
-    X(CONSTRAINT, "constraint", 409, 0, "a constraint refuses the row")                            \
-    X(PATH_BLOCKED, "path_blocked", 409, 0, "a value in the way of the path is not an object")     \
-    X(NOT_A_DOCUMENT, "not_a_document", 409, 0, "the row's value is not an object")                \
-    X(TOO_LARGE, "too_large", 413, 0, "more than PostgreSQL, or jsonb, can hold")                  \
-    X(UNREADABLE, "unreadable", 409, 0, "a stored value is none that Lua can hold")                \
-    X(UNSUPPORTED, "unsupported", 400, 0, "not possible in this place or with this build")         \
-    X(FOREIGN_COROUTINE, "foreign_coroutine", 500, 0, "a call in a coroutine of somebody else")    \
-    X(FORKED, "forked", 500, 0, "the engine belongs to the process that made it")                  \
-    X(CLOSED, "closed", 503, 0, "the store is closed")                                             \
-    X(TX_BUSY, "tx_busy", 500, 0, "the transaction is in use by another coroutine")                \
-    X(TX_ENDED, "tx_ended", 500, 0, "the transaction is over")                                     \
-    X(SELF_DEADLOCK, "self_deadlock", 500, 0, "the call would wait for its own coroutine")         \
-    X(ACQUIRE_TIMEOUT, "acquire_timeout", 503, 1, "no connection became free in time")             \
-    X(POOL_FULL, "pool_full", 503, 1, "too many calls wait for a connection")                      \
-    X(TIMEOUT, "timeout", 504, 1, "the call did not end within its deadline")                      \
-    X(CANCELED, "canceled", 503, 1, "the statement was canceled")                                  \
-    X(CONNECT_FAILED, "connect_failed", 503, 1, "PostgreSQL cannot be reached")                    \
-    X(AUTH_FAILED, "auth_failed", 500, 0, "PostgreSQL refuses the user or the database")           \
-    X(CONNECTION_LOST, "connection_lost", 503, 1, "the connection to PostgreSQL was lost")         \
-    X(SERIALIZATION, "serialization", 409, 1, "a concurrent transaction was in the way")           \
-    X(DEADLOCK, "deadlock", 409, 1, "a deadlock was broken by ending this statement")              \
-    X(LOCK_TIMEOUT, "lock_timeout", 503, 1, "a lock was not granted in time")                      \
-    X(READ_ONLY, "read_only", 503, 1, "the server does not take writes")                           \
-    X(SERVER_FULL, "server_full", 507, 1, "the server has no disk, memory or other room left")     \
-    X(QUERY_FAILED, "query_failed", 500, 0, "PostgreSQL refuses the statement")                    \
-    X(CACHE_FAILURE, "cache_failure", 503, 1, "Redis cannot take the intent of this write")        \
-    X(ABANDONED, "abandoned", 500, 0, "the caller went away")                                      \
-    X(MIGRATION_CHANGED, "migration_changed", 409, 0, "a migration that ran was edited")           \
-    X(MIGRATION_FAILED, "migration_failed", 500, 0, "a migration failed")                          \
-    X(NO_MEMORY, "no_memory", 500, 0, "memory ran out")                                            \
-    X(INTERNAL, "internal", 500, 0, "a defect in Stores")
+    X(INVALID_ARGUMENT, 1, "invalid_argument", 400, 0, "an argument is not what the call takes")   \
+    X(INVALID_OPTION, 2, "invalid_option", 400, 0, "an option is unknown or has a wrong value")    \
+    X(INVALID_ID, 3, "invalid_id", 400, 0, "an id is not a signed 64-bit decimal string")          \
+    X(INVALID_TABLE, 4, "invalid_table", 400, 0, "a table name cannot be read")                    \
+    X(INVALID_DOCUMENT, 5, "invalid_document", 400, 0, "a value cannot be stored as it is")        \
+    X(ID_MISMATCH, 6, "id_mismatch", 400, 0, "the document's own id is not the row's")             \
+    X(EMPTY_CRITERIA, 7, "empty_criteria", 400, 0, "criteria that would match every row")          \
+    X(WRONG_SHARD, 8, "wrong_shard", 400, 0, "the id belongs to another shard")                    \
+    X(NOT_FOUND, 9, "not_found", 404, 0, "no row has this id")                                     \
+    X(TABLE_NOT_FOUND, 10, "table_not_found", 404, 0, "the table is not there")                    \
+    X(DUPLICATE, 11, "duplicate", 409, 0, "a unique constraint refuses the row")                   \
+    X(CONSTRAINT, 12, "constraint", 409, 0, "a constraint refuses the row")                        \
+    X(PATH_BLOCKED, 13, "path_blocked", 409, 0, "a value in the way of the path is not an object") \
+    X(NOT_A_DOCUMENT, 14, "not_a_document", 409, 0, "the row's value is not an object")            \
+    X(TOO_LARGE, 15, "too_large", 413, 0, "more than PostgreSQL, or jsonb, can hold")              \
+    X(UNREADABLE, 16, "unreadable", 409, 0, "a stored value is none that Lua can hold")            \
+    X(UNSUPPORTED, 17, "unsupported", 400, 0, "not possible in this place or with this build")     \
+    X(FOREIGN_COROUTINE, 18, "foreign_coroutine", 500, 0,                                          \
+      "a call in a coroutine of somebody else")                                                    \
+    X(FORKED, 19, "forked", 500, 0, "the engine belongs to the process that made it")              \
+    X(CLOSED, 20, "closed", 503, 0, "the store is closed")                                         \
+    X(TX_BUSY, 21, "tx_busy", 500, 0, "the transaction is in use by another coroutine")            \
+    X(TX_ENDED, 22, "tx_ended", 500, 0, "the transaction is over")                                 \
+    X(SELF_DEADLOCK, 23, "self_deadlock", 500, 0, "the call would wait for its own coroutine")     \
+    X(ACQUIRE_TIMEOUT, 24, "acquire_timeout", 503, 1, "no connection became free in time")         \
+    X(POOL_FULL, 25, "pool_full", 503, 1, "too many calls wait for a connection")                  \
+    X(TIMEOUT, 26, "timeout", 504, 1, "the call did not end within its deadline")                  \
+    X(CANCELED, 27, "canceled", 503, 1, "the statement was canceled")                              \
+    X(CONNECT_FAILED, 28, "connect_failed", 503, 1, "PostgreSQL cannot be reached")                \
+    X(AUTH_FAILED, 29, "auth_failed", 500, 0, "PostgreSQL refuses the user or the database")       \
+    X(CONNECTION_LOST, 30, "connection_lost", 503, 1, "the connection to PostgreSQL was lost")     \
+    X(SERIALIZATION, 31, "serialization", 409, 1, "a concurrent transaction was in the way")       \
+    X(DEADLOCK, 32, "deadlock", 409, 1, "a deadlock was broken by ending this statement")          \
+    X(LOCK_TIMEOUT, 33, "lock_timeout", 503, 1, "a lock was not granted in time")                  \
+    X(READ_ONLY, 34, "read_only", 503, 1, "the server does not take writes")                       \
+    X(SERVER_FULL, 35, "server_full", 507, 1, "the server has no disk, memory or other room left") \
+    X(QUERY_FAILED, 36, "query_failed", 500, 0, "PostgreSQL refuses the statement")                \
+    X(CACHE_FAILURE, 37, "cache_failure", 503, 1, "Redis cannot take the intent of this write")    \
+    X(ABANDONED, 38, "abandoned", 500, 0, "the caller went away")                                  \
+    X(MIGRATION_CHANGED, 39, "migration_changed", 409, 0, "a migration that ran was edited")       \
+    X(MIGRATION_FAILED, 40, "migration_failed", 500, 0, "a migration failed")                      \
+    X(NO_MEMORY, 41, "no_memory", 500, 0, "memory ran out")                                        \
+    X(INTERNAL, 42, "internal", 500, 0, "a defect in Stores")
 
 typedef enum stores_code {
     STORES_OK = 0,
-#define STORES_X(NAME, name, http, retryable, text) STORES_##NAME,
+#define STORES_X(NAME, number, name, http, retryable, text) STORES_##NAME = number,
     STORES_ERRORS(STORES_X)
 #undef STORES_X
-        STORES_CODE_MAX
 } stores_code;
 
 /* What became of the work of a call that failed. */
 typedef enum stores_outcome {
     STORES_OUTCOME_NONE = 0, /* nothing was done */
-    STORES_OUTCOME_COMMITTED, /* it was done, and stays */
-    STORES_OUTCOME_UNKNOWN /* the server may have done it */
+    STORES_OUTCOME_COMMITTED = 1, /* it was done, and stays */
+    STORES_OUTCOME_UNKNOWN = 2 /* the server may have done it */
 } stores_outcome;
 
 /* One error. Fixed room, so that making one cannot fail half-way; longer text is cut. */
 typedef struct stores_error {
+    size_t size;
     stores_code code;
     stores_outcome outcome;
     bool retryable; /* the same call may succeed later; never true where outcome is not NONE */
     int shard; /* -1 where there are none */
-    char sqlstate[6]; /* "" where PostgreSQL said nothing */
+    char sqlstate[8]; /* "" where PostgreSQL said nothing */
     char message[512]; /* no password and no document value is ever in here */
     char detail[512]; /* what the server added; may quote values of the call */
     char hint[256];
@@ -113,25 +144,28 @@ typedef struct stores_error {
     char table[264]; /* as SQL writes it: "schema"."table" */
 } stores_error;
 
+#define STORES_ERROR_INIT STORES_SIZED(stores_error)
+
 /* The name of a code ("not_found"), static. "ok" for STORES_OK, "internal" for what is none. */
 STORES_API const char *stores_code_name(stores_code code);
 /* The HTTP status that says the same as the code, 200 for STORES_OK. */
 STORES_API int stores_code_http(stores_code code);
-/* "none", "committed" or "unknown", static. */
+/* "none", "committed" or "unknown", static; "unknown" for what is none of them. */
 STORES_API const char *stores_outcome_name(stores_outcome outcome);
 
 /* ---- Engines ------------------------------------------------------------------------------ */
 
 typedef enum stores_cache_failure {
     STORES_CACHE_FAILURE_BYPASS = 0, /* commit, remember the tables, turn them when Redis is back */
-    STORES_CACHE_FAILURE_ERROR /* refuse the write before its row is touched */
+    STORES_CACHE_FAILURE_ERROR = 1 /* refuse the write before its row is touched */
 } stores_cache_failure;
 
 /*
- * What an engine is made of. Start from stores_config_init, which sets every default; strings are
- * copied by stores_engine_new. A time of 0 means "the default" that stands beside it.
+ * What an engine is made of. What is zero has the default that stands beside it; strings are copied
+ * by stores_engine_new.
  */
 typedef struct stores_config {
+    size_t size;
     struct uv_loop_s
         *loop; /* the host's loop, which must outlive the engine; NULL: one of its own */
 
@@ -151,7 +185,7 @@ typedef struct stores_config {
     const char *on_connect; /* SQL that every new connection runs first; NULL */
     uint64_t timeout_ms; /* of a whole call: 30 s */
 
-    bool cache; /* false: Redis is never spoken to */
+    bool no_cache; /* Redis is never spoken to */
     const char *redis_host; /* "127.0.0.1" */
     int redis_port; /* 6379 */
     const char *redis_path; /* a unix socket, instead of host and port */
@@ -175,11 +209,10 @@ typedef struct stores_config {
     void *log_arg;
 } stores_config;
 
-/* Sets every default. */
-STORES_API void stores_config_init(stores_config *config);
+#define STORES_CONFIG_INIT STORES_SIZED(stores_config)
 
 /* Makes an engine; nothing is connected until the first call needs it (Redis: at once, in the
- * background). NULL: *error says why. Free it with stores_engine_close. */
+ * background). NULL: *error, which may be NULL, says why. Free it with stores_engine_close. */
 STORES_API stores_engine *stores_engine_new(const stores_config *config, stores_error *error);
 
 /* Fails what is pending with `closed`, rolls back what is open, writes out what is queued, closes
@@ -211,50 +244,64 @@ STORES_API void stores_flush(stores_engine *engine);
 
 typedef void (*stores_cb)(stores_op *op, void *arg);
 
-/* How one call is made. Zeroed, it asks for the engine's defaults and no callback. */
+/* How one call is made. */
 typedef struct stores_call {
+    size_t size;
     uint64_t timeout_ms; /* 0: the engine's */
     bool
         no_cache; /* neither read from the cache nor publish to it; intents are placed all the same */
     stores_tx *inside; /* the caller holds it, and will not end it before this call is over; NULL */
-    stores_cb cb; /* runs once, from the loop; may free the op and may start others */
+    stores_cb cb; /* runs once, from the loop; may free the op and may start others. Also of a call
+                   * that is refused for its size */
     void *arg;
 } stores_call;
 
+#define STORES_CALL_INIT STORES_SIZED(stores_call)
+
 /* Text parameters of a statement; a NULL value is SQL's NULL. */
 typedef struct stores_params {
+    size_t size;
     int count;
     const char *const *values;
 } stores_params;
 
+#define STORES_PARAMS_INIT STORES_SIZED(stores_params)
+
 typedef enum stores_change_kind {
-    STORES_INSERT, /* fails with `duplicate` where the id is taken */
-    STORES_UPDATE, /* replaces the document; affected 0 where no row has the id */
-    STORES_UPSERT,
-    STORES_DELETE,
-    STORES_MODIFY /* value = expr, an SQL expression over `value`, $1 (the id) and $2.. (params) */
+    STORES_INSERT = 0, /* fails with `duplicate` where the id is taken */
+    STORES_UPDATE = 1, /* replaces the document; affected 0 where no row has the id */
+    STORES_UPSERT = 2,
+    STORES_DELETE = 3,
+    /* value = expr, an SQL expression over `value`, $1 (the id) and $2.. (params) */
+    STORES_MODIFY = 4
 } stores_change_kind;
 
 typedef struct stores_change {
+    size_t size;
     stores_change_kind kind;
+    bool want_document; /* keep the row as it is after the change; MODIFY always does */
     const char *table;
     int64_t id;
     const char *json; /* the document, NUL-terminated; not for DELETE and MODIFY */
     const char *expected; /* UPDATE: only where the row still holds this text, which a read gave;
                              affected is 0 elsewhere. NULL: whatever it holds */
     const char *expr;
-    stores_params params; /* for MODIFY: $2 and on */
-    bool want_document; /* keep the row as it is after the change; MODIFY always does */
+    const stores_params *params; /* for MODIFY: $2 and on; NULL: none */
 } stores_change;
 
+#define STORES_CHANGE_INIT STORES_SIZED(stores_change)
+
 typedef struct stores_query_options {
+    size_t size;
     bool autocommit; /* run as it comes, in no transaction: for statements that refuse one */
     bool readonly; /* the statement writes nothing: spares the question, and the server checks; but
                     * inside a transaction that writes, or autocommit, the caller alone vouches for it */
     bool simple; /* several statements in one text; no parameters */
-    const char *const *invalidates; /* tables that it writes, instead of asking; NULL: ask */
     int invalidates_count;
+    const char *const *invalidates; /* tables that it writes, instead of asking; NULL: ask */
 } stores_query_options;
+
+#define STORES_QUERY_OPTIONS_INIT STORES_SIZED(stores_query_options)
 
 /*
  * Every one of these gives an op that completes later, or NULL only where memory ran out. What
@@ -305,12 +352,15 @@ STORES_API const char *stores_op_value(const stores_op *op, int row, int column,
 STORES_API char stores_op_source(const stores_op *op);
 /* Where the seconds of a done op went, where the engine was asked to keep that. */
 typedef struct stores_times {
-    double queue, connect, redis, postgres;
+    size_t size;
     unsigned retries; /* how often its statement, or the segment that it was in, ran again */
+    double queue, connect, redis, postgres;
 } stores_times;
 
-/* Zeros where it was not asked to; retries are always counted. */
-STORES_API void stores_op_times(const stores_op *op, stores_times *times);
+#define STORES_TIMES_INIT STORES_SIZED(stores_times)
+
+/* Zeros where it was not asked to; retries are always counted. False: times->size is none. */
+STORES_API bool stores_op_times(const stores_op *op, stores_times *times);
 STORES_API void stores_time_calls(stores_engine *engine, bool on);
 /* Frees a done op, or abandons a pending one: its callback never runs, and what it had not sent
  * yet is not sent. NULL is allowed. */
@@ -320,19 +370,22 @@ STORES_API void stores_op_free(stores_op *op);
 
 typedef enum stores_isolation {
     STORES_READ_COMMITTED = 0,
-    STORES_REPEATABLE_READ,
-    STORES_SERIALIZABLE
+    STORES_REPEATABLE_READ = 1,
+    STORES_SERIALIZABLE = 2
 } stores_isolation;
 
 typedef struct stores_tx_options {
+    size_t size;
     stores_isolation isolation;
     bool readonly;
     bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks); it
                    * is closed afterwards */
+    bool close; /* the connection is closed afterwards, for what no reset of a session takes back */
     uint64_t timeout_ms; /* how long it may take: the server ends one that is idle for longer, whose
                           * client is gone without a word. 0: as long as a call of the engine */
-    bool close; /* the connection is closed afterwards, for what no reset of a session takes back */
 } stores_tx_options;
+
+#define STORES_TX_OPTIONS_INIT STORES_SIZED(stores_tx_options)
 
 /*
  * A transaction takes its connection at its first op and gives it back at commit or rollback. One
@@ -401,13 +454,14 @@ STORES_API int stores_shard_of(int64_t id, int count);
 
 /* What PostgreSQL answered to one statement of the engine; valid inside of the callback alone. */
 typedef struct stores_statement {
+    size_t size;
     const char *sql; /* as it was sent: parameters are $1 and on, and their values are not told */
     uint64_t connection; /* a number; the statements of one transaction have the same */
     int64_t rows; /* that it gave, or else changed */
+    stores_code code; /* STORES_OK, or why it failed */
+    char sqlstate[8]; /* "" where PostgreSQL said nothing */
     double queue; /* seconds from sending to the answer of the one before it on its connection */
     double postgres; /* seconds from then on to its own answer */
-    stores_code code; /* STORES_OK, or why it failed */
-    char sqlstate[6]; /* "" where PostgreSQL said nothing */
 } stores_statement;
 
 typedef void (*stores_statement_cb)(void *arg, const stores_statement *statement);

@@ -44,7 +44,11 @@ describe('stores.h', function()
     local file = assert(io.open(folder .. '/alone.' .. suffix, 'w'))
     file:write('#include "stores.h"\n#include "stores.h"\n',
       'int use(const stores_op *op);\n',
-      'int use(const stores_op *op) { return stores_op_done(op) ? STORES_OK : STORES_INTERNAL; }\n')
+      'int use(const stores_op *op) { return stores_op_done(op) ? STORES_OK : STORES_INTERNAL; }\n',
+      'int call(stores_engine *engine);\n',
+      'int call(stores_engine *engine) {\n',
+      '  stores_call call = STORES_CALL_INIT;\n  call.timeout_ms = 5;\n',
+      '  return use(stores_find(engine, &call, "docs", 1));\n}\n')
     file:close()
     local status, text = shell(('%s -std=%s -pedantic -Wall -Wextra -Werror -I %s -c %s -o %s')
       :format(compiler, standard, quoted(root .. '/core'), quoted(folder .. '/alone.' .. suffix),
@@ -67,6 +71,52 @@ describe('stores.h', function()
       assert.is_truthy(library[name], name .. ' is declared and not exported')
     end
     assert.is_truthy(library.stores_engine_new)
+  end)
+
+  --- The fields of each struct of the header, in their order.
+  local function structs()
+    local all = {}
+    for name, body in read_header():gmatch('typedef struct (stores_[%w_]+) (%b{}) %1;') do
+      local fields = {}
+      body = body:sub(2, -2):gsub('/%*.-%*/', '')
+      for declaration in body:gmatch('[^;]+') do
+        local pointer = declaration:match('%(%*([%w_]+)%)%(')
+        for part in (pointer or declaration):gmatch('[^,]+') do
+          fields[#fields + 1] = part:match('([%w_]+)%s*%[?%d*%]?%s*$')
+        end
+      end
+      all[name] = fields
+    end
+    return all
+  end
+
+  it('has structs that begin with their size, and grow at their end alone', function()
+    local told, header = {}, structs()
+    local file = assert(io.open(root .. '/spec/unit/test_interface.c'))
+    for name, field in file:read('*a'):gmatch('FIELD%((stores_[%w_]+), ([%w_]+), %d+%)') do
+      told[name] = told[name] or {}
+      table.insert(told[name], field)
+    end
+    file:close()
+    assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg' }, told.stores_call)
+    for name, fields in pairs(header) do
+      assert.equal('size', fields[1], name)
+      assert.is_truthy(told[name], name .. ' is not in spec/unit/test_interface.c')
+      for i, field in ipairs(told[name]) do
+        assert.equal(field, fields[i], ('field %d of %s'):format(i, name))
+      end
+    end
+  end)
+
+  it('numbers each enum by hand', function()
+    local count = 0
+    for body, name in read_header():gmatch('typedef enum [%w_]+ (%b{}) ([%w_]+);') do
+      for entry in body:sub(2, -2):gsub('/%*.-%*/', ''):gsub('#[^\n]*', ''):gmatch('[^,]+') do
+        if entry:find('STORES_[%u_]+%s*$') then error(name .. ': ' .. entry .. ' has no number') end
+        count = count + (entry:find('=') and 1 or 0)
+      end
+    end
+    assert.is_true(count >= 13, count)
   end)
 
   it('says a word about each function, or about the group that it stands in', function()

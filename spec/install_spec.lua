@@ -103,12 +103,22 @@ describe('the build #slow', function()
       assert.truthy(package.cpath:find('/usr/local/lib/lua/5.1/?.so', 1, true))
     end)
 
+    it('is another library to the linker with each minor version', function()
+      local status, text = shell('readelf -d ' .. quoted(prefix .. '/lib/libstores.so'))
+      assert.equal(0, status, text)
+      assert.matches('SONAME[^\n]*%[libstores%.so%.0%.1%]', text)
+      for _, name in ipairs { 'libstores.so', 'libstores.so.0.1', 'libstores.so.0.1.0' } do
+        assert.equal(0, (shell('test -e ' .. quoted(prefix .. '/lib/' .. name))), name)
+      end
+    end)
+
     it('is found by pkg-config, and links, shared and static', function()
       write(base .. '/host.c', [[
         #include <stdio.h>
         #include <stores.h>
         int main(void) {
-            printf("%s %s\n", STORES_VERSION, stores_code_name(STORES_NOT_FOUND));
+            printf("%s %s %s\n", STORES_VERSION, stores_version(),
+                   stores_code_name(STORES_NOT_FOUND));
             return 0;
         }]])
       local config = ('PKG_CONFIG_PATH=%s pkg-config --define-variable=prefix=%s '
@@ -125,7 +135,7 @@ describe('the build #slow', function()
           quoted(base), sanitizers, (kind:gsub('%%s', function() return config end)),
           quoted(prefix .. '/lib')))
         assert.equal(0, status, text)
-        assert.equal('0.1.0 not_found\n', text)
+        assert.equal('0.1.0 0.1.0 not_found\n', text)
       end
     end)
   end)

@@ -84,7 +84,7 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     lua_getfield(L, index, "redis");
     bool redis = lua_istable(L, -1);
     if (redis) redis_options(L, lua_gettop(L), config);
-    config->cache = redis && true_of(L, index, "cache");
+    config->no_cache = !redis || !true_of(L, index, "cache");
     int_of(L, index, "poolsize", &config->poolsize);
     int_of(L, index, "max_waiters", &config->max_waiters);
     int_of(L, index, "shard_id", &config->shard_id);

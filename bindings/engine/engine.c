@@ -21,9 +21,12 @@ static bool refuses_cache(lua_State *L, int index) {
 
 static stores_call call_to(struct stores__lua_engine *engine, struct stores__slot *slot,
                            uint64_t timeout_ms, bool no_cache) {
-    stores_call call = {
-        .timeout_ms = timeout_ms, .no_cache = no_cache, .cb = stores__slot_done, .arg = slot};
-    call.inside = engine->inside;
+    stores_call call = {.size = sizeof call,
+                        .timeout_ms = timeout_ms,
+                        .no_cache = no_cache,
+                        .inside = engine->inside,
+                        .cb = stores__slot_done,
+                        .arg = slot};
     return call;
 }
 
@@ -53,17 +56,17 @@ static int engine_find_many(lua_State *L) {
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
 
-stores_change stores__change_check(lua_State *L, int index,
-                                   const struct stores__lua_engine *engine) {
+stores_change stores__change_check(lua_State *L, int index, const struct stores__lua_engine *engine,
+                                   stores_params *params) {
     static const char *const kinds[] = {"insert", "update", "upsert", "delete", "modify", NULL};
-    stores_change change;
-    memset(&change, 0, sizeof change);
+    stores_change change = STORES_CHANGE_INIT;
     change.kind = (stores_change_kind)luaL_checkoption(L, index, NULL, kinds);
     change.table = stores__table_check(L, index + 1);
     change.id = stores__id_check(L, index + 2, engine);
     if (change.kind == STORES_MODIFY) {
         change.expr = luaL_checkstring(L, index + 7);
-        change.params = stores__params_check(L, index + 8);
+        *params = stores__params_check(L, index + 8);
+        change.params = params;
     } else if (change.kind != STORES_DELETE) {
         change.json = stores__document_check(L, index + 3);
     }
@@ -76,7 +79,8 @@ static int engine_write(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 6);
     bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
     lua_settop(L, 10);
-    stores_change change = stores__change_check(L, 2, engine);
+    stores_params params;
+    stores_change change = stores__change_check(L, 2, engine, &params);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     slot->commits = true;
     slot->id = change.id;
@@ -118,8 +122,7 @@ static int engine_query(lua_State *L) {
  * the text that was read. */
 static int engine_replace(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    stores_change change;
-    memset(&change, 0, sizeof change);
+    stores_change change = STORES_CHANGE_INIT;
     lua_settop(L, 8);
     change.kind = STORES_UPDATE;
     change.table = stores__table_check(L, 2);
@@ -258,10 +261,9 @@ static int engine_sweep(lua_State *L) {
 /* core.engine(hub, config) -> engine */
 int stores__engine_new_lua(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    stores_config config;
-    stores_error error;
+    stores_config config = STORES_CONFIG_INIT;
+    stores_error error = STORES_ERROR_INIT;
     luaL_checktype(L, 2, LUA_TTABLE);
-    stores_config_init(&config);
     lua_settop(L, 2);
     stores__config_check(L, 2, &config);
     config.loop = hub->loop;

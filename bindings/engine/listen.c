@@ -91,7 +91,8 @@ static int listener_ready(lua_State *L) {
         return stores__raise(L, STORES_CLOSED, "the listener was stopped");
     }
     struct stores__slot *slot = stores__slot_new(L, listener->engine->hub, SLOT_NOTHING, false);
-    stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = slot};
+    stores_call call = {
+        .size = sizeof call, .timeout_ms = ms, .cb = stores__slot_done, .arg = slot};
     return stores__slot_started(L, slot, stores_listening(listener->listener, &call));
 }
 

@@ -25,8 +25,7 @@ static struct lua_tx *check_tx(lua_State *L, int index) {
 int stores__tx_new_lua(lua_State *L) {
     static const char *const levels[] = {"read committed", "repeatable read", "serializable", NULL};
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    stores_tx_options options;
-    memset(&options, 0, sizeof options);
+    stores_tx_options options = STORES_TX_OPTIONS_INIT;
     options.timeout_ms = stores__ms_check(L, 3);
     lua_settop(L, 2);
     if (lua_istable(L, 2)) {
@@ -58,8 +57,11 @@ int stores__tx_new_lua(lua_State *L) {
 static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_kind kind, bool raw,
                             uint64_t ms, struct stores__slot **slot) {
     *slot = stores__slot_new(L, tx->engine->hub, kind, raw);
-    stores_call call = {.timeout_ms = ms, .cb = stores__slot_done, .arg = *slot};
-    call.inside = tx->engine->inside;
+    stores_call call = {.size = sizeof call,
+                        .timeout_ms = ms,
+                        .inside = tx->engine->inside,
+                        .cb = stores__slot_done,
+                        .arg = *slot};
     return call;
 }
 
@@ -97,7 +99,8 @@ static int tx_write(lua_State *L) {
     bool commit = lua_toboolean(L, 11);
     bool give = commit || lua_toboolean(L, 12);
     lua_settop(L, 12);
-    stores_change change = stores__change_check(L, 2, tx->engine);
+    stores_params params;
+    stores_change change = stores__change_check(L, 2, tx->engine, &params);
     change.want_document = give;
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
     call.no_cache = no_cache;

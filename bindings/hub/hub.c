@@ -289,6 +289,7 @@ static int hub_new(lua_State *L) {
     uv_loop_t *loop = lua_islightuserdata(L, 1) ? lua_touserdata(L, 1) : NULL;
     struct stores__hub *hub = lua_newuserdata(L, sizeof *hub);
     memset(hub, 0, sizeof *hub);
+    hub->times.size = sizeof hub->times;
     stores__list_init(&hub->ready);
     stores__list_init(&hub->free_slots);
     stores__list_init(&hub->engines);

@@ -4,7 +4,8 @@
 #include "binding.h"
 
 int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine) {
-    stores_error error;
+    stores_error error; /* not filled in advance: it is large, and rarely needed */
+    error.size = sizeof error;
     int64_t id = 0;
     size_t len = 0;
     if (lua_type(L, index) == LUA_TNUMBER) {
@@ -23,6 +24,7 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engin
     if (engine != NULL && engine->shard_count > 0 &&
         stores_shard_of(id, engine->shard_count) != engine->shard) {
         memset(&error, 0, sizeof error);
+        error.size = sizeof error;
         error.code = STORES_WRONG_SHARD;
         error.shard = engine->shard;
         snprintf(error.message, sizeof error.message,
@@ -180,7 +182,7 @@ static bool add_param(lua_State *L, struct stores__buf *buf, int number) {
 }
 
 stores_params stores__params_check(lua_State *L, int index) {
-    stores_params params = {0, NULL};
+    stores_params params = STORES_PARAMS_INIT;
     if (lua_isnoneornil(L, index)) return params;
     luaL_checktype(L, index, LUA_TTABLE);
     params.count = (int)lua_objlen(L, index);
@@ -210,8 +212,7 @@ stores_params stores__params_check(lua_State *L, int index) {
 }
 
 stores_query_options stores__query_options_check(lua_State *L, int index) {
-    stores_query_options options;
-    memset(&options, 0, sizeof options);
+    stores_query_options options = STORES_QUERY_OPTIONS_INIT;
     if (lua_isnoneornil(L, index)) return options;
     luaL_checktype(L, index, LUA_TTABLE);
     lua_getfield(L, index, "transaction");

@@ -43,6 +43,7 @@ int stores__raise(lua_State *L, stores_code code, const char *format, ...) {
     stores_error error;
     va_list args;
     memset(&error, 0, sizeof error);
+    error.size = sizeof error;
     error.code = code;
     error.shard = -1;
     va_start(args, format);
@@ -66,7 +67,7 @@ void stores__error_register(lua_State *L) {
     lua_pushcfunction(L, set_error_metatable);
     lua_setfield(L, -2, "set_error_metatable");
     lua_newtable(L);
-#define CODE(NAME, name, status, again, words)                                                     \
+#define CODE(NAME, number, name, status, again, words)                                             \
     lua_createtable(L, 0, 3);                                                                      \
     lua_pushinteger(L, status);                                                                    \
     lua_setfield(L, -2, "http");                                                                   \

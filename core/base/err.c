@@ -10,15 +10,16 @@ struct code_info {
     bool retryable;
 };
 
-static const struct code_info codes[STORES_CODE_MAX] = {[STORES_OK] = {"ok", 200, false},
-#define STORES_X(NAME, name, http, retryable, text) [STORES_##NAME] = {name, http, retryable},
-                                                        STORES_ERRORS(STORES_X)
+static const struct code_info codes[] = {[STORES_OK] = {"ok", 200, false},
+#define STORES_X(NAME, number, name, http, retryable, text) [number] = {name, http, retryable},
+                                         STORES_ERRORS(STORES_X)
 #undef STORES_X
 };
 
 static const struct code_info *info(stores_code code) {
-    if ((int)code < 0 || code >= STORES_CODE_MAX) code = STORES_INTERNAL;
-    return &codes[code];
+    size_t index = (unsigned)code;
+    if (index >= sizeof codes / sizeof *codes || codes[index].name == NULL) index = STORES_INTERNAL;
+    return &codes[index];
 }
 
 const char *stores_code_name(stores_code code) {
@@ -31,7 +32,7 @@ int stores_code_http(stores_code code) {
 
 const char *stores_outcome_name(stores_outcome outcome) {
     if (outcome == STORES_OUTCOME_COMMITTED) return "committed";
-    return outcome == STORES_OUTCOME_UNKNOWN ? "unknown" : "none";
+    return outcome == STORES_OUTCOME_NONE ? "none" : "unknown";
 }
 
 /* Where to cut text so that at most room bytes stay and no UTF-8 character is halved. */
@@ -56,6 +57,7 @@ static void fill(stores_error *e, stores_code code, const char *format, va_list 
 
     if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = '\0';
     memset(e, 0, sizeof *e);
+    e->size = sizeof *e;
     e->code = code;
     e->retryable = info(code)->retryable;
     e->outcome = STORES_OUTCOME_NONE;

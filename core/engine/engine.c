@@ -11,25 +11,9 @@
 #include "names/names.h"
 #include "read/reads.h"
 #include "base/shard.h"
+#include "base/sized.h"
 #include "write/starve.h"
 #include "write/writes.h"
-
-void stores_config_init(stores_config *config) {
-    memset(config, 0, sizeof *config);
-    config->poolsize = 10;
-    config->acquire_timeout_ms = 5 * 1000;
-    config->timeout_ms = 30 * 1000;
-    config->idle_timeout_ms = 60 * 1000;
-    config->max_age_ms = 30 * 60 * 1000;
-    config->ping_after_ms = 30 * 1000;
-    config->cache = true;
-    config->redis_host = "127.0.0.1";
-    config->redis_port = 6379;
-    config->redis_timeout_ms = 50;
-    config->redis_connect_timeout_ms = 1000;
-    config->ttl_ms = 10 * 60 * 1000;
-    config->negative_ttl_ms = 10 * 1000;
-}
 
 void stores__log(stores_engine *engine, const char *format, ...) {
     char text[512];
@@ -184,20 +168,22 @@ static bool check_config(const stores_config *config, stores_error *error) {
     return false;
 }
 
-static void default_times(stores_config *config) {
-    stores_config defaults;
-    stores_config_init(&defaults);
-#define DEFAULT(field)                                                                             \
-    if (config->field == 0) config->field = defaults.field
-    DEFAULT(acquire_timeout_ms);
-    DEFAULT(idle_timeout_ms);
-    DEFAULT(max_age_ms);
-    DEFAULT(ping_after_ms);
-    DEFAULT(timeout_ms);
-    DEFAULT(redis_timeout_ms);
-    DEFAULT(redis_connect_timeout_ms);
-    DEFAULT(ttl_ms);
-    DEFAULT(negative_ttl_ms);
+/* What is zero has its default; connect_timeout and statement_timeout have libpq's sources first. */
+static void fill_defaults(stores_config *config) {
+#define DEFAULT(field, value)                                                                      \
+    if (config->field == 0) config->field = value
+    DEFAULT(poolsize, 10);
+    DEFAULT(acquire_timeout_ms, 5 * 1000);
+    DEFAULT(timeout_ms, 30 * 1000);
+    DEFAULT(idle_timeout_ms, 60 * 1000);
+    DEFAULT(max_age_ms, 30 * 60 * 1000);
+    DEFAULT(ping_after_ms, 30 * 1000);
+    DEFAULT(redis_host, "127.0.0.1");
+    DEFAULT(redis_port, 6379);
+    DEFAULT(redis_timeout_ms, 50);
+    DEFAULT(redis_connect_timeout_ms, 1000);
+    DEFAULT(ttl_ms, 10 * 60 * 1000);
+    DEFAULT(negative_ttl_ms, 10 * 1000);
 #undef DEFAULT
 }
 
@@ -214,11 +200,7 @@ static void crowded(void *arg) {
     stores__starve_look(arg);
 }
 
-stores_engine *stores_engine_new(const stores_config *given, stores_error *error) {
-    if (!check_config(given, error)) return NULL;
-    stores_config whole = *given;
-    const stores_config *config = &whole;
-    default_times(&whole);
+static stores_engine *engine_new(const stores_config *config, stores_error *error) {
     stores_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory");
@@ -249,7 +231,7 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
         stores__error_set(error, STORES_NO_MEMORY, "no memory");
         ok = false;
     }
-    if (ok && config->cache) ok = stores__cache_open(engine, config, error);
+    if (ok && !config->no_cache) ok = stores__cache_open(engine, config, error);
     if (ok) return engine;
     if (handles) {
         stores_engine_close(engine, NULL, NULL);
@@ -257,6 +239,21 @@ stores_engine *stores_engine_new(const stores_config *given, stores_error *error
         free(engine);
     }
     return NULL;
+}
+
+stores_engine *stores_engine_new(const stores_config *given, stores_error *error) {
+    stores_config own;
+    stores_error why;
+    stores_engine *engine = NULL;
+    if (!stores__error_fits(error)) return NULL;
+    const stores_config *known = stores__config_given(given, &own, &why);
+    if (known != NULL) {
+        own = *known;
+        fill_defaults(&own);
+        if (check_config(&own, &why)) engine = engine_new(&own, &why);
+    }
+    if (engine == NULL) stores__error_give(error, &why);
+    return engine;
 }
 
 /* ---- Closing --------------------------------------------------------------------------------- */
@@ -443,7 +440,13 @@ int64_t stores_generate_id(stores_engine *engine) {
 
 bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error) {
     stores_error own;
-    return stores__id_parse(text, len, id, error ? error : &own);
+    if (stores__id_parse(text, len, id, &own)) return true;
+    stores__error_give(error, &own);
+    return false;
+}
+
+const char *stores_version(void) {
+    return STORES_VERSION;
 }
 
 int stores_shard_of(int64_t id, int count) {

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/sized.h"
 #include "engine/engine.h"
 
 #define TIMEOUT_MAX_MS UINT64_C(1000000000000000) /* more would wrap around */
@@ -71,9 +72,30 @@ static void refuse(stores_op *op) {
     if (engine->closed_all) stores__op_drain(engine);
 }
 
-stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
-    static const stores_call defaults;
-    if (call == NULL) call = &defaults;
+/* An op that its arguments end at once: it is told from the loop, as any other. */
+static void fail_call(stores_op *op, const stores_call *call) {
+    stores_call own;
+    stores_error error;
+    if (stores__call_given(call, &own, &error) == NULL) stores__op_fail(op, &error);
+}
+
+/* The call as this library knows it. One that is wrong keeps those who are to hear of that. */
+static const stores_call *know_call(const stores_call *call, stores_call *own, bool *wrong) {
+    stores_error error;
+    *wrong = stores__call_given(call, own, &error) == NULL;
+    if (*wrong) {
+        own->cb = call->cb;
+        own->arg = call->arg;
+    }
+    return own;
+}
+
+stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
+    static const stores_call defaults = STORES_CALL_INIT;
+    const stores_call *call = given ? given : &defaults;
+    stores_call own;
+    bool wrong = false;
+    if (call->size != sizeof *call) call = know_call(call, &own, &wrong);
     stores_op *op = stores__spares_take(&engine->spare_ops);
     if (op == NULL) return NULL;
     op->engine = engine;
@@ -103,6 +125,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *call) {
     engine->counters.calls++;
     if (engine->pending_count++ == 0) stores__engine_hold(engine);
     stores__engine_wake(engine);
+    if (wrong) fail_call(op, given);
     return op;
 }
 
@@ -275,12 +298,13 @@ void stores_watch_statements(stores_engine *engine, stores_statement_cb fn, void
     engine->pool.statement_arg = arg;
 }
 
-void stores_op_times(const stores_op *op, stores_times *times) {
-    times->queue = (double)op->spent_ns[STORES__PHASE_QUEUE] / 1e9;
-    times->connect = (double)op->spent_ns[STORES__PHASE_CONNECT] / 1e9;
-    times->redis = (double)op->spent_ns[STORES__PHASE_REDIS] / 1e9;
-    times->postgres = (double)op->spent_ns[STORES__PHASE_POSTGRES] / 1e9;
-    times->retries = op->retries;
+bool stores_op_times(const stores_op *op, stores_times *times) {
+    const stores_times own = {.queue = (double)op->spent_ns[STORES__PHASE_QUEUE] / 1e9,
+                              .connect = (double)op->spent_ns[STORES__PHASE_CONNECT] / 1e9,
+                              .redis = (double)op->spent_ns[STORES__PHASE_REDIS] / 1e9,
+                              .postgres = (double)op->spent_ns[STORES__PHASE_POSTGRES] / 1e9,
+                              .retries = op->retries};
+    return stores__sized_give(&stores__sized_times, times, &own);
 }
 
 void stores_latency(stores_engine *engine,

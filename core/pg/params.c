@@ -249,7 +249,7 @@ static bool prefer_primary(struct stores__pg_params *params, const stores_config
                    (params->fixed_hostaddr != NULL && strchr(params->fixed_hostaddr, ',') != NULL);
     enum stores__pg_source source = stores__pg_source_of(sources, "target_session_attrs");
     bool said = wanted != NULL && source != STORES__PG_NOBODY && source != STORES__PG_ENVIRONMENT;
-    if (!config->cache || !several) return true;
+    if (config->no_cache || !several) return true;
     if (said && strcmp(wanted, "prefer-standby") != 0) return true;
     if (wanted != NULL && strcmp(wanted, "read-write") == 0) return true;
     return set(params, "target_session_attrs", PQlibVersion() >= 140000 ? "primary" : "read-write");

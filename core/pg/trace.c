@@ -27,7 +27,8 @@ static void tell(struct stores__pg_wire *wire, const struct stores__pg_entry *en
     uint64_t begun = wire->answered_ns > sent ? wire->answered_ns : sent;
     wire->answered_ns = now;
     if (pool->statement == NULL) return;
-    stores_statement statement = {.sql = entry->trace->sql,
+    stores_statement statement = {.size = sizeof statement,
+                                  .sql = entry->trace->sql,
                                   .connection = wire->conn->serial,
                                   .rows = rows,
                                   .queue = (double)(begun - sent) / 1e9,

@@ -4,8 +4,13 @@
 
 #include "engine/engine.h"
 
-/* False: PostgreSQL does not take so many, and the op has failed. params may be NULL. */
-bool stores__params_fit(stores_op *op, const stores_params *params);
+/* Makes of the caller's parameters, where there are any (*params not NULL), those that this library
+ * knows, in own where they are not of its version. False: PostgreSQL does not take so many, or they are
+ * wrong otherwise, and the op has failed. */
+bool stores__params_fit(stores_op *op, const stores_params **params, stores_params *own);
+/* The same of the options of a query. */
+bool stores__query_options_fit(stores_op *op, const stores_query_options **options,
+                               stores_query_options *own);
 /* Copies parameters: *values points into the memory that is returned, both the caller's to free.
  * NULL: no memory. params may be NULL. */
 char *stores__params_copy(const stores_params *params, const char ***values);

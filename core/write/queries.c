@@ -3,12 +3,20 @@
 
 #include <stdio.h>
 
+#include "base/sized.h"
 #include "names/names.h"
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
-bool stores__params_fit(stores_op *op, const stores_params *params) {
-    if (params == NULL || params->count == 0) return true;
+bool stores__params_fit(stores_op *op, const stores_params **given, stores_params *own) {
+    stores_error error;
+    if (*given == NULL) return true;
+    const stores_params *params = *given = stores__params_given(*given, own, &error);
+    if (params == NULL) {
+        stores__op_fail(op, &error);
+        return false;
+    }
+    if (params->count == 0) return true;
     if (params->count > 0 && params->count <= 65535) {
         if (params->values != NULL) return true;
         stores__op_failf(op, STORES_INVALID_ARGUMENT, "the values of the parameters are missing");
@@ -16,6 +24,15 @@ bool stores__params_fit(stores_op *op, const stores_params *params) {
     }
     stores__op_failf(op, STORES_INVALID_ARGUMENT, "PostgreSQL takes 65535 parameters at most");
     return false;
+}
+
+bool stores__query_options_fit(stores_op *op, const stores_query_options **given,
+                               stores_query_options *own) {
+    stores_error error;
+    if (*given == NULL) return true;
+    *given = stores__query_options_given(*given, own, &error);
+    if (*given == NULL) stores__op_fail(op, &error);
+    return *given != NULL;
 }
 
 char *stores__params_copy(const stores_params *params, const char ***values) {
@@ -118,8 +135,9 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
 
 stores_op *stores_select(stores_engine *engine, const stores_call *call, const char *table,
                          const char *sql, const stores_params *params) {
+    stores_params own;
     stores_op *op = stores__op_new(engine, call);
-    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
+    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, &params, &own)) {
         return op;
     }
     struct stores__own_call *select = call_new(op, sql, params);
@@ -174,8 +192,11 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
 stores_op *stores_query(stores_engine *engine, const stores_call *call, const char *sql,
                         const stores_params *params, const stores_query_options *options) {
     stores_error error;
+    stores_params own;
+    stores_query_options own_options;
     stores_op *op = stores__op_new(engine, call);
-    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, params)) {
+    if (op == NULL || op->state != STORES__OP_PENDING || !stores__params_fit(op, &params, &own) ||
+        !stores__query_options_fit(op, &options, &own_options)) {
         return op;
     }
     struct stores__own_call *query = call_new(op, sql, params);

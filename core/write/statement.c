@@ -2,33 +2,44 @@
 
 #include <stdio.h>
 
+#include "base/sized.h"
 #include "write/calls.h"
 
 /* The parameters behind the id. */
-static const char *param(const stores_change *change, int index) {
-    if (change->kind == STORES_MODIFY) return change->params.values[index];
-    return index == 0 ? change->json : change->expected;
+static const char *param(const struct stores__known_change *known, int index) {
+    if (known->change->kind == STORES_MODIFY) return known->params->values[index];
+    return index == 0 ? known->change->json : known->change->expected;
 }
 
-bool stores__change_fits(stores_op *op, const stores_change *change) {
-    if ((unsigned)change->kind > STORES_MODIFY) {
+bool stores__change_fits(stores_op *op, const stores_change *given,
+                         struct stores__known_change *known) {
+    stores_error error;
+    const stores_change *change = stores__change_given(given, &known->own_change, &error);
+    known->change = change;
+    known->params = NULL;
+    if (change == NULL) {
+        stores__op_fail(op, &error);
+    } else if ((unsigned)change->kind > STORES_MODIFY) {
         stores__op_failf(op, STORES_INVALID_ARGUMENT, "there is no kind of change %d",
                          (int)change->kind);
     } else if (change->kind < STORES_DELETE && change->json == NULL) {
         stores__op_failf(op, STORES_INVALID_DOCUMENT, "the document is missing");
     } else {
-        return change->kind != STORES_MODIFY || stores__params_fit(op, &change->params);
+        if (change->kind == STORES_MODIFY) known->params = change->params;
+        return stores__params_fit(op, &known->params, &known->own_params);
     }
     return false;
 }
 
-struct stores__statement *stores__statement_new(const stores_change *change) {
+struct stores__statement *stores__statement_new(const struct stores__known_change *known) {
+    const stores_change *change = known->change;
     struct stores__statement *statement = calloc(1, sizeof *statement);
     if (statement == NULL) return NULL;
     bool modify = change->kind == STORES_MODIFY;
     bool document = !modify && change->kind != STORES_DELETE;
     bool replaces = change->kind == STORES_UPDATE && change->expected != NULL;
-    int params = modify ? change->params.count : document + replaces;
+    int params = document + replaces;
+    if (modify) params = known->params ? known->params->count : 0;
     struct stores__buf buf = {0};
     statement->kind = change->kind;
     statement->id = change->id;
@@ -41,7 +52,7 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
     stores__buf_fmt(&buf, "%lld", (long long)change->id);
     stores__buf_add(&buf, "", 1);
     for (int i = 0; i < params; i++) {
-        const char *value = param(change, i);
+        const char *value = param(known, i);
         if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);
     }
     if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr)) {
@@ -52,7 +63,7 @@ struct stores__statement *stores__statement_new(const stores_change *change) {
     statement->memory = buf.data;
     const char *at = statement->memory;
     for (int i = 0; i < statement->count; i++) {
-        bool null = i > 0 && param(change, i - 1) == NULL;
+        bool null = i > 0 && param(known, i - 1) == NULL;
         statement->values[i] = null ? NULL : at;
         if (!null) at += strlen(at) + 1;
     }

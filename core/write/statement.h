@@ -23,10 +23,19 @@ struct stores__statement {
     const char **values;
 };
 
-/* Copies the change. NULL: no memory. */
+/* A caller's change as this library knows it: *change itself, or what was filled in here. */
+struct stores__known_change {
+    const stores_change *change;
+    const stores_params *params; /* of a MODIFY; NULL: none */
+    stores_change own_change;
+    stores_params own_params;
+};
+
 /* What can be said of a change before its table is known. False: the op has failed. */
-bool stores__change_fits(stores_op *op, const stores_change *change);
-struct stores__statement *stores__statement_new(const stores_change *change);
+bool stores__change_fits(stores_op *op, const stores_change *given,
+                         struct stores__known_change *known);
+/* Copies the change. NULL: no memory. */
+struct stores__statement *stores__statement_new(const struct stores__known_change *known);
 /* Fills in the table and the text. False: no memory. */
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table);
 void stores__statement_free(struct stores__statement *statement);

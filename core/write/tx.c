@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "base/sized.h"
 #include "sql/effect.h"
 #include "write/starve.h"
 #include "write/tx_internal.h"
@@ -42,6 +43,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__commit_free(tx->commit);
     stores__txop_free(tx->txop);
     stores__error_free(tx->error);
+    stores__error_free(tx->wrong);
     stores__own_names_free(&tx->names);
     forget_facts(tx);
     free(tx->marks);
@@ -598,13 +600,25 @@ void stores__tx_insider(stores_tx *tx, stores_op *op) {
     if (tx->engine == op->engine) stores__list_append(&tx->insiders, &op->inside_link);
 }
 
+static void take_options(stores_tx *tx, const stores_tx_options *given) {
+    stores_tx_options own;
+    stores_error error;
+    const stores_tx_options *options = stores__tx_options_given(given, &own, &error);
+    if (options == NULL) {
+        tx->wrong = stores__error_dup(&error);
+    } else {
+        tx->options = *options;
+    }
+}
+
 stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options) {
     stores_tx *tx = calloc(1, sizeof *tx);
     if (tx == NULL) return NULL;
     tx->engine = engine;
-    if (options != NULL) tx->options = *options;
+    if (options != NULL) take_options(tx, options);
     tx->commit = stores__commit_new(engine);
     if (tx->commit == NULL) {
+        stores__error_free(tx->wrong);
         free(tx);
         return NULL;
     }

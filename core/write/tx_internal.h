@@ -62,6 +62,7 @@ struct stores_tx {
     struct stores__list link; /* engine->txs */
     stores_engine *engine;
     stores_tx_options options;
+    stores_error *wrong; /* with the options that its caller gave; NULL: nothing */
     enum stores__tx_state state;
     bool begun, freed, xid_known, lost;
     stores_op *op; /* the op under way; NULL: none, or it left */

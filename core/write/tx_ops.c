@@ -12,7 +12,9 @@ static void dispose_txop(stores_op *op) {
 
 /* What makes the tx useless for this kind of op. */
 static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
-    if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
+    if (tx->wrong != NULL) {
+        stores__op_fail(op, tx->wrong);
+    } else if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
         stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
                          (int)tx->options.isolation);
     } else if (tx->early != STORES_OK) {
@@ -176,18 +178,19 @@ static void write_resolved(stores_op *op, struct stores__table *table) {
 
 stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_change *change,
                            bool commit) {
+    struct stores__known_change known;
     struct stores__txop *txop;
     stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
-    if (txop == NULL || !stores__change_fits(op, change)) return op;
-    txop->statement = stores__statement_new(change);
+    if (txop == NULL || !stores__change_fits(op, change, &known)) return op;
+    txop->statement = stores__statement_new(&known);
     txop->commit = commit;
     if (txop->statement == NULL || !stores__op_docs(op, 1)) {
         no_memory(op);
         return op;
     }
-    op->id = op->docs[0].id = change->id;
+    op->id = op->docs[0].id = known.change->id;
     op->resolved = write_resolved;
-    resolve(tx, op, change->table);
+    resolve(tx, op, known.change->table);
     return op;
 }
 
@@ -219,8 +222,9 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
 stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
                             const char *sql, const stores_params *params) {
     struct stores__txop *txop;
+    stores_params own;
     stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
-    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (txop == NULL || !stores__params_fit(op, &params, &own)) return op;
     if (!take_text(txop, sql, params)) {
         no_memory(op);
         return op;
@@ -233,8 +237,11 @@ stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *
 stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
                            const stores_params *params, const stores_query_options *options) {
     struct stores__txop *txop;
+    stores_params own;
+    stores_query_options own_options;
     stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
-    if (txop == NULL || !stores__params_fit(op, params)) return op;
+    if (txop == NULL || !stores__params_fit(op, &params, &own)) return op;
+    if (!stores__query_options_fit(op, &options, &own_options)) return op;
     if (!take_text(txop, sql, params)) {
         no_memory(op);
         return op;

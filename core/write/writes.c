@@ -73,29 +73,23 @@ static void write_resolved(stores_op *op, struct stores__table *table) {
 
 stores_op *stores_write(stores_engine *engine, const stores_call *call,
                         const stores_change *change) {
+    struct stores__known_change known;
     stores_op *op = stores__op_new(engine, call);
-    if (op == NULL) return NULL;
-    if (op->state == STORES__OP_PENDING && !stores__change_fits(op, change)) return op;
+    if (op == NULL || op->state != STORES__OP_PENDING) return op;
+    if (!stores__change_fits(op, change, &known)) return op;
     struct stores__write *write = calloc(1, sizeof *write);
-    if (write != NULL) write->statement = stores__statement_new(change);
+    if (write != NULL) write->statement = stores__statement_new(&known);
     if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {
         if (write != NULL) stores__statement_free(write->statement);
         free(write);
-        if (op->state == STORES__OP_PENDING) {
-            stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
-        }
-        return op;
-    }
-    if (op->state != STORES__OP_PENDING) {
-        stores__statement_free(write->statement);
-        free(write);
+        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
         return op;
     }
     stores__list_init(&write->link);
     write->op = op;
     op->stage = write;
-    op->id = change->id;
-    op->verb = stores__statement_verb(change->kind);
+    op->id = known.change->id;
+    op->verb = stores__statement_verb(known.change->kind);
     op->resolved = write_resolved;
     op->dispose = dispose_write;
     stores__table_resolve(op, write->statement->name);

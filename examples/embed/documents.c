@@ -28,12 +28,12 @@ static stores_op *finish(stores_engine *engine, const char *what, stores_op *op)
 }
 
 static void run(stores_engine *engine, const char *sql) {
-    stores_call call = {0};
+    stores_call call = STORES_CALL_INIT;
     stores_op_free(finish(engine, sql, stores_query(engine, &call, sql, NULL, NULL)));
 }
 
 static void show(stores_engine *engine, int64_t id) {
-    stores_call call = {0};
+    stores_call call = STORES_CALL_INIT;
     stores_op *op = finish(engine, "find", stores_find(engine, &call, "boats", id));
     const char *text;
     size_t len;
@@ -47,9 +47,12 @@ static void show(stores_engine *engine, int64_t id) {
 
 /* One more berth, under the lock of the row: nobody changes it between the look and the write. */
 static void rename_boat(stores_engine *engine, int64_t id) {
-    stores_call call = {0};
-    stores_change change = {
-        .kind = STORES_UPDATE, .table = "boats", .id = id, .json = "{\"name\": \"Rocinante\"}"};
+    stores_call call = STORES_CALL_INIT;
+    stores_change change = {.size = sizeof change,
+                            .kind = STORES_UPDATE,
+                            .table = "boats",
+                            .id = id,
+                            .json = "{\"name\": \"Rocinante\"}"};
     stores_tx *tx = stores_tx_new(engine, NULL);
     if (tx == NULL) exit(1);
     stores_op *op = finish(engine, "lock", stores_tx_find(tx, &call, "boats", id, true));
@@ -66,27 +69,30 @@ int main(int argc, char **argv) {
     }
     const char *keys[] = {"host", "user", "dbname", NULL};
     const char *values[] = {argv[1], argv[2], argv[3], NULL};
-    stores_config config;
-    stores_config_init(&config);
+    stores_config config = STORES_CONFIG_INIT;
     config.pg_keys = keys;
     config.pg_values = values;
     config.redis_path = argv[4];
 
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     stores_engine *engine = stores_engine_new(&config, &error);
     if (engine == NULL) fail("engine", &error);
 
     run(engine, "CREATE TABLE IF NOT EXISTS boats (id bigint PRIMARY KEY, value jsonb)");
     int64_t id = stores_generate_id(engine);
-    stores_call call = {0};
-    stores_change insert = {
-        .kind = STORES_INSERT, .table = "boats", .id = id, .json = "{\"name\": \"Nadir\"}"};
+    stores_call call = STORES_CALL_INIT;
+    stores_change insert = {.size = sizeof insert,
+                            .kind = STORES_INSERT,
+                            .table = "boats",
+                            .id = id,
+                            .json = "{\"name\": \"Nadir\"}"};
     stores_op_free(finish(engine, "insert", stores_write(engine, &call, &insert)));
     show(engine, id);
     rename_boat(engine, id);
     show(engine, id);
 
-    stores_change delete = {.kind = STORES_DELETE, .table = "boats", .id = id};
+    stores_change delete = {
+        .size = sizeof delete, .kind = STORES_DELETE, .table = "boats", .id = id};
     stores_op *op = finish(engine, "delete", stores_write(engine, &call, &delete));
     printf("deleted %lld row\n", (long long)stores_op_affected(op));
     stores_op_free(op);

@@ -25,8 +25,9 @@ static int running = COUNT;
 static void changed(stores_op *op, void *arg);
 
 static void change(struct counter *counter) {
-    stores_call call = {.cb = changed, .arg = counter};
-    stores_change change = {.kind = STORES_MODIFY,
+    stores_call call = {.size = sizeof call, .cb = changed, .arg = counter};
+    stores_change change = {.size = sizeof change,
+                            .kind = STORES_MODIFY,
                             .table = "counters",
                             .id = counter->id,
                             .expr = "jsonb_set(value, '{n}', to_jsonb((value->>'n')::int + 1))"};
@@ -50,7 +51,7 @@ static void changed(stores_op *op, void *arg) {
 }
 
 static void run(stores_engine *engine, const char *sql) {
-    stores_call call = {0};
+    stores_call call = STORES_CALL_INIT;
     stores_op *op = stores_query(engine, &call, sql, NULL, NULL);
     if (op == NULL) exit(1);
     stores_wait(engine, op);
@@ -75,12 +76,11 @@ int main(int argc, char **argv) {
     }
     const char *keys[] = {"host", "user", "dbname", NULL};
     const char *values[] = {argv[1], argv[2], argv[3], NULL};
-    stores_config config;
-    stores_config_init(&config);
+    stores_config config = STORES_CONFIG_INIT;
     config.pg_keys = keys;
     config.pg_values = values;
     config.redis_path = argv[4];
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     stores_engine *engine = stores_engine_new(&config, &error);
     if (engine == NULL) {
         fprintf(stderr, "%s\n", error.message);

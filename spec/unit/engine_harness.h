@@ -40,22 +40,21 @@ static inline void servers_close(void) {
 static inline stores_config config_of(bool cache) {
     static const char *const keys[] = {"host", "port", "user", "dbname", NULL};
     static const char *values[] = {NULL, "5432", "postgres", NULL, NULL};
-    stores_config config;
+    stores_config config = STORES_CONFIG_INIT;
     values[0] = postgres.host;
     values[3] = postgres.database;
-    stores_config_init(&config);
     config.loop = &loop;
     config.pg_keys = keys;
     config.pg_values = values;
     config.poolsize = 4;
-    config.cache = cache;
+    config.no_cache = !cache;
     config.redis_path = server.socket;
     config.redis_timeout_ms = 2000; /* a busy machine is not a fault */
     return config;
 }
 
 static inline stores_engine *engine_with(const stores_config *config) {
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     stores_engine *engine = stores_engine_new(config, &error);
     if (engine == NULL) {
         printf("no engine: %s\n", error.message);
@@ -148,13 +147,17 @@ static inline const char *document(const stores_op *op, size_t index) {
 }
 
 static inline stores_change change_of(stores_change_kind kind, int64_t id, const char *json) {
-    stores_change change = {.kind = kind, .table = "docs", .id = id, .json = json};
+    stores_change change = {
+        .size = sizeof change, .kind = kind, .table = "docs", .id = id, .json = json};
     return change;
 }
 
 static inline stores_op *modify(stores_engine *engine, const stores_call *call, int64_t id) {
-    stores_change change = {
-        .kind = STORES_MODIFY, .table = "docs", .id = id, .expr = "value || '{\"touched\": true}'"};
+    stores_change change = {.size = sizeof change,
+                            .kind = STORES_MODIFY,
+                            .table = "docs",
+                            .id = id,
+                            .expr = "value || '{\"touched\": true}'"};
     return stores_write(engine, call, &change);
 }
 

@@ -8,14 +8,14 @@
 
 static void test_config(void) {
     stores_config config = config_of(false);
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     config.shard_count = 2;
     config.shard_id = 2;
     CHECK(stores_engine_new(&config, &error) == NULL);
     CHECK_INT(error.code, STORES_INVALID_OPTION);
     CHECK(strstr(error.message, "shard_id") != NULL);
     config = config_of(false);
-    config.poolsize = 0;
+    config.poolsize = -1;
     CHECK(stores_engine_new(&config, &error) == NULL);
     CHECK_INT(error.code, STORES_INVALID_OPTION);
 
@@ -35,7 +35,7 @@ static void test_config(void) {
 static void test_reads(stores_engine *engine) {
     static const int64_t ids[] = {7, 8, 7, -1};
     const char *values[] = {"10", NULL};
-    stores_params params = {.count = 2, .values = values};
+    stores_params params = {.size = sizeof params, .count = 2, .values = values};
     stores_op *op = stores_find_many(engine, NULL, "docs", ids, 4);
     CHECK_STR(code_of(op), "ok");
     CHECK_INT(stores_op_document_count(op), 4);
@@ -68,9 +68,13 @@ static void test_reads(stores_engine *engine) {
 
 static void test_too_many_parameters(stores_engine *engine) {
     static const char *values[70000];
-    stores_params params = {.count = 70000, .values = values};
-    stores_change change = {
-        .kind = STORES_MODIFY, .table = "docs", .id = 1, .expr = "value", .params = params};
+    stores_params params = {.size = sizeof params, .count = 70000, .values = values};
+    stores_change change = {.size = sizeof change,
+                            .kind = STORES_MODIFY,
+                            .table = "docs",
+                            .id = 1,
+                            .expr = "value",
+                            .params = &params};
     stores_tx *tx = stores_tx_new(engine, NULL);
     CHECK_STR(end_of(stores_select(engine, NULL, "docs", "SELECT 1", &params)), "invalid_argument");
     CHECK_STR(end_of(stores_query(engine, NULL, "SELECT 1", &params, NULL)), "invalid_argument");
@@ -153,8 +157,8 @@ static void test_writes(stores_engine *engine) {
 
 static void test_transactions(stores_engine *engine) {
     static const int64_t ids[] = {60, 61};
-    stores_tx_options options = {.isolation = STORES_REPEATABLE_READ};
-    stores_query_options simple = {.simple = true};
+    stores_tx_options options = {.size = sizeof options, .isolation = STORES_REPEATABLE_READ};
+    stores_query_options simple = {.size = sizeof simple, .simple = true};
     stores_change change = change_of(STORES_UPDATE, 60, "{\"n\": 600}");
     stores_tx *tx = stores_tx_new(engine, &options);
     stores_op *busy = stores_tx_find(tx, NULL, "docs", 60, true), *op;
@@ -194,7 +198,7 @@ static void test_transactions(stores_engine *engine) {
 }
 
 static void test_sessions(stores_engine *engine) {
-    stores_tx_options options = {.session = true};
+    stores_tx_options options = {.size = sizeof options, .session = true};
     stores_change change = change_of(STORES_DELETE, 60, NULL);
     for (int i = 0; i < 3; i++) {
         stores_tx *tx = stores_tx_new(engine, &options);
@@ -257,7 +261,7 @@ static void on_statement(void *arg, const stores_statement *statement) {
 
 static void test_statements(stores_engine *engine) {
     int64_t rows = 0;
-    stores_call call = {.no_cache = true};
+    stores_call call = {.size = sizeof call, .no_cache = true};
     stores_watch_statements(engine, on_statement, &rows);
     CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "ok");
     CHECK_INT(rows, 1);
@@ -267,10 +271,10 @@ static void test_statements(stores_engine *engine) {
 }
 
 static void test_figures(stores_engine *engine) {
-    stores_times times;
+    stores_times times = STORES_TIMES_INIT;
     int verbs = 0, turning = 0;
     stores_time_calls(engine, true);
-    stores_call call = {.no_cache = true};
+    stores_call call = {.size = sizeof call, .no_cache = true};
     stores_op *op = stores_find(engine, &call, "docs", 1);
     CHECK_STR(code_of(op), "ok");
     stores_op_times(op, &times);
@@ -289,7 +293,7 @@ static void test_figures(stores_engine *engine) {
 
 static void test_ids(void) {
     int64_t id = 0;
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     CHECK(stores_id_parse("-5", 2, &id, NULL));
     CHECK_INT(id, -5);
     CHECK(!stores_id_parse("05", 2, &id, &error));
@@ -310,7 +314,8 @@ static bool inside;
 
 static void next_link(stores_op *op, void *arg) {
     stores_engine *engine = arg;
-    stores_call call = {.cb = next_link, .arg = engine, .no_cache = links % 2 == 0};
+    stores_call call = {
+        .size = sizeof call, .cb = next_link, .arg = engine, .no_cache = links % 2 == 0};
     CHECK(!inside);
     CHECK(stores_op_error(op) == NULL);
     stores_op_free(op);
@@ -341,13 +346,13 @@ static void free_both(stores_op *op, void *arg) {
 }
 
 static void test_callbacks(stores_engine *engine) {
-    stores_call call = {.cb = next_link, .arg = engine};
+    stores_call call = {.size = sizeof call, .cb = next_link, .arg = engine};
     int failed = 0, freed = 0;
     links = 0;
     stores_find(engine, &call, "docs", 70);
     TURN_UNTIL(links == 20, 10000);
 
-    call = (stores_call){.cb = fail_inside, .arg = &failed};
+    call = (stores_call){.size = sizeof(stores_call), .cb = fail_inside, .arg = &failed};
     inside = true;
     stores_op *op = stores_find(engine, &call, "1", 1);
     inside = false;
@@ -356,7 +361,7 @@ static void test_callbacks(stores_engine *engine) {
     stores_op_free(op);
 
     /* the first callback of a turn frees the op whose callback would be next */
-    call = (stores_call){.cb = free_both, .arg = &freed};
+    call = (stores_call){.size = sizeof(stores_call), .cb = free_both, .arg = &freed};
     stores_find(engine, &call, "docs", 71);
     victim = stores_find(engine, &call, "docs", 72);
     TURN_UNTIL(freed == 1, 5000);
@@ -372,7 +377,7 @@ static void test_poll_loop(void) {
     int closed = 0;
     config.loop = NULL;
     stores_engine *engine = engine_with(&config);
-    stores_call call = {.cb = next_link, .arg = engine};
+    stores_call call = {.size = sizeof call, .cb = next_link, .arg = engine};
     uint64_t began = uv_hrtime();
     links = 0;
     stores_find(engine, &call, "docs", 70);
@@ -385,7 +390,7 @@ static void test_poll_loop(void) {
     CHECK(uv_hrtime() - began < UINT64_C(10000000000));
 
     /* a busy host's calls have their whole time all the same */
-    call = (stores_call){.timeout_ms = 2000, .no_cache = true};
+    call = (stores_call){.size = sizeof(stores_call), .timeout_ms = 2000, .no_cache = true};
     usleep(2200 * 1000);
     stores_op *op = stores_find(engine, &call, "docs", 1);
     stores_wait(engine, op);
@@ -429,7 +434,7 @@ static void test_two_engines(void) {
 /* ---- What outlives an engine ----------------------------------------------------------------- */
 
 static void test_after_close(void) {
-    stores_tx_options session = {.session = true};
+    stores_tx_options session = {.size = sizeof session, .session = true};
     stores_engine *engine = engine_new(true);
     stores_tx *open = stores_tx_new(engine, NULL), *fresh = stores_tx_new(engine, NULL);
     stores_tx *pinned = stores_tx_new(engine, &session), *given_up = stores_tx_new(engine, NULL);

@@ -38,8 +38,8 @@ static void start_calls(struct batch *batch, stores_engine *engine, int64_t id) 
     static const char *tables[] = {"docs"};
     stores_call calls[CALLS];
     stores_query_options outside = {
-        .autocommit = true, .invalidates = tables, .invalidates_count = 1};
-    stores_query_options simple = {.simple = true};
+        .size = sizeof outside, .autocommit = true, .invalidates = tables, .invalidates_count = 1};
+    stores_query_options simple = {.size = sizeof simple, .simple = true};
     stores_change insert = change_of(STORES_INSERT, id, "{}");
     stores_change change = change_of(STORES_UPDATE, 3, "{\"n\": 3}");
     memset(batch, 0, sizeof *batch);
@@ -47,7 +47,8 @@ static void start_calls(struct batch *batch, stores_engine *engine, int64_t id) 
     batch->inserted = id;
     for (int i = 0; i < CALLS; i++) {
         watched[i] = (struct watched){batch, i};
-        calls[i] = (stores_call){.cb = came_back, .arg = &watched[i], .timeout_ms = 10000};
+        calls[i] = (stores_call){
+            .size = sizeof(stores_call), .cb = came_back, .arg = &watched[i], .timeout_ms = 10000};
     }
     batch->tx = stores_tx_new(engine, NULL);
     batch->ops[0] = stores_find(engine, &calls[0], "docs", 1);

@@ -21,7 +21,8 @@ static void cut(stores_engine *engine) {
 
 static void test_deferred_constraint(bool cache) {
     stores_engine *engine = engine_new(cache);
-    stores_change change = {.kind = STORES_INSERT, .table = "children", .id = 1, .json = "{}"};
+    stores_change change = {
+        .size = sizeof change, .kind = STORES_INSERT, .table = "children", .id = 1, .json = "{}"};
     stores_op *op;
     sql("CREATE TABLE IF NOT EXISTS children (id bigint PRIMARY KEY, value jsonb,"
         " parent bigint DEFAULT 0 REFERENCES docs DEFERRABLE INITIALLY DEFERRED)");
@@ -45,7 +46,7 @@ static void test_deferred_constraint(bool cache) {
 
 static void test_lost_statements(void) {
     stores_engine *engine = engine_new(false), *caching = engine_new(true);
-    stores_query_options simple = {.simple = true, .autocommit = true};
+    stores_query_options simple = {.size = sizeof simple, .simple = true, .autocommit = true};
     stores_op *op = stores_query(
         engine, NULL, "INSERT INTO docs SELECT 201, '{}' FROM pg_sleep(0.3)", NULL, NULL);
     turn_for(100);
@@ -83,7 +84,7 @@ static void test_lost_statements(void) {
 
 static void test_ended_by_text(void) {
     stores_engine *engine = engine_new(true), *other = engine_new(true);
-    stores_query_options simple = {.simple = true};
+    stores_query_options simple = {.size = sizeof simple, .simple = true};
     stores_tx *tx = stores_tx_new(engine, NULL);
     stores_op *op;
     CHECK_STR(end_of(stores_find(other, NULL, "docs", 5)), "ok");
@@ -182,11 +183,15 @@ static void test_fairness(void) {
 /* Prepared statements that are gone, on every connection at once and in a full cache, heal. */
 static void test_forgotten_statements(void) {
     stores_engine *engine = engine_new(false);
-    stores_query_options outside = {.autocommit = true};
+    stores_query_options outside = {.size = sizeof outside, .autocommit = true};
     char expr[64];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 300; i++) {
-            stores_change change = {.kind = STORES_MODIFY, .table = "docs", .id = 30, .expr = expr};
+            stores_change change = {.size = sizeof change,
+                                    .kind = STORES_MODIFY,
+                                    .table = "docs",
+                                    .id = 30,
+                                    .expr = expr};
             snprintf(expr, sizeof expr, "jsonb_build_object('n', %d)", i);
             stores_op *op = stores_write(engine, NULL, &change);
             CHECK_STR(code_of(op), "ok");
@@ -194,8 +199,11 @@ static void test_forgotten_statements(void) {
             stores_op_free(op);
         }
         CHECK_STR(end_of(stores_query(engine, NULL, "DEALLOCATE ALL", NULL, &outside)), "ok");
-        stores_change change = {
-            .kind = STORES_MODIFY, .table = "docs", .id = 30, .expr = "'{\"m\": 1}'"};
+        stores_change change = {.size = sizeof change,
+                                .kind = STORES_MODIFY,
+                                .table = "docs",
+                                .id = 30,
+                                .expr = "'{\"m\": 1}'"};
         stores_op *op = stores_write(engine, NULL, &change);
         CHECK_STR(code_of(op), "ok");
         CHECK_STR(document(op, 0), "{\"m\": 1}");
@@ -212,7 +220,8 @@ static void test_savepoint_in_full_cache(void) {
     stores_engine *engine = engine_with(&config);
     char expr[64];
     for (int i = 0; i < 260; i++) {
-        stores_change change = {.kind = STORES_MODIFY, .table = "docs", .id = 31, .expr = expr};
+        stores_change change = {
+            .size = sizeof change, .kind = STORES_MODIFY, .table = "docs", .id = 31, .expr = expr};
         snprintf(expr, sizeof expr, "jsonb_build_object('n', %d)", i);
         CHECK_STR(end_of(stores_write(engine, NULL, &change)), "ok");
     }

@@ -6,7 +6,7 @@
 static void good(const char *text, int64_t want) {
     char out[STORES__ID_SIZE];
     int64_t id = 12345;
-    stores_error e;
+    stores_error e = STORES_ERROR_INIT;
 
     CHECK(stores__id_parse(text, strlen(text), &id, &e));
     CHECK_INT(id, want);
@@ -16,7 +16,7 @@ static void good(const char *text, int64_t want) {
 
 static void bad_bytes(const char *text, size_t len, const char *says) {
     int64_t id = 12345;
-    stores_error e;
+    stores_error e = STORES_ERROR_INIT;
 
     memset(&e, 0, sizeof e);
     CHECK(!stores__id_parse(text, len, &id, &e));

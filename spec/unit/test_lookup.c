@@ -69,12 +69,11 @@ static int value_of(const int *what) {
 static stores_config config_for(const char *pg, const char *redis) {
     static const char *const keys[] = {"host", "port", "user", "dbname", "sslmode", NULL};
     static const char *values[] = {NULL, "1", "postgres", "x", "disable", NULL};
-    stores_config config;
+    stores_config config = STORES_CONFIG_INIT;
     values[0] = pg;
-    stores_config_init(&config);
     config.pg_keys = keys;
     config.pg_values = values;
-    config.cache = redis != NULL;
+    config.no_cache = redis == NULL;
     config.redis_host = redis;
     config.redis_port = 1;
     config.loop = &loop;
@@ -134,7 +133,7 @@ static void test_answers(void) {
         stores_config config = config_for(known ? "local.test" : "nobody.test", NULL);
         config.connect_timeout_ms = 5000;
         stores_engine *engine = engine_with(&config);
-        stores_call call = {.timeout_ms = 8000};
+        stores_call call = {.size = sizeof call, .timeout_ms = 8000};
         stores_op *op = stores_find(engine, &call, "docs", 1);
         TURN_UNTIL(stores_op_done(op), 10000);
         const stores_error *error = stores_op_error(op);

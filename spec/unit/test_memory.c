@@ -47,7 +47,7 @@ struct pg_result *__wrap_PQgetResult(void *pg) {
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
 static void test_errors(void) {
-    stores_error error;
+    stores_error error = STORES_ERROR_INIT;
     stores__error_set(&error, STORES_CONNECTION_LOST, "the connection was lost");
     error.outcome = STORES_OUTCOME_UNKNOWN;
     fail_at = 1;
@@ -89,10 +89,10 @@ static const char *const names[CALLS] = {"write", "tx_write", "query", "autocomm
 static stores_op *start(stores_engine *engine, stores_tx *tx, int kind, const char *json) {
     static const char *tables[] = {"docs"};
     static char text[200];
-    stores_call call = {.timeout_ms = DEADLINE_MS};
+    stores_call call = {.size = sizeof call, .timeout_ms = DEADLINE_MS};
     stores_query_options outside = {
-        .autocommit = true, .invalidates = tables, .invalidates_count = 1};
-    stores_query_options simple = {.simple = true};
+        .size = sizeof outside, .autocommit = true, .invalidates = tables, .invalidates_count = 1};
+    stores_query_options simple = {.size = sizeof simple, .simple = true};
     stores_change change = change_of(STORES_UPDATE, 1, json);
     snprintf(text, sizeof text, "%sUPDATE docs SET value = '%s' WHERE id = 1",
              kind == 4 ? "SELECT 1; " : "", json);
@@ -174,7 +174,7 @@ static void test_calls(bool cache, int *fault) {
 static void test_segment(void) {
     stores_engine *engine = engine_new(false);
     stores_change change = change_of(STORES_UPDATE, 2, "{}");
-    stores_call call = {.timeout_ms = DEADLINE_MS};
+    stores_call call = {.size = sizeof call, .timeout_ms = DEADLINE_MS};
     CHECK_STR(end_of(stores_write(engine, &call, &change)), "ok");
     stores_op *op = stores_write(engine, &call, &change);
     fail_at = 1; /* the first thing that the end of the tick asks for */

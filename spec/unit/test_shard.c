@@ -4,7 +4,7 @@
 #include "check.h"
 
 int main(void) {
-    stores_error e;
+    stores_error e = STORES_ERROR_INIT;
 
     CHECK_INT(stores__shard_of(-1, 4), 3);
     CHECK_INT(stores__shard_of(-4, 4), 0);

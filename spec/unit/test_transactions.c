@@ -32,7 +32,7 @@ static void step(stores_tx *tx, int64_t id) {
 }
 
 static void run(stores_engine *engine, enum ending ending, int64_t id) {
-    stores_tx_options options = {.isolation = STORES_READ_COMMITTED};
+    stores_tx_options options = {.size = sizeof options, .isolation = STORES_READ_COMMITTED};
     stores_tx *tx = stores_tx_new(engine, &options);
     stores_change change = change_of(STORES_UPDATE, id, "{\"n\": 2}");
     if (ending != END_NEVER_BEGINS && ending != END_COMMITS_WITH_WRITE && id % 4 == 0) step(tx, id);
@@ -60,7 +60,7 @@ static void run(stores_engine *engine, enum ending ending, int64_t id) {
         break;
     }
     case END_TIMES_OUT: {
-        stores_call call = {.timeout_ms = 2};
+        stores_call call = {.size = sizeof call, .timeout_ms = 2};
         CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
         CHECK_STR(end_of(stores_tx_query(tx, &call, "SELECT pg_sleep(9)", NULL, NULL)), "timeout");
         break;
