@@ -1,7 +1,8 @@
-/* The flat table of lua/stores/config/tables.lua as a stores_config. */
+/* config.c - the flat table of lua/stores/config/tables.lua as a stores_config. */
 #include <limits.h>
 
-#include "binding.h"
+#include "engine/engine.h"
+#include "values/args.h"
 
 /* Leaves the value on the stack, which anchors its string. NULL: it is nil. */
 static const char *text_of(lua_State *L, int table, const char *key) {
@@ -27,9 +28,7 @@ static bool true_of(lua_State *L, int table, const char *key) {
 
 static void ms_of(lua_State *L, int table, const char *key, uint64_t *ms) {
     double seconds;
-    if (!number_of(L, table, key, &seconds)) return;
-    double value = seconds * 1000;
-    *ms = value >= 1e15 ? UINT64_C(1000000000000000) : !(value >= 1) ? 1 : (uint64_t)value;
+    if (number_of(L, table, key, &seconds)) *ms = stores__ms_of(seconds);
 }
 
 static void int_of(lua_State *L, int table, const char *key, int *out) {
@@ -111,5 +110,5 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     config->simpleflake = flake != NULL && strcmp(flake, "simpleflake") == 0;
     config->unsafe_eviction = true_of(L, index, "unsafe_eviction");
     lua_getfield(L, index, "segment");
-    config->no_segments = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    config->no_segments = stores__is_false(L, -1);
 }

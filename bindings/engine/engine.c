@@ -1,23 +1,7 @@
-/* Engines: the verbs that the core has, each starting a call. */
-#include "binding.h"
-
-const char stores__engine_type[] = "stores.engine";
-
-struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
-    struct stores__lua_engine *engine = stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
-    if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
-    if (engine->hub->process != stores__process()) {
-        stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
-    }
-    if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
-    stores__engine_take_told(engine);
-    return engine;
-}
-
-/* Index of a boolean that is nil unless the caller said something; false: no cache. */
-static bool refuses_cache(lua_State *L, int index) {
-    return lua_isboolean(L, index) && !lua_toboolean(L, index);
-}
+/* engine.c - engines: the verbs that the core has, each starting a call. */
+#include "engine/engine.h"
+#include "hub/messages.h"
+#include "values/args.h"
 
 static stores_call call_to(struct stores__lua_engine *engine, struct stores__slot *slot,
                            uint64_t timeout_ms, bool no_cache) {
@@ -34,11 +18,11 @@ static stores_call call_to(struct stores__lua_engine *engine, struct stores__slo
 static int engine_find(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
-    int64_t id = stores__id_check(L, 3, engine);
+    int64_t id = stores__id_check(L, 3, &engine->shard);
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
                                                  lua_toboolean(L, 6));
-    stores_call call = call_to(engine, slot, ms, refuses_cache(L, 5));
+    stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
 
@@ -47,40 +31,23 @@ static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
     size_t count;
-    int64_t *ids = stores__ids_check(L, 3, engine, &count);
+    int64_t *ids = stores__ids_check(L, 3, &engine->shard, &count);
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
                                                  lua_toboolean(L, 6));
-    stores_call call = call_to(engine, slot, ms, refuses_cache(L, 5));
+    stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
     return stores__slot_started(L, slot,
                                 stores_find_many(engine->engine, &call, table, ids, count));
-}
-
-stores_change stores__change_check(lua_State *L, int index, const struct stores__lua_engine *engine,
-                                   stores_params *params) {
-    static const char *const kinds[] = {"insert", "update", "upsert", "delete", "modify", NULL};
-    stores_change change = STORES_CHANGE_INIT;
-    change.kind = (stores_change_kind)luaL_checkoption(L, index, NULL, kinds);
-    change.table = stores__table_check(L, index + 1);
-    change.id = stores__id_check(L, index + 2, engine);
-    if (change.kind == STORES_MODIFY) {
-        change.expr = luaL_checkstring(L, index + 7);
-        *params = stores__params_check(L, index + 8);
-        change.params = params;
-    } else if (change.kind != STORES_DELETE) {
-        change.json = stores__document_check(L, index + 3);
-    }
-    return change;
 }
 
 /* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params) */
 static int engine_write(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 6);
-    bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
+    bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
     lua_settop(L, 10);
     stores_params params;
-    stores_change change = stores__change_check(L, 2, engine, &params);
+    stores_change change = stores__change_check(L, 2, &engine->shard, &params);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     slot->commits = true;
     slot->id = change.id;
@@ -126,11 +93,11 @@ static int engine_replace(lua_State *L) {
     lua_settop(L, 8);
     change.kind = STORES_UPDATE;
     change.table = stores__table_check(L, 2);
-    change.id = stores__id_check(L, 3, engine);
+    change.id = stores__id_check(L, 3, &engine->shard);
     change.expected = luaL_checkstring(L, 5);
     change.want_document = true;
     uint64_t ms = stores__ms_check(L, 6);
-    bool no_cache = refuses_cache(L, 7), raw = lua_toboolean(L, 8);
+    bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
     change.json = stores__document_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     slot->commits = true;
@@ -144,7 +111,7 @@ static int engine_invalidate(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
     bool row = !lua_isnoneornil(L, 3);
-    int64_t id = row ? stores__id_check(L, 3, engine) : 0;
+    int64_t id = row ? stores__id_check(L, 3, &engine->shard) : 0;
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
     stores_call call = call_to(engine, slot, ms, false);
@@ -176,77 +143,6 @@ static int engine_id(lua_State *L) {
     return 1;
 }
 
-static void add_figure(void *arg, const char *name, double value) {
-    lua_State *L = arg;
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-/* Stack: the array of turning tables. */
-static void add_turning(void *arg, const char *table, uint64_t ms, const char *writers) {
-    lua_State *L = arg;
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, table);
-    lua_setfield(L, -2, "table");
-    lua_pushnumber(L, (lua_Number)ms / 1000);
-    lua_setfield(L, -2, "seconds");
-    lua_pushstring(L, writers);
-    lua_setfield(L, -2, "waits_for");
-    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-}
-
-/* Stack: the words by table. */
-static void add_uncached(void *arg, const char *table, const char *why) {
-    lua_State *L = arg;
-    lua_pushstring(L, why);
-    lua_setfield(L, -2, table);
-}
-
-/* Stack: the table of histograms. */
-static void add_histogram(void *arg, const char *name, const uint64_t *counts, const double *bounds,
-                          int buckets, double sum) {
-    lua_State *L = arg;
-    lua_createtable(L, buckets, 2);
-    lua_Number total = 0;
-    for (int i = 0; i < buckets; i++) {
-        lua_createtable(L, 0, 2);
-        if (i < buckets - 1) {
-            lua_pushnumber(L, bounds[i]);
-            lua_setfield(L, -2, "le");
-        }
-        lua_pushnumber(L, (lua_Number)counts[i]);
-        lua_setfield(L, -2, "count");
-        lua_rawseti(L, -2, i + 1);
-        total += (lua_Number)counts[i];
-    }
-    lua_pushnumber(L, total);
-    lua_setfield(L, -2, "count");
-    lua_pushnumber(L, sum);
-    lua_setfield(L, -2, "sum");
-    lua_setfield(L, -2, name);
-}
-
-static int engine_stats(lua_State *L) {
-    struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    lua_newtable(L);
-    stores_stats(engine->engine, add_figure, L);
-    const char *trouble = stores_redis_trouble(engine->engine);
-    if (trouble[0] != '\0') {
-        lua_pushstring(L, trouble);
-        lua_setfield(L, -2, "redis_trouble");
-    }
-    lua_newtable(L);
-    stores_turning(engine->engine, add_turning, L);
-    lua_setfield(L, -2, "turning");
-    lua_newtable(L);
-    stores_uncached(engine->engine, add_uncached, L);
-    lua_setfield(L, -2, "uncached");
-    lua_newtable(L);
-    stores_latency(engine->engine, add_histogram, L);
-    lua_setfield(L, -2, "latency");
-    return 1;
-}
-
 /* engine:sweep(timeout) */
 static int engine_sweep(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -259,7 +155,7 @@ static int engine_sweep(lua_State *L) {
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 /* core.engine(hub, config) -> engine */
-int stores__engine_new_lua(lua_State *L) {
+static int engine_new(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     stores_config config = STORES_CONFIG_INIT;
     stores_error error = STORES_ERROR_INIT;
@@ -275,15 +171,9 @@ int stores__engine_new_lua(lua_State *L) {
     engine->log_function = LUA_NOREF;
     config.log = stores__log_keep;
     config.log_arg = engine;
-    engine->shard = config.shard_id;
-    engine->shard_count = config.shard_count;
-    luaL_getmetatable(L, STORES__ENGINE);
-    lua_setmetatable(L, -2);
-    /* the hub outlives its engines */
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_setfenv(L, -2);
+    engine->shard.number = config.shard_id;
+    engine->shard.count = config.shard_count;
+    stores__type_give(L, STORES__ENGINE, 1); /* the hub outlives its engines */
     lua_getfield(L, 2, "log");
     if (lua_isfunction(L, -1)) {
         engine->log_function = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -292,13 +182,12 @@ int stores__engine_new_lua(lua_State *L) {
     }
     engine->engine = stores_engine_new(&config, &error);
     if (engine->engine == NULL) {
+        stores__engine_mute(L, engine);
         stores__error_push(L, &error);
         return lua_error(L);
     }
-    stores__list_append(&hub->engines, &engine->link);
-    stores_time_calls(engine->engine, hub->timed);
+    stores__engine_attach(engine);
     stores__watch_engine(engine);
-    hub->open++;
     return 1;
 }
 
@@ -308,25 +197,13 @@ static void closed(void *arg) {
     stores__slot_done(NULL, slot);
 }
 
-static void closed_unseen(void *arg) {
-    struct stores__hub *hub = arg;
-    hub->open--;
-}
-
-static stores_engine *detach(struct stores__lua_engine *engine) {
-    stores_engine *core = engine->engine;
-    engine->engine = NULL;
-    stores__list_remove(&engine->link);
-    return core;
-}
-
 /* engine:close() -> slot */
 static int engine_close(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    stores__messages_tell(L, engine->hub);
+    stores__engine_check(L, 1); /* a log function may have closed it */
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
-    stores__log_deliver(L, engine->hub);
-    stores__log_drop(L, engine);
-    stores_engine_close(detach(engine), closed, slot);
+    stores_engine_close(stores__engine_detach(L, engine), closed, slot);
     lua_pushinteger(L, slot->index);
     return 1;
 }
@@ -335,8 +212,7 @@ static int engine_gc(lua_State *L) {
     struct stores__lua_engine *engine = lua_touserdata(L, 1);
     /* in a child the sockets are the parent's: a farewell would end the parent's sessions */
     if (engine->engine == NULL || engine->hub->process != stores__process()) return 0;
-    stores__log_drop(L, engine);
-    stores_engine_close(detach(engine), closed_unseen, engine->hub);
+    stores__engine_drop(L, engine);
     return 0;
 }
 
@@ -350,15 +226,12 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"id", engine_id},
                                           {"met", engine_met},
                                           {"meet", engine_meet},
-                                          {"tx", stores__tx_new_lua},
-                                          {"listen", stores__listen_lua},
-                                          {"stats", engine_stats},
                                           {"sweep", engine_sweep},
                                           {"close", engine_close},
                                           {NULL, NULL}};
 
 void stores__engine_register(lua_State *L) {
     stores__type_register(L, STORES__ENGINE, engine_gc, engine_methods);
-    lua_pushcfunction(L, stores__engine_new_lua);
+    lua_pushcfunction(L, engine_new);
     lua_setfield(L, -2, "engine");
 }

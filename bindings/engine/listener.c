@@ -1,7 +1,11 @@
-/* LISTEN for Lua: notifications are kept until somebody asks for them, for no Lua runs in the loop. */
-#include "binding.h"
+/* listener.c - LISTEN for Lua: notifications are kept until somebody asks for them, for no Lua runs
+ * in the loop. */
+#include "engine/engine.h"
+#include "values/args.h"
 
 #define LISTENER "stores.listener"
+
+enum { CHANNEL_BYTES = 63 };
 
 struct notice {
     struct stores__list link;
@@ -49,22 +53,20 @@ static struct lua_listener *check(lua_State *L) {
 }
 
 /* engine:listen(channel) -> listener */
-int stores__listen_lua(lua_State *L) {
+static int listener_new(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *channel = luaL_checkstring(L, 2);
     struct lua_listener *listener = lua_newuserdata(L, sizeof *listener);
     memset(listener, 0, sizeof *listener);
     listener->engine = engine;
     stores__list_init(&listener->notices);
-    luaL_getmetatable(L, LISTENER);
-    lua_setmetatable(L, -2);
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_setfenv(L, -2);
+    stores__type_give(L, LISTENER, 1);
     listener->listener = stores_listen(engine->engine, channel, notified, listener);
-    if (listener->listener == NULL) {
+    if (listener->listener == NULL && (channel[0] == '\0' || strlen(channel) > CHANNEL_BYTES)) {
         return stores__raise(L, STORES_INVALID_ARGUMENT, "a channel has a name of 1 to 63 bytes");
+    }
+    if (listener->listener == NULL) {
+        return stores__raise(L, STORES_NO_MEMORY, "no memory for a listener");
     }
     return 1;
 }
@@ -147,6 +149,9 @@ static const luaL_Reg methods[] = {{"ready", listener_ready},
                                    {"stop", listener_stop},
                                    {NULL, NULL}};
 
-void stores__listen_register(lua_State *L) {
+static const luaL_Reg engine_methods[] = {{"listen", listener_new}, {NULL, NULL}};
+
+void stores__listener_register(lua_State *L) {
     stores__type_register(L, LISTENER, listener_gc, methods);
+    stores__type_extend(L, STORES__ENGINE, engine_methods);
 }

@@ -1,7 +1,6 @@
-/* Transactions, one connection each. A tx that is collected while it is open is rolled back. */
-#include "binding.h"
-
-const char stores__tx_type[] = "stores.tx";
+/* tx.c - transactions, one connection each. A tx that is collected while it is open is rolled back. */
+#include "engine/engine.h"
+#include "values/args.h"
 
 struct lua_tx {
     const void *type;
@@ -22,7 +21,7 @@ static struct lua_tx *check_tx(lua_State *L, int index) {
 }
 
 /* engine:tx(options, seconds that it may take) -> tx */
-int stores__tx_new_lua(lua_State *L) {
+static int tx_new(lua_State *L) {
     static const char *const levels[] = {"read committed", "repeatable read", "serializable", NULL};
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     stores_tx_options options = STORES_TX_OPTIONS_INIT;
@@ -43,12 +42,7 @@ int stores__tx_new_lua(lua_State *L) {
     memset(tx, 0, sizeof *tx);
     tx->type = STORES__TX;
     tx->engine = engine;
-    luaL_getmetatable(L, STORES__TX);
-    lua_setmetatable(L, -2);
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_setfenv(L, -2);
+    stores__type_give(L, STORES__TX, 1);
     tx->tx = stores_tx_new(engine->engine, &options);
     if (tx->tx == NULL) return stores__raise(L, STORES_NO_MEMORY, "no memory for a transaction");
     return 1;
@@ -70,7 +64,7 @@ static int tx_find(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
     const char *table = stores__table_check(L, 2);
-    int64_t id = stores__id_check(L, 3, tx->engine);
+    int64_t id = stores__id_check(L, 3, &tx->engine->shard);
     uint64_t ms = stores__ms_check(L, 4);
     bool lock = lua_toboolean(L, 5);
     stores_call call = new_call(L, tx, SLOT_DOCUMENT, lua_toboolean(L, 6), ms, &slot);
@@ -85,7 +79,7 @@ static int tx_find_many(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     bool raw = lua_toboolean(L, 5);
     size_t count;
-    int64_t *ids = stores__ids_check(L, 3, tx->engine, &count);
+    int64_t *ids = stores__ids_check(L, 3, &tx->engine->shard, &count);
     stores_call call = new_call(L, tx, SLOT_DOCUMENTS, raw, ms, &slot);
     return stores__slot_started(L, slot, stores_tx_find_many(tx->tx, &call, table, ids, count));
 }
@@ -95,12 +89,12 @@ static int tx_write(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
     uint64_t ms = stores__ms_check(L, 6);
-    bool no_cache = lua_isboolean(L, 7) && !lua_toboolean(L, 7), raw = lua_toboolean(L, 8);
+    bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
     bool commit = lua_toboolean(L, 11);
     bool give = commit || lua_toboolean(L, 12);
     lua_settop(L, 12);
     stores_params params;
-    stores_change change = stores__change_check(L, 2, tx->engine, &params);
+    stores_change change = stores__change_check(L, 2, &tx->engine->shard, &params);
     change.want_document = give;
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
     call.no_cache = no_cache;
@@ -196,6 +190,9 @@ static const luaL_Reg tx_methods[] = {{"find", tx_find},
                                       {"free", tx_free},
                                       {NULL, NULL}};
 
+static const luaL_Reg engine_methods[] = {{"tx", tx_new}, {NULL, NULL}};
+
 void stores__tx_register(lua_State *L) {
     stores__type_register(L, STORES__TX, tx_free, tx_methods);
+    stores__type_extend(L, STORES__ENGINE, engine_methods);
 }

@@ -1,6 +1,7 @@
-/* The statements that PostgreSQL answered, handed to the hook of stores.on after the loop has
+/* watch.c - the statements that PostgreSQL answered, handed to the hook of stores.on after the loop has
  * turned. Engines tell of them only while there is a hook. */
-#include "binding.h"
+#include "engine/engine.h"
+#include "hub/messages.h"
 
 struct told {
     struct stores__message message;
@@ -48,10 +49,10 @@ static void keep(void *arg, const stores_statement *statement) {
     told->connection = (double)statement->connection;
     told->rows = (double)statement->rows;
     told->code = statement->code;
-    told->shard = engine->shard_count > 0 ? engine->shard : -1;
+    told->shard = engine->shard.count > 0 ? engine->shard.number : -1;
     memcpy(told->sqlstate, statement->sqlstate, sizeof told->sqlstate);
     memcpy(told->sql, statement->sql, len + 1);
-    stores__list_append(&engine->hub->messages, &told->message.link);
+    stores__message_keep(engine->hub, &told->message);
 }
 
 void stores__watch_engine(struct stores__lua_engine *engine) {
@@ -65,7 +66,7 @@ static int watch_statements(lua_State *L) {
     if (!lua_isnil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     /* what was told before goes to whom it was told for */
-    stores__log_deliver(L, hub);
+    stores__messages_tell(L, hub);
     luaL_unref(L, LUA_REGISTRYINDEX, hub->statement_function ? hub->statement_function : LUA_NOREF);
     hub->statement_function = 0; /* the next line may raise */
     hub->statement_function = lua_isnil(L, 2) ? 0 : luaL_ref(L, LUA_REGISTRYINDEX);

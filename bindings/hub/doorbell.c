@@ -1,5 +1,5 @@
 /*
- * A doorbell for hosts that cannot wait for a foreign descriptor (nginx): a thread waits for the
+ * doorbell.c - a doorbell for hosts that cannot wait for a foreign descriptor (nginx): a thread waits for the
  * loop's, and writes a byte to a unix socket, which the host reads with its own means.
  *
  * The thread looks at the loop only while it is armed, and is disarmed by its ring: until the host
@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "binding.h"
+#include "hub.h"
 
 #define DOORBELL "stores.doorbell"
 
@@ -125,12 +125,7 @@ static int bell_new(lua_State *L) {
     bell->listener = bell->peer = bell->control = -1;
     bell->pid = getpid();
     bell->backend = uv_backend_fd(hub->loop);
-    luaL_getmetatable(L, DOORBELL);
-    lua_setmetatable(L, -2);
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_setfenv(L, -2);
+    stores__type_give(L, DOORBELL, 1);
     bell->control = eventfd(0, EFD_CLOEXEC);
     if (bell->control >= 0 && open_listener(bell)) return 1;
     lua_pushnil(L);
@@ -193,40 +188,12 @@ static int bell_close(lua_State *L) {
     return 0;
 }
 
-static void add_transactions(void *arg, const char *name, double value) {
-    if (strcmp(name, "transactions") == 0) *(double *)arg += value;
-}
-
-/* hub:transactions() -> how many are open in all of its engines */
-static int hub_transactions(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    double sum = 0;
-    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
-        stores_stats(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine,
-                     add_transactions, &sum);
-    }
-    lua_pushnumber(L, sum);
-    return 1;
-}
-
 static const luaL_Reg bell_methods[] = {{"path", bell_path},   {"accept", bell_accept},
                                         {"arm", bell_arm},     {"ring", bell_ring},
                                         {"close", bell_close}, {NULL, NULL}};
 
-/* Stack: the module's table. */
 void stores__doorbell_register(lua_State *L) {
-    luaL_newmetatable(L, DOORBELL);
-    lua_pushcfunction(L, bell_close);
-    lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    luaL_register(L, NULL, bell_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    stores__type_register(L, DOORBELL, bell_close, bell_methods);
     lua_pushcfunction(L, bell_new);
     lua_setfield(L, -2, "doorbell");
-    luaL_getmetatable(L, STORES__HUB);
-    lua_getfield(L, -1, "__index");
-    lua_pushcfunction(L, hub_transactions);
-    lua_setfield(L, -2, "transactions");
-    lua_pop(L, 2);
 }

@@ -1,5 +1,5 @@
 /*
- * A hub on a loop that somebody else turns: luv's, or a C program's. After each turn that finished a
+ * driver.c - a hub on a loop that somebody else turns: luv's, or a C program's. After each turn that finished a
  * call, a Lua function is told; it resumes the coroutines. Three handles, none of which keeps the
  * loop alive by itself.
  *
@@ -7,10 +7,11 @@
  *   prepare  before the loop waits: calls that timers finished must not wait for a socket
  *   idle     runs while something is ready, so that the loop does not wait at all
  */
-#include <dlfcn.h>
-#include <stdio.h>
+#include "driver.h"
 
-#include "binding.h"
+#include <dlfcn.h>
+
+#include "tick.h"
 
 struct stores__driver {
     uv_prepare_t prepare;
@@ -29,7 +30,9 @@ static void no_wait(uv_idle_t *idle) {
 
 static void before_poll(uv_prepare_t *prepare) {
     struct stores__driver *driver = prepare->data;
-    if (!stores__list_empty(&driver->hub->ready)) uv_idle_start(&driver->idle, no_wait);
+    if (!stores__list_empty(&driver->hub->ready) || driver->hub->tick_due) {
+        uv_idle_start(&driver->idle, no_wait);
+    }
 }
 
 static void after_poll(uv_check_t *check) {
@@ -42,13 +45,8 @@ static void after_poll(uv_check_t *check) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, driver->function);
     if (lua_pcall(L, 0, 0, 0) != 0) {
         /* the function catches what it can: nobody is left to raise this to */
-        fprintf(stderr, "stores: %s\n", lua_tostring(L, -1));
-        lua_pop(L, 1);
+        stores__error_print(L, "");
     }
-}
-
-void stores__driver_hurry(struct stores__driver *driver) {
-    uv_idle_start(&driver->idle, no_wait);
 }
 
 /* hub:drive(fn): calls fn after each turn of the loop that left something to resume */
@@ -58,13 +56,21 @@ static int hub_drive(lua_State *L) {
     if (hub->owns_loop || hub->driver != NULL) {
         return stores__raise(L, STORES_INTERNAL, "a loop of Stores itself has no driver");
     }
-    struct stores__driver *driver = calloc(1, sizeof *driver);
-    if (driver == NULL) return stores__raise(L, STORES_NO_MEMORY, "no memory for a loop");
-    driver->hub = hub;
+    /* what may raise comes first */
     lua_pushvalue(L, 2);
-    driver->function = luaL_ref(L, LUA_REGISTRYINDEX);
-    driver->L = lua_newthread(L);
-    driver->thread = luaL_ref(L, LUA_REGISTRYINDEX);
+    int function = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_State *thread = lua_newthread(L);
+    int reference = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct stores__driver *driver = calloc(1, sizeof *driver);
+    if (driver == NULL) {
+        luaL_unref(L, LUA_REGISTRYINDEX, function);
+        luaL_unref(L, LUA_REGISTRYINDEX, reference);
+        return stores__raise(L, STORES_NO_MEMORY, "no memory for a loop");
+    }
+    driver->hub = hub;
+    driver->function = function;
+    driver->L = thread;
+    driver->thread = reference;
     /* these three cannot fail */
     uv_prepare_init(hub->loop, &driver->prepare);
     uv_check_init(hub->loop, &driver->check);
@@ -154,12 +160,8 @@ static int luv_loop(lua_State *L) {
 static const luaL_Reg methods[] = {
     {"drive", hub_drive}, {"rouse", hub_rouse}, {"hold", hub_hold}, {NULL, NULL}};
 
-/* Stack: the module's table. Adds to the methods of hubs. */
 void stores__driver_register(lua_State *L) {
-    luaL_getmetatable(L, STORES__HUB);
-    lua_getfield(L, -1, "__index");
-    luaL_register(L, NULL, methods);
-    lua_pop(L, 2);
+    stores__type_extend(L, STORES__HUB, methods);
     lua_pushcfunction(L, luv_loop);
     lua_setfield(L, -2, "luv_loop");
 }

@@ -1,114 +1,13 @@
-/* The loop of one Lua state, and the calls that wait on it. */
-#include "binding.h"
+/* hub.c - the loop of one Lua state: turned, waited on, opened and closed. */
+#include "hub.h"
 
-const char stores__hub_type[] = "stores.hub";
-
-enum { SLAB = 64 };
-
-struct stores__hub *stores__hub_check(lua_State *L, int index) {
-    struct stores__hub *hub = stores__userdata(L, index, STORES__HUB, sizeof *hub);
-    if (hub == NULL) hub = luaL_checkudata(L, index, STORES__HUB);
-    if (hub->process != stores__process()) {
-        stores__raise(L, STORES_FORKED, "this loop belongs to the process before the fork");
-    }
-    if (hub->closed) stores__raise(L, STORES_CLOSED, "the loop is closed");
-    return hub;
-}
-
-/* ---- Slots ----------------------------------------------------------------------------------- */
-
-static bool more_slots(struct stores__hub *hub) {
-    if (hub->slot_count + SLAB > hub->slot_room) {
-        int room = hub->slot_room ? hub->slot_room * 2 : SLAB;
-        struct stores__slot **slots = realloc(hub->slots, (size_t)room * sizeof(*slots));
-        if (slots == NULL) return false;
-        hub->slots = slots;
-        hub->slot_room = room;
-    }
-    /* slots keep their address: ops point to them */
-    struct stores__slot *slab = calloc(SLAB, sizeof *slab);
-    if (slab == NULL) return false;
-    for (int i = 0; i < SLAB; i++) {
-        slab[i].hub = hub;
-        slab[i].index = hub->slot_count + 1;
-        hub->slots[hub->slot_count++] = &slab[i];
-        stores__list_append(&hub->free_slots, &slab[i].link);
-    }
-    return true;
-}
-
-struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
-                                      enum stores__slot_kind kind, bool raw) {
-    if (stores__list_empty(&hub->free_slots) && !more_slots(hub)) {
-        stores__raise(L, STORES_NO_MEMORY, "no memory for a call");
-    }
-    struct stores__slot *slot = STORES__CONTAINER(stores__list_shift(&hub->free_slots),
-                                                  struct stores__slot, link);
-    slot->state = SLOT_PENDING;
-    slot->kind = kind;
-    slot->raw = raw;
-    slot->commits = false;
-    slot->abandoned = false;
-    slot->op = NULL;
-    hub->pending++;
-    return slot;
-}
-
-void stores__slot_ready(struct stores__slot *slot) {
-    struct stores__hub *hub = slot->hub;
-    slot->state = SLOT_READY;
-    hub->pending--;
-    stores__list_append(&hub->ready, &slot->link);
-    if (!hub->owns_loop) return; /* its driver sees to it */
-    if (hub->turning) {
-        uv_stop(hub->loop); /* a timer comes before the poll, which must not wait then */
-    } else {
-        /* the host may be waiting for the loop's descriptor already */
-        uv_async_send(&hub->stirred);
-    }
-}
-
-void stores__slot_done(stores_op *op, void *arg) {
-    (void)op;
-    stores__slot_ready(arg);
-}
-
-int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op) {
-    if (op == NULL) {
-        stores__slot_free(slot);
-        stores__raise(L, STORES_NO_MEMORY, "no memory for a call");
-    }
-    slot->op = op;
-    lua_pushinteger(L, slot->index);
-    return 1;
-}
-
-void stores__slot_free(struct stores__slot *slot) {
-    if (slot->state == SLOT_PENDING) slot->hub->pending--;
-    if (slot->kind == SLOT_SLEEP && slot->timer != NULL) uv_timer_stop(slot->timer);
-    stores_op_free(slot->op);
-    slot->op = NULL;
-    slot->state = SLOT_FREE;
-    stores__list_remove(&slot->link);
-    /* the one used last is used first: its memory is warm, and numbers stay small */
-    stores__list_prepend(&slot->hub->free_slots, &slot->link);
-}
-
-struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index) {
-    lua_Integer number = luaL_checkinteger(L, index);
-    if (number < 1 || number > hub->slot_count || hub->slots[number - 1]->state == SLOT_FREE) {
-        stores__raise(L, STORES_INTERNAL, "there is no call number %d", (int)number);
-    }
-    return hub->slots[number - 1];
-}
+#include "driver.h"
+#include "engines.h"
+#include "messages.h"
+#include "slot.h"
+#include "tick.h"
 
 /* ---- Turning --------------------------------------------------------------------------------- */
-
-static void flush_engines(struct stores__hub *hub) {
-    for (struct stores__list *at = hub->engines.next; at != &hub->engines; at = at->next) {
-        stores_flush(STORES__CONTAINER(at, struct stores__lua_engine, link)->engine);
-    }
-}
 
 static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     if (hub->turning) {
@@ -116,10 +15,11 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
                       "a call that waits inside a callback of the loop would turn it twice");
     }
     hub->turning = true;
-    if (mode == UV_RUN_ONCE) flush_engines(hub); /* so that the turn begins with nothing to do */
+    /* so that the turn begins with nothing to do */
+    if (mode == UV_RUN_ONCE) stores__engines_flush(hub);
     uv_run(hub->loop, mode);
     hub->turning = false;
-    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
+    stores__messages_tell(L, hub);
     if (hub->tick_due) stores__tick_deliver(L, hub);
 }
 
@@ -146,16 +46,13 @@ static int hub_turn(lua_State *L) {
 /* hub:next() -> a slot that is done and that nobody was told of, or nil */
 static int hub_next(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
-    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
-        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
-        slot->state = SLOT_DONE;
-        if (slot->abandoned) {
-            stores__slot_free(slot);
-            continue;
+    stores__messages_tell(L, hub);
+    for (struct stores__slot *slot; (slot = stores__slot_shift(hub)) != NULL;) {
+        if (!slot->abandoned) {
+            lua_pushinteger(L, slot->index);
+            return 1;
         }
-        lua_pushinteger(L, slot->index);
-        return 1;
+        stores__slot_free(slot);
     }
     return 0;
 }
@@ -176,9 +73,7 @@ static int hub_take(lua_State *L) {
             lua_rawseti(L, 3, (int)++last);
         }
     }
-    for (struct stores__list *at; (at = stores__list_shift(&hub->ready)) != NULL;) {
-        struct stores__slot *slot = STORES__CONTAINER(at, struct stores__slot, link);
-        slot->state = SLOT_DONE;
+    for (struct stores__slot *slot; (slot = stores__slot_shift(hub)) != NULL;) {
         lua_pushnil(L);
         lua_rawseti(L, 2, slot->index); /* no memory is asked for: it is there, or below the end */
         if (slot->abandoned) stores__slot_free(slot);
@@ -190,30 +85,16 @@ static int hub_take(lua_State *L) {
 /* hub:tell(): has the log functions called, which may do anything. */
 static int hub_tell(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    if (!stores__list_empty(&hub->messages)) stores__log_deliver(L, hub);
+    stores__messages_tell(L, hub);
     return 0;
-}
-
-/* Not what cannot be called back: an engine's close, or a listener's notice. */
-static bool may_be_freed(const struct stores__slot *slot) {
-    return slot->op != NULL || slot->kind == SLOT_SLEEP;
-}
-
-/* Nobody waits for it any more, who can still say so. */
-static void give_up(struct stores__slot *slot) {
-    if (slot->state == SLOT_PENDING && !may_be_freed(slot)) {
-        slot->abandoned = true; /* freed by hub:next or hub:take */
-    } else if (slot->state != SLOT_FREE) {
-        stores__slot_free(slot);
-    }
 }
 
 /* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
 static int hub_wait(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (hub->turning && slot->state == SLOT_PENDING && may_be_freed(slot)) {
-        stores__slot_free(slot); /* turn() raises, and nobody will ask for it */
+    if (hub->turning && slot->state == SLOT_PENDING) {
+        stores__slot_give_up(slot); /* turn() raises, and nobody will ask for it */
         turn(L, hub, UV_RUN_ONCE);
     }
     lua_Hook before = lua_gethook(L);
@@ -222,22 +103,20 @@ static int hub_wait(lua_State *L) {
         turn(L, hub, UV_RUN_ONCE);
         if (slot->state == SLOT_PENDING && !stores__heed_signals(L, before)) {
             stores__pulse(hub, false);
-            give_up(slot);
+            stores__slot_give_up(slot);
             return lua_error(L);
         }
     }
     stores__pulse(hub, false);
-    if (slot->state == SLOT_READY) {
-        stores__list_remove(&slot->link);
-        slot->state = SLOT_DONE;
-    }
+    stores__slot_told(slot);
     /* nobody may turn the loop after this: a FILL or a SETTLE leaves now */
-    flush_engines(hub);
+    stores__engines_flush(hub);
     return 0;
 }
 
+/* hub:flush(): what the engines have gathered leaves now, not before the loop waits */
 static int hub_flush(lua_State *L) {
-    flush_engines(stores__hub_check(L, 1));
+    stores__engines_flush(stores__hub_check(L, 1));
     return 0;
 }
 
@@ -247,11 +126,12 @@ static int hub_done(lua_State *L) {
     return 1;
 }
 
+/* hub:abandon(slot): nobody waits for that call any more; harmless for one that there is not */
 static int hub_abandon(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
     if (number < 1 || number > hub->slot_count) return 0;
-    give_up(hub->slots[number - 1]);
+    stores__slot_give_up(hub->slots[number - 1]);
     return 0;
 }
 
@@ -314,34 +194,16 @@ static int hub_new(lua_State *L) {
     return 1;
 }
 
-static void engine_closed(void *arg) {
-    struct stores__hub *hub = arg;
-    hub->open--;
-}
-
-static void close_engines(lua_State *L, struct stores__hub *hub) {
-    while (!stores__list_empty(&hub->engines)) {
-        struct stores__lua_engine *engine = STORES__CONTAINER(hub->engines.next,
-                                                              struct stores__lua_engine, link);
-        stores__list_remove(&engine->link);
-        stores__log_drop(L, engine);
-        stores_engine *core = engine->engine;
-        engine->engine = NULL;
-        stores_engine_close(core, engine_closed, hub);
-    }
-}
-
 static int hub_gc(lua_State *L) {
     struct stores__hub *hub = lua_touserdata(L, 1);
     if (hub->closed || hub->process != stores__process()) return 0;
     hub->closed = true;
-    close_engines(L, hub);
-    stores__log_forget(hub);
-    for (int i = 0; i < hub->slot_count; i++) {
-        struct stores__slot *slot = hub->slots[i];
-        if (slot->state != SLOT_FREE) stores__slot_free(slot);
-        stores__slot_close_timer(slot);
+    while (!stores__list_empty(&hub->engines)) {
+        stores__engine_drop(L,
+                            STORES__CONTAINER(hub->engines.next, struct stores__lua_engine, link));
     }
+    stores__messages_forget(hub);
+    stores__slots_close(hub);
     stores__tick_close(L, hub);
     stores__driver_close(L, hub);
     /* what is left of ours on somebody else's loop would be called when this code is unloaded */
@@ -351,8 +213,7 @@ static int hub_gc(lua_State *L) {
         uv_run(hub->loop, UV_RUN_DEFAULT);
         uv_loop_close(hub->loop);
     }
-    for (int i = 0; i < hub->slot_count; i += SLAB) free(hub->slots[i]);
-    free(hub->slots);
+    stores__slots_free(hub);
     return 0;
 }
 
@@ -370,7 +231,6 @@ static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
                                        {"ready", hub_any_ready},
                                        {NULL, NULL}};
 
-/* Stack: the module's table. */
 void stores__hub_register(lua_State *L) {
     stores__type_register(L, STORES__HUB, hub_gc, hub_methods);
     lua_pushcfunction(L, hub_new);

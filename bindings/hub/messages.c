@@ -1,65 +1,46 @@
-/* What the core says to a person, handed to the store's log function after the loop has turned. */
+/* messages.c - messages of the core, told to Lua functions after the loop has turned. */
+#include "messages.h"
+
 #include <stdio.h>
 
-#include "binding.h"
-
-struct line {
-    struct stores__message message;
-    char text[];
-};
-
-static void push(lua_State *L, const struct stores__message *message) {
-    lua_pushstring(L, STORES__CONTAINER(message, const struct line, message)->text);
+void stores__message_keep(struct stores__hub *hub, struct stores__message *message) {
+    stores__list_append(&hub->messages, &message->link);
 }
 
-/* The core's hook: inside the loop, where no Lua may run. */
-void stores__log_keep(void *arg, const char *text) {
-    struct stores__lua_engine *engine = arg;
-    size_t len = strlen(text);
-    if (engine->log_function == LUA_NOREF) {
-        fprintf(stderr, "stores: %s\n", text);
-        return;
-    }
-    struct line *line = malloc(sizeof *line + len + 1);
-    if (line == NULL) return;
-    memcpy(line->text, text, len + 1);
-    line->message.function = engine->log_function;
-    line->message.push = push;
-    stores__list_append(&engine->hub->messages, &line->message.link);
+/* Stack: the message. In a call of its own, for even its argument may want memory. */
+static int tell(lua_State *L) {
+    const struct stores__message *message = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, message->function);
+    message->push(L, message);
+    lua_call(L, 1, 0);
+    return 0;
 }
 
-void stores__log_deliver(lua_State *L, struct stores__hub *hub) {
-    for (struct stores__list *at; (at = stores__list_shift(&hub->messages)) != NULL;) {
-        struct stores__message *message = STORES__CONTAINER(at, struct stores__message, link);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, message->function);
-        message->push(L, message);
+void stores__messages_tell(lua_State *L, struct stores__hub *hub) {
+    while (!stores__list_empty(&hub->messages)) {
+        lua_pushcfunction(L, tell); /* may raise: nothing is taken out before it */
+        struct stores__message *message = STORES__CONTAINER(stores__list_shift(&hub->messages),
+                                                            struct stores__message, link);
+        lua_pushlightuserdata(L, message);
+        int failed = lua_pcall(L, 1, 0, 0);
         free(message);
-        /* one that fails has nobody to tell but the terminal */
-        if (lua_pcall(L, 1, 0, 0) != 0) {
-            fprintf(stderr, "stores: the log function, or a hook, failed: %s\n",
-                    lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
-            lua_pop(L, 1);
-        }
+        if (failed) stores__error_print(L, "the log function, or a hook, failed: ");
     }
 }
 
-/* An engine goes: its messages go to the terminal, for its function goes with it. */
-void stores__log_drop(lua_State *L, struct stores__lua_engine *engine) {
-    struct stores__hub *hub = engine->hub;
+void stores__messages_print(struct stores__hub *hub, int function) {
     struct stores__list *at = hub->messages.next;
     while (at != &hub->messages) {
-        struct line *line = STORES__CONTAINER(at, struct line, message.link);
+        struct stores__message *message = STORES__CONTAINER(at, struct stores__message, link);
         at = at->next;
-        if (line->message.function != engine->log_function) continue;
-        fprintf(stderr, "stores: %s\n", line->text);
-        stores__list_remove(&line->message.link);
-        free(line);
+        if (message->function != function) continue;
+        if (message->line != NULL) fprintf(stderr, "stores: %s\n", message->line);
+        stores__list_remove(&message->link);
+        free(message);
     }
-    luaL_unref(L, LUA_REGISTRYINDEX, engine->log_function);
-    engine->log_function = LUA_NOREF;
 }
 
-void stores__log_forget(struct stores__hub *hub) {
+void stores__messages_forget(struct stores__hub *hub) {
     for (struct stores__list *at; (at = stores__list_shift(&hub->messages)) != NULL;) {
         free(STORES__CONTAINER(at, struct stores__message, link));
     }

@@ -1,5 +1,5 @@
 /*
- * A descriptor that gets readable when the loop's does, and is none of epoll's: those may stand in
+ * relay.c - a descriptor that gets readable when the loop's does, and is none of epoll's: those may stand in
  * each other five deep and no deeper, and a program whose own controllers are nested has used that
  * up. The kernel's asynchronous poll rings an eventfd; no thread is needed.
  */
@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "binding.h"
+#include "hub.h"
 
 #define RELAY "stores.relay"
 
@@ -41,12 +41,7 @@ static int relay_new(lua_State *L) {
     relay->event = -1;
     relay->hub = hub;
     relay->process = stores__process();
-    luaL_getmetatable(L, RELAY);
-    lua_setmetatable(L, -2);
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_setfenv(L, -2);
+    stores__type_give(L, RELAY, 1);
     relay->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (relay->event >= 0 && syscall(SYS_io_setup, 2, &relay->context) == 0) return 1;
     lua_pushnil(L);
@@ -100,7 +95,6 @@ static int relay_gc(lua_State *L) {
 static const luaL_Reg methods[] = {
     {"fd", relay_fd}, {"arm", relay_arm}, {"clear", relay_clear}, {NULL, NULL}};
 
-/* Stack: the module's table. */
 void stores__relay_register(lua_State *L) {
     stores__type_register(L, RELAY, relay_gc, methods);
     lua_pushcfunction(L, relay_new);

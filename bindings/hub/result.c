@@ -1,10 +1,12 @@
-/* What a call gave, as Lua values; decoded in the coroutine of the caller. All in here runs in
+/* result.c - what a call gave, as Lua values; decoded in the coroutine of the caller. All in here runs in
  * hub_result, whose upvalues are the codec and its environment. What raises frees the slot first;
  * where Lua runs out of memory, or a finalizer raises, in the middle of a document, it stays until the
  * hub is closed. */
 #include <stdio.h>
 
-#include "binding.h"
+#include "json/codec.h"
+#include "slot.h"
+#include "values/ids.h"
 
 /* pg_type oids that are more than text to Lua (src/include/catalog/pg_type.dat). */
 enum {
@@ -55,7 +57,7 @@ struct row {
     int index; /* among those that came, from 1; 0: alone */
 };
 
-/* The id as text, in out where it has none. */
+/* The id as text, on the stack where it came as a number. */
 static const char *id_of(lua_State *L, const struct row *row) {
     if (row->id_text != NULL) return row->id_text;
     stores__id_push(L, row->id);

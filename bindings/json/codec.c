@@ -1,13 +1,9 @@
 /*
- * codec.c - the codec of one Lua state: made, found again, and put into the module's table.
+ * codec.c - the codec of one Lua state: made, and put into the module's table.
  */
 #include "codec.h"
 
 #include "digits.h"
-
-#define SCRATCH_KEPT (1024 * 1024)
-
-static char codec_key;
 
 /* The digits of an int64_t or uint64_t; nothing for other cdata. The C API cannot tell them apart,
  * and istype alone takes the type itself for one of its values. */
@@ -21,47 +17,6 @@ static const char cdata_source[] =
     "        return match(tostring(value), '^(-?%d+)U?LL$')\n"
     "    end\n"
     "end\n";
-
-/* A codec begins with its scratch, so this is the finalizer of both. */
-static int buffer_free(lua_State *L) {
-    struct stores__buf *buf = lua_touserdata(L, 1);
-    if (buf) stores__buf_free(buf);
-    return 0;
-}
-
-static void push_buffer_metatable(lua_State *L) {
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, buffer_free);
-    lua_setfield(L, -2, "__gc");
-}
-
-struct stores__codec *stores__json_codec(lua_State *L) {
-    lua_pushlightuserdata(L, &codec_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    struct stores__codec *codec = lua_touserdata(L, -1);
-    assert(codec);
-    lua_getfenv(L, -1);
-    lua_replace(L, -2);
-    return codec;
-}
-
-struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env) {
-    if (!codec->taken) {
-        codec->taken = true;
-        codec->scratch.len = 0;
-        return &codec->scratch;
-    }
-    struct stores__buf *buf = lua_newuserdata(L, sizeof *buf);
-    memset(buf, 0, sizeof *buf);
-    lua_rawgeti(L, env, STORES__CODEC_BUFFER);
-    lua_setmetatable(L, -2);
-    return buf;
-}
-
-void stores__json_give(struct stores__codec *codec, struct stores__buf *buf) {
-    if (buf->failed || buf->cap > SCRATCH_KEPT) stores__buf_free(buf);
-    if (buf == &codec->scratch) codec->taken = false;
-}
 
 /* Stack: the environment of the codec. */
 static void fill_environment(lua_State *L, struct stores__codec *codec) {
@@ -83,23 +38,23 @@ static void fill_environment(lua_State *L, struct stores__codec *codec) {
     lua_pushlightuserdata(L, codec);
     lua_pushcclosure(L, stores__json_encode_protected, 1);
     lua_rawseti(L, env, STORES__CODEC_ENCODE);
-    push_buffer_metatable(L);
+    stores__json_buffer_metatable(L);
     lua_rawseti(L, env, STORES__CODEC_BUFFER);
     stores__json_number_open(L, codec);
 }
 
 void stores__json_open(lua_State *L) {
     stores__digits_init();
-    lua_pushlightuserdata(L, &codec_key);
+    lua_pushlightuserdata(L, (void *)&stores__codec_key);
     lua_rawget(L, LUA_REGISTRYINDEX);
     bool there = !lua_isnil(L, -1);
     lua_pop(L, 1);
     if (there) return;
 
-    lua_pushlightuserdata(L, &codec_key);
+    lua_pushlightuserdata(L, (void *)&stores__codec_key);
     struct stores__codec *codec = lua_newuserdata(L, sizeof *codec);
     memset(codec, 0, sizeof *codec);
-    push_buffer_metatable(L);
+    stores__json_buffer_metatable(L);
     lua_setmetatable(L, -2);
     lua_createtable(L, STORES__CODEC_SIZE, 0);
     fill_environment(L, codec);

@@ -45,6 +45,9 @@ int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int 
  */
 int stores__json_encode(lua_State *L, int index, struct stores__buf *buf);
 
+/* Pushes an empty buffer that the collector owns, so that what raises leaves nothing behind. */
+struct stores__buf *stores__json_buffer(lua_State *L);
+
 /* Makes what the codec needs in this Lua state. Before anything else here; again is harmless. */
 void stores__json_open(lua_State *L);
 
@@ -87,6 +90,9 @@ enum {
     STORES__CODEC_SIZE = STORES__CODEC_KEYS + STORES__KEYS
 };
 
+/* Its address is where the registry has the codec. */
+extern const char stores__codec_key;
+
 /* Pushes the codec's environment table. */
 struct stores__codec *stores__json_codec(lua_State *L);
 
@@ -97,6 +103,9 @@ struct stores__codec *stores__json_codec(lua_State *L);
  */
 struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env);
 void stores__json_give(struct stores__codec *codec, struct stores__buf *buf);
+
+/* Pushes a metatable that frees a buffer, or a codec, with its userdata. */
+void stores__json_buffer_metatable(lua_State *L);
 
 /* Registers the metatable of numbers in the codec whose environment is on top. */
 void stores__json_number_open(lua_State *L, struct stores__codec *codec);

@@ -14,7 +14,6 @@
 
 #define STACK_LEVELS 16 /* the Lua stack grows for so many levels at once */
 #define STACK_SLOTS 6
-#define SIZE_MAX_JSON ((size_t)0x3fffffff) /* 1 GB: no column of PostgreSQL holds more */
 /* Text from which on an array or object is measured: the least text that a byte of jsonb comes from
  * is a sixth of one ("1," makes an entry of 4 and a number of 8). */
 #define LARGE (STORES__JSONB_MOST / 8)
@@ -23,26 +22,6 @@ static bool encode_value(struct encoder *e);
 static bool encode_foreign(struct encoder *e, const char *kind);
 
 _Static_assert(STORES__JSON_WRITE_DEPTH <= STORES__JSON_PATH_LEVELS, "a path holds every level");
-
-/* ---- Refusals ------------------------------------------------------------------------------- */
-
-bool stores__json_refuse(struct encoder *e, const struct stores__json_level *where,
-                         const char *kind) {
-    struct stores__json_path path;
-    stores__json_path(&path, where);
-    luaL_checkstack(e->L, 4, "cannot store the value");
-    lua_pushfstring(e->L, "cannot store %s%s: %s", path.text, path.cut ? "..." : "", kind);
-    return false;
-}
-
-/* ---- Bytes ---------------------------------------------------------------------------------- */
-
-bool stores__json_make_room(struct encoder *e, size_t more) {
-    if (e->buf->len + more > SIZE_MAX_JSON)
-        return stores__json_refuse(e, NULL, "more than 1 GB of JSON");
-    if (!stores__buf_reserve(e->buf, more)) return luaL_error(e->L, "not enough memory");
-    return true;
-}
 
 /* ---- Strings -------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /*
- * encoder.h - a value that is being written, as the files of the encoder see it: encode.c, and
- * escape.c for strings that are not plain.
+ * encoder.h - a value that is being written, as the files of the encoder see it: encode.c,
+ * encoder.c for what they share, and escape.c for strings that are not plain.
  */
 #ifndef STORES_BINDINGS_JSON_ENCODER_H
 #define STORES_BINDINGS_JSON_ENCODER_H

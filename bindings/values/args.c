@@ -1,65 +1,10 @@
-/* Arguments of Lua, checked and brought into the core's form. */
-#include <stdio.h>
+/* args.c - arguments of Lua, checked and brought into the core's form. */
+#include "args.h"
 
-#include "binding.h"
+#include <string.h>
 
-int64_t stores__id_check(lua_State *L, int index, const struct stores__lua_engine *engine) {
-    stores_error error; /* not filled in advance: it is large, and rarely needed */
-    error.size = sizeof error;
-    int64_t id = 0;
-    size_t len = 0;
-    if (lua_type(L, index) == LUA_TNUMBER) {
-        stores__raise(L, STORES_INVALID_ID,
-                      "pass the id as a string: a number cannot carry 64 bits");
-    }
-    if (lua_type(L, index) != LUA_TSTRING) {
-        stores__raise(L, STORES_INVALID_ID, "an id is a string of a signed 64-bit decimal, got %s",
-                      luaL_typename(L, index));
-    }
-    const char *text = lua_tolstring(L, index, &len);
-    if (!stores_id_parse(text, len, &id, &error)) {
-        stores__error_push(L, &error);
-        lua_error(L);
-    }
-    if (engine != NULL && engine->shard_count > 0 &&
-        stores_shard_of(id, engine->shard_count) != engine->shard) {
-        memset(&error, 0, sizeof error);
-        error.size = sizeof error;
-        error.code = STORES_WRONG_SHARD;
-        error.shard = engine->shard;
-        snprintf(error.message, sizeof error.message,
-                 "the id belongs to shard %d of %d, this is shard %d",
-                 stores_shard_of(id, engine->shard_count), engine->shard_count, engine->shard);
-        stores__error_push(L, &error);
-        lua_error(L);
-    }
-    return id;
-}
-
-int64_t *stores__ids_check(lua_State *L, int index, const struct stores__lua_engine *engine,
-                           size_t *count) {
-    luaL_checktype(L, index, LUA_TTABLE);
-    *count = lua_objlen(L, index);
-    int64_t *ids = lua_newuserdata(L, (*count + 1) * sizeof *ids);
-    for (size_t i = 0; i < *count; i++) {
-        lua_rawgeti(L, index, (int)i + 1);
-        ids[i] = stores__id_check(L, -1, engine);
-        lua_pop(L, 1);
-    }
-    return ids;
-}
-
-void stores__id_push(lua_State *L, int64_t id) {
-    char text[24];
-    uint64_t rest = id < 0 ? (uint64_t)0 - (uint64_t)id : (uint64_t)id;
-    size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    if (id < 0) text[--at] = '-';
-    lua_pushlstring(L, text + at, sizeof text - at);
-}
+#include "error.h"
+#include "json/codec.h"
 
 const char *stores__table_check(lua_State *L, int index) {
     size_t len = 0;
@@ -73,29 +18,17 @@ const char *stores__table_check(lua_State *L, int index) {
     return name;
 }
 
-uint64_t stores__ms_check(lua_State *L, int index) {
-    if (lua_isnoneornil(L, index)) return 0;
-    lua_Number seconds = luaL_checknumber(L, index);
-    if (!(seconds > 0)) return 1;
+uint64_t stores__ms_of(double seconds) {
     double ms = seconds * 1000;
-    return ms >= 1e15 ? UINT64_C(1000000000000000) : ms < 1 ? 1 : (uint64_t)ms;
+    return ms >= 1e15 ? UINT64_C(1000000000000000) : !(ms >= 1) ? 1 : (uint64_t)ms;
 }
 
-/* A buffer that the collector owns, so that what raises meanwhile leaves nothing behind. */
-static int buffer_gc(lua_State *L) {
-    stores__buf_free(lua_touserdata(L, 1));
-    return 0;
+uint64_t stores__ms_check(lua_State *L, int index) {
+    return lua_isnoneornil(L, index) ? 0 : stores__ms_of(luaL_checknumber(L, index));
 }
 
-static struct stores__buf *new_buffer(lua_State *L) {
-    struct stores__buf *buf = lua_newuserdata(L, sizeof *buf);
-    memset(buf, 0, sizeof *buf);
-    if (luaL_newmetatable(L, "stores.buffer")) {
-        lua_pushcfunction(L, buffer_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return buf;
+bool stores__is_false(lua_State *L, int index) {
+    return lua_isboolean(L, index) && !lua_toboolean(L, index);
 }
 
 static void raise_refusal(lua_State *L, int rc) {
@@ -190,7 +123,7 @@ stores_params stores__params_check(lua_State *L, int index) {
         stores__raise(L, STORES_INVALID_ARGUMENT, "PostgreSQL takes 65535 parameters at most");
     }
     luaL_checkstack(L, 12, "parameters");
-    struct stores__buf *buf = new_buffer(L);
+    struct stores__buf *buf = stores__json_buffer(L);
     size_t *offsets = lua_newuserdata(L, ((size_t)params.count + 1) * sizeof *offsets);
     for (int i = 0; i < params.count; i++) {
         lua_rawgeti(L, index, i + 1);
@@ -216,7 +149,7 @@ stores_query_options stores__query_options_check(lua_State *L, int index) {
     if (lua_isnoneornil(L, index)) return options;
     luaL_checktype(L, index, LUA_TTABLE);
     lua_getfield(L, index, "transaction");
-    options.autocommit = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    options.autocommit = stores__is_false(L, -1);
     lua_getfield(L, index, "readonly");
     options.readonly = lua_toboolean(L, -1);
     lua_getfield(L, index, "simple");

@@ -1,8 +1,9 @@
-/* Errors of the core as Lua tables. */
+/* error.c - errors of the core as Lua tables. */
+#include "error.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-
-#include "binding.h"
+#include <string.h>
 
 static char metatable_key;
 
@@ -53,6 +54,11 @@ int stores__raise(lua_State *L, stores_code code, const char *format, ...) {
     return lua_error(L);
 }
 
+void stores__error_print(lua_State *L, const char *who) {
+    fprintf(stderr, "stores: %s%s\n", who, lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+    lua_pop(L, 1);
+}
+
 /* core.set_error_metatable(mt): what error tables are from now on in this Lua state. */
 static int set_error_metatable(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -62,7 +68,7 @@ static int set_error_metatable(lua_State *L) {
     return 0;
 }
 
-/* Stack: the module's table. codes: what the X-macro of stores.h says of each. */
+/* codes: what the X-macro of stores.h says of each. */
 void stores__error_register(lua_State *L) {
     lua_pushcfunction(L, set_error_metatable);
     lua_setfield(L, -2, "set_error_metatable");

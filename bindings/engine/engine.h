@@ -1,0 +1,47 @@
+/*
+ * engine.h - engines, transactions and listeners as Lua has them.
+ */
+#ifndef STORES_BINDINGS_ENGINE_H
+#define STORES_BINDINGS_ENGINE_H
+
+#include "hub/engines.h"
+#include "hub/slot.h"
+
+static inline void stores__engine_take_told(struct stores__lua_engine *engine) {
+    engine->inside = engine->told;
+    engine->told = NULL;
+}
+
+/* The engine at index, which is open and of this process; raises. */
+static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
+    struct stores__lua_engine *engine = stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
+    if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
+    if (engine->hub->process != stores__process()) {
+        stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
+    }
+    if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+    stores__engine_take_told(engine);
+    return engine;
+}
+
+/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change, which may point
+ * to *params; what else it points to is anchored on the stack. */
+stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,
+                                   stores_params *params);
+/* Fills config from the flat table at index; its strings are anchored by that table, and by what is
+ * pushed. */
+void stores__config_check(lua_State *L, int index, stores_config *config);
+
+/* The core's hook for what is to be logged; arg: the stores__lua_engine. */
+void stores__log_keep(void *arg, const char *text);
+/* A new engine tells of its statements where there is a hook for them. */
+void stores__watch_engine(struct stores__lua_engine *engine);
+
+/* Stack: the module's table. The first of these makes the type, to which the others add. */
+void stores__engine_register(lua_State *L);
+void stores__stats_register(lua_State *L);
+void stores__tx_register(lua_State *L);
+void stores__listener_register(lua_State *L);
+void stores__watch_register(lua_State *L);
+
+#endif

@@ -1,0 +1,79 @@
+/* stats.c - what an engine tells of itself: counts, tables that turn, how long calls took. */
+#include "engine/engine.h"
+
+static void add_figure(void *arg, const char *name, double value) {
+    lua_State *L = arg;
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* Stack: the array of turning tables. */
+static void add_turning(void *arg, const char *table, uint64_t ms, const char *writers) {
+    lua_State *L = arg;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, table);
+    lua_setfield(L, -2, "table");
+    lua_pushnumber(L, (lua_Number)ms / 1000);
+    lua_setfield(L, -2, "seconds");
+    lua_pushstring(L, writers);
+    lua_setfield(L, -2, "waits_for");
+    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+}
+
+/* Stack: the words by table. */
+static void add_uncached(void *arg, const char *table, const char *why) {
+    lua_State *L = arg;
+    lua_pushstring(L, why);
+    lua_setfield(L, -2, table);
+}
+
+/* Stack: the table of histograms. */
+static void add_histogram(void *arg, const char *name, const uint64_t *counts, const double *bounds,
+                          int buckets, double sum) {
+    lua_State *L = arg;
+    lua_createtable(L, buckets, 2);
+    lua_Number total = 0;
+    for (int i = 0; i < buckets; i++) {
+        lua_createtable(L, 0, 2);
+        if (i < buckets - 1) {
+            lua_pushnumber(L, bounds[i]);
+            lua_setfield(L, -2, "le");
+        }
+        lua_pushnumber(L, (lua_Number)counts[i]);
+        lua_setfield(L, -2, "count");
+        lua_rawseti(L, -2, i + 1);
+        total += (lua_Number)counts[i];
+    }
+    lua_pushnumber(L, total);
+    lua_setfield(L, -2, "count");
+    lua_pushnumber(L, sum);
+    lua_setfield(L, -2, "sum");
+    lua_setfield(L, -2, name);
+}
+
+static int engine_stats(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    lua_newtable(L);
+    stores_stats(engine->engine, add_figure, L);
+    const char *trouble = stores_redis_trouble(engine->engine);
+    if (trouble[0] != '\0') {
+        lua_pushstring(L, trouble);
+        lua_setfield(L, -2, "redis_trouble");
+    }
+    lua_newtable(L);
+    stores_turning(engine->engine, add_turning, L);
+    lua_setfield(L, -2, "turning");
+    lua_newtable(L);
+    stores_uncached(engine->engine, add_uncached, L);
+    lua_setfield(L, -2, "uncached");
+    lua_newtable(L);
+    stores_latency(engine->engine, add_histogram, L);
+    lua_setfield(L, -2, "latency");
+    return 1;
+}
+
+static const luaL_Reg methods[] = {{"stats", engine_stats}, {NULL, NULL}};
+
+void stores__stats_register(lua_State *L) {
+    stores__type_extend(L, STORES__ENGINE, methods);
+}

@@ -1,0 +1,63 @@
+/*
+ * slot.h - a call that is under way, as a hub knows it.
+ */
+#ifndef STORES_BINDINGS_SLOT_H
+#define STORES_BINDINGS_SLOT_H
+
+#include "hub/hub.h"
+
+enum stores__slot_kind {
+    SLOT_DOCUMENT, /* a document, or nil */
+    SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
+    SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now */
+    SLOT_SELECT, /* an array of documents: of (id, value) rows */
+    SLOT_ROWS, /* an array of row tables */
+    SLOT_COUNT, /* how many were affected */
+    SLOT_NOTHING, /* true */
+    SLOT_SLEEP
+};
+
+enum stores__slot_state { SLOT_FREE, SLOT_PENDING, SLOT_READY, SLOT_DONE };
+
+struct stores__slot {
+    struct stores__list link; /* free list, or ready list */
+    struct stores__hub *hub;
+    stores_op *op;
+    uv_timer_t *timer; /* of SLEEP; made once, and kept until the hub is closed */
+    int index;
+    enum stores__slot_state state;
+    enum stores__slot_kind kind;
+    bool raw; /* documents as their JSON text */
+    bool commits; /* where it succeeds, its work is done and stays */
+    int64_t id; /* of CHANGE: the row that was asked for */
+    bool abandoned; /* what cannot be called back, and nobody waits for any more */
+};
+
+/* A pending slot; the op's callback is stores__slot_done with the slot as its argument. Raises
+ * where memory ran out. */
+struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
+                                      enum stores__slot_kind kind, bool raw);
+void stores__slot_done(stores_op *op, void *arg);
+/* What it waited for has come: hub:next gives it. */
+void stores__slot_ready(struct stores__slot *slot);
+/* The first of the ready list, whose caller is told of it now; NULL: there is none. */
+struct stores__slot *stores__slot_shift(struct stores__hub *hub);
+/* Its caller knows that it is ready: it is done. Harmless for one in another state. */
+void stores__slot_told(struct stores__slot *slot);
+/* Keeps the op in its slot and pushes the slot's number; an op that is NULL for want of memory
+ * raises. Returns 1. */
+int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
+/* The slot whose number is at index, in use; raises where there is none. */
+struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index);
+/* In whatever state it is; its op goes with it. */
+void stores__slot_free(struct stores__slot *slot);
+/* Nobody waits for it any more, who can still say so. */
+void stores__slot_give_up(struct stores__slot *slot);
+/* Sees to it that the slot has its timer, which it keeps: a stopped one costs the loop nothing.
+ * False: no memory. */
+bool stores__slot_timer(struct stores__slot *slot);
+/* Of a hub that closes: hub->open counts down when the last timer is gone, then slots_free. */
+void stores__slots_close(struct stores__hub *hub);
+void stores__slots_free(struct stores__hub *hub);
+
+#endif
