@@ -1,6 +1,6 @@
 /* module.c - luaopen_stores_core: the table that lua/stores builds on. The one file that names every
  * folder of the bindings. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "hub/hub.h"
 #include "json/codec.h"
 #include "values/error.h"

@@ -1,5 +1,5 @@
 /* tx.c - transactions, one connection each. A tx that is collected while it is open is rolled back. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "values/args.h"
 
 struct lua_tx {

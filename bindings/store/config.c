@@ -1,7 +1,7 @@
 /* config.c - the flat table of lua/stores/config/tables.lua as a stores_config. */
 #include <limits.h>
 
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "values/args.h"
 
 /* Leaves the value on the stack, which anchors its string. NULL: it is nil. */

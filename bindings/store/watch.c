@@ -1,6 +1,6 @@
 /* watch.c - the statements that PostgreSQL answered, handed to the hook of stores.on after the loop has
  * turned. Engines tell of them only while there is a hook. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "hub/messages.h"
 
 struct told {

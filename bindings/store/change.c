@@ -1,5 +1,5 @@
 /* change.c - the change of a row, from the arguments of a write. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "values/args.h"
 
 stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,

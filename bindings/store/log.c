@@ -1,7 +1,7 @@
 /* log.c - what the core says to a person, for the store's log function. */
 #include <stdio.h>
 
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "hub/messages.h"
 
 struct line {

@@ -1,5 +1,5 @@
 /* stats.c - what an engine tells of itself: counts, tables that turn, how long calls took. */
-#include "engine/engine.h"
+#include "store/engine.h"
 
 static void add_figure(void *arg, const char *name, double value) {
     lua_State *L = arg;

@@ -1,6 +1,6 @@
 /* listener.c - LISTEN for Lua: notifications are kept until somebody asks for them, for no Lua runs
  * in the loop. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "values/args.h"
 
 #define LISTENER "stores.listener"

@@ -1,5 +1,5 @@
 /* engine.c - engines: the verbs that the core has, each starting a call. */
-#include "engine/engine.h"
+#include "store/engine.h"
 #include "hub/messages.h"
 #include "values/args.h"
 
