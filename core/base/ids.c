@@ -2,6 +2,7 @@
 #include "base/ids.h"
 
 #include "base/err.h"
+#include "base/sized.h"
 
 #define SHOWN 40 /* of a wrong id, in the message */
 
@@ -96,6 +97,13 @@ bool stores__id_parse(const char *text, size_t len, int64_t *id, stores_error *e
     }
     *id = negative ? (int64_t)(0 - value) : (int64_t)value;
     return true;
+}
+
+bool stores_id_parse(const char *text, size_t len, int64_t *id, stores_error *error) {
+    stores_error own;
+    if (stores__id_parse(text, len, id, &own)) return true;
+    stores__error_give(error, &own);
+    return false;
 }
 
 size_t stores__id_write(int64_t id, char out[STORES__ID_SIZE]) {

@@ -22,3 +22,8 @@ bool stores__shard_check(int64_t id, int shard, int count, stores_error *e) {
     e->shard = shard;
     return false;
 }
+
+int stores_shard_of(int64_t id, int count) {
+    if (count < 1) return -1;
+    return stores__shard_of(id, count);
+}

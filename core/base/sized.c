@@ -70,3 +70,7 @@ void stores__error_give(stores_error *error, const stores_error *own) {
         stores__sized_give(&stores__sized_error, error, own);
     }
 }
+
+const char *stores_version(void) {
+    return STORES_VERSION;
+}

@@ -157,6 +157,7 @@ static void redis_down(void *arg, const char *why) {
 }
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error) {
+    if (config->no_cache) return true;
     struct stores__cache *cache = calloc(1, sizeof *cache);
     engine->cache = cache;
     if (cache == NULL) {
@@ -217,8 +218,9 @@ static void waited(struct stores__timer *timer) {
     close_link(STORES__CONTAINER(timer, struct stores__cache, patience)->engine);
 }
 
-void stores__cache_close(stores_engine *engine, void (*done)(void *arg)) {
+bool stores__cache_close(stores_engine *engine, void (*done)(void *engine)) {
     struct stores__cache *cache = engine->cache;
+    if (cache == NULL) return false;
     /* as it is now: the loop of a plain script may not have turned for long */
     uint64_t ends = uv_hrtime() / 1000000 + engine->config.redis_timeout_ms;
     cache->leaving = done;
@@ -232,6 +234,7 @@ void stores__cache_close(stores_engine *engine, void (*done)(void *arg)) {
     } else {
         stores__redis_nudge(cache->redis);
     }
+    return true;
 }
 
 void stores__cache_free(stores_engine *engine) {

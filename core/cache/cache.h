@@ -7,6 +7,7 @@
 #define STORES_CACHE_H
 
 #include "engine/engine.h"
+#include "redis/link.h"
 #include "redis/reply.h"
 #include "engine/table.h"
 
@@ -51,10 +52,24 @@ struct stores__cache {
     struct stores__pg_req ask_req;
 };
 
+/* ---- The engine's part (engine/part.h) --------------------------------------------------------- */
+
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);
-/* Closes the link; done(engine) comes from the loop. */
-void stores__cache_close(stores_engine *engine, void (*done)(void *arg));
+/* A server told a new connection who it is. */
+void stores__cache_met(stores_engine *engine, const struct stores__pg_conn *conn);
+/* A connection was lost. */
+void stores__cache_doubt(stores_engine *engine);
+/* Commands go out. */
+void stores__cache_flush(stores_engine *engine);
+void stores__cache_table_free(struct stores__table *table);
+void stores__cache_stats(const stores_engine *engine,
+                         void (*figure)(void *arg, const char *name, double value), void *arg);
+void stores__cache_stop(stores_engine *engine);
+/* Closes the link, where there is one; done(engine) comes from the loop. */
+bool stores__cache_close(stores_engine *engine, void (*done)(void *engine));
 void stores__cache_free(stores_engine *engine);
+
+/* ---- What may be cached ------------------------------------------------------------------------ */
 
 /* The rows of this table may be read from Redis now (or as soon as the link is up for the first
  * time). */

@@ -192,7 +192,7 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
     char seen[STORES__EPOCH_TEXT + 1];
     stores__epoch_hold(epoch);
-    if (epoch->step == TURN_NONE || epoch->engine->closing) {
+    if (epoch->step == TURN_NONE || stores__closing(epoch->engine)) {
         stop_turn(epoch);
     } else if (end == STORES__PG_LOST || epoch->failed) {
         epoch->listed = false; /* virtual ids of another server mean nothing: start again */
@@ -232,7 +232,7 @@ static void list_refused(struct stores__pg_wait *wait, const stores_error *error
     (void)error;
     stores__epoch_hold(epoch);
     epoch->listed = false;
-    if (epoch->engine->closing) {
+    if (stores__closing(epoch->engine)) {
         stop_turn(epoch);
     } else {
         wait_then(epoch);

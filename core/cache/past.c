@@ -107,7 +107,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 }
 
 void stores__past_ask(struct stores__cache *cache) {
-    if (cache->asking || cache->engine->closing) return;
+    if (cache->asking || stores__closing(cache->engine)) return;
     cache->asking = true;
     cache->asked_at = stores__now(cache->engine);
     cache->ask_wait.granted = granted;

@@ -73,7 +73,7 @@ static void resume_later(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
     unsigned doubled = epoch->resume_failures < RESUME_DOUBLED ? epoch->resume_failures
                                                                : RESUME_DOUBLED;
-    if (engine->closing) return;
+    if (stores__closing(engine)) return;
     stores__timer_set(&engine->timers, &epoch->resume,
                       stores__now(engine) + ((uint64_t)RESUME_MS << doubled));
 }
@@ -103,7 +103,7 @@ static void resumed(void *arg, bool ok) {
 
 static void resume(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
-    if (epoch->bypasses == 0 || epoch->resuming || engine->closing) return;
+    if (epoch->bypasses == 0 || epoch->resuming || stores__closing(engine)) return;
     if (!stores__cache_up(engine->cache)) return; /* the link says when it is up */
     epoch->turned_bypasses = epoch->bypasses;
     epoch->resuming = stores__epoch_turn(epoch, resumed, epoch);

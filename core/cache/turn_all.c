@@ -20,7 +20,7 @@ static void next_page(struct stores__turn_all *all);
 static void later(struct stores__turn_all *all) {
     stores_engine *engine = all->engine;
     all->running = false;
-    if (engine->closing) return;
+    if (stores__closing(engine)) return;
     stores__timer_set(&engine->timers, &all->timer, stores__now(engine) + AGAIN_MS);
 }
 

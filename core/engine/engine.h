@@ -7,7 +7,6 @@
 #include "base/flake.h"
 #include "engine/op.h"
 #include "pg/pool.h"
-#include "redis/link.h"
 
 /* Every figure that is counted by the engine itself; the names are those of stats(). */
 #define STORES__COUNTERS(X)                                                                        \
@@ -44,9 +43,17 @@ struct stores__counters {
 #undef STORES__X
 };
 
-enum { STORES__NAME_BUCKETS = 256 };
+/* What becomes of an engine, in this order (close.c moves it). */
+enum stores__life {
+    STORES__OPEN,
+    STORES__LEFT, /* closed in a child of a fork */
+    STORES__PARTING, /* links and connections close */
+    STORES__UNWINDING, /* handles of libuv close */
+    STORES__CLOSED /* nothing of it is on the loop */
+};
 
-struct stores__table_name;
+struct stores__part;
+struct stores__names;
 struct stores__cache;
 struct stores__writes;
 struct stores__ears;
@@ -59,13 +66,16 @@ struct stores__flush {
 
 struct stores_engine {
     uv_loop_t *loop;
-    bool owns_loop, closing, closed_all;
+    bool owns_loop;
+    enum stores__life life;
+    int left; /* PARTING, UNWINDING: what has to close before the next state */
     uint64_t process; /* that made it */
     bool in_child; /* a child of a fork has met it */
     stores_config config; /* its strings are not kept: each part copied what it needs */
     struct stores__timers timers;
     struct stores__pg_pool pool;
-    struct stores__cache *cache; /* NULL: the engine does not cache */
+    const struct stores__part *parts; /* what stands above the engine (part.h), lowest first */
+    int part_count;
     struct stores__flake flake;
     bool met; /* a server */
     int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */
@@ -88,22 +98,18 @@ struct stores_engine {
     struct stores__list txs; /* open transactions */
     int starved; /* looks in a row at which each connection waited for one more (write/starve.c) */
     struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
-
-    struct stores__table_name *names[STORES__NAME_BUCKETS]; /* names/names.c */
-    struct stores__table_name *last_name; /* the one that was asked for last; NULL: none */
-    struct stores__list names_used; /* the longest unused first */
-    struct stores__list names_asked[STORES__NAME_BUCKETS];
-    int name_count;
-    unsigned names_forgotten; /* how often: an answer to an older question is not kept */
     struct stores__list tables;
     struct stores__list tables_unused; /* of them, the longest unused first (table.c) */
     int table_count;
     struct stores__flush tables_flush; /* frees those that are too many */
     uint64_t facts_serial; /* counts questions to the catalog (names/facts.c) */
-    struct stores__list epochs; /* of tables, by oid; before Redis and tables are freed they are */
+    struct stores__list epochs; /* of tables, by oid (cache/epoch.c); tables go before them */
+
+    /* What the parts keep of an engine: what is in there is theirs. */
+    struct stores__cache *cache; /* NULL: the engine does not cache. No more is asked from below. */
+    struct stores__names *names;
     struct stores__writes *writes;
 
-    int closing_parts;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -117,6 +123,10 @@ static inline uint64_t stores__now(const stores_engine *engine) {
     return uv_now(engine->loop);
 }
 
+static inline bool stores__closing(const stores_engine *engine) {
+    return engine->life != STORES__OPEN;
+}
+
 /* Says something to the host's log. */
 void stores__log(stores_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -127,8 +137,6 @@ bool stores__engine_in_child(stores_engine *engine);
 static inline bool stores__engine_forked(stores_engine *engine) {
     return engine->process != stores__process() && stores__engine_in_child(engine);
 }
-/* The op's caller holds the tx (write/tx.c). */
-void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* The loop is not to wait before the next end of a tick. */
 void stores__engine_wake(stores_engine *engine);
 /* The first and the last pending op hold and free the loop. */
@@ -139,6 +147,10 @@ void stores__listen_stop_all(stores_engine *engine);
 void stores__listen_free(stores_engine *engine);
 /* How many listeners there are, and how many of them the server has confirmed. */
 void stores__listen_figures(const stores_engine *engine, size_t *listeners, size_t *confirmed);
+/* A connection is ready: by its server's clock ids are made from now on (clock.c). */
+void stores__clock_told(stores_engine *engine, const struct stores__pg_conn *conn);
+/* Closing: the pool, or a part, is gone (close.c). */
+void stores__engine_parted(void *engine);
 /* An op was freed; the last one of a closed engine takes the engine with it. */
 void stores__engine_op_gone(stores_engine *engine);
 

@@ -143,7 +143,7 @@ static void again(struct stores__timer *timer) {
 static void try_later(struct stores__ears *ears) {
     stores_engine *engine = ears->engine;
     uint64_t ms = AGAIN_FIRST_MS << (ears->tries < 5 ? ears->tries : 5);
-    if (engine->closing || stores__list_empty(&ears->channels)) return;
+    if (stores__closing(engine) || stores__list_empty(&ears->channels)) return;
     if (stores__timer_armed(&ears->again)) return;
     ears->tries++;
     ears->again.fire = again;
@@ -248,7 +248,7 @@ static void lost(struct stores__pg_aside *aside) {
 }
 
 static void open_ears(struct stores__ears *ears) {
-    if (ears->engine->closing || stores__list_empty(&ears->channels)) return;
+    if (stores__closing(ears->engine) || stores__list_empty(&ears->channels)) return;
     if (ears->aside.up) {
         ask_all(ears);
     } else if (!stores__pg_aside_open(&ears->engine->pool, &ears->aside)) {
@@ -277,7 +277,8 @@ stores_listener *
 stores_listen(stores_engine *engine, const char *name,
               void (*notified)(void *arg, const char *channel, const char *payload), void *arg) {
     size_t len = strlen(name);
-    if (len == 0 || len > CHANNEL_BYTES || engine->closing || stores__engine_forked(engine)) {
+    if (len == 0 || len > CHANNEL_BYTES || stores__closing(engine) ||
+        stores__engine_forked(engine)) {
         return NULL;
     }
     struct stores_listener *listener = calloc(1, sizeof *listener);

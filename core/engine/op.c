@@ -5,6 +5,7 @@
 
 #include "base/sized.h"
 #include "engine/engine.h"
+#include "engine/part.h"
 
 #define TIMEOUT_MAX_MS UINT64_C(1000000000000000) /* more would wrap around */
 
@@ -66,10 +67,10 @@ static void refuse(stores_op *op) {
     bool forked = stores__engine_forked(engine);
     engine->live_ops++;
     engine->pending_count++;
-    if (engine->closed_all) op->cb = NULL;
+    if (engine->life == STORES__CLOSED) op->cb = NULL;
     stores__op_failf(op, forked ? STORES_FORKED : STORES_CLOSED, "%s",
                      forked ? FORKED_TEXT : "the store is closed");
-    if (engine->closed_all) stores__op_drain(engine);
+    if (engine->life == STORES__CLOSED) stores__op_drain(engine);
 }
 
 /* An op that its arguments end at once: it is told from the loop, as any other. */
@@ -110,7 +111,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     stores__list_init(&op->link);
     stores__list_init(&op->stage_link);
     stores__list_init(&op->inside_link);
-    if (engine->closing || stores__engine_forked(engine)) {
+    if (stores__closing(engine) || stores__engine_forked(engine)) {
         refuse(op);
         return op;
     }
@@ -119,7 +120,9 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
         stores__spares_give(&engine->spare_ops, op);
         return NULL;
     }
-    if (call->inside != NULL) stores__tx_insider(call->inside, op);
+    if (call->inside != NULL) {
+        STORES__UPWARDS(engine, insider, call->inside, op);
+    }
     stores__list_append(&engine->pending, &op->link);
     engine->live_ops++;
     engine->counters.calls++;

@@ -1,7 +1,6 @@
 #include "engine/table.h"
 
-#include "cache/cache.h"
-#include "read/reads.h"
+#include "engine/part.h"
 
 /* More than names are remembered (names/names.c): whoever learns that its facts are old forgets the
  * name, and what the next question and Redis say of the table has to meet what was learned before. */
@@ -19,9 +18,7 @@ static void free_table(struct stores__table *table) {
     stores__list_remove(&table->link);
     stores__list_remove(&table->unused);
     stores__pg_forget_topic(&table->engine->pool, &table->topic);
-    stores__orphans_free(table);
-    stores__epoch_let_go(table->epoch);
-    stores__reads_free(table);
+    STORES__DOWNWARDS(table->engine, table_free, table);
     stores__table_sql_free(table);
     table->engine->table_count--;
     free(table);
@@ -31,6 +28,15 @@ static void make_room(stores_engine *engine) {
     if (engine->table_count > TABLES_MAX && !stores__list_empty(&engine->tables_unused)) {
         stores__flush_at_end(engine, &engine->tables_flush);
     }
+}
+
+static bool make_parts(struct stores__table *table) {
+    const stores_engine *engine = table->engine;
+    for (int i = 0; i < engine->part_count; i++) {
+        const struct stores__part *part = &engine->parts[i];
+        if (part->table_new != NULL && !part->table_new(table)) return false;
+    }
+    return true;
 }
 
 struct stores__table *stores__table_get(stores_engine *engine, const char *quoted) {
@@ -43,13 +49,13 @@ struct stores__table *stores__table_get(stores_engine *engine, const char *quote
     stores__list_init(&table->unused);
     table->engine = engine;
     memcpy(table->name, quoted, size);
-    if (!stores__reads_new(table)) {
-        free(table);
-        return NULL;
-    }
     stores__list_append(&engine->tables, &table->link);
     table->holders = 1;
     engine->table_count++;
+    if (!make_parts(table)) {
+        free_table(table);
+        return NULL;
+    }
     make_room(engine);
     return table;
 }

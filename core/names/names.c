@@ -6,6 +6,7 @@
 #include "names/facts.h"
 
 enum {
+    BUCKETS = 256,
     NAMES_MAX = 1024, /* that are remembered: they may come from outside */
     FRESH_MS = 30000 /* a table that comes before another one in search_path is seen after it */
 };
@@ -13,16 +14,26 @@ enum {
 /* A name whose table is known. */
 struct stores__table_name {
     struct stores__table_name *chain; /* of its bucket */
-    struct stores__list lru; /* engine->names_used */
+    struct stores__list lru; /* names->used */
     struct stores__table *table; /* held */
     uint64_t hash, asked_at;
     char text[];
 };
 
+/* What an engine remembers of names, and asks of them. */
+struct stores__names {
+    struct stores__table_name *buckets[BUCKETS];
+    struct stores__table_name *last; /* the one that was asked for last; NULL: none */
+    struct stores__list used; /* the longest unused first */
+    struct stores__list asked[BUCKETS];
+    int count;
+    unsigned forgotten; /* how often: an answer to an older question is not kept */
+};
+
 /* A name that the server is asked for, on a lane for all who wait for it, or on the connection of a
  * transaction for its op. */
 struct question {
-    struct stores__list link; /* a bucket of engine->names_asked, for those on lanes */
+    struct stores__list link; /* a bucket of names->asked, for those on lanes */
     uint64_t hash;
     stores_engine *engine;
     struct stores__list waiters; /* ops by stage_link */
@@ -44,7 +55,7 @@ struct question {
 /* ---- What is remembered ---------------------------------------------------------------------- */
 
 static struct stores__table_name **bucket_of(stores_engine *engine, uint64_t hash) {
-    return &engine->names[hash % STORES__NAME_BUCKETS];
+    return &engine->names->buckets[hash % BUCKETS];
 }
 
 static void drop(stores_engine *engine, struct stores__table_name *name) {
@@ -52,28 +63,28 @@ static void drop(stores_engine *engine, struct stores__table_name *name) {
     while (*at != name) at = &(*at)->chain;
     *at = name->chain;
     stores__list_remove(&name->lru);
-    engine->name_count--;
-    if (engine->last_name == name) engine->last_name = NULL;
+    engine->names->count--;
+    if (engine->names->last == name) engine->names->last = NULL;
     stores__table_let_go(name->table);
     free(name);
 }
 
 static struct stores__table_name *find(stores_engine *engine, const char *text) {
-    struct stores__table_name *name = engine->last_name;
+    struct stores__table_name *name = engine->names->last;
     if (name != NULL && strcmp(name->text, text) == 0) return name;
     uint64_t hash = stores__hash(text, strlen(text));
     for (name = *bucket_of(engine, hash); name != NULL; name = name->chain) {
         if (name->hash != hash || strcmp(name->text, text) != 0) continue;
         stores__list_remove(&name->lru);
-        stores__list_append(&engine->names_used, &name->lru);
-        engine->last_name = name;
+        stores__list_append(&engine->names->used, &name->lru);
+        engine->names->last = name;
         return name;
     }
     return NULL;
 }
 
 static struct stores__table_name *oldest(stores_engine *engine) {
-    return STORES__CONTAINER(engine->names_used.next, struct stores__table_name, lru);
+    return STORES__CONTAINER(engine->names->used.next, struct stores__table_name, lru);
 }
 
 /* Without memory for it the name is asked for again next time. */
@@ -83,13 +94,13 @@ static void remember(stores_engine *engine, const char *text, struct stores__tab
         size_t len = strlen(text);
         name = calloc(1, sizeof *name + len + 1);
         if (name == NULL) return;
-        if (engine->name_count >= NAMES_MAX) drop(engine, oldest(engine));
+        if (engine->names->count >= NAMES_MAX) drop(engine, oldest(engine));
         memcpy(name->text, text, len + 1);
         name->hash = stores__hash(text, len);
-        stores__list_append(&engine->names_used, &name->lru);
+        stores__list_append(&engine->names->used, &name->lru);
         name->chain = *bucket_of(engine, name->hash);
         *bucket_of(engine, name->hash) = name;
-        engine->name_count++;
+        engine->names->count++;
     }
     stores__table_hold(table);
     stores__table_let_go(name->table);
@@ -98,8 +109,8 @@ static void remember(stores_engine *engine, const char *text, struct stores__tab
 }
 
 static void forget(stores_engine *engine, const struct stores__table *table) {
-    engine->names_forgotten++;
-    struct stores__list *names = &engine->names_used;
+    engine->names->forgotten++;
+    struct stores__list *names = &engine->names->used;
     for (struct stores__list *at = names->next, *next; at != names; at = next) {
         struct stores__table_name *name = STORES__CONTAINER(at, struct stores__table_name, lru);
         next = at->next;
@@ -210,7 +221,7 @@ static void keep_answer(struct question *question) {
     }
     if (!question->answered || !question->keep) return;
     struct stores__table_name *name = find(engine, question->text);
-    if (question->table != NULL && question->forgotten == engine->names_forgotten) {
+    if (question->table != NULL && question->forgotten == engine->names->forgotten) {
         remember(engine, question->text, question->table);
     } else if (name != NULL) {
         drop(engine, name);
@@ -239,7 +250,7 @@ static void tell(struct question *question) {
 
 static void put(struct question *question, struct stores__pg_conn *conn, bool committed) {
     const char *values[] = {question->quoted};
-    question->forgotten = question->engine->names_forgotten;
+    question->forgotten = question->engine->names->forgotten;
     question->texts = conn->texts;
     question->stale = false;
     question->req.result = took;
@@ -322,7 +333,7 @@ static void ask(struct question *question) {
 /* One that somebody waits for already; NULL: none. */
 static struct question *asked_already(stores_engine *engine, const char *text) {
     uint64_t hash = stores__hash(text, strlen(text));
-    struct stores__list *asked = &engine->names_asked[hash % STORES__NAME_BUCKETS];
+    struct stores__list *asked = &engine->names->asked[hash % BUCKETS];
     for (struct stores__list *at = asked->next; at != asked; at = at->next) {
         struct question *question = STORES__CONTAINER(at, struct question, link);
         if (question->hash == hash && strcmp(question->text, text) == 0) return question;
@@ -332,7 +343,7 @@ static struct question *asked_already(stores_engine *engine, const char *text) {
 
 static void ask_on_a_lane(stores_engine *engine, struct question *question) {
     question->keep = true;
-    struct stores__list *bucket = &engine->names_asked[question->hash % STORES__NAME_BUCKETS];
+    struct stores__list *bucket = &engine->names->asked[question->hash % BUCKETS];
     stores__list_append(bucket, &question->link);
     ask(question);
 }
@@ -418,11 +429,24 @@ void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg
     put(question, conn, false);
 }
 
-void stores__names_init(stores_engine *engine) {
-    stores__list_init(&engine->names_used);
-    for (int i = 0; i < STORES__NAME_BUCKETS; i++) stores__list_init(&engine->names_asked[i]);
+/* ---- The engine's part ----------------------------------------------------------------------- */
+
+bool stores__names_open(stores_engine *engine, const stores_config *config, stores_error *error) {
+    struct stores__names *names = calloc(1, sizeof *names);
+    (void)config;
+    if (names == NULL) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory");
+        return false;
+    }
+    stores__list_init(&names->used);
+    for (int i = 0; i < BUCKETS; i++) stores__list_init(&names->asked[i]);
+    engine->names = names;
+    return true;
 }
 
 void stores__names_free(stores_engine *engine) {
+    if (engine->names == NULL) return;
     stores__table_forget_names(engine);
+    free(engine->names);
+    engine->names = NULL;
 }

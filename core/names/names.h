@@ -34,7 +34,8 @@ void stores__own_names_free(struct stores__own_names *own);
 void stores__table_forget(struct stores__table *table);
 /* Forgets what names mean, after the server said that a table is not there. */
 void stores__table_forget_names(stores_engine *engine);
-void stores__names_init(stores_engine *engine);
+/* The engine's part (engine/part.h). */
+bool stores__names_open(stores_engine *engine, const stores_config *config, stores_error *error);
 /* After the pool was closed, which has answered every question. */
 void stores__names_free(stores_engine *engine);
 

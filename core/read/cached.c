@@ -23,7 +23,7 @@ void stores__row_look_again(struct stores__timer *timer) {
 /* Another one fills this row: look again in a few ms, but not for long. True: it waits. */
 static bool wait_for_lease(struct stores__read_row *row) {
     stores_engine *engine = row->call->table->engine;
-    if (row->lease_tries++ >= LEASE_TRIES || engine->closing) return false;
+    if (row->lease_tries++ >= LEASE_TRIES || stores__closing(engine)) return false;
     struct stores__reads *reads = row->call->table->reads;
     uint64_t ms = LEASE_WAIT_MS * row->lease_tries, now = stores__now(engine);
     /* those that wait together look again together: by one MGET, and by one SELECT if need be */

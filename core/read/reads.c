@@ -145,7 +145,7 @@ static void flush_reads(struct stores__flush *flush) {
     stores__list_move(&reads->queue, &queue);
     bool looks = reads->queued[true] > 0;
     reads->queued[false] = reads->queued[true] = 0;
-    if (table->engine->closing) {
+    if (stores__closing(table->engine)) {
         stores_error error;
         stores__error_set(&error, STORES_CLOSED, "the store is closed");
         while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0 ||
@@ -251,7 +251,7 @@ bool stores__reads_new(struct stores__table *table) {
     return true;
 }
 
-void stores__reads_stop(struct stores__table *table) {
+static void stop(struct stores__table *table) {
     struct stores__reads *reads = table->reads;
     while (!stores__list_empty(&reads->waiting)) {
         struct stores__read_row *row = STORES__CONTAINER(reads->waiting.next,
@@ -262,7 +262,15 @@ void stores__reads_stop(struct stores__table *table) {
     flush_reads(&reads->flush);
 }
 
+void stores__reads_stop(stores_engine *engine) {
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        stop(STORES__CONTAINER(at, struct stores__table, link));
+    }
+}
+
 void stores__reads_free(struct stores__table *table) {
+    stores__orphans_free(table);
+    if (table->reads == NULL) return;
     stores__list_remove(&table->reads->flush.link); /* what it waited for was sent before */
     stores__spares_free(&table->reads->spare_calls);
     free(table->reads);

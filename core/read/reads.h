@@ -8,10 +8,11 @@
 
 #include "engine/table.h"
 
+/* The engine's part (engine/part.h). */
 bool stores__reads_new(struct stores__table *table);
 void stores__reads_free(struct stores__table *table);
 /* The engine closes: fails what is queued or waits. */
-void stores__reads_stop(struct stores__table *table);
+void stores__reads_stop(stores_engine *engine);
 /* A row's intents were seen: orphans.c asks PostgreSQL about those that stay. */
 void stores__orphans_seen(struct stores__table *table, int64_t id, const char *entries, size_t len);
 /* Drops what is remembered of intents. */

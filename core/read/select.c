@@ -224,7 +224,7 @@ static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end)
     bool again = batch->stale_plan || (end == STORES__PG_LOST && batch->result == NULL) ||
                  batch->stray_cancel;
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
-    if (!again || batch->table->engine->closing) return false;
+    if (!again || stores__closing(batch->table->engine)) return false;
     for (size_t i = 0; i < batch->count; i++) {
         /* that its lane does not answer, and another one may, is no try */
         if (!batch->req.stalled && batch->rows[i]->lost_tries++ >= LOST_TRIES) return false;

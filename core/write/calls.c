@@ -161,7 +161,7 @@ static bool commits_itself(const struct stores__own_call *call) {
  * another connection. */
 static bool run_again(struct stores__own_call *call) {
     bool reads = call->select || call->options.readonly;
-    if (!reads || call->op == NULL || call->engine->closing || call->tries >= LOST_TRIES) {
+    if (!reads || call->op == NULL || stores__closing(call->engine) || call->tries >= LOST_TRIES) {
         return false;
     }
     struct stores__pg_conn *conn = call->conn;

@@ -254,7 +254,7 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
                               req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE);
     }
     bool unknown = commit->error != NULL && commit->error->outcome == STORES_OUTCOME_UNKNOWN;
-    if (unknown && commit->xid[0] != '\0' && !commit->engine->closing) {
+    if (unknown && commit->xid[0] != '\0' && !stores__closing(commit->engine)) {
         stores__commit_ask_status(commit);
     } else {
         stores__commit_finish(commit);

@@ -35,7 +35,7 @@ static void status_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_engine *engine = commit->engine;
     uint64_t ms = (uint64_t)commit->status_tries * 10;
-    bool again = (end == STORES__PG_LOST || commit->asking) && !engine->closing &&
+    bool again = (end == STORES__PG_LOST || commit->asking) && !stores__closing(engine) &&
                  commit->status_tries++ < STATUS_TRIES;
     commit->timer.fire = status_again;
     if (ms > STATUS_WAIT_MS) ms = STATUS_WAIT_MS;

@@ -40,7 +40,7 @@ static void end_all(struct stores__segment *segment, const stores_error *error) 
 }
 
 static bool may_run_again(const struct stores__segment *segment, const stores_error *error) {
-    if (segment->engine->closing || error->outcome != STORES_OUTCOME_NONE) return false;
+    if (stores__closing(segment->engine) || error->outcome != STORES_OUTCOME_NONE) return false;
     /* what a segment met may not concern the others; what a single write met is its own */
     if (segment->rotates && error->code == STORES_LOCK_TIMEOUT) return true;
     return segment->count > 1 || segment->stale_plan;
@@ -56,7 +56,8 @@ static void rolled_back(struct stores__segment *segment, const stores_error *err
     while (!stores__list_empty(&segment->writes)) {
         struct stores__write *write = STORES__CONTAINER(segment->writes.next, struct stores__write,
                                                         link);
-        if (again || (lost && !segment->engine->closing && write->lost_tries++ < LOST_TRIES)) {
+        if (again ||
+            (lost && !stores__closing(segment->engine) && write->lost_tries++ < LOST_TRIES)) {
             if (segment->stale_plan && segment->count == 1 && write->lost_tries++ >= LOST_TRIES) {
                 stores__write_over(write, error);
             } else {
@@ -431,7 +432,7 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 /* A write that runs alone may wait for a row whose holder waits for another write: those that wait
  * must not stand before the others, nor take every connection. */
 static bool may_start(const struct stores__writes *writes, bool alone) {
-    if (writes->engine->closing || stores__segments_crowd(writes)) return false;
+    if (stores__closing(writes->engine) || stores__segments_crowd(writes)) return false;
     if (!alone) return !stores__list_empty(&writes->queue) && writes->running < SEGMENTS_MAX;
     return writes->running_alone * ALONE_SHARE < writes->engine->pool.size &&
            next_alone(writes) != NULL;

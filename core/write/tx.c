@@ -643,7 +643,7 @@ void stores_tx_free(stores_tx *tx) {
         } else {
             tx_destroy(tx);
         }
-    } else if (!tx->engine->closing) {
+    } else if (!stores__closing(tx->engine)) {
         stores__flush_at_end(tx->engine, &tx->flush);
     } else if (tx->txop == NULL && tx->state == TX_OPEN) {
         end_tx(tx); /* its connection is closed, and perhaps no tick will come any more */

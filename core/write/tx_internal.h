@@ -88,6 +88,8 @@ struct stores_tx {
 
 /* The arguments of the op under way are complete: off to the connection. */
 void stores__tx_start(stores_tx *tx);
+/* A call that the tx's holder made elsewhere. */
+void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* Answers the op under way, and frees what it had; error NULL: it succeeded. */
 void stores__tx_answer(stores_tx *tx, const stores_error *error);
 /* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False: no

@@ -96,9 +96,13 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
     return op;
 }
 
-bool stores__writes_open(stores_engine *engine) {
+bool stores__writes_open(stores_engine *engine, const stores_config *config, stores_error *error) {
     struct stores__writes *writes = calloc(1, sizeof *writes);
-    if (writes == NULL) return false;
+    (void)config;
+    if (writes == NULL) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory");
+        return false;
+    }
     writes->engine = engine;
     writes->flush.run = stores__writes_flush;
     writes->watch.fire = stores__segments_look;

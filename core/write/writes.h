@@ -7,7 +7,8 @@
 
 #include "engine/engine.h"
 
-bool stores__writes_open(stores_engine *engine);
+/* The engine's part (engine/part.h). */
+bool stores__writes_open(stores_engine *engine, const stores_config *config, stores_error *error);
 void stores__writes_free(stores_engine *engine);
 
 #endif

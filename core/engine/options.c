@@ -1,0 +1,53 @@
+#include "engine/options.h"
+
+#include "base/sized.h"
+
+static bool check(const stores_config *config, stores_error *error) {
+    if (config->poolsize < 1) {
+        stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
+    } else if ((unsigned)config->on_cache_failure > STORES_CACHE_FAILURE_ERROR) {
+        stores__error_set(error, STORES_INVALID_OPTION, "on_cache_failure has no value %d",
+                          (int)config->on_cache_failure);
+    } else if (config->shard_count > 0 &&
+               (config->shard_id < 0 || config->shard_id >= config->shard_count)) {
+        stores__error_set(error, STORES_INVALID_OPTION, "shard_id is from 0 to shard_count - 1");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* What is zero has its default; connect_timeout and statement_timeout have libpq's sources first. */
+static void fill_defaults(stores_config *config) {
+#define DEFAULT(field, value)                                                                      \
+    if (config->field == 0) config->field = value
+    DEFAULT(poolsize, 10);
+    DEFAULT(acquire_timeout_ms, 5 * 1000);
+    DEFAULT(timeout_ms, 30 * 1000);
+    DEFAULT(idle_timeout_ms, 60 * 1000);
+    DEFAULT(max_age_ms, 30 * 60 * 1000);
+    DEFAULT(ping_after_ms, 30 * 1000);
+    DEFAULT(redis_host, "127.0.0.1");
+    DEFAULT(redis_port, 6379);
+    DEFAULT(redis_timeout_ms, 50);
+    DEFAULT(redis_connect_timeout_ms, 1000);
+    DEFAULT(ttl_ms, 10 * 60 * 1000);
+    DEFAULT(negative_ttl_ms, 10 * 1000);
+#undef DEFAULT
+}
+
+bool stores__options_take(const stores_config *given, stores_config *own, stores_error *error) {
+    const stores_config *known = stores__config_given(given, own, error);
+    if (known == NULL) return false;
+    if (known != own) *own = *known;
+    fill_defaults(own);
+    return check(own, error);
+}
+
+void stores__options_keep(stores_engine *engine, const stores_config *config) {
+    stores_config *own = &engine->config;
+    *own = *config;
+    own->pg_keys = own->pg_values = NULL;
+    own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
+    own->prefix = own->on_connect = NULL;
+}
