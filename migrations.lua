@@ -22,6 +22,8 @@ local worker = require('stores.migrate.worker')
 
 local migrations = {}
 
+---@alias stores.MigrationPlace stores.DbConfig|stores.Store|stores.Shards
+
 ---@class stores.MigrationOptions
 ---@field ledger? string the ledger's table, 'migrations' unless told otherwise; may name a schema
 ---@field lock_wait? number seconds to wait for another runner, 60 unless told otherwise
@@ -31,10 +33,25 @@ local migrations = {}
 ---@field dry_run? boolean checks and plans as a run does, and writes nothing at all
 ---@field unfinished? 'done'|'again' about a statement outside a transaction whose end is unknown
 ---@field concurrency? integer over shards: how many at a time, after the first
----@field redis? table|false with a db config: the Redis whose caches are to be told; false: nobody
----       caches rows of the database
+---@field redis? stores.RedisConfig|false with a db config: whose caches are to be told; false: none
 ---@field prefix? string with redis: the prefix of their keys, where they have one of their own
 ---@field on? fun(event: table) told of progress: event, name, statement, statements, line, shard
+
+---@class stores.MigrationResult
+---@field ran string[] the names of those that ran
+---@field skipped string[]
+---@field ledger? string
+---@field shards? table
+---@field pending? string[] of a dry run
+---@field untold? string[] tables whose rows changed, and no cache was told
+
+---@class stores.BaselineOptions
+---@field ledger? string
+---@field lock_wait? number
+---@field concurrency? integer
+---@field upto? string the name of the last one; all unless told otherwise
+---@field accept? boolean
+---@field on? fun(event: table)
 
 local LOCK_WAIT = 60
 local CONCURRENCY = 8
@@ -217,10 +234,9 @@ end
 ---Raises migration_failed (fields migration, statement, line, sqlstate, cause, ran ...),
 ---migration_changed (migration, difference), lock_timeout where another runner does not end.
 ---@param entries stores.Migration[] what a migration file returns
----@param db table a db config, a Store or Shards
+---@param db stores.MigrationPlace
 ---@param opts? stores.MigrationOptions
----@return {ran: string[], skipped: string[], ledger: string?, shards: table?, pending: string[]?,
----        untold: string[]?} untold: tables whose rows changed, and no cache was told
+---@return stores.MigrationResult
 function migrations.runMigrations(entries, db, opts)
   opts = options.check(opts, RUN)
   list.read(entries)
@@ -235,8 +251,8 @@ end
 
 --- Says what runMigrations would do, without raising for edited ones. Reads only.
 ---@param entries stores.Migration[]
----@param db table
----@param opts? {ledger: string?, concurrency: integer?}
+---@param db stores.MigrationPlace
+---@param opts? {ledger?: string, concurrency?: integer}
 ---@return stores.PlannedMigration[] in the order of the list; for Shards an array of those
 function migrations.plan(entries, db, opts)
   opts = options.check(opts, LOOK)
@@ -269,8 +285,8 @@ end
 --- How each migration stands: 'done', 'pending', 'unfinished', 'changed', and 'unknown' for those
 --- that are in the ledger but not in the list. Reads only.
 ---@param entries stores.Migration[]
----@param db table
----@param opts? {ledger: string?, concurrency: integer?}
+---@param db stores.MigrationPlace
+---@param opts? {ledger?: string, concurrency?: integer}
 ---@return {name: string, state: string, ran_on: string?, difference: string?}[] or, for Shards,
 ---        an array of those
 function migrations.status(entries, db, opts)
@@ -283,8 +299,8 @@ end
 --- edited, what stopped half-way, and which INVALID indexes failed concurrent builds left. Reads
 --- only.
 ---@param entries stores.Migration[]
----@param db table
----@param opts? {ledger: string?, concurrency: integer?}
+---@param db stores.MigrationPlace
+---@param opts? {ledger?: string, concurrency?: integer}
 ---@return table report ok, unknown, pending, changed, unfinished, invalid_indexes: arrays of names
 function migrations.verify(entries, db, opts)
   opts = options.check(opts, LOOK)
@@ -327,9 +343,8 @@ end
 --- Writes into the ledger that migrations ran, without running them: for a database that has their
 --- work already. With `accept` also the new text of edited ones.
 ---@param entries stores.Migration[]
----@param db table
----@param opts? {ledger: string?, lock_wait: number?, concurrency: integer?, upto: string?,
----       accept: boolean?, on: function?} upto: the name of the last one, all unless told otherwise
+---@param db stores.MigrationPlace
+---@param opts? stores.BaselineOptions
 ---@return {ran: string[], skipped: string[], ledger: string} ran: the names that were written
 function migrations.baseline(entries, db, opts)
   opts = options.check(opts, BASELINE)

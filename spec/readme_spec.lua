@@ -318,7 +318,7 @@ end
 describe('docs/api.md', function()
   local text = read(root .. '/docs/api.md')
 
-  it('has the error codes of the core', function()
+  it('has the error codes of the core, and the verbs and options of their tables', function()
     assert.is_true(succeeds(('LUA_CPATH=%s luajit %s/tools/docs.lua --check'):format(
       quoted(os.getenv('LUA_CPATH') or ''), quoted(root))))
   end)
@@ -383,30 +383,6 @@ describe('docs/api.md', function()
     tells('redis', known(new, db, UNKNOWN))
     tells('redis', known(new, db, { path = '/tmp/x', opts = UNKNOWN }))
     tells('opts', known(new, db, redis, UNKNOWN))
-  end)
-
-  it('tells of every option of every verb', function()
-    local store, db = support.store({ 'users' })
-    for _, verb in ipairs({ 'find', 'exists', 'update', 'upsert', 'insert', 'delete' }) do
-      local second = verb:find('^[fed]') and '1' or { id = '1' }
-      tells(verb, known(store[verb], store, 'users', second, UNKNOWN))
-    end
-    for _, verb in ipairs({ 'findAll', 'each' }) do
-      tells(verb, known(store[verb], store, 'users', UNKNOWN))
-    end
-    tells('findAllByIds', known(store.findAllByIds, store, 'users', {}, UNKNOWN))
-    for _, verb in ipairs({ 'findByJSON', 'findOne', 'count' }) do
-      tells(verb, known(store[verb], store, 'users', { a = 1 }, UNKNOWN))
-    end
-    tells('findByPath', known(store.findByPath, store, 'users', '$.a', nil, UNKNOWN))
-    tells('updateProperty', known(store.updateProperty, store, 'users', '1', 'a', 1, UNKNOWN))
-    tells('patch', known(store.patch, store, 'users', '1', { inc = { a = 1 } }, UNKNOWN))
-    tells('updateObject', known(store.updateObject, store, 'users', '1', print, UNKNOWN))
-    tells('query', known(store.query, store, 'SELECT 1', nil, UNKNOWN))
-    tells('transaction', known(store.transaction, store, print, UNKNOWN))
-    tells('invalidate and sweep', known(store.invalidate, store, 'users', '1', UNKNOWN))
-    tells('invalidate and sweep', known(store.sweep, store, UNKNOWN))
-    support.close(store, db)
   end)
 
   it('tells of every figure of stats()', function()

@@ -38,11 +38,19 @@ scripts() {
     done
 }
 
+# Pages and definitions that are written from the code.
+written() {
+    STORES_ROOT=$root STORES_BUILD=$root/build/check
+    . tools/env.sh
+    luajit tools/docs.lua --check
+}
+
 # shellcheck disable=SC2086
 check clang-format clang-format --dry-run -Werror $c_files
 check luacheck luacheck -q .
 check warnings sh tools/build.sh "$root/build/check" -DSTORES_TESTS=ON -DSTORES_WERROR=ON
 check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
     --inline-suppr --suppress=missingIncludeSystem -I core -I bindings core bindings
+check written written
 check shell scripts
 [ -z "$failed" ] || exit 1

@@ -1,11 +1,15 @@
--- Writes the table of error codes in docs/api.md from the core's own list (core/stores.h):
+-- Writes what is said once, in the code, into where people and editors read it: the error codes of
+-- the core (core/stores.h), the verbs (lua/stores/verbs/list.lua) and their options
+-- (lua/stores/config/call.lua) into docs/api.md, and the definitions in lua/stores/types/.
 --   . tools/env.sh; luajit tools/docs.lua           writes it
 --   . tools/env.sh; luajit tools/docs.lua --check   status 1 where it is not current
+local call = require('stores.config.call')
 local core = require('stores.core')
+local heads = require('tools.heads')
+local types = require('tools.types')
 
-local FILE = (os.getenv('STORES_ROOT') or '.') .. '/docs/api.md'
-local BEGIN = '<!-- errors: written by tools/docs.lua -->\n'
-local END = '<!-- end of errors -->\n'
+local ROOT = (os.getenv('STORES_ROOT') or '.') .. '/'
+local PAGE = 'docs/api.md'
 
 local function by_status(a, b)
   if core.codes[a].http ~= core.codes[b].http then
@@ -27,11 +31,39 @@ local function error_table()
   return table.concat(lines, '\n') .. '\n'
 end
 
+local function option_table()
+  local lines = { '| key | meaning |', '|---|---|' }
+  for _, option in ipairs(call.options) do
+    if option.text then
+      lines[#lines + 1] = ('| `%s` | %s |'):format(option.name, option.text)
+    end
+  end
+  return table.concat(lines, '\n') .. '\n'
+end
+
 local function contents(path)
-  local file = assert(io.open(path))
+  local file = io.open(path)
+  if not file then return nil end
   local text = file:read('*a')
   file:close()
   return text
+end
+
+-- A page with a text between the two lines that name it.
+local function between(page, what, text)
+  local _, first = page:find(('<!-- %s: written by tools/docs.lua -->\n'):format(what), 1, true)
+  local last = first and page:find(('<!-- end of %s -->\n'):format(what), first, true)
+  if not last then error(('%s lacks the lines that the %s stand between'):format(PAGE, what), 0) end
+  return page:sub(1, first) .. text .. page:sub(last)
+end
+
+local function wanted()
+  local page = assert(contents(ROOT .. PAGE))
+  page = between(page, 'errors', error_table())
+  page = between(page, 'options', option_table())
+  local files = types.files()
+  files[PAGE] = heads.written(page)
+  return files
 end
 
 local option = arg[1]
@@ -40,21 +72,22 @@ if option and option ~= '--check' then
   os.exit(2)
 end
 
-local text = contents(FILE)
-local _, first = text:find(BEGIN, 1, true)
-local last = first and text:find(END, first, true)
-if not last then
-  io.stderr:write(FILE, ' lacks the lines that the table stands between\n')
+local status = 0
+local ok, files = pcall(wanted)
+if not ok then
+  io.stderr:write(tostring(files), '\n')
   os.exit(1)
 end
-local current = text:sub(1, first) .. error_table() .. text:sub(last)
-if option == '--check' then
-  if current == text then os.exit(0) end
-  io.stderr:write('docs/api.md is not current: run luajit tools/docs.lua\n')
-  os.exit(1)
+for path, text in pairs(files) do
+  if contents(ROOT .. path) ~= text then
+    if option == '--check' then
+      io.stderr:write(path, ' is not current: run luajit tools/docs.lua\n')
+      status = 1
+    else
+      local file = assert(io.open(ROOT .. path, 'w'))
+      assert(file:write(text))
+      assert(file:close())
+    end
+  end
 end
-if current ~= text then
-  local file = assert(io.open(FILE, 'w'))
-  assert(file:write(current))
-  assert(file:close())
-end
+os.exit(status)

@@ -19,7 +19,7 @@ end
 
 --- Chooses the host, before the first store is made and the first coroutine is started.
 ---@param name 'standalone'|'luv'|'cqueues'|'openresty'|'uv'
----@param opts? table {loop = lightuserdata} for uv
+---@param opts? {loop: lightuserdata} for uv
 function hosts.use(name, opts)
   local wait = require('stores.wait')
   if not NAMES[name] then

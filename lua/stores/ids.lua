@@ -4,11 +4,13 @@ local core = require('stores.core')
 
 local ids = {}
 
+---@alias stores.Id string|ffi.cdata* a signed 64-bit decimal; int64_t and uint64_t are taken, too
+
 local check_id = core.check_id
 
 --- An id as a string; int64_t and uint64_t cdata are taken too. Raises invalid_id for what can be
 --- none; the digits of a string are read by the core, which every verb hands it to.
----@param id string|ffi.cdata*
+---@param id stores.Id
 ---@return string
 function ids.check(id)
   if type(id) == 'string' then return id end
@@ -20,7 +22,7 @@ function ids.check(id)
 end
 
 --- An id in its one form, read at once: for ids that are compared before the core has seen them.
----@param id string|ffi.cdata*
+---@param id stores.Id
 ---@return string
 function ids.parse(id)
   return check_id(ids.check(id))

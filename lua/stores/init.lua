@@ -63,7 +63,7 @@ stores.flake = {
 --- A store over a PostgreSQL and a Redis of its own, which live in a folder and are started when
 --- they do not run; the last one who closes stops them.
 ---@param path string
----@param opts? table as the third argument of Store.new
+---@param opts? stores.StoreOptions
 ---@return stores.Store
 function stores.open(path, opts)
   local servers = require('stores.local').up(path)

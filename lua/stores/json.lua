@@ -10,6 +10,8 @@ local errors = require('stores.errors')
 
 local json = {}
 
+---@alias stores.Document table<string, any>|string a document; its JSON text with raw = true
+
 ---@class stores.json.array<T>: { [integer]: T }
 
 --- A decimal that no double carries. Prints as its digits, compares with `==`, `<` and `<=` to

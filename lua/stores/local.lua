@@ -21,10 +21,10 @@ local PORT = places.PORT
 local SETTING = '^[%a_][%w_.-]*$'
 
 ---@class stores.local.Options
----@field keep boolean? the servers stay when the last user has gone, until `down`
----@field timeout number? seconds that starting each server may take (60)
----@field postgres table<string, string|number>? settings, used by the call that starts the server
----@field redis table<string, string|number>? likewise, as in redis.conf
+---@field keep? boolean the servers stay when the last user has gone, until `down`
+---@field timeout? number seconds that starting each server may take (60)
+---@field postgres? table<string, string|number> settings, used by the call that starts the server
+---@field redis? table<string, string|number> likewise, as in redis.conf
 
 ---@class stores.local.Handle
 ---@field pg {host: string, port: integer, database: string, user: string}
@@ -267,7 +267,7 @@ end
 --- Uses the servers of a folder, and starts them where they do not run. Blocks: for a millisecond
 --- where they run, for a second or two where they start.
 ---@param path string the folder; it is made where it is missing
----@param opts stores.local.Options?
+---@param opts? stores.local.Options
 ---@return stores.local.Handle
 ---Raises invalid_argument (the path), connect_failed (with the servers' own words), timeout.
 function local_servers.up(path, opts)

@@ -7,6 +7,12 @@ local ids = require('stores.ids')
 local options = require('stores.config.options')
 local Store = require('stores.store')
 
+---@class stores.ShardConfig
+---@field id integer from 0 on
+---@field db stores.DbConfig
+---@field redis? stores.RedisConfig|false
+---@field opts? stores.StoreOptions
+
 ---@class stores.Shards
 ---@field shards stores.Store[] their stores, in the order of the shards, from shard 0 on
 local Shards = {}
@@ -62,7 +68,7 @@ local function of_shard(id, stores, fn, ...)
 end
 
 --- Makes the stores of a list of shards: {{db =, redis =, opts =, id = 0}, ...}, ids from 0 on.
----@param list table[]
+---@param list stores.ShardConfig[]
 ---@return stores.Shards
 ---Raises invalid_option.
 function Shards.new(list)
@@ -90,7 +96,7 @@ local function check_self(self, verb)
 end
 
 --- The store that an id belongs to: by the true modulo of the signed 64-bit id (-1 of 4 is 3).
----@param id string
+---@param id stores.Id
 ---@return stores.Store
 function Shards:mod(id)
   check_self(self, 'mod')

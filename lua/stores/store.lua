@@ -20,6 +20,7 @@ local transaction = require('stores.updates.transaction')
 local updates = require('stores.updates.object')
 local wait = require('stores.wait')
 
+---@class stores.Store
 local Store = { is_stores_target = true }
 for name, verb in pairs(shared) do Store[name] = verb end
 
@@ -49,9 +50,9 @@ end
 Store.__index = Store -- a table, for every call looks up several methods
 
 --- Makes a store; nothing is connected before the first call needs it.
----@param db table where PostgreSQL is: {host, port, database, user, password, ...} or {url}
----@param redis? table where Redis is: {host, port, opts}, {path} or {url}; nil: no cache
----@param opts? table {cache, transaction, ttl, negative_ttl, prefix, timeout, ...}
+---@param db stores.DbConfig where PostgreSQL is
+---@param redis? stores.RedisConfig|false where Redis is; nil or false: no cache
+---@param opts? stores.StoreOptions
 ---@return stores.Store
 ---Raises invalid_option.
 function Store.new(db, redis, opts)

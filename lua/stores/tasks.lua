@@ -168,7 +168,7 @@ end
 ---@generic T
 ---@param list T[]
 ---@param fn fun(value: T, index: integer): any
----@param opts {concurrency: integer?}? how many at once; all of them where it is left out
+---@param opts? {concurrency?: integer} how many at once; all of them where it is left out
 ---@return any[]
 function tasks.map(list, fn, opts)
   check_function(fn, 'stores.map')

@@ -32,7 +32,7 @@ call.options = {
     .. 'array'),
   option('limit', integer(0, 2 ^ 53), 'so many documents at most'),
   option('after', any('stores.Id'), 'an id: only what comes behind it, in the order of ids'),
-  option('order', any('string|stores.Path[]'), "`'asc'` (by id, the default), `'desc'`, "
+  option('order', any('stores.Order'), "`'asc'` (by id, the default), `'desc'`, "
     .. "`{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value "
     .. 'there come last'),
   option('all', boolean, 'criteria that match every row are meant'),

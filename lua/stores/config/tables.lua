@@ -302,9 +302,9 @@ local function resolve_redis(redis)
 end
 
 --- Checks the three tables of Store.new and makes the table that core.engine takes.
----@param db table
----@param redis table? nil or false: no Redis, and so no cache
----@param opts table?
+---@param db stores.DbConfig
+---@param redis stores.RedisConfig|false|nil nil or false: no Redis, and so no cache
+---@param opts stores.StoreOptions?
 ---@return table flat times in seconds; what is not given is absent, and the core's default holds
 ---Raises invalid_option.
 function config.resolve(db, redis, opts)

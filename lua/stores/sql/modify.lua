@@ -17,6 +17,15 @@ local paths = require('stores.sql.paths')
 
 local modify = {}
 
+---@alias stores.Settings table<string, any>|{ [1]: stores.Path, [2]: any }[]
+
+---@class stores.Patch
+---@field set? stores.Settings {name = value} or {{path, value}, ..}
+---@field inc? stores.Settings the same with numbers: from 0 where there is nothing or null
+---@field append? stores.Settings the same, of one element: from [] where there is nothing or null
+---@field remove? stores.Path[] names and paths; what is not there is no error
+---@field merge? table laid over the top level: its values replace, they are not merged deeper
+
 ---@class stores.modify.Step
 ---@field reads string? the member of the top level that `over` looks at in `value`
 ---@field writes string[] the members of the top level that it changes
@@ -324,12 +333,7 @@ for alias, key in pairs({ unset = 'remove', delete = 'remove', del = 'remove', p
 end
 
 --- patch: set, inc, append, remove, merge, in that order, as one expression.
----
---- set = {name = value} or {{path, value}, ..}; inc: the same with numbers, exact, from 0 where
---- there is nothing or null; append: the same, one element onto an array, from [] where there is
---- nothing or null; remove = {name, {path}, ..}, where what is not there is no error; merge = an
---- object laid over the top level (its values replace, they are not merged deeper).
----@param spec table
+---@param spec stores.Patch
 ---@param id string canonical id of the row; an `id` in merge must be the same
 ---@return string expr
 ---@return string[] params $2 and on

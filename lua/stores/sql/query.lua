@@ -14,10 +14,12 @@ local paths = require('stores.sql.paths')
 
 local query = {}
 
+---@alias stores.Order 'asc'|'desc'|'id'|'-id'|{ [1]: stores.Path, [2]: 'asc'|'desc'|nil }
+
 ---@class stores.sql.Tail what the options of a call say of the rows, as call.check gives them
 ---@field limit integer? rows at most
 ---@field after string? an id: only rows behind it, in the order of the call
----@field order string|table? 'asc' or 'id' (the default), 'desc' or '-id', {path}, {path, 'desc'}
+---@field order stores.Order? 'asc' or 'id' (the default), 'desc' or '-id', {path}, {path, 'desc'}
 ---@field all boolean? criteria that match every row are meant
 ---@field predicate boolean? findByPath: the path is a predicate (@@)
 

@@ -7,6 +7,10 @@ local sql = require('stores.sql.text')
 
 local statements = {}
 
+---@class stores.Rows
+---@field [integer] table<string, any> a row, by the names of its columns
+---@field affected integer how many rows were given, or else changed
+
 -- SAVEPOINT, RELEASE and ROLLBACK TO stay inside the transaction; what they undo the core asks the
 -- server about, as after every query that may have written.
 local function is_savepoint(part)

@@ -9,6 +9,7 @@ local wait = require('stores.wait')
 
 local session = {}
 
+---@class stores.Session
 local Session = {}
 Session.__index = Session
 

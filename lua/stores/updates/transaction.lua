@@ -16,6 +16,7 @@ local wait = require('stores.wait')
 
 local transaction = {}
 
+---@class stores.Transaction : stores.Hold
 local Transaction = { is_stores_target = true }
 for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction

@@ -61,10 +61,12 @@ end
 
 local TABLE, ID = value('table', 'string'), value('id', 'stores.Id')
 local KEY, RECORD = value('key', 'stores.Path'), value('record', 'table')
-local UPDATER = value('fn', 'fun(document: table?): table|false|nil')
+local UPDATER = value('fn', 'fun(document: table?): (table|false|nil)')
+local IN_TRANSACTION = value('fn', 'fun(tx: stores.Transaction): (...: any)')
+local IN_SESSION = value('fn', 'fun(session: stores.Session): (...: any)')
 local SQL, PARAMS = value('sql', 'string'), maybe('params', 'any[]')
 
-local DOCUMENT = { value('document', 'stores.Document?') }
+local DOCUMENT = { value('document', 'stores.Document|nil') }
 local DOCUMENTS = { value('documents', 'stores.Document[]') }
 local FOUND = { value('found', 'boolean') }
 local ROWS = { value('rows', 'stores.Rows') }
@@ -108,7 +110,7 @@ verb('findAll', {
 })
 verb('each', {
   takes = { TABLE }, options = 'Each',
-  gives = { value('iterator', 'fun(): stores.Document?') },
+  gives = { value('iterator', 'fun(): (stores.Document|nil)') },
   says = 'an iterator over the documents, in the order of ids',
   text = 'Reads a table batch by batch: `for document in store:each(table)`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'api', untold = true,
@@ -128,7 +130,7 @@ verb('findOne', {
 verb('count', {
   takes = { TABLE, maybe('doc', 'table') }, options = 'Count',
   gives = { value('count', 'integer') },
-  says = 'a number',
+  says = 'how many there are',
   text = 'Counts the documents that contain `doc`, or all of them.',
   home = 'verbs/reads', core = { 'select' }, spec = 'api',
 })
@@ -227,14 +229,14 @@ verb('query', {
   home = 'updates/session', core = { 'query' },
 })
 verb('transaction', {
-  on = 'store', takes = { value('fn', 'fun(tx: stores.Transaction): ...') },
+  on = 'store', takes = { IN_TRANSACTION },
   options = 'Transaction', gives = { value('...', 'any') },
   says = 'what `fn` returns',
   text = 'Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises.',
   home = 'store', core = { 'tx', 'commit', 'rollback', 'free' }, spec = 'transaction',
 })
 verb('transaction', {
-  on = 'tx', takes = { value('fn', 'fun(tx: stores.Transaction): ...') },
+  on = 'tx', takes = { IN_TRANSACTION },
   gives = { value('...', 'any') },
   says = 'what `fn` returns',
   text = 'Runs `fn(tx)` in a savepoint: what it wrote is undone where it raises.',
@@ -242,14 +244,14 @@ verb('transaction', {
   spec = 'savepoints',
 })
 verb('in_transaction', {
-  on = 'store', is_internal = true, takes = { value('fn', 'fun(tx: stores.Transaction): ...'),
+  on = 'store', is_internal = true, takes = { IN_TRANSACTION,
     maybe('opts', '{timeout?: number, close?: boolean}') },
   gives = { value('...', 'any') },
   text = 'Runs `fn(tx)` in the transaction of a migration, once.',
   home = 'store', core = { 'tx' }, untold = true,
 })
 verb('session', {
-  on = 'store', is_internal = true, takes = { value('fn', 'fun(session: stores.Session): ...'),
+  on = 'store', is_internal = true, takes = { IN_SESSION,
     maybe('opts', '{timeout?: number}') },
   gives = { value('...', 'any') },
   text = 'Runs `fn(session)` with a connection of its own that is in no transaction.',
@@ -287,10 +289,10 @@ verb('notify', {
 verb('migrate', {
   on = 'store', takes = { value('list', 'stores.Migration[]'),
     maybe('opts', 'stores.MigrationOptions') },
-  gives = { value('result', 'table') },
+  gives = { value('result', 'stores.MigrationResult') },
   says = 'what ran, and what had run before',
   text = 'Runs what is new in a list of migrations.',
-  home = 'store', spec = 'migrations', untold = true,
+  home = 'store', spec = 'migrations_caches', untold = true,
 })
 verb('generateId', {
   takes = {}, gives = { value('id', 'string') },

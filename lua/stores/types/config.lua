@@ -1,0 +1,71 @@
+---@meta
+-- The tables of Store.new.
+-- Written by tools/docs.lua: change what it is made from.
+
+---@class stores.DbConfig
+---@field acquire_timeout? number
+---@field application_name? string
+---@field connect_timeout? number
+---@field database? string
+---@field host? string|string[]
+---@field idle_timeout? number
+---@field max_age? number
+---@field max_waiters? integer
+---@field migrate_url? string
+---@field min_idle? integer
+---@field on_connect? string
+---@field params? table<string, string|number|boolean>
+---@field password? string
+---@field ping_after? number
+---@field poolSize? integer|string
+---@field pooler? 'session'|'transaction'
+---@field poolsize? integer|string
+---@field poolsize_total? integer|string
+---@field port? integer|string|(integer|string)[]
+---@field service? string
+---@field sslcert? string
+---@field sslkey? string
+---@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full'
+---@field sslrootcert? string
+---@field statement_timeout? number
+---@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby'
+---@field url? string
+---@field user? string
+
+---@class stores.RedisConfig
+---@field host? string
+---@field opts? stores.RedisOptions
+---@field path? string
+---@field port? integer|string
+---@field url? string
+
+---@class stores.RedisOptions
+---@field connect_timeout? number
+---@field db? integer|string
+---@field password? string
+---@field timeout? number
+---@field tls? boolean|stores.TlsOptions
+---@field username? string
+
+---@class stores.StoreOptions
+---@field cache? boolean
+---@field combine? boolean
+---@field flake? 'flake'|'simpleflake'
+---@field log? fun(text: string)
+---@field negative_ttl? number
+---@field on_cache_failure? 'bypass'|'error'
+---@field prefix? string
+---@field raw? boolean
+---@field retries? integer
+---@field segment? boolean
+---@field timeout? number
+---@field transaction? boolean
+---@field ttl? number
+---@field unsafe_eviction? boolean
+
+---@class stores.TlsOptions
+---@field ca? string
+---@field cert? string
+---@field key? string
+---@field server_name? string
+---@field verify? boolean

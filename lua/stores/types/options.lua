@@ -1,0 +1,112 @@
+---@meta
+-- The options of calls.
+-- Written by tools/docs.lua: change what it is made from.
+
+---@class stores.ChangeOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+
+---@class stores.CountOptions
+---@field timeout? number the deadline of this call
+---@field all? boolean criteria that match every row are meant
+
+---@class stores.CriteriaOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field limit? integer so many documents at most
+---@field after? stores.Id an id: only what comes behind it, in the order of ids
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field all? boolean criteria that match every row are meant
+
+---@class stores.EachOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field batch? integer documents in one batch; 500
+---@field after? stores.Id an id: only what comes behind it, in the order of ids
+
+---@class stores.ExistsOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+
+---@class stores.FoundOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field must? boolean raise `not_found` instead of giving nil or false
+
+---@class stores.ListOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field limit? integer so many documents at most
+---@field after? stores.Id an id: only what comes behind it, in the order of ids
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+
+---@class stores.OneOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field all? boolean criteria that match every row are meant
+---@field must? boolean raise `not_found` instead of giving nil or false
+
+---@class stores.PathOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field limit? integer so many documents at most
+---@field after? stores.Id an id: only what comes behind it, in the order of ids
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field predicate? boolean the path is a predicate: documents for which it is true
+---@field all? boolean criteria that match every row are meant
+
+---@class stores.QueryOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field transaction? boolean false: the statements run as they come, each on its own
+---@field readonly? boolean nothing is written; the server checks
+---@field invalidates? string[] the tables that a statement outside of transactions writes
+
+---@class stores.QueryInsideOptions
+---@field timeout? number the deadline of this call
+---@field raw? boolean documents as JSON text
+---@field readonly? boolean nothing is written; the server checks
+
+---@class stores.ReadOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+
+---@class stores.ReadManyOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field as? 'array'|'map' `'map'`: documents in a table by id, in place of the array
+
+---@class stores.TimeoutOptions
+---@field timeout? number the deadline of this call
+
+---@class stores.TransactionOptions
+---@field timeout? number the deadline of this call
+---@field isolation? 'read committed'|'repeatable read'|'serializable' `'read committed'`, `'repeatable read'`, `'serializable'`
+---@field readonly? boolean nothing is written; the server checks
+---@field retries? integer how often the function runs again after a deadlock or a serialization failure
+
+---@class stores.UpdateOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field create? boolean where no row has the id, the function is called with nil, and makes one
+---@field retries? integer how often the function runs again after a deadlock or a serialization failure
+---@field combine? boolean false: a transaction of its own, with a lock
+
+---@class stores.UpdateInsideOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field create? boolean where no row has the id, the function is called with nil, and makes one
+
+---@class stores.WriteOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes

@@ -1,0 +1,61 @@
+---@meta
+-- The verbs that raise nothing: true and their values, or false and the error.
+-- Written by tools/docs.lua: change what it is made from.
+
+---@class stores.Try
+--- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id.
+---@field find fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ReadOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Tells whether a row has the id, by the cache first. Gives true or false.
+---@field exists fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ExistsOptions): (ok: boolean, is_there: boolean|stores.Error)
+--- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
+---@field findAllByIds fun(self: stores.Try, table: string, ids: stores.Id[], opts?: stores.ReadManyOptions): (ok: boolean, documents: stores.Document[]|table<string, stores.Document>|stores.Error, missing: string[]|nil)
+--- Finds every document of a table. Gives an array of documents, in the order of ids.
+---@field findAll fun(self: stores.Try, table: string, opts?: stores.ListOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Reads a table batch by batch: `for document in store:each(table)`. Gives an iterator over the documents, in the order of ids.
+---@field each fun(self: stores.Try, table: string, opts?: stores.EachOptions): (ok: boolean, iterator: (fun(): (stores.Document|nil))|stores.Error)
+--- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids.
+---@field findByJSON fun(self: stores.Try, table: string, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds the first document that contains `doc`. Gives the document, or nil.
+---@field findOne fun(self: stores.Try, table: string, doc: table, opts?: stores.OneOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Counts the documents that contain `doc`, or all of them. Gives how many there are.
+---@field count fun(self: stores.Try, table: string, doc?: table, opts?: stores.CountOptions): (ok: boolean, count: integer|stores.Error)
+--- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids.
+---@field findByJsonArrayContains fun(self: stores.Try, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids.
+---@field findByJsonSubContains fun(self: stores.Try, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids.
+---@field findByPath fun(self: stores.Try, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
+---@field insert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error)
+--- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.
+---@field update fun(self: stores.Try, table: string, record: table, opts?: stores.FoundOptions): (ok: boolean, found: boolean|stores.Error)
+--- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted.
+---@field upsert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error, inserted: boolean|nil)
+--- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
+---@field updateProperty fun(self: stores.Try, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
+---@field patch fun(self: stores.Try, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Changes a document by a Lua function, inside a transaction that holds the row's lock. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
+---@field updateObject fun(self: stores.Try, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (ok: boolean, document: stores.Document|false|nil|stores.Error)
+--- Deletes a row. Gives true, or false where no row had the id.
+---@field delete fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.FoundOptions): (ok: boolean, found: boolean|stores.Error)
+--- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
+---@field query fun(self: stores.Try, sql: string, params?: any[], opts?: stores.QueryOptions): (ok: boolean, rows: stores.Rows|stores.Error)
+--- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.
+---@field transaction fun(self: stores.Try, fn: fun(tx: stores.Transaction): (...: any), opts?: stores.TransactionOptions): (ok: boolean, ...: any|stores.Error)
+--- Tells the cache of a write that Stores did not see: of a row, or of a whole table.
+---@field invalidate fun(self: stores.Try, table: string, id?: stores.Id, opts?: stores.TimeoutOptions): (ok: boolean, err: nil|stores.Error)
+--- Removes from Redis what the cache will never read again. Gives how many keys that was.
+---@field sweep fun(self: stores.Try, opts?: stores.TimeoutOptions): (ok: boolean, unlinked: integer|stores.Error)
+--- Calls `fn(payload)` for each notification of a channel from now on. Gives a listener, whose `:stop()` ends it.
+---@field listen fun(self: stores.Try, channel: string, fn: fun(payload: string?, gap: 'gap'?)): (ok: boolean, listener: stores.Listener|stores.Error)
+--- Notifies all who listen to a channel.
+---@field notify fun(self: stores.Try, channel: string, payload?: string): (ok: boolean, err: nil|stores.Error)
+--- Runs what is new in a list of migrations. Gives what ran, and what had run before.
+---@field migrate fun(self: stores.Try, list: stores.Migration[], opts?: stores.MigrationOptions): (ok: boolean, result: stores.MigrationResult|stores.Error)
+--- Makes a new id, as `insert` does. Gives a string.
+---@field generateId fun(self: stores.Try): (ok: boolean, id: string|stores.Error)
+--- Tells what the engine counted, and how it is. Gives a table of numbers.
+---@field stats fun(self: stores.Try): (ok: boolean, figures: table<string, any>|stores.Error)
+--- Ends what is pending, and closes every connection.
+---@field close fun(self: stores.Try): (ok: boolean, err: nil|stores.Error)

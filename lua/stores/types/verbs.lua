@@ -1,0 +1,82 @@
+---@meta
+-- The verbs of a store, of a transaction, and of a session.
+-- Written by tools/docs.lua: change what it is made from.
+
+---@class stores.Verbs
+--- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id.
+---@field find fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.ReadOptions): (document: stores.Document|nil)
+--- Tells whether a row has the id, by the cache first. Gives true or false.
+---@field exists fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.ExistsOptions): (is_there: boolean)
+--- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
+---@field findAllByIds fun(self: stores.Verbs, table: string, ids: stores.Id[], opts?: stores.ReadManyOptions): (documents: stores.Document[]|table<string, stores.Document>, missing: string[])
+--- Finds every document of a table. Gives an array of documents, in the order of ids.
+---@field findAll fun(self: stores.Verbs, table: string, opts?: stores.ListOptions): (documents: stores.Document[])
+--- Reads a table batch by batch: `for document in store:each(table)`. Gives an iterator over the documents, in the order of ids.
+---@field each fun(self: stores.Verbs, table: string, opts?: stores.EachOptions): (iterator: (fun(): (stores.Document|nil)))
+--- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids.
+---@field findByJSON fun(self: stores.Verbs, table: string, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[])
+--- Finds the first document that contains `doc`. Gives the document, or nil.
+---@field findOne fun(self: stores.Verbs, table: string, doc: table, opts?: stores.OneOptions): (document: stores.Document|nil)
+--- Counts the documents that contain `doc`, or all of them. Gives how many there are.
+---@field count fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.CountOptions): (count: integer)
+--- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids.
+---@field findByJsonArrayContains fun(self: stores.Verbs, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (documents: stores.Document[])
+--- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids.
+---@field findByJsonSubContains fun(self: stores.Verbs, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[])
+--- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids.
+---@field findByPath fun(self: stores.Verbs, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (documents: stores.Document[])
+--- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
+---@field insert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table)
+--- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.
+---@field update fun(self: stores.Verbs, table: string, record: table, opts?: stores.FoundOptions): (found: boolean)
+--- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted.
+---@field upsert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table, inserted: boolean)
+--- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
+---@field updateProperty fun(self: stores.Verbs, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (document: stores.Document|nil)
+--- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
+---@field patch fun(self: stores.Verbs, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (document: stores.Document|nil)
+--- Deletes a row. Gives true, or false where no row had the id.
+---@field delete fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.FoundOptions): (found: boolean)
+--- Makes a new id, as `insert` does. Gives a string.
+---@field generateId fun(self: stores.Verbs): (id: string)
+
+---@class stores.Store : stores.Verbs
+---@overload fun(db: stores.DbConfig, redis?: stores.RedisConfig|false, opts?: stores.StoreOptions): stores.Store
+--- The same verbs, giving true and their values, or false and the error.
+---@field try stores.Try
+--- Changes a document by a Lua function, inside a transaction that holds the row's lock. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
+---@field updateObject fun(self: stores.Store, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (document: stores.Document|false|nil)
+--- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
+---@field query fun(self: stores.Store, sql: string, params?: any[], opts?: stores.QueryOptions): (rows: stores.Rows)
+--- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.
+---@field transaction fun(self: stores.Store, fn: fun(tx: stores.Transaction): (...: any), opts?: stores.TransactionOptions): (...: any)
+--- Not for programs. Runs `fn(tx)` in the transaction of a migration, once.
+---@field in_transaction fun(self: stores.Store, fn: fun(tx: stores.Transaction): (...: any), opts?: {timeout?: number, close?: boolean}): (...: any)
+--- Not for programs. Runs `fn(session)` with a connection of its own that is in no transaction.
+---@field session fun(self: stores.Store, fn: fun(session: stores.Session): (...: any), opts?: {timeout?: number}): (...: any)
+--- Tells the cache of a write that Stores did not see: of a row, or of a whole table.
+---@field invalidate fun(self: stores.Store, table: string, id?: stores.Id, opts?: stores.TimeoutOptions)
+--- Removes from Redis what the cache will never read again. Gives how many keys that was.
+---@field sweep fun(self: stores.Store, opts?: stores.TimeoutOptions): (unlinked: integer)
+--- Calls `fn(payload)` for each notification of a channel from now on. Gives a listener, whose `:stop()` ends it.
+---@field listen fun(self: stores.Store, channel: string, fn: fun(payload: string?, gap: 'gap'?)): (listener: stores.Listener)
+--- Notifies all who listen to a channel.
+---@field notify fun(self: stores.Store, channel: string, payload?: string)
+--- Runs what is new in a list of migrations. Gives what ran, and what had run before.
+---@field migrate fun(self: stores.Store, list: stores.Migration[], opts?: stores.MigrationOptions): (result: stores.MigrationResult)
+--- Tells what the engine counted, and how it is. Gives a table of numbers.
+---@field stats fun(self: stores.Store): (figures: table<string, any>)
+--- Ends what is pending, and closes every connection.
+---@field close fun(self: stores.Store)
+
+---@class stores.Transaction : stores.Verbs
+--- Changes a document by a Lua function, and keeps the row locked until the end of the transaction. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
+---@field updateObject fun(self: stores.Transaction, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateInsideOptions): (document: stores.Document|false|nil)
+--- Runs SQL in the transaction. Gives an array of rows, with the field `affected`.
+---@field query fun(self: stores.Transaction, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows)
+--- Runs `fn(tx)` in a savepoint: what it wrote is undone where it raises. Gives what `fn` returns.
+---@field transaction fun(self: stores.Transaction, fn: fun(tx: stores.Transaction): (...: any)): (...: any)
+
+---@class stores.Session
+--- Not for programs. Runs SQL in the session.
+---@field query fun(self: stores.Session, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows)

@@ -1,0 +1,122 @@
+--- The definitions that editors read (LuaCATS), as text: of the verbs from
+--- lua/stores/verbs/list.lua, of their options from lua/stores/config/call.lua, of the tables of
+--- Store.new from lua/stores/config/tables.lua. tools/docs.lua writes them into lua/stores/types/.
+local call = require('stores.config.call')
+local config = require('stores.config.tables')
+local list = require('stores.verbs.list')
+local options = require('stores.config.options')
+
+local types = {}
+
+local HEAD = [[
+---@meta
+-- %s
+-- Written by tools/docs.lua: change what it is made from.
+
+]]
+
+local function sorted(set)
+  local names = {}
+  for name in pairs(set) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+-- A line for editors: Markdown, on one line.
+local function remark(text)
+  return text and ' ' .. text:gsub('\n', ' ') or ''
+end
+
+local function class(name, lines)
+  return ('---@class %s\n%s\n'):format(name, table.concat(lines, '\n'))
+end
+
+-- ---- Options -----------------------------------------------------------------------------------
+
+local function call_options()
+  local texts, known = {}, {}
+  for _, option in ipairs(call.options) do known[option.name] = option end
+  for _, set in ipairs(sorted(list.options)) do
+    local lines = {}
+    for place, name in ipairs(list.options[set]) do
+      lines[place] = ('---@field %s? %s%s'):format(name, options.type_of(known[name].check),
+        remark(known[name].text))
+    end
+    texts[#texts + 1] = class('stores.' .. set .. 'Options', lines)
+  end
+  return texts
+end
+
+local function store_tables()
+  local texts = {}
+  for _, name in ipairs(sorted(config.classes)) do
+    local keys, lines = config.classes[name].keys, {}
+    for place, key in ipairs(sorted(keys)) do
+      lines[place] = ('---@field %s? %s'):format(key, options.type_of(keys[key]))
+    end
+    texts[#texts + 1] = class(name, lines)
+  end
+  return texts
+end
+
+-- ---- Verbs -------------------------------------------------------------------------------------
+
+-- The type of a verb; also: of store.try, which gives its values, or what else there may be.
+local function signature(self, row, also)
+  local takes, gives = { 'self: ' .. self }, { also and 'ok: boolean' }
+  for _, argument in ipairs(row.takes) do
+    takes[#takes + 1] = ('%s%s: %s'):format(argument.name, argument.is_optional and '?' or '',
+      argument.type)
+  end
+  if row.options then takes[#takes + 1] = ('opts?: stores.%sOptions'):format(row.options) end
+  for place, value in ipairs(row.gives) do
+    local kind = value.type:gsub('^fun%(.*$', '(%0)')
+    if also then kind = kind .. (place == 1 and also or '|nil') end
+    gives[#gives + 1] = value.name .. ': ' .. kind
+  end
+  if also and #row.gives == 0 then gives[#gives + 1] = 'err: nil' .. also end
+  local given = gives[1] and (': (%s)'):format(table.concat(gives, ', ')) or ''
+  return ('fun(%s)%s'):format(table.concat(takes, ', '), given)
+end
+
+local function fields(name, targets, lines, also)
+  for _, row in ipairs(list.verbs) do
+    if targets[row.on] and not (row.is_internal and also) then
+      lines[#lines + 1] = ('--- %s%s%s'):format(row.is_internal and 'Not for programs. ' or '',
+        row.text, row.says and ' Gives ' .. row.says .. '.' or '')
+      lines[#lines + 1] = ('---@field %s %s'):format(row.name, signature(name, row, also))
+    end
+  end
+  return lines
+end
+
+local function verbs_of(name, parent, targets, lines)
+  return class(name .. (parent and ' : ' .. parent or ''), fields(name, targets, lines))
+end
+
+--- The files, by their paths.
+---@return table<string, string>
+function types.files()
+  local made = {}
+  local function add(name, what, texts)
+    made['lua/stores/types/' .. name] = HEAD:format(what) .. table.concat(texts, '\n')
+  end
+  add('options.lua', 'The options of calls.', call_options())
+  add('config.lua', 'The tables of Store.new.', store_tables())
+  add('verbs.lua', 'The verbs of a store, of a transaction, and of a session.', {
+    verbs_of('stores.Verbs', nil, { both = true }, {}),
+    verbs_of('stores.Store', 'stores.Verbs', { store = true }, {
+      '---@overload fun(db: stores.DbConfig, redis?: stores.RedisConfig|false, '
+        .. 'opts?: stores.StoreOptions): stores.Store',
+      '--- The same verbs, giving true and their values, or false and the error.',
+      '---@field try stores.Try' }),
+    verbs_of('stores.Transaction', 'stores.Verbs', { tx = true }, {}),
+    verbs_of('stores.Session', nil, { session = true }, {}),
+  })
+  add('try.lua', 'The verbs that raise nothing: true and their values, or false and the error.',
+    { class('stores.Try', fields('stores.Try', { both = true, store = true }, {},
+      '|stores.Error')) })
+  return made
+end
+
+return types
