@@ -643,7 +643,8 @@ describe('a fork', function()
       support.eventually(function()
         store:find('things', '1', { cache = false })
         local stats = store:stats()
-        return stats.pool_connecting == 0 and stats.pool_reading == 0 and stats.pool_checked_out == 0
+        return stats.pool_connecting == 0 and stats.pool_reading == 0
+          and stats.pool_checked_out == 0
       end)
       local connects, lost = store:stats().pg_connects, store:stats().pg_lost
       assert.equal(('forked '):rep(10):sub(1, -2), in_child(try_all, exit))
