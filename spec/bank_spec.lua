@@ -3,6 +3,7 @@
 --- the end each account knows of exactly the transfers that were committed.
 ---
 --- STORES_BANK_SECONDS: for how long, 2 where it is not set.
+-- Plain pass alone: a thousand accounts take what the other passes have no time for.
 
 local process = require('spec.support.process')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- The benchmarks run: every workload is printed with its ceiling and a ratio. How fast either is
 --- is no matter of a test.
+-- Plain pass alone: programs of their own, which no pass reaches.
 
 describe('bench/run.sh #slow', function()
   local text, status

@@ -1,9 +1,6 @@
 --- The live harness under all faults in any order. For longer: STORES_CONSISTENCY_CHAOS=600, in
 --- seconds; a run that failed names its seed, and STORES_CONSISTENCY_SEED takes it.
-
--- All of it is for the plain pass; LuaJIT's reader of C types does not like a collector that runs
--- between its lines, when these files are read after each other.
-if (os.getenv('STORES_TEST_PASS') or 'plain') ~= 'plain' then return end
+-- Plain pass alone: processes of their own, at the speed of a user's program.
 
 local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')

@@ -1,5 +1,6 @@
 --- The checker of the live harness, on histories made by hand: each one that could not have
 --- happened is refused, for the right reason.
+-- Plain pass alone: plain Lua over no server.
 
 local checker = require('spec.consistency.checker')
 

@@ -17,6 +17,7 @@
 --- Instructions depend on the processor, too, by which the C library and LuaJIT choose their code,
 --- and on what a wake-up finds: their band is wide, and other processors than x86 say skipped, as
 --- does a machine without valgrind. A round trip more, or a decoding, is beyond it all the same.
+-- Plain pass alone: the passes cost more by themselves.
 
 local counter = require('spec.support.counter')
 local redis = require('spec.support.redis')

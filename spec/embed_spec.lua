@@ -1,5 +1,6 @@
 --- C programs that use Stores: the examples, built against an installed tree the way a stranger
 --- would build them, and run.
+-- Plain pass alone: programs of their own, which no pass reaches.
 
 local support = require('spec.support')
 

@@ -1,4 +1,5 @@
 --- stores.h, the one header: it stands alone in C and in C++, and says what the library exports.
+-- Plain pass alone: compilers and linkers in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'

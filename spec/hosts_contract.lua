@@ -49,15 +49,22 @@ local function worked()
 end
 
 case('waits for a call while others go on', function(t)
-  local order = {}
+  local order, held, asked = {}, false, false
   t.stores.all({
     function()
-      t.store:query('SELECT pg_sleep(0.3)')
+      while not held do t.stores.sleep(0.001) end
+      asked = true
+      t.store:query('SELECT pg_advisory_xact_lock(63)')
       order[#order + 1] = 'slow'
     end,
     function()
-      for _ = 1, 20 do t.store:find('docs', '1') end
-      order[#order + 1] = 'quick'
+      t.store:transaction(function(tx)
+        tx:query('SELECT pg_advisory_xact_lock(63)')
+        held = true
+        while not asked do t.stores.sleep(0.001) end
+        for _ = 1, 20 do t.store:find('docs', '1') end
+        order[#order + 1] = 'quick'
+      end)
     end,
   })
   same('quick slow', table.concat(order, ' '))
@@ -85,14 +92,14 @@ case('gives what a spawned function returns, to each who joins it', function(t)
 end)
 
 case('sleeps as long as it is told', function(t)
-  local began, order = now(t), {}
+  local began, woken = now(t), 0
   t.stores.map({ 0.06, 0.02, 0.04, 0 }, function(seconds)
     t.stores.sleep(seconds)
-    order[#order + 1] = seconds
+    woken = woken + 1
     local slept = now(t) - began
-    if slept < seconds - 0.002 or slept > seconds + 1 then error('slept ' .. slept) end
+    if slept < seconds - 0.002 or slept > seconds + 10 then error('slept ' .. slept) end
   end)
-  same('0 0.02 0.04 0.06', table.concat(order, ' '))
+  same(4, woken)
 end)
 
 case('ends a call at its deadline, and leaves nothing of it', function(t)
@@ -229,12 +236,15 @@ end)
 case('leaves the timers of the host on time', function(t)
   local ids = {}
   for i = 1, 200 do ids[i] = tostring(i) end
-  local times = {}
-  local stop = t.ticker(0.001, function() times[#times + 1] = now(t) end)
+  local times, calls, seen, most_calls = {}, 0, 0, 0
+  local stop = t.ticker(0.001, function()
+    times[#times + 1] = now(t)
+    most_calls = math.max(most_calls, calls - seen)
+    seen = calls
+  end)
   local ends = now(t) + 0.5
-  local calls = 0
   t.stores.map(ids, function(id)
-    while now(t) < ends do
+    while now(t) < ends or #times < 20 and now(t) < ends + 20 do
       t.store:find('docs', id)
       calls = calls + 1
     end
@@ -243,28 +253,31 @@ case('leaves the timers of the host on time', function(t)
   local gaps = {}
   for i = 2, #times do gaps[#gaps + 1] = (times[i] - times[i - 1]) * 1000 end
   table.sort(gaps)
-  if #gaps < 20 then error(('the timer ran %d times'):format(#gaps)) end
-  local half, most = gaps[math.ceil(#gaps / 2)], gaps[#gaps]
-  t.note(('%d calls; a timer of 1 ms ran every %.1f ms, at the most %.1f'):format(calls, half,
-    most))
-  -- a machine that is busy with other things is late by itself
-  if half > 10 or most > 300 then error('the timer was late') end
+  if #gaps < 19 then error(('the timer ran %d times'):format(#gaps)) end
+  t.note(('%d calls, at the most %d between two turns of a timer of 1 ms, which ran every %.1f ms')
+    :format(calls, most_calls, gaps[math.ceil(#gaps / 2)]))
+  -- a machine that is busy with other things is late by itself, and serves nobody meanwhile
+  if most_calls > 10 * #ids then error('the timer had to wait for calls') end
 end)
 
 case('leaves the sockets of the host on time', function(t)
   if not t.echo then return end
-  local ids, times, calls = {}, {}, 0
+  local ids, times, calls, most_calls = {}, {}, 0, 0
   for i = 1, 200 do ids[i] = tostring(i) end
   local ends = now(t) + 0.3
+  local function goes_on()
+    return now(t) < ends or #times < 20 and now(t) < ends + 20
+  end
   local echoes = t.stores.spawn(function()
-    while now(t) < ends do
-      local began = now(t)
+    while goes_on() do
+      local began, seen = now(t), calls
       t.echo()
       times[#times + 1] = (now(t) - began) * 1000
+      most_calls = math.max(most_calls, calls - seen)
     end
   end)
   t.stores.map(ids, function(id)
-    while now(t) < ends do
+    while goes_on() do
       t.store:find('docs', id)
       calls = calls + 1
     end
@@ -272,10 +285,9 @@ case('leaves the sockets of the host on time', function(t)
   echoes:join()
   table.sort(times)
   if #times < 20 then error(('the socket gave %d answers'):format(#times)) end
-  local half, most = times[math.ceil(#times / 2)], times[#times]
-  t.note(('%d calls; %d answers over a socket, half within %.1f ms, all within %.1f'):format(
-    calls, #times, half, most))
-  if half > 10 or most > 300 then error('the socket was late') end
+  t.note(('%d calls; %d answers over a socket, half within %.1f ms, at the most %d calls in between')
+    :format(calls, #times, times[math.ceil(#times / 2)], most_calls))
+  if most_calls > 10 * #ids then error('the socket had to wait for calls') end
 end)
 
 -- The longest time between two turns of the host, in milliseconds of work, while each id has a

@@ -1,5 +1,6 @@
 --- What the build promises to those who use it: a clear word for each library that is missing, and
 --- an installation that LuaJIT and pkg-config find.
+-- Plain pass alone: a build of its own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'

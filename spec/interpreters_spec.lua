@@ -1,4 +1,5 @@
 --- Lua's own interpreters: Stores needs LuaJIT, and says so in each of them, however it is loaded.
+-- Plain pass alone: other interpreters in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'

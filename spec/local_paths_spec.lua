@@ -1,4 +1,5 @@
 --- Private servers, wherever their folder lies: under any name, moved, copied, on a full disk.
+-- Plain pass alone: servers and shells in processes of their own.
 
 local ffi = require('ffi')
 local local_servers = require('stores.local')

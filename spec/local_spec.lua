@@ -1,6 +1,7 @@
 --- Private servers: who starts them, who stops them, and what happens to those who are killed.
 --- Users are processes of their own here. Most tests take turns on one folder, for making one costs
 --- a second: each leaves it with its servers stopped.
+-- Plain pass alone: servers and shells in processes of their own.
 
 local local_servers = require('stores.local')
 local system = require('stores.local.system')

@@ -2,6 +2,7 @@
 --- needs no more than one over a small one.
 ---
 --- STORES_MEMORY_ROWS=1000000 walks over a million rows (some 6 s); 200,000 where it is not set.
+-- Plain pass alone: the passes need more memory by themselves.
 
 local counter = require('spec.support.counter')
 local process = require('spec.support.process')

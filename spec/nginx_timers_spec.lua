@@ -1,5 +1,6 @@
 --- nginx without room for the timer that turns the loop of Stores: it takes it and drops it, or
 --- refuses it. Calls are answered all the same, and the timer is there again when there is room.
+-- Plain pass alone: nginx is a process of its own, which no pass reaches.
 
 local http = require('spec.support.http')
 local nginx = require('spec.support.nginx')

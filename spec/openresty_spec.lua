@@ -1,5 +1,6 @@
 --- The JSON API of the examples over HTTP, and what Stores does in nginx beside the contract of the
 --- hosts: phases, clients that go away, reloads, VMs that are thrown away.
+-- Plain pass alone: nginx is a process of its own, which no pass reaches.
 
 local http = require('spec.support.http')
 local nginx = require('spec.support.nginx')

@@ -1,4 +1,5 @@
 --- pooler = 'transaction': the specs of the API once more, through a real PgBouncer.
+-- Plain pass alone: it runs other files, each of which has these passes for itself.
 
 local pgbouncer = require('spec.support.pgbouncer')
 local stores = require('stores')

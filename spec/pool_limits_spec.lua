@@ -1,5 +1,6 @@
 -- What the pool does when nobody asks it for anything: connections that are idle, old or silent go,
 -- as many as shall stay stay, and a server that is down is not hammered.
+-- Plain pass alone: it waits for limits of age; other files of the pool have these passes.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,4 +1,5 @@
 --- examples/quickstart.lua as a newcomer runs it: over an empty folder, then over the same one.
+-- Plain pass alone: a program of its own, which no pass reaches.
 
 local json = require('stores.json')
 local local_servers = require('stores.local')

@@ -1,5 +1,6 @@
 --- The pages that people read: every Lua example runs, what is printed is what they say, every file
 --- and anchor that they name is there. CONTRIBUTING.md tells how an example has to be written.
+-- Plain pass alone: what the pages show is in the passes of the specs that promise it.
 
 local migrations = require('migrations')
 local stores = require('stores')

@@ -1,4 +1,5 @@
 --- The rock: luarocks make builds it from the source tree, and LuaJIT finds what it installs.
+-- Plain pass alone: a build of its own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 

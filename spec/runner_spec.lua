@@ -136,12 +136,15 @@ describe('tools/specs.lua #slow', function()
           handle.close()
         end)]]):format(folder, folder) }, '--pass=plain')
       assert.is_true(within(60, function() return read(folder .. '/ready') end))
-      local all, names, count = family(runner.pid), {}, 0
-      for name in pairs(all) do
-        local comm = (read('/proc/' .. name .. '/comm') or ''):match('[^\n]*')
-        names[comm], count = (names[comm] or 0) + 1, count + 1
-      end
-      assert.is_true(names.sleep >= 3 and names.postgres > 10 and names['redis-server'] == 2, count)
+      local all, names
+      assert.is_true(within(60, function()
+        all, names = family(runner.pid), { sleep = 0, postgres = 0 }
+        for name in pairs(all) do
+          local comm = (read('/proc/' .. name .. '/comm') or ''):match('[^\n]*')
+          names[comm] = (names[comm] or 0) + 1
+        end
+        return names.sleep >= 3 and names.postgres > 10 and names['redis-server'] == 2
+      end))
       local began = os.time()
       runner:signal(signal)
       assert.matches('specs: interrupted\n$', runner:wait())

@@ -1,4 +1,5 @@
 --- The TCP services of the examples, as their clients see them.
+-- Plain pass alone: programs of their own, which no pass reaches.
 
 local condition = require('cqueues.condition')
 local cqueues = require('cqueues')

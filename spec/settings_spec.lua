@@ -1,5 +1,6 @@
 --- The API under settings that nobody expects. STORES_TEST_SETTINGS: how many, or `all`;
 --- STORES_TEST_SEED: which.
+-- Plain pass alone: programs of their own, which no pass reaches.
 
 local generator = require('spec.settings.generator')
 

@@ -59,8 +59,8 @@ build=$root/build
 data=$build/test-data
 logs=$build/test-logs
 passed=0 failed=0 pending=0
-# Half of what a spec does is to wait.
-[ -n "$jobs" ] || jobs=$(($(nproc) * 2))
+# What a spec does is for the most part to wait.
+[ -n "$jobs" ] || jobs=$(($(nproc) * 3))
 
 stage() {
     now=$(date +%s)

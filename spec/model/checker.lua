@@ -23,6 +23,8 @@ void *malloc(size_t size);
 void *realloc(void *block, size_t size);
 void *calloc(size_t count, size_t size);
 void free(void *block);
+int memcmp(const void *a, const void *b, size_t size);
+typedef struct { int32_t number, hash; } model_slot;
 ]]
 
 local C = ffi.C
@@ -88,51 +90,52 @@ local function hash(w, words)
   return h
 end
 
--- The set of states found so far, numbered from 0 in the order of finding.
+-- The set of states found so far, numbered from 0 in the order of finding. A slot has a state's
+-- hash beside its number: another state is told by that, without a look at where it is stored.
 local function state_set(size)
   local words = size / 4
   local states = vector('uint32_t', 4096 * words)
   local slots, mask = nil, 0
   local self = { count = 0 }
 
-  local function slot_of(w)
-    local i = band(hash(w, words), mask)
+  local function slot_of(w, h)
+    local i = band(h, mask)
+    local at = states.at
     while true do
-      local n = slots[i]
+      local n = slots[i].number
       if n == 0 then return i, nil end
-      local at, same = (n - 1) * words, true
-      for k = 0, words - 1 do
-        if states.at[at + k] ~= w[k] then
-          same = false
-          break
-        end
-      end
-      if same then return i, n - 1 end
+      if slots[i].hash == h and C.memcmp(at + (n - 1) * words, w, size) == 0 then return i, n - 1 end
       i = band(i + 1, mask)
     end
   end
 
   local function rehash(capacity)
-    if slots ~= nil then C.free(ffi.gc(slots, nil)) end
-    local block = C.calloc(capacity, 4)
+    local old, last = slots, mask
+    local block = C.calloc(capacity, 8)
     assert(block ~= nil, 'out of memory')
-    slots = ffi.gc(ffi.cast('int32_t *', block), C.free)
+    slots = ffi.gc(ffi.cast('model_slot *', block), C.free)
     mask = capacity - 1
-    for n = 0, self.count - 1 do
-      local i = slot_of(states.at + n * words)
-      slots[i] = n + 1
+    if old == nil then return end
+    for i = 0, last do
+      if old[i].number ~= 0 then
+        local to = band(old[i].hash, mask)
+        while slots[to].number ~= 0 do to = band(to + 1, mask) end
+        slots[to] = old[i]
+      end
     end
+    C.free(ffi.gc(old, nil))
   end
   rehash(16384)
 
   --- The number of the state in w, and whether it is new.
   function self.add(w)
-    local i, found = slot_of(w)
+    local h = hash(w, words)
+    local i, found = slot_of(w, h)
     if found then return found, false end
     local n = self.count
     states.reserve((n + 1) * words)
     ffi.copy(states.at + n * words, w, size)
-    slots[i] = n + 1
+    slots[i].number, slots[i].hash = n + 1, h
     self.count = n + 1
     if self.count * 2 > mask then rehash((mask + 1) * 2) end
     return n, true

@@ -14,7 +14,7 @@ local store = stores.Store.new({ host = host, port = 5432, user = user, database
 
 local done = { inc = 0, update = 0, updateProperty = 0, insert = 0, delete = 0 }
 local key = 'p' .. name
-local over = false
+local over, written = false, 0
 
 local function some_id()
   return ('%d'):format(math.random(rows))
@@ -54,10 +54,12 @@ stores.run(function()
       while not over do
         local what = WRITES[math.random(#WRITES)]()
         done[what] = done[what] + 1
+        written = written + 1
       end
     end)
   end
   stores.sleep(seconds)
+  while written < 400 do stores.sleep(0.05) end -- the machine is busy
   over = true
 end)
 local stats = store:stats()
