@@ -32,7 +32,9 @@ describe('rows that a table\'s own functions change', function()
         PERFORM %s; RETURN NEW; END $$]]):format(b, call, b, number, call))
     store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb%s'):format(a,
       partitions and ') PARTITION BY RANGE (id)' or ', x int)'))
-    for sql in ((extra or '') .. ';'):gmatch('([^;]+);') do
+    local texts = ((extra or '') .. ';'):gsub('\\;', '\1')
+    for sql in texts:gmatch('([^;]+);') do
+      sql = sql:gsub('\1', ';')
       store:query((sql:gsub('%%a', a):gsub('%%n', tostring(number)):gsub('%%w', call)))
     end
     for i = 1, 2 do store:upsert(a, { id = tostring(i) }) end
@@ -109,6 +111,55 @@ describe('rows that a table\'s own functions change', function()
       store:insert(a, { id = '7' })
       changed(b)
     end)
+  end)
+
+  -- A function that is said to change nothing, and what of it the rest of a spec says.
+  local function calm(volatility, body)
+    psql([[CREATE OR REPLACE FUNCTION calm%d(anyelement) RETURNS boolean LANGUAGE plpgsql %s AS $$
+      BEGIN %s RETURN true; END $$]], number, volatility, body)
+  end
+
+  describe('when a function that it calls is replaced by one that writes', function()
+    local CALM = [[CREATE FUNCTION calm%n(anyelement) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+      AS $$ BEGIN RETURN true\; END $$;]]
+    for what, sql in pairs({
+      ['in a check'] = 'ALTER TABLE %a ADD CHECK (calm%n(value))',
+      ['in a default'] = [[ALTER TABLE %a ADD z boolean;
+        ALTER TABLE %a ALTER z SET DEFAULT calm%n(1)]],
+      ['in the check of a domain'] = [[CREATE DOMAIN d%n AS int CHECK (calm%n(VALUE));
+        ALTER TABLE %a ADD y d%n; ALTER TABLE %a ALTER y SET DEFAULT 5]],
+      ['in an index'] = 'CREATE INDEX ON %a (id) WHERE calm%n(id)',
+    }) do
+      it('are fresh: ' .. what, function()
+        local a, b, call = pair(CALM .. sql)
+        calm('VOLATILE', 'PERFORM ' .. call .. ';')
+        store:insert(a, { id = '7' })
+        changed(b)
+      end)
+    end
+  end)
+
+  describe('when a function that is said to change nothing calls one that writes', function()
+    for what, sql in pairs({
+      ['in a check'] = 'ALTER TABLE %s ADD CHECK (calm%d(value)) NOT VALID',
+      ['in a generated column'] = [[ALTER TABLE %s
+        ADD g boolean GENERATED ALWAYS AS (calm%d(id)) STORED]],
+      ['in an index'] = 'CREATE INDEX ON %s (calm%d(id))',
+      ['in the condition of an index'] = 'CREATE INDEX ON %s (id) WHERE calm%d(id)',
+    }) do
+      it('are fresh: ' .. what, function()
+        local a, b, call = pair()
+        calm('IMMUTABLE', 'PERFORM ' .. call .. ';')
+        store:query(sql:format(a, number))
+        store:query(("UPDATE %s SET value = '{\"n\": 1}'"):format(b))
+        support.eventually(function()
+          other:find(b, '1')
+          return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
+        end, 5, 'the row of ' .. b)
+        other:insert(a, { id = '7' })
+        changed(b)
+      end)
+    end
   end)
 
   describe('while a transaction writes, whose locks do not keep it out', function()

@@ -270,6 +270,68 @@ describe('rows that change without being named', function()
     end)
   end)
 
+  describe('by a function that a view or a policy calls', function()
+    local function writing(b)
+      store:query(([[CREATE FUNCTION seen_%s() RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN UPDATE %s SET value = '{"n": 77}'; RETURN true; END $$]]):format(b, b))
+    end
+
+    local function kept_from_writing(name, b)
+      local only = { { 'find', '1' }, { 'exists', '1' }, { 'findAllByIds', { '1', '2' } } }
+      for _, call in ipairs(only) do
+        support.refused('read_only', nil, store[call[1]], store, name, call[2])
+        support.refused('read_only', nil, store.transaction, store, function(tx)
+          tx[call[1]](tx, name, call[2])
+        end)
+      end
+      assert.equal(2, fresh(b).n)
+    end
+
+    it('do not: what reads by id is kept from writing, as what searches is', function()
+      local a, b = pair()
+      writing(b)
+      store:query(('CREATE VIEW %s_v AS SELECT id, value FROM %s WHERE seen_%s();'
+        .. " INSERT INTO %s VALUES (1, '{}')"):format(a, a, b, a))
+      warm(b)
+      kept_from_writing(a .. '_v', b)
+      store:query(('SELECT * FROM %s_v'):format(a))
+      assert.equal(77, fresh(b).n)
+    end)
+
+    it('do not: a view that only reads is found, in a transaction that writes, too', function()
+      local a, b = pair()
+      store:query(('CREATE VIEW %s_v AS SELECT id, value FROM %s'):format(b, b))
+      warm(a)
+      warm(b)
+      store:transaction(function(tx)
+        tx:update(b, { id = '1', n = 5 })
+        assert.equal(5, tx:find(b .. '_v', '1').n)
+        assert.equal(2, tx:find(b .. '_v', '2').n)
+        tx:update(a, { id = '2', n = 6 })
+      end)
+      assert.equal(5, store:find(b .. '_v', '1').n)
+      assert.equal(6, fresh(a).n)
+      fresh(b)
+    end)
+  end)
+
+  it('by a cursor that runs to its end inside of COMMIT are fresh', function()
+    local _, b = pair()
+    store:query(([[CREATE FUNCTION moved_%s() RETURNS int LANGUAGE plpgsql AS $$
+      BEGIN UPDATE %s SET value = '{"n": 88}'; RETURN 1; END $$]]):format(b, b))
+    local sql = ('DECLARE held CURSOR WITH HOLD FOR SELECT moved_%s()'):format(b)
+    for _, run in ipairs({
+      function() store:query(sql) end,
+      function() store:query(sql .. '; SELECT 1') end,
+      function() store:query("DO $$ BEGIN EXECUTE '" .. sql .. "'; END $$") end,
+      function() store:transaction(function(tx) tx:query(sql) end) end,
+    }) do
+      warm(b)
+      run()
+      fresh(b)
+    end
+  end)
+
   describe('by a statement that is said to read only', function()
     local only = { readonly = true }
 

@@ -14,7 +14,7 @@
 enum {
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
     STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
-    STORES__PRINT_TEXT = 112 /* two numbers of 32 bits, three of 64, and a word */
+    STORES__PRINT_TEXT = 136 /* two numbers of 32 bits, four of 64, and a word */
 };
 
 /* What an epoch is to this process (cache/cache.c moves it). */
@@ -65,7 +65,9 @@ struct stores__table {
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
     bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
-    bool loose; /* partitions and domains change under a writer's lock on the table */
+    bool loose; /* partitions, domains, functions change under a writer's lock on the table */
+    bool calls; /* its definitions call functions that somebody wrote, which may be replaced */
+    bool runs; /* to read it may run somebody's functions: a view, row security */
     char print[STORES__PRINT_TEXT];
     bool facts_committed;
     uint64_t facts_serial, facts_at;

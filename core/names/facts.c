@@ -30,6 +30,40 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
     "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
 
+/* What a table's definitions are made of: constraints, domains, defaults, indexes; and the functions
+ * in those that somebody wrote. */
+#define DEFINITIONS                                                                                \
+    "o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                       \
+    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
+    "  OR k.contypid IN (SELECT domains.oid FROM domains)"                                         \
+    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, domains.oid FROM domains"       \
+    "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"                       \
+    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree)"                \
+    "  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid"                  \
+    "  FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT tree.oid FROM tree)"                 \
+    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),"                                    \
+    " written AS (SELECT DISTINCT p.oid, p.xmin, p.provolatile FROM o"                             \
+    "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
+    "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"                                   \
+    "  AND e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass"                           \
+    "  JOIN pg_catalog.pg_proc p ON p.oid = CASE e.refclassid"                                     \
+    "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
+    "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
+    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal'))"
+
+/* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls what
+ * is. */
+#define CALLED                                                                                     \
+    "called AS (SELECT written.oid, written.provolatile FROM written"                              \
+    "  UNION SELECT p.oid, p.provolatile FROM called"                                              \
+    "  JOIN pg_catalog.pg_proc w ON w.oid = called.oid"                                            \
+    "  JOIN pg_catalog.pg_proc p ON w.prosrc ~* ('\\m'"                                            \
+    "  || pg_catalog.regexp_replace(p.proname, '(\\W)', '\\\\\\1', 'g') || '\\M')"                 \
+    "  OR EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.objid = w.oid"                        \
+    "  AND e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.refobjid = p.oid"           \
+    "  AND e.refclassid = e.classid)"                                                              \
+    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal'))"
+
 /* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
  * of those. */
 #define PRINT_WIDE                                                                                 \
@@ -49,14 +83,25 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
 
 #define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
 
-#define PRINT_ANY "CASE WHEN " IS_WIDE " THEN " PRINT_WIDE " ELSE " PRINT " END"
+#define PRINT_SOME "CASE WHEN " IS_WIDE " THEN " PRINT_WIDE " ELSE " PRINT " END"
+
+/* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
+ * changes neither the table nor what calls it. "": none. */
+#define PRINT_WRITTEN                                                                              \
+    "coalesce((WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                        \
+    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                      \
+    "  JOIN tree ON i.inhparent = tree.oid), " DOMAINS ", " DEFINITIONS                            \
+    " SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(written.oid::text || '.' ||" \
+    "  written.xmin::text, ',' ORDER BY written.oid), 0)::text FROM written), '')"
+
+#define PRINT_ANY PRINT_SOME " || " PRINT_WRITTEN
 
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
  * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its parent
  * too, and is cached there alone; what is inherited without partitions can be taken away without a
  * lock on the parent, so that neither is cached. A foreign key that cascades on updates matters
- * where it refers to more than the id, which no verb changes. A check or a default may call a
- * function that writes: one that is not VOLATILE cannot. */
+ * where it refers to more than the id, which no verb changes. A check, a default or
+ * an index may call a function that writes: one that is not VOLATILE must not. */
 const char stores__facts_sql[] =
     "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
     "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)"
@@ -76,20 +121,8 @@ const char stores__facts_sql[] =
     "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"
     "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
     "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"
-    " OR EXISTS (WITH RECURSIVE " DOMAINS ","
-    " o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"
-    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"
-    "  OR k.contypid IN (SELECT domains.oid FROM domains)"
-    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, domains.oid FROM domains"
-    "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"
-    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree))"
-    " SELECT FROM o JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"
-    "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"
-    "  AND e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass"
-    "  JOIN pg_catalog.pg_proc p ON p.provolatile = 'v' AND p.oid = CASE e.refclassid"
-    "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"
-    "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"
-    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal')),"
+    " OR EXISTS (WITH RECURSIVE " DOMAINS ", " DEFINITIONS ", " CALLED
+    " SELECT FROM called WHERE called.provolatile = 'v'),"
     " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
     "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"
     " " IS_WIDE ", " PRINT_ANY ","
@@ -103,7 +136,8 @@ const char stores__facts_sql[] =
     "  JOIN pg_catalog.pg_attribute a"
     "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
     "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1),"
-    " c.relkind = 'p' OR " HAS_DOMAINS
+    " c.relkind = 'p' OR " HAS_DOMAINS ", " PRINT_WRITTEN " <> '',"
+    " c.relkind = 'v' OR c.relrowsecurity"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -113,6 +147,9 @@ static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, "
 static const char print_any_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_ANY
                                     " FROM pg_catalog.pg_class c"
                                     " WHERE c.oid = pg_catalog.to_regclass($1)";
+static const char print_some_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
+                                     " FROM pg_catalog.pg_class c"
+                                     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
 struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed) {
     return (struct stores__facts_asked){.serial = ++engine->facts_serial, .committed = committed};
@@ -151,7 +188,9 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->may_take_rows = says(result, row, 7);
     table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
     table->unkeyed = says(result, row, 9);
-    table->loose = says(result, row, 10);
+    table->calls = says(result, row, 11);
+    table->loose = table->calls || says(result, row, 10);
+    table->runs = says(result, row, 12);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
     table->known = print != NULL;
@@ -176,7 +215,8 @@ void stores__facts_doubt(struct stores__table *table) {
 }
 
 const char *stores__facts_print_sql(const struct stores__table *table) {
-    return table->known && !table->wide ? print_sql : print_any_sql;
+    if (!table->known || table->calls) return print_any_sql;
+    return table->wide ? print_some_sql : print_sql;
 }
 
 bool stores__facts_confirm(struct stores__table *table, const struct pg_result *result) {

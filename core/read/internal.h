@@ -59,6 +59,7 @@ struct stores__read_batch {
     struct stores__blob *blob; /* owns the result, or the reply, once it has one */
     stores_error error;
     bool stale_plan, stray_cancel;
+    int select; /* which statement of the request is the SELECT */
     struct stores__facts_asked asked; /* where the table's facts are asked for as well */
     bool asks_past; /* the statement after the SELECT: a pooler's connection tells nothing */
     bool past_told; /* by it: a primary of the past that the epochs are of */

@@ -195,8 +195,8 @@ static void take_past(struct stores__read_batch *batch, struct pg_result *result
 
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
-    if (index > 0) {
-        if (batch->asks_past && index == 1) {
+    if (index > batch->select) {
+        if (batch->asks_past && index == batch->select + 1) {
             take_past(batch, result);
         } else {
             take_facts(batch, result);
@@ -204,9 +204,14 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         return;
     }
     if (stores__pg_result_ok(result, &batch->error)) {
-        batch->result = result;
+        if (index == batch->select) {
+            batch->result = result;
+        } else {
+            stores__pg_result_free(result);
+        }
         return;
     }
+    stores__pg_explain_read_only(req, &batch->error);
     batch->stale_plan = stores__pg_stale_plan(req);
     batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
     stores__pg_result_free(result);
@@ -279,6 +284,16 @@ static bool is_wanted(const struct stores__pg_req *req) {
     return false;
 }
 
+/* Nobody asks what a view or a policy wrote: the server keeps it from writing, up to the Sync. */
+static void add_guard(struct stores__read_batch *batch) {
+    if (!batch->table->runs || batch->table->engine->cache == NULL) return;
+    batch->select = 1;
+    batch->req.readonly = true;
+    stores__pg_add(batch->conn, &batch->req,
+                   "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)", 0, NULL,
+                   true);
+}
+
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
@@ -303,6 +318,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     stores__rows_phase(batch->table, batch->rows, batch->count, STORES__PHASE_POSTGRES);
     stores__pg_begin(conn, &batch->req);
     if (values[0] != NULL && sql != NULL) {
+        add_guard(batch);
         stores__pg_add(conn, &batch->req, sql, 1, values, true);
         batch->asks_past = conn->pool->pooler && batch->epoch[0] != '\0';
         if (batch->asks_past) stores__past_question(conn, &batch->req);

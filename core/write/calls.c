@@ -198,9 +198,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end);
  * not replace it: a cascade or a trigger may reach further than he knows. */
 static void add_question(struct stores__own_call *call) {
     if (call->invalidates != NULL) call->named_last = stores__call_add_names(call);
-    stores__pg_add(call->conn, &call->req, stores__commit_immediate_sql, 0, NULL, true);
-    call->asked = call->req.added;
-    stores__pg_add(call->conn, &call->req, stores__commit_locks_sql, 0, NULL, true);
+    call->asked = stores__commit_add_question(call->conn, &call->req);
 }
 
 static void ask_locks(struct stores__own_call *call) {

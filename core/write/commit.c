@@ -26,7 +26,16 @@ const char stores__commit_locks_sql[] =
     " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
     " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))";
 
-const char stores__commit_immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/* A cursor WITH HOLD runs to its end inside of COMMIT, and nobody could read it after it. */
+int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    if (conn->texts > 0) stores__pg_add(conn, req, "CLOSE ALL", 0, NULL, true);
+    stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+    int asked = req->added;
+    stores__pg_add(conn, req, stores__commit_locks_sql, 0, NULL, true);
+    return asked;
+}
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
@@ -322,16 +331,14 @@ static void begin_telling(struct stores__commit *commit) {
     }
 }
 
-enum { ASKED_IMMEDIATE, ASKED_LOCKS, ASKED_XID };
-
 static void took_locks(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (error.code != STORES_OK) replace_error(commit, stores__error_dup(&error));
-    } else if (index == ASKED_LOCKS) {
+    } else if (index == commit->asked) {
         stores__commit_take_locks(commit, result);
-    } else if (index == ASKED_XID) {
+    } else if (index == commit->asked + 1) {
         take_last_xid(commit, result);
     }
     stores__pg_result_free(result);
@@ -357,8 +364,7 @@ void stores__commit_ask(struct stores__commit *commit) {
     commit->req.result = took_locks;
     commit->req.done = locks_over;
     stores__pg_begin(commit->conn, &commit->req);
-    stores__pg_add(commit->conn, &commit->req, stores__commit_immediate_sql, 0, NULL, true);
-    stores__pg_add(commit->conn, &commit->req, stores__commit_locks_sql, 0, NULL, true);
+    commit->asked = stores__commit_add_question(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, stores__commit_xid_if_any_sql, 0, NULL, true);
     stores__pg_sync(commit->conn, &commit->req);
 }

@@ -35,9 +35,9 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
 /* The statement that lists the tables that this transaction wrote, by its own locks; and what it, or
  * another one that gives oids, answered. Those tables are turned. */
 extern const char stores__commit_locks_sql[];
-/* What was deferred to COMMIT happens now, while it can still be asked which tables it wrote: for the
- * statement before the question. */
-extern const char stores__commit_immediate_sql[];
+/* Adds it, behind what makes happen what waits for COMMIT, while it can still be asked which tables
+ * that wrote. Gives the index of its answer. */
+int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req);
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
 void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,
                               int row);

@@ -42,6 +42,7 @@ struct stores__commit {
     int tries;
     struct stores__timer timer;
     struct stores__pg_req req;
+    int asked; /* the index of the question which tables were written */
     bool asking; /* the last answer about a lost COMMIT settled nothing */
     int status_tries;
     bool committed;

@@ -95,6 +95,18 @@ static void no_memory(stores_op *op) {
     stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
 }
 
+/* What a view or a policy calls may write: the server keeps it from that, but for a lock of the row,
+ * which counts as writing. */
+static void guard_find(stores_tx *tx) {
+    struct stores__txop *txop = tx->txop;
+    if (tx->engine->cache == NULL || tx->options.readonly || tx->options.session) return;
+    if (txop->lock) {
+        stores__commit_reaches(tx->commit);
+    } else {
+        txop->guarded = true;
+    }
+}
+
 static void find_resolved(stores_op *op, struct stores__table *table) {
     stores_tx *tx = op->stage;
     struct stores__txop *txop = tx->txop;
@@ -112,6 +124,7 @@ static void find_resolved(stores_op *op, struct stores__table *table) {
     }
     stores__buf_str(&buf, sql);
     if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
+    if (table->runs) guard_find(tx);
     const char *text = stores__buf_text(&buf);
     txop->sql = text ? stores__strdup(text) : NULL;
     stores__buf_free(&buf);
