@@ -8,7 +8,8 @@ local support = require('spec.support')
 
 local root = os.getenv('STORES_ROOT') or '.'
 local PAGES = { 'README.md', 'CONTRIBUTING.md', 'docs/api.md', 'docs/cache.md', 'docs/design.md',
-                'docs/hosts.md', 'docs/migrations.md', 'docs/performance.md' }
+                'docs/hosts.md', 'docs/migrations.md', 'docs/performance.md',
+                'lua/README.md' }
 local RUN = { 'README.md', 'docs/api.md', 'docs/cache.md', 'docs/hosts.md', 'docs/migrations.md' }
 
 local function read(path)

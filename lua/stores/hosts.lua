@@ -17,22 +17,22 @@ function hosts.default()
   return require(in_nginx() and 'stores.hosts.openresty' or 'stores.hosts.standalone')
 end
 
---- Chooses the host, before the first store is made and the first coroutine is started.
----@param name 'standalone'|'luv'|'cqueues'|'openresty'|'uv'
----@param opts? {loop: lightuserdata} for uv
-function hosts.use(name, opts)
-  local wait = require('stores.wait')
+--- Raises invalid_argument for what is no name of a host.
+---@param name any
+function hosts.check(name)
   if not NAMES[name] then
     errors.raise('invalid_argument', ("there is no host '%s': it is standalone, luv, cqueues, "
       .. 'openresty or uv'):format(tostring(name)))
   end
-  if wait.host.name == name and name ~= 'uv' then return end
-  if wait.host.in_use() then
-    errors.raise('unsupported', ("the host is '%s' already: call stores.use before the first store "
-      .. 'is made'):format(wait.host.name))
-  end
+end
+
+--- The host of a name.
+---@param name string
+---@param opts table? for those that take any
+---@return table
+function hosts.load(name, opts)
   local host = require('stores.hosts.' .. name)
-  wait.host = host.configure and host.configure(opts) or host
+  return host.configure and host.configure(opts) or host
 end
 
 return hosts

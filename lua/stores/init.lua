@@ -29,7 +29,7 @@ local stores = {
   map = tasks.map,
   sleep = tasks.sleep,
   wrap = tasks.wrap,
-  use = require('stores.hosts').use,
+  use = require('stores.wait').use,
 }
 
 local function is_simple(layout)

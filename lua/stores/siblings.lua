@@ -1,16 +1,9 @@
 --- Stores made like another one, with connections of their own.
 
+local configs = require('stores.config.made')
+local Store = require('stores.store')
+
 local siblings = {}
-
--- What each store was made of; it may hold passwords, and so is no field that somebody prints.
-local configs = setmetatable({}, { __mode = 'k' })
-
---- Remembers what a store was made of.
----@param store stores.Store
----@param flat table what config.resolve made
-function siblings.note(store, flat)
-  configs[store] = flat
-end
 
 --- A store of the same configuration but for some changes.
 ---@param store stores.Store
@@ -40,7 +33,7 @@ function siblings.make(config, changes)
   for key, value in pairs(config) do flat[key] = value end
   for key, value in pairs(changes) do flat[key] = value end
   flat.redis = patient(flat.redis)
-  local made = require('stores.store').from_config(flat)
+  local made = Store.from_config(flat)
   made.is_sibling = true
   return made
 end

@@ -4,6 +4,7 @@
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
 local config = require('stores.config.tables')
+local configs = require('stores.config.made')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
@@ -13,7 +14,6 @@ local listener = require('stores.listener')
 local query = require('stores.sql.query')
 local session = require('stores.updates.session')
 local shared = require('stores.verbs.shared')
-local siblings = require('stores.siblings')
 local statements = require('stores.sql.statements')
 local taken = require('stores.verbs.list').taken.store
 local transaction = require('stores.updates.transaction')
@@ -87,7 +87,7 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
-  siblings.note(store, flat)
+  configs[store] = flat
   store.try = try(store)
   opened = opened + 1
   Store.open_stores[store] = opened

@@ -1,9 +1,25 @@
 --- Waiting for a call: the one place where the rest of the library meets its host.
 
+local errors = require('stores.errors')
+local hosts = require('stores.hosts')
+
 local wait = {}
 
 ---@type table the host in use; stores.use sets it before the first store is made
-wait.host = require('stores.hosts').default()
+wait.host = hosts.default()
+
+--- Chooses the host, before the first store is made and the first coroutine is started.
+---@param name 'standalone'|'luv'|'cqueues'|'openresty'|'uv'
+---@param opts? {loop: lightuserdata} for uv
+function wait.use(name, opts)
+  hosts.check(name)
+  if wait.host.name == name and name ~= 'uv' then return end
+  if wait.host.in_use() then
+    errors.raise('unsupported', ("the host is '%s' already: call stores.use before the first store "
+      .. 'is made'):format(wait.host.name))
+  end
+  wait.host = hosts.load(name, opts)
+end
 
 ---@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken, or raised
 wait.observer = nil

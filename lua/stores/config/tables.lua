@@ -4,6 +4,7 @@
 local errors = require('stores.errors')
 local keywords = require('stores.config.keywords')
 local options = require('stores.config.options')
+local wait = require('stores.wait')
 
 local config = {}
 
@@ -317,8 +318,7 @@ function config.resolve(db, redis, opts)
   flat.poolsize = checked_db.poolsize or checked_db.poolSize
   if checked_db.poolsize_total then
     -- of all the workers of nginx; elsewhere a process is alone
-    local host = require('stores.wait').host
-    local workers = host.workers and host.workers() or 1
+    local workers = wait.host.workers and wait.host.workers() or 1
     flat.poolsize = math.max(1, math.floor(checked_db.poolsize_total / workers))
   end
   for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',

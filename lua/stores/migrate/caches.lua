@@ -2,6 +2,8 @@
 
 local json = require('stores.json')
 local siblings = require('stores.siblings')
+local Store = require('stores.store')
+local tasks = require('stores.tasks')
 
 local caches = {}
 
@@ -24,7 +26,6 @@ end
 ---@param own stores.Store
 ---@return stores.Store[]
 function caches.of_process(own)
-  local Store = require('stores').Store
   local candidates, found, seen = {}, {}, {}
   for store, order in pairs(Store.open_stores) do
     if store.cached and not store.is_sibling and store.hub == own.hub then
@@ -85,7 +86,7 @@ function caches.wait_for_redis(store)
   if not store.cached then return end
   local deadline = store.hub:now() + CONNECT
   while store:stats().redis_up == 0 and store.hub:now() < deadline do
-    require('stores').sleep(STEP)
+    tasks.sleep(STEP)
   end
 end
 

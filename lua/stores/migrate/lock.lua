@@ -3,23 +3,12 @@
 --- every older snapshot: a deadlock. So the waiting is done here, with no transaction open.
 
 local errors = require('stores.errors')
+local pause = require('stores.migrate.pause')
+local worker = require('stores.migrate.worker')
 
 local lock = {}
 
 local SHORTEST, LONGEST = 0.05, 0.5
-
--- LuaJIT seeds every process alike, so math.random would keep two runners in step.
-local function random()
-  local address = tonumber(tostring({}):match('0x(%x+)') or '0', 16)
-  return (address / 16 + os.clock() * 1e6) % 1009 / 1009
-end
-
---- Sleeps for a random time between the two.
----@param least number seconds
----@param most number seconds
-function lock.pause(least, most)
-  require('stores').sleep(least + random() * (most - least))
-end
 
 local TRY = [[SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS mine,
   pg_backend_pid() AS pid, extract(epoch FROM clock_timestamp())::float8 AS now]]
@@ -76,7 +65,7 @@ local function acquire(session, key, limit, notify)
       said = true
     end
     local longest = math.min(LONGEST, SHORTEST + waited)
-    lock.pause(SHORTEST, math.max(math.min(longest, limit - waited), SHORTEST))
+    pause(SHORTEST, math.max(math.min(longest, limit - waited), SHORTEST))
   end
 end
 
@@ -122,7 +111,7 @@ function lock.hold(store, ledger, limit, notify, fn)
     held.pid = acquire(session, key, limit, notify)
     local ok, result = pcall(function()
       held:check()
-      held.is_checked = require('stores.migrate.worker').is_checked(session)
+      held.is_checked = worker.is_checked(session)
       return fn(held)
     end)
     -- A session that broke lost the lock with its connection.

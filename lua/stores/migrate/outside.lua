@@ -8,7 +8,7 @@ local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local index = require('stores.migrate.index')
-local lock = require('stores.migrate.lock')
+local pause = require('stores.migrate.pause')
 local run = require('stores.migrate.run')
 local sql = require('stores.sql.text')
 local worker = require('stores.migrate.worker')
@@ -219,7 +219,7 @@ local function settle(context, step, at)
     if mark and mark.done then return true end
     if mark and mark.alive then
       worker.wait_for_others(context, step, run.patience(context, step))
-      lock.pause(0.1, 0.2)
+      pause(0.1, 0.2)
     else
       local state = check_index(context, step, at)
       if mark and settled(context, step, at, mark, state) then

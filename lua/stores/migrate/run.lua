@@ -3,7 +3,7 @@
 local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
-local lock = require('stores.migrate.lock')
+local pause = require('stores.migrate.pause')
 local worker = require('stores.migrate.worker')
 
 local run = {}
@@ -103,7 +103,7 @@ function run.retrying(context, step, fn)
     local state = errors.is(result) and result.outcome ~= 'unknown' and result.sqlstate
     if not AGAIN[state] or try == tries then error(result, 0) end
     context.notify({ event = 'retry', name = step.name, try = try, sqlstate = state })
-    lock.pause(0.1 * try, 0.5 * try)
+    pause(0.1 * try, 0.5 * try)
   end
 end
 

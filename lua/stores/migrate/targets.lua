@@ -6,6 +6,7 @@ local caches = require('stores.migrate.caches')
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local siblings = require('stores.siblings')
+local tasks = require('stores.tasks')
 
 local targets = {}
 
@@ -179,7 +180,7 @@ local function over_shards(stores, opts, concurrency, fn)
   end
   local rest = {}
   for place = 2, #stores do rest[#rest + 1] = place end
-  if #rest > 0 then require('stores').map(rest, one, { concurrency = concurrency }) end
+  if #rest > 0 then tasks.map(rest, one, { concurrency = concurrency }) end
   local failed = failed_shards(results)
   if failed then error(failed, 0) end
   return results

@@ -3,7 +3,7 @@
 
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
-local lock = require('stores.migrate.lock')
+local pause = require('stores.migrate.pause')
 
 local worker = {}
 
@@ -93,7 +93,7 @@ function worker.wait_for_others(context, step, patience)
     end
     if not said then context.notify({ event = 'waiting', holder = described(found) }) end
     said = true
-    lock.pause(0.1, 0.2)
+    pause(0.1, 0.2)
     waited = waited + 0.15
   end
 end
