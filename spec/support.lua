@@ -34,7 +34,7 @@ function support.config(database, fields)
   -- patient, as below: ten connections are opened one after the other
   local db = { host = at.host, port = 5432, database = database or 'postgres', user = at.user,
     acquire_timeout = 20 }
-  -- spec/pgbouncer_spec.lua runs specs once more, through a pooler
+  -- spec/pg/pgbouncer_spec.lua runs specs once more, through a pooler
   local pooler = os.getenv('STORES_TEST_POOLER')
   if pooler then db.host, db.port, db.pooler = pooler, 6432, 'transaction' end
   for key, value in pairs(fields or {}) do db[key] = value end

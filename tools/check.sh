@@ -13,7 +13,7 @@ case ${1:-} in
 esac
 
 sh tools/setup.sh check || exit 1
-c_files=$(find core bindings spec/unit spec/cost -name '*.[ch]' | sort)
+c_files=$(find core bindings spec -name '*.[ch]' | sort)
 failed=''
 
 check() {

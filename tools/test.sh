@@ -1,8 +1,8 @@
 # All the tests, from a bare Debian 12:
 #   sh tools/test.sh                        everything: what continuous integration runs
 #   sh tools/test.sh --fast                 the plain pass only
-#   sh tools/test.sh spec/json_spec.lua     one spec (or several), plain pass
-#   sh tools/test.sh spec/unit/test_ids.c   one C unit
+#   sh tools/test.sh spec/json/json_spec.lua     one spec (or several), plain pass
+#   sh tools/test.sh spec/base/test_ids.c   one C unit
 #   sh tools/test.sh --pass=asan [SPEC...]  one pass: plain, asan, gc or valgrind
 #   sh tools/test.sh --seed 7               spec files, and the specs in each, in an order of chance
 #   sh tools/test.sh --repeat 5             the specs five times over, each in another such order
@@ -42,8 +42,10 @@ while [ $# -gt 0 ]; do
         -*) usage ;;
         *)
             all=no file=$1
-            [ -f "$file" ] || file=$root/$file
-            [ -f "$file" ] || { echo "test: there is no file ${file#"$root/"}" >&2; exit 2; }
+            [ -f "$file" ] || file=$root/$1
+            # the bare name of a file that stands in the folder of a room
+            [ -f "$file" ] || file=$(find "$root/spec" -name "${1##*/}" -type f)
+            [ -f "$file" ] || { echo "test: there is no file $1" >&2; exit 2; }
             specs="$specs
 $(cd "$(dirname "$file")" && pwd)/${file##*/}"
             ;;

@@ -1,6 +1,6 @@
---- What the calls of spec/cost_spec.lua cost: one call where it is alone, else all that are
+--- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all that are
 --- in flight. Garbage is bytes of Lua. Written by
----     STORES_COST=write sh tools/test.sh spec/cost_spec.lua
+---     STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua
 
 return {
   ['decode 1 KB'] = {

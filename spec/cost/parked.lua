@@ -1,4 +1,4 @@
---- The program that spec/memory_spec.lua measures: coroutines that wait, and what the engine has
+--- The program that spec/engine/memory_spec.lua measures: coroutines that wait, and what the engine has
 --- allocated for each of them meanwhile. Prints lines of
 --- `verb<TAB>bytes of malloc<TAB>bytes of Lua`.
 ---

@@ -1,4 +1,4 @@
---- The program that spec/memory_spec.lua measures: walks over a table by `each`, and prints the
+--- The program that spec/engine/memory_spec.lua measures: walks over a table by `each`, and prints the
 --- rows that it met, the sum of a member of theirs, and the most memory that the process ever had,
 --- in kilobytes.
 ---

@@ -3,7 +3,7 @@
 --- In nginx a location calls what this file returns.
 
 local stores = require('stores')
-local contract = require('spec.hosts_contract')
+local contract = require('spec.hosts.contract')
 
 local function run(name, where, print, own)
   local function open()

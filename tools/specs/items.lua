@@ -116,7 +116,7 @@ local function busted_words(item, seed)
   local words = item.pass == 'asan' and asan_words() or {}
   for _, word in ipairs({ 'luajit', busted, '-o', 'plainTerminal' }) do words[#words + 1] = word end
   if item.pass ~= 'plain' then words[#words + 1] = '--exclude-tags=slow' end
-  if item.pass == 'gc' then words[#words + 1] = '--helper=spec/gc_helper.lua' end
+  if item.pass == 'gc' then words[#words + 1] = '--helper=spec/support/gc_helper.lua' end
   if seed then
     words[#words + 1] = '--shuffle-tests'
     words[#words + 1] = '--seed=' .. seed

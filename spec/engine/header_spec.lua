@@ -93,7 +93,7 @@ describe('stores.h', function()
 
   it('has structs that begin with their size, and grow at their end alone', function()
     local told, header = {}, structs()
-    local file = assert(io.open(root .. '/spec/unit/test_interface.c'))
+    local file = assert(io.open(root .. '/spec/engine/test_interface.c'))
     for name, field in file:read('*a'):gmatch('FIELD%((stores_[%w_]+), ([%w_]+), %d+%)') do
       told[name] = told[name] or {}
       table.insert(told[name], field)
@@ -102,7 +102,7 @@ describe('stores.h', function()
     assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg' }, told.stores_call)
     for name, fields in pairs(header) do
       assert.equal('size', fields[1], name)
-      assert.is_truthy(told[name], name .. ' is not in spec/unit/test_interface.c')
+      assert.is_truthy(told[name], name .. ' is not in spec/engine/test_interface.c')
       for i, field in ipairs(told[name]) do
         assert.equal(field, fields[i], ('field %d of %s'):format(i, name))
       end

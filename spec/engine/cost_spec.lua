@@ -3,7 +3,7 @@
 --- numbers that are wanted stand in spec/cost/numbers.lua. A change that adds to one fails here,
 --- and so does one that takes away, until the table says so:
 ---
----     STORES_COST=write sh tools/test.sh spec/cost_spec.lua
+---     STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua
 ---
 --- measures and writes it anew, and its copy in docs/performance.md; git diff shows what became
 --- dearer. With STORES_COST_DUMPS=folder
@@ -125,7 +125,7 @@ end
 -- ---- Writing ----------------------------------------------------------------------------------
 
 local PAGE = 'docs/performance.md'
-local BEGIN, END = '<!-- written by spec/cost_spec.lua -->\n', '<!-- end -->'
+local BEGIN, END = '<!-- written by spec/engine/cost_spec.lua -->\n', '<!-- end -->'
 
 local function file_at(name, text)
   local path = (os.getenv('STORES_ROOT') or '.') .. '/' .. name
@@ -156,9 +156,9 @@ end
 
 local function write(list)
   local lines = {
-    '--- What the calls of spec/cost_spec.lua cost: one call where it is alone, else all that are',
+    '--- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all that are',
     '--- in flight. Garbage is bytes of Lua. Written by',
-    '---     STORES_COST=write sh tools/test.sh spec/cost_spec.lua',
+    '---     STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua',
     '',
     'return {',
   }
@@ -195,7 +195,7 @@ describe('what a call costs #slow', function()
     it('is what it was: ' .. name, function()
       local found = difference(name, list[name])
       if found then
-        error(found .. '\nIf it is meant: STORES_COST=write sh tools/test.sh spec/cost_spec.lua', 0)
+        error(found .. '\nIf it is meant: STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua', 0)
       end
     end)
   end

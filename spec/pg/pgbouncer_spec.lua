@@ -8,9 +8,11 @@ local support = require('spec.support')
 -- A child of this run has the pooler in its environment: it does not start another one.
 if os.getenv('STORES_TEST_POOLER') then return end
 
-local POOLED = { 'api_spec', 'paths_spec', 'query_spec', 'update_object_spec', 'transaction_spec',
-  'combine_spec', 'optimistic_spec', 'criteria_spec', 'exact_spec', 'errors_spec', 'shards_spec',
-  'query_builder_spec' }
+local POOLED = {
+  'lua/api_spec', 'lua/paths_spec', 'write/query_spec', 'lua/update_object_spec',
+  'write/transaction_spec', 'lua/combine_spec', 'lua/optimistic_spec', 'read/criteria_spec',
+  'json/exact_spec', 'lua/errors_spec', 'base/shards_spec', 'lua/query_builder_spec'
+}
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()
   local pooler

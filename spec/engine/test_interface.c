@@ -92,7 +92,7 @@ static void test_enums(void) {
 
 /* ---- Fields ---------------------------------------------------------------------------------- */
 
-/* In bytes, where pointers have eight. spec/header_spec.lua reads these lines, too. */
+/* In bytes, where pointers have eight. spec/engine/header_spec.lua reads these lines, too. */
 static void test_fields(void) {
 #if UINTPTR_MAX == UINT64_MAX
 #define FIELD(type, field, at) CHECK_INT(offsetof(type, field), at)

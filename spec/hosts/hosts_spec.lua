@@ -1,6 +1,6 @@
 --- The contract of the hosts, in each of them, and what each adds to it.
 
-local contract = require('spec.hosts_contract')
+local contract = require('spec.hosts.contract')
 local nginx = require('spec.support.nginx')
 local process = require('spec.support.process')
 local support = require('spec.support')
