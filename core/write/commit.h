@@ -1,11 +1,15 @@
 /*
- * commit.h - the end of a transaction that wrote: from its last statement to SETTLE. The rows that
- * RETURNING gave get their intents, then COMMIT goes out; the owner hears the outcome, and the cache
- * is told after that. A transaction that did anything which may reach further than the rows it names
- * (a trigger, a cascade, SQL of the caller) has no named rows: every table that it locked for writing
- * is turned, and nothing is published.
+ * commit.h - the end of a transaction that wrote: from its last statement to SETTLE. The owner hears
+ * the outcome of COMMIT, and the cache is told after that.
  *
  *   locks asked -> epochs turned, intents placed -> COMMIT -> done(outcome) -> SETTLE
+ *
+ * What Redis hears of a table that was written is decided once, behind the last statement:
+ *   nothing  there is no cache, or rows of the table are not in it
+ *   named    the rows that RETURNING gave get intents, and are published
+ *   turned   too many rows for that; or the transaction did anything which may reach further than the
+ *            rows it names (a trigger, a cascade, SQL of the caller): then every table that it locked
+ *            for writing is turned, those of its named rows too, and nothing is published
  *
  * A commit belongs to its owner until stores__commit_start; from then on to itself.
  */

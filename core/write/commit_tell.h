@@ -1,0 +1,45 @@
+/*
+ * commit_tell.h - Redis is told of a transaction before its COMMIT: epochs are turned, intents
+ * placed. It knows no more of the transaction than it is given, and gives one verdict.
+ *
+ *     start ──> all is sent ──> every answer came ──┬──> TOLD
+ *                 ^                                 │
+ *                 ├── once, where the link was lost ┤
+ *                 └── under another epoch, when it  ┤
+ *                     is known                      └──> NOT_TOLD
+ */
+#ifndef STORES_COMMIT_TELL_H
+#define STORES_COMMIT_TELL_H
+
+#include "write/settle.h"
+
+enum stores__told {
+    STORES__TOLD,
+    STORES__NOT_TOLD /* or it is not known whether: nothing may be published */
+};
+
+struct stores__tell {
+    /* given */
+    stores_engine *engine;
+    const char *xid; /* of the transaction; "": it has none */
+    struct stores__settle *rows;
+    struct stores__epoch *const *turns;
+    size_t turn_count;
+    /* May come inside stores__tell_start; the tell may be gone after it. */
+    void (*done)(struct stores__tell *tell, enum stores__told verdict);
+
+    /* its own; zeroed at first */
+    char entry[STORES__ENTRY_TEXT + 1]; /* of the intents; "": none was placed */
+    size_t waiting; /* answers of Redis that are to come */
+    bool refused, failed; /* an epoch was another one; Redis could not be told */
+    bool full; /* Redis is; it takes the intents all the same */
+    bool turns_sent, told_again; /* again: once, after the link was lost */
+    uint64_t failures; /* of the link, when Redis was told */
+    int tries;
+    struct stores__timer timer;
+};
+
+void stores__tell_start(struct stores__tell *tell);
+void stores__tell_stop(struct stores__tell *tell);
+
+#endif

@@ -1,0 +1,160 @@
+/* What a transaction wrote: its number, the rows that it names, and the tables that are turned. */
+#include "write/commit_internal.h"
+
+#include <stdio.h>
+
+#include "names/facts.h"
+#include "names/names.h"
+
+const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
+const char stores__commit_xid_if_any_sql[] =
+    "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
+
+/* What the transaction itself locked for writing, or more strongly, and what those are partitions of.
+ * What it dropped has no row in the catalog any more, but its oid is what it always was. */
+const char stores__commit_locks_sql[] =
+    "WITH RECURSIVE tree AS ("
+    " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"
+    " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
+    " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
+    " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
+    "  WHERE d.datname = pg_catalog.current_database())"
+    " UNION SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
+    "  JOIN tree ON i.inhrelid = tree.oid)"
+    " SELECT tree.oid, tree.ddl FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
+    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))";
+
+static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/* A cursor WITH HOLD runs to its end inside of COMMIT, and nobody could read it after it. */
+int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    if (conn->texts > 0) stores__pg_add(conn, req, "CLOSE ALL", 0, NULL, true);
+    stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+    int asked = req->added;
+    stores__pg_add(conn, req, stores__commit_locks_sql, 0, NULL, true);
+    return asked;
+}
+
+void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result) {
+    const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, NULL) : NULL;
+    if (xid != NULL) snprintf(commit->xid, sizeof commit->xid, "%s", xid);
+}
+
+void stores__commit_reaches(struct stores__commit *commit) {
+    if (commit->engine->cache != NULL) commit->reaches = true;
+}
+
+bool stores__commit_is_reaching(const struct stores__commit *commit) {
+    return commit->reaches;
+}
+
+static void add_turn(struct stores__commit *commit, uint32_t oid) {
+    struct stores__epoch *epoch = stores__epoch_of(commit->engine, oid);
+    for (size_t i = 0; epoch != NULL && i < commit->turn_count; i++) {
+        if (commit->turns[i] == epoch) {
+            stores__epoch_let_go(epoch);
+            return;
+        }
+    }
+    if (epoch != NULL && commit->turn_count == commit->turn_room) {
+        size_t room = commit->turn_room ? commit->turn_room * 2 : 4;
+        struct stores__epoch **turns = realloc(commit->turns, room * sizeof(*turns));
+        if (turns == NULL) {
+            stores__epoch_let_go(epoch);
+            epoch = NULL;
+        } else {
+            commit->turns = turns;
+            commit->turn_room = room;
+        }
+    }
+    if (epoch == NULL) {
+        commit->no_memory = true;
+        return;
+    }
+    commit->turns[commit->turn_count++] = epoch;
+}
+
+void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
+    if (commit->engine->cache != NULL) add_turn(commit, table->oid);
+}
+
+void stores__commit_row(struct stores__commit *commit, struct stores__table *table, int64_t id,
+                        const char *text, size_t len, struct stores__blob *blob, bool publish) {
+    if (!stores__cache_covers(table)) return;
+    if (!stores__settle_add(commit->rows, table, id, text, len, blob, publish)) {
+        commit->no_memory = true;
+    }
+}
+
+void stores__commit_refuse(struct stores__commit *commit) {
+    commit->no_memory = true;
+}
+
+bool stores__commit_is_refused(const struct stores__commit *commit) {
+    return commit->no_memory;
+}
+
+struct stores__epoch **stores__commit_turns(struct stores__commit *commit, size_t *count) {
+    struct stores__epoch **turns = commit->turns;
+    *count = commit->turn_count;
+    commit->turns = NULL;
+    commit->turn_count = commit->turn_room = 0;
+    return turns;
+}
+
+size_t stores__commit_mark(const struct stores__commit *commit) {
+    return stores__settle_count(commit->rows);
+}
+
+void stores__commit_rolled_back(struct stores__commit *commit, size_t mark) {
+    stores__settle_unpublish(commit->rows, mark);
+}
+
+/* DDL of our own: what this process knows of the table is asked anew, and what names mean. */
+static void doubt(stores_engine *engine, uint32_t oid) {
+    stores__table_forget_names(engine);
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        struct stores__table *table = STORES__CONTAINER(at, struct stores__table, link);
+        if (table->oid == oid) stores__facts_doubt(table);
+    }
+}
+
+void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,
+                              int row) {
+    const char *text = stores__pg_value(result, row, 0, NULL);
+    const char *ddl = stores__pg_value(result, row, 1, NULL);
+    if (text == NULL) {
+        commit->no_memory = true; /* no server says so; what it wrote cannot be told */
+        return;
+    }
+    uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
+    add_turn(commit, oid);
+    if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
+}
+
+void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {
+    commit->locks_known = true;
+    if (commit->engine->cache == NULL) return;
+    for (int row = 0; row < stores__pg_rows(result); row++) {
+        stores__commit_take_lock(commit, result, row);
+    }
+}
+
+bool stores__commit_may_write(const struct stores__table *table, stores_error *error) {
+    const stores_engine *engine = table->engine;
+    if (engine->cache == NULL || !table->cacheable) return true;
+    if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) return true;
+    if (engine->cache->nameless) {
+        stores__error_set(error, STORES_CACHE_FAILURE,
+                          "the role of this store may not ask PostgreSQL who it is, so that the "
+                          "cache cannot be told, and on_cache_failure is 'error'");
+        return false;
+    }
+    if (stores__cache_up(engine->cache)) return true;
+    stores__error_set(error, STORES_CACHE_FAILURE,
+                      "Redis is not reachable, and on_cache_failure is 'error': %s",
+                      stores__trouble_why(engine->cache));
+    return false;
+}
