@@ -6,7 +6,7 @@
 #ifndef STORES_CALLS_INTERNAL_H
 #define STORES_CALLS_INTERNAL_H
 
-#include "write/calls.h"
+#include "write/arguments.h"
 #include "write/commit.h"
 
 enum stores__call_step {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/sized.h"
-#include "write/calls.h"
+#include "write/arguments.h"
 
 /* The parameters behind the id. */
 static const char *param(const struct stores__known_change *known, int index) {

@@ -1,5 +1,5 @@
 /* What callers may ask of a transaction: one op at a time. */
-#include "write/calls.h"
+#include "write/arguments.h"
 #include "write/tx_internal.h"
 
 /* An op left, or failed, before its table was known: the tx is free for the next one. */

@@ -1,6 +1,6 @@
 #include "write/writes_internal.h"
 
-#include "write/calls.h"
+#include "write/arguments.h"
 #include "names/names.h"
 
 /* ---- Writes ---------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* calls.h - what calls.c and tx.c share. */
-#ifndef STORES_CALLS_H
-#define STORES_CALLS_H
+#ifndef STORES_ARGUMENTS_H
+#define STORES_ARGUMENTS_H
 
 #include "engine/engine.h"
 
