@@ -186,9 +186,8 @@ void stores__pg_reset(struct stores__pg_conn *conn);
 /* Several statements in one text: leaves pipeline mode for it; the connection has nothing else in
  * flight. result() comes for each statement that gives one. */
 void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql);
-/* How long a cancel may take to end a statement before its connection is given up, and when it is
- * sent again: one that came before its statement had no effect. */
-enum { STORES__PG_GRACE_MS = 5000, STORES__PG_CANCEL_AGAIN_MS = 500 };
+/* How long a cancel may take to end a statement before its connection is given up (insist.h). */
+enum { STORES__PG_GRACE_MS = 5000 };
 /* Asks the server to cancel what runs on the connection, off the loop's thread. */
 void stores__pg_cancel(struct stores__pg_conn *conn);
 

@@ -1,4 +1,7 @@
-/* calls.h - what calls.c and tx.c share. */
+/*
+ * arguments.h - what callers hand over, before anything is made of it: parameters, which are copied,
+ * and texts, some of which are refused.
+ */
 #ifndef STORES_ARGUMENTS_H
 #define STORES_ARGUMENTS_H
 
@@ -14,5 +17,8 @@ bool stores__query_options_fit(stores_op *op, const stores_query_options **optio
 /* Copies parameters: *values points into the memory that is returned, both the caller's to free.
  * NULL: no memory. params may be NULL. */
 char *stores__params_copy(const stores_params *params, const char ***values);
+
+/* A text for a transaction of ours. False: it would begin or end one, as *error says. */
+bool stores__text_fits(const struct stores__sql_known *known, stores_error *error);
 
 #endif

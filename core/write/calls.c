@@ -15,7 +15,7 @@ enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 /* ---- The end --------------------------------------------------------------------------------- */
 
 void stores__call_free(struct stores__own_call *call) {
-    stores__timer_stop(&call->engine->timers, &call->grace);
+    stores__pg_insist_over(&call->insist);
     stores__commit_free(call->commit);
     stores__table_let_go(call->table);
     if (call->result != NULL) stores__pg_result_free(call->result);
@@ -239,7 +239,7 @@ static void was_ended(struct stores__own_call *call) {
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
-    stores__timer_stop(&call->engine->timers, &call->grace);
+    stores__pg_insist_over(&call->insist);
     if (lost(call, end)) return;
     if (call->error != NULL) {
         end_failed(call);
@@ -362,20 +362,8 @@ void stores__call_run(struct stores__own_call *call) {
     stores__pg_acquire(&call->engine->pool, &call->wait, STORES__PG_CHECKED_OUT, "queries");
 }
 
-static void insist(struct stores__timer *timer) {
-    struct stores__own_call *call = STORES__CONTAINER(timer, struct stores__own_call, grace);
-    uint64_t now = stores__now(call->engine);
-    if (now >= call->grace_ends) {
-        stores__pg_discard(call->conn); /* the cancel did not help: its loss ends the call */
-        return;
-    }
-    stores__pg_cancel(call->conn);
-    stores__timer_set(&call->engine->timers, timer, now + STORES__PG_CANCEL_AGAIN_MS);
-}
-
 stores_outcome stores__call_leave(stores_op *op) {
     struct stores__own_call *call = op->stage;
-    stores_engine *engine = call->engine;
     call->op = NULL;
     switch (call->step) {
     case CALL_WAITING:
@@ -391,8 +379,6 @@ stores_outcome stores__call_leave(stores_op *op) {
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;
     }
-    call->grace.fire = insist;
-    call->grace_ends = stores__now(engine) + STORES__PG_GRACE_MS;
-    insist(&call->grace);
+    stores__pg_insist(&call->insist, call->conn);
     return commits_itself(call) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }

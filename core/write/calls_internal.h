@@ -6,6 +6,7 @@
 #ifndef STORES_CALLS_INTERNAL_H
 #define STORES_CALLS_INTERNAL_H
 
+#include "pg/insist.h"
 #include "write/arguments.h"
 #include "write/commit.h"
 
@@ -29,8 +30,7 @@ struct stores__own_call {
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
-    struct stores__timer grace; /* after the op left: cancels again, and gives up */
-    uint64_t grace_ends;
+    struct stores__pg_insist insist; /* after the op left */
     struct stores__commit *commit;
     struct stores__epoch **turned; /* held */
     size_t turned_count, turns_waiting;

@@ -39,7 +39,7 @@ static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->link);
     stores__starve_forget(tx);
     stores__list_remove(&tx->flush.link);
-    stores__timer_stop(&tx->engine->timers, &tx->grace);
+    stores__pg_insist_over(&tx->insist);
     stores__commit_free(tx->commit);
     stores__txop_free(tx->txop);
     stores__error_free(tx->error);
@@ -56,7 +56,7 @@ static void end_tx(stores_tx *tx) {
     struct stores__pg_conn *conn = tx->conn;
     tx->state = TX_ENDED;
     tx->conn = NULL;
-    stores__timer_stop(&tx->engine->timers, &tx->grace);
+    stores__pg_insist_over(&tx->insist);
     if (conn != NULL) {
         if (tx->options.session || tx->options.close) stores__pg_discard(conn);
         stores__pg_release(conn);
@@ -336,7 +336,7 @@ static void ask_unsure(stores_tx *tx) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     struct stores__txop *txop = tx->txop;
-    stores__timer_stop(&tx->engine->timers, &tx->grace);
+    stores__pg_insist_over(&tx->insist);
     if (end == STORES__PG_LOST) {
         lost(tx);
         return;
@@ -534,21 +534,8 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     if (tx->freed) end_tx(tx);
 }
 
-static void insist(struct stores__timer *timer) {
-    stores_tx *tx = STORES__CONTAINER(timer, stores_tx, grace);
-    uint64_t now = stores__now(tx->engine);
-    if (tx->conn == NULL) return;
-    if (now >= tx->grace_ends) {
-        stores__pg_discard(tx->conn);
-        return;
-    }
-    stores__pg_cancel(tx->conn);
-    stores__timer_set(&tx->engine->timers, timer, now + STORES__PG_CANCEL_AGAIN_MS);
-}
-
 static stores_outcome leave_tx(stores_op *op) {
     stores_tx *tx = op->stage;
-    stores_engine *engine = tx->engine;
     tx->op = NULL;
     if (tx->conn == NULL) {
         stores__pg_unwait(&tx->wait);
@@ -562,9 +549,7 @@ static stores_outcome leave_tx(stores_op *op) {
                                                            : STORES_OUTCOME_UNKNOWN;
     }
     tx->early = op->ends_early;
-    tx->grace.fire = insist;
-    tx->grace_ends = stores__now(engine) + STORES__PG_GRACE_MS;
-    insist(&tx->grace);
+    stores__pg_insist(&tx->insist, tx->conn);
     return tx->options.session ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }
 

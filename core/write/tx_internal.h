@@ -6,6 +6,7 @@
 #define STORES_TX_INTERNAL_H
 
 #include "names/names.h"
+#include "pg/insist.h"
 #include "write/statement.h"
 
 enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 4 };
@@ -70,8 +71,7 @@ struct stores_tx {
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
-    struct stores__timer grace; /* after an op left: cancels again, and gives up */
-    uint64_t grace_ends;
+    struct stores__pg_insist insist; /* after an op left */
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
     struct stores__own_names names;

@@ -260,9 +260,9 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
         return op;
     }
     struct stores__sql_known known = know(tx, txop->sql);
-    if (!tx->options.session && known.controls) {
-        stores__op_failf(op, STORES_UNSUPPORTED,
-                         "a query does not begin, end or prepare transactions");
+    stores_error error;
+    if (!tx->options.session && !stores__text_fits(&known, &error)) {
+        stores__op_fail(op, &error);
         return op;
     }
     txop->simple = options && options->simple;
