@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/sized.h"
 #include "names/names.h"
 
 /* ---- Arguments ------------------------------------------------------------------------------- */

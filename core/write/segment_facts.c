@@ -1,61 +1,86 @@
-/* INSERTs of a segment that gave no row: whether their id is taken is asked before COMMIT. */
+/*
+ * What a segment asks of the catalog. In front of its statements: facts that are in doubt. Behind
+ * them, when their locks keep DDL away: whether the facts were right, which tells how far the
+ * statements reach. Before COMMIT: whether the ids of INSERTs that gave no row are taken.
+ */
 #include "write/writes_internal.h"
 
-/* What triggers did before a row was found to be there stays, unless all is undone: each write runs
- * again by itself then, in the form whose failure undoes it. Without such triggers nothing was done. */
-static void decide_unsure(struct stores__segment *segment) {
-    stores_error error;
-    for (size_t i = 0; i < segment->count; i++) {
-        struct stores__write *write = segment->order[i];
-        if (!write->unsure) continue;
-        write->unsure = false;
-        if (write->statement->table->may_take_rows) {
-            stores__error_set(&error, STORES_SERIALIZATION,
-                              "a trigger of the table was met for the first time");
-            stores__segment_fail(segment, &error);
-        } else {
-            stores__statement_duplicate(write->statement, &error);
-            write->error = stores__error_dup(&error);
-        }
-    }
+/* Once a table: the writes are ordered by their tables. */
+static void add_check(struct stores__segment *segment, struct stores__table *table,
+                      bool committed) {
+    const char *values[] = {table->name};
+    if (segment->checks > 0 && segment->checked[segment->checks - 1].table == table) return;
+    struct stores__segment_check *check = &segment->checked[segment->checks++];
+    check->table = table;
+    check->asked = stores__facts_ask(segment->engine, committed);
+    stores__pg_add(segment->conn, &segment->req, stores__facts_sql, 1, values, true);
 }
 
-static void took_facts(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
-    stores_error error;
-    if (!stores__pg_result_ok(result, &error)) {
-        stores__segment_fail(segment, &error);
-    } else if (stores__pg_rows(result) == 1) {
-        stores__facts_learn(segment->checked[index], result, 0, &segment->asked[index]);
-    }
-    stores__pg_result_free(result);
-}
-
-static void facts_over(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
-    if (end == STORES__PG_LOST) {
-        stores__segment_sent(req, end);
-        return;
-    }
-    if (!segment->failed) decide_unsure(segment);
-    stores__segment_go_on(segment);
-}
-
-/* The tables of the INSERTs are locked: no trigger comes or goes any more. */
-void stores__segment_ask_unsure(struct stores__segment *segment) {
-    segment->unsure = false;
-    segment->checks = 0;
-    segment->req.result = took_facts;
-    segment->req.done = facts_over;
-    stores__pg_begin(segment->conn, &segment->req);
+void stores__segment_add_checks(struct stores__segment *segment) {
     for (size_t i = 0; i < segment->count; i++) {
         struct stores__table *table = segment->order[i]->statement->table;
-        if (!segment->order[i]->unsure) continue;
-        if (segment->checks > 0 && segment->checked[segment->checks - 1] == table) continue;
-        const char *values[] = {table->name};
-        segment->asked[segment->checks] = stores__facts_ask(segment->engine, false);
-        stores__pg_add(segment->conn, &segment->req, stores__facts_sql, 1, values, true);
-        segment->checked[segment->checks++] = table;
+        if (!table->known) add_check(segment, table, true);
     }
-    stores__pg_sync(segment->conn, &segment->req);
+}
+
+bool stores__segment_take_check(struct stores__segment *segment, size_t at,
+                                const struct pg_result *result) {
+    struct stores__segment_check *check = &segment->checked[at];
+    if (stores__pg_rows(result) != 1) return true;
+    return stores__facts_learn(check->table, result, 0, &check->asked);
+}
+
+void stores__segment_add_prints(struct stores__segment *segment) {
+    for (size_t i = 0; segment->engine->cache != NULL && i < segment->count; i++) {
+        struct stores__table *table = segment->order[i]->statement->table;
+        if (segment->prints > 0 && segment->printed[segment->prints - 1] == table) continue;
+        const char *values[] = {table->name};
+        stores__pg_add(segment->conn, &segment->req, stores__facts_print_sql(table), 1, values,
+                       true);
+        segment->printed[segment->prints++] = table;
+    }
+    if (segment->prints == 0) {
+        stores__pg_add(segment->conn, &segment->req, stores__commit_xid_sql, 0, NULL, true);
+    }
+}
+
+void stores__segment_take_print(struct stores__segment *segment, size_t at,
+                                const struct pg_result *result) {
+    stores__commit_take_xid(segment->commit, result);
+    if (at >= segment->prints) return;
+    struct stores__table *table = segment->printed[at];
+    bool reaches = !stores__facts_confirm(table, result);
+    if (reaches) {
+        stores__pg_foreign(segment->conn, NULL); /* perhaps a trigger that came meanwhile */
+    }
+    for (size_t i = 0; i < segment->count && !reaches; i++) {
+        const struct stores__statement *statement = segment->order[i]->statement;
+        reaches = statement->table == table && stores__statement_reaches(statement);
+    }
+    if (reaches) stores__commit_reaches(segment->commit);
+}
+
+void stores__segment_add_unsure(struct stores__segment *segment) {
+    segment->checks = 0;
+    for (size_t i = 0; i < segment->count; i++) {
+        const struct stores__write *write = segment->order[i];
+        if (write->unsure) add_check(segment, write->statement->table, false);
+    }
+}
+
+bool stores__segment_decide_unsure(struct stores__segment *segment, stores_error *error) {
+    bool undone = false;
+    for (size_t i = 0; i < segment->count; i++) {
+        struct stores__write *write = segment->order[i];
+        stores_error why;
+        if (!write->unsure) continue;
+        write->unsure = false;
+        if (stores__statement_is_taken(write->statement, &why)) {
+            write->error = stores__error_dup(&why);
+        } else {
+            *error = why;
+            undone = true;
+        }
+    }
+    return !undone;
 }

@@ -13,10 +13,8 @@ static bool is_wanted(const struct stores__segment *segment) {
 
 static void make_way(struct stores__segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
-    if (segment->alone || segment->late) return;
-    segment->late = true;
-    writes->running--;
-    writes->late++;
+    if (segment->place != SEGMENT_RUNNING) return;
+    stores__segment_move(segment, SEGMENT_LATE);
     stores__flush_at_end(writes->engine, &writes->flush);
     stores__engine_wake(writes->engine);
 }
@@ -52,6 +50,7 @@ void stores__segments_watch(struct stores__writes *writes) {
 }
 
 bool stores__segments_crowd(const struct stores__writes *writes) {
-    int size = writes->engine->pool.size, all = writes->running + writes->running_alone;
-    return writes->late > 0 && all + writes->late >= (size > 1 ? size - 1 : 1);
+    int size = writes->engine->pool.size, late = writes->counts[SEGMENT_LATE];
+    int all = writes->counts[SEGMENT_RUNNING] + writes->counts[SEGMENT_ALONE] + late;
+    return late > 0 && all >= (size > 1 ? size - 1 : 1);
 }

@@ -153,10 +153,20 @@ void stores__statement_choose(struct stores__statement *statement, bool alone) {
 
 /* ---- Ids that are taken ---------------------------------------------------------------------- */
 
-void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error) {
+static void duplicate(const struct stores__statement *statement, stores_error *error) {
     stores__error_set(error, STORES_DUPLICATE, "%s has a row with this id already",
                       statement->table->name);
     snprintf(error->table, sizeof error->table, "%s", statement->table->name);
+}
+
+bool stores__statement_is_taken(const struct stores__statement *statement, stores_error *error) {
+    if (statement->table->may_take_rows) {
+        stores__error_set(error, STORES_SERIALIZATION,
+                          "a trigger of the table was met for the first time");
+        return false;
+    }
+    duplicate(statement, error);
+    return true;
 }
 
 /* The table's name as the server's fields of errors have it: without schema and quotes. */
@@ -203,7 +213,7 @@ void stores__statement_explain(const struct stores__statement *statement, stores
         return;
     }
     stores_error server = *error;
-    stores__statement_duplicate(statement, error);
+    duplicate(statement, error);
     memcpy(error->sqlstate, server.sqlstate, sizeof error->sqlstate);
 }
 

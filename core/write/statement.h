@@ -57,8 +57,10 @@ enum stores__taken {
 enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
                                           struct pg_result *result, struct stores__commit *commit,
                                           stores_error *error);
-/* The id of an INSERT is taken. */
-void stores__statement_duplicate(const struct stores__statement *statement, stores_error *error);
+/* What an INSERT that gave no row means, by the facts of its table that were asked since: its id is
+ * taken. False: a trigger that nobody knew of took the row elsewhere, perhaps, and what it did before
+ * cannot be undone alone; run again, the INSERT is of the form whose failure undoes it. */
+bool stores__statement_is_taken(const struct stores__statement *statement, stores_error *error);
 /* What an error of the server means for this statement: an id that is taken is no other constraint. */
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
 /* The verb of a kind of change, for the figures. */

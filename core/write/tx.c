@@ -310,13 +310,7 @@ static void unsure_over(struct stores__pg_req *req, enum stores__pg_end end) {
     txop->unsure = false;
     if (end == STORES__PG_SYNCED && !tx->failed) {
         tx->failed = true;
-        txop->doomed = txop->table->may_take_rows;
-        if (txop->doomed) {
-            stores__error_set(&error, STORES_SERIALIZATION,
-                              "a trigger of the table was met for the first time");
-        } else {
-            stores__statement_duplicate(txop->statement, &error);
-        }
+        txop->doomed = !stores__statement_is_taken(txop->statement, &error);
         keep_error(tx, stores__error_dup(&error));
     }
     over(req, end);

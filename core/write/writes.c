@@ -3,28 +3,6 @@
 #include "write/arguments.h"
 #include "names/names.h"
 
-/* ---- Writes ---------------------------------------------------------------------------------- */
-
-void stores__write_free(struct stores__write *write) {
-    stores__list_remove(&write->link);
-    stores__statement_free(write->statement);
-    stores__error_free(write->error);
-    free(write);
-}
-
-void stores__write_over(struct stores__write *write, const stores_error *error) {
-    stores_op *op = write->op;
-    if (op != NULL) {
-        write->op = NULL;
-        if (error != NULL) {
-            stores__op_fail(op, error);
-        } else {
-            stores__op_finish(op);
-        }
-    }
-    stores__write_free(write);
-}
-
 static stores_outcome leave_write(stores_op *op) {
     struct stores__write *write = op->stage;
     write->op = NULL;
@@ -32,21 +10,6 @@ static stores_outcome leave_write(stores_op *op) {
     stores__write_free(write);
     return STORES_OUTCOME_NONE;
 }
-
-void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone) {
-    stores__list_remove(&write->link);
-    write->segment = NULL;
-    stores__error_free(write->error);
-    write->error = NULL;
-    if (write->op == NULL) {
-        stores__write_free(write); /* nobody waits for it, and it was not done */
-        return;
-    }
-    stores__list_append(alone ? &writes->alone : &writes->queue, &write->link);
-    stores__flush_at_end(writes->engine, &writes->flush);
-}
-
-/* ---- Ops ------------------------------------------------------------------------------------- */
 
 static void dispose_write(stores_op *op) {
     stores__write_free(op->stage);

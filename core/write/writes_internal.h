@@ -1,6 +1,10 @@
 /*
- * writes_internal.h - writes as their own files see them: writes.c (the writes and their ops),
- * segment.c (the transactions that they share).
+ * writes_internal.h - writes as their own files see them, each calling those to its right:
+ *
+ *     writes.c ──> segments.c ──> segment_late.c ──> segment.c ──> segment_facts.c
+ *     (their ops)  (which run)    (not answered)    (one)    └──> write.c (one change)
+ *
+ * A write waits in the queue, or in the list of those that run alone; then it is a segment's.
  */
 #ifndef STORES_WRITES_INTERNAL_H
 #define STORES_WRITES_INTERNAL_H
@@ -10,11 +14,12 @@
 
 enum { STORES__SEGMENT_WRITES = 64 };
 
-/* One change of one caller. It is in the queue, or in a segment. */
+/* ---- One change of one caller (write.c) -------------------------------------------------------- */
+
 struct stores__write {
     struct stores__list link;
     stores_op *op; /* NULL: it left while the segment was under way */
-    struct stores__segment *segment;
+    struct stores__segment *segment; /* NULL: it waits for one */
     struct stores__statement *statement;
     uint64_t queued_at;
     size_t order; /* in its segment */
@@ -23,58 +28,99 @@ struct stores__write {
     stores_error *error; /* its own; NULL: none */
 };
 
+void stores__write_free(struct stores__write *write);
+/* Answers the write's op, and frees it; error NULL: it succeeded. */
+void stores__write_over(struct stores__write *write, const stores_error *error);
+/* Its segment was rolled back: it waits to run alone. */
+void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
+
+/* ---- A segment (segment.c, segment_facts.c) ---------------------------------------------------- */
+
+/* What it counts as for those who wait to start. */
+enum stores__segment_place {
+    SEGMENT_NOWHERE, /* not begun, or over */
+    SEGMENT_RUNNING,
+    SEGMENT_ALONE, /* for one write, after the segment that it was in was rolled back */
+    SEGMENT_LATE, /* it makes way for others */
+    SEGMENT_PLACES
+};
+
+/* The statements of its request stand in sections, one behind the other. */
+enum stores__segment_section {
+    SECTION_CHECKS, /* facts that are in doubt */
+    SECTION_OPENING, /* BEGIN, and how long it waits for rows */
+    SECTION_WRITES,
+    SECTION_PRINTS, /* the transaction's number, with the catalog's word on each table */
+    SECTIONS
+};
+
+struct stores__segment_check {
+    struct stores__table *table;
+    struct stores__facts_asked asked;
+};
+
 struct stores__segment {
     struct stores__list link;
     stores_engine *engine;
+    enum stores__segment_place place; /* stores__segment_move alone sets it */
     struct stores__list writes;
     struct stores__write *order[STORES__SEGMENT_WRITES];
-    size_t count, checks; /* checks: tables whose facts are asked for in front */
-    struct stores__table *checked[STORES__SEGMENT_WRITES];
-    struct stores__facts_asked asked[STORES__SEGMENT_WRITES]; /* for each of them */
-    size_t prints; /* tables whose facts are confirmed behind the statements */
+    size_t count;
+    size_t ends[SECTIONS]; /* of its request: where each ends */
+    struct stores__segment_check checked[STORES__SEGMENT_WRITES];
+    size_t checks;
     struct stores__table *printed[STORES__SEGMENT_WRITES];
+    size_t prints;
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
     struct stores__commit *commit; /* NULL: one statement that commits itself */
     unsigned looks; /* how often it was found under way */
-    bool late; /* it makes way for others: segment_late.c */
     bool ending, given_up; /* its COMMIT is under way; nobody waits for it */
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
-    bool alone; /* for one write, after the segment that it was in was rolled back */
-    size_t first; /* index of the first write's statement in the request */
     bool failed, stale_plan, unsure, stray_cancel;
     stores_error error; /* of the statement that failed the segment */
 };
+
+/* The one mover; nowhere: its end. Who waits for a place hears of it. */
+void stores__segment_move(struct stores__segment *segment, enum stores__segment_place place);
+/* Its writes are there, and its connection. */
+void stores__segment_send(struct stores__segment *segment);
+/* Every write ends with the error, or (NULL) with what it has itself; the segment is gone. */
+void stores__segment_end(struct stores__segment *segment, const stores_error *error);
+/* Gives its connection back, and frees it. */
+void stores__segment_close(struct stores__segment *segment);
+
+void stores__segment_add_checks(struct stores__segment *segment);
+/* False: no memory. */
+bool stores__segment_take_check(struct stores__segment *segment, size_t at,
+                                const struct pg_result *result);
+void stores__segment_add_prints(struct stores__segment *segment);
+void stores__segment_take_print(struct stores__segment *segment, size_t at,
+                                const struct pg_result *result);
+/* The facts of the tables whose INSERTs gave no row; they are locked: no trigger comes or goes any
+ * more. Then decides which ids are taken. False: all is to be undone, as *error says, and each write
+ * run again by itself (stores__statement_is_taken). */
+void stores__segment_add_unsure(struct stores__segment *segment);
+bool stores__segment_decide_unsure(struct stores__segment *segment, stores_error *error);
+
+/* ---- All of them (segments.c, segment_late.c) -------------------------------------------------- */
 
 struct stores__writes {
     struct stores__flush flush;
     stores_engine *engine;
     struct stores__list queue, alone;
     struct stores__list segments;
-    int running, running_alone, late; /* running: those that count as such */
+    int counts[SEGMENT_PLACES];
     struct stores__timer watch;
 };
 
-void stores__write_free(struct stores__write *write);
-/* Answers the write's op, and frees it; error NULL: it succeeded. */
-void stores__write_over(struct stores__write *write, const stores_error *error);
-/* Back into the queue, after its segment was rolled back. */
-void stores__write_requeue(struct stores__writes *writes, struct stores__write *write, bool alone);
-/* The statement that failed the segment first says why. */
-void stores__segment_fail(struct stores__segment *segment, const stores_error *error);
-/* The end of the segment's request: everything was answered, or the connection lost. */
-void stores__segment_sent(struct stores__pg_req *req, enum stores__pg_end end);
-/* Nothing more is to be asked: COMMIT, or ROLLBACK where it has failed. */
-void stores__segment_go_on(struct stores__segment *segment);
-/* Some of its INSERTs gave no row (segment_unsure.c). */
-void stores__segment_ask_unsure(struct stores__segment *segment);
-/* Looks from time to time at those that are under way (segment_late.c). */
+/* The end of a tick: segments for what is queued. */
+void stores__writes_flush(struct stores__flush *flush);
+/* Looks from time to time at those that are under way. */
 void stores__segments_watch(struct stores__writes *writes);
 void stores__segments_look(struct stores__timer *timer);
 /* Those that are not answered have so many connections that no other one may start. */
 bool stores__segments_crowd(const struct stores__writes *writes);
-/* The end of a tick: segments for what is queued (segment.c). */
-void stores__writes_flush(struct stores__flush *flush);
 
 #endif

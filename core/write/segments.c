@@ -1,0 +1,176 @@
+/* Which segments run: how many at once, with which of the writes that wait. */
+#include "write/writes_internal.h"
+
+enum {
+    SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
+    ALONE_SHARE = 2 /* of the pool: writes that run alone take one connection of so many at most */
+};
+
+/* ---- Which writes go together ------------------------------------------------------------------ */
+
+static int by_row(const void *a, const void *b) {
+    const struct stores__write *x = *(struct stores__write *const *)a,
+                               *y = *(struct stores__write *const *)b;
+    const struct stores__table *s = x->statement->table, *t = y->statement->table;
+    if (s != t) return strcmp(s->name, t->name);
+    if (x->statement->id != y->statement->id) return x->statement->id < y->statement->id ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static void take(struct stores__segment *segment, struct stores__write *write) {
+    write->segment = segment;
+    stores__list_remove(&write->link);
+    stores__list_append(&segment->writes, &write->link);
+    segment->order[segment->count++] = write;
+}
+
+static bool row_runs_alone(const struct stores__writes *writes, const struct stores__write *write) {
+    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
+        const struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
+        bool single = segment->place != SEGMENT_RUNNING || segment->count == 1;
+        if (!single || stores__list_empty(&segment->writes)) continue;
+        const struct stores__statement *runs =
+            STORES__CONTAINER(segment->writes.next, struct stores__write, link)->statement;
+        if (runs->table == write->statement->table && runs->id == write->statement->id) return true;
+    }
+    return false;
+}
+
+/* Of the writes to one row only one at a time: the others would wait for it, or with it. */
+static struct stores__write *next_alone(const struct stores__writes *writes) {
+    for (struct stores__list *at = writes->alone.next; at != &writes->alone; at = at->next) {
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (!row_runs_alone(writes, write)) return write;
+    }
+    return NULL;
+}
+
+/* What a trigger of one table may have written is turned: so those writes do not share a transaction
+ * with others, which would be turned with them. */
+static void take_alike(struct stores__segment *segment, size_t most) {
+    struct stores__list *queue = &segment->engine->writes->queue;
+    bool caches = segment->engine->cache != NULL, reaches = false;
+    for (struct stores__list *at = queue->next, *next; at != queue; at = next) {
+        next = at->next;
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (segment->engine->writes->counts[SEGMENT_LATE] > 0 &&
+            row_runs_alone(segment->engine->writes, write)) {
+            /* one connection that waits for a row is enough */
+            stores__list_remove(&write->link);
+            stores__list_append(&segment->engine->writes->alone, &write->link);
+            continue;
+        }
+        bool this = caches && stores__statement_reaches(write->statement);
+        if (segment->count == 0) reaches = this;
+        if (this == reaches) take(segment, write);
+        if (segment->count == most) break;
+    }
+}
+
+static void take_writes(struct stores__segment *segment) {
+    struct stores__writes *writes = segment->engine->writes;
+    if (segment->place == SEGMENT_ALONE) {
+        struct stores__write *write = next_alone(writes);
+        if (write != NULL) take(segment, write);
+        return;
+    }
+    size_t most = segment->engine->config.no_segments ? 1 : STORES__SEGMENT_WRITES;
+    take_alike(segment, most);
+    /* so that two segments lock rows in one order; writes of one row stay as they came */
+    if (segment->count > 1) {
+        for (size_t i = 0; i < segment->count; i++) segment->order[i]->order = i;
+        qsort(segment->order, segment->count, sizeof *segment->order, by_row);
+    }
+}
+
+/* ---- Starting ---------------------------------------------------------------------------------- */
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
+    struct stores__writes *writes = segment->engine->writes;
+    segment->conn = conn;
+    take_writes(segment);
+    bool others = !stores__list_empty(&writes->alone);
+    if (others) stores__flush_at_end(writes->engine, &writes->flush); /* the next may wait now */
+    segment->rotates = segment->place == SEGMENT_ALONE && others;
+    if (segment->count == 0) {
+        stores__segment_close(segment);
+        return;
+    }
+    if (segment->count > 1 || writes->engine->cache != NULL || segment->rotates) {
+        segment->commit = stores__commit_new(writes->engine);
+        if (segment->commit == NULL) {
+            stores_error error;
+            stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
+            stores__segment_end(segment, &error);
+            return;
+        }
+    }
+    stores__segments_watch(writes);
+    stores__segment_send(segment);
+}
+
+/* Those who have waited since then at the latest have no connection, or no memory for one. */
+static void fail_waiting(struct stores__list *queue, uint64_t since, const stores_error *error) {
+    for (struct stores__list *at = queue->next, *next; at != queue; at = next) {
+        next = at->next;
+        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
+        if (write->queued_at <= since) stores__write_over(write, error);
+    }
+}
+
+static void refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
+    struct stores__writes *writes = segment->engine->writes;
+    /* those who came after this request began to wait have not waited long enough */
+    bool all = error->code != STORES_ACQUIRE_TIMEOUT && error->code != STORES_POOL_FULL;
+    uint64_t since = all ? UINT64_MAX : wait->since;
+    bool alone = segment->place == SEGMENT_ALONE;
+    if (all || alone) fail_waiting(&writes->alone, since, error);
+    if (all || !alone) fail_waiting(&writes->queue, since, error);
+    stores__segment_close(segment);
+}
+
+/* A write that runs alone may wait for a row whose holder waits for another write: those that wait
+ * must not stand before the others, nor take every connection. */
+static bool may_start(const struct stores__writes *writes, enum stores__segment_place place) {
+    int running = writes->counts[place];
+    if (stores__closing(writes->engine) || stores__segments_crowd(writes)) return false;
+    if (place == SEGMENT_RUNNING) {
+        return !stores__list_empty(&writes->queue) && running < SEGMENTS_MAX;
+    }
+    return running * ALONE_SHARE < writes->engine->pool.size && next_alone(writes) != NULL;
+}
+
+/* False: it waits for a connection, and others had better wait with it, not with one request each. */
+static bool start_segment(struct stores__writes *writes, enum stores__segment_place place) {
+    stores_engine *engine = writes->engine;
+    struct stores__segment *segment = calloc(1, sizeof *segment);
+    if (segment == NULL) {
+        stores_error error;
+        stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
+        /* the end of a segment of this kind begins the next one; without one nobody would */
+        if (writes->counts[place] == 0) {
+            fail_waiting(place == SEGMENT_ALONE ? &writes->alone : &writes->queue, UINT64_MAX,
+                         &error);
+        }
+        return false;
+    }
+    segment->engine = engine;
+    stores__list_init(&segment->writes);
+    stores__list_init(&segment->link);
+    stores__segment_move(segment, place);
+    segment->wait.granted = granted;
+    segment->wait.failed = refused;
+    bool idle = stores__pg_has_idle(&engine->pool);
+    stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
+    return idle;
+}
+
+void stores__writes_flush(struct stores__flush *flush) {
+    struct stores__writes *writes = STORES__CONTAINER(flush, struct stores__writes, flush);
+    static const enum stores__segment_place places[] = {SEGMENT_ALONE, SEGMENT_RUNNING};
+    for (int i = 0; i < 2; i++) {
+        while (may_start(writes, places[i]) && start_segment(writes, places[i])) continue;
+    }
+}

@@ -1,0 +1,35 @@
+/* One change of one caller: below those who gather writes, and those who send them. */
+#include "write/writes_internal.h"
+
+void stores__write_free(struct stores__write *write) {
+    stores__list_remove(&write->link);
+    stores__statement_free(write->statement);
+    stores__error_free(write->error);
+    free(write);
+}
+
+void stores__write_over(struct stores__write *write, const stores_error *error) {
+    stores_op *op = write->op;
+    if (op != NULL) {
+        write->op = NULL;
+        if (error != NULL) {
+            stores__op_fail(op, error);
+        } else {
+            stores__op_finish(op);
+        }
+    }
+    stores__write_free(write);
+}
+
+void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write) {
+    stores__list_remove(&write->link);
+    write->segment = NULL;
+    stores__error_free(write->error);
+    write->error = NULL;
+    if (write->op == NULL) {
+        stores__write_free(write); /* nobody waits for it, and it was not done */
+        return;
+    }
+    stores__list_append(&writes->alone, &write->link);
+    stores__flush_at_end(writes->engine, &writes->flush);
+}
