@@ -1,20 +1,17 @@
 /*
- * connect.c - the life of a link: open, resolve, connect, up, down, try again, close.
+ * connect.c - the life of a link: open, resolve, connect, up, try again, close. How it goes down is
+ * in loss.c.
  *
  *     open -> RESOLVING -> CONNECTING -> GREETING -> UP
  *                 |            |            |         |
  *                 +------------+---- DOWN <-+---------+     (10 to 500 ms later: again)
  */
 #include <netdb.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "redis/internal.h"
 
-#define AGAIN_MS 2 /* after the loss of a link that was well */
-#define BACKOFF_FIRST 10
-#define BACKOFF_MAX 500
 #define ENOUGH (16 * 1024) /* bytes of a long answer that count as a sign of life; a few do not */
 #define GREETING_MOST 16 /* elements of an answer to what is asked at first, which is a text */
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
@@ -22,116 +19,6 @@
 static void attempt(struct stores__redis *redis);
 static void time_attempt(struct stores__redis *redis);
 static void connect_next(struct stores__redis *redis, const char *last_why);
-
-static void set_timer(struct stores__redis *redis, uint64_t at) {
-    stores__timer_set(redis->timers, &redis->timer, at);
-}
-
-static void close_socket(struct stores__redis *redis) {
-    if (redis->socket) stores__redis_socket_close(redis->socket);
-    redis->socket = NULL;
-}
-
-static void forget_attempt(struct stores__redis *redis) {
-    close_socket(redis);
-    if (redis->addresses) uv_freeaddrinfo(redis->addresses);
-    redis->addresses = NULL;
-    stores__redis_out_clear(&redis->hello);
-}
-
-static void forget_requests(struct stores__redis *redis) {
-    stores__redis_out_clear(&redis->out);
-    stores__list_move(&redis->pending, &redis->dead);
-    redis->due = redis->unflushed = 0;
-}
-
-/* ---- Next turn ------------------------------------------------------------------------------ */
-
-static void on_idle(uv_idle_t *idle) {
-    struct stores__redis *redis = STORES__CONTAINER(idle, struct stores__redis, idle);
-
-    uv_idle_stop(idle);
-    stores__redis_fail_dead(redis);
-    if (redis->tell_down && redis->state != STORES__REDIS_CLOSED) {
-        redis->tell_down = false;
-        if (redis->hooks.down) redis->hooks.down(redis->hooks.arg, redis->why);
-    }
-    stores__redis_flush(redis);
-}
-
-void stores__redis_soon(struct stores__redis *redis) {
-    uv_idle_start(&redis->idle, on_idle);
-}
-
-/* ---- Down ----------------------------------------------------------------------------------- */
-
-static uint64_t backoff(unsigned failed_in_row) {
-    uint64_t delay = BACKOFF_FIRST;
-
-    while (failed_in_row-- > 1 && delay < BACKOFF_MAX) delay *= 2;
-    if (delay > BACKOFF_MAX) delay = BACKOFF_MAX;
-    return delay / 2 + stores__random_u64() % (delay / 2 + 1);
-}
-
-static void go_down(struct stores__redis *redis) {
-    if (redis->failed_in_row < 16) redis->failed_in_row++;
-    redis->first = redis->holds = false;
-    forget_requests(redis);
-    set_timer(redis, stores__redis_now() + backoff(redis->failed_in_row));
-}
-
-/* What was sent may have been done or not. What was not waits for the next connection. */
-static void connect_again(struct stores__redis *redis) {
-    redis->failed_in_row++;
-    redis->holds = true;
-    if (redis->due > 0) forget_requests(redis);
-    set_timer(redis, stores__redis_now() + AGAIN_MS);
-}
-
-static void fail(struct stores__redis *redis, bool well) {
-    bool was_used = redis->state == STORES__REDIS_UP || redis->first || redis->holds;
-
-    redis->stats.failures++;
-    redis->state = STORES__REDIS_DOWN;
-    forget_attempt(redis);
-    if (well) {
-        connect_again(redis);
-    } else {
-        go_down(redis);
-        if (was_used) redis->tell_down = true;
-    }
-    stores__redis_soon(redis);
-}
-
-/* It was up, and of use: one that is lost as soon as it is made waits for its next attempt. */
-static bool was_well(const struct stores__redis *redis) {
-    return redis->state == STORES__REDIS_UP &&
-           (redis->failed_in_row == 0 || stores__redis_now() >= redis->up_at + BACKOFF_MAX);
-}
-
-static bool is_over(const struct stores__redis *redis) {
-    return redis->state == STORES__REDIS_CLOSED || redis->state == STORES__REDIS_DOWN;
-}
-
-void stores__redis_fail(struct stores__redis *redis, const char *format, ...) {
-    va_list args;
-
-    if (is_over(redis)) return;
-    va_start(args, format);
-    vsnprintf(redis->why, sizeof redis->why, format, args);
-    va_end(args);
-    fail(redis, was_well(redis));
-}
-
-void stores__redis_refused(struct stores__redis *redis, const char *format, ...) {
-    va_list args;
-
-    if (is_over(redis)) return;
-    va_start(args, format);
-    vsnprintf(redis->why, sizeof redis->why, format, args);
-    va_end(args);
-    fail(redis, false);
-}
 
 /* ---- An attempt ----------------------------------------------------------------------------- */
 
@@ -175,21 +62,8 @@ static void on_moved(void *arg, size_t in, size_t out) {
     if (out > 0 && redis->state == STORES__REDIS_UP) stores__redis_sent(redis);
 }
 
-static void on_check(uv_check_t *check) {
-    struct stores__redis *redis = STORES__CONTAINER(check, struct stores__redis, check);
-
-    uv_check_stop(check);
-    if (redis->state != STORES__REDIS_UP) return;
-    stores__redis_socket_read(redis->socket);
-    stores__redis_judge(redis);
-}
-
-void stores__redis_look(struct stores__redis *redis) {
-    uv_check_start(&redis->check, on_check);
-}
-
-/* Read after the poll, when all other sockets were looked at: that a server of PostgreSQL is gone must
- * be known before what was cached of it is believed. */
+/* Read after the poll, when all other sockets were looked at: that a server of PostgreSQL is gone
+ * must be known before what was cached of it is believed. */
 static void on_readable(void *arg) {
     struct stores__redis *redis = arg;
 
@@ -208,12 +82,27 @@ static size_t expects(void *arg) {
     return STORES__CONTAINER(redis->pending.next, struct stores__redis_req, link)->most;
 }
 
+static void go_up(struct stores__redis *redis) {
+    memcpy(redis->run_id, redis->new_run_id, sizeof redis->run_id);
+    redis->state = STORES__REDIS_UP;
+    redis->first = redis->holds = false;
+    redis->up_at = redis->heard_at = stores__redis_now();
+    redis->why[0] = '\0';
+    redis->stats.connects++;
+    if (redis->addresses) uv_freeaddrinfo(redis->addresses);
+    redis->addresses = NULL;
+    stores__redis_await(redis, STORES__REDIS_NOTHING, UINT64_MAX);
+    if (redis->hooks.up) redis->hooks.up(redis->hooks.arg, redis->run_id, redis->evicts_any);
+    stores__redis_flush(redis); /* what waited for the first connection */
+}
+
 static void on_reply(void *arg, struct redisReply *reply) {
     struct stores__redis *redis = arg;
 
     if (redis->state == STORES__REDIS_GREETING) {
-        stores__redis_greeted(redis, reply);
+        bool over = stores__redis_greeted(redis, reply);
         stores__redis_reply_free(reply);
+        if (over) go_up(redis);
     } else {
         stores__redis_on_reply(redis, reply);
     }
@@ -223,7 +112,7 @@ static void on_lost(void *arg, const char *why) {
     struct stores__redis *redis = arg;
 
     if (redis->state == STORES__REDIS_CONNECTING) {
-        close_socket(redis);
+        stores__redis_close_socket(redis);
         connect_next(redis, why);
     } else {
         stores__redis_fail(redis, "the connection to Redis was lost: %s", why);
@@ -344,54 +233,35 @@ static void attempt(struct stores__redis *redis) {
     }
 }
 
-void stores__redis_up(struct stores__redis *redis) {
-    memcpy(redis->run_id, redis->new_run_id, sizeof redis->run_id);
-    redis->state = STORES__REDIS_UP;
-    redis->first = redis->holds = false;
-    redis->up_at = redis->heard_at = stores__redis_now();
-    redis->why[0] = '\0';
-    redis->stats.connects++;
-    if (redis->addresses) uv_freeaddrinfo(redis->addresses);
-    redis->addresses = NULL;
-    set_timer(redis, UINT64_MAX);
-    if (redis->hooks.up) redis->hooks.up(redis->hooks.arg, redis->run_id, redis->evicts_any);
-    stores__redis_flush(redis); /* what waited for the first connection */
-}
-
 /* Who waited has waited long enough; the attempt goes on. */
 static void end_hold(struct stores__redis *redis) {
     redis->holds = false;
     redis->tell_down = true;
-    forget_requests(redis);
-    set_timer(redis, redis->attempt_ends);
+    stores__redis_forget_requests(redis);
+    stores__redis_await(redis, STORES__REDIS_ATTEMPT_END, redis->attempt_ends);
     stores__redis_soon(redis);
-}
-
-static bool hold_ends_first(const struct stores__redis *redis) {
-    return redis->holds && redis->hold_ends < redis->attempt_ends;
 }
 
 static void time_attempt(struct stores__redis *redis) {
     uint64_t now = stores__redis_now();
 
     redis->attempt_ends = now + redis->config.connect_timeout_ms;
-    redis->hold_ends = now + redis->config.timeout_ms;
-    set_timer(redis, hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends);
+    if (redis->holds && redis->config.timeout_ms < redis->config.connect_timeout_ms) {
+        stores__redis_await(redis, STORES__REDIS_HOLD_END, now + redis->config.timeout_ms);
+    } else {
+        stores__redis_await(redis, STORES__REDIS_ATTEMPT_END, redis->attempt_ends);
+    }
 }
 
-static void on_attempt_over(struct stores__redis *redis) {
-    uint64_t ends = hold_ends_first(redis) ? redis->hold_ends : redis->attempt_ends;
+/* The answer may be there already and nobody has looked: gives the loop the time it lost, once. */
+static bool extend_attempt(struct stores__redis *redis, uint64_t ended) {
+    if (stores__redis_now() < ended + HELD_UP || redis->attempt_extended) return false;
+    redis->attempt_extended = true;
+    time_attempt(redis);
+    return true;
+}
 
-    /* The answer may be there already and nobody has looked: give the loop the time it lost. */
-    if (stores__redis_now() >= ends + HELD_UP && !redis->attempt_extended) {
-        redis->attempt_extended = true;
-        time_attempt(redis);
-        return;
-    }
-    if (hold_ends_first(redis)) {
-        end_hold(redis);
-        return;
-    }
+static void end_attempt(struct stores__redis *redis) {
     redis->stats.timeouts++;
     redis->first_tried++;
     stores__redis_fail(redis, "Redis did not %s within %llu ms",
@@ -403,14 +273,21 @@ static void on_attempt_over(struct stores__redis *redis) {
 
 static void on_timer(struct stores__timer *timer) {
     struct stores__redis *redis = STORES__CONTAINER(timer, struct stores__redis, timer);
+    enum stores__redis_awaited awaited = redis->awaited;
+    uint64_t ended = redis->awaited_at;
 
-    set_timer(redis, UINT64_MAX); /* takes the place in the heap that firing has just emptied */
-    if (redis->state == STORES__REDIS_UP) {
-        stores__redis_on_silence(redis);
-    } else if (redis->state == STORES__REDIS_DOWN) {
-        attempt(redis);
-    } else {
-        on_attempt_over(redis);
+    /* takes the place in the heap that firing has just emptied */
+    stores__redis_await(redis, STORES__REDIS_NOTHING, UINT64_MAX);
+    switch (awaited) {
+    case STORES__REDIS_NOTHING: break;
+    case STORES__REDIS_NEXT_ATTEMPT: attempt(redis); break;
+    case STORES__REDIS_HOLD_END:
+        if (!extend_attempt(redis, ended)) end_hold(redis);
+        break;
+    case STORES__REDIS_ATTEMPT_END:
+        if (!extend_attempt(redis, ended)) end_attempt(redis);
+        break;
+    case STORES__REDIS_ANSWER: stores__redis_on_silence(redis); break;
     }
 }
 
@@ -453,6 +330,7 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     if (own->text_max == 0) own->text_max = (size_t)512 << 20;
     redis->loop = loop;
     redis->timers = timers;
+    redis->next_turn = stores__redis_on_turn;
     redis->hooks = *hooks;
     redis->first = true;
     stores__list_init(&redis->pending);
@@ -485,8 +363,8 @@ void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg),
     redis->closed = closed;
     redis->closed_arg = arg;
     stores__timer_stop(redis->timers, &redis->timer);
-    forget_attempt(redis);
-    forget_requests(redis);
+    stores__redis_forget_attempt(redis);
+    stores__redis_forget_requests(redis);
     if (redis->lookup) stores__lookup_forget(redis->lookup);
     redis->lookup = NULL;
     uv_close((uv_handle_t *)&redis->check, on_check_closed);

@@ -107,31 +107,31 @@ bool stores__redis_evicts(const struct redisReply *memory) {
     return strcmp(policy, "noeviction") != 0 && strncmp(policy, "volatile-", 9) != 0;
 }
 
-void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
+bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
     unsigned step = redis->step;
     char text[160];
 
     if (reply->type == REDIS_REPLY_ERROR && step != MEMORY) {
         words_of(reply->str, step == AUTH, text, sizeof text);
         stores__redis_fail(redis, "%s: %s", refusal(redis, step, reply->str), text);
-        return;
+        return false;
     }
     if (step == SERVER) {
         field(reply, "run_id:", redis->new_run_id, sizeof redis->new_run_id);
         if (strlen(redis->new_run_id) != 40) {
             stores__redis_fail(redis, "Redis does not tell its run_id");
-            return;
+            return false;
         }
     } else if (step == REPLICATION) {
         field(reply, "role:", text, sizeof text);
         if (strcmp(text, "slave") == 0) {
             stores__redis_fail(redis, "Redis is a replica: only a primary can be used");
-            return;
+            return false;
         }
     } else if (step == MEMORY) {
         redis->evicts_any = stores__redis_evicts(reply);
     }
     do redis->step++;
     while (redis->step < STEPS && !asked(redis, redis->step));
-    if (redis->step == STEPS) stores__redis_up(redis);
+    return redis->step == STEPS;
 }

@@ -1,6 +1,11 @@
 /*
- * internal.h - the link as its own files see it: link.c (requests), connect.c
- * (attempts, back-off, end) and greet.c (what is asked before a connection counts as up).
+ * internal.h - the link as its own files see it, each of which calls those below it alone:
+ *
+ *     connect.c   attempts, one after the other, up, and the end
+ *     greet.c     what is asked before a connection counts as up
+ *     link.c      requests, their answers, and silence
+ *     loss.c      how an attempt or a connection ends
+ *     socket.c, out.c, reply.c
  */
 #ifndef STORES_REDIS_INTERNAL_H
 #define STORES_REDIS_INTERNAL_H
@@ -9,24 +14,38 @@
 #include "redis/link.h"
 #include "redis/socket.h"
 
+#define STORES__REDIS_BACKOFF_MAX 500 /* ms between two attempts, at most */
+
+/* What the one timer of a link waits for: one thing at a time. */
+enum stores__redis_awaited {
+    STORES__REDIS_NOTHING, /* UP, and no answer is due */
+    STORES__REDIS_NEXT_ATTEMPT, /* DOWN */
+    STORES__REDIS_HOLD_END, /* of an attempt: the end of the patience of those that wait for it */
+    STORES__REDIS_ATTEMPT_END, /* RESOLVING, CONNECTING, GREETING: connect_timeout */
+    STORES__REDIS_ANSWER /* UP: the end of a silence that may be too long */
+};
+
 struct stores__redis {
     uv_loop_t *loop;
     struct stores__timers *timers;
     struct stores__redis_hooks hooks;
     struct stores__redis_config config; /* its strings are the link's own */
 
-    enum stores__redis_state state; /* moved by connect.c alone */
+    enum stores__redis_state state; /* moved by connect.c, and to DOWN by loss.c */
     bool first; /* no attempt has ended yet: requests wait for it */
-    bool holds; /* a link that was well is being made anew: requests wait for it, up to hold_ends */
+    bool holds; /* a link that was well is being made anew: requests wait for it, for timeout_ms */
     bool tell_down; /* hooks.down is still to be called */
-    /* Always armed, parked where there is nothing to wait for, so that setting it cannot fail.
-     * DOWN: the next attempt; UP: the silence; else: the end of the attempt. */
+    /* Always armed, parked where there is nothing to wait for, so that setting it cannot fail. Set
+     * by stores__redis_await alone. */
     struct stores__timer timer;
-    uint64_t attempt_ends, hold_ends;
+    enum stores__redis_awaited awaited;
+    uint64_t awaited_at;
+    uint64_t attempt_ends;
     bool attempt_extended;
     unsigned failed_in_row;
 
     uv_idle_t idle; /* the next turn: fails what is dead, flushes resends. And the last to close */
+    uv_idle_cb next_turn; /* what runs then: stores__redis_on_turn */
     uv_check_t check; /* active where the socket has something: it is read after the poll */
     struct stores__lookup *lookup; /* under way, whatever the state is by now; NULL: none */
     struct addrinfo *addresses;
@@ -62,31 +81,42 @@ static inline uint64_t stores__redis_now(void) {
     return uv_hrtime() / 1000000;
 }
 
-/* connect.c: ends the attempt or the connection; what was sent is dead, and a link that was well
- * is made anew at once. Calls nobody: all that follows comes on the next turn. */
+/* ---- loss.c --------------------------------------------------------------------------------- */
+
+/* Sets the timer. at: of stores__redis_now; UINT64_MAX for nothing. */
+void stores__redis_await(struct stores__redis *redis, enum stores__redis_awaited what, uint64_t at);
+/* Asks for a next turn, that fails what is dead and flushes. */
+void stores__redis_soon(struct stores__redis *redis);
+void stores__redis_close_socket(struct stores__redis *redis);
+void stores__redis_forget_attempt(struct stores__redis *redis);
+/* Whatever is queued or was sent is dead. */
+void stores__redis_forget_requests(struct stores__redis *redis);
+/* Ends the attempt or the connection; what was sent is dead, and a link that was well is made anew
+ * at once. Calls nobody: all that follows comes on the next turn. */
 void stores__redis_fail(struct stores__redis *redis, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* connect.c: the same where the server answers, and says that it is not to be used. */
+/* The same where the server answers, and says that it is not to be used. */
 void stores__redis_refused(struct stores__redis *redis, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* connect.c: asks for a next turn, that fails what is dead and flushes. */
-void stores__redis_soon(struct stores__redis *redis);
-/* connect.c: the greeting is over. */
-void stores__redis_up(struct stores__redis *redis);
 
-/* greet.c: sends the greeting, and takes one answer to it. */
-void stores__redis_greet(struct stores__redis *redis);
-void stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply);
+/* ---- link.c --------------------------------------------------------------------------------- */
 
-/* link.c */
 /* What is queued is on its way: its answers are due from now on. */
 void stores__redis_sent(struct stores__redis *redis);
+/* Frees the reply. */
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply);
 void stores__redis_fail_dead(struct stores__redis *redis);
+/* The next turn: tells those whose requests are dead, and who wants to know that the link is
+ * down. */
+void stores__redis_on_turn(uv_idle_t *idle);
 void stores__redis_on_silence(struct stores__redis *redis);
-/* What came was read: whether the silence was too long. */
-void stores__redis_judge(struct stores__redis *redis);
-/* connect.c: reads, and judges, after the poll of this turn. */
+/* Reads, and judges the silence, after the poll of this turn. */
 void stores__redis_look(struct stores__redis *redis);
+
+/* ---- greet.c -------------------------------------------------------------------------------- */
+
+void stores__redis_greet(struct stores__redis *redis);
+/* Takes one answer. True: it was the last one, and the connection may be used. */
+bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply);
 
 #endif

@@ -99,17 +99,18 @@ void stores__redis_sent(struct stores__redis *redis) {
         redis->since = stores__redis_now();
         redis->was_quiet = redis->since >= redis->heard_at + LONG_QUIET_MS;
         redis->came = 0;
-        if (redis->timer.at == UINT64_MAX) {
-            stores__timer_set(redis->timers, &redis->timer,
-                              redis->since + redis->config.timeout_ms);
+        if (redis->awaited == STORES__REDIS_NOTHING) {
+            stores__redis_await(redis, STORES__REDIS_ANSWER,
+                                redis->since + redis->config.timeout_ms);
         }
     }
     redis->due += redis->unflushed;
     redis->unflushed = 0;
 }
 
-/* A link that nobody used for a while may have been closed by the other side, and the loop of a plain
- * script does not turn between its calls: found out before something is sent, that costs no request. */
+/* A link that nobody used for a while may have been closed by the other side, and the loop of a
+ * plain script does not turn between its calls: found out before something is sent, that costs no
+ * request. */
 static bool is_closed(struct stores__redis *redis) {
     if (redis->due > 0 || stores__redis_now() < redis->heard_at + QUIET_MS) return false;
     stores__redis_socket_read(redis->socket);
@@ -222,18 +223,22 @@ void stores__redis_fail_dead(struct stores__redis *redis) {
     }
 }
 
-/* The timer is not moved on every answer: it looks here whether the silence was long enough. It may
- * be the loop that was held up, with the answers waiting in the socket: that is judged after they were
- * read, once more. */
-void stores__redis_on_silence(struct stores__redis *redis) {
-    uint64_t ends = redis->since + redis->config.timeout_ms, now = stores__redis_now();
+void stores__redis_on_turn(uv_idle_t *idle) {
+    struct stores__redis *redis = STORES__CONTAINER(idle, struct stores__redis, idle);
 
-    if (redis->due == 0) return;
-    if (now >= ends) stores__redis_look(redis);
-    stores__timer_set(redis->timers, &redis->timer, now >= ends ? now + 1 : ends);
+    uv_idle_stop(idle);
+    stores__redis_fail_dead(redis);
+    if (redis->tell_down && redis->state != STORES__REDIS_CLOSED) {
+        redis->tell_down = false;
+        if (redis->hooks.down) redis->hooks.down(redis->hooks.arg, redis->why);
+    }
+    stores__redis_flush(redis);
 }
 
-void stores__redis_judge(struct stores__redis *redis) {
+/* ---- Silence -------------------------------------------------------------------------------- */
+
+/* What came was read: whether the silence was too long. */
+static void judge(struct stores__redis *redis) {
     uint64_t timeout = redis->config.timeout_ms;
 
     if (redis->state != STORES__REDIS_UP || redis->due == 0) return;
@@ -243,6 +248,30 @@ void stores__redis_judge(struct stores__redis *redis) {
     void (*end)(struct stores__redis *, const char *,
                 ...) = redis->was_quiet ? stores__redis_fail : stores__redis_refused;
     end(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
+}
+
+static void on_check(uv_check_t *check) {
+    struct stores__redis *redis = STORES__CONTAINER(check, struct stores__redis, check);
+
+    uv_check_stop(check);
+    if (redis->state != STORES__REDIS_UP) return;
+    stores__redis_socket_read(redis->socket);
+    judge(redis);
+}
+
+void stores__redis_look(struct stores__redis *redis) {
+    uv_check_start(&redis->check, on_check);
+}
+
+/* The timer is not moved on every answer: it looks here whether the silence was long enough. It may
+ * be the loop that was held up, with the answers waiting in the socket: that is judged after they
+ * were read, once more. */
+void stores__redis_on_silence(struct stores__redis *redis) {
+    uint64_t ends = redis->since + redis->config.timeout_ms, now = stores__redis_now();
+
+    if (redis->due == 0) return;
+    if (now >= ends) stores__redis_look(redis);
+    stores__redis_await(redis, STORES__REDIS_ANSWER, now >= ends ? now + 1 : ends);
 }
 
 /* ---- Looking at it -------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /*
  * link.h - one pipelined connection to Redis, that reconnects, and a breaker before it.
- * Only this room includes hiredis, and those that read replies <hiredis/hiredis.h> for struct
- * redisReply. The link is owned by its engine. Nothing of it keeps the loop alive, but for a
- * name resolution that is under way (libuv has no unreferenced requests) and closing.
+ * Only this room includes hiredis: what a reply holds is read by reply.h. The link is owned by its
+ * engine. Nothing of it keeps the loop alive, but for a name resolution that is under way (libuv
+ * has no unreferenced requests) and closing.
  *
  * A request is embedded in what waits for it (or allocated by it), is queued by redis_send, and
  * its done() runs exactly once, from the loop, never inside redis_send: with the reply, or with
@@ -17,8 +17,9 @@
 
 #include <uv.h>
 
-#include "redis/out.h"
 #include "base/timers.h"
+#include "redis/out.h"
+#include "redis/reply.h"
 
 struct redisReply;
 
@@ -76,7 +77,8 @@ struct stores__redis;
 
 struct stores__redis_hooks {
     void *arg;
-    /* The link is up and run_id (40 hex digits) is known. evicts_any: as stores__redis_evicts. Before this no request is sent. */
+    /* The link is up and run_id (40 hex digits) is known. evicts_any: as stores__redis_evicts.
+     * Before this no request is sent. */
     void (*up)(void *arg, const char *run_id, bool evicts_any);
     /* The link went down, or its first attempt failed; what was pending has had its done(NULL).
      * Not called for further attempts that fail (redis_why tells), nor after redis_close. */
@@ -120,10 +122,8 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
 void stores__redis_flush(struct stores__redis *redis);
 /* Requests whose done is still to come. */
 size_t stores__redis_pending(const struct stores__redis *redis);
-/* Whether INFO memory says that intents could be evicted. A server that does not say what its policy is
- * (it may refuse INFO) is taken to have one that does. */
+/* Whether INFO memory says that intents could be evicted. A server that does not say what its
+ * policy is (it may refuse INFO) is taken to have one that does. */
 bool stores__redis_evicts(const struct redisReply *memory);
-/* NULL is allowed. */
-void stores__redis_reply_free(void *reply);
 
 #endif

@@ -16,17 +16,7 @@ int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback);
 size_t stores__redis_count(const struct redisReply *reply);
 const struct redisReply *stores__redis_at(const struct redisReply *reply, size_t index);
 
-struct redisReader;
-
-/* What a reader of hiredis makes its replies in. */
-struct stores__redis_maker {
-    void *root; /* the reply that is being read */
-    size_t most; /* elements that it may have */
-    bool exceeded; /* it had more, and was not made */
-};
-
-/* Has a reader of hiredis make replies that are freed by stores__redis_reply_free alone. The maker
- * has to outlive the reader. */
-void stores__redis_reply_made_by(struct redisReader *reader, struct stores__redis_maker *maker);
+/* Frees a reply with all its elements; NULL is allowed. */
+void stores__redis_reply_free(void *reply);
 
 #endif

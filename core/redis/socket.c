@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "redis/maker.h"
 #include "redis/reply.h"
 
 #define READ_SIZE (128 * 1024)
