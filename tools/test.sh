@@ -1,7 +1,7 @@
 # All the tests, from a bare Debian 12:
 #   sh tools/test.sh                        everything: what continuous integration runs
 #   sh tools/test.sh --fast                 the plain pass only
-#   sh tools/test.sh spec/json/json_spec.lua     one spec (or several), plain pass
+#   sh tools/test.sh json_spec.lua          one spec (or several, or by their paths), plain pass
 #   sh tools/test.sh spec/base/test_ids.c   one C unit
 #   sh tools/test.sh --pass=asan [SPEC...]  one pass: plain, asan, gc or valgrind
 #   sh tools/test.sh --seed 7               spec files, and the specs in each, in an order of chance

@@ -1,5 +1,5 @@
---- The program that spec/engine/cost_spec.lua counts: fixed scenarios, each warmed up and then run between
---- cost_begin and cost_end of the counter that was loaded before it. Prints lines of
+--- The program that spec/engine/cost_spec.lua counts: fixed scenarios, each warmed up and then run
+--- between cost_begin and cost_end of the counter that was loaded before it. Prints lines of
 --- `scenario<TAB>figure<TAB>value`; the values are those of one call where it is alone, else of one
 --- call of each coroutine.
 ---

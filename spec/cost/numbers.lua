@@ -1,5 +1,5 @@
---- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all that are
---- in flight. Garbage is bytes of Lua. Written by
+--- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all
+--- that are in flight. Garbage is bytes of Lua. Written by
 ---     STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua
 
 return {

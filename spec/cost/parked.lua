@@ -1,6 +1,6 @@
---- The program that spec/engine/memory_spec.lua measures: coroutines that wait, and what the engine has
---- allocated for each of them meanwhile. Prints lines of
---- `verb<TAB>bytes of malloc<TAB>bytes of Lua`.
+--- The program that spec/engine/memory_spec.lua measures: coroutines that wait, and what the engine
+--- has allocated for each of them meanwhile. Prints lines of `verb<TAB>bytes of malloc<TAB>bytes of
+--- Lua`.
 ---
 ---     LD_PRELOAD=counter.so luajit spec/cost/parked.lua HOST USER DATABASE REDIS_SOCKET COUNT
 local ffi = require('ffi')

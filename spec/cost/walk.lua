@@ -1,6 +1,6 @@
---- The program that spec/engine/memory_spec.lua measures: walks over a table by `each`, and prints the
---- rows that it met, the sum of a member of theirs, and the most memory that the process ever had,
---- in kilobytes.
+--- The program that spec/engine/memory_spec.lua measures: walks over a table by `each`, and prints
+--- the rows that it met, the sum of a member of theirs, and the most memory that the process ever
+--- had, in kilobytes.
 ---
 ---     luajit spec/cost/walk.lua HOST USER DATABASE REDIS_SOCKET
 local stores = require('stores')

@@ -156,8 +156,8 @@ end
 
 local function write(list)
   local lines = {
-    '--- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all that are',
-    '--- in flight. Garbage is bytes of Lua. Written by',
+    '--- What the calls of spec/engine/cost_spec.lua cost: one call where it is alone, else all',
+    '--- that are in flight. Garbage is bytes of Lua. Written by',
     '---     STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua',
     '',
     'return {',
@@ -195,7 +195,7 @@ describe('what a call costs #slow', function()
     it('is what it was: ' .. name, function()
       local found = difference(name, list[name])
       if found then
-        error(found .. '\nIf it is meant: STORES_COST=write sh tools/test.sh spec/engine/cost_spec.lua', 0)
+        error(found .. '\nIf it is meant: STORES_COST=write sh tools/test.sh cost_spec.lua', 0)
       end
     end)
   end

@@ -285,7 +285,7 @@ case('leaves the sockets of the host on time', function(t)
   echoes:join()
   table.sort(times)
   if #times < 20 then error(('the socket gave %d answers'):format(#times)) end
-  t.note(('%d calls; %d answers over a socket, half within %.1f ms, at the most %d calls in between')
+  t.note(('%d calls; %d answers over a socket, half within %.1f ms, at most %d calls in between')
     :format(calls, #times, times[math.ceil(#times / 2)], most_calls))
   if most_calls > 10 * #ids then error('the socket had to wait for calls') end
 end)

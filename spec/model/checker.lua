@@ -104,7 +104,9 @@ local function state_set(size)
     while true do
       local n = slots[i].number
       if n == 0 then return i, nil end
-      if slots[i].hash == h and C.memcmp(at + (n - 1) * words, w, size) == 0 then return i, n - 1 end
+      if slots[i].hash == h and C.memcmp(at + (n - 1) * words, w, size) == 0 then
+        return i, n - 1
+      end
       i = band(i + 1, mask)
     end
   end

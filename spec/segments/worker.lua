@@ -1,5 +1,5 @@
---- A process of spec/write/segments_spec.lua: many coroutines that write rows by id, at random, the same
---- ones as the other processes. It prints what it did: a line of counts by name at its end.
+--- A process of spec/write/segments_spec.lua: many coroutines that write rows by id, at random, the
+--- same ones as the other processes. It prints what it did: a line of counts by name at its end.
 ---
 ---     luajit spec/segments/worker.lua HOST USER DATABASE REDIS_SOCKET NUMBER ROWS SECONDS
 local stores = require('stores')

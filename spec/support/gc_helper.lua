@@ -1,5 +1,5 @@
---- A busted helper (busted --helper=spec/support/gc_helper.lua): the collector runs all the time, so that
---- an object that nothing anchors is gone at its next use, and not once in a thousand runs.
+--- A busted helper (busted --helper=spec/support/gc_helper.lua): the collector runs all the time,
+--- so that an object that nothing anchors is gone at its next use, and not once in a thousand runs.
 
 -- Full collections in the interpreter, at places that no allocation marks. One costs milliseconds
 -- here, so the count is a compromise: some ten thousand of them in a pass.

@@ -1,7 +1,8 @@
 --- The verbs, said once: which there are, and of each its arguments, its options, what it gives,
 --- what it does in a line, and where it is at home. From here come the options that a verb takes,
 --- what stores.on('call') tells of, the head of each section of docs/api.md and the definitions in
---- lua/stores/types/ (both written by tools/docs.lua); spec/lua/verbs_spec.lua holds the rest to it.
+--- lua/stores/types/ (both written by tools/docs.lua); spec/lua/verbs_spec.lua holds the rest to
+--- it.
 
 local call = require('stores.config.call')
 
