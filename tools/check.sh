@@ -45,9 +45,26 @@ written() {
     luajit tools/docs.lua --check
 }
 
+# The folders of the bindings include those before them, and of the core stores.h and base/.
+bindings() {
+    grep -rn '#include "' bindings | awk -F '[:"]' '
+        BEGIN { split("json values hub store", order, " "); for (i in order) rank[order[i]] = i + 0 }
+        {
+            file = $1; header = $4; split(file, part, "/")
+            own = part[2] in rank ? rank[part[2]] : 9
+            room = header; sub("/.*", "", room)
+            if (header ~ /^(stores|lua_api)\.h$/ || room == "base") next
+            if (header !~ /\// && own < 9) next
+            if (room in rank && rank[room] <= own) next
+            print file ":" $2 ": includes " header; wrong = 1
+        }
+        END { exit wrong }'
+}
+
 # shellcheck disable=SC2086
 check clang-format clang-format --dry-run -Werror $c_files
 check luacheck luacheck -q .
+check bindings bindings
 check warnings sh tools/build.sh "$root/build/check" -DSTORES_TESTS=ON -DSTORES_WERROR=ON
 check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
     --inline-suppr --suppress=missingIncludeSystem -I core -I bindings core bindings

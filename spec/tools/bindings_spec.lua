@@ -1,0 +1,97 @@
+--- The walls of the bindings: of the core they see stores.h and base/, to include and to call. Uses
+--- the build's own commands for one file more.
+
+local root = os.getenv('STORES_ROOT') or '.'
+local build = os.getenv('STORES_BUILD') or root .. '/build'
+local folder
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function shell(command)
+  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
+  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
+  pipe:close()
+  return tonumber(status), text
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read('*a')
+  file:close()
+  return text
+end
+
+before_each(function()
+  folder = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+end)
+
+after_each(function() shell('rm -rf ' .. quoted(folder)) end)
+
+--- Compiles C as if it were bindings/module.c; gives the status, and what the compiler said.
+local function compile(source)
+  local commands = read(build .. '/compile_commands.json')
+  local file = assert(io.open(folder .. '/more.c', 'w'))
+  file:write(source)
+  file:close()
+  for directory, command, path in
+    commands:gmatch('"directory": "([^\n]-)",%s*"command": "([^\n]-)",%s*"file": "([^\n]-)"') do
+    if path:find('/bindings/module%.c$') then
+      local flags = command:gsub('\\"', '"'):match('^(.-) %-o ')
+      return shell(('cd %s && %s -o %s -c %s'):format(quoted(directory), flags,
+        quoted(folder .. '/more.o'), quoted(folder .. '/more.c')))
+    end
+  end
+  error('the build has no bindings/module.c')
+end
+
+--- Links it with the bindings, base/, and what libstores exports.
+local function link()
+  local target = build .. '/CMakeFiles/stores_bindings_alone.dir'
+  local files = quoted(folder .. '/more.so') .. ' ' .. quoted(folder .. '/more.o')
+  local command, count = read(target .. '/link.txt'):gsub(' %-o %S+ ',
+    function() return ' -o ' .. files .. ' ' end)
+  assert.equal(1, count)
+  return shell(('cd %s && %s'):format(quoted(build), command))
+end
+
+describe('the bindings', function()
+  it('include of the core what is exported and what is in base/', function()
+    local status, text = compile('#include "stores.h"\n#include "base/base.h"\n')
+    assert.equal(0, status, text)
+  end)
+
+  it('find no header of another room', function()
+    local _, headers = shell('cd ' .. quoted(root .. '/core') .. ' && find . -name "*.h"')
+    local tried = 0
+    for header in headers:gmatch('%./(%w+/[%w_]+%.h)\n') do
+      if not header:find('^base/') then
+        local status, text = compile(('#include "%s"\n'):format(header))
+        assert.not_equal(0, status, header)
+        assert.matches(header .. ': No such file', text, 1, true)
+        tried = tried + 1
+      end
+    end
+    assert.is_true(tried > 10)
+  end)
+
+  it('link with a call of what is exported', function()
+    local status, text = compile('#include "stores.h"\n' ..
+      'void more(stores_engine *engine);\n' ..
+      'void more(stores_engine *engine) { stores_flush(engine); }\n')
+    assert.equal(0, status, text)
+    status, text = link()
+    assert.equal(0, status, text)
+  end)
+
+  it('do not link with a call of what is private, declared by hand', function()
+    local private = assert(read(root .. '/core/engine/op.h'):match(
+      '\nvoid (stores__[%w_]+)%(stores_op %*op%);'))
+    local status, text = compile((
+      'void NAME(void *op);\nvoid more(void *op);\nvoid more(void *op) { NAME(op); }\n')
+      :gsub('NAME', private))
+    assert.equal(0, status, text)
+    status, text = link()
+    assert.not_equal(0, status)
+    assert.matches('undefined reference to `' .. private, text, 1, true)
+  end)
+end)
