@@ -9,7 +9,7 @@
  *   UNWINDING   libuv closes the handles
  *     | the last of them is closed: what the parts and the pool had is freed; closed() is called
  *   CLOSED      ops and transactions that nobody freed keep the engine's memory, and tables
- *     | the last of them is freed
+ *     | the last of them is freed (loop.c)
  *   (freed)
  *
  * In a child of a fork OPEN becomes LEFT, for good: everything is the parent's, and stays as it is.
@@ -22,17 +22,6 @@
 static void move(stores_engine *engine, enum stores__life to) {
     assert(to > engine->life && engine->life != STORES__LEFT);
     engine->life = to;
-}
-
-/* ---- CLOSED -> freed ------------------------------------------------------------------------- */
-
-void stores__engine_op_gone(stores_engine *engine) {
-    engine->live_ops--;
-    if (engine->life != STORES__CLOSED || engine->live_ops > 0) return;
-    stores__spares_free(&engine->spare_ops);
-    stores__tables_free(engine); /* what transactions held till now */
-    STORES__DOWNWARDS(engine, gone, engine);
-    free(engine);
 }
 
 /* ---- UNWINDING -> CLOSED --------------------------------------------------------------------- */

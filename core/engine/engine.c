@@ -1,23 +1,8 @@
+/* The engine's tick, and how its host turns it. */
 #include "engine/engine.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-#include "base/sized.h"
-#include "engine/options.h"
 #include "engine/op.h"
 #include "engine/part.h"
-#include "engine/table.h"
-
-void stores__log(stores_engine *engine, const char *format, ...) {
-    char text[512];
-    va_list args;
-    if (engine->config.log == NULL || stores__closing(engine)) return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    engine->config.log(engine->config.log_arg, text);
-}
 
 /* ---- The tick -------------------------------------------------------------------------------- */
 
@@ -29,10 +14,6 @@ static void run_flushes(stores_engine *engine) {
         struct stores__flush *flush = STORES__CONTAINER(at, struct stores__flush, link);
         flush->run(flush);
     }
-}
-
-static void turn_idle(uv_idle_t *idle) {
-    (void)idle;
 }
 
 /* What waits for the end of a tick, which libuv does not know of. */
@@ -47,8 +28,7 @@ static void before_poll(uv_prepare_t *prepare) {
     stores_engine *engine = prepare->data;
     if (stores__engine_forked(engine)) return;
     if (!stores__closing(engine)) uv_idle_stop(&engine->idle);
-    if (stores__op_drain(engine) > 0 && !stores__closing(engine))
-        uv_idle_start(&engine->idle, turn_idle);
+    if (stores__op_drain(engine) > 0) stores__engine_wake(engine);
     run_flushes(engine);
     STORES__UPWARDS(engine, flush, engine);
     if (has_work(engine)) stores__engine_wake(engine);
@@ -64,18 +44,6 @@ static void after_poll(uv_check_t *check) {
     if (has_work(engine)) stores__engine_wake(engine);
 }
 
-void stores__engine_wake(stores_engine *engine) {
-    if (!stores__closing(engine)) uv_idle_start(&engine->idle, turn_idle);
-}
-
-void stores__engine_hold(stores_engine *engine) {
-    if (!stores__closing(engine)) uv_ref((uv_handle_t *)&engine->prepare);
-}
-
-void stores__engine_let_go(stores_engine *engine) {
-    if (!stores__closing(engine)) uv_unref((uv_handle_t *)&engine->prepare);
-}
-
 void stores_flush(stores_engine *engine) {
     if (stores__closing(engine) || stores__engine_forked(engine)) return;
     run_flushes(engine);
@@ -84,34 +52,7 @@ void stores_flush(stores_engine *engine) {
     if (!has_work(engine)) uv_idle_stop(&engine->idle);
 }
 
-bool stores__engine_in_child(stores_engine *engine) {
-    if (!engine->in_child) {
-        engine->in_child = true;
-        /* what was ready is told in the parent; who asks here is answered by what is here */
-        stores__list_init(&engine->ready);
-    }
-    return true;
-}
-
-/* ---- Opening --------------------------------------------------------------------------------- */
-
-static void connected(void *arg, const struct stores__pg_conn *conn) {
-    stores_engine *engine = arg;
-    stores__clock_told(engine, conn);
-    STORES__UPWARDS(engine, identity, engine, conn);
-}
-
-static void dropped(void *arg) {
-    stores_engine *engine = arg;
-    STORES__UPWARDS(engine, doubt, engine);
-}
-
-static void crowded(void *arg) {
-    stores_engine *engine = arg;
-    STORES__UPWARDS(engine, crowded, engine);
-}
-
-static bool open_handles(stores_engine *engine, stores_error *error) {
+bool stores__engine_start(stores_engine *engine, stores_error *error) {
     int rc = uv_prepare_init(engine->loop, &engine->prepare);
     if (rc == 0) rc = uv_check_init(engine->loop, &engine->check);
     if (rc == 0) rc = uv_idle_init(engine->loop, &engine->idle);
@@ -127,85 +68,6 @@ static bool open_handles(stores_engine *engine, stores_error *error) {
     uv_unref((uv_handle_t *)&engine->check);
     uv_unref((uv_handle_t *)&engine->idle);
     return true;
-}
-
-static bool open_loop(stores_engine *engine, stores_error *error) {
-    engine->loop = engine->config.loop;
-    if (engine->loop != NULL) return true;
-    engine->loop = malloc(sizeof *engine->loop);
-    if (engine->loop == NULL || uv_loop_init(engine->loop) != 0) {
-        free(engine->loop);
-        engine->loop = NULL;
-        stores__error_set(error, STORES_NO_MEMORY, "no memory for a loop");
-        return false;
-    }
-    engine->owns_loop = true;
-    return true;
-}
-
-static bool open_parts(stores_engine *engine, const stores_config *config, stores_error *error) {
-    for (int i = 0; i < engine->part_count; i++) {
-        const struct stores__part *part = &engine->parts[i];
-        if (part->open != NULL && !part->open(engine, config, error)) return false;
-    }
-    return true;
-}
-
-static stores_engine *blank(const stores_config *config) {
-    stores_engine *engine = calloc(1, sizeof *engine);
-    if (engine == NULL) return NULL;
-    engine->process = stores__process();
-    stores__options_keep(engine, config);
-    engine->spare_ops.size = sizeof(stores_op);
-    stores__list_init(&engine->ready);
-    stores__list_init(&engine->pending);
-    stores__list_init(&engine->flushes);
-    stores__tables_init(engine);
-    stores__list_init(&engine->epochs);
-    stores__list_init(&engine->txs);
-    stores__flake_init(&engine->flake,
-                       config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
-                       config->shard_id, config->shard_count);
-    return engine;
-}
-
-static stores_engine *engine_new(const struct stores__part *parts, int part_count,
-                                 const stores_config *config, stores_error *error) {
-    stores_engine *engine = blank(config);
-    if (engine == NULL) {
-        stores__error_set(error, STORES_NO_MEMORY, "no memory");
-        return NULL;
-    }
-    engine->parts = parts;
-    engine->part_count = part_count;
-    bool handles = open_loop(engine, error) && open_handles(engine, error);
-    bool ok = handles &&
-              stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config, error);
-    engine->pool.arg = engine;
-    engine->pool.connected = connected;
-    engine->pool.dropped = dropped;
-    engine->pool.crowded = crowded;
-    engine->pool.closed = stores__engine_parted;
-    if (ok && open_parts(engine, config, error)) return engine;
-    if (handles) {
-        stores_engine_close(engine, NULL, NULL);
-    } else {
-        free(engine);
-    }
-    return NULL;
-}
-
-stores_engine *stores__engine_open(const struct stores__part *parts, int part_count,
-                                   const stores_config *given, stores_error *error) {
-    stores_config own;
-    stores_error why;
-    stores_engine *engine = NULL;
-    if (!stores__error_fits(error)) return NULL;
-    if (stores__options_take(given, &own, &why)) {
-        engine = engine_new(parts, part_count, &own, &why);
-    }
-    if (engine == NULL) stores__error_give(error, &why);
-    return engine;
 }
 
 /* ---- Hosts ----------------------------------------------------------------------------------- */
