@@ -1,5 +1,5 @@
 # What a change must pass before it is reviewed, besides the tests:
-#   sh tools/check.sh          formatting, luacheck, cppcheck, warnings
+#   sh tools/check.sh          formatting, luacheck, cppcheck, warnings, rooms, sizes
 #   sh tools/check.sh --fix    formats the C files
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
@@ -61,6 +61,27 @@ bindings() {
         END { exit wrong }'
 }
 
+# What the build guards, and what it does not see: the circles in each room; includes that climb.
+rooms() {
+    STORES_BUILD=$root/build/check luajit tools/circles.lua --check || return 1
+    ! grep -nE '^#include "(.*/)?\.\./' $c_files
+}
+
+# Those that are longer than 400 lines: core/stores.h, the one header of the library; each of the others
+# is to be split, and no new one comes.
+long_files='core/stores.h core/pg/conn.c core/pg/params.c core/pg/pool.c core/redis/connect.c
+    core/names/names.c core/write/segment.c core/write/tx.c'
+
+sizes() {
+    wc -l $(find core bindings lua tools -name '*.[chl]*' -type f | sort) | awk -v long="$long_files" '
+        BEGIN { split(long, names); for (i in names) known[names[i]] = 1 }
+        $2 == "total" { next }
+        $1 > 400 && !($2 in known) { print $2 " has " $1 " lines, of 400"; failed = 1 }
+        $1 <= 400 && $2 in known { print $2 " has no more than 400 lines: take it off the list" }
+        $2 ~ /(misc|util|helper)s?\./ { print $2 " is named after nothing"; failed = 1 }
+        END { exit failed }'
+}
+
 # shellcheck disable=SC2086
 check clang-format clang-format --dry-run -Werror $c_files
 check luacheck luacheck -q .
@@ -69,5 +90,7 @@ check warnings sh tools/build.sh "$root/build/check" -DSTORES_TESTS=ON -DSTORES_
 check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
     --inline-suppr --suppress=missingIncludeSystem -I core -I bindings core bindings
 check written written
+check rooms rooms
+check sizes sizes
 check shell scripts
 [ -z "$failed" ] || exit 1
