@@ -67,6 +67,17 @@ rooms() {
     ! grep -nE '^#include "(.*/)?\.\./' $c_files
 }
 
+# Each file of a room is named on the room's page, which says what it is.
+pages() {
+    unnamed=''
+    for file in core/*/*.c; do
+        grep -q "\`$(basename "$file")\`" "$(dirname "$file")/README.md" || unnamed="$unnamed $file"
+    done
+    [ -z "$unnamed" ] && return 0
+    echo "not on the page of their room:$unnamed"
+    return 1
+}
+
 # Those that are longer than 400 lines: core/stores.h, the one header of the library; each of the others
 # is to be split, and no new one comes.
 long_files='core/stores.h core/pg/conn.c core/pg/params.c core/pg/pool.c core/redis/connect.c
@@ -91,6 +102,7 @@ check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,po
     --inline-suppr --suppress=missingIncludeSystem -I core -I bindings core bindings
 check written written
 check rooms rooms
+check pages pages
 check sizes sizes
 check shell scripts
 [ -z "$failed" ] || exit 1

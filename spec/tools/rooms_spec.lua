@@ -1,0 +1,119 @@
+--- The rooms of core/: a line in the wrong one does not compile, and a call upwards does not link.
+
+local root = os.getenv('STORES_ROOT') or '.'
+
+local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function shell(command)
+  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
+  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
+  pipe:close()
+  return tonumber(status), text
+end
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read('*a')
+  file:close()
+  return text
+end
+
+--- The rooms, lowest first, as the build has them.
+local function rooms()
+  local list = {}
+  for name in read(root .. '/CMakeLists.txt'):match('\nset%(rooms ([%l ]+)%)'):gmatch('%l+') do
+    list[#list + 1] = name
+  end
+  return list
+end
+
+describe('the build of a room', function()
+  local base
+
+  lazy_setup(function()
+    base = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+    local status, text = shell(('cd %s && tar -c CMakeLists.txt core | tar -x -C %s'):format(
+      quoted(root), quoted(base)))
+    assert.equal(0, status, text)
+    status, text = shell(('cd %s && cmake -S . -B build -DSTORES_TESTS=ON -DSTORES_LUA=OFF')
+      :format(quoted(base)))
+    assert.equal(0, status, text)
+  end)
+
+  lazy_teardown(function() shell('rm -rf ' .. quoted(base)) end)
+
+  local function build(target)
+    return shell(('cd %s && LC_ALL=C cmake --build build --target %s'):format(quoted(base), target))
+  end
+
+  --- Builds the target while the file ends with those lines, which may not be.
+  local function refused(target, path, lines, why)
+    path = base .. '/core/' .. path
+    local before = read(path)
+    local file = assert(io.open(path, 'w'))
+    file:write(before, lines, '\n')
+    file:close()
+    local status, text = build(target)
+    file = assert(io.open(path, 'w'))
+    file:write(before)
+    file:close()
+    assert.is_truthy(status ~= 0, text)
+    assert.is_truthy(text:find(why, 1, true), text)
+  end
+
+  it('takes it as it is', function()
+    local status, text = build('rooms_sql')
+    assert.equal(0, status, text)
+  end)
+
+  it('fails for an include that runs upwards', function()
+    refused('stores_sql', 'sql/known.c', '#include "write/writes.h"',
+      'write/writes.h: No such file')
+  end)
+
+  it('fails for a call that runs upwards, though its header is not included', function()
+    refused('rooms_sql', 'sql/known.c', [[
+      void stores__writes_free(void *engine);
+      void stores__smuggled(void *engine);
+      void stores__smuggled(void *engine) { stores__writes_free(engine); }]],
+      'undefined reference to `stores__writes_free')
+  end)
+
+  it('shows libpq to pg alone, and hiredis to redis', function()
+    refused('stores_sql', 'sql/known.c', '#include <libpq-fe.h>', 'only core/pg sees libpq-fe.h')
+    refused('stores_sql', 'sql/known.c', '#include <hiredis/hiredis.h>',
+      'only core/redis sees hiredis/hiredis.h')
+  end)
+end)
+
+describe('a room', function()
+  it('is each folder of core, and no other', function()
+    local folders, known = {}, rooms()
+    local _, listing = shell(('cd %s/core && ls -d */'):format(quoted(root)))
+    for name in listing:gmatch('(%l+)/') do
+      folders[#folders + 1] = name
+    end
+    table.sort(known)
+    assert.same(known, folders)
+  end)
+
+  it('has a page of 40 lines at most, which names files that are there', function()
+    for _, room in ipairs(rooms()) do
+      local page = read(('%s/core/%s/README.md'):format(root, room))
+      assert.is_true(select(2, page:gsub('\n', '\n')) <= 40, room)
+      for name in page:gmatch('`([%l_]+%.[ch])`') do
+        local file = io.open(('%s/core/%s/%s'):format(root, room, name))
+        assert.is_truthy(file, ('the page of %s names %s'):format(room, name))
+        file:close()
+      end
+    end
+  end)
+
+  it('has its noun in docs/design.md, in the order of the build', function()
+    local listed = {}
+    for name in read(root .. '/docs/design.md'):gmatch('\n| %[`core/(%l+)/`%]') do
+      listed[#listed + 1] = name
+    end
+    assert.same(rooms(), listed)
+  end)
+end)
