@@ -88,7 +88,8 @@ static void asked(struct stores__pg_req *req, enum stores__pg_end end) {
 
 void stores__past_question(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     char sql[1024];
-    snprintf(sql, sizeof sql, "SELECT %s", stores__pg_identity_columns(conn->pool->identity_asked));
+    snprintf(sql, sizeof sql, "SELECT %s",
+             stores__pg_identity_columns(conn->common->identity_asked));
     stores__pg_add(conn, req, sql, 0, NULL, true);
 }
 

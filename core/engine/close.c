@@ -101,7 +101,7 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
     engine->closed = closed;
     engine->closed_arg = arg;
     move(engine, STORES__PARTING);
-    engine->pool.statement = NULL; /* what it points to may go with the engine's holder */
+    engine->pool.common.statement = NULL; /* what it points to may go with the engine's holder */
     /* the loop is held until the last handle is closed */
     uv_ref((uv_handle_t *)&engine->prepare);
     stores__op_close_all(engine);

@@ -25,13 +25,13 @@ void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *n
     figure(arg, "pool_writing", pool->counts[STORES__PG_WRITING]);
     figure(arg, "pool_checked_out", pool->counts[STORES__PG_CHECKED_OUT]);
     figure(arg, "pool_waiters", pool->lane_waiting + pool->checkout_waiting);
-    figure(arg, "pg_round_trips", (double)pool->stats.round_trips);
-    figure(arg, "pg_statements", (double)pool->stats.statements);
-    figure(arg, "pg_prepares", (double)pool->stats.prepares);
-    figure(arg, "pg_connects", (double)pool->stats.connects);
-    figure(arg, "pg_connect_failures", (double)pool->stats.connect_failures);
-    figure(arg, "pg_lost", (double)pool->stats.lost);
-    figure(arg, "pg_resets", (double)pool->stats.resets);
-    figure(arg, "pg_cancels", (double)pool->stats.cancels);
+    figure(arg, "pg_round_trips", (double)pool->common.stats.round_trips);
+    figure(arg, "pg_statements", (double)pool->common.stats.statements);
+    figure(arg, "pg_prepares", (double)pool->common.stats.prepares);
+    figure(arg, "pg_connects", (double)pool->common.stats.connects);
+    figure(arg, "pg_connect_failures", (double)pool->common.stats.connect_failures);
+    figure(arg, "pg_lost", (double)pool->common.stats.lost);
+    figure(arg, "pg_resets", (double)pool->common.stats.resets);
+    figure(arg, "pg_cancels", (double)pool->common.stats.cancels);
     STORES__UPWARDS(engine, stats, engine, figure, arg);
 }

@@ -297,8 +297,8 @@ void stores_time_calls(stores_engine *engine, bool on) {
 }
 
 void stores_watch_statements(stores_engine *engine, stores_statement_cb fn, void *arg) {
-    engine->pool.statement = fn;
-    engine->pool.statement_arg = arg;
+    engine->pool.common.statement = fn;
+    engine->pool.common.statement_arg = arg;
 }
 
 bool stores_op_times(const stores_op *op, stores_times *times) {

@@ -4,7 +4,7 @@
 
 static void give_up(struct stores__pg_aside *aside, const stores_error *error) {
     stores_error copy = *error;
-    aside->pool->stats.connect_failures++;
+    aside->pool->common.stats.connect_failures++;
     stores__list_remove(&aside->link);
     aside->failed(aside, &copy);
 }
@@ -26,7 +26,7 @@ bool stores__pg_aside_open(struct stores__pg_pool *pool, struct stores__pg_aside
     if (aside->resolving != NULL || aside->conn != NULL || pool->closing) return true;
     aside->pool = pool;
     aside->up = false;
-    aside->resolving = stores__pg_resolve(pool->loop, &pool->params, 0, resolved, aside);
+    aside->resolving = stores__pg_resolve(pool->loop, &pool->common.params, 0, resolved, aside);
     if (aside->resolving == NULL) return false;
     stores__list_append(&pool->asides, &aside->link);
     return true;

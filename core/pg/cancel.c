@@ -70,7 +70,7 @@ static void cancel_over(uv_async_t *async) {
     if (wire->cancel == NULL || wire->cancel->async != async) return;
     let_go(wire);
     if (wire->phase == WIRE_UP && wire->conn->in_flight == 0) {
-        stores__pg_pool_drained(wire->conn);
+        wire->conn->common->hooks->drained(wire->conn);
     }
 }
 
@@ -116,7 +116,7 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
         let_go(wire);
         return;
     }
-    stores__pg_pool_stats(conn->pool)->cancels++;
+    conn->common->stats.cancels++;
 }
 
 void stores__pg_cancel_forget(struct stores__pg_wire *wire) {

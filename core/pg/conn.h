@@ -5,8 +5,9 @@
  * A request is a group of statements up to one Sync, embedded in whoever waits for it. Its results
  * come in order, result() once for each statement, then done() exactly once: when the server
  * confirmed the Sync, or when the connection was lost. Neither is called inside a function that
- * sends, but for done(LOST) on a connection that was closed under its holder. The connection is owned by its pool; requests are owned by their callers and must stay
- * until done().
+ * sends, but for done(LOST) on a connection that was closed under its holder. The connection is
+ * owned by its pool, which hears of it through its hooks; requests are owned by their callers and
+ * must stay until done().
  */
 #ifndef STORES_PG_CONN_H
 #define STORES_PG_CONN_H
@@ -15,13 +16,14 @@
 
 #include "base/err.h"
 #include "base/timers.h"
+#include "pg/params.h"
+#include "sql/known.h"
 
 /* What the names of the engine's prepared statements begin with. */
 #define STORES__PG_MARK "stores_"
 
 struct pg_result; /* libpq's PGresult */
 struct stores__pg_conn;
-struct stores__pg_target;
 struct stores__pg_pool;
 
 enum stores__pg_end {
@@ -102,6 +104,7 @@ struct stores__pg_conn {
     struct stores__list link; /* in the list of its place; moved by the pool's mover alone */
     enum stores__pg_place place;
     struct stores__pg_pool *pool;
+    struct stores__pg_common *common; /* the pool's */
     uint64_t serial; /* counts the engine's connections; a higher one was opened later */
     uint64_t opened_at, idle_since;
     uint64_t pinged_at;
@@ -139,26 +142,47 @@ struct stores__pg_conn {
     struct stores__pg_wire *wire; /* libpq's and libuv's side, private to conn.c */
 };
 
-/* Callbacks of a connection to its pool, each from the loop. */
-void stores__pg_pool_ready(struct stores__pg_conn *conn); /* connected and set up */
-void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error);
-void stores__pg_pool_dropped(struct stores__pg_conn *conn); /* it broke: inside what found out */
-void stores__pg_pool_lost(struct stores__pg_conn *conn); /* after every done(LOST) */
-void stores__pg_pool_drained(struct stores__pg_conn *conn); /* in_flight fell to 0 */
-/* The server spoke, on a connection that had been looked at. */
-void stores__pool_heard(struct stores__pg_conn *conn);
-void stores__pool_absolve(struct stores__pg_pool *pool, struct stores__pg_topic *topic);
-/* A statement was refused because the server takes no writes. */
-void stores__pg_pool_read_only(struct stores__pg_conn *conn);
-void stores__pg_pool_was_reset(struct stores__pg_conn *conn); /* or not: see reset_failed */
-void stores__pg_pool_gone(struct stores__pg_conn *conn); /* every handle is closed; free it */
+struct stores__pg_stats {
+    uint64_t connects, connect_failures, lost, round_trips, statements, prepares, cancels, resets;
+};
 
-/* Starts to connect; the target is the connection's from here on. False: no memory or no socket;
- * nothing was started. */
+/* What a connection tells its pool, from the loop. */
+struct stores__pg_hooks {
+    void (*ready)(struct stores__pg_conn *conn); /* connected and set up */
+    void (*failed)(struct stores__pg_conn *conn, const stores_error *error);
+    void (*dropped)(struct stores__pg_conn *conn); /* it broke: inside what found out */
+    void (*lost)(struct stores__pg_conn *conn); /* after every done(LOST) */
+    void (*drained)(struct stores__pg_conn *conn); /* in_flight fell to 0, or its cancel is over */
+    void (*heard)(struct stores__pg_conn *conn); /* the server spoke, though it was silent before */
+    /* A statement was answered whose topic has stalled lanes. */
+    void (*absolved)(struct stores__pg_conn *conn, struct stores__pg_topic *topic);
+    void (*read_only)(struct stores__pg_conn *conn); /* the server takes no writes */
+    void (*was_reset)(struct stores__pg_conn *conn); /* or not: see reset_failed */
+    void (*gone)(struct stores__pg_conn *conn); /* every handle is closed; free it */
+};
+
+/* What the connections of a pool have in common; the pool's. What one of them finds out about the
+ * server, or about what stands before it, the next ones know. */
+struct stores__pg_common {
+    const struct stores__pg_hooks *hooks;
+    struct stores__pg_params params;
+    char *on_connect; /* NULL: nothing */
+    int identity_asked; /* which question about the server its role may ask (identity.c) */
+    unsigned lost_statements; /* prepared ones that were not there, though nobody dropped them */
+    bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
+    unsigned generation; /* of prepared statements: those of an older one are forgotten */
+    struct stores__sql_texts texts; /* what the texts of callers tell */
+    stores_statement_cb statement; /* NULL: nobody is to hear of statements */
+    void *statement_arg;
+    struct stores__pg_stats stats;
+};
+
+/* Starts to connect, with pool and common set; the target is the connection's from here on. False:
+ * no memory or no socket; nothing was started. */
 bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
                            struct stores__timers *timers, struct stores__pg_target *target,
                            uint64_t connect_timeout_ms, bool pooler);
-/* Closes it: pending requests get done(LOST) first. Ends with stores__pg_pool_gone. */
+/* Closes it: pending requests get done(LOST) first. Ends with gone(). */
 void stores__pg_conn_close(struct stores__pg_conn *conn);
 
 /* Takes it for lost; that is told on a later turn. */
@@ -178,8 +202,8 @@ void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
  * caller hears that it is over when that is gone. */
 void stores__pg_sync_last(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* A text that the engine did not write is about to run, or has (a trigger; sql NULL): where it may have
- * an effect on the session, it is foreign from now on. Whatever the text leaves in the session (settings, a role, temporary tables, locks, prepared statements) nobody else is to
- * find there. */
+ * an effect on the session, it is foreign from now on. Whatever the text leaves in the session
+ * (settings, a role, temporary tables, locks, prepared statements) nobody else is to find there. */
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql);
 /* Resets the session of an idle connection; the pool hears when that is over. */
 void stores__pg_reset(struct stores__pg_conn *conn);
@@ -190,6 +214,20 @@ void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req,
 enum { STORES__PG_GRACE_MS = 5000 };
 /* Asks the server to cancel what runs on the connection, off the loop's thread. */
 void stores__pg_cancel(struct stores__pg_conn *conn);
+
+/* ---- A connection that does not answer (forsake.c) ------------------------------------------- */
+
+/* What its first statement is about; NULL: nothing that others are about, or it owes no answer. */
+struct stores__pg_topic *stores__pg_stuck_on(const struct stores__pg_conn *conn);
+/* Takes those of its requests off it that may be asked again, but for those about `stay` (NULL: none
+ * stays): they hear of a loss, and the answers that come all the same go to nobody. */
+void stores__pg_forsake(struct stores__pg_conn *conn, const struct stores__pg_topic *stay);
+/* Somebody still waits for one of its answers. */
+bool stores__pg_is_wanted(const struct stores__pg_conn *conn);
+/* That its requests are about to hear of a loss is for its silence. */
+void stores__pg_blame_silence(struct stores__pg_conn *conn);
+
+/* ---- What is known of it --------------------------------------------------------------------- */
 
 /* It is not known to be lost; from the loss on, until the pool hears of it, it is not up. */
 bool stores__pg_is_up(const struct stores__pg_conn *conn);
@@ -231,9 +269,5 @@ bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct st
 /* In result(): the statement has to be prepared again, for the plan it had does not fit any more. */
 bool stores__pg_stale_plan(const struct stores__pg_req *req);
 bool stores__pg_has_rows(const struct pg_result *result);
-
-struct stores__pg_stats {
-    uint64_t connects, connect_failures, lost, round_trips, statements, prepares, cancels, resets;
-};
 
 #endif

@@ -3,13 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "pg/pool.h"
-#include "pg/session.h"
 #include "pg/wire.h"
 
 static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     stores__timer_stop(wire->timers, &wire->timer);
-    stores__pg_pool_failed(wire->conn, error);
+    wire->conn->common->hooks->failed(wire->conn, error);
 }
 
 /* The SQLSTATE in a line of libpq's verbose text, `FATAL:  28P01: password authentication ...`, whose
@@ -90,11 +88,11 @@ static void ask(struct stores__pg_wire *wire) {
     wire->greeting.result = greeted;
     wire->greeting.done = greeting_done;
     stores__pg_begin(wire->conn, &wire->greeting);
-    const char *settings = wire->conn->pool->params.settings;
+    const char *settings = wire->conn->common->params.settings;
     if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     struct stores__buf sql = {0};
     stores__buf_fmt(&sql, "SELECT %s%s, %s",
-                    stores__pg_identity_columns(wire->conn->pool->identity_asked),
+                    stores__pg_identity_columns(wire->conn->common->identity_asked),
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
     memset(&wire->not_told, 0, sizeof wire->not_told);
@@ -118,7 +116,7 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
 
 static void set_up(struct stores__pg_wire *wire) {
     stores__timer_stop(wire->timers, &wire->timer);
-    stores__pg_pool_ready(wire->conn);
+    wire->conn->common->hooks->ready(wire->conn);
 }
 
 static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -154,7 +152,7 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
  * a statement then, unless the session is somebody else's, too. False: the set-up goes on later, or
  * has failed. */
 static bool fits(struct stores__pg_wire *wire) {
-    struct stores__pg_params *params = &wire->conn->pool->params;
+    struct stores__pg_params *params = &wire->conn->common->params;
     if (wire->session.idles_out && !wire->pooler && stores__pg_params_no_idle_limit(params)) {
         wire->conn->retire_at = uv_now(wire->loop); /* another one takes its place */
     }
@@ -175,7 +173,7 @@ static bool fits(struct stores__pg_wire *wire) {
 static bool may_ask_less(const struct stores__pg_wire *wire) {
     const char *state = wire->not_told.sqlstate;
     return wire->not_told.code != STORES_OK &&
-           wire->conn->pool->identity_asked < STORES__PG_IDENTITIES - 1 &&
+           wire->conn->common->identity_asked < STORES__PG_IDENTITIES - 1 &&
            (strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
             strncmp(state, "55", 2) == 0);
 }
@@ -185,7 +183,7 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
     const struct stores__pg_identity *identity = &wire->conn->identity;
     stores_error error;
-    if (wire->conn->pool->params.settings != NULL && wire->refused.code != STORES_OK) {
+    if (wire->conn->common->params.settings != NULL && wire->refused.code != STORES_OK) {
         stores__error_set(&error, STORES_CONNECT_FAILED, "the session cannot be set up: %s",
                           wire->refused.message);
         memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
@@ -194,7 +192,7 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
         return;
     }
     if (may_ask_less(wire)) {
-        wire->conn->pool->identity_asked++;
+        wire->conn->common->identity_asked++;
         ask(wire);
         return;
     }
@@ -212,11 +210,11 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     wire->conn->standby = identity->timeline[0] == '\0';
     wire->conn->clock_ms = wire->session.clock_ms;
     wire->conn->clock_heard_ns = wire->session.heard_ns;
-    wire->phase = WIRE_UP;
-    if (wire->conn->pool->on_connect != NULL) {
+    stores__pg_enter(wire, WIRE_UP);
+    if (wire->conn->common->on_connect != NULL) {
         wire->greeting.result = took_on_connect;
         wire->greeting.done = on_connect_done;
-        stores__pg_simple(wire->conn, &wire->greeting, wire->conn->pool->on_connect);
+        stores__pg_simple(wire->conn, &wire->greeting, wire->conn->common->on_connect);
     } else {
         set_up(wire);
     }
@@ -230,17 +228,21 @@ static void greet(struct stores__pg_wire *wire) {
         fail(wire, &error);
         return;
     }
-    wire->phase = WIRE_GREETING;
+    stores__pg_enter(wire, WIRE_GREETING);
+    wire->on_socket = stores__pg_on_answer;
     stores__pg_watch(wire, UV_READABLE);
     ask(wire);
 }
 
-void stores__pg_connect_step(struct stores__pg_wire *wire) {
+static void on_connecting(uv_poll_t *poll, int status, int events) {
+    struct stores__pg_wire *wire = stores__pg_wire_of(poll, status);
+    (void)events; /* libpq finds out what there is, also of an error */
+    if (wire == NULL) return;
     /* libpq may close this socket and open another one of the same number inside the call */
     stores__pg_unwatch(wire);
-    PostgresPollingStatusType status = PQconnectPoll(wire->pg);
+    PostgresPollingStatusType next = PQconnectPoll(wire->pg);
     stores_error error;
-    switch (status) {
+    switch (next) {
     case PGRES_POLLING_OK: greet(wire); break;
     case PGRES_POLLING_READING: stores__pg_watch(wire, UV_READABLE); break;
     case PGRES_POLLING_WRITING: stores__pg_watch(wire, UV_WRITABLE); break;
@@ -264,8 +266,9 @@ static void connect_timed_out(struct stores__timer *timer) {
 /* Of what comes unasked only the farewell matters: the server ends the connection, which it may
  * close a moment later. */
 static void take_notice(void *arg, const PGresult *result) {
+    struct stores__pg_conn *conn = arg;
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    if (state != NULL && strncmp(state, "57P", 3) == 0) stores__pg_pool_dropped(arg);
+    if (state != NULL && strncmp(state, "57P", 3) == 0) conn->common->hooks->dropped(conn);
 }
 
 bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
@@ -278,6 +281,7 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
     wire->timers = timers;
     wire->pooler = pooler;
     wire->fd = -1;
+    wire->on_socket = on_connecting;
     stores__list_init(&wire->lru);
     snprintf(wire->mark, sizeof wire->mark, STORES__PG_MARK "%016" PRIx64, stores__random_u64());
     wire->pg = PQconnectStartParams(target->keys, target->values, target->expand_dbname);

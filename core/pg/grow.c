@@ -25,7 +25,7 @@ static void attempt_failed(struct stores__pg_pool *pool, const stores_error *err
     for (int i = 0; i < pool->failures && wait < BACKOFF_MAX_MS; i++) wait *= 2;
     if (wait > BACKOFF_MAX_MS) wait = BACKOFF_MAX_MS;
     pool->failures++;
-    pool->stats.connect_failures++;
+    pool->common.stats.connect_failures++;
     pool->last_error = *error;
     stores__timer_set(pool->timers, &pool->retry, uv_now(pool->loop) + stores__pool_jitter(wait));
     int open = stores__pg_open_count(pool);
@@ -44,11 +44,12 @@ struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
     if (conn != NULL) {
         uint64_t now = uv_now(pool->loop);
         conn->pool = pool;
+        conn->common = &pool->common;
         conn->serial = ++pool->next_serial;
         conn->place = place;
         conn->opened_at = now;
         conn->retire_at = now + stores__pool_jitter(pool->age_ms);
-        conn->with_options = pool->params.settings == NULL;
+        conn->with_options = pool->common.params.settings == NULL;
         if (stores__pg_conn_start(conn, pool->loop, pool->timers, target, pool->connect_timeout_ms,
                                   pool->pooler)) {
             pool->counts[place]++;
@@ -74,7 +75,8 @@ void stores__pool_grow(struct stores__pg_pool *pool) {
     if (pool->closing || pool->resolving || pool->counts[STORES__PG_CONNECTING] > 0) return;
     if (stores__timer_armed(&pool->retry)) return; /* a server that is down is not hammered */
     if (stores__pg_open_count(pool) >= pool->limit) return;
-    pool->resolving = stores__pg_resolve(pool->loop, &pool->params, pool->failures, resolved, pool);
+    pool->resolving = stores__pg_resolve(pool->loop, &pool->common.params, pool->failures, resolved,
+                                         pool);
     if (pool->resolving == NULL) {
         stores_error error;
         stores__error_set(&error, STORES_NO_MEMORY, "no memory to connect");
@@ -88,11 +90,11 @@ void stores__pool_retry(struct stores__timer *timer) {
     stores__pool_serve(pool);
 }
 
-void stores__pg_pool_ready(struct stores__pg_conn *conn) {
+void stores__pool_ready(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     pool->failures = 0;
     pool->last_error.code = STORES_OK;
-    pool->stats.connects++;
+    pool->common.stats.connects++;
     if (conn->aside == NULL) stores__pool_move(conn, STORES__PG_IDLE);
     pool->connected(pool->arg, conn);
     if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
@@ -106,9 +108,9 @@ void stores__pg_pool_ready(struct stores__pg_conn *conn) {
 bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error) {
     struct stores__pg_pool *pool = conn->pool;
     if (pool->pooler || !stores__pg_options_refused(error->sqlstate)) return false;
-    if (conn->with_options && pool->params.settings != NULL)
+    if (conn->with_options && pool->common.params.settings != NULL)
         return true; /* another one was first */
-    if (stores__pg_params_unoption(&pool->params)) return true;
+    if (stores__pg_params_unoption(&pool->common.params)) return true;
     error->retryable = false;
     strcpy(error->hint, "what stands before the server refuses a start-up option: see PGOPTIONS,"
                         " db.params.options and the pooler's ignore_startup_parameters; a pooler"
@@ -116,7 +118,7 @@ bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *err
     return false;
 }
 
-void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
+void stores__pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
     struct stores__pg_pool *pool = conn->pool;
     stores_error copy = *error;
     if (conn->aside != NULL) {
@@ -133,11 +135,11 @@ void stores__pg_pool_failed(struct stores__pg_conn *conn, const stores_error *er
     attempt_failed(pool, &copy);
 }
 
-void stores__pg_pool_lost(struct stores__pg_conn *conn) {
+void stores__pool_lost(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     bool connecting = conn->place == STORES__PG_CONNECTING;
     if (!connecting) {
-        pool->stats.lost++;
+        pool->common.stats.lost++;
         /* what ended this one may have ended the others, and a read has few tries */
         pool->doubted_at = uv_now(pool->loop);
     }
@@ -165,7 +167,7 @@ void stores__pool_check_closed(struct stores__pg_pool *pool) {
     pool->closed(pool->arg);
 }
 
-void stores__pg_pool_gone(struct stores__pg_conn *conn) {
+void stores__pool_gone(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     assert(conn->place == STORES__PG_CLOSING);
     stores__list_remove(&conn->link);

@@ -65,8 +65,8 @@ enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn) {
     /* one that was used a moment ago needs no look */
     if (heard == now) return STORES__POOL_FIT;
     if (!stores__pg_is_alive(conn)) {
-        pool->stats.lost++;
-        stores__pg_pool_dropped(conn);
+        pool->common.stats.lost++;
+        conn->common->hooks->dropped(conn);
         return STORES__POOL_SPENT;
     }
     if (heard <= pool->doubted_at || now >= heard + pool->ping_ms) return STORES__POOL_DOUBTFUL;
@@ -127,7 +127,7 @@ void stores__pg_pool_renew(struct stores__pg_pool *pool, uint64_t before) {
 }
 
 /* The server is a standby now, or is being made one: new connections look for another server. */
-void stores__pg_pool_read_only(struct stores__pg_conn *conn) {
+void stores__pool_read_only(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     uint64_t now = uv_now(pool->loop);
     if (pool->renewed_at != 0 && now < pool->renewed_at + RENEW_MS) {

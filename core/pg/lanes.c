@@ -7,7 +7,6 @@
  * not stand in the way of others.
  */
 #include "pg/pool_internal.h"
-#include "pg/wire.h"
 
 enum {
     LANE_DEPTH = 8, /* requests in flight on one lane before another one is opened */
@@ -92,40 +91,8 @@ void stores__pool_unpark_all(struct stores__pg_pool *pool) {
 
 /* ---- Stalling -------------------------------------------------------------------------------- */
 
-static struct stores__pg_entry *entry_at(struct stores__pg_wire *wire, size_t i) {
-    return &wire->ring[(wire->head + i) & (wire->room - 1)];
-}
-
-static void nobody_hears(struct stores__pg_req *req, enum stores__pg_end end) {
-    (void)req;
-    (void)end;
-}
-
-/* Takes a request off its lane: it hears of a loss, and the server's answers go to nobody. */
-static void forsake(struct stores__pg_wire *wire, struct stores__pg_req *req) {
-    wire->nobody.done = nobody_hears;
-    for (size_t i = 0; i < wire->count; i++) {
-        struct stores__pg_entry *entry = entry_at(wire, i);
-        if (entry->req == req) entry->req = &wire->nobody;
-    }
-    req->stalled = true;
-    req->done(req, STORES__PG_LOST);
-}
-
-/* What waits for the lock itself gains nothing by waiting elsewhere, where it may stall no more. */
-static void forsake_all(struct stores__pg_conn *conn, const struct stores__pg_topic *stay) {
-    struct stores__pg_wire *wire = conn->wire;
-    size_t count = wire->count; /* those that come meanwhile come to wait */
-    for (size_t i = 0; i < count && wire->phase == WIRE_UP; i++) {
-        struct stores__pg_req *req = entry_at(wire, i)->req;
-        if (entry_at(wire, i)->kind != ENTRY_SYNC || !req->again) continue;
-        if (stay == NULL || req->topic != stay) forsake(wire, req);
-    }
-}
-
 static void stall(struct stores__pg_conn *conn) {
-    struct stores__pg_wire *wire = conn->wire;
-    struct stores__pg_topic *topic = wire->count > 0 ? entry_at(wire, 0)->req->topic : NULL;
+    struct stores__pg_topic *topic = stores__pg_stuck_on(conn);
     bool proven = conn->suspect != NULL;
     stores__pool_move(conn, STORES__PG_STALLED);
     conn->proven = proven;
@@ -133,7 +100,8 @@ static void stall(struct stores__pg_conn *conn) {
     conn->blamed = topic;
     if (topic != NULL) topic->stalled++;
     conn->pool->doubted_at = conn->stalled_at; /* if it is the network, it is not this one alone */
-    forsake_all(conn, is_stuck(conn->pool, topic) ? topic : NULL);
+    /* what waits for the lock itself gains nothing by waiting elsewhere, where it may stall no more */
+    stores__pg_forsake(conn, is_stuck(conn->pool, topic) ? topic : NULL);
 }
 
 void stores__pool_heard(struct stores__pg_conn *conn) {
@@ -142,7 +110,8 @@ void stores__pool_heard(struct stores__pg_conn *conn) {
 }
 
 /* A statement about it was answered: lanes that are silent are so for another reason. */
-void stores__pool_absolve(struct stores__pg_pool *pool, struct stores__pg_topic *topic) {
+void stores__pool_absolve(struct stores__pg_conn *conn, struct stores__pg_topic *topic) {
+    struct stores__pg_pool *pool = conn->pool;
     struct stores__list *lanes = &pool->places[STORES__PG_STALLED];
     for (struct stores__list *at = lanes->next; at != lanes; at = at->next) {
         if (lane_at(at)->blamed == topic) lane_at(at)->blamed = NULL;
@@ -166,19 +135,9 @@ void stores__pg_forget_topic(struct stores__pg_pool *pool, const struct stores__
 
 /* ---- Giving up ------------------------------------------------------------------------------- */
 
-static bool is_wanted(struct stores__pg_conn *conn) {
-    struct stores__pg_wire *wire = conn->wire;
-    for (size_t i = 0; i < wire->count; i++) {
-        const struct stores__pg_req *req = entry_at(wire, i)->req;
-        if (req != &wire->nobody && (req->wanted == NULL || req->wanted(req))) return true;
-    }
-    return false;
-}
-
 /* Its backend may wait for a lock for as long as it likes: so it is canceled as well as left. */
 static void give_up(struct stores__pg_conn *conn) {
-    struct stores__pg_wire *wire = conn->wire;
-    for (size_t i = 0; i < wire->count; i++) entry_at(wire, i)->req->stalled = true;
+    stores__pg_blame_silence(conn);
     stores__pg_cancel(conn);
     stores__pg_discard(conn);
 }
@@ -191,10 +150,10 @@ static bool must_go(struct stores__pg_conn *conn) {
     const struct stores__pg_pool *pool = conn->pool;
     struct stores__pg_topic *topic = conn->blamed;
     uint64_t silent = uv_now(pool->loop) - conn->stalled_at;
-    if (is_wanted(conn)) {
+    if (stores__pg_is_wanted(conn)) {
         /* the server ends a statement by itself; one that does not is not there any more */
         if (conn->proven) {
-            return silent >= pool->params.statement_timeout_ms + STORES__PG_GRACE_MS;
+            return silent >= pool->common.params.statement_timeout_ms + STORES__PG_GRACE_MS;
         }
         if (silent < (topic ? patience(topic) : STORES__PG_GRACE_MS)) return false;
         if (topic == NULL) return true;

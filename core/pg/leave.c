@@ -29,8 +29,8 @@ static void waited_enough(struct stores__timer *timer) {
 size_t stores__pg_leave_owes(const struct stores__pg_wire *wire) {
     size_t owed = 0;
     if (wire->phase != WIRE_UP || !wire->behind) return 0;
-    for (size_t i = 0; i < wire->count; i++) {
-        owed += wire->ring[(wire->head + i) & (wire->room - 1)].kind == ENTRY_SYNC;
+    for (size_t i = 0; i < wire->ring.count; i++) {
+        owed += stores__pg_ring_at(&wire->ring, i)->kind == ENTRY_SYNC;
     }
     return owed;
 }
@@ -45,10 +45,7 @@ static bool read_on(struct stores__pg_wire *wire) {
         ended = result == NULL;
         PQclear(result);
         if (status == PGRES_PIPELINE_SYNC) wire->owed--;
-        /* libpq would give the beginning of a COPY for ever */
-        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
-            return false;
-        }
+        if (stores__pg_is_copy(status)) return false;
     }
     return wire->owed > 0;
 }
@@ -58,18 +55,10 @@ static void no_notice(void *arg, const PGresult *result) {
     (void)result;
 }
 
-bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed) {
-    int left = PQflush(wire->pg);
-    wire->owed = owed;
-    PQsetNoticeReceiver(wire->pg, no_notice, NULL);
-    wire->timer.fire = waited_enough;
-    if (left < 0 || !read_on(wire)) return false;
-    if (!stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop) + LEAVE_MS)) return false;
-    stores__pg_watch(wire, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
-    return wire->poll != NULL;
-}
-
-void stores__pg_leave_step(struct stores__pg_wire *wire, int status) {
+static void on_leaving(uv_poll_t *poll, int status, int events) {
+    (void)events;
+    struct stores__pg_wire *wire = stores__pg_wire_of(poll, status);
+    if (wire == NULL) return;
     bool readable = status == 0 && PQconsumeInput(wire->pg);
     int left = readable ? PQflush(wire->pg) : -1;
     if (left < 0 || !read_on(wire)) {
@@ -78,4 +67,16 @@ void stores__pg_leave_step(struct stores__pg_wire *wire, int status) {
     }
     stores__pg_watch(wire, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
     if (wire->poll == NULL) stores__pg_end(wire);
+}
+
+bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed) {
+    int left = PQflush(wire->pg);
+    wire->owed = owed;
+    wire->on_socket = on_leaving;
+    PQsetNoticeReceiver(wire->pg, no_notice, NULL);
+    wire->timer.fire = waited_enough;
+    if (left < 0 || !read_on(wire)) return false;
+    if (!stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop) + LEAVE_MS)) return false;
+    stores__pg_watch(wire, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+    return wire->poll != NULL;
 }

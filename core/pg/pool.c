@@ -2,23 +2,7 @@
 
 #include <stdio.h>
 
-struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool) {
-    return &pool->stats;
-}
-
-uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool) {
-    return pool->params.statement_timeout_ms;
-}
-
-bool stores__pg_pool_prepares(const struct stores__pg_pool *pool) {
-    return !pool->shares_sessions;
-}
-
-unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool) {
-    return &pool->generation;
-}
-
-void stores__pg_pool_dropped(struct stores__pg_conn *conn) {
+static void dropped(struct stores__pg_conn *conn) {
     if (conn->pool->dropped != NULL) conn->pool->dropped(conn->pool->arg);
 }
 
@@ -132,6 +116,8 @@ static void take_out(const struct stores__pg_wait *wait, struct stores__pg_conn 
     }
 }
 
+static void drained(struct stores__pg_conn *conn);
+
 static void grant(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     if (wait->waiting) stores__pool_leave_queue(wait);
     if (conn->place == STORES__PG_IDLE) take_out(wait, conn);
@@ -139,7 +125,7 @@ static void grant(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     conn->held = wait->place != STORES__PG_READING;
     wait->granted(wait, conn);
     /* granted without a request of its own in flight, a lane would never drain */
-    if (conn->place == STORES__PG_READING && conn->in_flight == 0) stores__pg_pool_drained(conn);
+    if (conn->place == STORES__PG_READING && conn->in_flight == 0) drained(conn);
 }
 
 /* True: the first in the queue has gone from it, to a lane that waits for the same, or aside. */
@@ -342,11 +328,11 @@ void stores__pg_release(struct stores__pg_conn *conn) {
     give_back(conn);
 }
 
-void stores__pg_pool_drained(struct stores__pg_conn *conn) {
+static void drained(struct stores__pg_conn *conn) {
     if (conn->place == STORES__PG_READING) give_back(conn);
 }
 
-void stores__pg_pool_was_reset(struct stores__pg_conn *conn) {
+static void was_reset(struct stores__pg_conn *conn) {
     struct stores__pg_pool *pool = conn->pool;
     if (conn->place == STORES__PG_CLOSING) return;
     if (conn->reset_failed || (conn->place == STORES__PG_IDLE && !stores__pg_is_idle(conn))) {
@@ -357,6 +343,17 @@ void stores__pg_pool_was_reset(struct stores__pg_conn *conn) {
 
 /* ---- Opening, closing ------------------------------------------------------------------------ */
 
+static const struct stores__pg_hooks hooks = {.ready = stores__pool_ready,
+                                              .failed = stores__pool_failed,
+                                              .dropped = dropped,
+                                              .lost = stores__pool_lost,
+                                              .drained = drained,
+                                              .heard = stores__pool_heard,
+                                              .absolved = stores__pool_absolve,
+                                              .read_only = stores__pool_read_only,
+                                              .was_reset = was_reset,
+                                              .gone = stores__pool_gone};
+
 bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
                           struct stores__timers *timers, const stores_config *config,
                           stores_error *error) {
@@ -366,6 +363,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     stores__list_init(&pool->checkout_waits);
     stores__list_init(&pool->parked_waits);
     stores__list_init(&pool->asides);
+    pool->common.hooks = &hooks;
     pool->loop = loop;
     pool->timers = timers;
     pool->size = pool->limit = config->poolsize;
@@ -378,16 +376,16 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->min_idle = config->min_idle;
     stores__pool_idle_init(pool);
     if (config->on_connect != NULL) {
-        pool->on_connect = stores__strdup(config->on_connect);
-        if (pool->on_connect == NULL) {
+        pool->common.on_connect = stores__strdup(config->on_connect);
+        if (pool->common.on_connect == NULL) {
             stores__error_set(error, STORES_NO_MEMORY, "no memory for on_connect");
             return false;
         }
     }
     pool->retry.fire = stores__pool_retry;
     pool->watch.fire = stores__pool_look;
-    if (!stores__pg_params_read(&pool->params, config, error)) return false;
-    pool->connect_timeout_ms = pool->params.connect_timeout_ms;
+    if (!stores__pg_params_read(&pool->common.params, config, error)) return false;
+    pool->connect_timeout_ms = pool->common.params.connect_timeout_ms;
     return true;
 }
 
@@ -411,7 +409,7 @@ void stores__pg_pool_close(struct stores__pg_pool *pool) {
 }
 
 void stores__pg_pool_free(struct stores__pg_pool *pool) {
-    stores__pg_params_free(&pool->params);
-    free(pool->on_connect);
-    stores__sql_texts_free(&pool->texts);
+    stores__pg_params_free(&pool->common.params);
+    free(pool->common.on_connect);
+    stores__sql_texts_free(&pool->common.texts);
 }

@@ -14,8 +14,6 @@
 
 #include "base/latency.h"
 #include "pg/conn.h"
-#include "pg/params.h"
-#include "sql/known.h"
 
 struct stores__pg_wait {
     struct stores__list link;
@@ -36,14 +34,12 @@ struct stores__pg_wait {
 struct stores__pg_pool {
     uv_loop_t *loop;
     struct stores__timers *timers;
-    struct stores__pg_params params;
+    struct stores__pg_common common; /* what its connections know of each other */
     int size, limit; /* limit: size, or less while the server has no room for more */
     int max_waiters;
     bool pooler, closing;
     uint64_t connect_timeout_ms, acquire_timeout_ms, idle_ms, age_ms, ping_ms, reap_ms;
     int min_idle;
-    int identity_asked; /* which question about the server its role may ask (identity.c) */
-    char *on_connect; /* NULL: nothing */
 
     struct stores__list places[STORES__PG_PLACES];
     int counts[STORES__PG_PLACES];
@@ -63,13 +59,6 @@ struct stores__pg_pool {
     int failures; /* in a row: the back-off */
     stores_error last_error;
     uint64_t next_serial;
-    unsigned lost_statements; /* prepared ones that were not there, though nobody dropped them */
-    bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
-    unsigned generation; /* of prepared statements: those of an older one are forgotten */
-    struct stores__pg_stats stats;
-    struct stores__sql_texts texts; /* what the texts of callers tell */
-    stores_statement_cb statement; /* NULL: nobody is to hear of statements */
-    void *statement_arg;
 
     /* To the engine, from the loop. */
     void *arg;

@@ -8,6 +8,15 @@
 
 #include "pg/pool.h"
 
+/* What connections tell (struct stores__pg_hooks). */
+void stores__pool_ready(struct stores__pg_conn *conn);
+void stores__pool_failed(struct stores__pg_conn *conn, const stores_error *error);
+void stores__pool_lost(struct stores__pg_conn *conn);
+void stores__pool_gone(struct stores__pg_conn *conn);
+void stores__pool_heard(struct stores__pg_conn *conn);
+void stores__pool_absolve(struct stores__pg_conn *conn, struct stores__pg_topic *topic);
+void stores__pool_read_only(struct stores__pg_conn *conn);
+
 /* Gives idle connections to those who wait. */
 void stores__pool_serve(struct stores__pg_pool *pool);
 void stores__pool_leave_queue(struct stores__pg_wait *wait);

@@ -3,7 +3,6 @@
  * the server instead of 30, where preparing them again would take it milliseconds. A session starts
  * with what stands in the startup packet, or is set by a statement where that is refused, and with
  * on_connect: RESET ALL brings the first back, and the others run again. */
-#include "pg/pool.h"
 #include "pg/wire.h"
 
 /* Settings first, for a text may have left a limit that these would meet. RESET ROLE as well, for a
@@ -48,7 +47,7 @@ static bool add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     for (size_t i = 0; i < sizeof reset_sql / sizeof *reset_sql; i++) {
         ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, reset_sql[i], 0, NULL, true);
     }
-    const char *settings = conn->pool->params.settings;
+    const char *settings = conn->common->params.settings;
     if (settings != NULL) {
         ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, settings, 0, NULL, true);
     }
@@ -70,7 +69,7 @@ static void tell_waiter(struct stores__pg_conn *conn) {
 
 static void is_over(struct stores__pg_conn *conn) {
     conn->resetting = false;
-    stores__pg_pool_was_reset(conn);
+    conn->common->hooks->was_reset(conn);
     tell_waiter(conn);
 }
 
@@ -107,7 +106,7 @@ static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
         return;
     }
     conn->silent = 0;
-    const char *on_connect = conn->pool->on_connect;
+    const char *on_connect = conn->common->on_connect;
     if (conn->reset_failed) {
         is_over(conn);
     } else if (conn->wire->deallocate) {
@@ -128,7 +127,7 @@ void stores__pg_reset(struct stores__pg_conn *conn) {
     conn->resetting = true;
     conn->reset.result = NULL;
     conn->reset.done = reset_over;
-    stores__pg_pool_stats(conn->pool)->resets++;
+    conn->common->stats.resets++;
     stores__pg_begin(conn, &conn->reset);
     conn->wire->in_error = false; /* the transaction is over by then */
     add_all(conn, &conn->reset);
@@ -138,7 +137,7 @@ void stores__pg_reset(struct stores__pg_conn *conn) {
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql) {
     struct stores__pg_wire *wire = conn->wire;
     struct stores__sql_known known = {.effect = STORES__SQL_ROWS};
-    if (sql != NULL) known = stores__sql_know(&conn->pool->texts, sql);
+    if (sql != NULL) known = stores__sql_know(&conn->common->texts, sql);
     if (known.effect == STORES__SQL_NOTHING) return;
     conn->foreign = true;
     if (known.effect == STORES__SQL_ROWS) return;

@@ -1,7 +1,6 @@
 /* The prepared statements of a connection: found by their text, the longest unused one goes. */
 #include <stdio.h>
 
-#include "pg/pool.h"
 #include "pg/wire.h"
 
 enum { LOST_STATEMENTS = 2 }; /* after so many nothing is prepared any more */
@@ -24,7 +23,7 @@ static bool evict_oldest(struct stores__pg_wire *wire, struct stores__pg_req *re
     free(oldest);
     struct stores__pg_entry entry = {.req = req, .kind = ENTRY_INTERNAL};
     return PQsendQueryParams(wire->pg, sql, 0, NULL, NULL, NULL, NULL, 0) &&
-           stores__pg_push(wire, &entry);
+           stores__pg_ring_push(&wire->ring, &entry);
 }
 
 struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wire,
@@ -52,7 +51,7 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
     struct stores__pg_entry entry = {
         .req = req, .kind = ENTRY_PREPARE, .statement = statement->number};
     if (!PQsendPrepare(wire->pg, statement->name, sql, nparams, NULL) ||
-        !stores__pg_push(wire, &entry)) {
+        !stores__pg_ring_push(&wire->ring, &entry)) {
         free(statement);
         return NULL;
     }
@@ -60,7 +59,7 @@ struct stores__pg_statement *stores__pg_statement_get(struct stores__pg_wire *wi
     wire->buckets[hash % STATEMENT_BUCKETS] = statement;
     stores__list_append(&wire->lru, &statement->lru);
     wire->statement_count++;
-    stores__pg_pool_stats(wire->conn->pool)->prepares++;
+    wire->conn->common->stats.prepares++;
     *fresh = true;
     return statement;
 }
@@ -99,8 +98,8 @@ static bool is_of_analysis(const char *sqlstate) {
 }
 
 /* No text of anybody dropped it: the session behind this connection is another one than before. */
-static void lost_statement(struct stores__pg_conn *conn) {
-    if (++conn->pool->lost_statements >= LOST_STATEMENTS) conn->pool->shares_sessions = true;
+static void lost_statement(struct stores__pg_common *common) {
+    if (++common->lost_statements >= LOST_STATEMENTS) common->shares_sessions = true;
 }
 
 bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
@@ -110,7 +109,7 @@ bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
     if (sqlstate == NULL) return false;
     bool absent = strcmp(sqlstate, "26000") == 0, there = strcmp(sqlstate, "42P05") == 0;
     if ((absent && entry->reused) || (there && entry->prepared_here)) {
-        if (wire->conn->texts == 0) lost_statement(wire->conn);
+        if (wire->conn->texts == 0) lost_statement(wire->conn->common);
         return true;
     }
     if (absent) return true;

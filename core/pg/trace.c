@@ -1,6 +1,5 @@
 /* Tells of each statement that PostgreSQL answered, where somebody asked to hear of them; where
  * nobody did, an entry has no trace, and nothing is measured. Parameters are never told. */
-#include "pg/pool.h"
 #include "pg/wire.h"
 
 struct stores__pg_trace {
@@ -10,7 +9,7 @@ struct stores__pg_trace {
 
 void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
                             const char *sql) {
-    if (wire->conn->pool->statement == NULL) return;
+    if (wire->conn->common->statement == NULL) return;
     /* the session's set-up is no statement of a call, and may hold what the user keeps secret */
     if (entry->req == &wire->greeting || entry->req == &wire->conn->reset) return;
     size_t len = strlen(sql);
@@ -22,11 +21,11 @@ void stores__pg_trace_start(struct stores__pg_wire *wire, struct stores__pg_entr
 
 static void tell(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,
                  const stores_error *error, int64_t rows) {
-    const struct stores__pg_pool *pool = wire->conn->pool;
+    const struct stores__pg_common *common = wire->conn->common;
     uint64_t now = uv_hrtime(), sent = entry->trace->sent_ns;
     uint64_t begun = wire->answered_ns > sent ? wire->answered_ns : sent;
     wire->answered_ns = now;
-    if (pool->statement == NULL) return;
+    if (common->statement == NULL) return;
     stores_statement statement = {.size = sizeof statement,
                                   .sql = entry->trace->sql,
                                   .connection = wire->conn->serial,
@@ -37,7 +36,7 @@ static void tell(struct stores__pg_wire *wire, const struct stores__pg_entry *en
         statement.code = error->code;
         memcpy(statement.sqlstate, error->sqlstate, sizeof statement.sqlstate);
     }
-    pool->statement(pool->statement_arg, &statement);
+    common->statement(common->statement_arg, &statement);
 }
 
 void stores__pg_trace_answer(struct stores__pg_wire *wire, const struct stores__pg_entry *entry,

@@ -8,31 +8,21 @@
 #include <libpq-fe.h>
 
 #include "pg/conn.h"
-#include "pg/params.h"
+#include "pg/ring.h"
 #include "pg/session.h"
 
+/*
+ * Where a wire stands. It goes down this list and never up, and stores__pg_enter is what moves it:
+ *
+ *   CONNECTING   libpq's connection loop (connect.c)
+ *   GREETING     the server says who it is (connect.c)
+ *   UP           requests and answers (conn.c, answers.c)
+ *   BROKEN       lost; nobody was told yet: that is the timer's (wire.c), on a later turn
+ *   CLOSED       its pool let go of it; it may wait for answers that nobody hears (leave.c)
+ *
+ * From every one to BROKEN, from every one to CLOSED. Freed once CLOSED and without open handles.
+ */
 enum stores__pg_phase { WIRE_CONNECTING, WIRE_GREETING, WIRE_UP, WIRE_BROKEN, WIRE_CLOSED };
-
-/* What the server still owes an answer for, in the order of sending. */
-enum stores__pg_entry_kind {
-    ENTRY_STATEMENT,
-    ENTRY_PREPARE,
-    ENTRY_INTERNAL,
-    ENTRY_RESET, /* takes back what somebody's text left in the session (reset.c) */
-    ENTRY_SYNC,
-    ENTRY_SIMPLE
-};
-
-struct stores__pg_entry {
-    struct stores__pg_req *req;
-    enum stores__pg_entry_kind kind;
-    int index; /* of the statement in its request; of the result in a simple query */
-    bool answered; /* a result came, the NULL that ends it has not */
-    bool reused; /* prepared before this request: what it was prepared for may be no more */
-    bool prepared_here; /* an ENTRY_PREPARE stands right before it */
-    unsigned statement; /* which prepared statement an ENTRY_PREPARE makes */
-    struct stores__pg_trace *trace; /* malloc'ed; NULL: nobody is to hear of it */
-};
 
 enum { STATEMENT_MARK = 24, STATEMENT_NAME = STATEMENT_MARK + 16 };
 
@@ -57,19 +47,21 @@ struct stores__pg_wire {
     bool pooler;
 
     uv_poll_t *poll; /* on its own heap memory: libuv lets go of it later than we do */
+    /* Who is called when the socket is ready: connect.c's until it is connected, then answers.c's,
+     * leave.c's when it is closed. It changes while nothing is watched. */
+    uv_poll_cb on_socket;
     int fd, events;
     uv_idle_t life; /* never started; its closing is what frees the wire from the loop */
     int open_handles; /* life, polls and cancels that libuv still has, and callbacks on the stack */
     struct stores__pg_cancel *cancel; /* under way: it may hit whatever runs then */
     struct stores__timer timer; /* connecting: the deadline; later: a loss to be told */
 
-    struct stores__pg_entry *ring; /* a power of two of room */
-    size_t head, count, room;
+    struct stores__pg_ring ring; /* what the server still owes an answer for */
     bool behind; /* a request in flight was sent before the one ahead of it was answered */
     size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (leave.c) */
     PGresult *prepare_error; /* why the statement behind it was aborted */
     struct stores__pg_req greeting;
-    struct stores__pg_req nobody; /* who gets the answers that come too late (lanes.c) */
+    struct stores__pg_req nobody; /* who gets the answers that come too late (forsake.c) */
     struct stores__pg_session session;
     bool asked_again; /* the greeting, with settings before it */
     stores_error not_told; /* why the server did not say who it is */
@@ -90,20 +82,40 @@ struct stores__pg_wire {
         in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
 };
 
-struct stores__pg_stats *stores__pg_pool_stats(struct stores__pg_pool *pool);
-/* Whether statements are prepared: not where sessions turned out to be shared with others. */
-bool stores__pg_pool_prepares(const struct stores__pg_pool *pool);
-/* Counts how often prepared statements had to be forgotten. */
-uint64_t stores__pg_pool_statement_timeout(const struct stores__pg_pool *pool); /* ms */
-unsigned *stores__pg_pool_generation(struct stores__pg_pool *pool);
-
-/* conn.c */
-bool stores__pg_push(struct stores__pg_wire *wire, const struct stores__pg_entry *entry);
-void stores__pg_break(struct stores__pg_wire *wire); /* the loss is told on a later turn */
+/* wire.c */
+void stores__pg_enter(struct stores__pg_wire *wire, enum stores__pg_phase phase);
+/* Takes it for lost, unless that is known: on a later turn every request hears of it, then the pool. */
+void stores__pg_break(struct stores__pg_wire *wire);
+/* Calls on_socket at these events of libpq's socket, which may have become another one. */
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
 void stores__pg_unwatch(struct stores__pg_wire *wire);
+/* Sends what libpq has, as far as the socket takes it, and goes on when it takes more. */
+void stores__pg_flush(struct stores__pg_wire *wire);
+/* A request is over. Its holder may close the connection in there. */
+void stores__pg_finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
+                       enum stores__pg_end end);
+/* What is owed will not come any more. */
+void stores__pg_fail_pending(struct stores__pg_wire *wire);
+/* One of open_handles fewer; the last one of a closed wire frees it, and the pool hears that it is
+ * gone. */
 void stores__pg_handle_gone(struct stores__pg_wire *wire);
-/* stores__pg_add for a statement of this kind. */
+/* In on_socket: whose socket it is. NULL: it is the parent's, of whom this process is a child. */
+static inline struct stores__pg_wire *stores__pg_wire_of(const uv_poll_t *poll, int status) {
+    struct stores__pg_wire *wire = poll->data;
+    if (wire->timers->process != stores__process()) return NULL;
+    if (status < 0) wire->events = 0; /* libuv has stopped watching */
+    return wire;
+}
+
+/* What libpq gives again and again until somebody copies. */
+static inline bool stores__pg_is_copy(ExecStatusType status) {
+    return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+/* answers.c: on_socket of a connection that is connected */
+void stores__pg_on_answer(uv_poll_t *poll, int status, int events);
+
+/* conn.c: stores__pg_add for a statement of this kind */
 bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
                           enum stores__pg_entry_kind kind, const char *sql, int nparams,
                           const char *const *values, bool prepare);
@@ -113,7 +125,6 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
 size_t stores__pg_leave_owes(const struct stores__pg_wire *wire);
 /* Waits for them on a closed wire, which it ends then. False: it need not, or cannot. */
 bool stores__pg_leave(struct stores__pg_wire *wire, size_t owed);
-void stores__pg_leave_step(struct stores__pg_wire *wire, int status);
 void stores__pg_end(struct stores__pg_wire *wire); /* the last thing: lets go of the socket */
 
 /* reset.c: what the server said to a statement of a reset */
@@ -128,9 +139,6 @@ void stores__pg_trace_lost(struct stores__pg_wire *wire, const struct stores__pg
 
 /* cancel.c */
 void stores__pg_cancel_forget(struct stores__pg_wire *wire); /* the connection is being closed */
-
-/* connect.c */
-void stores__pg_connect_step(struct stores__pg_wire *wire);
 
 /* statements.c */
 /* The statement of this text, made (and its PREPARE sent, *fresh) where there is none. NULL: no

@@ -76,7 +76,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     /* what nobody knows to read only, the server keeps from writing */
     call->options.readonly = op->engine->cache != NULL &&
                              !(table->cacheable &&
-                               stores__sql_know(&op->engine->pool.texts, sql).only_reads);
+                               stores__sql_know(&op->engine->pool.common.texts, sql).only_reads);
     call->table = stores__table_hold(table);
     call->wait.topic = &table->topic;
     start(call);
@@ -107,7 +107,7 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
     stores_engine *engine = call->engine;
     const stores_query_options *options = &call->options;
     bool named = options->invalidates != NULL;
-    struct stores__sql_known known = stores__sql_know(&engine->pool.texts, call->sql);
+    struct stores__sql_known known = stores__sql_know(&engine->pool.common.texts, call->sql);
     /* what needs not run outside of transactions is kept from writing by one that reads only */
     if (options->readonly && !options->simple && known.stands_anywhere) {
         call->options.autocommit = false;

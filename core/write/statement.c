@@ -94,7 +94,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
                         table->name, statement->expr);
         const char *text = stores__buf_text(&buf);
         /* what the triggers of the table do is known from the table */
-        struct stores__sql_texts *texts = &table->engine->pool.texts;
+        struct stores__sql_texts *texts = &table->engine->pool.common.texts;
         statement->foreign = text == NULL ||
                              stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
         free(statement->made);

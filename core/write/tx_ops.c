@@ -215,7 +215,7 @@ static bool take_text(struct stores__txop *txop, const char *sql, const stores_p
 }
 
 static struct stores__sql_known know(stores_tx *tx, const char *sql) {
-    return stores__sql_know(&tx->engine->pool.texts, sql);
+    return stores__sql_know(&tx->engine->pool.common.texts, sql);
 }
 
 static void select_resolved(stores_op *op, struct stores__table *table) {
