@@ -83,14 +83,6 @@ void stores__pool_aside_lost(struct stores__pg_conn *conn) {
     }
 }
 
-void stores__pool_asides_renew(struct stores__pg_pool *pool) {
-    struct stores__list *asides = &pool->places[STORES__PG_ASIDE];
-    for (struct stores__list *at = asides->next; at != asides; at = at->next) {
-        struct stores__pg_conn *conn = STORES__CONTAINER(at, struct stores__pg_conn, link);
-        if (stores__pg_is_up(conn)) stores__pg_lose(conn);
-    }
-}
-
 void stores__pool_asides_close(struct stores__pg_pool *pool) {
     for (struct stores__list *at; (at = stores__list_shift(&pool->asides)) != NULL;) {
         stores__pg_aside_close(STORES__CONTAINER(at, struct stores__pg_aside, link));

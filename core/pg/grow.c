@@ -1,26 +1,14 @@
-/* Opening connections, one at a time with a back-off, and what their loss means. */
+/* Opening connections, one at a time, with a back-off where that fails. */
 #include "pg/options.h"
 #include "pg/pool_internal.h"
 
 enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 1000 };
-void stores__pool_fail_waits(struct stores__pg_pool *pool, const stores_error *error) {
-    struct stores__list failed;
-    stores__list_init(&failed);
-    stores__list_move(&pool->lane_waits, &failed);
-    stores__list_move(&pool->checkout_waits, &failed);
-    stores__list_move(&pool->parked_waits, &failed);
-    while (!stores__list_empty(&failed)) {
-        struct stores__pg_wait *wait = STORES__CONTAINER(failed.next, struct stores__pg_wait, link);
-        stores__pool_leave_queue(wait);
-        wait->failed(wait, error);
-    }
-}
 
 uint64_t stores__pool_jitter(uint64_t ms) {
     return ms - ms / 10 + stores__random_u64() % (ms / 5 + 1);
 }
 
-static void attempt_failed(struct stores__pg_pool *pool, const stores_error *error) {
+void stores__pool_attempt_failed(struct stores__pg_pool *pool, const stores_error *error) {
     uint64_t wait = BACKOFF_FIRST_MS;
     for (int i = 0; i < pool->failures && wait < BACKOFF_MAX_MS; i++) wait *= 2;
     if (wait > BACKOFF_MAX_MS) wait = BACKOFF_MAX_MS;
@@ -68,7 +56,7 @@ static void resolved(void *arg, struct stores__pg_target *target, const char *wh
     pool->resolving = NULL;
     if (stores__pool_connect(pool, target, STORES__PG_CONNECTING) != NULL) return;
     stores__error_set(&error, STORES_CONNECT_FAILED, "%s", why ? why : "no memory to connect");
-    attempt_failed(pool, &error);
+    stores__pool_attempt_failed(pool, &error);
 }
 
 void stores__pool_grow(struct stores__pg_pool *pool) {
@@ -80,29 +68,14 @@ void stores__pool_grow(struct stores__pg_pool *pool) {
     if (pool->resolving == NULL) {
         stores_error error;
         stores__error_set(&error, STORES_NO_MEMORY, "no memory to connect");
-        attempt_failed(pool, &error);
+        stores__pool_attempt_failed(pool, &error);
     }
 }
 
 void stores__pool_retry(struct stores__timer *timer) {
     struct stores__pg_pool *pool = STORES__CONTAINER(timer, struct stores__pg_pool, retry);
     pool->limit = pool->size;
-    stores__pool_serve(pool);
-}
-
-void stores__pool_ready(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    pool->failures = 0;
-    pool->last_error.code = STORES_OK;
-    pool->common.stats.connects++;
-    if (conn->aside == NULL) stores__pool_move(conn, STORES__PG_IDLE);
-    pool->connected(pool->arg, conn);
-    if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
-    if (!stores__timer_armed(&pool->reaper)) {
-        stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop) + pool->reap_ms);
-    }
-    if (conn->aside != NULL) stores__pool_aside_ready(conn);
-    stores__pool_serve(pool);
+    pool->serve(pool);
 }
 
 bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *error) {
@@ -116,63 +89,4 @@ bool stores__pool_unoption(const struct stores__pg_conn *conn, stores_error *err
                         " db.params.options and the pooler's ignore_startup_parameters; a pooler"
                         " of transactions needs pooler = 'transaction'");
     return false;
-}
-
-void stores__pool_failed(struct stores__pg_conn *conn, const stores_error *error) {
-    struct stores__pg_pool *pool = conn->pool;
-    stores_error copy = *error;
-    if (conn->aside != NULL) {
-        stores__pool_aside_failed(conn, error);
-        return;
-    }
-    bool again = stores__pool_unoption(conn, &copy);
-    stores__pg_discard(conn);
-    if (pool->closing) return;
-    if (again) {
-        stores__pool_grow(pool);
-        return;
-    }
-    attempt_failed(pool, &copy);
-}
-
-void stores__pool_lost(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    bool connecting = conn->place == STORES__PG_CONNECTING;
-    if (!connecting) {
-        pool->common.stats.lost++;
-        /* what ended this one may have ended the others, and a read has few tries */
-        pool->doubted_at = uv_now(pool->loop);
-    }
-    if (conn->aside != NULL) {
-        stores__pool_aside_lost(conn);
-        return;
-    }
-    stores__pg_discard(conn); /* a holder finds out at his next request; its memory stays for him */
-    if (pool->closing) return;
-    if (connecting) {
-        stores_error error;
-        stores__error_set(&error, STORES_CONNECT_FAILED, "the server closed the new connection");
-        attempt_failed(pool, &error);
-    } else {
-        pool->limit = pool->size;
-        stores__pool_serve(pool);
-    }
-}
-
-void stores__pool_check_closed(struct stores__pg_pool *pool) {
-    if (!pool->closing) return;
-    for (int place = 0; place < STORES__PG_PLACES; place++) {
-        if (pool->counts[place] > 0) return;
-    }
-    pool->closed(pool->arg);
-}
-
-void stores__pool_gone(struct stores__pg_conn *conn) {
-    struct stores__pg_pool *pool = conn->pool;
-    assert(conn->place == STORES__PG_CLOSING);
-    stores__list_remove(&conn->link);
-    pool->counts[STORES__PG_CLOSING]--;
-    conn->gone = true;
-    if (!conn->held) free(conn);
-    stores__pool_check_closed(pool);
 }

@@ -25,7 +25,7 @@ static void ponged(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
     if (end != STORES__PG_SYNCED) return;
     conn->pinged_at = uv_now(conn->pool->loop);
-    stores__pool_serve(conn->pool);
+    conn->pool->serve(conn->pool);
 }
 
 void stores__pool_ping(struct stores__pg_conn *conn) {
@@ -115,9 +115,17 @@ void stores__pool_idle_init(struct stores__pg_pool *pool) {
     pool->reaper.fire = reap;
 }
 
+/* Nobody gives those back: who has one opens another when he hears of its loss. */
+static void lose_asides(struct stores__pg_pool *pool) {
+    struct stores__list *asides = &pool->places[STORES__PG_ASIDE];
+    for (struct stores__list *at = asides->next; at != asides; at = at->next) {
+        if (stores__pg_is_up(conn_at(at))) stores__pg_lose(conn_at(at));
+    }
+}
+
 void stores__pg_pool_renew(struct stores__pg_pool *pool, uint64_t before) {
     uint64_t now = uv_now(pool->loop);
-    stores__pool_asides_renew(pool);
+    lose_asides(pool);
     for (int place = STORES__PG_IDLE; place < STORES__PG_ASIDE; place++) {
         struct stores__list *list = &pool->places[place];
         for (struct stores__list *at = list->next; at != list; at = at->next) {

@@ -66,29 +66,6 @@ bool stores__pool_must_park(const struct stores__pg_wait *wait) {
            topic->checked_out + topic->stalled >= pool->limit - 1;
 }
 
-void stores__pool_park(struct stores__pg_wait *wait) {
-    struct stores__pg_pool *pool = wait->pool;
-    stores__list_remove(&wait->link);
-    stores__list_append(&pool->parked_waits, &wait->link);
-    wait->parked = true;
-    pool->parked++;
-}
-
-void stores__pool_unpark_all(struct stores__pg_pool *pool) {
-    pool->unpark = false;
-    /* they came before those that wait now */
-    while (!stores__list_empty(&pool->parked_waits)) {
-        struct stores__pg_wait *wait = STORES__CONTAINER(pool->parked_waits.prev,
-                                                         struct stores__pg_wait, link);
-        stores__list_remove(&wait->link);
-        wait->parked = false;
-        pool->parked--;
-        stores__list_prepend(wait->place == STORES__PG_CHECKED_OUT ? &pool->checkout_waits
-                                                                   : &pool->lane_waits,
-                             &wait->link);
-    }
-}
-
 /* ---- Stalling -------------------------------------------------------------------------------- */
 
 static void stall(struct stores__pg_conn *conn) {

@@ -60,6 +60,9 @@ struct stores__pg_pool {
     stores_error last_error;
     uint64_t next_serial;
 
+    /* Somebody may be served now: for those who find it out, and are not who serves. */
+    void (*serve)(struct stores__pg_pool *pool);
+
     /* To the engine, from the loop. */
     void *arg;
     void (*crowded)(void *arg); /* somebody waits, and no other connection may be opened */

@@ -21,7 +21,7 @@ void stores__pool_look(struct stores__timer *timer) {
     if (pool->lane_waiting + pool->checkout_waiting > 0) look_at_asked(pool);
     stores__pool_look_at_lanes(pool);
     stores__pool_unpark_all(pool);
-    stores__pool_serve(pool);
+    pool->serve(pool);
     if (pool->closing) return;
     stores__pool_evict_lane(pool);
     bool crowded = stores__pool_queued(pool) > 0 && stores__pg_open_count(pool) >= pool->limit;
