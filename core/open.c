@@ -19,6 +19,7 @@ static const struct stores__part parts[] = {
         .flush = stores__cache_flush,
         .table_free = stores__cache_table_free,
         .stats = stores__cache_stats,
+        .deafen = stores__cache_deafen,
         .stop = stores__cache_stop,
         .close = stores__cache_close,
         .free = stores__cache_free,
@@ -38,6 +39,7 @@ static const struct stores__part parts[] = {
     {
         /* write */
         .open = stores__writes_open,
+        .stop = stores__txs_stop,
         .crowded = stores__starve_look,
         .insider = stores__tx_insider,
         .free = stores__writes_free,

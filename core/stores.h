@@ -226,6 +226,15 @@ STORES_API stores_engine *stores_engine_new(const stores_config *config, stores_
  * connections alone. Its loop must not be turned by the child. */
 STORES_API void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg);
 
+/* In a child of a fork: lets go of the parent's engine for good. Its descriptors are closed here, so that
+ * the connections end when the parent's do; the servers are told nothing, what runs there goes on, and
+ * the parent notices nothing. Calls that were under way are done with `forked`; no callback runs; ops and
+ * transactions that the child still has are to be freed as ever, listeners are gone. A loop that is the
+ * host's is first made the child's by uv_loop_fork; what the engine has on it goes with its next turns,
+ * and with it the engine. False, and nothing was done: this process made the engine, or it was being
+ * closed, or there is no descriptor left. */
+STORES_API bool stores_engine_forget(stores_engine *engine);
+
 /* The loop, for hosts that turn it themselves (uv_run). */
 STORES_API struct uv_loop_s *stores_engine_loop(stores_engine *engine);
 /* For hosts with a poll loop of their own: wait for this descriptor to be readable, at most so

@@ -12,6 +12,7 @@ struct stores__lookup {
     pthread_mutex_t lock;
     uv_async_t *async; /* NULL: nobody wants to know, and the thread frees this */
     bool over; /* the thread has done all of its work */
+    uint64_t process; /* that the thread runs in: in a child of a fork there is none */
     int status; /* of getaddrinfo */
     struct addrinfo *list;
     void (*done)(void *arg, struct addrinfo *list, const char *why);
@@ -48,10 +49,11 @@ static void async_closed(uv_handle_t *handle) {
 /* Nobody is told any more; the thread, if it still runs, ends it alone. */
 static void let_go(struct stores__lookup *lookup) {
     uv_async_t *async = lookup->async;
-    pthread_mutex_lock(&lookup->lock);
-    bool over = lookup->over;
+    bool here = lookup->process == stores__process();
+    if (here) pthread_mutex_lock(&lookup->lock);
+    bool over = lookup->over || !here;
     lookup->async = NULL;
-    pthread_mutex_unlock(&lookup->lock);
+    if (here) pthread_mutex_unlock(&lookup->lock);
     if (over) lookup_free(lookup);
     uv_close((uv_handle_t *)async, async_closed);
 }
@@ -101,6 +103,7 @@ stores__lookup(uv_loop_t *loop, const char *name,
     pthread_mutex_init(&lookup->lock, NULL);
     memcpy(lookup->name, name, size);
     lookup->async = async;
+    lookup->process = stores__process();
     lookup->done = done;
     lookup->arg = arg;
     async->data = lookup;

@@ -218,6 +218,10 @@ static void waited(struct stores__timer *timer) {
     close_link(STORES__CONTAINER(timer, struct stores__cache, patience)->engine);
 }
 
+void stores__cache_deafen(stores_engine *engine, int deaf) {
+    if (engine->cache != NULL) stores__redis_deafen(engine->cache->redis, deaf);
+}
+
 bool stores__cache_close(stores_engine *engine, void (*done)(void *engine)) {
     struct stores__cache *cache = engine->cache;
     if (cache == NULL) return false;
@@ -226,7 +230,7 @@ bool stores__cache_close(stores_engine *engine, void (*done)(void *engine)) {
     cache->leaving = done;
     cache->patience.fire = waited;
     stores__redis_flush(cache->redis);
-    if (!stores__epoch_owes(engine) || !stores__past_known(cache) ||
+    if (engine->pool.common.deaf || !stores__epoch_owes(engine) || !stores__past_known(cache) ||
         !stores__timer_set(&engine->timers, &cache->patience, ends)) {
         close_link(engine);
     } else if (stores__redis_state(cache->redis) == STORES__REDIS_UP) {

@@ -65,6 +65,8 @@ void stores__cache_table_free(struct stores__table *table);
 void stores__cache_stats(const stores_engine *engine,
                          void (*figure)(void *arg, const char *name, double value), void *arg);
 void stores__cache_stop(stores_engine *engine);
+/* In a child of a fork, before it is closed (base/deaf.h). */
+void stores__cache_deafen(stores_engine *engine, int deaf);
 /* Closes the link, where there is one; done(engine) comes from the loop. */
 bool stores__cache_close(stores_engine *engine, void (*done)(void *engine));
 void stores__cache_free(stores_engine *engine);

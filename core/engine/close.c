@@ -13,6 +13,7 @@
  *   (freed)
  *
  * In a child of a fork OPEN becomes LEFT, for good: everything is the parent's, and stays as it is.
+ * A child that forgets the engine (forget.c) goes the ordinary way, with sockets that lead nowhere.
  */
 #include "engine/engine.h"
 #include "engine/op.h"
@@ -90,6 +91,14 @@ static void close_loop(uv_loop_t *loop) {
     if (uv_loop_close(loop) == 0) free(loop);
 }
 
+static void end_ops(stores_engine *engine) {
+    if (engine->pool.common.deaf) {
+        stores__op_forget_all(engine);
+    } else {
+        stores__op_close_all(engine, STORES_CLOSED, "the store was closed");
+    }
+}
+
 void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void *arg) {
     if (engine->life != STORES__OPEN) return;
     if (stores__engine_forked(engine)) {
@@ -97,14 +106,14 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
         if (closed != NULL) closed(arg);
         return;
     }
-    stores_flush(engine);
+    if (!engine->pool.common.deaf) stores_flush(engine);
     engine->closed = closed;
     engine->closed_arg = arg;
     move(engine, STORES__PARTING);
     engine->pool.common.statement = NULL; /* what it points to may go with the engine's holder */
     /* the loop is held until the last handle is closed */
     uv_ref((uv_handle_t *)&engine->prepare);
-    stores__op_close_all(engine);
+    end_ops(engine);
     STORES__DOWNWARDS(engine, stop, engine);
     stores__listen_stop_all(engine);
     engine->live_ops++; /* ours, until this function returns */

@@ -112,7 +112,7 @@ void stores_pump(stores_engine *engine) {
 void stores_wait(stores_engine *engine, stores_op *op) {
     if (stores__engine_forked(engine)) {
         stores__op_drain(engine);
-        if (op->state != STORES__OP_DONE) stores__op_forsake(op);
+        stores__op_forsake(op);
         return;
     }
     stores_flush(engine);

@@ -71,6 +71,7 @@ struct stores_engine {
     int left; /* PARTING, UNWINDING: what has to close before the next state */
     uint64_t process; /* that made it */
     bool in_child; /* a child of a fork has met it */
+    struct stores__list parents; /* in a child: what was ready at the fork, and is told there */
     stores_config config; /* its strings are not kept: each part copied what it needs */
     struct stores__timers timers;
     struct stores__pg_pool pool;

@@ -49,7 +49,7 @@ bool stores__engine_in_child(stores_engine *engine) {
     if (!engine->in_child) {
         engine->in_child = true;
         /* what was ready is told in the parent; who asks here is answered by what is here */
-        stores__list_init(&engine->ready);
+        stores__list_move(&engine->ready, &engine->parents);
     }
     return true;
 }

@@ -133,9 +133,9 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
 }
 
 void stores__op_forsake(stores_op *op) {
-    op->error = stores__error_new(STORES_FORKED, FORKED_TEXT);
-    op->state = STORES__OP_DONE;
-    op->freed = false;
+    if (op->state == STORES__OP_DONE || op->forsaken) return;
+    if (op->error == NULL) op->error = stores__error_new(STORES_FORKED, FORKED_TEXT);
+    op->forsaken = true;
 }
 
 bool stores__op_docs(stores_op *op, size_t n) {
@@ -214,22 +214,39 @@ void stores__op_end_early(stores_op *op, stores_code code, const char *text) {
     stores_outcome outcome = op->leave ? op->leave(op) : STORES_OUTCOME_NONE;
     op->leave = NULL;
     if (op->state != STORES__OP_PENDING) return;
-    op->error = stores__error_new(code, "%s", text);
-    stores__error_outcome(&op->error, outcome);
+    if (op->error == NULL) { /* else it was forsaken, and its caller may have looked */
+        op->error = stores__error_new(code, "%s", text);
+        stores__error_outcome(&op->error, outcome);
+    }
     complete(op);
 }
 
-void stores__op_close_all(stores_engine *engine) {
+void stores__op_close_all(stores_engine *engine, stores_code code, const char *text) {
     while (!stores__list_empty(&engine->pending)) {
-        stores__op_end_early(STORES__CONTAINER(engine->pending.next, stores_op, link),
-                             STORES_CLOSED, "the store was closed");
+        stores__op_end_early(STORES__CONTAINER(engine->pending.next, stores_op, link), code, text);
     }
+}
+
+static void silence(struct stores__list *ops) {
+    for (struct stores__list *at = ops->next; at != ops; at = at->next) {
+        STORES__CONTAINER(at, stores_op, link)->cb = NULL;
+    }
+}
+
+void stores__op_forget_all(stores_engine *engine) {
+    stores__list_move(&engine->parents, &engine->ready);
+    silence(&engine->ready);
+    silence(&engine->pending);
+    stores__op_close_all(engine, STORES_FORKED, FORKED_TEXT);
 }
 
 void stores_op_free(stores_op *op) {
     if (op == NULL) return;
-    /* in a child of a fork what is under way is the parent's */
-    if (op->state == STORES__OP_PENDING && stores__engine_forked(op->engine)) return;
+    /* in a child of a fork what is under way is the parent's, and is kept until that is forgotten */
+    if (op->state == STORES__OP_PENDING && stores__engine_forked(op->engine)) {
+        op->freed = true;
+        return;
+    }
     if (op->state == STORES__OP_PENDING)
         stores__op_end_early(op, STORES_ABANDONED, "the caller went away");
     if (op->state == STORES__OP_READY) {
@@ -240,7 +257,7 @@ void stores_op_free(stores_op *op) {
 }
 
 bool stores_op_done(const stores_op *op) {
-    return op->state == STORES__OP_DONE;
+    return op->state == STORES__OP_DONE || op->forsaken;
 }
 
 const stores_error *stores_op_error(const stores_op *op) {

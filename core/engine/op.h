@@ -26,7 +26,8 @@ struct stores_op {
     struct stores__list stage_link; /* a list of the stage that serves it */
     stores_engine *engine;
     enum stores__op_state state;
-    bool freed; /* stores_op_free came while the op was in the ready list */
+    bool freed; /* stores_op_free came while the op was in the ready list, or was the parent's */
+    bool forsaken; /* in a child of a fork: done, as far as its caller sees */
     bool cache; /* may read from the cache and publish to it */
     char source;
     bool inserted;
@@ -80,7 +81,10 @@ size_t stores__op_drain(stores_engine *engine);
 void stores__op_forsake(stores_op *op);
 /* Takes a pending op out of its stage, and completes it with what that says of the outcome. */
 void stores__op_end_early(stores_op *op, stores_code code, const char *text);
-/* Ends every pending op with `closed`. */
-void stores__op_close_all(stores_engine *engine);
+/* Ends every pending op with this error. */
+void stores__op_close_all(stores_engine *engine, stores_code code, const char *text);
+/* In a child of a fork: what the parent had under way ends here with `forked`, and what had ended as it
+ * did; no callback runs. */
+void stores__op_forget_all(stores_engine *engine);
 
 #endif

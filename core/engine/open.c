@@ -55,6 +55,7 @@ static stores_engine *blank(const stores_config *config) {
     engine->spare_ops.size = sizeof(stores_op);
     stores__list_init(&engine->ready);
     stores__list_init(&engine->pending);
+    stores__list_init(&engine->parents);
     stores__list_init(&engine->flushes);
     stores__tables_init(engine);
     stores__list_init(&engine->epochs);

@@ -32,6 +32,8 @@ struct stores__part {
     void (*table_free)(struct stores__table *table); /* also of one that table_new made in part */
     void (*stats)(const stores_engine *engine,
                   void (*figure)(void *arg, const char *name, double value), void *arg);
+    /* In a child of a fork: closes the parent's sockets, with the deaf one in their place (base/deaf.h). */
+    void (*deafen)(stores_engine *engine, int deaf);
     /* The engine closes: every op has ended. What waits for a timer or a connection ends. */
     void (*stop)(stores_engine *engine);
     /* True: closed(engine) comes, from the loop, when what the part has on it is closed. */

@@ -24,6 +24,7 @@ struct stores__pg_cancel {
     PGcancel *handle;
     uv_async_t *async; /* NULL: the connection was closed, and the thread frees this */
     bool over; /* the thread has done all of its work */
+    uint64_t process; /* that the thread runs in: in a child of a fork there is none */
 };
 
 static void cancel_free(struct stores__pg_cancel *cancel) {
@@ -57,10 +58,12 @@ static void let_go(struct stores__pg_wire *wire) {
     struct stores__pg_cancel *cancel = wire->cancel;
     uv_async_t *async = cancel->async;
     wire->cancel = NULL;
-    pthread_mutex_lock(&cancel->lock);
-    bool over = cancel->over;
+    bool here = cancel->process == stores__process();
+    if (here) pthread_mutex_lock(&cancel->lock);
+    bool over = cancel->over || !here;
     cancel->async = NULL;
-    pthread_mutex_unlock(&cancel->lock);
+    if (here) pthread_mutex_unlock(&cancel->lock);
+    if (!here && !cancel->over) atomic_fetch_sub(&threads, 1);
     if (over) cancel_free(cancel);
     uv_close((uv_handle_t *)async, async_closed);
 }
@@ -96,6 +99,7 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
     /* one under way already ends whatever runs */
     if (wire == NULL || wire->phase != WIRE_UP || wire->cancel != NULL) return;
+    if (conn->common->deaf) return; /* what runs there is the parent's */
     if (atomic_load(&threads) >= THREADS_MOST) return;
     struct stores__pg_cancel *cancel = calloc(1, sizeof *cancel);
     uv_async_t *async = malloc(sizeof *async);
@@ -109,6 +113,7 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
     wire->open_handles++;
     pthread_mutex_init(&cancel->lock, NULL);
     cancel->async = async;
+    cancel->process = stores__process();
     cancel->handle = PQgetCancel(wire->pg);
     wire->cancel = cancel;
     if (cancel->handle == NULL || !start(cancel)) {

@@ -3,6 +3,14 @@
 
 #include <poll.h>
 
+#include "base/deaf.h"
+
+void stores__pg_deafen(struct stores__pg_conn *conn, int deaf) {
+    if (conn->wire != NULL && conn->wire->pg != NULL) {
+        stores__deafen(PQsocket(conn->wire->pg), deaf);
+    }
+}
+
 void stores__pg_lose(struct stores__pg_conn *conn) {
     stores__pg_break(conn->wire);
 }

@@ -172,6 +172,7 @@ struct stores__pg_common {
     bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
     unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__sql_texts texts; /* what the texts of callers tell */
+    bool deaf; /* a child of a fork lets go of them: nothing is to reach the server */
     stores_statement_cb statement; /* NULL: nobody is to hear of statements */
     void *statement_arg;
     struct stores__pg_stats stats;
@@ -184,6 +185,9 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
                            uint64_t connect_timeout_ms, bool pooler);
 /* Closes it: pending requests get done(LOST) first. Ends with gone(). */
 void stores__pg_conn_close(struct stores__pg_conn *conn);
+
+/* In a child of a fork: closes the parent's socket, with the deaf one in its place (base/deaf.h). */
+void stores__pg_deafen(struct stores__pg_conn *conn, int deaf);
 
 /* Takes it for lost; that is told on a later turn. */
 void stores__pg_lose(struct stores__pg_conn *conn);

@@ -74,6 +74,8 @@ struct stores__pg_pool {
 bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
                           struct stores__timers *timers, const stores_config *config,
                           stores_error *error);
+/* In a child of a fork, before it is closed: nothing that closing does reaches the server. */
+void stores__pg_pool_deafen(struct stores__pg_pool *pool, int deaf);
 /* Fails who waits, closes what is open; closed(arg) when the last handle is gone. */
 void stores__pg_pool_close(struct stores__pg_pool *pool);
 void stores__pg_pool_free(struct stores__pg_pool *pool);

@@ -113,6 +113,16 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     return true;
 }
 
+void stores__pg_pool_deafen(struct stores__pg_pool *pool, int deaf) {
+    pool->closing = pool->common.deaf = true;
+    for (int place = 0; place < STORES__PG_PLACES; place++) {
+        struct stores__list *all = &pool->places[place];
+        for (struct stores__list *at = all->next; at != all; at = at->next) {
+            stores__pg_deafen(STORES__CONTAINER(at, struct stores__pg_conn, link), deaf);
+        }
+    }
+}
+
 void stores__pg_pool_close(struct stores__pg_pool *pool) {
     stores_error error;
     pool->closing = true;

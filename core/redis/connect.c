@@ -357,6 +357,10 @@ static void on_check_closed(uv_handle_t *handle) {
     gone(STORES__CONTAINER(handle, struct stores__redis, check));
 }
 
+void stores__redis_deafen(struct stores__redis *redis, int deaf) {
+    if (redis->socket != NULL) stores__redis_socket_deafen(redis->socket, deaf);
+}
+
 void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg) {
     assert(redis->state != STORES__REDIS_CLOSED);
     redis->state = STORES__REDIS_CLOSED;

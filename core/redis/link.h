@@ -92,6 +92,8 @@ struct stores__redis_hooks {
 struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
                                          const struct stores__redis_config *config,
                                          const struct stores__redis_hooks *hooks);
+/* In a child of a fork, before it is closed: nothing that closing does reaches the server. */
+void stores__redis_deafen(struct stores__redis *redis, int deaf);
 /* Fails what is pending, closes all handles, frees itself and calls closed(arg), all of it from the
  * loop. A name resolution that is under way is waited for. To be called once; from then on only
  * redis_send (false), redis_script (false), flush and nudge (nothing) may be called, up to closed.

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "base/deaf.h"
 #include "redis/maker.h"
 #include "redis/reply.h"
 
@@ -95,6 +96,10 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
 
 void stores__redis_socket_limit(struct stores__redis_socket *socket, size_t text_max) {
     socket->text_max = text_max;
+}
+
+void stores__redis_socket_deafen(struct stores__redis_socket *socket, int deaf) {
+    stores__deafen(socket->context->fd, deaf);
 }
 
 void stores__redis_socket_close(struct stores__redis_socket *socket) {

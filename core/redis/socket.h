@@ -36,6 +36,8 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
                           size_t why_size);
 /* The longest text that a reply may have, in bytes. */
 void stores__redis_socket_limit(struct stores__redis_socket *socket, size_t text_max);
+/* In a child of a fork: closes the parent's socket, with the deaf one in its place (base/deaf.h). */
+void stores__redis_socket_deafen(struct stores__redis_socket *socket, int deaf);
 /* From now on only closed is called. */
 void stores__redis_socket_close(struct stores__redis_socket *socket);
 /* Sends from out as much as goes without waiting, the rest by itself when it can: out must live as

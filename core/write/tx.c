@@ -611,7 +611,11 @@ stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options
 }
 
 void stores_tx_free(stores_tx *tx) {
-    if (tx == NULL || tx->freed || stores__engine_forked(tx->engine)) return;
+    if (tx == NULL || tx->freed) return;
+    if (stores__engine_forked(tx->engine)) {
+        tx->freed_in_child = true;
+        return;
+    }
     tx->freed = true;
     if (tx->op != NULL)
         stores__op_end_early(tx->op, STORES_ABANDONED, "the transaction was given up");
@@ -626,5 +630,20 @@ void stores_tx_free(stores_tx *tx) {
         stores__flush_at_end(tx->engine, &tx->flush);
     } else if (tx->txop == NULL && tx->state == TX_OPEN) {
         end_tx(tx); /* its connection is closed, and perhaps no tick will come any more */
+    }
+}
+
+void stores__txs_stop(stores_engine *engine) {
+    if (!engine->pool.common.deaf) return; /* what ROLLBACKs waited for a tick were sent */
+    for (struct stores__list *at = engine->txs.next, *next; at != &engine->txs; at = next) {
+        stores_tx *tx = STORES__CONTAINER(at, stores_tx, link);
+        next = at->next;
+        /* its ROLLBACK waited for the end of the tick, which does not come */
+        bool waits = tx->freed && !stores__list_empty(&tx->flush.link);
+        if (waits && tx->txop == NULL && tx->state == TX_OPEN) {
+            end_tx(tx);
+        } else if (tx->freed_in_child) {
+            stores_tx_free(tx);
+        }
     }
 }

@@ -66,6 +66,7 @@ struct stores_tx {
     stores_error *wrong; /* with the options that its caller gave; NULL: nothing */
     enum stores__tx_state state;
     bool begun, freed, xid_known, lost;
+    bool freed_in_child; /* of a fork, which is to forget it */
     stores_op *op; /* the op under way; NULL: none, or it left */
     struct stores__txop *txop; /* its details, also after the op left */
     struct stores__pg_wait wait;
@@ -88,6 +89,8 @@ struct stores_tx {
 
 /* The arguments of the op under way are complete: off to the connection. */
 void stores__tx_start(stores_tx *tx);
+/* The engine is forgotten by a child of a fork: transactions that nobody holds end. */
+void stores__txs_stop(stores_engine *engine);
 /* A call that the tx's holder made elsewhere. */
 void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* Answers the op under way, and frees what it had; error NULL: it succeeded. */
