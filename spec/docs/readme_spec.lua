@@ -7,9 +7,9 @@ local stores = require('stores')
 local support = require('spec.support')
 
 local root = os.getenv('STORES_ROOT') or '.'
-local PAGES = { 'README.md', 'CONTRIBUTING.md', 'docs/api.md', 'docs/cache.md', 'docs/design.md',
-                'docs/hosts.md', 'docs/migrations.md', 'docs/performance.md',
-                'lua/README.md' }
+local PAGES = { 'README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/api.md', 'docs/cache.md',
+                'docs/changing.md', 'docs/design.md', 'docs/hosts.md', 'docs/migrations.md',
+                'docs/performance.md', 'lua/README.md' }
 local RUN = { 'README.md', 'docs/api.md', 'docs/cache.md', 'docs/hosts.md', 'docs/migrations.md' }
 
 local function read(path)
@@ -316,6 +316,20 @@ for _, page in ipairs(PAGES) do
     end)
   end)
 end
+
+describe('docs/design.md', function()
+  it('answers ten questions by one path each, and by a name that stands there', function()
+    local section = assert(read(root .. '/docs/design.md'):match('\n## Where is what\n(.*)$'))
+    local count = 0
+    for question, path, name in section:gmatch('\n| ([^|]+%?) | `([^`]+)` | `([^`]+)` |') do
+      count = count + 1
+      assert.is_true(exists(path), question)
+      assert.is_truthy(read(root .. '/' .. path):find('%f[%w_]' .. name:gsub('%p', '%%%0')
+        .. '%f[^%w_]'), ('%s: %s has no %s'):format(question, path, name))
+    end
+    assert.equal(10, count)
+  end)
+end)
 
 describe('docs/api.md', function()
   local text = read(root .. '/docs/api.md')
