@@ -55,14 +55,17 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
  * is. */
 #define CALLED                                                                                     \
     "called AS (SELECT written.oid, written.provolatile FROM written"                              \
-    "  UNION SELECT p.oid, p.provolatile FROM called"                                              \
-    "  JOIN pg_catalog.pg_proc w ON w.oid = called.oid"                                            \
-    "  JOIN pg_catalog.pg_proc p ON w.prosrc ~* ('\\m'"                                            \
-    "  || pg_catalog.regexp_replace(p.proname, '(\\W)', '\\\\\\1', 'g') || '\\M')"                 \
-    "  OR EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.objid = w.oid"                        \
-    "  AND e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.refobjid = p.oid"           \
-    "  AND e.refclassid = e.classid)"                                                              \
-    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal'))"
+    "  UNION SELECT p.oid, p.provolatile FROM called CROSS JOIN LATERAL ("                         \
+    "  SELECT n.oid, n.provolatile FROM pg_catalog.pg_proc w"                                      \
+    "  JOIN pg_catalog.pg_proc n ON w.prosrc ~* ('\\m'"                                            \
+    "  || pg_catalog.regexp_replace(n.proname, '(\\W)', '\\\\\\1', 'g') || '\\M')"                 \
+    "  JOIN pg_catalog.pg_language l ON l.oid = n.prolang AND l.lanname NOT IN ('c', 'internal')"  \
+    "  WHERE w.oid = called.oid"                                                                   \
+    "  UNION ALL SELECT n.oid, n.provolatile FROM pg_catalog.pg_depend e"                          \
+    "  JOIN pg_catalog.pg_proc n ON n.oid = e.refobjid"                                            \
+    "  JOIN pg_catalog.pg_language l ON l.oid = n.prolang AND l.lanname NOT IN ('c', 'internal')"  \
+    "  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = called.oid"       \
+    "  AND e.refclassid = e.classid) p)"
 
 /* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
  * of those. */
