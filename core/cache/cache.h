@@ -28,14 +28,16 @@ struct stores__cache {
     struct stores__turn_all *all;
     bool wants_up; /* never connected so far: calls wait for the first attempt */
     bool evicts_any; /* intents could be evicted: no lease is taken */
-    bool asks_policy; /* whether they could */
-    uint64_t policy_at; /* when it was told, or asked */
-    struct stores__redis_req policy_req;
+    /* Every few seconds it is asked whether they could, and whether it is still the primary that it
+     * was; sooner where somebody else's epoch says that it is not. */
+    bool asks_policy, asks_history, redis_doubted;
+    uint64_t looked_at;
+    struct stores__redis_req policy_req, history_req;
     char trouble[208], trouble_said[208]; /* what Redis refused last, and what the log has of it */
     uint64_t said_at;
     char *fixed_prefix;
     char prefix[512];
-    char run_id[17]; /* the first 16 digits; "" while Redis is down */
+    char run_id[17]; /* of the run, and of the history, 8 digits each; "" while Redis is down */
     /* The store closes: turns that are owed are made first, where Redis can be reached in time. */
     void (*leaving)(void *arg);
     size_t paying;
@@ -90,9 +92,12 @@ void stores__trouble_over(struct stores__cache *cache);
 const char *stores__trouble_why(const struct stores__cache *cache);
 /* Why rows are not cached, or writes not told, just now; "": they are. */
 const char *stores__trouble_now(const struct stores__cache *cache);
-/* What its policy is; and asks for it again, where it was told long ago. */
+/* What its policy is. */
 void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any);
-void stores__trouble_ask_policy(struct stores__cache *cache);
+/* Asks for its policy and its history, where they were told long ago. */
+void stores__trouble_look(struct stores__cache *cache);
+/* It may be another one than it was: the next look comes at once. */
+void stores__trouble_doubt(struct stores__cache *cache);
 
 /* ---- The past of the server (past.c) ---------------------------------------------------------- */
 

@@ -288,6 +288,7 @@ bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t l
     int owner = compare_owner(cache, value + 1, len - 1);
     if (owner != 0) {
         if (owner < 0) {
+            stores__trouble_doubt(cache);
             begin_turn(epoch, value, len);
         } else {
             doubt(epoch, value, len);

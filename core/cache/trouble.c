@@ -1,12 +1,12 @@
 /*
- * What Redis refuses, and whether it may evict intents. An answer that is an error is no answer: it is
- * said once, in Redis' own words, and what it was about is tried again.
+ * What Redis refuses, whether it may evict intents, and whether it is what it was. An answer that is
+ * an error is no answer: it is said once, in Redis' own words, and what it was about is tried again.
  */
 #include <stdio.h>
 
 #include "cache/cache.h"
 
-enum { SAY_AGAIN_MS = 60 * 1000, POLICY_MS = 5 * 1000 };
+enum { SAY_AGAIN_MS = 60 * 1000, LOOK_MS = 5 * 1000, DOUBT_MS = 250 };
 
 static bool same_kind(const char *a, const char *b) {
     size_t len = strcspn(a, " ");
@@ -47,11 +47,11 @@ const char *stores_redis_trouble(const stores_engine *engine) {
     return engine->cache != NULL ? stores__trouble_now(engine->cache) : "";
 }
 
-/* ---- Eviction -------------------------------------------------------------------------------- */
+/* ---- Looks at it ----------------------------------------------------------------------------- */
 
 void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any) {
     bool said = cache->evicts_any;
-    cache->policy_at = stores__now(cache->engine);
+    cache->looked_at = stores__now(cache->engine);
     cache->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
     if (cache->evicts_any && !said) {
         stores__log(cache->engine,
@@ -67,13 +67,35 @@ static void took_policy(struct stores__redis_req *req, struct redisReply **reply
     if (*reply != NULL) stores__trouble_evicts(cache, stores__redis_evicts(*reply));
 }
 
-void stores__trouble_ask_policy(struct stores__cache *cache) {
+static void took_history(struct stores__redis_req *req, struct redisReply **reply) {
+    struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, history_req);
+    cache->asks_history = false;
+    if (*reply != NULL && !stores__redis_goes_on(cache->redis, *reply)) {
+        stores__redis_renew(cache->redis, "Redis is, or was, a replica");
+    }
+}
+
+static bool ask_info(struct stores__cache *cache, struct stores__redis_req *req,
+                     const char *section) {
     struct stores__args args = {0};
-    uint64_t now = stores__now(cache->engine);
-    if (cache->asks_policy || now < cache->policy_at + POLICY_MS) return;
-    cache->policy_at = now;
-    cache->policy_req.done = took_policy;
     stores__args_str(&args, "INFO");
-    stores__args_str(&args, "memory");
-    cache->asks_policy = stores__args_send(&args, cache, &cache->policy_req, NULL, 0);
+    stores__args_str(&args, section);
+    return stores__args_send(&args, cache, req, NULL, 0);
+}
+
+void stores__trouble_look(struct stores__cache *cache) {
+    uint64_t now = stores__now(cache->engine);
+    bool doubted = cache->redis_doubted && now >= cache->looked_at + DOUBT_MS;
+    if (now < cache->looked_at + LOOK_MS && !doubted) return;
+    if (cache->asks_policy || cache->asks_history) return;
+    cache->looked_at = now;
+    cache->redis_doubted = false;
+    cache->policy_req.done = took_policy;
+    cache->history_req.done = took_history;
+    cache->asks_policy = ask_info(cache, &cache->policy_req, "memory");
+    cache->asks_history = ask_info(cache, &cache->history_req, "replication");
+}
+
+void stores__trouble_doubt(struct stores__cache *cache) {
+    cache->redis_doubted = true;
 }

@@ -7,6 +7,8 @@
 
 #include "redis/internal.h"
 
+enum { HISTORY_AT = 8, HISTORY_LEN = 8 }; /* digits of the run_id that the history takes */
+
 enum step { AUTH, SELECT, SERVER, REPLICATION, MEMORY, PING, STEPS };
 
 static bool asked(const struct stores__redis *redis, unsigned step) {
@@ -107,6 +109,24 @@ bool stores__redis_evicts(const struct redisReply *memory) {
     return strcmp(policy, "noeviction") != 0 && strncmp(policy, "volatile-", 9) != 0;
 }
 
+/* A server that was another one's replica for a while has that one's rows, which may be older than
+ * its own were; the history of replication is another one then. Servers that tell none have one. */
+static void take_history(const redisReply *reply, char run_id[41]) {
+    char id[48];
+
+    field(reply, "master_replid:", id, sizeof id);
+    if (strlen(id) == 40) memcpy(run_id + HISTORY_AT, id, HISTORY_LEN);
+}
+
+bool stores__redis_goes_on(const struct stores__redis *redis, const struct redisReply *reply) {
+    char text[48], run_id[41];
+
+    field(reply, "role:", text, sizeof text);
+    memcpy(run_id, redis->run_id, sizeof run_id);
+    take_history(reply, run_id);
+    return strcmp(text, "slave") != 0 && strcmp(run_id, redis->run_id) == 0;
+}
+
 bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
     unsigned step = redis->step;
     char text[160];
@@ -128,6 +148,7 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
             stores__redis_fail(redis, "Redis is a replica: only a primary can be used");
             return false;
         }
+        take_history(reply, redis->new_run_id);
     } else if (step == MEMORY) {
         redis->evicts_any = stores__redis_evicts(reply);
     }

@@ -56,7 +56,7 @@ struct stores__redis {
     struct stores__redis_out hello; /* the greeting's commands */
     unsigned step; /* the greeting's next answer */
     bool evicts_any;
-    char run_id[41], new_run_id[41];
+    char run_id[41], new_run_id[41]; /* which run of which server, and which history of it */
 
     struct stores__redis_out out;
     struct stores__list pending; /* in the order of their replies; in out, or sent */

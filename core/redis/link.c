@@ -274,6 +274,10 @@ void stores__redis_on_silence(struct stores__redis *redis) {
     stores__redis_await(redis, STORES__REDIS_ANSWER, now >= ends ? now + 1 : ends);
 }
 
+void stores__redis_renew(struct stores__redis *redis, const char *why) {
+    if (redis->state == STORES__REDIS_UP) stores__redis_fail(redis, "%s", why);
+}
+
 /* ---- Looking at it -------------------------------------------------------------------------- */
 
 enum stores__redis_state stores__redis_state(const struct stores__redis *redis) {

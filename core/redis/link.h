@@ -101,7 +101,8 @@ void stores__redis_deafen(struct stores__redis *redis, int deaf);
 void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg);
 
 enum stores__redis_state stores__redis_state(const struct stores__redis *redis);
-const char *stores__redis_run_id(const struct stores__redis *redis); /* "" before the first up */
+/* The server's run_id, in which eight digits are of its master_replid; "" before the first up. */
+const char *stores__redis_run_id(const struct stores__redis *redis);
 const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis);
 /* Why the link is down, for a human, no password in it; "" where it is not. */
 const char *stores__redis_why(const struct stores__redis *redis);
@@ -127,5 +128,9 @@ size_t stores__redis_pending(const struct stores__redis *redis);
 /* Whether INFO memory says that intents could be evicted. A server that does not say what its
  * policy is (it may refuse INFO) is taken to have one that does. */
 bool stores__redis_evicts(const struct redisReply *memory);
+/* Whether INFO replication tells of the server that was met when the link came up, as it was then. */
+bool stores__redis_goes_on(const struct stores__redis *redis, const struct redisReply *reply);
+/* The link is made anew, as after a loss; what is under way gets no answer. */
+void stores__redis_renew(struct stores__redis *redis, const char *why);
 
 #endif
