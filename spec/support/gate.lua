@@ -1,7 +1,8 @@
 --- Holds writers up inside their COMMIT: the row has its intent, the server has not committed yet.
 --- They write to a table `gate` too, whose deferred foreign key is looked up in COMMIT, in a row
 --- that the spec has locked: a key that is only looked up changes nothing, and so nothing is asked
---- about it before. Who writes by SQL of its own is asked; what is deferred for it is a cursor.
+--- about it before. Who writes by SQL of its own is asked; for it a trigger, which is deferred until
+--- then, writes to `gate`, and defers its key once more.
 
 local stores = require('stores')
 local support = require('spec.support')
@@ -20,7 +21,15 @@ function gate.install(store)
     CREATE TABLE bars (id bigint PRIMARY KEY);
     INSERT INTO bars VALUES (1);
     CREATE TABLE gate (id bigint PRIMARY KEY, value jsonb,
-      bar bigint DEFAULT 1 REFERENCES bars DEFERRABLE INITIALLY DEFERRED)]])
+      bar bigint DEFAULT 1 REFERENCES bars DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE gate_raw (id bigint GENERATED ALWAYS AS IDENTITY);
+    CREATE FUNCTION gate_again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      SET CONSTRAINTS gate_bar_fkey DEFERRED;
+      INSERT INTO gate (id) VALUES (NEW.id);
+      RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER gate_again AFTER INSERT ON gate_raw DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION gate_again()]])
 end
 
 --- Closes the gate: from now on who writes to it waits in its COMMIT. To be called in stores.run.
@@ -32,7 +41,6 @@ function gate.close(db)
   self.task = stores.spawn(function()
     local holder = stores.Store.new(db, nil, { cache = false })
     holder:transaction(function(tx)
-      tx:query('SELECT pg_advisory_xact_lock(815)')
       tx:query('SELECT FROM bars FOR UPDATE')
       holds = true
       -- a spec that failed does not release it
@@ -61,7 +69,7 @@ function gate.write(store, fn, raw)
     return store:transaction(function(tx)
       fn(tx)
       if raw then
-        tx:query('DECLARE gate CURSOR WITH HOLD FOR SELECT pg_advisory_xact_lock_shared(815)')
+        tx:query('INSERT INTO gate_raw DEFAULT VALUES')
       else
         tx:insert('gate', { id = store:generateId() })
       end
