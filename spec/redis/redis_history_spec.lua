@@ -67,7 +67,7 @@ describe('a Redis that goes on with the rows of another one', function()
     server:cli('CLIENT', 'KILL', 'TYPE', 'normal') -- as a sentinel does
     assert.equal(2, store:find('docs', '1').n)
     back_in_time(port, copys_port)
-    support.eventually(function() return store:find('docs', '1').n == 2 end, 20, 'the look at Redis')
+    support.eventually(function() return store:find('docs', '1').n == 2 end, 20, 'a look at Redis')
     cached(3)
   end)
 
