@@ -1,8 +1,8 @@
 --- Holds writers up inside their COMMIT: the row has its intent, the server has not committed yet.
 --- They write to a table `gate` too, whose deferred foreign key is looked up in COMMIT, in a row
 --- that the spec has locked: a key that is only looked up changes nothing, and so nothing is asked
---- about it before. Who writes by SQL of its own is asked; for it a trigger, which is deferred until
---- then, writes to `gate`, and defers its key once more.
+--- about it before. Who writes by SQL of its own is asked; for it a trigger, which is deferred
+--- until then, writes to `gate`, and defers its key once more.
 
 local stores = require('stores')
 local support = require('spec.support')
