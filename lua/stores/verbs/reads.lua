@@ -3,7 +3,7 @@
 --- its slot. What each verb takes and gives: list.lua.
 
 local arguments = require('stores.verbs.arguments')
-local call = require('stores.config.call')
+local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local query = require('stores.sql.query')
@@ -20,7 +20,7 @@ local SYNTAX_ERROR = '42601'
 function reads:find(name, id, opts)
   check(self, 'find')
   check_table(name)
-  opts = call.check(opts, taken.find)
+  opts = check_options(opts, taken.find)
   id = ids.check(id)
   local document = wait.slot(self.hub,
     self:start_find(name, id, opts.timeout, opts.cache, raw_of(self, opts)))
@@ -30,7 +30,7 @@ end
 function reads:exists(name, id, opts)
   check(self, 'exists')
   check_table(name)
-  opts = call.check(opts, taken.exists)
+  opts = check_options(opts, taken.exists)
   return wait.slot(self.hub,
     self:start_find(name, ids.check(id), opts.timeout, opts.cache, true)) ~= nil
 end
@@ -38,7 +38,7 @@ end
 function reads:findAllByIds(name, list, opts)
   check(self, 'findAllByIds')
   check_table(name)
-  opts = call.check(opts, taken.findAllByIds)
+  opts = check_options(opts, taken.findAllByIds)
   local wanted = arguments.check_ids(list)
   local documents = wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts)))
@@ -65,7 +65,7 @@ end
 function reads:findAll(name, opts)
   check(self, 'findAll')
   check_table(name)
-  opts = call.check(opts, taken.findAll)
+  opts = check_options(opts, taken.findAll)
   local sql, params = query.find_all(opts)
   return (select(self, name, sql, params, opts))
 end
@@ -86,7 +86,7 @@ end
 function reads:each(name, opts)
   check(self, 'each')
   check_table(name)
-  opts = call.check(opts, taken.each)
+  opts = check_options(opts, taken.each)
   local size = opts.batch or 500
   local after, batch, at, over, err = opts.after, {}, 0, false, nil
   query.each_batch(after, size) -- what is wrong is said here, and not in the middle of a loop
@@ -107,7 +107,7 @@ end
 function reads:findByJSON(name, doc, opts)
   check(self, 'findByJSON')
   check_table(name)
-  opts = call.check(opts, taken.findByJSON)
+  opts = check_options(opts, taken.findByJSON)
   local sql, params = query.find_by_json(doc, opts)
   return (select(self, name, sql, params, opts))
 end
@@ -115,7 +115,7 @@ end
 function reads:findOne(name, doc, opts)
   check(self, 'findOne')
   check_table(name)
-  opts = call.check(opts, taken.findOne)
+  opts = check_options(opts, taken.findOne)
   local sql, params = query.find_one(doc, opts)
   local document = select(self, name, sql, params, opts)[1]
   if document == nil and opts.must then
@@ -127,7 +127,7 @@ end
 function reads:count(name, doc, opts)
   check(self, 'count')
   check_table(name)
-  opts = call.check(opts, taken.count)
+  opts = check_options(opts, taken.count)
   local sql, params = query.count(doc, opts)
   return select(self, name, sql, params, opts, true)[1].n
 end
@@ -135,7 +135,7 @@ end
 function reads:findByJsonArrayContains(name, key, value, opts)
   check(self, 'findByJsonArrayContains')
   check_table(name)
-  opts = call.check(opts, taken.findByJsonArrayContains)
+  opts = check_options(opts, taken.findByJsonArrayContains)
   local sql, params = query.array_contains(key, value, opts)
   return (select(self, name, sql, params, opts))
 end
@@ -143,7 +143,7 @@ end
 function reads:findByJsonSubContains(name, key, doc, opts)
   check(self, 'findByJsonSubContains')
   check_table(name)
-  opts = call.check(opts, taken.findByJsonSubContains)
+  opts = check_options(opts, taken.findByJsonSubContains)
   local sql, params = query.sub_contains(key, doc, opts)
   return (select(self, name, sql, params, opts))
 end
@@ -151,7 +151,7 @@ end
 function reads:findByPath(name, path, vars, opts)
   check(self, 'findByPath')
   check_table(name)
-  opts = call.check(opts, taken.findByPath)
+  opts = check_options(opts, taken.findByPath)
   local sql, params = query.by_path(path, vars, opts)
   local ok, documents = pcall(select, self, name, sql, params, opts)
   if ok then return documents end

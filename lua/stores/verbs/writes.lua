@@ -3,7 +3,7 @@
 --- list.lua.
 
 local arguments = require('stores.verbs.arguments')
-local call = require('stores.config.call')
+local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local modify = require('stores.sql.modify')
@@ -47,7 +47,7 @@ function writes:insert(name, record, opts)
   check(self, 'insert')
   check_table(name)
   check_record(record)
-  opts = call.check(opts, taken.insert)
+  opts = check_options(opts, taken.insert)
   local given = record.id ~= nil
   if not given then opts = meet(self, opts) end
   for try = 1, GENERATED_TRIES do
@@ -70,7 +70,7 @@ function writes:update(name, record, opts)
   check(self, 'update')
   check_table(name)
   check_record(record)
-  opts = call.check(opts, taken.update)
+  opts = check_options(opts, taken.update)
   local id = record_id(record, 'update')
   record.id = id
   local found, _, _, moved = write(self, 'update', name, id, record, opts)
@@ -83,7 +83,7 @@ function writes:upsert(name, record, opts)
   check(self, 'upsert')
   check_table(name)
   check_record(record)
-  opts = call.check(opts, taken.upsert)
+  opts = check_options(opts, taken.upsert)
   -- an id that is made here is new: where somebody else made it too, his row is not replaced
   if record.id == nil then return self:insert(name, record, opts), true end
   local id = ids.check(record.id)
@@ -96,7 +96,7 @@ end
 function writes:updateProperty(name, id, key, value, opts)
   check(self, 'updateProperty')
   check_table(name)
-  opts = call.check(opts, taken.updateProperty)
+  opts = check_options(opts, taken.updateProperty)
   id = ids.check(id)
   local expr, params = modify.property(key, value)
   local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
@@ -106,7 +106,7 @@ end
 function writes:patch(name, id, spec, opts)
   check(self, 'patch')
   check_table(name)
-  opts = call.check(opts, taken.patch)
+  opts = check_options(opts, taken.patch)
   id = ids.check(id)
   local expr, params = modify.patch(spec, id)
   local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
@@ -116,7 +116,7 @@ end
 function writes:delete(name, id, opts)
   check(self, 'delete')
   check_table(name)
-  opts = call.check(opts, taken.delete)
+  opts = check_options(opts, taken.delete)
   id = ids.check(id)
   local found = write(self, 'delete', name, id, nil, opts)
   must_find(found or nil, opts, name, id)
