@@ -11,7 +11,7 @@
 
 struct stores__lookup;
 
-/* done(arg, list, why) is called from the loop, once, and the lookup is gone by then; list is done's
+/* done(arg, list, why) is called from the loop, once, and the lookup ends with it; list is done's
  * own (uv_freeaddrinfo), or NULL: why says what is wrong. NULL: it cannot be asked for. */
 struct stores__lookup *
 stores__lookup(uv_loop_t *loop, const char *name,

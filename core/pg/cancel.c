@@ -1,12 +1,11 @@
 /*
  * Canceling what runs on a connection. libpq 15 can only do it by a blocking connection of its own,
- * and a server that hangs never answers there: so it is a thread's work that nothing waits for, not
- * the close of the connection, nor the end of the process, nor libuv's few threads.
+ * and a server that hangs never answers there: so it is an errand that nothing waits for, not the
+ * close of the connection either.
  */
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 
+#include "base/errand.h"
 #include "pg/wire.h"
 
 enum {
@@ -20,79 +19,41 @@ enum {
 static atomic_int threads;
 
 struct stores__pg_cancel {
-    pthread_mutex_t lock;
+    struct stores__errand errand;
+    struct stores__pg_wire *wire;
     PGcancel *handle;
-    uv_async_t *async; /* NULL: the connection was closed, and the thread frees this */
-    bool over; /* the thread has done all of its work */
-    uint64_t process; /* that the thread runs in: in a child of a fork there is none */
+    bool counted; /* among the threads */
 };
 
-static void cancel_free(struct stores__pg_cancel *cancel) {
-    PQfreeCancel(cancel->handle);
-    pthread_mutex_destroy(&cancel->lock);
-    free(cancel);
+static struct stores__pg_cancel *cancel_of(struct stores__errand *errand) {
+    return STORES__CONTAINER(errand, struct stores__pg_cancel, errand);
 }
 
-static void *run(void *arg) {
-    struct stores__pg_cancel *cancel = arg;
+static void send_cancel(struct stores__errand *errand) {
+    struct stores__pg_cancel *cancel = cancel_of(errand);
     char why[256];
     PQcancel(cancel->handle, why, (int)sizeof why);
+    cancel->counted = false;
     atomic_fetch_sub(&threads, 1);
-    pthread_mutex_lock(&cancel->lock);
-    bool orphan = cancel->async == NULL;
-    cancel->over = true;
-    if (!orphan) uv_async_send(cancel->async);
-    pthread_mutex_unlock(&cancel->lock);
-    if (orphan) cancel_free(cancel);
-    return NULL;
 }
 
-static void async_closed(uv_handle_t *handle) {
-    struct stores__pg_wire *wire = handle->data;
-    free(handle);
-    stores__pg_handle_gone(wire);
-}
-
-/* Lets go of the cancel; the thread, if it still runs, ends it alone. */
-static void let_go(struct stores__pg_wire *wire) {
-    struct stores__pg_cancel *cancel = wire->cancel;
-    uv_async_t *async = cancel->async;
+static void cancel_over(struct stores__errand *errand) {
+    struct stores__pg_wire *wire = cancel_of(errand)->wire;
     wire->cancel = NULL;
-    bool here = cancel->process == stores__process();
-    if (here) pthread_mutex_lock(&cancel->lock);
-    bool over = cancel->over || !here;
-    cancel->async = NULL;
-    if (here) pthread_mutex_unlock(&cancel->lock);
-    if (!here && !cancel->over) atomic_fetch_sub(&threads, 1);
-    if (over) cancel_free(cancel);
-    uv_close((uv_handle_t *)async, async_closed);
-}
-
-static void cancel_over(uv_async_t *async) {
-    struct stores__pg_wire *wire = async->data;
-    if (wire->cancel == NULL || wire->cancel->async != async) return;
-    let_go(wire);
     if (wire->phase == WIRE_UP && wire->conn->in_flight == 0) {
         wire->conn->common->hooks->drained(wire->conn);
     }
 }
 
-/* A thread of its own, that takes no signal of the host's. */
-static bool start(struct stores__pg_cancel *cancel) {
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-    if (pthread_attr_init(&attributes) != 0) return false;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    atomic_fetch_add(&threads, 1);
-    int failed = pthread_create(&thread, &attributes, run, cancel);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    if (failed != 0) atomic_fetch_sub(&threads, 1);
-    return failed == 0;
+static void cancel_free(struct stores__errand *errand) {
+    struct stores__pg_cancel *cancel = cancel_of(errand);
+    PQfreeCancel(cancel->handle);
+    if (cancel->counted) atomic_fetch_sub(&threads, 1); /* no thread of this process ran it */
+    free(cancel);
+}
+
+static void cancel_closed(void *arg) {
+    stores__pg_handle_gone(arg);
 }
 
 void stores__pg_cancel(struct stores__pg_conn *conn) {
@@ -102,28 +63,28 @@ void stores__pg_cancel(struct stores__pg_conn *conn) {
     if (conn->common->deaf) return; /* what runs there is the parent's */
     if (atomic_load(&threads) >= THREADS_MOST) return;
     struct stores__pg_cancel *cancel = calloc(1, sizeof *cancel);
-    uv_async_t *async = malloc(sizeof *async);
-    if (cancel == NULL || async == NULL || uv_async_init(wire->loop, async, cancel_over) != 0) {
-        free(cancel);
-        free(async);
-        return;
-    }
-    async->data = wire;
-    uv_unref((uv_handle_t *)async);
-    wire->open_handles++;
-    pthread_mutex_init(&cancel->lock, NULL);
-    cancel->async = async;
-    cancel->process = stores__process();
+    if (cancel == NULL) return;
+    cancel->errand = (struct stores__errand){.stack_size = STACK_SIZE,
+                                             .run = send_cancel,
+                                             .told = cancel_over,
+                                             .free = cancel_free,
+                                             .closed = cancel_closed,
+                                             .arg = wire};
+    cancel->wire = wire;
     cancel->handle = PQgetCancel(wire->pg);
-    wire->cancel = cancel;
-    if (cancel->handle == NULL || !start(cancel)) {
-        cancel->over = true;
-        let_go(wire);
+    if (cancel->handle == NULL) {
+        free(cancel);
         return;
     }
+    wire->open_handles++;
+    cancel->counted = true;
+    atomic_fetch_add(&threads, 1);
+    if (!stores__errand_start(&cancel->errand, wire->loop)) return;
+    wire->cancel = cancel;
     conn->common->stats.cancels++;
 }
 
 void stores__pg_cancel_forget(struct stores__pg_wire *wire) {
-    if (wire->cancel != NULL) let_go(wire);
+    if (wire->cancel != NULL) stores__errand_forget(&wire->cancel->errand);
+    wire->cancel = NULL;
 }
