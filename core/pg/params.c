@@ -1,8 +1,8 @@
 #include "pg/params.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
+#include "pg/hosts.h"
 #include "pg/options.h"
 #include "pg/session.h"
 #include "pg/sources.h"
@@ -57,11 +57,6 @@ static char *take(struct stores__pg_params *params, const char *key) {
     return value;
 }
 
-static bool no_memory(stores_error *error) {
-    stores__error_set(error, STORES_NO_MEMORY, "no memory for the connection's keywords");
-    return false;
-}
-
 /* Replaces what is there. */
 static bool set(struct stores__pg_params *params, const char *key, const char *value) {
     free(take(params, key));
@@ -77,7 +72,7 @@ static bool expand_url(struct stores__pg_params *params, const char *url, stores
         if (o->val != NULL) ok = set_default(params, o->keyword, o->val);
     }
     PQconninfoFree(options);
-    return ok || no_memory(error);
+    return ok || stores__pg_no_keywords(error);
 }
 
 static int known_keywords(void) {
@@ -86,68 +81,6 @@ static int known_keywords(void) {
     for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) count++;
     PQconninfoFree(options);
     return count;
-}
-
-/* ---- Hosts ----------------------------------------------------------------------------------- */
-
-/* No name but localhost: 127.example is somebody's, and so may be what it resolves to. */
-static bool is_local(const char *host) {
-    struct in_addr address;
-    if (host[0] == '\0' || host[0] == '/' || host[0] == '@') return true;
-    if (inet_pton(AF_INET, host, &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
-}
-
-/* The i-th element of a comma list; the last one stands for all after it where it is alone. */
-static char *element(const char *list, int index, bool repeat_single) {
-    const char *start = list;
-    if (repeat_single && strchr(list, ',') == NULL) index = 0;
-    for (; index > 0; index--) {
-        start = strchr(start, ',');
-        if (start == NULL) return stores__strdup("");
-        start++;
-    }
-    return stores__memdup(start, strcspn(start, ","));
-}
-
-static bool are_ports(const char *list) {
-    for (const char *at = list;; at++) {
-        char *end;
-        size_t len = strcspn(at, ",");
-        long port = strtol(at, &end, 10);
-        if (len > 0 && (end != at + len || port < 1 || port > 65535)) return false;
-        at += len;
-        if (*at == '\0') return true;
-    }
-}
-
-/* With the user's own addresses there is nothing to resolve, and the lists go to libpq as they are:
- * one host, as it were. */
-static bool read_hosts(struct stores__pg_params *params, const char *hosts, const char *ports,
-                       stores_error *error) {
-    const char *addresses = params->fixed_hostaddr;
-    int count = 1;
-    for (const char *c = addresses ? addresses : hosts; *c; c++) count += *c == ',';
-    if (!are_ports(ports)) {
-        /* the text may be a piece of a password that was not escaped in a url */
-        stores__error_set(error, STORES_INVALID_OPTION,
-                          "the port of PostgreSQL must be a whole number from 1 to 65535");
-        return false;
-    }
-    params->hosts = calloc((size_t)count, sizeof *params->hosts);
-    if (params->hosts == NULL) return no_memory(error);
-    for (int i = 0; i < count; i++) {
-        struct stores__pg_host *host = &params->hosts[i];
-        char *address = addresses ? element(addresses, i, false) : NULL;
-        host->name = element(hosts, i, false);
-        host->port = element(ports, i, true);
-        params->host_count = i + 1;
-        bool ok = host->name != NULL && host->port != NULL && (!addresses || address != NULL);
-        if (ok) host->local = is_local(address && address[0] ? address : host->name);
-        free(address);
-        if (!ok) return no_memory(error);
-    }
-    return true;
 }
 
 /* A socket that db names is what is connected to, whatever address PGHOSTADDR or a service have: a
@@ -169,21 +102,6 @@ static bool keep_to_sockets(struct stores__pg_params *params) {
     stores__buf_free(&buf);
     free(database);
     return ok;
-}
-
-static bool are_sockets(const char *hosts) {
-    for (const char *at = hosts;; at++) {
-        if (*at != '/' && *at != '@') return false;
-        at += strcspn(at, ",");
-        if (*at == '\0') return true;
-    }
-}
-
-static bool all_local(const struct stores__pg_params *params) {
-    for (int i = 0; i < params->host_count; i++) {
-        if (!params->hosts[i].local) return false;
-    }
-    return true;
 }
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
@@ -260,7 +178,7 @@ static bool set_defaults(struct stores__pg_params *params, const stores_config *
     char user_timeout[24];
     snprintf(user_timeout, sizeof user_timeout, "%llu",
              (unsigned long long)params->statement_timeout_ms + 5000);
-    params->verify_by_default = !all_local(params) &&
+    params->verify_by_default = !stores__pg_hosts_all_local(params) &&
                                 stores__pg_source_of(sources, "sslmode") == STORES__PG_NOBODY;
     /* a store that writes has no use for what PGTARGETSESSIONATTRS wants for programs that read */
     if (stores__pg_source_of(sources, "target_session_attrs") == STORES__PG_ENVIRONMENT) {
@@ -326,17 +244,17 @@ static bool read_sources(struct stores__pg_params *params, const stores_config *
     params->statement_timeout_ms = config->statement_timeout_ms ? config->statement_timeout_ms
                                                                 : STATEMENT_MS;
     params->idle_ms = stores__pg_idle_limit(config->timeout_ms);
-    bool sockets = hosts != NULL && are_sockets(hosts) &&
+    bool sockets = hosts != NULL && stores__pg_hosts_are_sockets(hosts) &&
                    stores__pg_source_of(sources, "host") == STORES__PG_CALLER &&
                    stores__pg_source_of(sources, "hostaddr") != STORES__PG_CALLER;
     if (sockets && hostaddr != NULL) {
-        if (!keep_to_sockets(params)) return no_memory(error);
+        if (!keep_to_sockets(params)) return stores__pg_no_keywords(error);
     } else if (hostaddr != NULL && *hostaddr != '\0') {
         params->fixed_hostaddr = stores__strdup(hostaddr);
-        if (params->fixed_hostaddr == NULL) return no_memory(error);
+        if (params->fixed_hostaddr == NULL) return stores__pg_no_keywords(error);
     }
-    if (!read_hosts(params, hosts ? hosts : "", ports ? ports : "", error)) return false;
-    return set_defaults(params, config, sources) || no_memory(error);
+    if (!stores__pg_hosts_read(params, hosts ? hosts : "", ports ? ports : "", error)) return false;
+    return set_defaults(params, config, sources) || stores__pg_no_keywords(error);
 }
 
 bool stores__pg_params_read(struct stores__pg_params *params, const stores_config *config,
@@ -353,7 +271,7 @@ bool stores__pg_params_read(struct stores__pg_params *params, const stores_confi
             ok = set_default(params, config->pg_keys[i], config->pg_values[i]);
         }
     }
-    if (!ok) return no_memory(error);
+    if (!ok) return stores__pg_no_keywords(error);
     char *url = take(params, "url");
     if (url != NULL) {
         ok = expand_url(params, url, error);
@@ -399,11 +317,7 @@ void stores__pg_params_free(struct stores__pg_params *params) {
     }
     free(params->keys);
     free(params->values);
-    for (int i = 0; i < params->host_count; i++) {
-        free(params->hosts[i].name);
-        free(params->hosts[i].port);
-    }
-    free(params->hosts);
+    stores__pg_hosts_free(params);
     free(params->fixed_hostaddr);
     free(params->settings);
     memset(params, 0, sizeof *params);

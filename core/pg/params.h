@@ -25,8 +25,8 @@ struct stores__pg_params {
     bool verify_by_default; /* nobody said an sslmode, and a host is not local: verify-full */
     bool no_idle_limit; /* among the options */
     uint64_t connect_timeout_ms, statement_timeout_ms;
-    char *
-        settings; /* the statement that a session begins with, in place of start-up options; NULL */
+    /* The statement that a session begins with, in place of start-up options; NULL: none. */
+    char *settings;
     uint64_t idle_ms; /* after which the server ends a transaction that nobody attends */
 };
 
@@ -55,9 +55,10 @@ struct stores__pg_target {
 
 struct stores__pg_resolve;
 
-/* Resolves every host. attempt counts those that failed before this one: each begins with the address
- * after, so that one which does not answer does not stand before the others for ever. done(arg, target, why) runs once, from the loop: target is the callee's to
- * free with stores__pg_target_free, or NULL with the reason. NULL: no memory. */
+/* Resolves every host. attempt counts those that failed before this one: each begins with the
+ * address after, so that one which does not answer does not stand before the others for ever.
+ * done(arg, target, why) runs once, from the loop: target is the callee's to free with
+ * stores__pg_target_free, or NULL with the reason. NULL: no memory. */
 struct stores__pg_resolve *
 stores__pg_resolve(uv_loop_t *loop, const struct stores__pg_params *params, int attempt,
                    void (*done)(void *arg, struct stores__pg_target *t, const char *why),

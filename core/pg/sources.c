@@ -27,7 +27,7 @@ static PGconn *attempt(const char *const *given_keys, const char *const *given_v
     return conn;
 }
 
-static bool no_memory(stores_error *error) {
+bool stores__pg_no_keywords(stores_error *error) {
     stores__error_set(error, STORES_NO_MEMORY, "no memory for the connection's keywords");
     return false;
 }
@@ -35,7 +35,7 @@ static bool no_memory(stores_error *error) {
 /* What libpq says against it, but for the keyword that is looked at by itself. */
 static bool check(const char *const *keys, const char *const *values, stores_error *error) {
     PGconn *conn = attempt(keys, values, "target_session_attrs");
-    if (conn == NULL) return no_memory(error);
+    if (conn == NULL) return stores__pg_no_keywords(error);
     const char *text = PQerrorMessage(conn);
     bool ok = strstr(text, refused_value) != NULL;
     if (!ok)
@@ -51,7 +51,7 @@ bool stores__pg_sources_read(struct stores__pg_sources *sources, const char *con
     PGconn *conn = attempt(keys, values, "channel_binding");
     sources->words = conn ? PQconninfo(conn) : NULL;
     PQfinish(conn);
-    if (sources->words == NULL) return no_memory(error);
+    if (sources->words == NULL) return stores__pg_no_keywords(error);
     sources->service = getenv("PGSERVICE");
     for (int k = 0; keys[k] != NULL; k++) {
         if (strcmp(keys[k], "service") == 0 && values[k][0] != '\0') sources->service = values[k];
@@ -59,7 +59,7 @@ bool stores__pg_sources_read(struct stores__pg_sources *sources, const char *con
     size_t count = 0;
     while (sources->words[count].keyword != NULL) count++;
     sources->given = calloc(count + 1, sizeof *sources->given);
-    if (sources->given == NULL) return no_memory(error);
+    if (sources->given == NULL) return stores__pg_no_keywords(error);
     for (size_t i = 0; i < count; i++) {
         for (int k = 0; keys[k] != NULL; k++) {
             if (strcmp(keys[k], sources->words[i].keyword) != 0) continue;

@@ -29,6 +29,9 @@ bool stores__pg_sources_read(struct stores__pg_sources *sources, const char *con
                              const char *const *values, stores_error *error);
 void stores__pg_sources_free(struct stores__pg_sources *sources);
 
+/* Says that there is no memory for keywords. False, for who returns that. */
+bool stores__pg_no_keywords(stores_error *error);
+
 /* NULL: there is no value. */
 const char *stores__pg_word(const struct stores__pg_sources *sources, const char *key);
 enum stores__pg_source stores__pg_source_of(const struct stores__pg_sources *sources,
