@@ -56,8 +56,8 @@ struct stores__pg_req {
     bool after_reset; /* done() comes once the session is reset behind it */
     bool stale; /* the result that was told last failed for a plan that fits no more */
     bool sent; /* the Sync is out: the server may have done all of it */
-    bool
-        readonly; /* its transaction was begun so: that a write is refused says nothing of the server */
+    /* Its transaction was begun so: that a write is refused says nothing of the server. */
+    bool readonly;
 };
 
 /* Names a run of the server, after whose end xids of before are used again, and what it committed may
@@ -105,41 +105,49 @@ struct stores__pg_conn {
     enum stores__pg_place place;
     struct stores__pg_pool *pool;
     struct stores__pg_common *common; /* the pool's */
+    struct stores__pg_wire *wire; /* libpq's and libuv's side (wire.h); NULL: gone */
+    int in_flight; /* requests whose done() is to come */
+
+    /* who the server is, as it said when this was opened */
+    struct stores__pg_identity identity;
+    bool standby;
+    int64_t clock_ms; /* its clock, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
+    uint64_t clock_heard_ns;
+
+    /* its age */
     uint64_t serial; /* counts the engine's connections; a higher one was opened later */
     uint64_t opened_at, idle_since;
-    uint64_t pinged_at;
+    uint64_t retire_at; /* age limit with jitter: not used again after this */
+    bool with_options; /* it was opened with start-up options */
+
+    /* its holder */
+    bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
+    bool gone; /* every handle is closed; freed when its holder lets go */
+    const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
+    struct stores__timer fuse; /* when it is given up, for nobody waits for it */
+    struct stores__pg_aside *aside; /* ASIDE: whose it is; NULL otherwise */
+    /* For a holder that waits for the server to speak (engine/listen.c); NULL otherwise. */
+    void *holder;
+    void (*notified)(struct stores__pg_conn *conn, const char *channel, const char *payload);
+
+    /* whether it answers (idle.c, lanes.c) */
     struct stores__pg_req ping; /* an idle connection is asked whether it lives */
+    uint64_t pinged_at;
     unsigned silent; /* looks of the pool since it was heard last, while it owes an answer */
     uint64_t stalled_at;
-    bool
-        proven; /* STALLED: it had just said that it lives when it was given what it does not answer */
+    bool proven; /* STALLED: it had just said that it lives when it was given what it owes */
     struct stores__pg_topic *blamed; /* STALLED: what its first statement is about; NULL: nothing */
     const struct stores__pg_topic *suspect; /* READING: a topic that stalled another lane already */
     struct stores__pg_topic *topic; /* CHECKED_OUT: what it is used for; NULL: nothing particular */
-    struct stores__timer fuse; /* when it is given up, for nobody waits for it */
-    uint64_t retire_at; /* age limit with jitter: not used again after this */
-    struct stores__pg_req reset; /* takes back what a text left in the session (reset.c) */
+
+    /* what a text left in the session is taken back (reset.c) */
+    struct stores__pg_req reset;
     bool
         foreign; /* a text that the engine did not write has run: the session may carry its state */
     unsigned texts; /* that ran since the last reset: each may have changed what names mean */
     bool resetting; /* until then nobody else gets the connection */
     bool reset_failed;
     struct stores__pg_req *reset_waiter; /* its done() is to come after the reset */
-    int in_flight; /* requests whose done() is to come */
-    struct stores__pg_identity identity;
-    int64_t
-        clock_ms; /* the server's, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
-    uint64_t clock_heard_ns;
-    bool standby;
-    bool held; /* WRITING or CHECKED_OUT: its holder may use it until stores__pg_release */
-    bool gone; /* every handle is closed; freed when its holder lets go */
-    /* For a holder that waits for the server to speak (engine/listen.c); NULL otherwise. */
-    struct stores__pg_aside *aside; /* ASIDE: whose it is; NULL otherwise */
-    bool with_options; /* it was opened with start-up options */
-    void *holder;
-    void (*notified)(struct stores__pg_conn *conn, const char *channel, const char *payload);
-    const char *purpose; /* of a checkout, for messages: "transactions", "queries" */
-    struct stores__pg_wire *wire; /* libpq's and libuv's side, private to conn.c */
 };
 
 struct stores__pg_stats {

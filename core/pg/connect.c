@@ -1,5 +1,15 @@
-/* Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
- * the server is. See "Asynchronous connection" in libpq's manual, section 34.1. */
+/*
+ * Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
+ * the server is. See "Asynchronous connection" in libpq's manual, section 34.1.
+ *
+ *   start --> on_connecting, at each event --> greet --> ask --> greeting_done
+ *                                                         ^           |
+ *                may ask less, or settings by a statement +-----------+
+ *                                                                     v
+ *                     ready() <-- set_up <-- on_connect_done <----- go_up
+ *
+ * Each of them may end in fail(), and failed(); the deadline of all is the wire's timer.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -80,6 +90,15 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     }
 }
 
+/* A statement of the user's, without which the session is not what was asked for. */
+static void fail_refused(struct stores__pg_wire *wire, const char *what) {
+    stores_error error;
+    stores__error_set(&error, STORES_CONNECT_FAILED, "%s: %s", what, wire->refused.message);
+    memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
+    error.retryable = false;
+    fail(wire, &error);
+}
+
 static void greeted(struct stores__pg_req *req, int index, struct pg_result *result);
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end);
 
@@ -138,14 +157,9 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
     }
     if (wire->refused.code == STORES_OK) {
         set_up(wire);
-        return;
+    } else {
+        fail_refused(wire, "on_connect failed");
     }
-    stores_error error;
-    stores__error_set(&error, STORES_CONNECT_FAILED, "on_connect failed: %s",
-                      wire->refused.message);
-    memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
-    error.retryable = false;
-    fail(wire, &error);
 }
 
 /* A proxy that drops start-up options in silence has not set what the engine relies on: it is set by
@@ -178,45 +192,44 @@ static bool may_ask_less(const struct stores__pg_wire *wire) {
             strncmp(state, "55", 2) == 0);
 }
 
-static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
-    const struct stores__pg_identity *identity = &wire->conn->identity;
-    stores_error error;
-    if (wire->conn->common->params.settings != NULL && wire->refused.code != STORES_OK) {
-        stores__error_set(&error, STORES_CONNECT_FAILED, "the session cannot be set up: %s",
-                          wire->refused.message);
-        memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
-        error.retryable = false;
-        fail(wire, &error);
-        return;
+static void fail_unknown(struct stores__pg_wire *wire) {
+    stores_error error = wire->not_told;
+    if (error.code == STORES_OK) {
+        stores__error_set(&error, STORES_CONNECT_FAILED, "the server does not tell who it is");
+    } else if (error.code != STORES_CONNECTION_LOST) {
+        error.code = STORES_CONNECT_FAILED;
     }
-    if (may_ask_less(wire)) {
-        wire->conn->common->identity_asked++;
-        ask(wire);
-        return;
-    }
-    if (identity->database[0] == '\0') {
-        error = wire->not_told;
-        if (error.code == STORES_OK) {
-            stores__error_set(&error, STORES_CONNECT_FAILED, "the server does not tell who it is");
-        } else if (error.code != STORES_CONNECTION_LOST) {
-            error.code = STORES_CONNECT_FAILED;
-        }
-        fail(wire, &error);
-        return;
-    }
-    if (!fits(wire)) return;
-    wire->conn->standby = identity->timeline[0] == '\0';
-    wire->conn->clock_ms = wire->session.clock_ms;
-    wire->conn->clock_heard_ns = wire->session.heard_ns;
+    fail(wire, &error);
+}
+
+static void go_up(struct stores__pg_wire *wire) {
+    struct stores__pg_conn *conn = wire->conn;
+    conn->standby = conn->identity.timeline[0] == '\0';
+    conn->clock_ms = wire->session.clock_ms;
+    conn->clock_heard_ns = wire->session.heard_ns;
     stores__pg_enter(wire, WIRE_UP);
-    if (wire->conn->common->on_connect != NULL) {
+    if (conn->common->on_connect != NULL) {
         wire->greeting.result = took_on_connect;
         wire->greeting.done = on_connect_done;
-        stores__pg_simple(wire->conn, &wire->greeting, wire->conn->common->on_connect);
+        stores__pg_simple(conn, &wire->greeting, conn->common->on_connect);
     } else {
         set_up(wire);
+    }
+}
+
+static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_common *common = wire->conn->common;
+    if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
+    if (common->params.settings != NULL && wire->refused.code != STORES_OK) {
+        fail_refused(wire, "the session cannot be set up");
+    } else if (may_ask_less(wire)) {
+        common->identity_asked++;
+        ask(wire);
+    } else if (wire->conn->identity.database[0] == '\0') {
+        fail_unknown(wire);
+    } else if (fits(wire)) {
+        go_up(wire);
     }
 }
 

@@ -24,8 +24,7 @@ struct stores__pg_wait {
     uint64_t since;
     bool waiting, parked;
     bool urgent; /* set before: who waits holds a connection that nobody gets before */
-    struct stores__pg_topic
-        *topic; /* what it is for, set before; NULL: nothing that others share */
+    struct stores__pg_topic *topic; /* set before: what it is for; NULL: nothing others share */
     /* Exactly one of them comes, once; granted may come inside stores__pg_acquire. */
     void (*granted)(struct stores__pg_wait *wait, struct stores__pg_conn *conn);
     void (*failed)(struct stores__pg_wait *wait, const stores_error *error);

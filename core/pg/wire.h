@@ -76,15 +76,15 @@ struct stores__pg_wire {
      * shares sessions among processes, a name that two of them have is the other one's statement. */
     char mark[STATEMENT_MARK];
     unsigned generation; /* the pool's, when the statements were made */
-    bool
-        deallocate; /* a text made or dropped prepared statements: all go, and none is made before */
-    bool
-        in_error; /* the transaction had failed when the request began: no DEALLOCATE before its end */
+    /* A text made or dropped prepared statements: all go, and none is made before. */
+    bool deallocate;
+    /* The transaction had failed when the request began: no DEALLOCATE before its end. */
+    bool in_error;
 };
 
 /* wire.c */
 void stores__pg_enter(struct stores__pg_wire *wire, enum stores__pg_phase phase);
-/* Takes it for lost, unless that is known: on a later turn every request hears of it, then the pool. */
+/* Takes it for lost: on a later turn every request hears of it, then the pool. */
 void stores__pg_break(struct stores__pg_wire *wire);
 /* Calls on_socket at these events of libpq's socket, which may have become another one. */
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
