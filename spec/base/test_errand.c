@@ -150,8 +150,10 @@ static void test_forgotten_in_a_child(void) {
     struct stores__errand *errand = start(true, 256 * 1024);
     int status = 0;
     CHECK(errand != NULL);
+    pthread_mutex_lock(&lock); /* so that the thread has not got it as the child begins */
     pthread_mutex_lock(&errand->lock);
     pid_t child = fork();
+    pthread_mutex_unlock(&lock);
     if (child == 0) {
         alarm(60);
         stores__errand_forget(errand);
