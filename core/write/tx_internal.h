@@ -1,6 +1,13 @@
 /*
- * tx_internal.h - a transaction as its own files see it: tx.c (its connection, what is sent, how it
- * ends), tx_ops.c (what callers may ask of it).
+ * tx_internal.h - a transaction as its own files see it, each calling those below it:
+ *
+ *     tx_ops.c      what callers may ask of it, one call (a txop) at a time
+ *     tx.c          its life: connection, what comes behind each call, COMMIT or ROLLBACK
+ *     tx_send.c     what a call sends, and what its results are of
+ *     tx_facts.c, tx_docs.c, starve.c
+ *
+ * Its state goes one way: NEW ──> OPEN ──> ENDING ──> ENDED, or from any of them to a later one. Who
+ * ended it before its caller did stands in ended_by; freed says that its caller has let go of it.
  */
 #ifndef STORES_TX_INTERNAL_H
 #define STORES_TX_INTERNAL_H
@@ -35,6 +42,14 @@ enum stores__txop_kind {
     TXOP_ROLLBACK
 };
 
+/* What is asked behind its statement. */
+enum stores__txop_behind {
+    BEHIND_NOTHING,
+    BEHIND_XID, /* for the intents, and to ask after a COMMIT that was lost */
+    BEHIND_PRINT, /* the same, and whether the table's facts were right */
+    BEHIND_WROTE /* in a session: whether it wrote */
+};
+
 struct stores__txop {
     stores_tx *tx;
     enum stores__txop_kind kind;
@@ -45,16 +60,17 @@ struct stores__txop {
     struct stores__statement *statement; /* WRITE */
     bool commit; /* WRITE: commit right after it */
     bool simple, readonly, lock;
-    bool ended; /* an answer's tag says that the text ended the transaction */
     bool guarded; /* the server sees to it that it only reads */
-    bool wrote_asked; /* of a session's statement: whether it wrote is asked behind it */
-    int index; /* of its statement in the request */
-    int check; /* of the question about its table before it, plus one; 0: none */
+    /* Where it stands in the request (tx_send.c). */
+    int facts_at; /* of the question about its table; -1: none */
     struct stores__facts_asked asked; /* where there is one */
-    bool xid_asked, begun_here;
+    int at; /* of its own statement; -1: a text that waits for BEGIN */
+    enum stores__txop_behind behind;
+    bool begun_here; /* BEGIN stands in it, too */
+    /* What its results said. */
+    bool ended; /* an answer's tag says that the text ended the transaction */
     bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
-    bool doomed; /* the transaction cannot go on after its failure */
-    bool confirms; /* what stands behind it tells of the table's facts, too */
+    bool undo; /* it failed, and the transaction cannot go on after that */
     struct pg_result *result;
 };
 
@@ -65,7 +81,7 @@ struct stores_tx {
     stores_tx_options options;
     stores_error *wrong; /* with the options that its caller gave; NULL: nothing */
     enum stores__tx_state state;
-    bool begun, freed, xid_known, lost;
+    bool begun, freed, xid_known;
     bool freed_in_child; /* of a fork, which is to forget it */
     stores_op *op; /* the op under way; NULL: none, or it left */
     struct stores__txop *txop; /* its details, also after the op left */
@@ -82,7 +98,7 @@ struct stores_tx {
     uint32_t *marks; /* where its savepoints began; NULL: there was none yet */
     int depth;
     bool doomed; /* a savepoint was not rolled back that was to be: there is no COMMIT any more */
-    stores_code early; /* why a call left, and the transaction with it; STORES_OK: none did */
+    stores_code ended_by; /* before its caller did: a call that left, a loss; STORES_OK: nothing */
     bool failed;
     stores_error *error; /* where it failed; else of before, or NULL */
 };
@@ -95,6 +111,22 @@ void stores__txs_stop(stores_engine *engine);
 void stores__tx_insider(stores_tx *tx, stores_op *op);
 /* Answers the op under way, and frees what it had; error NULL: it succeeded. */
 void stores__tx_answer(stores_tx *tx, const stores_error *error);
+/* Sends the op under way; the owner of what comes behind it is set before (tx->req.done). */
+void stores__tx_send(stores_tx *tx);
+/* The one that was kept before goes. */
+void stores__tx_keep_error(stores_tx *tx, stores_error *error);
+
+/* Before a write is added: how far it reaches, where that is known already; else asks for the facts of
+ * its table in front of it, where they are in doubt. True: they are to be confirmed behind it. */
+bool stores__tx_add_facts(stores_tx *tx);
+/* The catalog's word on the table, behind its write. */
+void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result);
+/* The question for the facts of the op's table, and its answer. */
+void stores__tx_ask_facts(stores_tx *tx);
+void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result);
+/* The locks that kept them so are given back. */
+void stores__tx_forget_facts(stores_tx *tx);
+
 /* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False: no
  * memory (tx_docs.c). */
 bool stores__tx_keep_documents(stores_op *op, struct pg_result *result);

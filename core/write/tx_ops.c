@@ -17,17 +17,17 @@ static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind k
     } else if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
         stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
                          (int)tx->options.isolation);
-    } else if (tx->early != STORES_OK) {
-        stores__op_failf(op, tx->early == STORES_TIMEOUT ? STORES_TIMEOUT : STORES_TX_ENDED,
-                         tx->early == STORES_TIMEOUT
-                             ? "a call of the transaction did not end in time, and all of it was "
-                               "rolled back"
-                             : "a call of the transaction was given up, and all of it was rolled "
-                               "back");
-    } else if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
+    } else if (tx->ended_by == STORES_TIMEOUT) {
+        stores__op_failf(op, STORES_TIMEOUT,
+                         "a call of the transaction did not end in time, and all of it was rolled "
+                         "back");
+    } else if (tx->ended_by == STORES_CONNECTION_LOST) {
+        stores__op_failf(op, STORES_TX_ENDED, "the transaction was lost with its connection");
+    } else if (tx->ended_by != STORES_OK) {
         stores__op_failf(op, STORES_TX_ENDED,
-                         tx->lost ? "the transaction was lost with its connection"
-                                  : "the transaction is over");
+                         "a call of the transaction was given up, and all of it was rolled back");
+    } else if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
+        stores__op_failf(op, STORES_TX_ENDED, "the transaction is over");
     } else if (tx->doomed && kind != TXOP_ROLLBACK && kind != TXOP_ROLLBACK_TO &&
                tx->txop == NULL) {
         stores__op_failf(op, STORES_TX_ENDED,

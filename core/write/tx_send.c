@@ -1,0 +1,239 @@
+/*
+ * What a call on a transaction sends, and what its results are of:
+ *
+ *     BEGIN, SET LOCAL      where it is the first call
+ *     facts_at              the facts of the table, where they are in doubt
+ *     SAVEPOINT, SET LOCAL  where the server is to keep it from writing
+ *     at                    its own statement
+ *     at + 1                what is asked behind it (enum stores__txop_behind)
+ */
+#include <stdio.h>
+
+#include "sql/effect.h"
+#include "write/tx_internal.h"
+
+void stores__tx_keep_error(stores_tx *tx, stores_error *error) {
+    stores__error_free(tx->error);
+    tx->error = error;
+}
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static void take_answer(stores_tx *tx, struct pg_result *result) {
+    struct stores__txop *txop = tx->txop;
+    enum stores__taken taken;
+    stores_error error;
+    bool ok = true;
+    switch (txop->kind) {
+    case TXOP_FIND:
+        if (tx->op != NULL) {
+            ok = stores__tx_keep_documents(tx->op, result);
+        } else {
+            stores__pg_result_free(result);
+        }
+        break;
+    case TXOP_WRITE:
+        taken = stores__statement_take(txop->statement, tx->op, result, tx->commit, &error);
+        txop->unsure = taken == STORES__TAKE_UNSURE;
+        tx->failed = taken == STORES__TAKE_FAILED;
+        if (tx->failed) stores__tx_keep_error(tx, stores__error_dup(&error));
+        if (stores__statement_fires(txop->statement)) stores__pg_foreign(tx->conn, NULL);
+        break;
+    default:
+        if (txop->result == NULL || stores__pg_has_rows(result) ||
+            !stores__pg_has_rows(txop->result)) {
+            if (txop->result != NULL) stores__pg_result_free(txop->result);
+            txop->result = result;
+        } else {
+            stores__pg_result_free(result);
+        }
+    }
+    if (!ok) {
+        tx->failed = true;
+        stores__tx_keep_error(tx, stores__error_new(STORES_NO_MEMORY, "no memory for a document"));
+    }
+}
+
+/* What a session wrote is committed, and nobody was told: nor does it say which tables. */
+static bool session_wrote(const struct stores__txop *txop, const char *tag) {
+    if (txop->kind != TXOP_QUERY) return false;
+    return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
+}
+
+static void failed(stores_tx *tx, int index, stores_error *error) {
+    const struct stores__txop *txop = tx->txop;
+    if (tx->failed || error->code == STORES_OK) return;
+    tx->failed = true;
+    stores__pg_explain_read_only(&tx->req, error);
+    if (txop->statement != NULL && index == txop->at) {
+        stores__statement_explain(txop->statement, error);
+    }
+    if (stores__pg_stale_plan(&tx->req)) {
+        /* the transaction failed with it; as after any conflict, the next run of it works */
+        stores__pg_forget_statements(tx->conn);
+        error->code = STORES_SERIALIZATION;
+        error->retryable = true;
+    }
+    stores__tx_keep_error(tx, stores__error_dup(error));
+}
+
+/* The result of the op's own statement is kept, or freed. */
+static void take_own(stores_tx *tx, struct pg_result *result) {
+    struct stores__txop *txop = tx->txop;
+    const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
+    if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
+    if (tx->options.session && session_wrote(txop, tag)) {
+        stores__turn_all(tx->engine);
+        txop->behind = BEHIND_NOTHING; /* it is known */
+    }
+    take_answer(tx, result);
+}
+
+static void take_behind(stores_tx *tx, const struct pg_result *result) {
+    if (tx->txop->behind == BEHIND_WROTE) {
+        if (stores__pg_value(result, 0, 0, NULL) != NULL) stores__turn_all(tx->engine);
+    } else if (tx->txop->behind != BEHIND_NOTHING) {
+        stores__commit_take_xid(tx->commit, result);
+        tx->xid_known = true;
+        if (tx->txop->behind == BEHIND_PRINT) stores__tx_confirm_facts(tx, result);
+    }
+}
+
+static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
+    stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
+    const struct stores__txop *txop = tx->txop;
+    stores_error error;
+    if (!stores__pg_result_ok(result, &error)) {
+        failed(tx, index, &error);
+    } else if (txop->facts_at >= 0 && index == txop->facts_at) {
+        stores__tx_take_facts(tx, result);
+    } else if (txop->simple ? txop->at >= 0 : index == txop->at) { /* not our BEGIN */
+        take_own(tx, result);
+        return;
+    } else if (index == txop->at + 1) {
+        take_behind(tx, result);
+    }
+    stores__pg_result_free(result);
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+static const char *begin_sql(const stores_tx *tx) {
+    static const char *const texts[3][2] = {
+        {"BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"},
+        {"BEGIN ISOLATION LEVEL REPEATABLE READ",
+         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
+        {"BEGIN ISOLATION LEVEL SERIALIZABLE", "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"}};
+    return texts[tx->options.isolation][tx->options.readonly];
+}
+
+static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop,
+                                 char out[80]) {
+    int name = txop->kind == TXOP_SAVEPOINT ? tx->depth + 1 : tx->depth;
+    switch (txop->kind) {
+    case TXOP_SAVEPOINT: snprintf(out, 80, "SAVEPOINT stores_%d", name); break;
+    case TXOP_RELEASE: snprintf(out, 80, "RELEASE SAVEPOINT stores_%d", name); break;
+    default: snprintf(out, 80, "ROLLBACK TO SAVEPOINT stores_%d", name);
+    }
+    return out;
+}
+
+/* A session's SELECT is a transaction with what stands behind it up to the Sync. */
+static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
+    return tx->options.session && tx->engine->cache != NULL && txop->kind == TXOP_QUERY &&
+           stores__sql_stands_anywhere(txop->sql) && !stores__sql_only_reads(txop->sql);
+}
+
+static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
+    struct stores__pg_conn *conn = tx->conn;
+    char text[80];
+    switch (txop->kind) {
+    case TXOP_WRITE:
+        stores__statement_choose(txop->statement, tx->options.session);
+        stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
+                       txop->statement->values, true);
+        if (confirms) {
+            const char *values[] = {txop->table->name};
+            txop->behind = BEHIND_PRINT;
+            stores__pg_add(conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
+        } else if (!tx->xid_known) {
+            /* for the intents, and to ask after a COMMIT that was lost */
+            txop->behind = BEHIND_XID;
+            stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
+        }
+        break;
+    case TXOP_SAVEPOINT:
+    case TXOP_RELEASE:
+    case TXOP_ROLLBACK_TO:
+        stores__pg_add(conn, &tx->req, savepoint_sql(tx, txop, text), 0, NULL, true);
+        break;
+    default:
+        if (txop->guarded) {
+            /* what the caller says only reads cannot write: COMMIT would not ask about it */
+            stores__pg_add(conn, &tx->req, "SAVEPOINT stores_reads", 0, NULL, true);
+            stores__pg_add(conn, &tx->req, "SET LOCAL transaction_read_only = on", 0, NULL, true);
+            txop->at = tx->req.added;
+        }
+        stores__pg_add(conn, &tx->req, txop->sql, txop->count, txop->values,
+                       txop->kind == TXOP_FIND);
+        if (txop->guarded) {
+            stores__pg_add(conn, &tx->req, "RELEASE SAVEPOINT stores_reads", 0, NULL, true);
+        }
+        if (asks_what_was_called(tx, txop)) {
+            txop->behind = BEHIND_WROTE;
+            stores__pg_add(conn, &tx->req, stores__commit_xid_if_any_sql, 0, NULL, true);
+        }
+    }
+}
+
+/* The session's limit is right for a transaction that lasts as long as a call; a transaction pooler
+ * has no session. */
+static void add_idle_limit(stores_tx *tx) {
+    const struct stores__pg_pool *pool = &tx->engine->pool;
+    uint64_t asked = tx->options.timeout_ms;
+    uint64_t ms = asked ? stores__pg_idle_limit(asked) : pool->common.params.idle_ms;
+    char text[80];
+    if (!pool->pooler && ms <= pool->common.params.idle_ms) return;
+    if (ms < pool->common.params.idle_ms) ms = pool->common.params.idle_ms;
+    snprintf(text, sizeof text, "SET LOCAL idle_in_transaction_session_timeout = %llu",
+             (unsigned long long)ms);
+    stores__pg_add(tx->conn, &tx->req, text, 0, NULL, false);
+}
+
+/* The caller's text in what is sent; NULL: there is none. */
+static const char *foreign_text(const struct stores__txop *txop) {
+    if (txop->kind == TXOP_WRITE) return txop->statement->foreign ? txop->statement->sql : NULL;
+    return txop->kind == TXOP_QUERY || txop->kind == TXOP_SELECT ? txop->sql : NULL;
+}
+
+void stores__tx_send(stores_tx *tx) {
+    struct stores__txop *txop = tx->txop;
+    if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
+    bool begin = !tx->begun && !tx->options.session, confirms = false;
+    tx->failed = false;
+    txop->facts_at = -1;
+    txop->begun_here = begin;
+    tx->req.result = took;
+    tx->req.readonly = tx->options.readonly;
+    if (foreign_text(txop) != NULL) stores__pg_foreign(tx->conn, foreign_text(txop));
+    if (txop->simple && !begin) {
+        txop->at = 0;
+        stores__pg_simple(tx->conn, &tx->req, txop->sql);
+        return;
+    }
+    stores__pg_begin(tx->conn, &tx->req);
+    if (begin) {
+        stores__pg_add(tx->conn, &tx->req, begin_sql(tx), 0, NULL, true);
+        add_idle_limit(tx);
+    }
+    if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL && !tx->options.session) {
+        confirms = stores__tx_add_facts(tx);
+    }
+    txop->at = tx->req.added;
+    if (txop->simple) {
+        txop->at = -1;
+    } else {
+        add_op(tx, txop, confirms);
+    }
+    stores__pg_sync(tx->conn, &tx->req);
+}
