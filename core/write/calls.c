@@ -5,57 +5,19 @@
  */
 #include "write/calls_internal.h"
 
-#include <stdio.h>
-
-#include "names/names.h"
-#include "sql/effect.h"
-
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
-void stores__call_free(struct stores__own_call *call) {
-    stores__pg_insist_over(&call->insist);
-    stores__commit_free(call->commit);
-    stores__table_let_go(call->table);
-    if (call->result != NULL) stores__pg_result_free(call->result);
-    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_let_go(call->turned[i]);
-    free(call->turned);
-    free(call->invalidates);
-    stores__buf_free(&call->missing);
-    free(call->sql);
-    free(call->memory);
-    free(call->values);
-    stores__error_free(call->error);
-    free(call);
+static void enter(struct stores__own_call *call, enum stores__call_step step) {
+    call->step = step;
+    call->statement = call->named = call->named_last = call->asked = -1;
 }
 
-/* Why it fails, in place of what was said before. */
-void stores__call_fail(struct stores__own_call *call, stores_code code, const char *text) {
-    stores__error_free(call->error);
-    call->error = stores__error_new(code, "%s", text);
-}
-
-void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
-    stores_op *op = call->op;
-    if (op == NULL) return;
-    call->op = NULL;
-    if (error != NULL) {
-        if (error->code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(call->engine);
-        stores__op_fail(op, error);
-        return;
-    }
-    op->result = call->result;
-    call->result = NULL;
-    op->source = 'p';
-    if (op->result != NULL) op->affected = stores__pg_affected(op->result);
-    stores__op_finish(op);
-}
-
-void stores__call_close(struct stores__own_call *call) {
-    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_end_turn(call->turned[i]);
-    if (call->conn != NULL) stores__pg_release(call->conn);
-    stores__call_free(call);
+/* The request of a step: what it adds is found by where it stands. */
+static void begin(struct stores__own_call *call, enum stores__call_step step) {
+    enter(call, step);
+    stores__pg_begin(call->conn, &call->req);
 }
 
 static void ended(struct stores__pg_req *req, enum stores__pg_end end) {
@@ -64,16 +26,15 @@ static void ended(struct stores__pg_req *req, enum stores__pg_end end) {
 }
 
 static void send_end(struct stores__own_call *call, const char *sql) {
-    call->step = CALL_ENDING;
     call->req.result = NULL;
     call->req.done = ended;
     stores__pg_give_up_in(call->conn, STORES__PG_GRACE_MS); /* nobody's deadline ends it any more */
-    stores__pg_begin(call->conn, &call->req);
+    begin(call, CALL_ENDING);
     stores__pg_add(call->conn, &call->req, sql, 0, NULL, true);
     stores__pg_sync_last(call->conn, &call->req);
 }
 
-void stores__call_end_failed(struct stores__own_call *call, const stores_error *error) {
+static void end_failed(struct stores__own_call *call, const stores_error *error) {
     stores__call_answer(call, error);
     if (call->conn != NULL && stores__pg_in_transaction(call->conn)) {
         send_end(call, "ROLLBACK");
@@ -89,64 +50,67 @@ static void committed(void *arg, const stores_error *error) {
     stores__call_close(call);
 }
 
-/* ---- Running --------------------------------------------------------------------------------- */
+/* ---- Turns around a statement that commits itself ----------------------------------------------- */
 
-/* It was said to read only, outside of a transaction that could keep it from writing. */
-static bool wrote_unasked(const struct stores__own_call *call, int index, const char *tag) {
-    if (!call->options.autocommit || !call->options.readonly || call->step != CALL_RUNNING) {
-        return false;
-    }
-    if (call->options.simple) return stores__sql_several_write(call->sql, tag);
-    return index == call->statement && stores__sql_tag_writes(tag);
-}
+static void send_text(struct stores__own_call *call);
 
-static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
-    stores_error error;
-    if (!stores__pg_result_ok(result, &error)) {
-        if (call->error == NULL && error.code != STORES_OK) {
-            stores__pg_explain_read_only(req, &error);
-            call->error = stores__error_dup(&error);
-            call->stray_cancel = stores__pg_stray_cancel(call->conn, req, &error);
-        }
-        stores__pg_result_free(result);
+static void turned_first(struct stores__own_call *call) {
+    bool refuse = call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR;
+    if (call->turn_failed && refuse) {
+        stores__call_fail(call, STORES_CACHE_FAILURE, "Redis could not be told");
+        end_failed(call, call->error);
         return;
     }
-    bool simple = call->step == CALL_RUNNING && call->options.simple;
-    if (wrote_unasked(call, index, stores__pg_tag(result))) stores__turn_all(call->engine);
-    if (simple && stores__sql_tag_controls(stores__pg_tag(result))) call->ended = true;
-    if (call->invalidates != NULL && call->commit != NULL &&
-        (index == call->named || index == call->named_last)) {
-        stores__call_take_names(call, result, index == call->named_last);
-    } else if (index == call->asked && call->commit != NULL) {
-        stores__commit_take_locks(call->commit, result);
-    } else if (simple || index == call->statement) {
-        /* of several statements the last one that gave rows counts, else the last one */
-        bool keep = call->result == NULL || stores__pg_has_rows(result) ||
-                    !stores__pg_has_rows(call->result);
-        if (keep) {
-            if (call->result != NULL) stores__pg_result_free(call->result);
-            call->result = result;
-            return;
-        }
+    if (call->turn_failed) stores__call_bypass_turns(call);
+    if (call->op == NULL) {
+        end_failed(call, NULL);
+    } else {
+        send_text(call);
     }
-    stores__pg_result_free(result);
 }
 
+static void turn_first(struct stores__own_call *call) {
+    if (stores__commit_is_refused(call->commit)) {
+        /* a statement whose tables cannot be told to Redis is not sent */
+        stores__call_fail(call, STORES_NO_MEMORY, "no memory for the tables that the query writes");
+        end_failed(call, call->error);
+        return;
+    }
+    call->turned = stores__commit_turns(call->commit, &call->turned_count);
+    stores__commit_free(call->commit);
+    call->commit = NULL;
+    call->step = CALL_TURNING;
+    stores__call_turn(call, turned_first);
+}
+
+static void turned_again(struct stores__own_call *call) {
+    if (call->turn_failed) stores__call_bypass_turns(call);
+    stores__call_answer(call, call->error);
+    stores__call_close(call);
+}
+
+/* The first turn may have ended before the statement locked. */
+static void turn_again(struct stores__own_call *call) {
+    call->step = CALL_TURNING_AGAIN;
+    stores__call_turn(call, turned_again);
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
 /* A statement that commits itself may have done part of its work, or all of it. */
-static void end_failed(struct stores__own_call *call) {
+static void failed(struct stores__own_call *call) {
     /* of several statements some may have been committed by their own COMMIT, before the failure */
+    bool itself = call->way == WAY_ITSELF;
     bool ended = call->error != NULL && call->step == CALL_RUNNING && call->options.simple &&
-                 (call->options.autocommit ? call->result != NULL
-                                           : !stores__pg_in_transaction(call->conn));
+                 (itself ? call->result != NULL : !stores__pg_in_transaction(call->conn));
     if (ended && call->error->code != STORES_CONNECTION_LOST) {
-        if (!call->options.autocommit) stores__turn_all(call->engine);
+        if (!itself) stores__turn_all(call->engine);
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
-    if (call->options.autocommit && call->turned_count > 0 && call->step == CALL_RUNNING) {
-        stores__call_turn(call, CALL_TURNING_AGAIN);
+    if (call->turned_count > 0 && call->step == CALL_RUNNING) {
+        turn_again(call);
     } else {
-        stores__call_end_failed(call, call->error);
+        end_failed(call, call->error);
     }
 }
 
@@ -154,7 +118,7 @@ static void end_failed(struct stores__own_call *call) {
  * connection is idle again, and no sooner: a result alone comes before the commit. */
 static bool commits_itself(const struct stores__own_call *call) {
     if (call->step != CALL_RUNNING || call->select || call->options.readonly) return false;
-    return call->options.autocommit || (call->commit == NULL && !call->options.simple);
+    return call->way == WAY_ITSELF || call->way == WAY_LONE;
 }
 
 /* What only reads, and lost its connection or was canceled by somebody else, runs once more, on
@@ -188,11 +152,9 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     if (commits_itself(call) && call->req.sent) {
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
-    end_failed(call);
+    failed(call);
     return true;
 }
-
-static void over(struct stores__pg_req *req, enum stores__pg_end end);
 
 /* The question which tables were written. What the caller says of it is added to the answer, and does
  * not replace it: a cascade or a trigger may reach further than he knows. */
@@ -202,8 +164,7 @@ static void add_question(struct stores__own_call *call) {
 }
 
 static void ask_locks(struct stores__own_call *call) {
-    call->step = CALL_LOCKS;
-    stores__pg_begin(call->conn, &call->req);
+    begin(call, CALL_LOCKS);
     add_question(call);
     stores__pg_sync(call->conn, &call->req);
 }
@@ -213,7 +174,7 @@ static void end_transaction(struct stores__own_call *call) {
     struct stores__commit *commit = call->commit ? call->commit : stores__commit_new(call->engine);
     if (commit == NULL) {
         stores__call_fail(call, STORES_NO_MEMORY, "no memory for a COMMIT");
-        stores__call_end_failed(call, call->error);
+        end_failed(call, call->error);
         return;
     }
     call->commit = NULL;
@@ -222,9 +183,8 @@ static void end_transaction(struct stores__own_call *call) {
 }
 
 static void send_simple(struct stores__own_call *call) {
-    call->step = CALL_RUNNING;
+    enter(call, CALL_RUNNING);
     call->statement = 0;
-    call->asked = call->named = call->named_last = -1;
     stores__pg_simple(call->conn, &call->req, call->sql);
 }
 
@@ -234,7 +194,41 @@ static void was_ended(struct stores__own_call *call) {
     stores__call_fail(call, STORES_UNSUPPORTED,
                       "the statements ended the transaction that they ran in");
     stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-    stores__call_end_failed(call, call->error);
+    end_failed(call, call->error);
+}
+
+static void succeeded(struct stores__own_call *call) {
+    stores__call_answer(call, NULL);
+    stores__call_close(call);
+}
+
+/* The caller's text has run, without a failure. */
+static void ran(struct stores__own_call *call) {
+    bool open = stores__pg_in_transaction(call->conn);
+    switch (call->way) {
+    case WAY_ITSELF:
+        if (call->turned_count > 0) {
+            turn_again(call);
+        } else {
+            succeeded(call);
+        }
+        break;
+    case WAY_SEVERAL:
+        if (!open || call->ended) {
+            was_ended(call);
+        } else if (call->commit != NULL) {
+            ask_locks(call);
+        } else {
+            end_transaction(call);
+        }
+        break;
+    default:
+        if (open) {
+            end_transaction(call);
+        } else {
+            succeeded(call);
+        }
+    }
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
@@ -242,41 +236,20 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores__pg_insist_over(&call->insist);
     if (lost(call, end)) return;
     if (call->error != NULL) {
-        end_failed(call);
+        failed(call);
         return;
     }
     /* the caller left: what a transaction did is not kept, what was not sent yet is not sent */
-    if (call->op == NULL && (!call->options.autocommit || call->step == CALL_NAMES)) {
-        stores__call_end_failed(call, NULL);
+    if (call->op == NULL && (call->way != WAY_ITSELF || call->step == CALL_NAMES)) {
+        end_failed(call, NULL);
         return;
     }
     switch (call->step) {
-    case CALL_NAMES: stores__call_turn_first(call); break;
+    case CALL_NAMES: turn_first(call); break;
     case CALL_BEGIN: send_simple(call); break;
-    case CALL_RUNNING:
-        if (call->options.autocommit && call->turned_count > 0) {
-            stores__call_turn(call, CALL_TURNING_AGAIN);
-        } else if (call->options.autocommit) {
-            stores__call_answer(call, NULL);
-            stores__call_close(call);
-        } else if (!stores__pg_in_transaction(call->conn)) {
-            /* one statement that was its own transaction, or the text ended ours */
-            if (call->options.simple) {
-                was_ended(call);
-            } else {
-                stores__call_answer(call, NULL);
-                stores__call_close(call);
-            }
-        } else if (call->ended) {
-            was_ended(call);
-        } else if (call->commit != NULL && call->options.simple) {
-            ask_locks(call);
-        } else {
-            end_transaction(call);
-        }
-        break;
+    case CALL_RUNNING: ran(call); break;
     case CALL_LOCKS: end_transaction(call); break;
-    default: stores__call_end_failed(call, call->error);
+    default: end_failed(call, call->error);
     }
 }
 
@@ -284,45 +257,39 @@ static const char *begin_text(const struct stores__own_call *call) {
     return call->options.readonly ? "BEGIN READ ONLY" : "BEGIN";
 }
 
-void stores__call_send(struct stores__own_call *call) {
-    struct stores__pg_conn *conn = call->conn;
+/* BEGIN is sent by itself, for what comes behind it is no pipeline. */
+static void send_begin(struct stores__own_call *call) {
+    begin(call, CALL_BEGIN);
+    stores__pg_add(call->conn, &call->req, begin_text(call), 0, NULL, false);
+    if (call->invalidates != NULL) call->named = stores__call_add_names(call);
+    stores__pg_sync(call->conn, &call->req);
+}
+
+static void send_statement(struct stores__own_call *call) {
     struct stores__pg_req *req = &call->req;
-    /* a text of which it is not known that it only reads is kept from writing by the server */
-    bool transaction = !call->options.autocommit && (!call->select || call->options.readonly);
-    stores__pg_foreign(conn, call->sql);
-    req->result = took;
-    req->done = over;
-    if (call->options.simple) {
-        if (!transaction) {
-            send_simple(call);
-            return;
-        }
-        call->step = CALL_BEGIN;
-        call->statement = -1;
-        stores__pg_begin(conn, req);
-        stores__pg_add(conn, req, begin_text(call), 0, NULL, false);
-        if (call->invalidates != NULL) call->named = stores__call_add_names(call);
-        stores__pg_sync(conn, req);
-        return;
-    }
-    /* a lone statement is a transaction by itself where nobody has to look into it */
-    bool opened = transaction && (call->commit != NULL || call->options.readonly);
-    call->step = CALL_RUNNING;
-    call->named = -1;
-    stores__pg_begin(conn, req);
-    if (opened) stores__pg_add(conn, req, begin_text(call), 0, NULL, false);
+    bool opened = call->way == WAY_READS || call->way == WAY_ASKED;
+    begin(call, CALL_RUNNING);
+    if (opened) stores__pg_add(call->conn, req, begin_text(call), 0, NULL, false);
     if (opened && call->invalidates != NULL) call->named = stores__call_add_names(call);
     call->statement = req->added;
-    stores__pg_add(conn, req, call->sql, call->count, call->values, false);
-    if (opened && call->options.readonly) {
-        stores__pg_add(conn, req, "COMMIT", 0, NULL, false);
-    } else if (opened) {
+    stores__pg_add(call->conn, req, call->sql, call->count, call->values, false);
+    if (call->way == WAY_ASKED) {
         add_question(call);
+        stores__pg_sync(call->conn, req);
+        return;
     }
-    if (opened && !call->options.readonly) {
-        stores__pg_sync(conn, req);
+    if (opened) stores__pg_add(call->conn, req, "COMMIT", 0, NULL, false);
+    stores__pg_sync_last(call->conn, req);
+}
+
+static void send_text(struct stores__own_call *call) {
+    stores__pg_foreign(call->conn, call->sql);
+    if (call->way == WAY_SEVERAL) {
+        send_begin(call);
+    } else if (call->options.simple) {
+        send_simple(call);
     } else {
-        stores__pg_sync_last(conn, req);
+        send_statement(call);
     }
 }
 
@@ -332,19 +299,17 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (call->op != NULL) stores__op_phase(call->op, STORES__PHASE_POSTGRES);
     stores__error_free(call->error);
     call->error = NULL;
-    call->asked = call->named = call->named_last = -1;
-    call->req.result = took;
+    call->req.result = stores__call_took;
     call->req.done = over;
     call->req.readonly = call->options.readonly;
-    if (call->options.autocommit && call->invalidates != NULL && call->commit != NULL) {
-        call->step = CALL_NAMES;
-        stores__pg_begin(conn, &call->req);
+    if (call->way == WAY_ITSELF && call->invalidates != NULL && call->commit != NULL) {
+        begin(call, CALL_NAMES);
         call->named = stores__call_add_names(call);
         stores__call_add_signs(call);
         stores__pg_sync(conn, &call->req);
         return;
     }
-    stores__call_send(call);
+    send_text(call);
 }
 
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {
@@ -353,8 +318,17 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     stores__call_free(call);
 }
 
+static enum stores__call_way way_of(const struct stores__own_call *call) {
+    if (call->options.autocommit) return WAY_ITSELF;
+    if (call->options.simple) return WAY_SEVERAL;
+    /* a text of which it is not known that it only reads is kept from writing by the server */
+    if (call->options.readonly) return WAY_READS;
+    return call->commit != NULL ? WAY_ASKED : WAY_LONE;
+}
+
 void stores__call_run(struct stores__own_call *call) {
     call->step = CALL_WAITING;
+    call->way = way_of(call);
     if (call->op != NULL) stores__op_phase(call->op, stores__pg_wait_phase(&call->engine->pool));
     call->wait.urgent = call->op != NULL && !stores__list_empty(&call->op->inside_link);
     call->wait.granted = granted;

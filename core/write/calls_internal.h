@@ -1,7 +1,17 @@
 /*
- * calls_internal.h - a call with a connection of its own as its files see it: queries.c (what
- * callers may ask, and its arguments), calls.c (how it runs and ends), calls_turn.c (the tables that
- * the caller names).
+ * calls_internal.h - a call with a connection of its own as its files see it, each calling those
+ * below it: queries.c (what callers may ask, and its arguments), calls.c (how it runs and ends),
+ * calls_results.c, calls_turn.c (the tables that the caller names), call.c (its memory, its answer).
+ *
+ * What stands around the caller's text is its way, which is decided once. The steps of each:
+ *
+ *     LONE     RUNNING
+ *     READS    RUNNING
+ *     ASKED    RUNNING ──> COMMITTING
+ *     SEVERAL  BEGIN ──> RUNNING ──> LOCKS, where there is a cache ──> COMMITTING
+ *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where it names no table
+ *
+ * all of them from WAITING; and to ENDING where a transaction is open that is not to be.
  */
 #ifndef STORES_CALLS_INTERNAL_H
 #define STORES_CALLS_INTERNAL_H
@@ -16,16 +26,25 @@ enum stores__call_step {
     CALL_TURNING, /* their epochs, before a statement that commits itself */
     CALL_BEGIN, /* before several statements in one text */
     CALL_RUNNING,
-    CALL_TURNING_AGAIN, /* after it: the first turn may have ended before the statement locked */
+    CALL_TURNING_AGAIN, /* after it */
     CALL_LOCKS, /* what did they write? */
     CALL_COMMITTING,
     CALL_ENDING /* ROLLBACK */
+};
+
+enum stores__call_way {
+    WAY_LONE, /* nothing: a statement is a transaction by itself where nobody has to look into it */
+    WAY_READS, /* BEGIN READ ONLY before it, COMMIT behind it, in one round trip */
+    WAY_ASKED, /* BEGIN before it, the question what it wrote behind it; then a commit */
+    WAY_SEVERAL, /* the same, each by itself, for several statements in one text */
+    WAY_ITSELF /* it runs outside of transactions: its tables are turned before it and after it */
 };
 
 struct stores__own_call {
     stores_engine *engine;
     stores_op *op; /* NULL: it left */
     enum stores__call_step step;
+    enum stores__call_way way;
     struct stores__table *table; /* of a select; held */
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
@@ -34,16 +53,18 @@ struct stores__own_call {
     struct stores__commit *commit;
     struct stores__epoch **turned; /* held */
     size_t turned_count, turns_waiting;
+    void (*all_turned)(struct stores__own_call *call);
     struct pg_result *result;
     bool turn_failed, select;
     bool stray_cancel; /* the error is a cancel that was not meant for it */
     bool ended; /* an answer's tag says that the text ended the transaction */
     stores_error *error; /* NULL: none */
     unsigned char tries;
-    int statement; /* index of the caller's statement in the request */
-    int named; /* index of the question what `invalidates` means, before it; -1: none */
+    /* Where each stands in the request of the step; -1: nowhere. */
+    int statement; /* the caller's; of several in one text, which make a request, the first */
+    int named; /* the question what `invalidates` means, before it */
     int named_last; /* the same behind it */
-    int asked; /* index of the question which tables it wrote; -1: none */
+    int asked; /* the question which tables it wrote */
     struct stores__buf missing; /* what was no table before it, as lines */
 
     stores_query_options options;
@@ -58,12 +79,11 @@ void stores__call_free(struct stores__own_call *call);
 void stores__call_fail(struct stores__own_call *call, stores_code code, const char *text);
 /* Answers the op, where it has not left; error NULL: it succeeded. */
 void stores__call_answer(struct stores__own_call *call, const stores_error *error);
-/* The same, and rolls back what is open; the call is gone, soon or at once. */
-void stores__call_end_failed(struct stores__own_call *call, const stores_error *error);
 /* Nothing is open: gives the connection back, has turns ended, and frees the call. */
 void stores__call_close(struct stores__own_call *call);
-/* Sends the caller's statement. */
-void stores__call_send(struct stores__own_call *call);
+
+/* The result of each of its requests, by where it stands. */
+void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *result);
 
 /* Adds the question what `invalidates` means, and gives its index; and takes the answer: last says
  * that what is no table now, and was none before, is none. */
@@ -73,9 +93,11 @@ void stores__call_take_names(struct stores__own_call *call, const struct pg_resu
 /* For a statement that commits itself: its connection holds a sign on each of its tables, by which
  * those who end turns see that it may still run, also when this process is dead. */
 void stores__call_add_signs(struct stores__own_call *call);
-/* Turns the tables before such a statement, and again after it. */
-void stores__call_turn_first(struct stores__own_call *call);
-void stores__call_turn(struct stores__own_call *call, enum stores__call_step step);
+/* Turns the tables of such a statement; all_turned may come at once. Where Redis was not told of one,
+ * turn_failed says so; this process remembers them then. */
+void stores__call_turn(struct stores__own_call *call,
+                       void (*all_turned)(struct stores__own_call *call));
+void stores__call_bypass_turns(struct stores__own_call *call);
 /* The arguments are complete: asks for a connection. */
 void stores__call_run(struct stores__own_call *call);
 /* The op's leave. */

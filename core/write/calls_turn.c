@@ -73,37 +73,21 @@ void stores__call_take_names(struct stores__own_call *call, const struct pg_resu
     }
 }
 
-static void bypass_turns(struct stores__own_call *call) {
+void stores__call_bypass_turns(struct stores__own_call *call) {
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
 }
 
 static void turned(void *arg, bool ok) {
     struct stores__own_call *call = arg;
     if (!ok) call->turn_failed = true;
-    if (--call->turns_waiting > 0) return;
-    if (call->step == CALL_TURNING_AGAIN) {
-        if (call->turn_failed) bypass_turns(call);
-        stores__call_answer(call, call->error);
-        stores__call_close(call);
-        return;
-    }
-    if (call->turn_failed && call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
-        stores__call_fail(call, STORES_CACHE_FAILURE, "Redis could not be told");
-        stores__call_end_failed(call, call->error);
-        return;
-    }
-    if (call->turn_failed) bypass_turns(call);
-    if (call->op == NULL) {
-        stores__call_end_failed(call, NULL);
-    } else {
-        stores__call_send(call);
-    }
+    if (--call->turns_waiting == 0) call->all_turned(call);
 }
 
-void stores__call_turn(struct stores__own_call *call, enum stores__call_step step) {
-    call->step = step;
+void stores__call_turn(struct stores__own_call *call,
+                       void (*all_turned)(struct stores__own_call *call)) {
+    call->all_turned = all_turned;
     call->turn_failed = false;
-    call->turns_waiting = 1;
+    call->turns_waiting = 1; /* ours, so that answers cannot end it before all is sent */
     for (size_t i = 0; i < call->turned_count; i++) {
         call->turns_waiting++;
         if (!stores__epoch_turn(call->turned[i], turned, call)) {
@@ -112,18 +96,4 @@ void stores__call_turn(struct stores__own_call *call, enum stores__call_step ste
         }
     }
     turned(call, true);
-}
-
-/* A statement that commits itself: its tables are turned before it is sent. */
-void stores__call_turn_first(struct stores__own_call *call) {
-    if (stores__commit_is_refused(call->commit)) {
-        /* a statement whose tables cannot be told to Redis is not sent */
-        stores__call_fail(call, STORES_NO_MEMORY, "no memory for the tables that the query writes");
-        stores__call_end_failed(call, call->error);
-        return;
-    }
-    call->turned = stores__commit_turns(call->commit, &call->turned_count);
-    stores__commit_free(call->commit);
-    call->commit = NULL;
-    stores__call_turn(call, CALL_TURNING);
 }

@@ -1,0 +1,47 @@
+/* One call with a connection of its own: its memory, and its answer. */
+#include "write/calls_internal.h"
+
+#include "names/names.h"
+
+void stores__call_free(struct stores__own_call *call) {
+    stores__pg_insist_over(&call->insist);
+    stores__commit_free(call->commit);
+    stores__table_let_go(call->table);
+    if (call->result != NULL) stores__pg_result_free(call->result);
+    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_let_go(call->turned[i]);
+    free(call->turned);
+    free(call->invalidates);
+    stores__buf_free(&call->missing);
+    free(call->sql);
+    free(call->memory);
+    free(call->values);
+    stores__error_free(call->error);
+    free(call);
+}
+
+void stores__call_fail(struct stores__own_call *call, stores_code code, const char *text) {
+    stores__error_free(call->error);
+    call->error = stores__error_new(code, "%s", text);
+}
+
+void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
+    stores_op *op = call->op;
+    if (op == NULL) return;
+    call->op = NULL;
+    if (error != NULL) {
+        if (error->code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(call->engine);
+        stores__op_fail(op, error);
+        return;
+    }
+    op->result = call->result;
+    call->result = NULL;
+    op->source = 'p';
+    if (op->result != NULL) op->affected = stores__pg_affected(op->result);
+    stores__op_finish(op);
+}
+
+void stores__call_close(struct stores__own_call *call) {
+    for (size_t i = 0; i < call->turned_count; i++) stores__epoch_end_turn(call->turned[i]);
+    if (call->conn != NULL) stores__pg_release(call->conn);
+    stores__call_free(call);
+}

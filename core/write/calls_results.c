@@ -1,0 +1,51 @@
+/* What the results of a call with a connection of its own are of. */
+#include "write/calls_internal.h"
+
+#include "sql/effect.h"
+
+/* It was said to read only, outside of a transaction that could keep it from writing. */
+static bool wrote_unasked(const struct stores__own_call *call, int index, const char *tag) {
+    if (call->way != WAY_ITSELF || !call->options.readonly || call->step != CALL_RUNNING) {
+        return false;
+    }
+    if (call->options.simple) return stores__sql_several_write(call->sql, tag);
+    return index == call->statement && stores__sql_tag_writes(tag);
+}
+
+/* Of several statements the last one that gave rows counts, else the last one. */
+static void keep_result(struct stores__own_call *call, struct pg_result *result) {
+    struct pg_result *before = call->result;
+    if (before != NULL && stores__pg_has_rows(before) && !stores__pg_has_rows(result)) {
+        stores__pg_result_free(result);
+        return;
+    }
+    if (before != NULL) stores__pg_result_free(before);
+    call->result = result;
+}
+
+void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
+    stores_error error;
+    if (!stores__pg_result_ok(result, &error)) {
+        if (call->error == NULL && error.code != STORES_OK) {
+            stores__pg_explain_read_only(req, &error);
+            call->error = stores__error_dup(&error);
+            call->stray_cancel = stores__pg_stray_cancel(call->conn, req, &error);
+        }
+        stores__pg_result_free(result);
+        return;
+    }
+    bool simple = call->step == CALL_RUNNING && call->options.simple;
+    if (wrote_unasked(call, index, stores__pg_tag(result))) stores__turn_all(call->engine);
+    if (simple && stores__sql_tag_controls(stores__pg_tag(result))) call->ended = true;
+    if (simple || index == call->statement) {
+        keep_result(call, result);
+        return;
+    }
+    if (index == call->named || index == call->named_last) {
+        stores__call_take_names(call, result, index == call->named_last);
+    } else if (index == call->asked) {
+        stores__commit_take_locks(call->commit, result);
+    }
+    stores__pg_result_free(result);
+}
