@@ -29,6 +29,10 @@ static void refuse(stores_op *op, int connections) {
         " number of transactions at once");
 }
 
+void stores__tx_insider(stores_tx *tx, stores_op *op) {
+    if (tx->engine == op->engine) stores__list_append(&tx->insiders, &op->inside_link);
+}
+
 void stores__starve_look(stores_engine *engine) {
     int open = stores__pg_open_count(&engine->pool), waiting = 0;
     stores_tx *last = NULL;

@@ -328,10 +328,6 @@ static void roll_back_abandoned(struct stores__flush *flush) {
     if (tx->txop == NULL && tx->state == TX_OPEN) send_rollback(tx);
 }
 
-void stores__tx_insider(stores_tx *tx, stores_op *op) {
-    if (tx->engine == op->engine) stores__list_append(&tx->insiders, &op->inside_link);
-}
-
 static void take_options(stores_tx *tx, const stores_tx_options *given) {
     stores_tx_options own;
     stores_error error;
