@@ -2,121 +2,9 @@
 
 #include <stdio.h>
 
-#include "cache/epoch_internal.h"
 #include "base/ids.h"
 
 enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
-
-/* ---- Commands -------------------------------------------------------------------------------- */
-
-static bool begin_arg(struct stores__args *args) {
-    if (args->count + 1 >= args->room) {
-        int room = args->room ? args->room * 2 : 32;
-        size_t *offsets = realloc(args->offsets, (size_t)room * sizeof *offsets);
-        if (offsets == NULL) {
-            args->failed = true;
-            return false;
-        }
-        args->offsets = offsets;
-        args->room = room;
-    }
-    args->offsets[args->count++] = args->buf.len;
-    return true;
-}
-
-void stores__args_add(struct stores__args *args, const void *data, size_t len) {
-    if (begin_arg(args)) stores__buf_add(&args->buf, data, len);
-}
-
-void stores__args_str(struct stores__args *args, const char *text) {
-    stores__args_add(args, text, strlen(text));
-}
-
-static void add_table(struct stores__args *args, const struct stores__epoch *epoch) {
-    stores__buf_str(&args->buf, epoch->engine->cache->prefix);
-    stores__buf_str(&args->buf, epoch->tag);
-}
-
-void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch) {
-    if (begin_arg(args)) add_table(args, epoch);
-}
-
-/* Whether the last row key is of this epoch: what it begins with serves the next one, too. */
-static bool same_epoch(const struct stores__args *args, const char *epoch) {
-    size_t len = args->rows_len - args->rows_epoch - 1;
-    return !args->buf.failed && strlen(epoch) == len &&
-           memcmp(args->buf.data + args->rows_at + args->rows_epoch, epoch, len) == 0;
-}
-
-void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
-                          const char *epoch, int64_t id) {
-    char text[STORES__ID_SIZE];
-    struct stores__buf *buf = &args->buf;
-    size_t at = buf->len;
-    if (!begin_arg(args)) return;
-    if (args->rows_of == table && same_epoch(args, epoch)) {
-        if (!stores__buf_reserve(buf, args->rows_len)) return;
-        memcpy(buf->data + at, buf->data + args->rows_at, args->rows_len);
-        buf->len += args->rows_len;
-    } else {
-        add_table(args, table->epoch);
-        stores__buf_add(buf, "/", 1);
-        args->rows_epoch = buf->len - at;
-        stores__buf_str(buf, epoch);
-        stores__buf_add(buf, "/", 1);
-        args->rows_of = table;
-        args->rows_at = at;
-        args->rows_len = buf->len - at;
-    }
-    stores__buf_add(buf, text, stores__id_write(id, text));
-}
-
-bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
-                       const char *cursor, const char *pattern) {
-    struct stores__buf match = {0};
-    for (const char *c = cache->prefix; *c; c++) {
-        if (strchr("*?[]\\", *c) != NULL) stores__buf_add(&match, "\\", 1);
-        stores__buf_add(&match, c, 1);
-    }
-    stores__buf_str(&match, pattern);
-    stores__args_str(args, "SCAN");
-    stores__args_str(args, cursor);
-    stores__args_str(args, "MATCH");
-    stores__args_add(args, match.data, match.len);
-    stores__args_str(args, "COUNT");
-    stores__args_str(args, "500");
-    bool ok = !match.failed;
-    stores__buf_free(&match);
-    return ok;
-}
-
-void stores__args_free(struct stores__args *args) {
-    stores__buf_free(&args->buf);
-    free(args->offsets);
-    memset(args, 0, sizeof *args);
-}
-
-bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
-                       struct stores__redis_req *req, struct stores__redis_script *script,
-                       int nkeys) {
-    int count = args->count;
-    const char **argv = malloc(((size_t)count + 1) * sizeof *argv);
-    size_t *lens = malloc(((size_t)count + 1) * sizeof *lens);
-    bool ok = argv && lens && !args->failed && !args->buf.failed;
-    for (int i = 0; ok && i < count; i++) {
-        size_t end = i + 1 < count ? args->offsets[i + 1] : args->buf.len;
-        argv[i] = args->buf.data + args->offsets[i];
-        lens[i] = end - args->offsets[i];
-    }
-    if (ok) {
-        ok = script ? stores__redis_script(cache->redis, req, script, nkeys, count, argv, lens)
-                    : stores__redis_send(cache->redis, req, count, argv, lens);
-    }
-    free(argv);
-    free(lens);
-    stores__args_free(args);
-    return ok;
-}
 
 void stores__cache_ttl(uint64_t ms, char out[24]) {
     uint64_t spread = ms / 5 + 1;
@@ -247,10 +135,6 @@ void stores__cache_free(stores_engine *engine) {
     free(engine->cache->fixed_prefix);
     free(engine->cache);
     engine->cache = NULL;
-}
-
-bool stores__cache_up(const struct stores__cache *cache) {
-    return cache->redis != NULL && (cache->run_id[0] != '\0' || cache->wants_up);
 }
 
 bool stores__cache_covers(const struct stores__table *table) {

@@ -1,7 +1,7 @@
 /*
  * cache.h - the cache of an engine: its Redis link, what the servers are, keys and lifetimes.
  * The protocol itself: docs/cache.md. Rows are read by read/reads.c and written by write/commit.c;
- * epoch.c moves the epoch of each table.
+ * epoch.c moves the epoch of each table, and epoch_internal.h has the order of the room's files.
  */
 #ifndef STORES_CACHE_H
 #define STORES_CACHE_H
@@ -81,7 +81,9 @@ bool stores__cache_readable(const struct stores__table *table);
 /* Writes to this table have to tell Redis. */
 bool stores__cache_covers(const struct stores__table *table);
 /* The link answers, as far as anybody knows. */
-bool stores__cache_up(const struct stores__cache *cache);
+static inline bool stores__cache_up(const struct stores__cache *cache) {
+    return cache->redis != NULL && (cache->run_id[0] != '\0' || cache->wants_up);
+}
 
 /* ---- What Redis refuses (trouble.c) ------------------------------------------------------------ */
 
@@ -123,7 +125,7 @@ void stores__past_ask(struct stores__cache *cache);
 /* A lifetime with its jitter of 10 %, in ms, as text. */
 void stores__cache_ttl(uint64_t ms, char out[24]);
 
-/* ---- A command in the making: keys and values by offset, for the buffer may move. ------------- */
+/* ---- A command in the making (args.c): keys and values by offset, for the buffer may move. ----- */
 
 struct stores__args {
     struct stores__buf buf;
@@ -152,7 +154,7 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        struct stores__redis_req *req, struct stores__redis_script *script,
                        int nkeys);
 
-/* ---- Epochs (epoch.c, turn.c) ---------------------------------------------------------------- */
+/* ---- Epochs (belief.c, epoch.c, turn.c) ------------------------------------------------------- */
 
 /* The epoch of the table with this oid, held for the caller; NULL: no memory. */
 struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid);

@@ -63,46 +63,10 @@ static int compare_owner(const struct stores__cache *cache, const char *epoch, s
     return memcmp(other, past, DATED) < 0 ? -1 : 1;
 }
 
-const char *stores__epoch_text(const struct stores__table *table) {
-    return table->epoch->text;
-}
-
-enum stores__epoch_state stores__epoch_state(const struct stores__table *table) {
-    return table->epoch->state;
-}
-
-uint64_t stores__epoch_valid_since(const struct stores__table *table) {
-    const struct stores__epoch *epoch = table->epoch;
-    return epoch->state == STORES__EPOCH_VALID ? epoch->valid_since : UINT64_MAX;
-}
-
-bool stores__epoch_is_bypassed(const struct stores__table *table) {
-    return table->epoch->bypasses > 0;
-}
-
 /* ---- Compare-and-set ------------------------------------------------------------------------- */
 
 static void begin_turn(struct stores__epoch *epoch, const char *seen, size_t len);
 static void list_writers(struct stores__epoch *epoch);
-
-static void stop_turn(struct stores__epoch *epoch) {
-    epoch->step = TURN_NONE;
-    free(epoch->writers);
-    epoch->writers = NULL;
-    epoch->writer_count = 0;
-}
-
-static void free_epoch(struct stores__epoch *epoch) {
-    stores__timer_stop(&epoch->engine->timers, &epoch->timer);
-    stores__timer_stop(&epoch->engine->timers, &epoch->resume);
-    stop_turn(epoch);
-    stores__list_remove(&epoch->link);
-    free(epoch);
-}
-
-void stores__epoch_tidy(struct stores__epoch *epoch) {
-    if (epoch->holders == 0 && epoch->step == TURN_NONE && epoch->bypasses == 0) free_epoch(epoch);
-}
 
 static void epoch_answered(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, redis_req);
@@ -110,7 +74,7 @@ static void epoch_answered(struct stores__redis_req *req, struct redisReply **re
     const char *now = stores__redis_text(*reply, &len);
     bool ending = epoch->step == TURN_ENDING;
     stores__epoch_hold(epoch);
-    stop_turn(epoch);
+    stores__epoch_rest(epoch);
     if (now == NULL) {
         epoch->state = STORES__EPOCH_UNKNOWN; /* the next reader sees what is there, and goes on */
         stores__epoch_let_go(epoch);
@@ -134,7 +98,8 @@ static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step, 
     stores__args_str(&args, value);
     epoch->step = step;
     epoch->redis_req.done = epoch_answered;
-    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 1)) stop_turn(epoch);
+    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 1))
+        stores__epoch_rest(epoch);
     stores__redis_flush(cache->redis);
 }
 
@@ -162,7 +127,7 @@ static void wait_then(struct stores__epoch *epoch) {
     epoch->timer.fire = poll_again;
     if (ms > POLL_MAX_MS) ms = POLL_MAX_MS;
     if (!stores__timer_set(&engine->timers, &epoch->timer, stores__now(engine) + ms)) {
-        stop_turn(epoch);
+        stores__epoch_rest(epoch);
     }
 }
 
@@ -193,7 +158,7 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     char seen[STORES__EPOCH_TEXT + 1];
     stores__epoch_hold(epoch);
     if (epoch->step == TURN_NONE || stores__closing(epoch->engine)) {
-        stop_turn(epoch);
+        stores__epoch_rest(epoch);
     } else if (end == STORES__PG_LOST || epoch->failed) {
         epoch->listed = false; /* virtual ids of another server mean nothing: start again */
         wait_then(epoch);
@@ -233,7 +198,7 @@ static void list_refused(struct stores__pg_wait *wait, const stores_error *error
     stores__epoch_hold(epoch);
     epoch->listed = false;
     if (stores__closing(epoch->engine)) {
-        stop_turn(epoch);
+        stores__epoch_rest(epoch);
     } else {
         wait_then(epoch);
     }
@@ -312,57 +277,4 @@ bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t l
     epoch->state = STORES__EPOCH_TURNING;
     stores__epoch_end_turn(epoch);
     return false;
-}
-
-void stores__epoch_void_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
-        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
-        epoch->state = STORES__EPOCH_UNKNOWN;
-        epoch->text[0] = '\0';
-    }
-}
-
-/* ---- Life ------------------------------------------------------------------------------------ */
-
-struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
-    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
-        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
-        if (epoch->oid == oid) return stores__epoch_hold(epoch);
-    }
-    struct stores__epoch *epoch = calloc(1, sizeof *epoch);
-    if (epoch == NULL) return NULL;
-    epoch->engine = engine;
-    epoch->oid = oid;
-    snprintf(epoch->tag, sizeof epoch->tag, "{%" PRIu32 "}", oid);
-    stores__list_init(&epoch->link);
-    stores__list_init(&epoch->wait.link);
-    epoch->resume.fire = stores__epoch_resume_timer;
-    stores__list_append(&engine->epochs, &epoch->link);
-    return stores__epoch_hold(epoch);
-}
-
-struct stores__epoch *stores__epoch_hold(struct stores__epoch *epoch) {
-    epoch->holders++;
-    return epoch;
-}
-
-void stores__epoch_let_go(struct stores__epoch *epoch) {
-    if (epoch == NULL) return;
-    epoch->holders--;
-    stores__epoch_tidy(epoch);
-}
-
-void stores__epochs_free(stores_engine *engine) {
-    while (!stores__list_empty(&engine->epochs)) {
-        free_epoch(STORES__CONTAINER(engine->epochs.next, struct stores__epoch, link));
-    }
-}
-
-void stores__epoch_stop_all(stores_engine *engine) {
-    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
-        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
-        stores__timer_stop(&engine->timers, &epoch->timer);
-        stores__timer_stop(&engine->timers, &epoch->resume);
-        stores__pg_unwait(&epoch->wait);
-    }
 }

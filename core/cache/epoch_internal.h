@@ -1,6 +1,13 @@
 /*
- * epoch_internal.h - an epoch as its own files see it: epoch.c (what is believed, how a turn ends),
- * turn.c (how one is begun on purpose, and what is remembered while Redis cannot be told).
+ * epoch_internal.h - an epoch as its own files see it. Each calls those above it alone:
+ *
+ *   args.c      the keys, in a command to Redis
+ *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
+ *   past.c      whose they are: where the server is another one, all beliefs are void
+ *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
+ *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
+ *   turn_all.c  those of all tables
+ *   cache.c     the link: when it is up, what is owed is turned
  */
 #ifndef STORES_EPOCH_INTERNAL_H
 #define STORES_EPOCH_INTERNAL_H
@@ -48,9 +55,7 @@ struct stores__epoch {
 /* 16 random characters, then whose it is: Redis's run and the past of the database. False: who they are
  * is not known, or there is no entropy. */
 bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]);
-/* Frees an epoch that nobody holds and for which nothing is to be done. */
-void stores__epoch_tidy(struct stores__epoch *epoch);
-/* The timer of a remembered bypass. */
-void stores__epoch_resume_timer(struct stores__timer *timer);
+/* This process has no part in the turn any more: it is over, or somebody who sees B ends it. */
+void stores__epoch_rest(struct stores__epoch *epoch);
 
 #endif

@@ -67,13 +67,14 @@ bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, boo
 
 /* ---- Redis was away -------------------------------------------------------------------------- */
 
-static void resume(struct stores__epoch *epoch);
+static void resume_timer(struct stores__timer *timer);
 
 static void resume_later(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
     unsigned doubled = epoch->resume_failures < RESUME_DOUBLED ? epoch->resume_failures
                                                                : RESUME_DOUBLED;
     if (stores__closing(engine)) return;
+    epoch->resume.fire = resume_timer;
     stores__timer_set(&engine->timers, &epoch->resume,
                       stores__now(engine) + ((uint64_t)RESUME_MS << doubled));
 }
@@ -110,7 +111,7 @@ static void resume(struct stores__epoch *epoch) {
     if (!epoch->resuming) resume_later(epoch);
 }
 
-void stores__epoch_resume_timer(struct stores__timer *timer) {
+static void resume_timer(struct stores__timer *timer) {
     resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
 }
 

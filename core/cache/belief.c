@@ -1,0 +1,92 @@
+/*
+ * The epochs that an engine knows: one for each oid that somebody holds, or for which something is to
+ * be done, and what this process believes of it. How a belief changes is the matter of epoch.c.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cache/epoch_internal.h"
+
+const char *stores__epoch_text(const struct stores__table *table) {
+    return table->epoch->text;
+}
+
+enum stores__epoch_state stores__epoch_state(const struct stores__table *table) {
+    return table->epoch->state;
+}
+
+uint64_t stores__epoch_valid_since(const struct stores__table *table) {
+    const struct stores__epoch *epoch = table->epoch;
+    return epoch->state == STORES__EPOCH_VALID ? epoch->valid_since : UINT64_MAX;
+}
+
+bool stores__epoch_is_bypassed(const struct stores__table *table) {
+    return table->epoch->bypasses > 0;
+}
+
+void stores__epoch_void_all(stores_engine *engine) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        epoch->state = STORES__EPOCH_UNKNOWN;
+        epoch->text[0] = '\0';
+    }
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+void stores__epoch_rest(struct stores__epoch *epoch) {
+    epoch->step = TURN_NONE;
+    free(epoch->writers);
+    epoch->writers = NULL;
+    epoch->writer_count = 0;
+}
+
+static void free_epoch(struct stores__epoch *epoch) {
+    stores__timer_stop(&epoch->engine->timers, &epoch->timer);
+    stores__timer_stop(&epoch->engine->timers, &epoch->resume);
+    stores__epoch_rest(epoch);
+    stores__list_remove(&epoch->link);
+    free(epoch);
+}
+
+struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        if (epoch->oid == oid) return stores__epoch_hold(epoch);
+    }
+    struct stores__epoch *epoch = calloc(1, sizeof *epoch);
+    if (epoch == NULL) return NULL;
+    epoch->engine = engine;
+    epoch->oid = oid;
+    snprintf(epoch->tag, sizeof epoch->tag, "{%" PRIu32 "}", oid);
+    stores__list_init(&epoch->link);
+    stores__list_init(&epoch->wait.link);
+    stores__list_append(&engine->epochs, &epoch->link);
+    return stores__epoch_hold(epoch);
+}
+
+struct stores__epoch *stores__epoch_hold(struct stores__epoch *epoch) {
+    epoch->holders++;
+    return epoch;
+}
+
+void stores__epoch_let_go(struct stores__epoch *epoch) {
+    if (epoch == NULL) return;
+    epoch->holders--;
+    if (epoch->holders == 0 && epoch->step == TURN_NONE && epoch->bypasses == 0) free_epoch(epoch);
+}
+
+void stores__epochs_free(stores_engine *engine) {
+    while (!stores__list_empty(&engine->epochs)) {
+        free_epoch(STORES__CONTAINER(engine->epochs.next, struct stores__epoch, link));
+    }
+}
+
+void stores__epoch_stop_all(stores_engine *engine) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        stores__timer_stop(&engine->timers, &epoch->timer);
+        stores__timer_stop(&engine->timers, &epoch->resume);
+        stores__pg_unwait(&epoch->wait);
+    }
+}
