@@ -1,34 +1,13 @@
+/* The questions that names put to the server, and who waits for an answer. */
 #include "names/names.h"
 
 #include <stdio.h>
 
-#include "cache/cache.h"
 #include "names/facts.h"
+#include "names/internal.h"
 
-enum {
-    BUCKETS = 256,
-    NAMES_MAX = 1024, /* that are remembered: they may come from outside */
-    FRESH_MS = 30000 /* a table that comes before another one in search_path is seen after it */
-};
-
-/* A name whose table is known. */
-struct stores__table_name {
-    struct stores__table_name *chain; /* of its bucket */
-    struct stores__list lru; /* names->used */
-    struct stores__table *table; /* held */
-    uint64_t hash, asked_at;
-    char text[];
-};
-
-/* What an engine remembers of names, and asks of them. */
-struct stores__names {
-    struct stores__table_name *buckets[BUCKETS];
-    struct stores__table_name *last; /* the one that was asked for last; NULL: none */
-    struct stores__list used; /* the longest unused first */
-    struct stores__list asked[BUCKETS];
-    int count;
-    unsigned forgotten; /* how often: an answer to an older question is not kept */
-};
+/* A table that comes before another one in search_path is seen after it. */
+enum { FRESH_MS = 30000 };
 
 /* A name that the server is asked for, on a lane for all who wait for it, or on the connection of a
  * transaction for its op. */
@@ -51,117 +30,6 @@ struct question {
     char quoted[STORES__TABLE_NAME_MAX];
     char text[];
 };
-
-/* ---- What is remembered ---------------------------------------------------------------------- */
-
-static struct stores__table_name **bucket_of(stores_engine *engine, uint64_t hash) {
-    return &engine->names->buckets[hash % BUCKETS];
-}
-
-static void drop(stores_engine *engine, struct stores__table_name *name) {
-    struct stores__table_name **at = bucket_of(engine, name->hash);
-    while (*at != name) at = &(*at)->chain;
-    *at = name->chain;
-    stores__list_remove(&name->lru);
-    engine->names->count--;
-    if (engine->names->last == name) engine->names->last = NULL;
-    stores__table_let_go(name->table);
-    free(name);
-}
-
-static struct stores__table_name *find(stores_engine *engine, const char *text) {
-    struct stores__table_name *name = engine->names->last;
-    if (name != NULL && strcmp(name->text, text) == 0) return name;
-    uint64_t hash = stores__hash(text, strlen(text));
-    for (name = *bucket_of(engine, hash); name != NULL; name = name->chain) {
-        if (name->hash != hash || strcmp(name->text, text) != 0) continue;
-        stores__list_remove(&name->lru);
-        stores__list_append(&engine->names->used, &name->lru);
-        engine->names->last = name;
-        return name;
-    }
-    return NULL;
-}
-
-static struct stores__table_name *oldest(stores_engine *engine) {
-    return STORES__CONTAINER(engine->names->used.next, struct stores__table_name, lru);
-}
-
-/* Without memory for it the name is asked for again next time. */
-static void remember(stores_engine *engine, const char *text, struct stores__table *table) {
-    struct stores__table_name *name = find(engine, text);
-    if (name == NULL) {
-        size_t len = strlen(text);
-        name = calloc(1, sizeof *name + len + 1);
-        if (name == NULL) return;
-        if (engine->names->count >= NAMES_MAX) drop(engine, oldest(engine));
-        memcpy(name->text, text, len + 1);
-        name->hash = stores__hash(text, len);
-        stores__list_append(&engine->names->used, &name->lru);
-        name->chain = *bucket_of(engine, name->hash);
-        *bucket_of(engine, name->hash) = name;
-        engine->names->count++;
-    }
-    stores__table_hold(table);
-    stores__table_let_go(name->table);
-    name->table = table;
-    name->asked_at = stores__now(engine);
-}
-
-static void forget(stores_engine *engine, const struct stores__table *table) {
-    engine->names->forgotten++;
-    struct stores__list *names = &engine->names->used;
-    for (struct stores__list *at = names->next, *next; at != names; at = next) {
-        struct stores__table_name *name = STORES__CONTAINER(at, struct stores__table_name, lru);
-        next = at->next;
-        if (table == NULL || name->table == table) drop(engine, name);
-    }
-}
-
-void stores__table_forget_names(stores_engine *engine) {
-    forget(engine, NULL);
-}
-
-void stores__table_forget(struct stores__table *table) {
-    forget(table->engine, table);
-}
-
-/* ---- What a transaction remembers ------------------------------------------------------------ */
-
-static void own_drop(struct stores__own_name *name) {
-    stores__table_let_go(name->table);
-    free(name->text);
-}
-
-void stores__own_names_free(struct stores__own_names *own) {
-    for (int i = 0; i < own->count; i++) own_drop(&own->names[i]);
-    own->count = own->next = 0;
-}
-
-static struct stores__table *own_find(struct stores__own_names *own, const char *text,
-                                      unsigned texts) {
-    if (own->texts != texts) stores__own_names_free(own);
-    own->texts = texts;
-    for (int i = 0; i < own->count; i++) {
-        if (strcmp(own->names[i].text, text) == 0) return own->names[i].table;
-    }
-    return NULL;
-}
-
-static void own_remember(struct stores__own_names *own, const char *text,
-                         struct stores__table *table) {
-    char *copy = stores__strdup(text);
-    if (copy == NULL) return;
-    struct stores__own_name *name = &own->names[own->next];
-    if (own->count < STORES__OWN_NAMES) {
-        own->count++;
-    } else {
-        own_drop(name);
-    }
-    own->next = (own->next + 1) % STORES__OWN_NAMES;
-    name->text = copy;
-    name->table = stores__table_hold(table);
-}
 
 /* ---- Questions ------------------------------------------------------------------------------- */
 
@@ -215,16 +83,16 @@ static void keep_answer(struct question *question) {
     stores_engine *engine = question->engine;
     if (question->own != NULL) {
         if (question->table != NULL && question->own->texts == question->texts) {
-            own_remember(question->own, question->text, question->table);
+            stores__own_names_remember(question->own, question->text, question->table);
         }
         return;
     }
     if (!question->answered || !question->keep) return;
-    struct stores__table_name *name = find(engine, question->text);
+    struct stores__table_name *name = stores__names_find(engine, question->text);
     if (question->table != NULL && question->forgotten == engine->names->forgotten) {
-        remember(engine, question->text, question->table);
+        stores__names_remember(engine, question->text, question->table);
     } else if (name != NULL) {
-        drop(engine, name);
+        stores__names_drop(engine, name);
     }
 }
 
@@ -333,7 +201,7 @@ static void ask(struct question *question) {
 /* One that somebody waits for already; NULL: none. */
 static struct question *asked_already(stores_engine *engine, const char *text) {
     uint64_t hash = stores__hash(text, strlen(text));
-    struct stores__list *asked = &engine->names->asked[hash % BUCKETS];
+    struct stores__list *asked = &engine->names->asked[hash % STORES__NAME_BUCKETS];
     for (struct stores__list *at = asked->next; at != asked; at = at->next) {
         struct question *question = STORES__CONTAINER(at, struct question, link);
         if (question->hash == hash && strcmp(question->text, text) == 0) return question;
@@ -343,7 +211,7 @@ static struct question *asked_already(stores_engine *engine, const char *text) {
 
 static void ask_on_a_lane(stores_engine *engine, struct question *question) {
     question->keep = true;
-    struct stores__list *bucket = &engine->names->asked[question->hash % BUCKETS];
+    struct stores__list *bucket = &engine->names->asked[question->hash % STORES__NAME_BUCKETS];
     stores__list_append(bucket, &question->link);
     ask(question);
 }
@@ -363,7 +231,7 @@ void stores__table_resolve(stores_op *op, const char *text) {
     stores_error error;
     if (op->state != STORES__OP_PENDING) return; /* the engine closes: it has failed already */
     if (text == NULL) text = "";
-    struct stores__table_name *name = find(engine, text);
+    struct stores__table_name *name = stores__names_find(engine, text);
     if (name != NULL) {
         struct stores__table *table = name->table;
         ask_again(engine, name);
@@ -411,8 +279,9 @@ void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg
     if (op->state != STORES__OP_PENDING) return;
     if (text == NULL) text = "";
     bool pristine = conn->texts == 0; /* it sees what everybody sees */
-    struct stores__table_name *name = pristine ? find(engine, text) : NULL;
-    struct stores__table *table = name ? name->table : own_find(own, text, conn->texts);
+    struct stores__table_name *name = pristine ? stores__names_find(engine, text) : NULL;
+    struct stores__table *table = name ? name->table
+                                       : stores__own_names_find(own, text, conn->texts);
     if (table != NULL) {
         op->resolved(op, table);
         return;
@@ -427,26 +296,4 @@ void stores__table_resolve_on(stores_op *op, const char *text, struct stores__pg
     question->req.done = own_over;
     wait_for(question, op);
     put(question, conn, false);
-}
-
-/* ---- The engine's part ----------------------------------------------------------------------- */
-
-bool stores__names_open(stores_engine *engine, const stores_config *config, stores_error *error) {
-    struct stores__names *names = calloc(1, sizeof *names);
-    (void)config;
-    if (names == NULL) {
-        stores__error_set(error, STORES_NO_MEMORY, "no memory");
-        return false;
-    }
-    stores__list_init(&names->used);
-    for (int i = 0; i < BUCKETS; i++) stores__list_init(&names->asked[i]);
-    engine->names = names;
-    return true;
-}
-
-void stores__names_free(stores_engine *engine) {
-    if (engine->names == NULL) return;
-    stores__table_forget_names(engine);
-    free(engine->names);
-    engine->names = NULL;
 }

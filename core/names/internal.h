@@ -1,0 +1,47 @@
+/*
+ * internal.h - names as the files of this room see them. Each calls those above it alone:
+ *
+ *   remembered.c  which table a name was said to mean
+ *   facts.c       what the catalog says of a table; where it changed, its names are forgotten
+ *   names.c       the questions to the server, and who waits for an answer
+ *   invalidate.c  a verb that needs the table of a name, and tells Redis of it
+ */
+#ifndef STORES_NAMES_INTERNAL_H
+#define STORES_NAMES_INTERNAL_H
+
+#include "names/names.h"
+
+enum { STORES__NAME_BUCKETS = 256 };
+
+/* A name whose table is known. */
+struct stores__table_name {
+    struct stores__table_name *chain; /* of its bucket */
+    struct stores__list lru; /* names->used */
+    struct stores__table *table; /* held */
+    uint64_t hash, asked_at;
+    char text[];
+};
+
+/* What an engine remembers of names, and asks of them. */
+struct stores__names {
+    struct stores__table_name *buckets[STORES__NAME_BUCKETS];
+    struct stores__table_name *last; /* the one that was asked for last; NULL: none */
+    struct stores__list used; /* the longest unused first */
+    struct stores__list asked[STORES__NAME_BUCKETS];
+    int count;
+    unsigned forgotten; /* how often: an answer to an older question is not kept */
+};
+
+/* NULL: it is not known. */
+struct stores__table_name *stores__names_find(stores_engine *engine, const char *text);
+/* Without memory for it the name is asked for again next time. */
+void stores__names_remember(stores_engine *engine, const char *text, struct stores__table *table);
+void stores__names_drop(stores_engine *engine, struct stores__table_name *name);
+
+/* texts: how many of its caller the transaction has run; what was said before the last is forgotten. */
+struct stores__table *stores__own_names_find(struct stores__own_names *own, const char *text,
+                                             unsigned texts);
+void stores__own_names_remember(struct stores__own_names *own, const char *text,
+                                struct stores__table *table);
+
+#endif
