@@ -83,7 +83,7 @@ function Cache:ready(store, name)
     local epoch = self:epoch(name)
     store:find(name, '-1')
     return epoch and epoch:sub(1, 1) == 'V' and epoch
-  end, 5, 'the epoch of ' .. name)
+  end, 60, 'the epoch of ' .. name)
 end
 
 --- Waits until a row of the cache is as it should be: nil for nothing, else its text or a
@@ -96,7 +96,7 @@ function Cache:becomes(name, id, expected)
   local ok = pcall(support.eventually, function()
     now = self:row(name, id)
     return now == expected or (now and expected and now:find('^' .. expected) ~= nil)
-  end, 3)
+  end, 60)
   if not ok then
     error(('%s/%s should be %s, and is %s'):format(name, id, tostring(expected), tostring(now)), 2)
   end
@@ -110,7 +110,7 @@ function Cache:turned(name, before)
   return support.eventually(function()
     local now = self:epoch(name)
     return now and now:sub(1, 1) == 'V' and now ~= before and now
-  end, 5, name .. ' to be turned')
+  end, 60, name .. ' to be turned')
 end
 
 return cache
