@@ -14,11 +14,6 @@ enum {
 };
 
 static struct stores__redis_script script_lease = {.source = STORES__SCRIPT_LEASE};
-void stores__row_look_again(struct stores__timer *timer) {
-    struct stores__read_row *row = STORES__CONTAINER(timer, struct stores__read_row, timer);
-    stores__list_remove(&row->link);
-    stores__row_enqueue(row);
-}
 
 /* Another one fills this row: look again in a few ms, but not for long. True: it waits. */
 static bool wait_for_lease(struct stores__read_row *row) {
@@ -32,11 +27,7 @@ static bool wait_for_lease(struct stores__read_row *row) {
         reads->jitter_at = now;
     }
     engine->counters.lease_waits++;
-    row->timer.fire = stores__row_look_again;
-    uint64_t at = now + ms / 2 + reads->jitter % ms + 1;
-    if (!stores__timer_set(&engine->timers, &row->timer, at)) return false;
-    stores__list_append(&reads->waiting, &row->link);
-    return true;
+    return stores__row_wait(row, now + ms / 2 + reads->jitter % ms + 1);
 }
 
 enum seen { SEEN_ABSENT, SEEN_ANSWERED, SEEN_WAITS, SEEN_ASK_PG };
@@ -112,7 +103,7 @@ static void lease_rows(struct stores__table *table, struct stores__read_row **ro
     count = stores__rows_merge_twins(rows, count);
     for (size_t at = 0; at < count; at += STORES__SCRIPT_ROWS) {
         size_t n = count - at < STORES__SCRIPT_ROWS ? count - at : STORES__SCRIPT_ROWS;
-        struct stores__read_batch *batch = stores__batch_new(table, n);
+        struct stores__read_batch *batch = stores__batch_new(table, rows + at, n);
         struct stores__args args = {0};
         char life[24];
         if (batch == NULL || !stores__random_text(batch->token, STORES__TOKEN_TEXT)) {
@@ -120,8 +111,6 @@ static void lease_rows(struct stores__table *table, struct stores__read_row **ro
             stores__rows_select(table, rows + at, n);
             continue;
         }
-        batch->count = n;
-        memcpy(batch->rows, rows + at, n * sizeof *rows);
         snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
         stores__args_epoch_key(&args, table->epoch);
         for (size_t i = 0; i < n; i++) {
@@ -183,14 +172,12 @@ void stores__rows_get(struct stores__table *table, struct stores__read_row **row
     if (cache->redis != NULL) stores__trouble_look(cache);
     for (size_t at = 0; at < count; at += STORES__MGET_ROWS) {
         size_t n = count - at < STORES__MGET_ROWS ? count - at : STORES__MGET_ROWS;
-        struct stores__read_batch *batch = stores__batch_new(table, n);
+        struct stores__read_batch *batch = stores__batch_new(table, rows + at, n);
         struct stores__args args = {0};
         if (batch == NULL) {
             stores__rows_no_memory(rows + at, n);
             continue;
         }
-        batch->count = n;
-        memcpy(batch->rows, rows + at, n * sizeof *rows);
         snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
         stores__args_str(&args, "MGET");
         stores__args_epoch_key(&args, table->epoch);

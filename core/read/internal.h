@@ -1,6 +1,17 @@
 /*
- * internal.h - reads as their own files see them: reads.c (rows, the tick, the ops),
- * cached.c (MGET, LEASE), select.c (SELECT, FILL).
+ * internal.h - reads as their own files see them, each of which calls those below it alone:
+ *
+ *     reads.c    ops, and the tick           cached.c   MGET, LEASE
+ *     select.c   SELECT, FILL                rows.c     rows and batches of them
+ *
+ * Where a row is, which functions of rows.c alone change:
+ *
+ *     QUEUED --flush--> TAKEN by a batch (MGET, LEASE, SELECT) --> answered, and gone
+ *       ^                 |       |
+ *       |    new epoch    |       | another one's lease
+ *       +-----------------+       v
+ *       +------- timer ------- WAITING           TWIN: hangs on a row of the same id, wherever that
+ *                                                one is, and gets what it gets
  */
 #ifndef STORES_READS_INTERNAL_H
 #define STORES_READS_INTERNAL_H
@@ -14,20 +25,27 @@ enum {
     STORES__SELECT_ROWS = 128 /* of one statement */
 };
 
+enum stores__row_place {
+    STORES__ROW_TAKEN, /* a flush or a batch has it, and nobody else */
+    STORES__ROW_QUEUED, /* in reads->queue */
+    STORES__ROW_WAITING, /* in reads->waiting, with its timer */
+    STORES__ROW_TWIN
+};
+
 /* One row that an op waits for. It outlives an op that leaves: a lease is worth filling. */
 struct stores__read_row {
-    struct stores__list link; /* of the queue or of a batch */
+    struct stores__list link; /* of the queue, or of those that wait */
     struct stores__timer timer;
     struct stores__read_call *call;
     struct stores__read_row *twin; /* another row of the same id, which gets what this one gets */
     int64_t id;
     size_t index; /* of the document in the op */
+    enum stores__row_place place;
     unsigned char lease_tries, epoch_tries, lost_tries;
     bool cached; /* to be looked up in the cache */
     bool fill; /* we hold its lease */
     char token[STORES__TOKEN_TEXT + 1];
-    const char
-        *epoch; /* under which the lease was taken; valid until stores__rows_select copied it */
+    const char *epoch; /* of its lease; valid until stores__rows_select copied it */
 };
 
 struct stores__read_call {
@@ -69,27 +87,47 @@ struct stores__read_batch {
     struct stores__read_row *rows[];
 };
 
-/* A row has its answer; text NULL: there is no such row. The blob is referenced. */
+/* ---- rows.c ---------------------------------------------------------------------------------- */
+
+/* A row and its twins have their answer, and are gone; text NULL: there is no such row. The blob is
+ * referenced. */
 void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
                        struct stores__blob *blob, char source);
 void stores__row_failed(struct stores__read_row *row, const stores_error *error);
-/* Into the queue of the tick, once more. */
+/* TAKEN to QUEUED: into the queue of the tick, once more. */
 void stores__row_enqueue(struct stores__read_row *row);
-/* NULL: no memory. */
-struct stores__read_batch *stores__batch_new(struct stores__table *table, size_t room);
+/* QUEUED or WAITING to TAKEN. */
+void stores__row_take(struct stores__read_row *row);
+/* TAKEN to WAITING, up to the time, in ms of the engine. False: no memory, it is TAKEN still. */
+bool stores__row_wait(struct stores__read_row *row, uint64_t at);
+/* WAITING to QUEUED, before its time. */
+void stores__row_look_again(struct stores__read_row *row);
+/* Hangs a row with its own twins on another one, behind those it has. NULL is allowed. */
+void stores__row_hang(struct stores__read_row *row, struct stores__read_row *twins);
+/* Of a row that is TAKEN and its twins the first whose op still waits, with those behind it: one that
+ * looks at another's lease again carries those that asked for the same row. NULL: all of them left. */
+struct stores__read_row *stores__row_alive(struct stores__read_row *row);
+/* A batch of rows that are TAKEN. NULL: no memory. */
+struct stores__read_batch *stores__batch_new(struct stores__table *table,
+                                             struct stores__read_row **rows, size_t count);
+/* Frees the batch alone: its rows are answered, or somebody else's by now. */
 void stores__batch_free(struct stores__read_batch *batch);
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error);
 void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
 /* What these rows wait for, for the times of their ops. */
 void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
                         enum stores__phase phase);
-/* Reads rows from PostgreSQL (select.c); those with a lease were leased together. */
+
+/* ---- select.c -------------------------------------------------------------------------------- */
+
+/* Reads rows from PostgreSQL; those with a lease were leased together. */
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count);
 /* Rows of one id become one row and its twins; returns how many are left. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
-/* Looks rows up in Redis first (cached.c). */
+
+/* ---- cached.c -------------------------------------------------------------------------------- */
+
+/* Looks rows up in Redis first. */
 void stores__rows_get(struct stores__table *table, struct stores__read_row **rows, size_t count);
-/* The timer of a row that waits for somebody else's lease. */
-void stores__row_look_again(struct stores__timer *timer);
 
 #endif

@@ -2,123 +2,7 @@
 
 #include "names/names.h"
 
-/* ---- Rows ------------------------------------------------------------------------------------ */
-
-static void row_over(struct stores__read_row *row) {
-    struct stores__read_call *call = row->call;
-    if (--call->left > 0) return;
-    struct stores__table *table = call->table;
-    if (call->alone) {
-        stores__spares_give(&table->reads->spare_calls, call);
-    } else {
-        free(call);
-    }
-    stores__table_let_go(table);
-}
-
-static void found_one(struct stores__read_row *row, const char *text, size_t len,
-                      struct stores__blob *blob, char source) {
-    stores_op *op = row->call->op;
-    if (op != NULL) {
-        stores__op_set_doc(op, row->index, row->id, text, len, blob);
-        if (source == 'p' || op->source == '-') op->source = source;
-        if (--op->docs_missing == 0) {
-            row->call->op = NULL;
-            stores__op_finish(op);
-        }
-    }
-    row_over(row);
-}
-
-void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
-                       struct stores__blob *blob, char source) {
-    for (struct stores__read_row *next; row != NULL; row = next) {
-        next = row->twin;
-        found_one(row, text, len, blob, source);
-    }
-}
-
-static void failed_one(struct stores__read_row *row, const stores_error *error) {
-    stores_op *op = row->call->op;
-    if (op != NULL) {
-        row->call->op = NULL;
-        stores__op_fail(op, error);
-    }
-    row_over(row);
-}
-
-void stores__row_failed(struct stores__read_row *row, const stores_error *error) {
-    for (struct stores__read_row *next; row != NULL; row = next) {
-        next = row->twin;
-        failed_one(row, error);
-    }
-}
-
-static stores_outcome leave_call(stores_op *op) {
-    struct stores__read_call *call = op->stage;
-    call->op = NULL;
-    return STORES_OUTCOME_NONE;
-}
-
-/* Of what these rows wait for. */
-void stores__rows_phase(struct stores__table *table, struct stores__read_row **rows, size_t count,
-                        enum stores__phase phase) {
-    if (!table->engine->timed) return;
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i]->call->op != NULL) stores__op_phase(rows[i]->call->op, phase);
-    }
-}
-
-void stores__row_enqueue(struct stores__read_row *row) {
-    struct stores__table *table = row->call->table;
-    stores__list_append(&table->reads->queue, &row->link);
-    table->reads->queued[row->cached]++;
-    stores__flush_at_end(table->engine, &table->reads->flush);
-}
-
-/* ---- Batches --------------------------------------------------------------------------------- */
-
-struct stores__read_batch *stores__batch_new(struct stores__table *table, size_t room) {
-    struct stores__read_batch *batch = calloc(1, sizeof *batch + room * sizeof *batch->rows);
-    if (batch == NULL) return NULL;
-    batch->table = stores__table_hold(table);
-    stores__list_init(&batch->wait.link);
-    return batch;
-}
-
-void stores__batch_free(struct stores__read_batch *batch) {
-    if (batch->blob != NULL) {
-        stores__blob_drop(batch->blob);
-    } else if (batch->result != NULL) {
-        stores__pg_result_free(batch->result);
-    }
-    stores__table_let_go(batch->table);
-    free(batch);
-}
-
-void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error) {
-    for (size_t i = 0; i < count; i++) stores__row_failed(rows[i], error);
-}
-
-void stores__rows_no_memory(struct stores__read_row **rows, size_t count) {
-    stores_error error;
-    stores__error_set(&error, STORES_NO_MEMORY, "no memory for a read");
-    stores__rows_fail(rows, count, &error);
-}
-
 /* ---- The tick -------------------------------------------------------------------------------- */
-
-/* The first of a row and its twins whose op still waits, with the others behind it: one that looks at
- * another's lease again carries those that asked for the same row. NULL: all of them left. */
-static struct stores__read_row *first_alive(struct stores__read_row *row) {
-    while (row != NULL && row->call->op == NULL) {
-        struct stores__read_row *next = row->twin;
-        row->twin = NULL;
-        row_over(row);
-        row = next;
-    }
-    return row;
-}
 
 /* Rows whose op left before they were sent are not sent. */
 static size_t take_queue(struct stores__list *queue, bool cached, struct stores__read_row **rows,
@@ -128,8 +12,8 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct stores_
         next = at->next;
         struct stores__read_row *row = STORES__CONTAINER(at, struct stores__read_row, link);
         if (row->cached != cached) continue;
-        stores__list_remove(at);
-        row = first_alive(row);
+        stores__row_take(row);
+        row = stores__row_alive(row);
         if (row != NULL) rows[count++] = row;
     }
     return count;
@@ -183,6 +67,12 @@ static void flush_full(struct stores__table *table) {
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 
+static stores_outcome leave_call(stores_op *op) {
+    struct stores__read_call *call = op->stage;
+    call->op = NULL;
+    return STORES_OUTCOME_NONE;
+}
+
 static void read_resolved(stores_op *op, struct stores__table *table) {
     size_t count = op->doc_count;
     if (count == 0) {
@@ -209,6 +99,7 @@ static void read_resolved(stores_op *op, struct stores__table *table) {
         row->index = i;
         row->id = op->docs[i].id;
         row->cached = op->cache;
+        row->place = STORES__ROW_TAKEN;
         stores__list_init(&row->link);
         stores__row_enqueue(row);
     }
@@ -254,10 +145,8 @@ bool stores__reads_new(struct stores__table *table) {
 static void stop(struct stores__table *table) {
     struct stores__reads *reads = table->reads;
     while (!stores__list_empty(&reads->waiting)) {
-        struct stores__read_row *row = STORES__CONTAINER(reads->waiting.next,
-                                                         struct stores__read_row, link);
-        stores__timer_stop(&table->engine->timers, &row->timer);
-        stores__row_look_again(&row->timer);
+        stores__row_look_again(
+            STORES__CONTAINER(reads->waiting.next, struct stores__read_row, link));
     }
     flush_reads(&reads->flush);
 }

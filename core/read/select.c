@@ -34,11 +34,6 @@ static uint16_t *place_of(struct places *places, struct stores__read_row **rows,
     return &places->at[at];
 }
 
-static void append_twins(struct stores__read_row *row, struct stores__read_row *twins) {
-    while (row->twin != NULL) row = row->twin;
-    row->twin = twins;
-}
-
 /* Leaves each id once: many readers of a cold row ask for it once. None of them has been sent, so
  * that each may have what the first one gets, which is the one that holds the lease. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
@@ -56,11 +51,12 @@ size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
         }
         struct stores__read_row **first = &rows[*place - 1];
         if (row->fill) {
-            append_twins(row, *first);
+            stores__row_hang(row, *first);
             *first = row;
         } else {
-            append_twins(row, (*first)->twin);
-            (*first)->twin = row;
+            stores__row_hang(row, (*first)->twin);
+            (*first)->twin = NULL;
+            stores__row_hang(*first, row);
         }
     }
     return kept;
@@ -110,7 +106,7 @@ static void fill_rows(struct stores__read_batch *from, const int *found) {
         strcmp(stores__epoch_text(table), from->epoch) != 0) {
         return; /* the lease runs out by itself */
     }
-    struct stores__read_batch *batch = stores__batch_new(table, 0);
+    struct stores__read_batch *batch = stores__batch_new(table, NULL, 0);
     if (batch == NULL) return; /* the lease runs out by itself */
     stores__args_epoch_key(&args, table->epoch);
     for (size_t i = 0; i < from->count; i++) {
@@ -342,13 +338,11 @@ void stores__rows_select(struct stores__table *table, struct stores__read_row **
     count = stores__rows_merge_twins(rows, count);
     for (size_t at = 0; at < count; at += STORES__SELECT_ROWS) {
         size_t n = count - at < STORES__SELECT_ROWS ? count - at : STORES__SELECT_ROWS;
-        struct stores__read_batch *batch = stores__batch_new(table, n);
+        struct stores__read_batch *batch = stores__batch_new(table, rows + at, n);
         if (batch == NULL) {
             stores__rows_no_memory(rows + at, n);
             continue;
         }
-        batch->count = n;
-        memcpy(batch->rows, rows + at, n * sizeof *rows);
         for (size_t i = 0; i < n; i++) {
             if (rows[at + i]->fill) memcpy(batch->epoch, rows[at + i]->epoch, sizeof batch->epoch);
         }
