@@ -186,6 +186,14 @@ describe('several statements in a query', function()
     assert.equal('a;b', store:find('docs', '1').s)
   end)
 
+  it('say how many rows the last of them changed, where none gives rows', function()
+    local result = store:query([[
+      INSERT INTO docs VALUES (1, '{}'), (2, '{}'), (3, '{}');
+      UPDATE docs SET value = '{"n": 1}' WHERE id > 1;
+    ]])
+    assert.equal(2, result.affected)
+  end)
+
   it('are all or nothing', function()
     local err = refused('constraint', nil, store.query, store, [[
       INSERT INTO docs VALUES (1, '{}');
