@@ -8,7 +8,7 @@
 #include "cache/epoch_internal.h"
 
 const char *stores__epoch_text(const struct stores__table *table) {
-    return table->epoch->text;
+    return table->epoch->texts.believed;
 }
 
 enum stores__epoch_state stores__epoch_state(const struct stores__table *table) {
@@ -28,7 +28,7 @@ void stores__epoch_void_all(stores_engine *engine) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
         epoch->state = STORES__EPOCH_UNKNOWN;
-        epoch->text[0] = '\0';
+        epoch->texts.believed[0] = '\0';
     }
 }
 

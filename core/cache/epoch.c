@@ -51,21 +51,14 @@ bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOC
     return true;
 }
 
-/* 0: ours; -1: nobody's any more; 1: of a past that we have not heard of yet. */
-static int compare_owner(const struct stores__cache *cache, const char *epoch, size_t len) {
-    enum { DATED = 8 + 8 }; /* what tells the order of two pasts: the timeline, and the start */
-    const char *past = cache->server.past;
-    size_t run = strlen(cache->run_id);
-    if (len != 16 + 1 + run + 1 + strlen(past)) return -1;
-    if (memcmp(epoch + 17, cache->run_id, run) != 0) return -1;
-    const char *other = epoch + 17 + run + 1;
-    if (memcmp(other, past, strlen(past)) == 0) return 0;
-    return memcmp(other, past, DATED) < 0 ? -1 : 1;
-}
-
 /* ---- Compare-and-set ------------------------------------------------------------------------- */
 
-static void begin_turn(struct stores__epoch *epoch, const char *seen, size_t len);
+/* What Redis holds under the key of an epoch, its state and all; of no length: nothing. */
+struct seen {
+    const char *value;
+    size_t len;
+};
+
 static void list_writers(struct stores__epoch *epoch);
 
 static void epoch_answered(struct stores__redis_req *req, struct redisReply **reply) {
@@ -80,21 +73,22 @@ static void epoch_answered(struct stores__redis_req *req, struct redisReply **re
         stores__epoch_let_go(epoch);
         return;
     }
-    if (ending && len > 1 && now[0] == 'V' && strncmp(now + 1, epoch->turning, len - 1) == 0) {
+    if (ending && len > 1 && now[0] == 'V' &&
+        strncmp(now + 1, epoch->texts.turning, len - 1) == 0) {
         epoch->engine->counters.turns_ended++;
     }
     stores__epoch_seen(epoch, now, len);
     stores__epoch_let_go(epoch);
 }
 
-static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step, const char *seen,
-                      size_t len, char state, const char *text) {
+static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step,
+                      const struct seen *seen, char state) {
     struct stores__cache *cache = epoch->engine->cache;
     struct stores__args args = {0};
     char value[STORES__EPOCH_TEXT + 1];
-    snprintf(value, sizeof value, "%c%s", state, text);
+    snprintf(value, sizeof value, "%c%s", state, epoch->texts.turning);
     stores__args_epoch_key(&args, epoch);
-    stores__args_add(&args, seen, len);
+    stores__args_add(&args, seen->value, seen->len);
     stores__args_str(&args, value);
     epoch->step = step;
     epoch->redis_req.done = epoch_answered;
@@ -103,14 +97,14 @@ static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step, 
     stores__redis_flush(cache->redis);
 }
 
-static void begin_turn(struct stores__epoch *epoch, const char *seen, size_t len) {
+static void begin_turn(struct stores__epoch *epoch, const struct seen *seen) {
     struct stores__cache *cache = epoch->engine->cache;
     epoch->state = STORES__EPOCH_UNKNOWN;
     if (epoch->step != TURN_NONE || cache->redis == NULL) return;
-    if (!stores__epoch_make(cache, epoch->turning)) return;
+    if (!stores__epoch_make(cache, epoch->texts.turning)) return;
     cache->engine->counters.turns_started++;
     epoch->since = stores__now(cache->engine);
-    set_epoch(epoch, TURN_SETTING, seen, len, 'B', epoch->turning);
+    set_epoch(epoch, TURN_SETTING, seen, 'B');
 }
 
 /* ---- The end of a turn ----------------------------------------------------------------------- */
@@ -155,7 +149,7 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
 
 static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
-    char seen[STORES__EPOCH_TEXT + 1];
+    char value[STORES__EPOCH_TEXT + 1];
     stores__epoch_hold(epoch);
     if (epoch->step == TURN_NONE || stores__closing(epoch->engine)) {
         stores__epoch_rest(epoch);
@@ -165,8 +159,8 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     } else if (epoch->writer_count > 0) {
         wait_then(epoch);
     } else {
-        snprintf(seen, sizeof seen, "B%s", epoch->turning);
-        set_epoch(epoch, TURN_ENDING, seen, strlen(seen), 'V', epoch->turning);
+        snprintf(value, sizeof value, "B%s", epoch->texts.turning);
+        set_epoch(epoch, TURN_ENDING, &(struct seen){value, strlen(value)}, 'V');
     }
     stores__epoch_let_go(epoch);
 }
@@ -214,7 +208,7 @@ static void list_writers(struct stores__epoch *epoch) {
 
 void stores__epoch_end_turn(struct stores__epoch *epoch) {
     if (epoch->step != TURN_NONE || epoch->state != STORES__EPOCH_TURNING) return;
-    memcpy(epoch->turning, epoch->text, sizeof epoch->turning);
+    memcpy(epoch->texts.turning, epoch->texts.believed, sizeof epoch->texts.turning);
     if (epoch->since == 0) epoch->since = stores__now(epoch->engine);
     epoch->listed = false;
     epoch->polls = 0;
@@ -223,58 +217,92 @@ void stores__epoch_end_turn(struct stores__epoch *epoch) {
 
 /* ---- What is seen ---------------------------------------------------------------------------- */
 
+/* What an epoch that stands in Redis is to this process. */
+enum verdict {
+    CANNOT_TELL, /* it is not known which servers these are */
+    ABSENT, /* nothing that is cached counts: a turn begins */
+    NOBODYS, /* of a past that is over, or of another Redis: the same, and it may be we who are late */
+    OF_LATER, /* of a past that nobody has told us of yet */
+    TURNS, /* ours, and B: the turn is to be ended */
+    IS_NEW, /* ours, V, and not what was believed */
+    IS_BELIEVED /* ours, V, and the one that was believed in */
+};
+
+/* What the epoch with this text, without its state, is: NOBODYS, OF_LATER or, where it is of these
+ * servers, IS_NEW. */
+static enum verdict judge_owner(const struct stores__cache *cache, const char *text, size_t len) {
+    enum { DATED = 8 + 8 }; /* what tells the order of two pasts: the timeline, and the start */
+    const char *past = cache->server.past;
+    size_t run = strlen(cache->run_id);
+    if (len != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
+    if (memcmp(text + 17, cache->run_id, run) != 0) return NOBODYS;
+    const char *other = text + 17 + run + 1;
+    if (memcmp(other, past, strlen(past)) == 0) return IS_NEW;
+    return memcmp(other, past, DATED) < 0 ? NOBODYS : OF_LATER;
+}
+
+/* Decides, and changes nothing. */
+static enum verdict judge(const struct stores__epoch *epoch, const struct seen *seen) {
+    const struct stores__cache *cache = epoch->engine->cache;
+    const char *believed = epoch->texts.believed;
+    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return CANNOT_TELL;
+    if (seen->len < 2 || (seen->value[0] != 'V' && seen->value[0] != 'B')) return ABSENT;
+    enum verdict owner = judge_owner(cache, seen->value + 1, seen->len - 1);
+    if (owner != IS_NEW) return owner;
+    if (seen->value[0] == 'B') return TURNS;
+    bool same = strlen(believed) == seen->len - 1 &&
+                memcmp(believed, seen->value + 1, seen->len - 1) == 0;
+    return same ? IS_BELIEVED : IS_NEW;
+}
+
 /* An epoch of a past that we know nothing of: PostgreSQL failed over, or was started again, and
  * others know it before we do. Nothing is believed until a connection told the past once more. */
-static void doubt(struct stores__epoch *epoch, const char *value, size_t len) {
+static void doubt(struct stores__epoch *epoch, const struct seen *seen) {
     struct stores__cache *cache = epoch->engine->cache;
-    bool known = len < sizeof epoch->odd && strncmp(epoch->odd, value, len) == 0 &&
-                 epoch->odd[len] == '\0';
-    if (known && cache->identity_serial > epoch->odd_serial) {
-        begin_turn(epoch, value, len); /* we asked, and it is not the server's */
+    char *later = epoch->texts.later;
+    bool fits = seen->len < sizeof epoch->texts.later;
+    bool known = fits && strlen(later) == seen->len && memcmp(later, seen->value, seen->len) == 0;
+    if (known && cache->identity_serial > epoch->later_serial) {
+        begin_turn(epoch, seen); /* we asked, and it is not the server's */
         return;
     }
     epoch->state = STORES__EPOCH_UNKNOWN;
-    if (!known && len < sizeof epoch->odd) {
-        memcpy(epoch->odd, value, len);
-        epoch->odd[len] = '\0';
-        epoch->odd_serial = cache->identity_serial;
+    if (!known && fits) {
+        memcpy(later, seen->value, seen->len);
+        later[seen->len] = '\0';
+        epoch->later_serial = cache->identity_serial;
         stores__pg_pool_renew(&cache->engine->pool, UINT64_MAX);
         stores__past_ask(cache);
     }
 }
 
+static void believe(struct stores__epoch *epoch, const struct seen *seen,
+                    enum stores__epoch_state state) {
+    memcpy(epoch->texts.believed, seen->value + 1, seen->len - 1);
+    epoch->texts.believed[seen->len - 1] = '\0';
+    epoch->state = state;
+}
+
 bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len) {
-    struct stores__cache *cache = epoch->engine->cache;
-    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return false;
-    if (value == NULL || len < 2 || (value[0] != 'V' && value[0] != 'B')) {
-        begin_turn(epoch, value ? value : "", value ? len : 0);
+    struct seen seen = {value ? value : "", value ? len : 0};
+    switch (judge(epoch, &seen)) {
+    case CANNOT_TELL: return false;
+    case NOBODYS: stores__trouble_doubt(epoch->engine->cache); /* fall through */
+    case ABSENT: begin_turn(epoch, &seen); return false;
+    case OF_LATER: doubt(epoch, &seen); return false;
+    case TURNS:
+        believe(epoch, &seen, STORES__EPOCH_TURNING);
+        stores__epoch_end_turn(epoch);
         return false;
-    }
-    int owner = compare_owner(cache, value + 1, len - 1);
-    if (owner != 0) {
-        if (owner < 0) {
-            stores__trouble_doubt(cache);
-            begin_turn(epoch, value, len);
-        } else {
-            doubt(epoch, value, len);
-        }
-        return false;
-    }
-    bool same = strlen(epoch->text) == len - 1 && memcmp(epoch->text, value + 1, len - 1) == 0;
-    if (!same) {
-        memcpy(epoch->text, value + 1, len - 1);
-        epoch->text[len - 1] = '\0';
-    }
-    if (value[0] == 'V') {
+    case IS_NEW:
+        believe(epoch, &seen, STORES__EPOCH_VALID);
+        epoch->valid_since = epoch->engine->facts_serial;
         epoch->since = 0;
-        bool counts = same && epoch->bypasses == 0 && stores__past_trusted(cache);
-        if (!same || epoch->state != STORES__EPOCH_VALID) {
-            epoch->valid_since = epoch->engine->facts_serial;
-        }
-        epoch->state = STORES__EPOCH_VALID;
-        return counts;
+        return false;
+    case IS_BELIEVED: break;
     }
-    epoch->state = STORES__EPOCH_TURNING;
-    stores__epoch_end_turn(epoch);
-    return false;
+    if (epoch->state != STORES__EPOCH_VALID) epoch->valid_since = epoch->engine->facts_serial;
+    epoch->state = STORES__EPOCH_VALID;
+    epoch->since = 0;
+    return epoch->bypasses == 0 && stores__past_trusted(epoch->engine->cache);
 }

@@ -14,12 +14,30 @@
 
 #include "cache/cache.h"
 
+/* How far this process is with the turn of a table. Where it fails, and where the store closes, it is
+ * TURN_NONE again: whoever sees B next goes on with it.
+ *
+ *   nobody's epoch is seen      B is seen, or was set
+ *           |                            |
+ *           v                            v        some write
+ *    TURN_SETTING --> TURN_NONE --> TURN_LISTING <-----------> TURN_WAITING
+ *                         ^              |        a while later
+ *                         |              | nobody writes any more
+ *                         +------- TURN_ENDING
+ */
 enum stores__turn_step {
     TURN_NONE,
     TURN_SETTING, /* B<new> by compare-and-set is on its way */
     TURN_LISTING, /* who writes? */
     TURN_WAITING, /* until they are over */
     TURN_ENDING /* V<new> by compare-and-set is on its way */
+};
+
+/* The epochs that one table has for this process; "": none. */
+struct stores__epoch_texts {
+    char believed[STORES__EPOCH_TEXT]; /* what state is about */
+    char turning[STORES__EPOCH_TEXT]; /* what the turn is about, while step is not TURN_NONE */
+    char later[STORES__EPOCH_TEXT]; /* seen, with its state: of a later past than the one we know */
 };
 
 struct stores__epoch {
@@ -29,18 +47,16 @@ struct stores__epoch {
     char tag[16]; /* "{oid}", as it stands in keys */
     unsigned holders; /* who points here: tables, commits, turns */
     enum stores__epoch_state state;
-    char text[STORES__EPOCH_TEXT];
     uint64_t valid_since; /* engine->facts_serial when this text was seen to be V */
     unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
     bool resuming; /* that turn is on its way */
     unsigned resume_failures; /* in a row */
     struct stores__timer resume;
-    char odd[STORES__EPOCH_TEXT]; /* an epoch of a later past than the one we know */
-    uint64_t odd_serial;
+    struct stores__epoch_texts texts;
+    uint64_t later_serial; /* how often PostgreSQL had told who it is when texts.later was seen */
 
     enum stores__turn_step step;
-    char turning[STORES__EPOCH_TEXT]; /* the epoch that the turn is about */
     uint64_t since;
     bool listed, failed;
     unsigned polls;

@@ -26,7 +26,7 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
         stores__trouble_over(epoch->engine->cache);
-        memcpy(epoch->text, turn->text, sizeof epoch->text);
+        memcpy(epoch->texts.believed, turn->text, sizeof epoch->texts.believed);
         epoch->state = STORES__EPOCH_TURNING;
         epoch->since = stores__now(epoch->engine);
         epoch->engine->counters.turns_started++;
