@@ -49,6 +49,11 @@ static void free_epoch(struct stores__epoch *epoch) {
     free(epoch);
 }
 
+/* The timer of what is owed, while nothing is. */
+static void nothing_owed(struct stores__timer *timer) {
+    (void)timer;
+}
+
 struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
@@ -56,6 +61,11 @@ struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
     }
     struct stores__epoch *epoch = calloc(1, sizeof *epoch);
     if (epoch == NULL) return NULL;
+    epoch->resume.fire = nothing_owed;
+    if (!stores__timer_set(&engine->timers, &epoch->resume, UINT64_MAX)) {
+        free(epoch);
+        return NULL;
+    }
     epoch->engine = engine;
     epoch->oid = oid;
     snprintf(epoch->tag, sizeof epoch->tag, "{%" PRIu32 "}", oid);

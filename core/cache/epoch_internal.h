@@ -52,7 +52,7 @@ struct stores__epoch {
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
     bool resuming; /* that turn is on its way */
     unsigned resume_failures; /* in a row */
-    struct stores__timer resume;
+    struct stores__timer resume; /* parked while nothing is owed: to move it needs no memory */
     struct stores__epoch_texts texts;
     uint64_t later_serial; /* how often PostgreSQL had told who it is when texts.later was seen */
 

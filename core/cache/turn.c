@@ -75,6 +75,7 @@ static void resume_later(struct stores__epoch *epoch) {
                                                                : RESUME_DOUBLED;
     if (stores__closing(engine)) return;
     epoch->resume.fire = resume_timer;
+    /* it has a place since the epoch was made: what is owed is not forgotten for want of memory */
     stores__timer_set(&engine->timers, &epoch->resume,
                       stores__now(engine) + ((uint64_t)RESUME_MS << doubled));
 }
@@ -112,7 +113,9 @@ static void resume(struct stores__epoch *epoch) {
 }
 
 static void resume_timer(struct stores__timer *timer) {
-    resume(STORES__CONTAINER(timer, struct stores__epoch, resume));
+    struct stores__epoch *epoch = STORES__CONTAINER(timer, struct stores__epoch, resume);
+    stores__timer_set(&epoch->engine->timers, timer, UINT64_MAX); /* keeps the place it just had */
+    resume(epoch);
 }
 
 void stores__epoch_resume_all(stores_engine *engine) {

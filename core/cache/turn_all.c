@@ -10,7 +10,7 @@ enum { AGAIN_MS = 200 };
 struct stores__turn_all {
     struct stores__redis_req req;
     stores_engine *engine;
-    struct stores__timer timer;
+    struct stores__timer timer; /* parked while it is not tried again: to move it needs no memory */
     bool due, running, again; /* again: it was asked for while it ran */
     char cursor[24];
 };
@@ -33,7 +33,9 @@ static void start(struct stores__turn_all *all) {
 }
 
 static void try_again(struct stores__timer *timer) {
-    start(STORES__CONTAINER(timer, struct stores__turn_all, timer));
+    struct stores__turn_all *all = STORES__CONTAINER(timer, struct stores__turn_all, timer);
+    stores__timer_set(&all->engine->timers, timer, UINT64_MAX); /* keeps the place it just had */
+    start(all);
 }
 
 /* The oid in `<prefix>{<oid>}`; 0: it is another key. */
@@ -115,6 +117,10 @@ void stores__turn_all(stores_engine *engine) {
 bool stores__turn_all_new(stores_engine *engine) {
     struct stores__turn_all *all = calloc(1, sizeof *all);
     if (all == NULL) return false;
+    if (!stores__timer_set(&engine->timers, &all->timer, UINT64_MAX)) {
+        free(all);
+        return false;
+    }
     all->engine = engine;
     all->timer.fire = try_again;
     engine->cache->all = all;
@@ -127,6 +133,7 @@ void stores__turn_all_stop(stores_engine *engine) {
 }
 
 void stores__turn_all_free(stores_engine *engine) {
+    stores__turn_all_stop(engine);
     free(engine->cache->all);
     engine->cache->all = NULL;
 }

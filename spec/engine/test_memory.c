@@ -5,12 +5,15 @@
  */
 #include "engine_harness.h"
 #include "base/err.h"
+#include "cache/epoch_internal.h"
 #include "pg/conn.h"
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
 static int fail_at; /* the how-manyth from now on fails; 0: none */
 static int fail_result_at; /* the same for results of libpq */
+static bool all_fail; /* until it is taken back */
+static int denied; /* how many did meanwhile */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -25,16 +28,21 @@ static bool fails(int *at) {
     return *at > 0 && --*at == 0;
 }
 
+static bool no_memory(void) {
+    denied += all_fail;
+    return all_fail || fails(&fail_at);
+}
+
 void *__wrap_malloc(size_t size) {
-    return fails(&fail_at) ? NULL : __real_malloc(size);
+    return no_memory() ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
-    return fails(&fail_at) ? NULL : __real_calloc(count, size);
+    return no_memory() ? NULL : __real_calloc(count, size);
 }
 
 void *__wrap_realloc(void *old, size_t size) {
-    return fails(&fail_at) ? NULL : __real_realloc(old, size);
+    return no_memory() ? NULL : __real_realloc(old, size);
 }
 
 struct pg_result *__wrap_PQgetResult(void *pg) {
@@ -184,10 +192,68 @@ static void test_segment(void) {
     engine_close(engine);
 }
 
+/* ---- Turns that are owed --------------------------------------------------------------------- */
+
+static struct stores__timer crowd[4096];
+
+/* Another timer would need memory. */
+static void fill_timers(struct stores__timers *timers) {
+    for (int i = 0; i < 4096 && timers->count < timers->cap; i++) {
+        CHECK(stores__timer_set(timers, &crowd[i], UINT64_MAX));
+    }
+    CHECK(timers->count == timers->cap);
+}
+
+static void empty_timers(struct stores__timers *timers) {
+    for (int i = 0; i < 4096; i++) stores__timer_stop(timers, &crowd[i]);
+}
+
+/* What is owed while there is no memory, and tried in vain, is done when there is some again. */
+static void check_owed(stores_engine *engine, void (*owe)(void *arg), void *arg) {
+    double turns = figure(engine, "turns_started");
+    fill_timers(&engine->timers);
+    denied = 0;
+    all_fail = true;
+    owe(arg);
+    TURN_UNTIL(denied > 0, 30000);
+    all_fail = false;
+    TURN_UNTIL(figure(engine, "turns_started") > turns, 30000);
+    empty_timers(&engine->timers);
+}
+
+static void bypass(void *epoch) {
+    stores__epoch_bypassed(epoch);
+}
+
+static void turn_all(void *engine) {
+    stores__turn_all(engine);
+}
+
+static void test_owed(void) {
+    stores_engine *engine = engine_new(true), *stranger = engine_new(true);
+    uint32_t oid = (uint32_t)strtoul(sql("SELECT 'docs'::regclass::oid"), NULL, 10);
+    struct stores__epoch *epoch = stores__epoch_of(engine, oid);
+    for (int i = 0; i < 1000 && epoch->state != STORES__EPOCH_VALID; i++) {
+        seen_by(engine);
+        turn_for(5);
+    }
+    CHECK_INT(epoch->state, STORES__EPOCH_VALID);
+    check_owed(engine, bypass, epoch);
+    stores__epoch_let_go(epoch);
+
+    /* one that never met the table, which others did */
+    CHECK_STR(end_of(stores_query(stranger, NULL, "SELECT 1", NULL, NULL)), "ok");
+    TURN_UNTIL(figure(stranger, "redis_up") == 1, 30000);
+    check_owed(stranger, turn_all, stranger);
+    engine_close(engine);
+    engine_close(stranger);
+}
+
 int main(void) {
     test_errors();
     if (!servers_open()) return 1;
     test_segment();
+    test_owed();
     for (int cache = 0; cache < 2; cache++) {
         test_calls(cache, &fail_at);
         test_calls(cache, &fail_result_at);
