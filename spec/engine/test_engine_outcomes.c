@@ -44,37 +44,57 @@ static void test_deferred_constraint(bool cache) {
     engine_close(engine);
 }
 
+/* Lock 9 is held here; waits for whoever has it, up to the end of its transaction. */
+static void take_lock(void) {
+    sql("SELECT pg_advisory_lock(9)");
+}
+
+/* Cuts the engine off from its statement, which waits for lock 9, and goes on then. */
+static void cut_off(stores_engine *engine) {
+    const char *waiting =
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    for (int tries = 0; tries < 1500 && strcmp(sql(waiting), "1") != 0; tries++) turn_for(20);
+    CHECK_STR(sql(waiting), "1");
+    cut(engine);
+    sql("SELECT pg_advisory_unlock(9)");
+}
+
 static void test_lost_statements(void) {
     stores_engine *engine = engine_new(false), *caching = engine_new(true);
     stores_query_options simple = {.size = sizeof simple, .simple = true, .autocommit = true};
-    stores_op *op = stores_query(
-        engine, NULL, "INSERT INTO docs SELECT 201, '{}' FROM pg_sleep(0.3)", NULL, NULL);
-    turn_for(100);
-    cut(engine);
+    stores_op *op;
+    take_lock();
+    op = stores_query(engine, NULL,
+                      "INSERT INTO docs SELECT 201, '{}' FROM pg_advisory_xact_lock(9)", NULL,
+                      NULL);
+    cut_off(engine);
     CHECK_STR(code_of(op), "connection_lost");
     CHECK_STR(outcome_of(op), "unknown");
     CHECK(!stores_op_error(op)->retryable);
     stores_op_free(op);
 
     /* the first of them is done, and its COMMIT too */
-    op = stores_query(engine, NULL,
-                      "INSERT INTO docs VALUES (202, '{}'); COMMIT; SELECT pg_sleep(0.3)", NULL,
-                      &simple);
-    turn_for(100);
-    cut(engine);
+    take_lock();
+    op = stores_query(
+        engine, NULL,
+        "INSERT INTO docs VALUES (202, '{}'); COMMIT; SELECT pg_advisory_xact_lock(9)", NULL,
+        &simple);
+    cut_off(engine);
     CHECK_STR(code_of(op), "connection_lost");
     CHECK_STR(outcome_of(op), "unknown");
     stores_op_free(op);
 
     /* with a cache there is a BEGIN before it, and its COMMIT was never sent */
-    op = stores_query(caching, NULL, "INSERT INTO docs SELECT 203, '{}' FROM pg_sleep(0.3)", NULL,
+    take_lock();
+    op = stores_query(caching, NULL,
+                      "INSERT INTO docs SELECT 203, '{}' FROM pg_advisory_xact_lock(9)", NULL,
                       NULL);
-    turn_for(100);
-    cut(caching);
+    cut_off(caching);
     CHECK_STR(code_of(op), "connection_lost");
     CHECK_STR(outcome_of(op), "none");
     stores_op_free(op);
-    turn_for(400);
+    take_lock();
+    sql("SELECT pg_advisory_unlock(9)");
     CHECK_STR(sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM docs WHERE id > 200"),
               "201,202");
     sql("DELETE FROM docs WHERE id > 200");
