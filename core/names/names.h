@@ -18,7 +18,7 @@ struct stores__own_names {
     struct stores__own_name {
         char *text;
         struct stores__table *table; /* held */
-    } names[STORES__OWN_NAMES];
+    } * names; /* room for STORES__OWN_NAMES, from the first one on: most transactions have none */
 };
 
 /* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,

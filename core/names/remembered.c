@@ -86,6 +86,8 @@ static void own_drop(struct stores__own_name *name) {
 void stores__own_names_free(struct stores__own_names *own) {
     for (int i = 0; i < own->count; i++) own_drop(&own->names[i]);
     own->count = own->next = 0;
+    free(own->names);
+    own->names = NULL;
 }
 
 struct stores__table *stores__own_names_find(struct stores__own_names *own, const char *text,
@@ -100,7 +102,8 @@ struct stores__table *stores__own_names_find(struct stores__own_names *own, cons
 
 void stores__own_names_remember(struct stores__own_names *own, const char *text,
                                 struct stores__table *table) {
-    char *copy = stores__strdup(text);
+    if (own->names == NULL) own->names = calloc(STORES__OWN_NAMES, sizeof *own->names);
+    char *copy = own->names != NULL ? stores__strdup(text) : NULL;
     if (copy == NULL) return;
     struct stores__own_name *name = &own->names[own->next];
     if (own->count < STORES__OWN_NAMES) {
