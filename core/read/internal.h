@@ -40,7 +40,7 @@ struct stores__read_row {
     struct stores__read_row *twin; /* another row of the same id, which gets what this one gets */
     int64_t id;
     size_t index; /* of the document in the op */
-    enum stores__row_place place;
+    unsigned char place; /* an enum stores__row_place */
     unsigned char lease_tries, epoch_tries, lost_tries;
     bool cached; /* to be looked up in the cache */
     bool fill; /* we hold its lease */

@@ -69,7 +69,7 @@ static void move(struct stores__read_row *row, enum stores__row_place place,
                  struct stores__list *list) {
     stores__list_remove(&row->link);
     if (list != NULL) stores__list_append(list, &row->link);
-    row->place = place;
+    row->place = (unsigned char)place;
 }
 
 void stores__row_enqueue(struct stores__read_row *row) {

@@ -76,7 +76,7 @@ return {
     redis_commands = 0,
     syscalls = 3,
     allocations = 8,
-    copied = 163,
+    copied = 194,
     garbage = 354,
     instructions = 24491,
   },
