@@ -19,10 +19,10 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"
 
 /* The domains of a table's columns, and those that they are made of. */
-#define DOMAINS                                                                                    \
+#define DOMAINS(of)                                                                                \
     "domains AS (SELECT t.oid, t.xmin, t.typbasetype FROM pg_catalog.pg_attribute a"               \
     "  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'"                        \
-    "  WHERE a.attrelid = c.oid AND a.attnum > 0"                                                  \
+    "  WHERE a.attrelid = " of " AND a.attnum > 0"                                                 \
     "  UNION ALL SELECT t.oid, t.xmin, t.typbasetype FROM domains"                                 \
     "  JOIN pg_catalog.pg_type t ON t.oid = domains.typbasetype AND t.typtype = 'd')"
 
@@ -70,35 +70,39 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
 
 /* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
  * of those. */
-#define PRINT_WIDE                                                                                 \
-    PRINT " || ' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                \
-          "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                \
-          "  JOIN tree ON i.inhparent = tree.oid)"                                                 \
-          " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                             \
-          "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"          \
-          "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                    \
-          "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                       \
-          "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                              \
-          " || coalesce((WITH RECURSIVE " DOMAINS                                                  \
-          " SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"     \
-          "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                \
-          "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                                  \
-          "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
+#define WIDE                                                                                       \
+    "' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                          \
+    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                      \
+    "  JOIN tree ON i.inhparent = tree.oid)"                                                       \
+    " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                                   \
+    "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"                \
+    "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                          \
+    "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                             \
+    "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                                    \
+    " || coalesce((WITH RECURSIVE " DOMAINS(                                                       \
+        "c.oid") " SELECT ' ' || "                                                                 \
+                 "pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"             \
+                 "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"         \
+                 "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                           \
+                 "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
 
 #define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
 
-#define PRINT_SOME "CASE WHEN " IS_WIDE " THEN " PRINT_WIDE " ELSE " PRINT " END"
+#define PRINT_SOME PRINT " || CASE WHEN " IS_WIDE " THEN " WIDE " ELSE '' END"
 
 /* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
  * changes neither the table nor what calls it. "": none. */
 #define PRINT_WRITTEN                                                                              \
-    "coalesce((WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                        \
-    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                      \
-    "  JOIN tree ON i.inhparent = tree.oid), " DOMAINS ", " DEFINITIONS                            \
-    " SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(written.oid::text || '.' ||" \
-    "  written.xmin::text, ',' ORDER BY written.oid), 0)::text FROM written), '')"
+    "coalesce((SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
+    "  written.oid::text || '.' || written.xmin::text, ',' ORDER BY written.oid), 0)::text"        \
+    "  FROM written), '')"
 
-#define PRINT_ANY PRINT_SOME " || " PRINT_WRITTEN
+/* What the table is, with all that inherits from it; its functions, once for all that asks. */
+#define OF_TABLE                                                                                   \
+    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"             \
+    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = "          \
+    "tree.oid),"                                                                                   \
+    " " DOMAINS("pg_catalog.to_regclass($1)") ", " DEFINITIONS
 
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
  * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its parent
@@ -106,9 +110,8 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
  * lock on the parent, so that neither is cached. A foreign key that cascades on updates matters
  * where it refers to more than the id, which no verb changes. A check, a default or
  * an index may call a function that writes: one that is not VOLATILE must not. */
-const char stores__facts_sql[] =
-    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
-    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)"
+const char stores__facts_sql[] = OF_TABLE
+    ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
     " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'"
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"
@@ -125,11 +128,10 @@ const char stores__facts_sql[] =
     "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"
     "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
     "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"
-    " OR EXISTS (WITH RECURSIVE " DOMAINS ", " DEFINITIONS ", " CALLED
-    " SELECT FROM called WHERE called.provolatile = 'v'),"
+    " OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'),"
     " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
     "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"
-    " " IS_WIDE ", " PRINT_ANY ","
+    " " IS_WIDE ", " PRINT_SOME " || calls.print,"
     " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
     "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
     "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
@@ -140,17 +142,18 @@ const char stores__facts_sql[] =
     "  JOIN pg_catalog.pg_attribute a"
     "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
     "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1),"
-    " c.relkind = 'p' OR " HAS_DOMAINS ", " PRINT_WRITTEN " <> '',"
+    " c.relkind = 'p' OR " HAS_DOMAINS ", calls.print <> '',"
     " c.relkind = 'v' OR c.relrowsecurity"
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
 static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
                                 " FROM pg_catalog.pg_class c"
                                 " WHERE c.oid = pg_catalog.to_regclass($1)";
-static const char print_any_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_ANY
-                                    " FROM pg_catalog.pg_class c"
-                                    " WHERE c.oid = pg_catalog.to_regclass($1)";
+static const char print_any_sql[] = OF_TABLE
+    " SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME " || " PRINT_WRITTEN
+    " FROM pg_catalog.pg_class c"
+    " WHERE c.oid = pg_catalog.to_regclass($1)";
 static const char print_some_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
                                      " FROM pg_catalog.pg_class c"
                                      " WHERE c.oid = pg_catalog.to_regclass($1)";
