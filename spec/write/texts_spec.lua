@@ -142,14 +142,17 @@ describe('a text', function()
   end
 
   it('of a session that calls what writes nothing turns nothing', function()
-    warm('docs', 1)
-    local before = keys:epoch('public.docs')
-    store:session(function(session)
-      session:query("SELECT pg_advisory_lock(7), set_config('work_mem', '8MB', false)")
-      session:query('SELECT pg_advisory_unlock(7)')
-    end)
-    assert.equal(1, other:find('docs', '1').n)
-    assert.equal(before, keys:epoch('public.docs'))
+    -- a turn of the example before may come late, but not again and again
+    support.eventually(function()
+      warm('docs', 1)
+      local before = keys:epoch('public.docs')
+      store:session(function(session)
+        session:query("SELECT pg_advisory_lock(7), set_config('work_mem', '8MB', false)")
+        session:query('SELECT pg_advisory_unlock(7)')
+      end)
+      assert.equal(1, other:find('docs', '1').n)
+      return before == keys:epoch('public.docs')
+    end, 60, 'nothing is turned')
   end)
 
   local only = { readonly = true }
