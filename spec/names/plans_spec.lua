@@ -1,4 +1,4 @@
--- What the engine asks of the catalog is planned at once: a plan that the server takes for expensive
+-- What the engine asks of the catalog is planned at once: a plan that the server takes for costly
 -- is compiled (jit_above_cost, 100,000 unless somebody says otherwise), which takes each new
 -- connection seconds.
 
@@ -13,7 +13,8 @@ describe('the statements of the engine itself', function()
   setup(function()
     store, db = support.store({ 'plain' })
     store:query([[
-      CREATE FUNCTION is_fine(jsonb) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 IS NOT NULL';
+      CREATE FUNCTION is_fine(jsonb) RETURNS boolean IMMUTABLE LANGUAGE sql
+        AS 'SELECT $1 IS NOT NULL';
       CREATE DOMAIN doc AS jsonb CHECK (is_fine(VALUE));
       CREATE TABLE checked (id bigint PRIMARY KEY, value doc CHECK (is_fine(value)));
       CREATE TABLE child (id bigint PRIMARY KEY REFERENCES checked ON DELETE CASCADE, value jsonb);
@@ -21,7 +22,8 @@ describe('the statements of the engine itself', function()
       CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
     ]])
     for i = 1, 200 do
-      store:query(('CREATE FUNCTION f%d() RETURNS int LANGUAGE sql AS $$SELECT %d$$'):format(i, i))
+      store:query(('CREATE FUNCTION f%d() RETURNS int LANGUAGE sql AS $$SELECT %d$$')
+        :format(i, i))
     end
   end)
 
