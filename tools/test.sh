@@ -61,8 +61,8 @@ build=$root/build
 data=$build/test-data
 logs=$build/test-logs
 passed=0 failed=0 pending=0
-# What a spec does is for the most part to wait.
-[ -n "$jobs" ] || jobs=$(($(nproc) * 3))
+# Half of what a spec does is to wait; with more of them each waits for the others.
+[ -n "$jobs" ] || jobs=$(($(nproc) * 2))
 
 stage() {
     now=$(date +%s)
