@@ -67,13 +67,18 @@ local function check_parks()
   if not wait.host.parks() then wraps.refuse_c_call() end
 end
 
+local function body(task, fn, args)
+  return function()
+    if not task.is_canceled then finish(task, pcall(fn, unpack(args, 1, args.n))) end
+  end
+end
+wraps.unpin(body)
+
 local function start(fn, ...)
   local args = pack(...)
   local task = setmetatable({ done = false, joiners = {} }, Task)
   alive[task], live = true, live + 1
-  task.co = wait.host.spawn(function()
-    if not task.is_canceled then finish(task, pcall(fn, unpack(args, 1, args.n))) end
-  end)
+  task.co = wait.host.spawn(body(task, fn, args))
   return task
 end
 
@@ -95,6 +100,12 @@ function Task:join()
   return unpack(self.results, 1, self.results.n)
 end
 
+-- No closure: what LuaJIT has compiled keeps the functions that it calls, and it would be kept with
+-- its task.
+local function is_over(task)
+  return task.done and live == 0
+end
+
 --- Runs a function in a coroutine, where calls wait without blocking the others, and returns what
 --- it returns when it and all that it spawned have ended. Inside of run it just calls the function.
 ---@param fn function
@@ -106,7 +117,7 @@ function tasks.run(fn, ...)
   local task = start(fn, ...)
   task.is_awaited = true
   loops = loops + 1
-  local ok, err = pcall(wait.host.turn_until, function() return task.done and live == 0 end)
+  local ok, err = pcall(wait.host.turn_until, is_over, task)
   loops = loops - 1
   if not ok then
     give_up(task)

@@ -69,6 +69,23 @@ describe('a transaction that is dropped with its coroutine', function()
       store:close()]]))
   end)
 
+  it('frees its row after LuaJIT has compiled the loop that resumed it', function()
+    for _, host in ipairs({ 'standalone', 'luv' }) do
+      assert.equal('true\n', run(host, [[
+        do
+          local step = stores.wrap(function()
+            store:transaction(function(tx)
+              tx:patch('rows', '4', { inc = { n = 1 } })
+              while true do coroutine.yield() end
+            end)
+          end)
+          for _ = 1, 1000 do step() end
+        end
+        print(took(function() store:patch('rows', '4', { set = { m = 1 } }) end))
+        store:close()]]))
+    end
+  end)
+
   it('in stores.run frees its connection for a coroutine that waits for one', function()
     assert.equal('true\ttrue\n', run('standalone', [[
       store:close()

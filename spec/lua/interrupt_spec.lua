@@ -76,7 +76,11 @@ describe('a program that waits for a statement', function()
   it('is interrupted in transactions of coroutines, which are looked after meanwhile', function()
     for time = 1, 12 do
       local host = time % 2 == 0 and 'luv' or 'standalone'
-      assert.equal('false\tinterrupted!\n0\n', interrupted(host, [[
+      -- in every third one LuaJIT compiles at once what is otherwise compiled after a while: its
+      -- code keeps the functions that it calls, and all that they lead to
+      assert.equal('false\tinterrupted!\n0\n', interrupted(host, (time % 3 == 0
+        and "jit.opt.start('hotloop=2', 'hotexit=2')" or '') .. [[
+
         said(pcall(stores.run, function()
           stores.spawn(function()
             store:transaction(function(tx)

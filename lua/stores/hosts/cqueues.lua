@@ -204,12 +204,13 @@ function host.spawn(fn)
   return co
 end
 
---- Runs a controller until done() is true.
----@param done fun(): boolean
-function host.turn_until(done)
+--- Runs a controller until done(what) is true.
+---@param done fun(what: any): boolean
+---@param what any
+function host.turn_until(done, what)
   if controller_of() then errors.raise('unsupported', 'the loop is being turned already') end
   local controller = cqueues.new()
-  while not done() do
+  while not done(what) do
     local starting = early
     early = {}
     for _, co in ipairs(starting) do controller:attach(co) end

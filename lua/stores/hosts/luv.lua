@@ -35,17 +35,17 @@ function luv.check()
   if luv.outside() then check_outside() else check_coroutine() end
 end
 
-local function turn(done, what)
+local function turn(why, done, ...)
   check_outside()
-  while not done() do
+  while not done(...) do
     local alive = uv.run('once')
     if defect then
       local err = defect
       defect = nil
       error(err, 0)
     end
-    if not alive and not done() and not luv.busy() and not luv.hub():ready() then
-      errors.raise('internal', what)
+    if not alive and not done(...) and not luv.busy() and not luv.hub():ready() then
+      errors.raise('internal', why)
     end
   end
 end
@@ -57,28 +57,29 @@ function luv.defect(err)
 end
 
 -- luv waits inside of its loop, which is to come back for what a signal has set to run.
-local function turn_heeding(on, done, what)
+local function turn_heeding(on, ...)
   on:pulse(true)
-  local ok, err = pcall(turn, done, what)
+  local ok, err = pcall(turn, ...)
   on:pulse(false)
   return ok, err
 end
 
 --- Waits outside of coroutines.
 function luv.block(on, slot)
-  local ok, err = turn_heeding(on, function() return on:done(slot) end, 'the call is not under way')
+  local ok, err = turn_heeding(on, 'the call is not under way', on.done, on, slot)
   if not ok then on:abandon(slot) end
   on:flush()
   if not ok then error(err, 0) end
 end
 
---- Turns the loop until done() is true.
----@param done fun(): boolean
-function luv.turn_until(done)
+--- Turns the loop until done(what) is true.
+---@param done fun(what: any): boolean
+---@param what any
+function luv.turn_until(done, what)
   check_outside()
   turning = true
   local on = luv.hub()
-  local ok, err = turn_heeding(on, done, 'every coroutine waits, and nothing is under way')
+  local ok, err = turn_heeding(on, 'every coroutine waits, and nothing is under way', done, what)
   turning = false
   -- what is no error of Stores came from outside: a signal, which ends all that this turns
   if not ok and not errors.is(err) then luv.give_up(on) else on:flush() end

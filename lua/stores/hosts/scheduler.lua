@@ -25,7 +25,8 @@ local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its
 ---@field resumes_yielders boolean a bare coroutine.yield() lets others go first; false: who yields
 --- so is resumed by somebody else
 
---- Gives a host check, parks, wait, park, unpark, task, spawn, wrap, drain, known and busy.
+--- Gives a host check, parks, wait, park, unpark, task, spawn, wrap, drain, known, busy, give_up
+--- and era.
 ---@param host table
 ---@return table host
 function scheduler.equip(host)
@@ -37,6 +38,7 @@ function scheduler.equip(host)
     function(co) return scheduled[co] end)
 
   host.wrap = own.wrap
+  host.era = 0 -- how often all that ran here was given up
 
   --- Whether no coroutine runs.
   ---@return boolean
@@ -189,6 +191,7 @@ function scheduler.equip(host)
   function host.give_up(on)
     for slot in pairs(waiting) do on:abandon(slot) end
     if count > 0 and host.waits then host.waits(false) end
+    host.era = host.era + 1
     host.forget()
     on:flush()
   end

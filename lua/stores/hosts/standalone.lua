@@ -38,21 +38,24 @@ function standalone.block(on, slot)
   on:wait(slot)
 end
 
---- Turns the loop and resumes coroutines until done() is true.
----@param done fun(): boolean
-function standalone.turn_until(done)
+local function turn(on, done, what)
+  while true do
+    standalone.drain(on, SLICE)
+    if done(what) then return end
+    if on:turn(not standalone.busy()) == 0 and not on:ready() and not standalone.busy() then
+      errors.raise('internal', 'every coroutine waits, and nothing is under way')
+    end
+  end
+end
+
+--- Turns the loop and resumes coroutines until done(what) is true.
+---@param done fun(what: any): boolean
+---@param what any
+function standalone.turn_until(done, what)
   if turning then errors.raise('unsupported', 'the loop is being turned already') end
   turning = true
   local on = standalone.hub()
-  local ok, err = pcall(function()
-    while true do
-      standalone.drain(on, SLICE)
-      if done() then return end
-      if on:turn(not standalone.busy()) == 0 and not on:ready() and not standalone.busy() then
-        errors.raise('internal', 'every coroutine waits, and nothing is under way')
-      end
-    end
-  end)
+  local ok, err = pcall(turn, on, done, what)
   turning = false
   -- what is no error of Stores came from outside: a signal, which ends all that this turns
   if not ok and not errors.is(err) then standalone.give_up(on) else on:flush() end

@@ -31,6 +31,14 @@ function wraps.refuse_c_call()
     .. 'that is written in C, no call can wait: make it before or after')
 end
 
+--- Has functions that lead to a coroutine not be kept by what LuaJIT has compiled, which keeps each
+--- function that it calls; but where some of one prototype were made before, it keeps the prototype
+--- instead (rec_call_specialize in lj_record.c, PROTO_CLC_POLY in lj_obj.h).
+---@param make function makes such a function
+function wraps.unpin(make)
+  for _ = 1, 4 do make() end
+end
+
 ---@class stores.Wraps
 ---@field is_stuck fun(co: thread): boolean whether the coroutine, or one that it runs in, cannot be
 --- left, for a function written in C waits for it
@@ -110,14 +118,20 @@ function wraps.new(wait, park, owns)
     return pass_on(co, resume(co, ...))
   end
 
-  function self.wrap(fn)
-    local co = create(fn)
-    wrapped[co] = true
+  local function resumer(co)
     return function(...)
       local state = status(co)
       if state ~= 'suspended' then error(('cannot resume %s coroutine'):format(state), 2) end
       return resume_wrapped(co, ...)
     end
+  end
+
+  wraps.unpin(resumer)
+
+  function self.wrap(fn)
+    local co = create(fn)
+    wrapped[co] = true
+    return resumer(co)
   end
 
   return self

@@ -32,6 +32,7 @@ local PASSES = 2
 ---@field outer stores.Frame? of the same coroutine
 ---@field hub userdata?
 ---@field is_over boolean?
+---@field era integer? of its host, where that resumes its coroutine: over with it
 ---@field is_anchored boolean? its host knows the coroutine as long as somebody resumes it
 ---@field idle integer? how many looks it has seen since it did something
 
@@ -71,9 +72,15 @@ local function within(frame, guard, co, fn, ...)
   return leave(frame, guard, co, fn(...))
 end
 
+-- Its host has said so. Whether anything still leads to the coroutine does not matter: what LuaJIT
+-- has compiled keeps the functions that it calls, with all that they know.
+local function is_given_up(frame)
+  return frame.era and frame.era ~= wait.host.era
+end
+
 -- The innermost frame that is still there; those that are not have been dropped.
 local function find_there(co, frame)
-  while frame and not stands(co ~= MAIN and co or nil, within, frame) do
+  while frame and (is_given_up(frame) or not stands(co ~= MAIN and co or nil, within, frame)) do
     drop(frame)
     frame = frame.outer
   end
@@ -113,9 +120,11 @@ function frames.run(hub, frame, fn, ...)
   local guard
   if frame.dropped and co ~= MAIN then
     guard = guards.take(drop, frame)
-    if frame.is_anchored == nil and wait.host.is_anchored then
-      frame.is_anchored = wait.host.is_anchored(co)
+    local host = wait.host
+    if frame.is_anchored == nil and host.is_anchored then
+      frame.is_anchored = host.is_anchored(co)
     end
+    frame.era = host.era and host.task() and host.era
     if ticking ~= hub then begin_ticks(hub) end
   end
   return within(frame, guard, co, fn, ...)
