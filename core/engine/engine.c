@@ -98,9 +98,9 @@ void stores_pump(stores_engine *engine) {
     uv_loop_t *loop = engine->loop;
     engine->live_ops++; /* a turn may be the last one of an engine that closes */
     stores_flush(engine); /* a loop that nothing holds does not turn, but a ROLLBACK may wait */
-    /* libuv applies changes of its poll set only on the next turn: turn until nothing is due. What is
-     * always due, the idle handle of somebody else, or a host whose callbacks ask for more and more,
-     * goes on with the next pump: until then stores_backend_timeout says 0. */
+    /* libuv applies changes of its poll set only on the next turn: turn until nothing is due. What
+     * is always due, the idle handle of somebody else, or a host whose callbacks ask for more and
+     * more, goes on with the next pump: until then stores_backend_timeout says 0. */
     int turns = 0;
     do {
         uv_run(loop, UV_RUN_NOWAIT);

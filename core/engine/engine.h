@@ -97,6 +97,7 @@ struct stores_engine {
     struct stores__list
         flushes; /* struct stores__flush: who has something to send at the tick's end */
     struct stores__list txs; /* open transactions */
+    uint64_t chance; /* in the names of their savepoints: a caller of SQL has names, too */
     int starved; /* looks in a row at which each connection waited for one more (write/starve.c) */
     struct stores__ears *ears; /* listen.c; NULL: nobody ever listened */
     struct stores__list tables;
@@ -133,8 +134,8 @@ void stores__log(stores_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* It is: true. */
 bool stores__engine_in_child(stores_engine *engine);
-/* Whether this process is a child of the one that made the engine: nothing of it may be touched, for
- * its sockets, and the descriptor of its loop, are the parent's. */
+/* Whether this process is a child of the one that made the engine: nothing of it may be touched,
+ * for its sockets, and the descriptor of its loop, are the parent's. */
 static inline bool stores__engine_forked(stores_engine *engine) {
     return engine->process != stores__process() && stores__engine_in_child(engine);
 }

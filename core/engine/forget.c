@@ -1,7 +1,7 @@
 /*
- * forget.c - a child of a fork lets go of its parent's engine. Every descriptor that the two share is
- * given to a socket that leads nowhere (base/deaf.h); from then on nothing that is done here can reach
- * a server, and the engine is closed as any other: with connections that are lost.
+ * forget.c - a child of a fork lets go of its parent's engine. Every descriptor that the two share
+ * is given to a socket that leads nowhere (base/deaf.h); from then on nothing that is done here can
+ * reach a server, and the engine is closed as any other: with connections that are lost.
  */
 #include <unistd.h>
 
@@ -16,8 +16,8 @@ bool stores_engine_forget(stores_engine *engine) {
     stores__pg_pool_deafen(&engine->pool, deaf);
     STORES__UPWARDS(engine, deafen, engine, deaf);
     close(deaf);
-    /* the descriptor of its own loop is the parent's, too; without another one nothing can be turned,
-     * and what it has on it stays in memory */
+    /* the descriptor of its own loop is the parent's, too; without another one nothing can be
+     * turned, and what it has on it stays in memory */
     if (engine->owns_loop && uv_loop_fork(engine->loop) != 0) return true;
     engine->process = engine->timers.process = stores__process();
     engine->in_child = false;

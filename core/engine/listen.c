@@ -1,7 +1,8 @@
 /*
- * LISTEN: all channels of an engine share one connection beside its pool, which is opened again when
- * it was lost. What was notified meanwhile is gone: after a loss a listener hears of the gap before
- * the next notification. Who asks hears when the server has confirmed that it listens, or has refused.
+ * LISTEN: all channels of an engine share one connection beside its pool, which is opened again
+ * when it was lost. What was notified meanwhile is gone: after a loss a listener hears of the gap
+ * before the next notification. Who asks hears when the server has confirmed that it listens, or
+ * has refused.
  */
 #include <stdio.h>
 
@@ -48,7 +49,7 @@ static struct stores_listener *listener_at(struct stores__list *at) {
     return STORES__CONTAINER(at, struct stores_listener, link);
 }
 
-/* ---- What becomes of those who wait ----------------------------------------------------------- */
+/* ---- What becomes of those who wait ---------------------------------------------------------- */
 
 static void answer_ops(struct stores_listener *listener, const stores_error *error) {
     for (struct stores__list *at; (at = stores__list_shift(&listener->ops)) != NULL;) {

@@ -1,4 +1,5 @@
-/* Waiting for a first connection: what it tells of the server is needed before something is sent. */
+/* Waiting for a first connection: what it tells of the server is needed before something is
+ * sent. */
 #include "engine/engine.h"
 
 struct meeting {

@@ -242,7 +242,8 @@ void stores__op_forget_all(stores_engine *engine) {
 
 void stores_op_free(stores_op *op) {
     if (op == NULL) return;
-    /* in a child of a fork what is under way is the parent's, and is kept until that is forgotten */
+    /* in a child of a fork what is under way is the parent's, and is kept until that is
+     * forgotten */
     if (op->state == STORES__OP_PENDING && stores__engine_forked(op->engine)) {
         op->freed = true;
         return;

@@ -83,8 +83,8 @@ void stores__op_forsake(stores_op *op);
 void stores__op_end_early(stores_op *op, stores_code code, const char *text);
 /* Ends every pending op with this error. */
 void stores__op_close_all(stores_engine *engine, stores_code code, const char *text);
-/* In a child of a fork: what the parent had under way ends here with `forked`, and what had ended as it
- * did; no callback runs. */
+/* In a child of a fork: what the parent had under way ends here with `forked`, and what had ended
+ * as it did; no callback runs. */
 void stores__op_forget_all(stores_engine *engine);
 
 #endif

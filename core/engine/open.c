@@ -60,6 +60,7 @@ static stores_engine *blank(const stores_config *config) {
     stores__tables_init(engine);
     stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
+    engine->chance = stores__random_u64();
     stores__flake_init(&engine->flake,
                        config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
                        config->shard_id, config->shard_count);

@@ -17,7 +17,8 @@ static bool check(const stores_config *config, stores_error *error) {
     return false;
 }
 
-/* What is zero has its default; connect_timeout and statement_timeout have libpq's sources first. */
+/* What is zero has its default; connect_timeout and statement_timeout have libpq's sources
+ * first. */
 static void fill_defaults(stores_config *config) {
 #define DEFAULT(field, value)                                                                      \
     if (config->field == 0) config->field = value

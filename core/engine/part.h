@@ -4,12 +4,12 @@
  * the list says so. NULL: the part has nothing to do then.
  *
  *   open   up      pool, then parts          stop   down    nothing new is begun
- *   flush  up      the end of each tick      close  down    then the pool; each tells when it is gone
+ *   flush  up      the end of each tick      close  down    then the pool; each says when it is gone
  *                                            free   down    all handles are closed
  *                                            gone   down    the last op, and the tables, are freed
  *
- * Up: lowest first. Down: the other way round. Where open fails, what closes is called all the same,
- * also of parts that were not opened.
+ * Up: lowest first. Down: the other way round. Where open fails, what closes is called all the
+ * same, also of parts that were not opened.
  */
 #ifndef STORES_PART_H
 #define STORES_PART_H
@@ -32,7 +32,8 @@ struct stores__part {
     void (*table_free)(struct stores__table *table); /* also of one that table_new made in part */
     void (*stats)(const stores_engine *engine,
                   void (*figure)(void *arg, const char *name, double value), void *arg);
-    /* In a child of a fork: closes the parent's sockets, with the deaf one in their place (base/deaf.h). */
+    /* In a child of a fork: closes the parent's sockets, with the deaf one in their place
+     * (base/deaf.h). */
     void (*deafen)(stores_engine *engine, int deaf);
     /* The engine closes: every op has ended. What waits for a timer or a connection ends. */
     void (*stop)(stores_engine *engine);

@@ -3,7 +3,8 @@
 #include "engine/part.h"
 
 /* More than names are remembered (names/names.c): whoever learns that its facts are old forgets the
- * name, and what the next question and Redis say of the table has to meet what was learned before. */
+ * name, and what the next question and Redis say of the table has to meet what was learned
+ * before. */
 enum { TABLES_MAX = 1024 + 128 };
 
 static struct stores__table *known(stores_engine *engine, const char *quoted) {
@@ -60,7 +61,7 @@ struct stores__table *stores__table_get(stores_engine *engine, const char *quote
     return table;
 }
 
-/* ---- Those that nobody holds ------------------------------------------------------------------- */
+/* ---- Those that nobody holds ----------------------------------------------------------------- */
 
 void stores__table_used(struct stores__table *table) {
     stores__list_remove(&table->unused);

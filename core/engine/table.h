@@ -1,10 +1,10 @@
 /*
- * table.h - the tables that an engine has met; what the server's catalog says of one decides what may
- * be cached of it. Which table a name means is the matter of names/names.h.
+ * table.h - the tables that an engine has met; what the server's catalog says of one decides what
+ * may be cached of it. Which table a name means is the matter of names/names.h.
  *
- * A table is there as long as somebody holds it: a name that means it, a call, a transaction, a row that
- * is read or told to Redis. Some of those that nobody holds stay, for they may be met again; the rest is
- * freed at the end of a tick: until then whoever has just let go may go on with it.
+ * A table is there as long as somebody holds it: a name that means it, a call, a transaction, a row
+ * that is read or told to Redis. Some of those that nobody holds stay, for they may be met again;
+ * the rest is freed at the end of a tick: until then whoever has just let go may go on with it.
  */
 #ifndef STORES_TABLE_H
 #define STORES_TABLE_H
@@ -59,8 +59,8 @@ struct stores__table {
     char uncached[20]; /* why it is not, in words; "": it is */
     bool reaches; /* any write may change rows that it does not name: triggers and their like */
     bool cascades; /* a deletion may */
-    /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no row
-     * does not mean that the id is taken. */
+    /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no
+     * row does not mean that the id is taken. */
     bool may_take_rows;
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */

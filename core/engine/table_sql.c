@@ -2,8 +2,8 @@
 #include "sql/text.h"
 #include "engine/table.h"
 
-/* Of this type whatever the column's is or was when the statement was prepared: a parameter for an int
- * would never take the ids of the bigint that it became. */
+/* Of this type whatever the column's is or was when the statement was prepared: a parameter for an
+ * int would never take the ids of the bigint that it became. */
 #define ID "$1::bigint"
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "

@@ -1,6 +1,6 @@
 /*
- * arguments.h - what callers hand over, before anything is made of it: parameters, which are copied,
- * and texts, some of which are refused.
+ * arguments.h - what callers hand over, before anything is made of it: parameters, which are
+ * copied, and texts, some of which are refused.
  */
 #ifndef STORES_ARGUMENTS_H
 #define STORES_ARGUMENTS_H
@@ -8,8 +8,8 @@
 #include "engine/engine.h"
 
 /* Makes of the caller's parameters, where there are any (*params not NULL), those that this library
- * knows, in own where they are not of its version. False: PostgreSQL does not take so many, or they are
- * wrong otherwise, and the op has failed. */
+ * knows, in own where they are not of its version. False: PostgreSQL does not take so many, or they
+ * are wrong otherwise, and the op has failed. */
 bool stores__params_fit(stores_op *op, const stores_params **params, stores_params *own);
 /* The same of the options of a query. */
 bool stores__query_options_fit(stores_op *op, const stores_query_options **options,

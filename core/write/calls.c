@@ -1,7 +1,7 @@
 /*
  * Calls that take a connection of their own, for they may take long: selects, and queries whose
- * writes nobody can name. One deadline covers waiting, running and reading; a caller that leaves has
- * its statement canceled on the server, and the connection counts until it is idle again.
+ * writes nobody can name. One deadline covers waiting, running and reading; a caller that leaves
+ * has its statement canceled on the server, and the connection counts until it is idle again.
  */
 #include "write/calls_internal.h"
 
@@ -50,7 +50,7 @@ static void committed(void *arg, const stores_error *error) {
     stores__call_close(call);
 }
 
-/* ---- Turns around a statement that commits itself ----------------------------------------------- */
+/* ---- Turns around a statement that commits itself -------------------------------------------- */
 
 static void send_text(struct stores__own_call *call);
 
@@ -156,8 +156,8 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     return true;
 }
 
-/* The question which tables were written. What the caller says of it is added to the answer, and does
- * not replace it: a cascade or a trigger may reach further than he knows. */
+/* The question which tables were written. What the caller says of it is added to the answer, and
+ * does not replace it: a cascade or a trigger may reach further than he knows. */
 static void add_question(struct stores__own_call *call) {
     if (call->invalidates != NULL) call->named_last = stores__call_add_names(call);
     call->asked = stores__commit_add_question(call->conn, &call->req);

@@ -1,7 +1,8 @@
 /*
  * calls_internal.h - a call with a connection of its own as its files see it, each calling those
  * below it: queries.c (what callers may ask, and its arguments), calls.c (how it runs and ends),
- * calls_results.c, calls_turn.c (the tables that the caller names), call.c (its memory, its answer).
+ * calls_results.c, calls_turn.c (the tables that the caller names), call.c (its memory, its
+ * answer).
  *
  * What stands around the caller's text is its way, which is decided once. The steps of each:
  *
@@ -9,7 +10,7 @@
  *     READS    RUNNING
  *     ASKED    RUNNING ──> COMMITTING
  *     SEVERAL  BEGIN ──> RUNNING ──> LOCKS, where there is a cache ──> COMMITTING
- *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where it names no table
+ *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where there is no name
  *
  * all of them from WAITING; and to ENDING where a transaction is open that is not to be.
  */
@@ -93,8 +94,8 @@ void stores__call_take_names(struct stores__own_call *call, const struct pg_resu
 /* For a statement that commits itself: its connection holds a sign on each of its tables, by which
  * those who end turns see that it may still run, also when this process is dead. */
 void stores__call_add_signs(struct stores__own_call *call);
-/* Turns the tables of such a statement; all_turned may come at once. Where Redis was not told of one,
- * turn_failed says so; this process remembers them then. */
+/* Turns the tables of such a statement; all_turned may come at once. Where Redis was not told of
+ * one, turn_failed says so; this process remembers them then. */
 void stores__call_turn(struct stores__own_call *call,
                        void (*all_turned)(struct stores__own_call *call));
 void stores__call_bypass_turns(struct stores__own_call *call);

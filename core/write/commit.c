@@ -38,13 +38,14 @@ static void fail(struct stores__commit *commit, stores_code code, const char *te
     replace_error(commit, stores__error_new(code, "%s", text));
 }
 
-/* The one mover. The commit may be gone when this returns: it is the last thing that a caller does. */
+/* The one mover. The commit may be gone when this returns: it is the last thing that a caller
+ * does. */
 static void go(struct stores__commit *commit, enum stores__commit_step to);
 
-/* ---- Which tables were written? --------------------------------------------------------------- */
+/* ---- Which tables were written? -------------------------------------------------------------- */
 
-/* The number that the transaction has at its end. Another one than its first write had: a text of the
- * caller ended it and began the next, and what it wrote before stands where it stands. */
+/* The number that the transaction has at its end. Another one than its first write had: a text of
+ * the caller ended it and began the next, and what it wrote before stands where it stands. */
 static void take_last_xid(struct stores__commit *commit, const struct pg_result *result) {
     const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, NULL) : NULL;
     bool other = commit->xid[0] != '\0' && (xid == NULL || strcmp(commit->xid, xid) != 0);
@@ -57,9 +58,9 @@ static void take_last_xid(struct stores__commit *commit, const struct pg_result 
     stores__error_outcome(&commit->error, STORES_OUTCOME_UNKNOWN);
 }
 
-/* Where the transaction reaches further than it says, all that it wrote is turned: what was named, too,
- * also where its lock is gone, for it was given back with a savepoint of the caller. Else the named
- * rows get their intents, but for those of a table with too many. */
+/* Where the transaction reaches further than it says, all that it wrote is turned: what was named,
+ * too, also where its lock is gone, for it was given back with a savepoint of the caller. Else the
+ * named rows get their intents, but for those of a table with too many. */
 static enum stores__commit_step after_statements(struct stores__commit *commit) {
     size_t most = commit->reaches ? 0 : NAMED_ROWS_MAX;
     stores__settle_turn_large(commit->rows, most, commit, stores__commit_turn);
@@ -107,7 +108,7 @@ static void ask(struct stores__commit *commit) {
     stores__pg_sync(commit->conn, &commit->req);
 }
 
-/* ---- Redis is told ---------------------------------------------------------------------------- */
+/* ---- Redis is told --------------------------------------------------------------------------- */
 
 static void refuse(struct stores__commit *commit) {
     char text[320];

@@ -1,15 +1,16 @@
 /*
- * commit.h - the end of a transaction that wrote: from its last statement to SETTLE. The owner hears
- * the outcome of COMMIT, and the cache is told after that.
+ * commit.h - the end of a transaction that wrote: from its last statement to SETTLE. The owner
+ * hears the outcome of COMMIT, and the cache is told after that.
  *
  *   locks asked -> epochs turned, intents placed -> COMMIT -> done(outcome) -> SETTLE
  *
  * What Redis hears of a table that was written is decided once, behind the last statement:
  *   nothing  there is no cache, or rows of the table are not in it
  *   named    the rows that RETURNING gave get intents, and are published
- *   turned   too many rows for that; or the transaction did anything which may reach further than the
- *            rows it names (a trigger, a cascade, SQL of the caller): then every table that it locked
- *            for writing is turned, those of its named rows too, and nothing is published
+ *   turned   too many rows for that; or the transaction did anything which may reach further than
+ *            the rows it names (a trigger, a cascade, SQL of the caller): then every table that
+ *            it locked for writing is turned, those of its named rows too, and nothing is
+ *            published
  *
  * A commit belongs to its owner until stores__commit_start; from then on to itself.
  */
@@ -30,14 +31,14 @@ struct stores__commit *stores__commit_new(stores_engine *engine);
 void stores__commit_free(struct stores__commit *commit);
 
 /* The statement that gives the transaction's number, for the round trip of the writes, where no
- * table's facts have to be confirmed (names/facts.h); and what either of the two answered. Without it
- * no intent can be placed. */
+ * table's facts have to be confirmed (names/facts.h); and what either of the two answered. Without
+ * it no intent can be placed. */
 extern const char stores__commit_xid_sql[];
 /* NULL where it has none: it wrote nothing. */
 extern const char stores__commit_xid_if_any_sql[];
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result);
-/* The statement that lists the tables that this transaction wrote, by its own locks; and what it, or
- * another one that gives oids, answered. Those tables are turned. */
+/* The statement that lists the tables that this transaction wrote, by its own locks; and what it,
+ * or another one that gives oids, answered. Those tables are turned. */
 extern const char stores__commit_locks_sql[];
 /* Adds it, behind what makes happen what waits for COMMIT, while it can still be asked which tables
  * that wrote. Gives the index of its answer. */
@@ -59,8 +60,8 @@ void stores__commit_refuse(struct stores__commit *commit);
 bool stores__commit_is_refused(const struct stores__commit *commit);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
-/* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns them
- * himself. */
+/* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns
+ * them himself. */
 struct stores__epoch **stores__commit_turns(struct stores__commit *commit, size_t *count);
 /* Rows since a mark (a savepoint) are not published any more, for they were rolled back. */
 size_t stores__commit_mark(const struct stores__commit *commit);

@@ -1,6 +1,7 @@
 /*
  * commit_status.h - what became of a COMMIT whose answer was lost: the server is asked on another
- * connection, where it is still the same run of the same server, until it says something that lasts.
+ * connection, where it is still the same run of the same server, until it says something that
+ * lasts.
  */
 #ifndef STORES_COMMIT_STATUS_H
 #define STORES_COMMIT_STATUS_H

@@ -24,8 +24,8 @@ static void send_again(struct stores__timer *timer) {
     send_all(STORES__CONTAINER(timer, struct stores__tell, timer));
 }
 
-/* The link was lost while the answers were due: it is made anew at once, and Redis is told once more.
- * A copy of the first INTENT may still come, so that nothing is published. */
+/* The link was lost while the answers were due: it is made anew at once, and Redis is told once
+ * more. A copy of the first INTENT may still come, so that nothing is published. */
 static bool tell_again(struct stores__tell *tell) {
     struct stores__cache *cache = tell->engine->cache;
     if (tell->told_again || cache->redis == NULL || !stores__cache_up(cache) ||

@@ -10,8 +10,8 @@ const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::t
 const char stores__commit_xid_if_any_sql[] =
     "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
-/* What the transaction itself locked for writing, or more strongly, and what those are partitions of.
- * What it dropped has no row in the catalog any more, but its oid is what it always was. */
+/* What the transaction itself locked for writing, or more strongly, and what those are partitions
+ * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */
 const char stores__commit_locks_sql[] =
     "WITH RECURSIVE tree AS ("
     " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"

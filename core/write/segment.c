@@ -185,7 +185,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     stores__pg_result_free(result);
 }
 
-/* ---- What comes behind the statements ---------------------------------------------------------- */
+/* ---- What comes behind the statements -------------------------------------------------------- */
 
 /* Nothing more is to be asked. */
 static void go_on(struct stores__segment *segment) {

@@ -6,7 +6,7 @@ enum {
     ALONE_SHARE = 2 /* of the pool: writes that run alone take one connection of so many at most */
 };
 
-/* ---- Which writes go together ------------------------------------------------------------------ */
+/* ---- Which writes go together ---------------------------------------------------------------- */
 
 static int by_row(const void *a, const void *b) {
     const struct stores__write *x = *(struct stores__write *const *)a,
@@ -45,8 +45,8 @@ static struct stores__write *next_alone(const struct stores__writes *writes) {
     return NULL;
 }
 
-/* What a trigger of one table may have written is turned: so those writes do not share a transaction
- * with others, which would be turned with them. */
+/* What a trigger of one table may have written is turned: so those writes do not share a
+ * transaction with others, which would be turned with them. */
 static void take_alike(struct stores__segment *segment, size_t most) {
     struct stores__list *queue = &segment->engine->writes->queue;
     bool caches = segment->engine->cache != NULL, reaches = false;
@@ -83,7 +83,7 @@ static void take_writes(struct stores__segment *segment) {
     }
 }
 
-/* ---- Starting ---------------------------------------------------------------------------------- */
+/* ---- Starting -------------------------------------------------------------------------------- */
 
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__segment *segment = STORES__CONTAINER(wait, struct stores__segment, wait);
@@ -142,7 +142,8 @@ static bool may_start(const struct stores__writes *writes, enum stores__segment_
     return running * ALONE_SHARE < writes->engine->pool.size && next_alone(writes) != NULL;
 }
 
-/* False: it waits for a connection, and others had better wait with it, not with one request each. */
+/* False: it waits for a connection, and others had better wait with it, not with one request
+ * each. */
 static bool start_segment(struct stores__writes *writes, enum stores__segment_place place) {
     stores_engine *engine = writes->engine;
     struct stores__segment *segment = calloc(1, sizeof *segment);

@@ -1,7 +1,7 @@
 /*
  * A pool that starves itself: every connection belongs to a transaction whose holder waits for one
- * more, and so none of them will ever be given back. The last one that came hears of it at once; its
- * transaction ends, and the others go on.
+ * more, and so none of them will ever be given back. The last one that came hears of it at once;
+ * its transaction ends, and the others go on.
  */
 #include "write/starve.h"
 

@@ -39,16 +39,16 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
 /* Fills in the table and the text. False: no memory. */
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table);
 void stores__statement_free(struct stores__statement *statement);
-/* Which form of an INSERT is sent. alone: its transaction ends where it fails, or it is one by itself.
- * Then an id that is taken is an error of the server's, which undoes what triggers did before it. In
- * company that would undo the others, too: then no row is given. */
+/* Which form of an INSERT is sent. alone: its transaction ends where it fails, or it is one by
+ * itself. Then an id that is taken is an error of the server's, which undoes what triggers did
+ * before it. In company that would undo the others, too: then no row is given. */
 void stores__statement_choose(struct stores__statement *statement, bool alone);
 
 enum stores__taken {
     STORES__TAKEN,
     STORES__TAKE_FAILED, /* *error says why the caller gets no success */
-    /* An INSERT gave no row: its id is taken, or something took the row elsewhere, which the facts of
-     * the table are to say, asked now. Nothing else is known before. */
+    /* An INSERT gave no row: its id is taken, or something took the row elsewhere, which the facts
+     * of the table are to say, asked now. Nothing else is known before. */
     STORES__TAKE_UNSURE
 };
 
@@ -58,15 +58,16 @@ enum stores__taken stores__statement_take(const struct stores__statement *statem
                                           struct pg_result *result, struct stores__commit *commit,
                                           stores_error *error);
 /* What an INSERT that gave no row means, by the facts of its table that were asked since: its id is
- * taken. False: a trigger that nobody knew of took the row elsewhere, perhaps, and what it did before
- * cannot be undone alone; run again, the INSERT is of the form whose failure undoes it. */
+ * taken. False: a trigger that nobody knew of took the row elsewhere, perhaps, and what it did
+ * before cannot be undone alone; run again, the INSERT is of the form whose failure undoes it. */
 bool stores__statement_is_taken(const struct stores__statement *statement, stores_error *error);
-/* What an error of the server means for this statement: an id that is taken is no other constraint. */
+/* What an error of the server means for this statement: an id that is taken is no other
+ * constraint. */
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
 /* The verb of a kind of change, for the figures. */
 enum stores__verb stores__statement_verb(stores_change_kind kind);
-/* Whether this change ran code of somebody, as far as the facts say: a trigger, or what a view or a rule
- * leads to. */
+/* Whether this change ran code of somebody, as far as the facts say: a trigger, or what a view or a
+ * rule leads to. */
 bool stores__statement_fires(const struct stores__statement *statement);
 /* Whether this change may touch rows that RETURNING does not name, as far as the facts say. */
 bool stores__statement_reaches(const struct stores__statement *statement);

@@ -132,7 +132,7 @@ static void start_commit(stores_tx *tx) {
     stores__commit_start(commit, tx->conn, committed, tx);
 }
 
-/* ---- What comes behind a call ------------------------------------------------------------------ */
+/* ---- What comes behind a call ---------------------------------------------------------------- */
 
 static void send_op(stores_tx *tx) {
     tx->req.done = over;

@@ -1,7 +1,7 @@
 /*
  * How far the writes of a transaction reach, by what the catalog says of their tables. It is asked
- * behind the first write of each, when its lock keeps the answer true until the transaction ends, or
- * goes back to a savepoint.
+ * behind the first write of each, when its lock keeps the answer true until the transaction ends,
+ * or goes back to a savepoint.
  */
 #include "write/tx_internal.h"
 
@@ -52,7 +52,8 @@ bool stores__tx_add_facts(stores_tx *tx) {
     struct stores__table *table = txop->table;
     const struct stores__tx_table *known = confirmed(tx, table);
     if (tx->options.isolation != STORES_READ_COMMITTED) {
-        /* the catalog is seen as it was when the transaction began, triggers fire as they are now */
+        /* the catalog is seen as it was when the transaction began, triggers fire as they are
+         * now */
         stores__commit_reaches(tx->commit);
     }
     if (stores__commit_is_reaching(tx->commit)) return false; /* all is turned anyway */

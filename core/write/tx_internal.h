@@ -6,8 +6,9 @@
  *     tx_send.c     what a call sends, and what its results are of
  *     tx_facts.c, tx_docs.c, starve.c
  *
- * Its state goes one way: NEW ──> OPEN ──> ENDING ──> ENDED, or from any of them to a later one. Who
- * ended it before its caller did stands in ended_by; freed says that its caller has let go of it.
+ * Its state goes one way: NEW ──> OPEN ──> ENDING ──> ENDED, or from any of them to a later one.
+ * Who ended it before its caller did stands in ended_by; freed says that its caller has let go of
+ * it.
  */
 #ifndef STORES_TX_INTERNAL_H
 #define STORES_TX_INTERNAL_H
@@ -92,7 +93,8 @@ struct stores_tx {
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
     struct stores__own_names names;
-    /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked again. */
+    /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked
+     * again. */
     struct stores__tx_table tables[STORES__TX_TABLES];
     int table_count;
     uint32_t *marks; /* where its savepoints began; NULL: there was none yet */
@@ -116,8 +118,9 @@ void stores__tx_send(stores_tx *tx);
 /* The one that was kept before goes. */
 void stores__tx_keep_error(stores_tx *tx, stores_error *error);
 
-/* Before a write is added: how far it reaches, where that is known already; else asks for the facts of
- * its table in front of it, where they are in doubt. True: they are to be confirmed behind it. */
+/* Before a write is added: how far it reaches, where that is known already; else asks for the facts
+ * of its table in front of it, where they are in doubt. True: they are to be confirmed behind
+ * it. */
 bool stores__tx_add_facts(stores_tx *tx);
 /* The catalog's word on the table, behind its write. */
 void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result);
@@ -127,8 +130,8 @@ void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result);
 /* The locks that kept them so are given back. */
 void stores__tx_forget_facts(stores_tx *tx);
 
-/* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False: no
- * memory (tx_docs.c). */
+/* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False:
+ * no memory (tx_docs.c). */
 bool stores__tx_keep_documents(stores_op *op, struct pg_result *result);
 void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
 

@@ -81,8 +81,8 @@ static void resolve(stores_tx *tx, stores_op *op, const char *table) {
                          "the transaction's own SQL has set client_encoding, and verbs speak UTF8");
         return;
     }
-    /* after a text of the caller this session alone knows what a name means in it; a snapshot that is
-     * older than the question may show the catalog as it was */
+    /* after a text of the caller this session alone knows what a name means in it; a snapshot that
+     * is older than the question may show the catalog as it was */
     bool keep = tx->options.isolation == STORES_READ_COMMITTED;
     if (tx->conn != NULL) {
         stores__table_resolve_on(op, table, tx->conn, &tx->names, keep);
@@ -95,8 +95,8 @@ static void no_memory(stores_op *op) {
     stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
 }
 
-/* What a view or a policy calls may write: the server keeps it from that, but for a lock of the row,
- * which counts as writing. */
+/* What a view or a policy calls may write: the server keeps it from that, but for a lock of the
+ * row, which counts as writing. */
 static void guard_find(stores_tx *tx) {
     struct stores__txop *txop = tx->txop;
     if (tx->engine->cache == NULL || tx->options.readonly || tx->options.session) return;
@@ -281,7 +281,8 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
 
 static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind) {
     struct stores__txop *txop;
-    /* until the server has done it: whatever comes between, what was to be undone is not committed */
+    /* until the server has done it: whatever comes between, what was to be undone is not
+     * committed */
     if (kind == TXOP_ROLLBACK_TO && tx->depth > 0) tx->doomed = true;
     stores_op *op = new_op(tx, call, kind, &txop);
     if (txop == NULL) return op;

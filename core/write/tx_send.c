@@ -7,6 +7,7 @@
  *     at                    its own statement
  *     at + 1                what is asked behind it (enum stores__txop_behind)
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "sql/effect.h"
@@ -130,11 +131,10 @@ static const char *begin_sql(const stores_tx *tx) {
 static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop,
                                  char out[80]) {
     int name = txop->kind == TXOP_SAVEPOINT ? tx->depth + 1 : tx->depth;
-    switch (txop->kind) {
-    case TXOP_SAVEPOINT: snprintf(out, 80, "SAVEPOINT stores_%d", name); break;
-    case TXOP_RELEASE: snprintf(out, 80, "RELEASE SAVEPOINT stores_%d", name); break;
-    default: snprintf(out, 80, "ROLLBACK TO SAVEPOINT stores_%d", name);
-    }
+    const char *what = txop->kind == TXOP_SAVEPOINT ? "SAVEPOINT"
+                       : txop->kind == TXOP_RELEASE ? "RELEASE SAVEPOINT"
+                                                    : "ROLLBACK TO SAVEPOINT";
+    snprintf(out, 80, "%s stores_%016" PRIx64 "_%d", what, tx->engine->chance, name);
     return out;
 }
 

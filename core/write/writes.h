@@ -1,6 +1,7 @@
 /*
  * writes.h - gathers a tick's writes by id into segments: one transaction, one flush to disk, one
- * INTENT and one SETTLE for all of them. Each caller gets its own result, and failures stay its own.
+ * INTENT and one SETTLE for all of them. Each caller gets its own result, and failures stay its
+ * own.
  */
 #ifndef STORES_WRITES_H
 #define STORES_WRITES_H

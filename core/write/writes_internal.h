@@ -14,7 +14,7 @@
 
 enum { STORES__SEGMENT_WRITES = 64 };
 
-/* ---- One change of one caller (write.c) -------------------------------------------------------- */
+/* ---- One change of one caller (write.c) ------------------------------------------------------ */
 
 struct stores__write {
     struct stores__list link;
@@ -34,7 +34,7 @@ void stores__write_over(struct stores__write *write, const stores_error *error);
 /* Its segment was rolled back: it waits to run alone. */
 void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
 
-/* ---- A segment (segment.c, segment_facts.c) ---------------------------------------------------- */
+/* ---- A segment (segment.c, segment_facts.c) -------------------------------------------------- */
 
 /* What it counts as for those who wait to start. */
 enum stores__segment_place {
@@ -99,12 +99,12 @@ void stores__segment_add_prints(struct stores__segment *segment);
 void stores__segment_take_print(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result);
 /* The facts of the tables whose INSERTs gave no row; they are locked: no trigger comes or goes any
- * more. Then decides which ids are taken. False: all is to be undone, as *error says, and each write
- * run again by itself (stores__statement_is_taken). */
+ * more. Then decides which ids are taken. False: all is to be undone, as *error says, and each
+ * write run again by itself (stores__statement_is_taken). */
 void stores__segment_add_unsure(struct stores__segment *segment);
 bool stores__segment_decide_unsure(struct stores__segment *segment, stores_error *error);
 
-/* ---- All of them (segments.c, segment_late.c) -------------------------------------------------- */
+/* ---- All of them (segments.c, segment_late.c) ------------------------------------------------ */
 
 struct stores__writes {
     struct stores__flush flush;

@@ -1,7 +1,7 @@
 /*
- * test_engine_faults.c - calls that are abandoned, engines that are closed, and connections that are
- * lost, each after every number of turns that a call takes. Each call ends exactly once or not at
- * all, what it is told is true, and nothing is left behind: run it under AddressSanitizer.
+ * test_engine_faults.c - calls that are abandoned, engines that are closed, and connections that
+ * are lost, each after every number of turns that a call takes. Each call ends exactly once or not
+ * at all, what it is told is true, and nothing is left behind: run it under AddressSanitizer.
  */
 #include <sys/socket.h>
 

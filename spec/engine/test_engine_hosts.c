@@ -1,6 +1,6 @@
 /*
- * test_engine_hosts.c - what hosts in C do to an engine: they fork, close while calls are made, keep
- * handles of their own on its loop, and pass what no enum has, or structs that say no size.
+ * test_engine_hosts.c - what hosts in C do to an engine: they fork, close while calls are made,
+ * keep handles of their own on its loop, and pass what no enum has, or structs that say no size.
  */
 #include <poll.h>
 #include <sys/stat.h>
@@ -207,8 +207,8 @@ static void end_child(pid_t pid) {
     CHECK_INT(status, 0);
 }
 
-/* With everything under way that an engine can have: a statement that runs, a write that has not been
- * sent, an open transaction with locks, one that is in a statement, and a listener. */
+/* With everything under way that an engine can have: a statement that runs, a write that has not
+ * been sent, an open transaction with locks, one that is in a statement, and a listener. */
 static void test_forget(void) {
     static const char *const values[] = {"1.5"};
     static const stores_params params = {.size = sizeof params, .count = 1, .values = values};
@@ -448,7 +448,7 @@ static void test_own_loop_with_a_host(void) {
     CHECK(closed);
 }
 
-/* ---- What no enum has ------------------------------------------------------------------------- */
+/* ---- What no enum has ------------------------------------------------------------------------ */
 
 static void test_out_of_range(void) {
     static const int wrong[] = {-1, 5, 77, 1 << 30};
@@ -498,7 +498,7 @@ static void test_out_of_range(void) {
     engine_close(engine);
 }
 
-/* ---- Structs without their size --------------------------------------------------------------- */
+/* ---- Structs without their size -------------------------------------------------------------- */
 
 static void test_no_sizes(void) {
     stores_error error = STORES_ERROR_INIT, blank;

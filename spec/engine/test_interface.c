@@ -1,6 +1,7 @@
 /*
- * test_interface.c - what programs were built against, and what a library of another version makes of
- * it: the numbers of codes and enums, where the fields of structs lie, and structs of other sizes.
+ * test_interface.c - what programs were built against, and what a library of another version makes
+ * of it: the numbers of codes and enums, where the fields of structs lie, and structs of other
+ * sizes.
  *
  * What stands in these lists was told to somebody. More may follow, at the end of a list and of a
  * struct; a line that has to be changed breaks programs that exist.

@@ -1,7 +1,7 @@
 /*
- * test_memory.c - memory that runs out in the core, at each of its allocations in turn, and results that
- * libpq has no memory for: every call ends, long before its deadline, and says the truth; the caches of
- * others hear of what was done.
+ * test_memory.c - memory that runs out in the core, at each of its allocations in turn, and results
+ * that libpq has no memory for: every call ends, long before its deadline, and says the truth; the
+ * caches of others hear of what was done.
  */
 #include "engine_harness.h"
 #include "base/err.h"

@@ -1,5 +1,6 @@
-/* Ten thousand transactions of every ending, under the leak checker of the build, or under valgrind:
- * what is started is freed, whoever ends it. STORES_TEST_TRANSACTIONS: another number of them. */
+/* Ten thousand transactions of every ending, under the leak checker of the build, or under
+ * valgrind: what is started is freed, whoever ends it. STORES_TEST_TRANSACTIONS: another number of
+ * them. */
 #include "engine_harness.h"
 
 enum ending {
