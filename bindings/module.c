@@ -1,5 +1,5 @@
-/* module.c - luaopen_stores_core: the table that lua/stores builds on. The one file that names every
- * folder of the bindings. */
+/* module.c - luaopen_stores_core: the table that lua/stores builds on. The one file that names
+ * every folder of the bindings. */
 #include "store/engine.h"
 #include "hub/hub.h"
 #include "json/codec.h"

@@ -1,6 +1,6 @@
 /*
- * open.c - the composition root: what an engine is made of. The only file that knows every room. Each
- * hook is called when engine/part.h says.
+ * open.c - the composition root: what an engine is made of. The only file that knows every room.
+ * Each hook is called when engine/part.h says.
  */
 #include "cache/cache.h"
 #include "engine/part.h"

@@ -1,6 +1,7 @@
 /*
- * doorbell.c - a doorbell for hosts that cannot wait for a foreign descriptor (nginx): a thread waits for the
- * loop's, and writes a byte to a unix socket, which the host reads with its own means.
+ * doorbell.c - a doorbell for hosts that cannot wait for a foreign descriptor (nginx): a thread
+ * waits for the loop's, and writes a byte to a unix socket, which the host reads with its own
+ * means.
  *
  * The thread looks at the loop only while it is armed, and is disarmed by its ring: until the host
  * has turned the loop, the descriptor stays readable. It touches nothing but its three descriptors.

@@ -1,7 +1,7 @@
 /*
- * driver.c - a hub on a loop that somebody else turns: luv's, or a C program's. After each turn that finished a
- * call, a Lua function is told; it resumes the coroutines. Three handles, none of which keeps the
- * loop alive by itself.
+ * driver.c - a hub on a loop that somebody else turns: luv's, or a C program's. After each turn
+ * that finished a call, a Lua function is told; it resumes the coroutines. Three handles, none of
+ * which keeps the loop alive by itself.
  *
  *   check    after the loop looked at its sockets: calls the function where something is ready
  *   prepare  before the loop waits: calls that timers finished must not wait for a socket

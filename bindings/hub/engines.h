@@ -1,5 +1,6 @@
 /*
- * engines.h - the engines on a hub's loop: which it flushes before it waits, and closes with itself.
+ * engines.h - the engines on a hub's loop: which it flushes before it waits, and closes with
+ * itself.
  */
 #ifndef STORES_BINDINGS_ENGINES_H
 #define STORES_BINDINGS_ENGINES_H

@@ -135,7 +135,7 @@ static int hub_abandon(lua_State *L) {
     return 0;
 }
 
-/* ---- For who waits for the loop himself ------------------------------------------------------- */
+/* ---- For who waits for the loop himself ------------------------------------------------------ */
 
 static int hub_fd(lua_State *L) {
     lua_pushinteger(L, uv_backend_fd(stores__hub_check(L, 1)->loop));

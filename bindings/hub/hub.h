@@ -1,10 +1,10 @@
 /*
- * hub.h - a hub: the loop of one Lua state, with the calls that wait on it and the engines that they
- * were made of.
+ * hub.h - a hub: the loop of one Lua state, with the calls that wait on it and the engines that
+ * they were made of.
  *
- * A call is a slot, a small integer: starting one gives its slot, a finished one is found by hub:next
- * or hub:take, hub:result takes its values and frees it. Callbacks of the core only move slots to the
- * ready list; Lua runs after the loop has turned.
+ * A call is a slot, a small integer: starting one gives its slot, a finished one is found by
+ * hub:next or hub:take, hub:result takes its values and frees it. Callbacks of the core only move
+ * slots to the ready list; Lua runs after the loop has turned.
  *
  *   free_slots --slot_new--> pending --slot_ready--> ready --next, take, wait--> done
  *       ^                       |                      |                          |

@@ -1,7 +1,7 @@
 /*
- * relay.c - a descriptor that gets readable when the loop's does, and is none of epoll's: those may stand in
- * each other five deep and no deeper, and a program whose own controllers are nested has used that
- * up. The kernel's asynchronous poll rings an eventfd; no thread is needed.
+ * relay.c - a descriptor that gets readable when the loop's does, and is none of epoll's: those may
+ * stand in each other five deep and no deeper, and a program whose own controllers are nested has
+ * used that up. The kernel's asynchronous poll rings an eventfd; no thread is needed.
  */
 #include <errno.h>
 #include <linux/aio_abi.h>
@@ -33,7 +33,8 @@ static void close_relay(struct relay *relay) {
     relay->event = -1;
 }
 
-/* core.relay(hub) -> relay; or nil, why: this kernel, or who confines the process, has no such poll */
+/* core.relay(hub) -> relay; or nil, why: this kernel, or who confines the process, has no such
+ * poll */
 static int relay_new(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     struct relay *relay = lua_newuserdata(L, sizeof *relay);

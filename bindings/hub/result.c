@@ -1,7 +1,7 @@
-/* result.c - what a call gave, as Lua values; decoded in the coroutine of the caller. All in here runs in
- * hub_result, whose upvalues are the codec and its environment. What raises frees the slot first;
- * where Lua runs out of memory, or a finalizer raises, in the middle of a document, it stays until the
- * hub is closed. */
+/* result.c - what a call gave, as Lua values; decoded in the coroutine of the caller. All in here
+ * runs in hub_result, whose upvalues are the codec and its environment. What raises frees the slot
+ * first; where Lua runs out of memory, or a finalizer raises, in the middle of a document, it stays
+ * until the hub is closed. */
 #include <stdio.h>
 
 #include "json/codec.h"

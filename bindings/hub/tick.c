@@ -1,11 +1,12 @@
-/* tick.c - what is to happen while a hub waits: Lua that runs at a time, and the program's signals. */
+/* tick.c - what is to happen while a hub waits: Lua that runs at a time, and the program's
+ * signals. */
 #include "tick.h"
 
 #include <signal.h>
 
 enum { PULSE_MS = 100 };
 
-/* ---- The tick --------------------------------------------------------------------------------- */
+/* ---- The tick -------------------------------------------------------------------------------- */
 
 static void ticked(uv_timer_t *timer) {
     struct stores__hub *hub = timer->data;
@@ -36,8 +37,8 @@ void stores__tick_close(lua_State *L, struct stores__hub *hub) {
     uv_close((uv_handle_t *)&hub->pulse, tick_closed);
 }
 
-/* What a signal of the program has set to run would run in the tick, which swallows its error: it is
- * for the Lua that waits, and the tick comes after it. A hook that stays is none of a signal. */
+/* What a signal of the program has set to run would run in the tick, which swallows its error: it
+ * is for the Lua that waits, and the tick comes after it. A hook that stays is none of a signal. */
 static bool gives_way(lua_State *L, struct stores__hub *hub) {
     lua_Hook now = lua_gethook(L);
     if (now == NULL || now == hub->tick_hook) return false;
@@ -92,7 +93,7 @@ static int hub_tick(lua_State *L) {
     return 0;
 }
 
-/* ---- Signals of the program -------------------------------------------------------------------- */
+/* ---- Signals of the program ------------------------------------------------------------------ */
 
 static void pulsed(uv_timer_t *timer) {
     struct stores__hub *hub = timer->data;

@@ -37,11 +37,11 @@ static int hub_wake(lua_State *L) {
     return 0;
 }
 
-/* ---- How long things take --------------------------------------------------------------------- */
+/* ---- How long things take -------------------------------------------------------------------- */
 
-/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source, retries of the call whose
- * result was taken last, failed or not; nothing after a sleep. For stores.on: hub:time_calls(on) has
- * them kept. */
+/* hub:times() -> queue, connect, redis, postgres, decode (seconds), source, retries of the call
+ * whose result was taken last, failed or not; nothing after a sleep. For stores.on:
+ * hub:time_calls(on) has them kept. */
 static int hub_times(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     if (hub->source == '\0') return 0;

@@ -30,8 +30,9 @@ int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, cons
                         size_t len);
 
 /*
- * The same for the value of the row with this id: an object is wanted. *has_id: its field "id" is that
- * id, as a string. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other JSON value.
+ * The same for the value of the row with this id: an object is wanted. *has_id: its field "id" is
+ * that id, as a string. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other
+ * JSON value.
  */
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
                                  const char *text, size_t len, int64_t id, bool *has_id);
@@ -118,8 +119,8 @@ void stores__json_number_push(lua_State *L, int env, const char *text, size_t le
 const char *stores__json_number_text(lua_State *L, struct stores__codec *codec, int index,
                                      size_t *len);
 
-/* The bytes that the text of an array or object, as the encoder wrote it, takes in jsonb at least: a
- * word for each array, object, name and value, the strings, and the shortest number there is. */
+/* The bytes that the text of an array or object, as the encoder wrote it, takes in jsonb at least:
+ * a word for each array, object, name and value, the strings, and the shortest number there is. */
 size_t stores__json_size(const char *at, const char *end);
 
 enum stores__foreign {

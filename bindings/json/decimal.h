@@ -1,6 +1,6 @@
 /*
- * decimal.h - JSON numbers as the decimals that they are, whatever their size. Knows nothing of Lua,
- * and allocates nothing.
+ * decimal.h - JSON numbers as the decimals that they are, whatever their size. Knows nothing of
+ * Lua, and allocates nothing.
  */
 #ifndef STORES_BINDINGS_JSON_DECIMAL_H
 #define STORES_BINDINGS_JSON_DECIMAL_H

@@ -1,7 +1,7 @@
 /*
  * decoder.h - a value that is being read, as the files of the decoder see it: decode.c,
- * decode_string.c for strings, and deep.c for what lies deeper than the stack of C and Lua's own are
- * to grow.
+ * decode_string.c for strings, and deep.c for what lies deeper than the stack of C and Lua's own
+ * are to grow.
  */
 #ifndef STORES_BINDINGS_JSON_DECODER_H
 #define STORES_BINDINGS_JSON_DECODER_H

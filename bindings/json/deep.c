@@ -1,7 +1,7 @@
 /*
  * deep.c - arrays and objects however deep they are nested: jsonb takes some ten thousand levels,
- * and json any. Those that are open are in a table, the innermost one is on Lua's stack; each is put
- * into the one around it as soon as it is begun.
+ * and json any. Those that are open are in a table, the innermost one is on Lua's stack; each is
+ * put into the one around it as soon as it is begun.
  */
 #include "decoder.h"
 

@@ -6,8 +6,8 @@
 
 /* Marks in metatables (dkjson and lua-rapidjson: __jsontype; Tarantool's: __serialize), and what
  * modules export: array_mt, empty_array_mt and empty_array of OpenResty's cjson, and any `null`.
- * Those are looked for among all that is loaded, for a library may be loaded under any name. Runs in
- * the encoder: raw access alone. */
+ * Those are looked for among all that is loaded, for a library may be loaded under any name. Runs
+ * in the encoder: raw access alone. */
 static const char source[] =
     "local rawget, rawequal, next, type = rawget, rawequal, next, type\n"
     "local loaded, known = package.loaded, setmetatable({}, { __mode = 'k' })\n"

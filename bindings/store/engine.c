@@ -85,8 +85,8 @@ static int engine_query(lua_State *L) {
                                 stores_query(engine->engine, &call, sql, &params, &options));
 }
 
-/* engine:replace(table, id, doc, expected, timeout, cache, raw): an update where the row still holds
- * the text that was read. */
+/* engine:replace(table, id, doc, expected, timeout, cache, raw): an update where the row still
+ * holds the text that was read. */
 static int engine_replace(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     stores_change change = STORES_CHANGE_INIT;

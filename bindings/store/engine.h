@@ -24,8 +24,8 @@ static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int 
     return engine;
 }
 
-/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change, which may point
- * to *params; what else it points to is anchored on the stack. */
+/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change, which may
+ * point to *params; what else it points to is anchored on the stack. */
 stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,
                                    stores_params *params);
 /* Fills config from the flat table at index; its strings are anchored by that table, and by what is

@@ -1,4 +1,5 @@
-/* tx.c - transactions, one connection each. A tx that is collected while it is open is rolled back. */
+/* tx.c - transactions, one connection each. A tx that is collected while it is open is rolled
+ * back. */
 #include "store/engine.h"
 #include "values/args.h"
 

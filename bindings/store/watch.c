@@ -1,5 +1,5 @@
-/* watch.c - the statements that PostgreSQL answered, handed to the hook of stores.on after the loop has
- * turned. Engines tell of them only while there is a hook. */
+/* watch.c - the statements that PostgreSQL answered, handed to the hook of stores.on after the loop
+ * has turned. Engines tell of them only while there is a hook. */
 #include "store/engine.h"
 #include "hub/messages.h"
 

@@ -1,4 +1,5 @@
-/* frames.c - what Lua's own debug library does not tell of functions and coroutines, or not as cheaply. */
+/* frames.c - what Lua's own debug library does not tell of functions and coroutines, or not as
+ * cheaply. */
 #include "frames.h"
 
 #include <string.h>
@@ -8,7 +9,8 @@
 enum { PLACE_BYTES = 256 };
 
 /* core.function_place(fn) -> a number for the place in its source where the function stands, the
- * same for all closures that are made there; nil: it is not written in Lua, or nobody knows where */
+ * same for all closures that are made there; nil: it is not written in Lua, or nobody knows
+ * where */
 static int function_place(lua_State *L) {
     lua_Debug info;
     luaL_checktype(L, 1, LUA_TFUNCTION);

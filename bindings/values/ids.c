@@ -64,7 +64,7 @@ void stores__id_push(lua_State *L, int64_t id) {
     lua_pushlstring(L, text + at, sizeof text - at);
 }
 
-/* ---- What the module has of them -------------------------------------------------------------- */
+/* ---- What the module has of them ------------------------------------------------------------- */
 
 /* core.check_id(text) -> the canonical text; raises invalid_id */
 static int check_id(lua_State *L) {

@@ -242,7 +242,8 @@ static void set_without_value(stores_error *e, stores_code code, const char *mes
     }
 }
 
-/* Whether what the server could not read as another type begins as a Lua table does when it is sent. */
+/* Whether what the server could not read as another type begins as a Lua table does when it is
+ * sent. */
 static bool was_json(const char *sqlstate, const char *message) {
     const char *first, *last;
     size_t last_len, start;
@@ -250,7 +251,8 @@ static bool was_json(const char *sqlstate, const char *message) {
     if (strcmp(sqlstate, "22P02") != 0 || !find_quotes(message, &first, &last, &last_len)) {
         return false;
     }
-    /* behind the quotation mark, which is longer in other languages, and may have a space behind it */
+    /* behind the quotation mark, which is longer in other languages, and may have a space behind
+     * it */
     start = strcspn(first, "[{");
     return start <= 5 && first[start] != '\0';
 }

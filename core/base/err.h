@@ -13,8 +13,8 @@ void stores__error_set(stores_error *e, stores_code code, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 
 /* The same on the heap, the caller's to free. Never NULL: without memory it gives an error that the
- * thread has ready, no_memory, which is not to be written to: whoever holds it shares it. What becomes
- * of an error later is therefore said by the functions below. */
+ * thread has ready, no_memory, which is not to be written to: whoever holds it shares it. What
+ * becomes of an error later is therefore said by the functions below. */
 stores_error *stores__error_new(stores_code code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* A copy on the heap; without memory no_memory, but with the outcome of e. */
@@ -31,8 +31,8 @@ void stores__error_free(stores_error *e);
  * 22 (data exceptions) the server quotes the value that it refused: it is cut out of the message,
  * and the server's full text begins the detail.
  *
- * The marker `stores:blocked:<sentence>` as the start of that refused value is how statements report
- * a value in the way of a path: the code is then path_blocked, the sentence the message.
+ * The marker `stores:blocked:<sentence>` as the start of that refused value is how statements
+ * report a value in the way of a path: the code is then path_blocked, the sentence the message.
  */
 void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *message,
                            const char *detail, const char *hint, const char *constraint,

@@ -33,8 +33,8 @@ struct stores__errand {
 
 /* False: no memory or no thread; free() was called, and closed() was or will be. */
 bool stores__errand_start(struct stores__errand *errand, uv_loop_t *loop);
-/* told() is not called any more; the errand is gone for the caller, also in a child of a fork, where
- * it was the parent's. Not in told(). */
+/* told() is not called any more; the errand is gone for the caller, also in a child of a fork,
+ * where it was the parent's. Not in told(). */
 void stores__errand_forget(struct stores__errand *errand);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * timers.c - the line and the heap of timers.h. A heap alone cost each of a thousand calls in flight
- * ten steps through the memory of others.
+ * timers.c - the line and the heap of timers.h. A heap alone cost each of a thousand calls in
+ * flight ten steps through the memory of others.
  *
  * A deadline is nearly always moved or removed before it is due, so the uv timer is left alone
  * as long as it fires early enough: it may fire with nothing due, and is then set to what is

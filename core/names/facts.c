@@ -30,8 +30,8 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
     "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
 
-/* What a table's definitions are made of: constraints, domains, defaults, indexes; and the functions
- * in those that somebody wrote. */
+/* What a table's definitions are made of: constraints, domains, defaults, indexes; and the
+ * functions in those that somebody wrote. */
 #define DEFINITIONS                                                                                \
     "o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                       \
     "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
@@ -51,9 +51,10 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
     "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal'))"
 
-/* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls what
- * is. The server's own have oids below 16384 (access/transam.h): where the planner expects to compare
- * a body with thousands of names, it has the statement compiled, a second for each connection. */
+/* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls
+ * what is. The server's own have oids below 16384 (access/transam.h): where the planner expects to
+ * compare a body with thousands of names, it has the statement compiled, a second for each
+ * connection. */
 #define CALLED                                                                                     \
     "called AS (SELECT written.oid, written.provolatile FROM written"                              \
     "  UNION SELECT p.oid, p.provolatile FROM called CROSS JOIN LATERAL ("                         \
@@ -68,8 +69,8 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = called.oid"       \
     "  AND e.refclassid = e.classid) p)"
 
-/* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains: each
- * of those. */
+/* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains:
+ * each of those. */
 #define WIDE                                                                                       \
     "' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                          \
     "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                      \
@@ -105,10 +106,10 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     " " DOMAINS("pg_catalog.to_regclass($1)") ", " DEFINITIONS
 
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
- * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its parent
- * too, and is cached there alone; what is inherited without partitions can be taken away without a
- * lock on the parent, so that neither is cached. A foreign key that cascades on updates matters
- * where it refers to more than the id, which no verb changes. A check, a default or
+ * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its
+ * parent too, and is cached there alone; what is inherited without partitions can be taken away
+ * without a lock on the parent, so that neither is cached. A foreign key that cascades on updates
+ * matters where it refers to more than the id, which no verb changes. A check, a default or
  * an index may call a function that writes: one that is not VOLATILE must not. */
 const char stores__facts_sql[] = OF_TABLE
     ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"

@@ -10,7 +10,8 @@
 
 #include "engine/table.h"
 
-/* The moment at which the catalog was asked. Answers to older questions do not replace newer ones. */
+/* The moment at which the catalog was asked. Answers to older questions do not replace newer
+ * ones. */
 struct stores__facts_asked {
     uint64_t serial;
     bool committed; /* what everybody sees: not a standby, nor what a transaction has made itself */

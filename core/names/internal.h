@@ -38,7 +38,8 @@ struct stores__table_name *stores__names_find(stores_engine *engine, const char 
 void stores__names_remember(stores_engine *engine, const char *text, struct stores__table *table);
 void stores__names_drop(stores_engine *engine, struct stores__table_name *name);
 
-/* texts: how many of its caller the transaction has run; what was said before the last is forgotten. */
+/* texts: how many of its caller the transaction has run; what was said before the last is
+ * forgotten. */
 struct stores__table *stores__own_names_find(struct stores__own_names *own, const char *text,
                                              unsigned texts);
 void stores__own_names_remember(struct stores__own_names *own, const char *text,

@@ -66,7 +66,8 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
         answer(invalidation, stores__redis_integer(*reply, 0) == 1);
         return;
     }
-    /* the row has another key than we thought: the whole table is turned, which clears it as well */
+    /* the row has another key than we thought: the whole table is turned, which clears it as
+     * well */
     stores__epoch_seen(table->epoch, epoch, len);
     if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
 }

@@ -1,8 +1,9 @@
 /*
- * names.h - what the names of tables mean. A name as the caller writes it is resolved by the server,
- * once, so that `users` and `public.users` are one table. What it means depends on the session that is
- * asked (search_path, temporary tables): the engine remembers what a session in the state that it was
- * set up in has said, and a transaction, once a text of somebody ran in it, what it said itself.
+ * names.h - what the names of tables mean. A name as the caller writes it is resolved by the
+ * server, once, so that `users` and `public.users` are one table. What it means depends on the
+ * session that is asked (search_path, temporary tables): the engine remembers what a session in the
+ * state that it was set up in has said, and a transaction, once a text of somebody ran in it, what
+ * it said itself.
  */
 #ifndef STORES_NAMES_H
 #define STORES_NAMES_H
@@ -24,9 +25,9 @@ struct stores__own_names {
 /* Finds the table of a name and calls op->resolved(op, table), at once where the name is known,
  * later otherwise; fails the op where there is no such table. What keeps the table holds it. */
 void stores__table_resolve(stores_op *op, const char *name);
-/* The same on the connection that the op's transaction holds: another one may never become free while
- * transactions wait for each other's, and only this one sees what the transaction made. own: what it
- * said since the last text. keep: its catalog is what everybody else sees. */
+/* The same on the connection that the op's transaction holds: another one may never become free
+ * while transactions wait for each other's, and only this one sees what the transaction made. own:
+ * what it said since the last text. keep: its catalog is what everybody else sees. */
 void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn,
                               struct stores__own_names *own, bool keep);
 void stores__own_names_free(struct stores__own_names *own);

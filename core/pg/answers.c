@@ -10,9 +10,9 @@
  *   SIMPLE                a result for each of its statements,     at the NULL, and pipeline mode
  *                         NULL                                     begins again
  *
- * A NULL where no result came says that libpq had no memory for one. Whoever is told of a result may
- * send, which moves the ring, or close the connection, which the wire outlives until all is told: so
- * an entry is copied before it is told, and the phase is looked at after.
+ * A NULL where no result came says that libpq had no memory for one. Whoever is told of a result
+ * may send, which moves the ring, or close the connection, which the wire outlives until all is
+ * told: so an entry is copied before it is told, and the phase is looked at after.
  */
 #include "pg/wire.h"
 
@@ -78,7 +78,8 @@ static void take_statement(struct stores__pg_wire *wire, struct stores__pg_entry
     if (more == LAST) free(copy.trace);
 }
 
-/* Who asked for a COPY hears that it is not possible; a server that begins one by itself is none. */
+/* Who asked for a COPY hears that it is not possible; a server that begins one by itself is
+ * none. */
 static void take_copy(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
                       PGresult *result) {
     if (entry->kind == ENTRY_STATEMENT || entry->kind == ENTRY_SIMPLE) {
@@ -200,8 +201,8 @@ void stores__pg_on_answer(uv_poll_t *poll, int status, int events) {
     if (wire == NULL) return;
     struct stores__pg_conn *conn = wire->conn;
     if (status < 0) {
-        /* libpq's read finds out what is wrong: at first it may give the server's last words, and the
-         * end only when it reads again */
+        /* libpq's read finds out what is wrong: at first it may give the server's last words, and
+         * the end only when it reads again */
         events = UV_READABLE;
         stores__pg_watch(wire, UV_READABLE);
         if (wire->phase == WIRE_BROKEN) return;

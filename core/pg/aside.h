@@ -1,7 +1,7 @@
 /*
  * aside.h - a connection beside the pool, for who keeps one for good (LISTEN): it takes none of
- * poolsize, and nobody who waits for one waits for it. Embedded in its holder, who gets it by ready(),
- * and hears of its loss.
+ * poolsize, and nobody who waits for one waits for it. Embedded in its holder, who gets it by
+ * ready(), and hears of its loss.
  */
 #ifndef STORES_PG_ASIDE_H
 #define STORES_PG_ASIDE_H

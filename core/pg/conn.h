@@ -31,7 +31,8 @@ enum stores__pg_end {
     STORES__PG_LOST /* the connection is gone; what had no result has none */
 };
 
-/* What statements are about, a table: all of one may wait for one lock. Embedded in what it is of. */
+/* What statements are about, a table: all of one may wait for one lock. Embedded in what it is
+ * of. */
 struct stores__pg_topic {
     int stalled; /* lanes that do not answer, behind a statement about it */
     int checked_out; /* connections that selects of it have for themselves */
@@ -60,9 +61,9 @@ struct stores__pg_req {
     bool readonly;
 };
 
-/* Names a run of the server, after whose end xids of before are used again, and what it committed may
- * be gone. When one backend crashes the postmaster stays and keeps its start time; but all statistics
- * are reset. Microseconds, as integers: how a session writes doubles is a setting. */
+/* Names a run of the server, after whose end xids of before are used again, and what it committed
+ * may be gone. When one backend crashes the postmaster stays and keeps its start time; but all
+ * statistics are reset. Microseconds, as integers: how a session writes doubles is a setting. */
 #define STORES__PG_MICROSECONDS(time)                                                              \
     "(pg_catalog.date_part('epoch', " time ") * 1000000)::pg_catalog.int8::pg_catalog.text"
 #define STORES__PG_RUN_SQL                                                                         \
@@ -77,7 +78,8 @@ struct stores__pg_identity {
     char timeline[12]; /* 8 hex digits; "" on a standby */
     char started[48]; /* the server's run, by STORES__PG_RUN_SQL; "": may not be asked */
     char past[32]; /* of the database, for epochs: timeline, start in seconds (8 hex digits each, a
-                    * later past is greater), and 12 of a hash of the rest; "" where it is unknown */
+                    * later past is greater), and 12 of a hash of the rest; "" where it is
+                    * unknown */
 };
 
 /* What may be asked about a server, from all of it to what nobody may refuse: columns of a SELECT
@@ -194,7 +196,8 @@ bool stores__pg_conn_start(struct stores__pg_conn *conn, uv_loop_t *loop,
 /* Closes it: pending requests get done(LOST) first. Ends with gone(). */
 void stores__pg_conn_close(struct stores__pg_conn *conn);
 
-/* In a child of a fork: closes the parent's socket, with the deaf one in its place (base/deaf.h). */
+/* In a child of a fork: closes the parent's socket, with the deaf one in its place
+ * (base/deaf.h). */
 void stores__pg_deafen(struct stores__pg_conn *conn, int deaf);
 
 /* Takes it for lost; that is told on a later turn. */
@@ -209,12 +212,12 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
                     int nparams, const char *const *values, bool prepare);
 /* Ends the request and sends it: one write where the socket takes it all. */
 void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
-/* The same for the last request of a holder: where a text of somebody ran, the session is reset right
- * behind it, without another round trip. Where the text itself may have left something (a lock), its
- * caller hears that it is over when that is gone. */
+/* The same for the last request of a holder: where a text of somebody ran, the session is reset
+ * right behind it, without another round trip. Where the text itself may have left something (a
+ * lock), its caller hears that it is over when that is gone. */
 void stores__pg_sync_last(struct stores__pg_conn *conn, struct stores__pg_req *req);
-/* A text that the engine did not write is about to run, or has (a trigger; sql NULL): where it may have
- * an effect on the session, it is foreign from now on. Whatever the text leaves in the session
+/* A text that the engine did not write is about to run, or has (a trigger; sql NULL): where it may
+ * have an effect on the session, it is foreign from now on. Whatever the text leaves in the session
  * (settings, a role, temporary tables, locks, prepared statements) nobody else is to find there. */
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql);
 /* Resets the session of an idle connection; the pool hears when that is over. */
@@ -231,8 +234,8 @@ void stores__pg_cancel(struct stores__pg_conn *conn);
 
 /* What its first statement is about; NULL: nothing that others are about, or it owes no answer. */
 struct stores__pg_topic *stores__pg_stuck_on(const struct stores__pg_conn *conn);
-/* Takes those of its requests off it that may be asked again, but for those about `stay` (NULL: none
- * stays): they hear of a loss, and the answers that come all the same go to nobody. */
+/* Takes those of its requests off it that may be asked again, but for those about `stay` (NULL:
+ * none stays): they hear of a loss, and the answers that come all the same go to nobody. */
 void stores__pg_forsake(struct stores__pg_conn *conn, const struct stores__pg_topic *stay);
 /* Somebody still waits for one of its answers. */
 bool stores__pg_is_wanted(const struct stores__pg_conn *conn);
@@ -245,14 +248,15 @@ void stores__pg_blame_silence(struct stores__pg_conn *conn);
 bool stores__pg_is_up(const struct stores__pg_conn *conn);
 /* ReadyForQuery said idle, nothing is in flight, no cancel is on its way. */
 bool stores__pg_is_idle(const struct stores__pg_conn *conn);
-/* As far as an idle connection's socket tells without a round trip: the server has not closed it. */
+/* As far as an idle connection's socket tells without a round trip: the server has not closed
+ * it. */
 bool stores__pg_is_alive(struct stores__pg_conn *conn);
 /* ReadyForQuery said that a transaction is open (also a failed one). */
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
 /* A statement of the open transaction failed: nothing but its end is possible. */
 bool stores__pg_has_failed(const struct stores__pg_conn *conn);
-/* Forgets the prepared statements, after DDL made one of them useless; those of the other connections
- * of the pool as well, for they are as old. */
+/* Forgets the prepared statements, after DDL made one of them useless; those of the other
+ * connections of the pool as well, for they are as old. */
 void stores__pg_forget_statements(struct stores__pg_conn *conn);
 /* The server's setting as it reported it ("in_hot_standby"), or "". */
 const char *stores__pg_parameter(const struct stores__pg_conn *conn, const char *name);
@@ -273,12 +277,14 @@ int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
 /* A write that is refused in what was begun to read only was never meant to succeed later. */
 void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error);
-/* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and not
- * the session's limit for statements, which had not passed since the request began: what was canceled so
- * may run again. The server's words are its language's, and its code is the same for both. */
+/* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and
+ * not the session's limit for statements, which had not passed since the request began: what was
+ * canceled so may run again. The server's words are its language's, and its code is the same for
+ * both. */
 bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
                              const stores_error *error);
-/* In result(): the statement has to be prepared again, for the plan it had does not fit any more. */
+/* In result(): the statement has to be prepared again, for the plan it had does not fit any
+ * more. */
 bool stores__pg_stale_plan(const struct stores__pg_req *req);
 bool stores__pg_has_rows(const struct pg_result *result);
 

@@ -20,8 +20,8 @@ static void fail(struct stores__pg_wire *wire, const stores_error *error) {
     wire->conn->common->hooks->failed(wire->conn, error);
 }
 
-/* The SQLSTATE in a line of libpq's verbose text, `FATAL:  28P01: password authentication ...`, whose
- * first word is in the server's language; NULL: there is none. */
+/* The SQLSTATE in a line of libpq's verbose text, `FATAL:  28P01: password authentication ...`,
+ * whose first word is in the server's language; NULL: there is none. */
 static const char *find_sqlstate(const char *line, size_t len) {
     for (size_t i = 0; i + 10 <= len; i++) {
         if (memcmp(line + i, ":  ", 3) != 0 || memcmp(line + i + 8, ": ", 2) != 0) continue;
@@ -30,8 +30,8 @@ static const char *find_sqlstate(const char *line, size_t len) {
     return NULL;
 }
 
-/* libpq gives no fields for a refused connection, but a text: a line for each host that it tried, and
- * lines that explain them. Each host's line is kept, without its SQLSTATE. */
+/* libpq gives no fields for a refused connection, but a text: a line for each host that it tried,
+ * and lines that explain them. Each host's line is kept, without its SQLSTATE. */
 static void read_failures(const char *text, char sqlstate[6], struct stores__buf *out) {
     static const char marker[] = "failed: ";
     const char *before = "";
@@ -162,9 +162,9 @@ static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end)
     }
 }
 
-/* A proxy that drops start-up options in silence has not set what the engine relies on: it is set by
- * a statement then, unless the session is somebody else's, too. False: the set-up goes on later, or
- * has failed. */
+/* A proxy that drops start-up options in silence has not set what the engine relies on: it is set
+ * by a statement then, unless the session is somebody else's, too. False: the set-up goes on later,
+ * or has failed. */
 static bool fits(struct stores__pg_wire *wire) {
     struct stores__pg_params *params = &wire->conn->common->params;
     if (wire->session.idles_out && !wire->pooler && stores__pg_params_no_idle_limit(params)) {

@@ -1,6 +1,6 @@
 /*
- * A connection that does not answer is not waited for by those who may ask elsewhere. What they sent
- * stays sent: the server may be at it still, and its answers come in their order, to nobody.
+ * A connection that does not answer is not waited for by those who may ask elsewhere. What they
+ * sent stays sent: the server may be at it still, and its answers come in their order, to nobody.
  */
 #include "pg/wire.h"
 

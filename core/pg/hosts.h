@@ -7,8 +7,8 @@
 
 #include "pg/params.h"
 
-/* Reads params->hosts. With the user's own addresses (fixed_hostaddr) there is nothing to resolve, and
- * the lists go to libpq as they are. False: *error says why. */
+/* Reads params->hosts. With the user's own addresses (fixed_hostaddr) there is nothing to resolve,
+ * and the lists go to libpq as they are. False: *error says why. */
 bool stores__pg_hosts_read(struct stores__pg_params *params, const char *hosts, const char *ports,
                            stores_error *error);
 void stores__pg_hosts_free(struct stores__pg_params *params);

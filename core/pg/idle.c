@@ -1,7 +1,8 @@
 /*
- * Connections that nobody uses: how long they stay, whether they still live. They are looked at when
- * one is to be granted, for a loop that did not turn (a plain script, a process that was stopped) ran
- * no timer meanwhile; and from time to time, so that a pool that is left alone shrinks.
+ * Connections that nobody uses: how long they stay, whether they still live. They are looked at
+ * when one is to be granted, for a loop that did not turn (a plain script, a process that was
+ * stopped) ran no timer meanwhile; and from time to time, so that a pool that is left alone
+ * shrinks.
  */
 #include "pg/pool_internal.h"
 

@@ -1,7 +1,7 @@
 /*
- * insist.h - the end of a statement whose caller has gone. The server is asked to cancel it, and asked
- * again, for a cancel that came before its statement had no effect; when the grace is over the
- * connection is discarded, whose holder hears of it as of a loss. Embedded in the holder.
+ * insist.h - the end of a statement whose caller has gone. The server is asked to cancel it, and
+ * asked again, for a cancel that came before its statement had no effect; when the grace is over
+ * the connection is discarded, whose holder hears of it as of a loss. Embedded in the holder.
  */
 #ifndef STORES_PG_INSIST_H
 #define STORES_PG_INSIST_H

@@ -1,10 +1,10 @@
 /*
- * Reading lanes: which of them serves what, and those that do not answer. One statement may wait for
- * a lock (DDL on its table), its backend or the network may hang, and what stands behind it on its
- * lane hangs with it. A lane that owes an answer and is silent for some looks of the pool is STALLED:
- * what may be asked again goes elsewhere, and its late answers to nobody. Statements about one table
- * may stall so many lanes and no more; who comes after them waits on those, or is parked, and does
- * not stand in the way of others.
+ * Reading lanes: which of them serves what, and those that do not answer. One statement may wait
+ * for a lock (DDL on its table), its backend or the network may hang, and what stands behind it on
+ * its lane hangs with it. A lane that owes an answer and is silent for some looks of the pool is
+ * STALLED: what may be asked again goes elsewhere, and its late answers to nobody. Statements about
+ * one table may stall so many lanes and no more; who comes after them waits on those, or is parked,
+ * and does not stand in the way of others.
  */
 #include "pg/pool_internal.h"
 
@@ -13,8 +13,8 @@ enum {
     SHARE = 2, /* lanes that statements about one table may stall; where there are three at least */
     SELECT_SHARE_FROM = 4, /* in a pool of so many, the selects of one table leave one to others */
     /* A lock, or a slow view, is waited for, a backend that hangs is not. A lane that had just said
-     * that it lives waits for a lock; of another one nobody knows: what it does not answer for so long
-     * is asked again on another connection, later each time. */
+     * that it lives waits for a lock; of another one nobody knows: what it does not answer for so
+     * long is asked again on another connection, later each time. */
     PATIENCE_FIRST_MS = 5 * 1000,
     PATIENCE_MOST_MS = 40 * 1000,
     SHY_MS = 1000 /* a table whose lane had to go for others asks for the next one after so long */
@@ -77,7 +77,8 @@ static void stall(struct stores__pg_conn *conn) {
     conn->blamed = topic;
     if (topic != NULL) topic->stalled++;
     conn->pool->doubted_at = conn->stalled_at; /* if it is the network, it is not this one alone */
-    /* what waits for the lock itself gains nothing by waiting elsewhere, where it may stall no more */
+    /* what waits for the lock itself gains nothing by waiting elsewhere, where it may stall no
+     * more */
     stores__pg_forsake(conn, is_stuck(conn->pool, topic) ? topic : NULL);
 }
 
@@ -161,8 +162,8 @@ void stores__pool_look_at_lanes(struct stores__pg_pool *pool) {
     }
 }
 
-/* Others wait, no connection is left for them, and none can be opened: the lane that has been silent
- * for longest goes. Its statements are asked again when the others had their turn. */
+/* Others wait, no connection is left for them, and none can be opened: the lane that has been
+ * silent for longest goes. Its statements are asked again when the others had their turn. */
 void stores__pool_evict_lane(struct stores__pg_pool *pool) {
     struct stores__list *lanes = &pool->places[STORES__PG_STALLED];
     struct stores__pg_conn *oldest = NULL;

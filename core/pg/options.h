@@ -4,8 +4,8 @@
 
 #include "base/base.h"
 
-/* The statement that sets the same, the caller's to free. NULL: no memory, or something among them is
- * no setting. */
+/* The statement that sets the same, the caller's to free. NULL: no memory, or something among them
+ * is no setting. */
 char *stores__pg_options_sql(const char *options);
 /* A connection that failed so may succeed without start-up options. */
 bool stores__pg_options_refused(const char *sqlstate);

@@ -84,8 +84,8 @@ static int known_keywords(void) {
 }
 
 /* A socket that db names is what is connected to, whatever address PGHOSTADDR or a service have: a
- * private server is not to be another one. libpq takes "" for nothing where it is a keyword's value,
- * but not where it stands in the text that may be in the place of a database. */
+ * private server is not to be another one. libpq takes "" for nothing where it is a keyword's
+ * value, but not where it stands in the text that may be in the place of a database. */
 static bool keep_to_sockets(struct stores__pg_params *params) {
     char *database = take(params, "dbname");
     struct stores__buf buf = {0};
@@ -157,9 +157,9 @@ static bool add_default(struct stores__pg_params *params, const struct stores__p
     return set_default(params, key, value);
 }
 
-/* Of several hosts that may be standbys, a store with a cache means the primary, where it is not told
- * that a standby will do: a standby is late, and what it reads would be older than what others were
- * told. One that is preferred would always be taken, and nothing ever cached. */
+/* Of several hosts that may be standbys, a store with a cache means the primary, where it is not
+ * told that a standby will do: a standby is late, and what it reads would be older than what others
+ * were told. One that is preferred would always be taken, and nothing ever cached. */
 static bool prefer_primary(struct stores__pg_params *params, const stores_config *config,
                            const struct stores__pg_sources *sources) {
     const char *wanted = stores__pg_word(sources, "target_session_attrs");

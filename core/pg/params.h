@@ -1,6 +1,7 @@
 /*
  * params.h - what a connection to PostgreSQL is opened with: the user's keywords, defaults where
- * nobody said anything, and the hosts, whose names are resolved off the loop before libpq sees them.
+ * nobody said anything, and the hosts, whose names are resolved off the loop before libpq sees
+ * them.
  */
 #ifndef STORES_PG_PARAMS_H
 #define STORES_PG_PARAMS_H
@@ -30,18 +31,18 @@ struct stores__pg_params {
     uint64_t idle_ms; /* after which the server ends a transaction that nobody attends */
 };
 
-/* For how long a transaction that has so much time may idle: longer, so that it is the deadline that
- * ends it; the server's limit is for a client that is gone. */
+/* For how long a transaction that has so much time may idle: longer, so that it is the deadline
+ * that ends it; the server's limit is for a client that is gone. */
 uint64_t stores__pg_idle_limit(uint64_t timeout_ms);
 /* Reads the config's keywords. False: *error says why (never quoting a password). */
 bool stores__pg_params_read(struct stores__pg_params *params, const stores_config *config,
                             stores_error *error);
-/* Start-up options are refused: their settings are made by a statement from now on. False: there are
- * none, or they are more than settings. */
+/* Start-up options are refused: their settings are made by a statement from now on. False: there
+ * are none, or they are more than settings. */
 bool stores__pg_params_unoption(struct stores__pg_params *params);
-/* The server ends idle sessions, which a pool is made of: those that are opened from now on do without
- * that. Not before it is known that the server has this setting. False: there are no options that it
- * could go into, or it is there already. */
+/* The server ends idle sessions, which a pool is made of: those that are opened from now on do
+ * without that. Not before it is known that the server has this setting. False: there are no
+ * options that it could go into, or it is there already. */
 bool stores__pg_params_no_idle_limit(struct stores__pg_params *params);
 void stores__pg_params_free(struct stores__pg_params *params);
 

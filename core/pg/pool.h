@@ -93,7 +93,8 @@ void stores__pg_discard(struct stores__pg_conn *conn);
 void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms);
 /* The topic is over: no call waits for it, nor has a connection for it. */
 void stores__pg_forget_topic(struct stores__pg_pool *pool, const struct stores__pg_topic *topic);
-/* Has the connections of a lower serial replaced, so that the next ones tell who the server is now. */
+/* Has the connections of a lower serial replaced, so that the next ones tell who the server is
+ * now. */
 void stores__pg_pool_renew(struct stores__pg_pool *pool, uint64_t before);
 /* What a call that asks for a connection now would wait for. */
 enum stores__phase stores__pg_wait_phase(const struct stores__pg_pool *pool);

@@ -53,8 +53,8 @@ struct stores__pg_conn *stores__pool_lane(struct stores__pg_pool *pool,
                                           const struct stores__pg_topic *topic);
 /* Its topic has as many connections as it may. */
 bool stores__pool_must_park(const struct stores__pg_wait *wait);
-/* How many looks in a row a connection may be silent. A count of looks and not a time: a process that
- * was paused has heard nothing either. */
+/* How many looks in a row a connection may be silent. A count of looks and not a time: a process
+ * that was paused has heard nothing either. */
 enum { STORES__POOL_LOOK_MS = 150, STORES__POOL_SILENT_LOOKS = 3 };
 void stores__pool_look_at_lanes(struct stores__pg_pool *pool);
 void stores__pool_evict_lane(struct stores__pg_pool *pool);

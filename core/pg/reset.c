@@ -1,8 +1,8 @@
 /* What a text of somebody left in a session is taken back before anybody else gets the connection.
- * That is DISCARD ALL, but for the engine's own prepared statements, which stay: on one core 60 us of
- * the server instead of 30, where preparing them again would take it milliseconds. A session starts
- * with what stands in the startup packet, or is set by a statement where that is refused, and with
- * on_connect: RESET ALL brings the first back, and the others run again. */
+ * That is DISCARD ALL, but for the engine's own prepared statements, which stay: on one core 60 us
+ * of the server instead of 30, where preparing them again would take it milliseconds. A session
+ * starts with what stands in the startup packet, or is set by a statement where that is refused,
+ * and with on_connect: RESET ALL brings the first back, and the others run again. */
 #include "pg/wire.h"
 
 /* Settings first, for a text may have left a limit that these would meet. RESET ROLE as well, for a

@@ -2,8 +2,8 @@
 #include "pg/sources.h"
 
 /* libpq reads every source, and checks what it found, before it connects: an attempt with one value
- * that it refuses ends there, with all that it read in the connection's own list. The value stands in
- * libpq's message, whatever its language, where nothing else was wrong. */
+ * that it refuses ends there, with all that it read in the connection's own list. The value stands
+ * in libpq's message, whatever its language, where nothing else was wrong. */
 static const char refused_value[] = "refused-by-stores";
 
 static PGconn *attempt(const char *const *given_keys, const char *const *given_values,

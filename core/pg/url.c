@@ -125,8 +125,8 @@ static void blame(const char *url, stores_error *error) {
     }
 }
 
-/* libpq reads a url whose password holds what parts a url, but otherwise than it was meant: then the
- * password's end is a host, or a database, which messages would name. */
+/* libpq reads a url whose password holds what parts a url, but otherwise than it was meant: then
+ * the password's end is a host, or a database, which messages would name. */
 static bool is_torn(const char *url, stores_error *error) {
     struct parts parts = split(url);
     size_t len = parts.authority_len;

@@ -73,7 +73,8 @@ struct stores__pg_wire {
     int statement_count;
     unsigned next_statement;
     /* What the names of this connection's statements begin with, and nobody else's: where a pooler
-     * shares sessions among processes, a name that two of them have is the other one's statement. */
+     * shares sessions among processes, a name that two of them have is the other one's
+     * statement. */
     char mark[STATEMENT_MARK];
     unsigned generation; /* the pool's, when the statements were made */
     /* A text made or dropped prepared statements: all go, and none is made before. */
@@ -152,9 +153,10 @@ bool stores__pg_statement_is_stale(struct stores__pg_wire *wire,
 void stores__pg_statement_drop(struct stores__pg_wire *wire, unsigned number);
 void stores__pg_statements_clear(struct stores__pg_wire *wire);
 
-/* Has the server look, while a statement runs, whether its client is still there: what a process that
- * was killed had asked for would run to its end. Since PostgreSQL 14, where the server's system can;
- * not where the user says something else, nor behind a pooler, whose clients are others. */
+/* Has the server look, while a statement runs, whether its client is still there: what a process
+ * that was killed had asked for would run to its end. Since PostgreSQL 14, where the server's
+ * system can; not where the user says something else, nor behind a pooler, whose clients are
+ * others. */
 #define STORES__PG_CHECK_SQL                                                                       \
     "CASE WHEN pg_catalog.current_setting('client_connection_check_interval', true) = '0'"         \
     " AND pg_catalog.version() LIKE '%-linux-%'"                                                   \

@@ -104,8 +104,9 @@ bool stores__row_wait(struct stores__read_row *row, uint64_t at);
 void stores__row_look_again(struct stores__read_row *row);
 /* Hangs a row with its own twins on another one, behind those it has. NULL is allowed. */
 void stores__row_hang(struct stores__read_row *row, struct stores__read_row *twins);
-/* Of a row that is TAKEN and its twins the first whose op still waits, with those behind it: one that
- * looks at another's lease again carries those that asked for the same row. NULL: all of them left. */
+/* Of a row that is TAKEN and its twins the first whose op still waits, with those behind it: one
+ * that looks at another's lease again carries those that asked for the same row. NULL: all of them
+ * left. */
 struct stores__read_row *stores__row_alive(struct stores__read_row *row);
 /* A batch of rows that are TAKEN. NULL: no memory. */
 struct stores__read_batch *stores__batch_new(struct stores__table *table,

@@ -7,8 +7,8 @@
 
 #include "base/base.h"
 
-/* One of its statements begins, ends or prepares a transaction; savepoints stay inside of it. What no
- * words tell (a server that reads backslashes in strings) the tags of the answers do. */
+/* One of its statements begins, ends or prepares a transaction; savepoints stay inside of it. What
+ * no words tell (a server that reads backslashes in strings) the tags of the answers do. */
 bool stores__sql_controls(const char *sql);
 /* The tag of an answer says that the statement did. */
 bool stores__sql_tag_controls(const char *tag);
@@ -18,8 +18,8 @@ bool stores__sql_tag_writes(const char *tag);
 bool stores__sql_several_write(const char *sql, const char *tag);
 /* One of its statements is a SET, which makes of a transaction that reads only one that writes. */
 bool stores__sql_sets(const char *sql);
-/* It begins, or its tag does, as what may stand in any transaction: SELECT, UPDATE and their like. What
- * it calls may write. */
+/* It begins, or its tag does, as what may stand in any transaction: SELECT, UPDATE and their like.
+ * What it calls may write. */
 bool stores__sql_stands_anywhere(const char *sql);
 /* A statement that changes no row: it selects, and calls nothing that is not known to read only. */
 bool stores__sql_only_reads(const char *sql);

@@ -19,8 +19,8 @@ enum stores__sql_kind {
 /* The token at `at`: its kind, and its end. One that the text ends inside of ends with the text.
  * Strings are read with standard_conforming_strings on. */
 enum stores__sql_kind stores__sql_token(const char *at, const char **end);
-/* What a text can do besides giving rows, as far as its own words tell. What a view, an operator or a
- * policy calls is not seen. */
+/* What a text can do besides giving rows, as far as its own words tell. What a view, an operator or
+ * a policy calls is not seen. */
 enum stores__sql_effect {
     STORES__SQL_NOTHING, /* it reads, and calls nothing but functions that are known for it */
     STORES__SQL_ROWS, /* it changes rows: a trigger may do whatever it likes */

@@ -1,6 +1,6 @@
 /*
- * test_errand.c - what becomes of an errand that ends, that is forgotten before, and after, its thread
- * is done, and of the loop meanwhile. The thread stands at a gate that the test opens.
+ * test_errand.c - what becomes of an errand that ends, that is forgotten before, and after, its
+ * thread is done, and of the loop meanwhile. The thread stands at a gate that the test opens.
  */
 #include <signal.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * test_timers.c - the line, the heap, their order, and handlers that change them. Times are put into the past, or
- * far ahead, so that no test sleeps for more than a few milliseconds.
+ * test_timers.c - the line, the heap, their order, and handlers that change them. Times are put
+ * into the past, or far ahead, so that no test sleeps for more than a few milliseconds.
  */
 #include "base/timers.h"
 

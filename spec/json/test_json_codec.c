@@ -188,7 +188,8 @@ static size_t size_of(const char *text) {
     return stores__json_size(text, text + strlen(text));
 }
 
-/* A word for each array, object, name and value, the strings, and six bytes for a number at least. */
+/* A word for each array, object, name and value, the strings, and six bytes for a number at
+ * least. */
 static void test_size(void) {
     CHECK_INT(size_of("[]"), 4);
     CHECK_INT(size_of("{}"), 4);

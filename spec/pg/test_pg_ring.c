@@ -1,4 +1,5 @@
-/* test_pg_ring.c - what is owed stays in the order of sending while the ring goes round and grows. */
+/* test_pg_ring.c - what is owed stays in the order of sending while the ring goes round and
+ * grows. */
 #include "pg/ring.h"
 
 #include "check.h"

@@ -1,6 +1,6 @@
 /*
- * test_redis_out.c - commands in chunks: what comes out of a socket that takes them piece by piece is
- * what went in, and arguments that are held outlive their sending.
+ * test_redis_out.c - commands in chunks: what comes out of a socket that takes them piece by piece
+ * is what went in, and arguments that are held outlive their sending.
  */
 #include "redis/out.h"
 

@@ -1,4 +1,5 @@
-/* test_sql_known.c - what a text tells is the same when it is remembered, whatever came in between. */
+/* test_sql_known.c - what a text tells is the same when it is remembered, whatever came in
+ * between. */
 #include "sql/known.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* test_sql_text.c - SQL as the engine reads it: where %T is a table, and which texts are harmless. */
+/* test_sql_text.c - SQL as the engine reads it: where %T is a table, and which texts are
+ * harmless. */
 #include "sql/text.h"
 
 #include "check.h"

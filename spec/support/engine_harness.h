@@ -1,5 +1,6 @@
 /*
- * engine_harness.h - engines over servers of the spec's own, on one loop, for the specs of the C API.
+ * engine_harness.h - engines over servers of the spec's own, on one loop, for the specs of the C
+ * API.
  */
 #ifndef STORES_ENGINE_HARNESS_H
 #define STORES_ENGINE_HARNESS_H
@@ -133,7 +134,8 @@ static inline const char *end_of(stores_op *op) {
     return code;
 }
 
-/* A document of a done op as text, in memory that the next call uses again; "" where there is none. */
+/* A document of a done op as text, in memory that the next call uses again; "" where there is
+ * none. */
 static inline const char *document(const stores_op *op, size_t index) {
     static char copy[256];
     const char *text;

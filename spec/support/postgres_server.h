@@ -1,6 +1,6 @@
 /*
- * postgres_server.h - a database of a spec's own: on the server of the test run (STORES_TEST_PGHOST),
- * or on a server that is started for it and dies with the program.
+ * postgres_server.h - a database of a spec's own: on the server of the test run
+ * (STORES_TEST_PGHOST), or on a server that is started for it and dies with the program.
  */
 #ifndef STORES_POSTGRES_SERVER_H
 #define STORES_POSTGRES_SERVER_H
