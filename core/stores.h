@@ -207,6 +207,10 @@ typedef struct stores_config {
      * May be NULL. Runs inside the loop: it must not call the engine. */
     void (*log)(void *arg, const char *text);
     void *log_arg;
+
+    /* An idle link to Redis is asked so often whether it lives, while the loop is turned: 30 s;
+     * UINT64_MAX: never. */
+    uint64_t redis_keepalive_ms;
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

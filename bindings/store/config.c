@@ -69,6 +69,10 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
     int_of(L, redis, "db", &config->redis_db);
     ms_of(L, redis, "timeout", &config->redis_timeout_ms);
     ms_of(L, redis, "connect_timeout", &config->redis_connect_timeout_ms);
+    double keepalive;
+    if (number_of(L, redis, "keepalive", &keepalive)) {
+        config->redis_keepalive_ms = keepalive == 0 ? UINT64_MAX : stores__ms_of(keepalive);
+    }
     if (true_of(L, redis, "tls")) {
         stores__raise(
             L, STORES_UNSUPPORTED,

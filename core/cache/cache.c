@@ -20,7 +20,7 @@ static void redis_up(void *arg, const char *run_id, bool evicts_any) {
     struct stores__cache *cache = arg;
     snprintf(cache->run_id, sizeof cache->run_id, "%.16s", run_id);
     cache->wants_up = false;
-    stores__trouble_evicts(cache, evicts_any);
+    stores__trouble_evicts(cache, evicts_any, stores__redis_policy_refusal(cache->redis));
     stores__epoch_void_all(cache->engine);
     if (cache->leaving != NULL) {
         pay(cache);
@@ -63,6 +63,7 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
                                          .db = config->redis_db,
                                          .timeout_ms = config->redis_timeout_ms,
                                          .connect_timeout_ms = config->redis_connect_timeout_ms,
+                                         .keepalive_ms = config->redis_keepalive_ms,
                                          .text_max = TEXT_MAX};
     struct stores__redis_hooks hooks = {
         .arg = cache, .up = redis_up, .down = redis_down, .refused = redis_refused};

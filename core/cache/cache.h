@@ -22,6 +22,14 @@ enum {
  * still write the table whose oid is the object. */
 #define STORES__SIGN_CLASS "1400139634"
 
+enum { STORES__TROUBLES = 4 }; /* kinds of trouble that are remembered */
+
+/* That the log has a kind of trouble, named by its first word, and since when. */
+struct stores__trouble_said {
+    char kind[24];
+    uint64_t at;
+};
+
 struct stores__cache {
     stores_engine *engine;
     struct stores__redis *redis;
@@ -33,8 +41,10 @@ struct stores__cache {
     bool asks_policy, asks_history, redis_doubted;
     uint64_t looked_at;
     struct stores__redis_req policy_req, history_req;
-    char trouble[208], trouble_said[208]; /* what Redis refused last, and what the log has of it */
-    uint64_t said_at;
+    char trouble[208]; /* what Redis refused last; "": nothing since it did what it was asked */
+    struct stores__trouble_said said[STORES__TROUBLES];
+    uint64_t well_at; /* when it did that */
+    char evicts_why[208];
     char *fixed_prefix;
     char prefix[512];
     char run_id[17]; /* of the run, and of the history, 8 digits each; "" while Redis is down */
@@ -94,8 +104,8 @@ void stores__trouble_over(struct stores__cache *cache);
 const char *stores__trouble_why(const struct stores__cache *cache);
 /* Why rows are not cached, or writes not told, just now; "": they are. */
 const char *stores__trouble_now(const struct stores__cache *cache);
-/* What its policy is. */
-void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any);
+/* Whether its policy evicts intents; refusal: the words in which it refused to tell it, or "". */
+void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any, const char *refusal);
 /* Asks for its policy and its history, where they were told long ago. */
 void stores__trouble_look(struct stores__cache *cache);
 /* It may be another one than it was: the next look comes at once. */

@@ -8,26 +8,51 @@
 
 enum { SAY_AGAIN_MS = 60 * 1000, LOOK_MS = 5 * 1000, DOUBT_MS = 250 };
 
-static bool same_kind(const char *a, const char *b) {
-    size_t len = strcspn(a, " ");
-    return len == strcspn(b, " ") && memcmp(a, b, len) == 0;
+/* A kind is told by the first word, such as NOPERM or OOM. */
+static size_t kind_len(const char *text) {
+    enum { MOST = sizeof((struct stores__trouble_said *)0)->kind - 1 };
+    size_t len = strcspn(text, " ");
+    return len < MOST ? len : MOST;
+}
+
+static bool is_kind(const char *kind, const char *text) {
+    size_t len = kind_len(text);
+    return len == strlen(kind) && memcmp(kind, text, len) == 0;
+}
+
+/* What the log has of this kind; the oldest of all where it has nothing. */
+static struct stores__trouble_said *find_said(struct stores__cache *cache, const char *text) {
+    struct stores__trouble_said *oldest = &cache->said[0];
+    for (size_t i = 0; i < STORES__TROUBLES; i++) {
+        if (is_kind(cache->said[i].kind, text)) return &cache->said[i];
+        if (cache->said[i].at < oldest->at) oldest = &cache->said[i];
+    }
+    return oldest;
+}
+
+/* Trouble that lasts is said once; that which comes back, at most once a minute. */
+static bool is_news(struct stores__cache *cache, const char *text, uint64_t now) {
+    struct stores__trouble_said *said = find_said(cache, text);
+    bool known = is_kind(said->kind, text);
+    if (known && (said->at >= cache->well_at || now < said->at + SAY_AGAIN_MS)) return false;
+    snprintf(said->kind, sizeof said->kind, "%.*s", (int)kind_len(text), text);
+    said->at = now;
+    return true;
 }
 
 void stores__trouble_refused(struct stores__cache *cache, const char *text) {
     stores_engine *engine = cache->engine;
-    uint64_t now = stores__now(engine);
-    bool said = cache->said_at != 0 && now < cache->said_at + SAY_AGAIN_MS;
     engine->counters.redis_refused++;
-    if (!said || !same_kind(cache->trouble_said, text)) {
-        cache->said_at = now;
-        snprintf(cache->trouble_said, sizeof cache->trouble_said, "%s", text);
+    if (is_news(cache, text, stores__now(engine))) {
         stores__log(engine, "Redis refuses what the cache asks of it: %s", text);
     }
     snprintf(cache->trouble, sizeof cache->trouble, "%s", text);
 }
 
 void stores__trouble_over(struct stores__cache *cache) {
+    if (cache->trouble[0] == '\0') return;
     cache->trouble[0] = '\0';
+    cache->well_at = stores__now(cache->engine);
 }
 
 const char *stores__trouble_now(const struct stores__cache *cache) {
@@ -35,7 +60,7 @@ const char *stores__trouble_now(const struct stores__cache *cache) {
     if (cache->nameless) return "the role of this store may not ask PostgreSQL who it is";
     if (cache->run_id[0] == '\0' && why[0] != '\0') return why;
     if (cache->trouble[0] != '\0') return cache->trouble;
-    return cache->evicts_any ? "Redis may evict write intents" : "";
+    return cache->evicts_any ? cache->evicts_why : "";
 }
 
 const char *stores__trouble_why(const struct stores__cache *cache) {
@@ -49,29 +74,50 @@ const char *stores_redis_trouble(const stores_engine *engine) {
 
 /* ---- Looks at it ----------------------------------------------------------------------------- */
 
-void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any) {
-    bool said = cache->evicts_any;
+void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any, const char *refusal) {
+    bool said = cache->evicts_any, refused = refusal[0] != '\0';
     cache->looked_at = stores__now(cache->engine);
     cache->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
+    snprintf(cache->evicts_why, sizeof cache->evicts_why, "Redis may evict write intents%s%s",
+             refused ? ": it does not tell its policy: " : "", refusal);
     if (cache->evicts_any && !said) {
         stores__log(cache->engine,
-                    "Redis may evict write intents (maxmemory-policy allkeys-*, or INFO does not "
-                    "tell it): nothing is read into the cache; set a volatile-* policy or "
-                    "noeviction, or say unsafe_eviction = true");
+                    "Redis may evict write intents (%s%s): nothing is read into the cache; set a "
+                    "volatile-* policy or noeviction, or say unsafe_eviction = true",
+                    refused ? "it does not tell its policy: "
+                            : "maxmemory-policy allkeys-*, or INFO does not tell it",
+                    refusal);
     }
+}
+
+/* The script of somebody else has been running for long: nothing is answered until it ends. */
+static bool is_busy(struct stores__cache *cache, const char *error) {
+    bool busy = error != NULL && strncmp(error, "BUSY", 4) == 0;
+    if (busy) stores__trouble_doubt(cache);
+    return busy;
 }
 
 static void took_policy(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, policy_req);
+    const char *error = stores__redis_error(*reply);
+    char words[sizeof cache->evicts_why - 64] = "";
     cache->asks_policy = false;
-    if (*reply != NULL) stores__trouble_evicts(cache, stores__redis_evicts(*reply));
+    if (*reply == NULL || is_busy(cache, error)) return;
+    if (error != NULL) {
+        cache->engine->counters.redis_refused++;
+        stores__redis_words(error, words, sizeof words);
+    }
+    stores__trouble_evicts(cache, stores__redis_evicts(*reply), words);
 }
 
 static void took_history(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, history_req);
+    const char *error = stores__redis_error(*reply);
     cache->asks_history = false;
-    if (*reply != NULL && !stores__redis_goes_on(cache->redis, *reply)) {
-        stores__redis_renew(cache->redis, "Redis is, or was, a replica");
+    if (*reply == NULL || is_busy(cache, error)) return;
+    if (!stores__redis_goes_on(cache->redis, *reply)) {
+        stores__redis_renew(cache->redis, error ? "Redis does not say whether it is a replica"
+                                                : "Redis is, or was, a replica");
     }
 }
 
@@ -80,7 +126,9 @@ static bool ask_info(struct stores__cache *cache, struct stores__redis_req *req,
     struct stores__args args = {0};
     stores__args_str(&args, "INFO");
     stores__args_str(&args, section);
-    return stores__args_send(&args, cache, req, NULL, 0);
+    if (!stores__args_send(&args, cache, req, NULL, 0)) return false;
+    req->quiet = true;
+    return true;
 }
 
 void stores__trouble_look(struct stores__cache *cache) {

@@ -32,6 +32,7 @@ static void fill_defaults(stores_config *config) {
     DEFAULT(redis_port, 6379);
     DEFAULT(redis_timeout_ms, 50);
     DEFAULT(redis_connect_timeout_ms, 1000);
+    DEFAULT(redis_keepalive_ms, 30 * 1000);
     DEFAULT(ttl_ms, 10 * 60 * 1000);
     DEFAULT(negative_ttl_ms, 10 * 1000);
 #undef DEFAULT

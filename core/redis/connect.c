@@ -87,11 +87,12 @@ static void go_up(struct stores__redis *redis) {
     redis->state = STORES__REDIS_UP;
     redis->first = redis->holds = false;
     redis->up_at = redis->heard_at = stores__redis_now();
+    redis->asleep = stores__redis_asleep();
     redis->why[0] = '\0';
     redis->stats.connects++;
     if (redis->addresses) uv_freeaddrinfo(redis->addresses);
     redis->addresses = NULL;
-    stores__redis_await(redis, STORES__REDIS_NOTHING, UINT64_MAX);
+    stores__redis_rest(redis);
     if (redis->hooks.up) redis->hooks.up(redis->hooks.arg, redis->run_id, redis->evicts_any);
     stores__redis_flush(redis); /* what waited for the first connection */
 }
@@ -133,6 +134,7 @@ static void gone(struct stores__redis *redis) {
     free((char *)redis->config.path);
     free((char *)redis->config.username);
     free((char *)redis->config.password);
+    stores__redis_chunk_free(redis->ping_chunk);
     free(redis);
     if (closed) closed(arg);
 }
@@ -288,6 +290,7 @@ static void on_timer(struct stores__timer *timer) {
         if (!extend_attempt(redis, ended)) end_attempt(redis);
         break;
     case STORES__REDIS_ANSWER: stores__redis_on_silence(redis); break;
+    case STORES__REDIS_IDLE: stores__redis_keep_alive(redis); break;
     }
 }
 
@@ -313,7 +316,8 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     *own = *config;
     own->host = own->path = own->username = own->password = NULL;
     redis->timer.fire = on_timer;
-    if (!copy(&own->host, config->host ? config->host : "localhost") ||
+    redis->ping_chunk = stores__redis_chunk_new("PING");
+    if (!redis->ping_chunk || !copy(&own->host, config->host ? config->host : "localhost") ||
         !copy(&own->path, config->path) || !copy(&own->username, config->username) ||
         !copy(&own->password, config->password) ||
         !stores__timer_set(timers, &redis->timer, UINT64_MAX)) {
@@ -321,12 +325,14 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
         free((char *)own->path);
         free((char *)own->username);
         free((char *)own->password);
+        stores__redis_chunk_free(redis->ping_chunk);
         free(redis);
         return NULL;
     }
     if (own->port == 0) own->port = 6379;
     if (own->timeout_ms == 0) own->timeout_ms = 50;
     if (own->connect_timeout_ms == 0) own->connect_timeout_ms = 1000;
+    if (own->keepalive_ms == 0) own->keepalive_ms = 30 * 1000;
     if (own->text_max == 0) own->text_max = (size_t)512 << 20;
     redis->loop = loop;
     redis->timers = timers;

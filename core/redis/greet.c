@@ -54,6 +54,7 @@ void stores__redis_greet(struct stores__redis *redis) {
 
     stores__redis_out_clear(&redis->hello);
     redis->evicts_any = false;
+    redis->policy_refusal[0] = '\0';
     redis->new_run_id[0] = '\0';
     for (redis->step = 0; !asked(redis, redis->step);) redis->step++;
     for (step = 0; step < STEPS; step++) {
@@ -83,6 +84,7 @@ static void field(const redisReply *reply, const char *name, char *out, size_t s
 static const char *refusal(const struct stores__redis *redis, unsigned step, const char *text) {
     if (strncmp(text, "NOAUTH", 6) == 0) return "Redis wants a password";
     if (strncmp(text, "LOADING", 7) == 0) return "Redis is not ready";
+    if (strncmp(text, "BUSY", 4) == 0) return "Redis is not ready";
     if (strncmp(text, "MASTERDOWN", 10) == 0) return "Redis is a replica";
     if (step == AUTH) {
         return redis->config.username ? "Redis refuses the user name or the password"
@@ -95,11 +97,8 @@ static const char *refusal(const struct stores__redis *redis, unsigned step, con
 /* What Redis said: its own words, but of AUTH the first one alone, for a server that does not know
  * the command, or a proxy, quotes what it was sent, and that was a password. */
 static void words_of(const char *said, bool secret, char *out, size_t size) {
-    const char *quotes = strstr(said, ", with args");
-    size_t len = secret ? strspn(said, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : strlen(said);
-
-    if (quotes && (size_t)(quotes - said) < len) len = (size_t)(quotes - said);
-    snprintf(out, size, "%.*s", (int)(len < size ? len : size - 1), said);
+    stores__redis_words(said, out, size);
+    if (secret) out[strspn(out, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] = '\0';
 }
 
 bool stores__redis_evicts(const struct redisReply *memory) {
@@ -107,6 +106,10 @@ bool stores__redis_evicts(const struct redisReply *memory) {
 
     field(memory, "maxmemory_policy:", policy, sizeof policy);
     return strcmp(policy, "noeviction") != 0 && strncmp(policy, "volatile-", 9) != 0;
+}
+
+const char *stores__redis_policy_refusal(const struct stores__redis *redis) {
+    return redis->policy_refusal;
 }
 
 /* A server that was another one's replica for a while has that one's rows, which may be older than
@@ -124,7 +127,8 @@ bool stores__redis_goes_on(const struct stores__redis *redis, const struct redis
     field(reply, "role:", text, sizeof text);
     memcpy(run_id, redis->run_id, sizeof run_id);
     take_history(reply, run_id);
-    return strcmp(text, "slave") != 0 && strcmp(run_id, redis->run_id) == 0;
+    return reply->type == REDIS_REPLY_STRING && strcmp(text, "slave") != 0 &&
+           strcmp(run_id, redis->run_id) == 0;
 }
 
 bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
@@ -151,6 +155,9 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
         take_history(reply, redis->new_run_id);
     } else if (step == MEMORY) {
         redis->evicts_any = stores__redis_evicts(reply);
+        if (reply->type == REDIS_REPLY_ERROR) {
+            words_of(reply->str, false, redis->policy_refusal, sizeof redis->policy_refusal);
+        }
     }
     do redis->step++;
     while (redis->step < STEPS && !asked(redis, redis->step));

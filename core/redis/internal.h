@@ -2,6 +2,7 @@
  * internal.h - the link as its own files see it, each of which calls those below it alone:
  *
  *     connect.c   attempts, one after the other, up, and the end
+ *     keep.c      a link that nobody uses
  *     greet.c     what is asked before a connection counts as up
  *     link.c      requests, their answers, and silence
  *     loss.c      how an attempt or a connection ends
@@ -9,6 +10,8 @@
  */
 #ifndef STORES_REDIS_INTERNAL_H
 #define STORES_REDIS_INTERNAL_H
+
+#include <time.h>
 
 #include "base/lookup.h"
 #include "redis/link.h"
@@ -18,7 +21,8 @@
 
 /* What the one timer of a link waits for: one thing at a time. */
 enum stores__redis_awaited {
-    STORES__REDIS_NOTHING, /* UP, and no answer is due */
+    STORES__REDIS_NOTHING, /* UP, no answer is due, and no PING either */
+    STORES__REDIS_IDLE, /* UP, and no answer is due: the time of the next PING */
     STORES__REDIS_NEXT_ATTEMPT, /* DOWN */
     STORES__REDIS_HOLD_END, /* of an attempt: the end of the patience of those that wait for it */
     STORES__REDIS_ATTEMPT_END, /* RESOLVING, CONNECTING, GREETING: connect_timeout */
@@ -56,6 +60,7 @@ struct stores__redis {
     struct stores__redis_out hello; /* the greeting's commands */
     unsigned step; /* the greeting's next answer */
     bool evicts_any;
+    char policy_refusal[160];
     char run_id[41], new_run_id[41]; /* which run of which server, and which history of it */
 
     struct stores__redis_out out;
@@ -68,7 +73,12 @@ struct stores__redis {
     uint64_t since, heard_at;
     size_t came; /* bytes, since then */
     bool was_quiet; /* for long, before the oldest request that is due */
+    uint64_t asleep; /* how long the machine had slept when the link came up, or was judged */
     uint64_t up_at;
+    /* What asks an idle link whether it lives, made when the link is, so that it needs no memory. */
+    struct stores__redis_req ping;
+    struct stores__redis_chunk *ping_chunk;
+    bool pings; /* its answer is to come */
 
     char why[256];
     struct stores__redis_stats stats;
@@ -79,6 +89,16 @@ struct stores__redis {
 /* The loop's clock as it is now, not as it was when the turn began: the host may have been busy. */
 static inline uint64_t stores__redis_now(void) {
     return uv_hrtime() / 1000000;
+}
+
+/* How long this machine has slept in all, in ms. The clock of a loop stands still meanwhile, and no
+ * link outlives that for sure. */
+static inline uint64_t stores__redis_asleep(void) {
+    struct timespec all, awake;
+
+    if (clock_gettime(CLOCK_BOOTTIME, &all) != 0) return 0;
+    clock_gettime(CLOCK_MONOTONIC, &awake);
+    return (uint64_t)((all.tv_sec - awake.tv_sec) * 1000 + (all.tv_nsec - awake.tv_nsec) / 1000000);
 }
 
 /* ---- loss.c --------------------------------------------------------------------------------- */
@@ -103,6 +123,10 @@ void stores__redis_refused(struct stores__redis *redis, const char *format, ...)
 
 /* What is queued is on its way: its answers are due from now on. */
 void stores__redis_sent(struct stores__redis *redis);
+/* So many answers more are due from now on. */
+void stores__redis_expect(struct stores__redis *redis, size_t count);
+/* Nothing is due: the timer waits for the next PING. */
+void stores__redis_rest(struct stores__redis *redis);
 /* Frees the reply. */
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply);
 void stores__redis_fail_dead(struct stores__redis *redis);
@@ -112,6 +136,11 @@ void stores__redis_on_turn(uv_idle_t *idle);
 void stores__redis_on_silence(struct stores__redis *redis);
 /* Reads, and judges the silence, after the poll of this turn. */
 void stores__redis_look(struct stores__redis *redis);
+
+/* ---- keep.c --------------------------------------------------------------------------------- */
+
+/* Where nothing was heard for long enough, and nothing is due, asks whether the link lives. */
+void stores__redis_keep_alive(struct stores__redis *redis);
 
 /* ---- greet.c -------------------------------------------------------------------------------- */
 

@@ -23,6 +23,7 @@ static void die(struct stores__redis *redis, struct stores__redis_req *req);
 
 static void queue(struct stores__redis *redis, struct stores__redis_req *req, int argc) {
     req->most = (size_t)argc;
+    req->quiet = false;
     redis->count++;
     redis->stats.commands++;
     redis->unflushed++;
@@ -92,20 +93,37 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
     return true;
 }
 
-void stores__redis_sent(struct stores__redis *redis) {
-    if (redis->unflushed == 0) return;
-    redis->stats.round_trips++;
+void stores__redis_expect(struct stores__redis *redis, size_t count) {
+    uint64_t timeout = redis->config.timeout_ms, keepalive = redis->config.keepalive_ms;
+
     if (redis->due == 0) {
         redis->since = stores__redis_now();
         redis->was_quiet = redis->since >= redis->heard_at + LONG_QUIET_MS;
         redis->came = 0;
-        if (redis->awaited == STORES__REDIS_NOTHING) {
+        if (redis->awaited != STORES__REDIS_ANSWER) {
+            /* it looks once more where the answer is due still */
             stores__redis_await(redis, STORES__REDIS_ANSWER,
-                                redis->since + redis->config.timeout_ms);
+                                redis->since + (timeout < keepalive ? timeout : keepalive));
         }
     }
-    redis->due += redis->unflushed;
+    redis->due += count;
+}
+
+void stores__redis_sent(struct stores__redis *redis) {
+    if (redis->unflushed == 0) return;
+    redis->stats.round_trips++;
+    stores__redis_expect(redis, redis->unflushed);
     redis->unflushed = 0;
+}
+
+void stores__redis_rest(struct stores__redis *redis) {
+    uint64_t keepalive = redis->config.keepalive_ms;
+
+    if (keepalive == UINT64_MAX) {
+        stores__redis_await(redis, STORES__REDIS_NOTHING, UINT64_MAX);
+    } else {
+        stores__redis_await(redis, STORES__REDIS_IDLE, redis->heard_at + keepalive);
+    }
 }
 
 /* A link that nobody used for a while may have been closed by the other side, and the loop of a
@@ -169,15 +187,10 @@ static bool resend(struct stores__redis *redis, struct stores__redis_req *req) {
     return true;
 }
 
-/* A server quotes the arguments of a command that it does not know, and a document may be among
- * them. */
 static void tell_refusal(struct stores__redis *redis, const char *error) {
     char text[WORDS_MAX];
-    char *quotes;
 
-    snprintf(text, sizeof text, "%s", error);
-    if ((quotes = strstr(text, ", with args")) != NULL) *quotes = '\0';
-    text[strcspn(text, "\r\n")] = '\0';
+    stores__redis_words(error, text, sizeof text);
     if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
 }
 
@@ -200,7 +213,7 @@ void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *repl
         stores__redis_reply_free(reply);
         return;
     }
-    if (error && !ends_link(error)) tell_refusal(redis, error);
+    if (error && !ends_link(error) && !req->quiet) tell_refusal(redis, error);
     if (error && ends_link(error)) snprintf(why, sizeof why, "%s", error);
     give(redis, req, reply);
     if (why[0]) stores__redis_refused(redis, "Redis cannot be used: %s", why);
@@ -237,6 +250,15 @@ void stores__redis_on_turn(uv_idle_t *idle) {
 
 /* ---- Silence -------------------------------------------------------------------------------- */
 
+/* A machine that slept did not see the time go by. */
+static bool has_slept(struct stores__redis *redis) {
+    uint64_t asleep = stores__redis_asleep();
+    bool slept = asleep >= redis->asleep + LONG_QUIET_MS;
+
+    redis->asleep = asleep;
+    return slept;
+}
+
 /* What came was read: whether the silence was too long. */
 static void judge(struct stores__redis *redis) {
     uint64_t timeout = redis->config.timeout_ms;
@@ -245,8 +267,9 @@ static void judge(struct stores__redis *redis) {
     if (stores__redis_now() < redis->since + timeout) return;
     redis->stats.timeouts++;
     /* after a long pause it may be the connection alone that is dead; else it is the server */
-    void (*end)(struct stores__redis *, const char *,
-                ...) = redis->was_quiet ? stores__redis_fail : stores__redis_refused;
+    bool dead_link = has_slept(redis) || redis->was_quiet;
+    void (*end)(struct stores__redis *, const char *, ...) = dead_link ? stores__redis_fail
+                                                                       : stores__redis_refused;
     end(redis, "Redis was silent for %llu ms", (unsigned long long)timeout);
 }
 
@@ -269,7 +292,10 @@ void stores__redis_look(struct stores__redis *redis) {
 void stores__redis_on_silence(struct stores__redis *redis) {
     uint64_t ends = redis->since + redis->config.timeout_ms, now = stores__redis_now();
 
-    if (redis->due == 0) return;
+    if (redis->due == 0) {
+        stores__redis_rest(redis);
+        return;
+    }
     if (now >= ends) stores__redis_look(redis);
     stores__redis_await(redis, STORES__REDIS_ANSWER, now >= ends ? now + 1 : ends);
 }
@@ -297,5 +323,5 @@ const char *stores__redis_why(const struct stores__redis *redis) {
 }
 
 size_t stores__redis_pending(const struct stores__redis *redis) {
-    return redis->count;
+    return redis->count - redis->pings;
 }

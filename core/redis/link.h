@@ -31,6 +31,9 @@ struct stores__redis_config {
     int db;
     uint64_t timeout_ms; /* how long the server may be silent while a reply is due; default 50 */
     uint64_t connect_timeout_ms; /* default 1000 */
+    /* An idle link is asked so often whether it lives, while the loop turns; default 30000.
+     * UINT64_MAX: never. */
+    uint64_t keepalive_ms;
     size_t text_max; /* bytes of a text in a reply; default 512 MiB, the most that Redis has */
 };
 
@@ -38,7 +41,7 @@ enum stores__redis_state {
     STORES__REDIS_DOWN, /* waiting for the next attempt; the breaker is open */
     STORES__REDIS_RESOLVING,
     STORES__REDIS_CONNECTING,
-    STORES__REDIS_GREETING, /* AUTH, SELECT, INFO server, CONFIG GET maxmemory-policy */
+    STORES__REDIS_GREETING, /* AUTH, SELECT, INFO, PING: see greet.c */
     STORES__REDIS_UP,
     STORES__REDIS_CLOSED
 };
@@ -53,6 +56,7 @@ struct stores__redis_req {
     /* The rest is the link's own, and set by the send; tail is for the resend after NOSCRIPT. */
     struct stores__redis_script *script;
     int nkeys;
+    bool quiet; /* set by its sender after the send: who sent it says that it was refused */
     size_t most; /* elements that the reply may have: as many as the command has words */
     struct stores__redis_tail tail;
 };
@@ -66,7 +70,7 @@ struct stores__redis_script {
 
 struct stores__redis_stats {
     uint64_t round_trips; /* flushes that were followed by a wait: batches, not commands */
-    uint64_t commands; /* requests sent; without the greeting and the resends */
+    uint64_t commands; /* requests sent; without the greeting, PINGs and the resends */
     uint64_t bytes_out, bytes_in;
     uint64_t connects; /* times that the link went up */
     uint64_t failures; /* attempts that failed and connections that were lost */
@@ -128,7 +132,10 @@ size_t stores__redis_pending(const struct stores__redis *redis);
 /* Whether INFO memory says that intents could be evicted. A server that does not say what its
  * policy is (it may refuse INFO) is taken to have one that does. */
 bool stores__redis_evicts(const struct redisReply *memory);
-/* Whether INFO replication tells of the server that was met when the link came up, as it was then. */
+/* In which words the server of this connection refused to say what its policy is; "": it did not. */
+const char *stores__redis_policy_refusal(const struct stores__redis *redis);
+/* Whether INFO replication tells of the server that was met when the link came up, as it was then;
+ * false where it tells nothing. */
 bool stores__redis_goes_on(const struct stores__redis *redis, const struct redisReply *reply);
 /* The link is made anew, as after a loss; what is under way gets no answer. */
 void stores__redis_renew(struct stores__redis *redis, const char *why);

@@ -205,3 +205,29 @@ void stores__redis_tail_drop(struct stores__redis_tail *tail) {
     if (tail->chunk) drop(tail->chunk);
     memset(tail, 0, sizeof *tail);
 }
+
+/* ---- A chunk of the caller's own -------------------------------------------------------------- */
+
+struct stores__redis_chunk *stores__redis_chunk_new(const char *word) {
+    size_t len = strlen(word), size = digits(1) + 3 + size_all(1, &len);
+    struct stores__redis_chunk *chunk = malloc(sizeof *chunk + size);
+
+    if (!chunk) return NULL;
+    stores__list_init(&chunk->link);
+    chunk->refs = 1;
+    chunk->len = chunk->sent = chunk->cap = size;
+    put_all(put_head(chunk->data, '*', 1), 1, &word, &len);
+    return chunk;
+}
+
+void stores__redis_chunk_free(struct stores__redis_chunk *chunk) {
+    if (chunk) drop(chunk);
+}
+
+void stores__redis_out_repeat(struct stores__redis_out *out, struct stores__redis_chunk *chunk) {
+    stores__redis_out_clear(out); /* of what was sent: it may be this chunk */
+    chunk->sent = 0;
+    chunk->refs++;
+    stores__list_append(&out->chunks, &chunk->link);
+    out->unsent = chunk->len;
+}

@@ -25,6 +25,13 @@ struct stores__redis_out {
 void stores__redis_out_init(struct stores__redis_out *out);
 /* Forgets what was not sent and lets go of the chunks. */
 void stores__redis_out_clear(struct stores__redis_out *out);
+/* A chunk of the caller's own, for a command of one word that is sent again and again: to send it
+ * needs no memory. NULL: there is none to make it. */
+struct stores__redis_chunk *stores__redis_chunk_new(const char *word);
+/* NULL is allowed. */
+void stores__redis_chunk_free(struct stores__redis_chunk *chunk);
+/* Adds such a chunk to an output in which nothing is unsent. */
+void stores__redis_out_repeat(struct stores__redis_out *out, struct stores__redis_chunk *chunk);
 /* Writes what the socket takes, without waiting. Bytes written, or -1 with errno. */
 ssize_t stores__redis_out_write(struct stores__redis_out *out, int fd);
 

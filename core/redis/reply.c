@@ -1,6 +1,7 @@
 #include "redis/reply.h"
 
 #include <hiredis/hiredis.h>
+#include <stdio.h>
 
 const char *stores__redis_text(const struct redisReply *reply, size_t *len) {
     if (reply == NULL) return NULL;
@@ -11,6 +12,14 @@ const char *stores__redis_text(const struct redisReply *reply, size_t *len) {
 
 const char *stores__redis_error(const struct redisReply *reply) {
     return reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str : NULL;
+}
+
+void stores__redis_words(const char *error, char *out, size_t size) {
+    char *quotes;
+
+    snprintf(out, size, "%s", error);
+    if ((quotes = strstr(out, ", with args")) != NULL) *quotes = '\0';
+    out[strcspn(out, "\r\n")] = '\0';
 }
 
 int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback) {

@@ -144,6 +144,15 @@ void stores__redis_socket_flush(struct stores__redis_socket *socket,
     if (sent > 0) socket->hooks->moved(socket->arg, 0, (size_t)sent);
 }
 
+/* How long the text that has not come whole says it is; 0 where it does not say so yet. What is not
+ * read yet begins with that number: all other replies are read with their line. */
+static size_t announced(const redisReader *reader) {
+    const char *at = reader->buf + reader->pos;
+    size_t left = reader->len - reader->pos;
+
+    return left > 0 && memchr(at, '\n', left) ? (size_t)strtoull(at, NULL, 10) : 0;
+}
+
 /* Hands over the replies that are complete. False where the socket is of no more use. */
 static bool dispatch(struct stores__redis_socket *socket) {
     redisReader *reader = socket->context->reader;
@@ -155,8 +164,8 @@ static bool dispatch(struct stores__redis_socket *socket) {
                    socket->maker.exceeded ? "it sent more than it was asked for" : reader->errstr);
             return false;
         }
-        /* what is not read yet is a text that has not come whole */
-        if (!reply && reader->len - reader->pos > socket->text_max) {
+        if (!reply && (reader->len - reader->pos > socket->text_max ||
+                       announced(reader) > socket->text_max)) {
             refuse(socket, "it sent more than it was asked for");
             return false;
         }

@@ -144,6 +144,7 @@ static void test_fields(void) {
     FIELD(stores_config, shard_count, 228);
     FIELD(stores_config, log, 232);
     FIELD(stores_config, log_arg, 240);
+    FIELD(stores_config, redis_keepalive_ms, 248);
     FIELD(stores_call, size, 0);
     FIELD(stores_call, timeout_ms, 8);
     FIELD(stores_call, no_cache, 16);

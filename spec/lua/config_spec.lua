@@ -210,6 +210,16 @@ describe('a time', function()
     refused('at least 0.001', opts, { timeout = 0 / 0 })
     assert.equal(0.25, opts({ timeout = 0.25 }).timeout)
   end)
+
+  it('of 0 means never where that can be meant', function()
+    local function keepalive(seconds)
+      return redis({ host = 'x', opts = { keepalive = seconds } }).keepalive
+    end
+    assert.equal(0, keepalive(0))
+    assert.equal(30, keepalive(30))
+    refused('at least 0.001', keepalive, -1)
+    refused('seconds are meant', keepalive, 30000)
+  end)
 end)
 
 describe('the configuration of Redis', function()
@@ -219,6 +229,9 @@ describe('the configuration of Redis', function()
     assert.same({ host = 'h', port = 6380, username = 'u', password = 'p@:/ ', db = 3 },
       redis({ url = 'redis://u:p%40:%2F%20@h:6380/3' }))
     assert.same({ host = 'h', password = 'p' }, redis({ url = 'redis://:p@h' }))
+    assert.same({ host = 'h', username = 'u' }, redis({ url = 'redis://u@h' }))
+    assert.same({ path = '/r', username = 'u', password = '', db = 1 },
+      redis({ url = 'unix://u:@/r?db=1' }))
     assert.same({ host = '::1', port = 7, tls = true }, redis({ url = 'rediss://[::1]:7' }))
     assert.same({ path = '/tmp/r s', db = 2 }, redis({ url = 'unix:///tmp/r%20s?db=2' }))
   end)

@@ -27,6 +27,7 @@ static uv_timer_t tick;
 static char folder[64], path[96];
 static struct stores__redis *redis;
 static int ups, downs, done, nulls, closes;
+static char down_why[256];
 static bool evicts;
 static const char *password;
 
@@ -39,7 +40,7 @@ static void on_up(void *arg, const char *run_id, bool evicts_any) {
 
 static void on_down(void *arg, const char *why) {
     (void)arg;
-    (void)why;
+    snprintf(down_why, sizeof down_why, "%s", why);
     downs++;
 }
 
@@ -172,10 +173,12 @@ static void test_refusals(void) {
     expect_refusal(SERVER "$11\r\nrole:", "closed the connection");
 }
 
-/* More than was asked for ends the link, before memory is touched for it. */
+/* More than was asked for ends the link, before memory is touched for it: a count, or a length. */
 static void test_too_much(void) {
-    const char *const heads[] = {"*2147483647\r\n", "*1000000\r\n", "*2\r\n*70000\r\n",
-                                 "*9223372036854775807\r\n"};
+    const char *const heads[] = {"*2147483647\r\n",         "*1000000\r\n",
+                                 "*2\r\n*70000\r\n",        "*9223372036854775807\r\n",
+                                 "*1\r\n$4000000000\r\n",   "$600000000\r\nx",
+                                 "$9223372036854775807\r\n"};
     size_t i;
 
     for (i = 0; i < sizeof heads / sizeof *heads; i++) {
@@ -183,6 +186,12 @@ static void test_too_much(void) {
         meet(answers);
         CHECK_INT(nulls, 1);
         CHECK_INT(ups, 1);
+        /* hiredis itself refuses what no array can have */
+        if (!CHECK(strstr(down_why, "more than it was asked for") ||
+                   strstr(down_why, "out of range"))) {
+            printf("  %s: %s\n", heads[i], down_why);
+        }
+        CHECK_INT(stores__redis_stats(redis)->timeouts, 0);
         part();
     }
 }

@@ -1,5 +1,6 @@
---- A proxy of a spec between its stores and PostgreSQL, in a process of its own: it loses what
---- passes without a word, lets nobody in, speaks in the server's name, or leads to another server.
+--- A proxy of a spec between its stores and PostgreSQL, or Redis, in a process of its own: it loses
+--- what passes without a word, lets nobody in, speaks in the server's name, or leads to another
+--- server.
 
 local process = require('spec.support.process')
 local system = require('stores.local.system')
@@ -9,6 +10,7 @@ local pg_proxy = {}
 ---@class spec.PgProxy
 ---@field host string the folder of its socket, for the config of a store
 ---@field port integer
+---@field socket string the path of its socket
 local Proxy = {}
 Proxy.__index = Proxy
 
@@ -111,7 +113,8 @@ function pg_proxy.start(target)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir '" .. folder .. "'") == 0)
-  local self = setmetatable({ host = folder, port = 5432, sent = 0 }, Proxy)
+  local self = setmetatable({ host = folder, port = 5432, sent = 0,
+    socket = folder .. '/.s.PGSQL.5432' }, Proxy)
   self.process = process.lua(('local function main(...)\n%s\nend\nmain(%q, %q)'):format(PROGRAM,
     folder, target))
   assert(self.process:line() == 'ready')

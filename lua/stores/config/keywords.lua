@@ -95,6 +95,7 @@ keywords.redis_opts_aliases = aliases({
   pwd = 'password', user = 'username', login = 'username', database = 'db', dbindex = 'db',
   index = 'db', select = 'db', dbname = 'db', ssl = 'tls', sockettimeout = 'timeout',
   commandtimeout = 'timeout', readtimeout = 'timeout', connectiontimeout = 'connect_timeout',
+  pinginterval = 'keepalive', healthcheckinterval = 'keepalive', socketkeepalive = 'keepalive',
 }, {
   host = "'host' goes in redis itself, outside opts", port = "'port' goes in redis itself",
   path = "'path' goes in redis itself", url = "'url' goes in redis itself",

@@ -239,6 +239,17 @@ function options.seconds(most, endless)
   end)
 end
 
+--- The same, and 0 is allowed: never, or not at all.
+---@param most number seconds
+---@return stores.Check
+function options.seconds_or_zero(most)
+  local check = options.seconds(most)
+  return options.typed('number', function(value)
+    if value == 0 then return value end
+    return check(value)
+  end)
+end
+
 --- An array of strings that are not empty.
 ---@type stores.Check
 options.names = options.typed('string[]', function(value)

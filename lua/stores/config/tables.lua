@@ -104,6 +104,7 @@ local REDIS_OPTS = {
   keys = {
     password = options.secret, username = options.text, db = integer(0, 65535, true),
     timeout = seconds(10), connect_timeout = seconds(MINUTE),
+    keepalive = options.seconds_or_zero(HOUR),
     tls = options.any('boolean|stores.TlsOptions'),
   },
 }

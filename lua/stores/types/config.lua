@@ -42,6 +42,7 @@
 ---@class stores.RedisOptions
 ---@field connect_timeout? number
 ---@field db? integer|string
+---@field keepalive? number
 ---@field password? string
 ---@field timeout? number
 ---@field tls? boolean|stores.TlsOptions
