@@ -161,6 +161,22 @@ typedef enum stores_cache_failure {
 } stores_cache_failure;
 
 /*
+ * TLS to Redis, of version 1.2 at least. The server's certificate has to be valid and for the name or
+ * the address that was asked for. Files are PEM, and are read again by the next connection where they
+ * have changed.
+ */
+typedef struct stores_tls {
+    size_t size;
+    bool no_verify; /* anybody may be the server: who is between the two reads and changes all */
+    const char *ca; /* the authorities: a file, or a folder that was rehashed; NULL: the system's */
+    const char *cert; /* the certificate of this client, with those that lead to its authority */
+    const char *key; /* its key, not encrypted; NULL: in the file of cert */
+    const char *server_name; /* what is asked for (SNI) and expected instead of the host */
+} stores_tls;
+
+#define STORES_TLS_INIT STORES_SIZED(stores_tls)
+
+/*
  * What an engine is made of. What is zero has the default that stands beside it; strings are copied
  * by stores_engine_new.
  */
@@ -211,6 +227,7 @@ typedef struct stores_config {
     /* An idle link to Redis is asked so often whether it lives, while the loop is turned: 30 s;
      * UINT64_MAX: never. */
     uint64_t redis_keepalive_ms;
+    const stores_tls *redis_tls; /* NULL: what goes to Redis is not encrypted */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

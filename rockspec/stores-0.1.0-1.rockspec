@@ -1,5 +1,5 @@
 -- In a clone:  luarocks make rockspec/stores-0.1.0-1.rockspec
--- The libraries (libpq, libuv, hiredis, LuaJIT) are found by pkg-config; cmake names what is missing.
+-- The libraries (libpq, libuv, hiredis, OpenSSL, LuaJIT) are found by pkg-config; cmake names what is missing.
 rockspec_format = '3.0'
 package = 'stores'
 version = '0.1.0-1'

@@ -5,7 +5,7 @@ set -u
 
 group=${1:-demo}
 packages="gcc libc6-dev make cmake pkg-config
-    libpq-dev libuv1-dev libhiredis-dev libluajit2-5.1-dev luajit2 lua-cjson lua-argparse"
+    libpq-dev libuv1-dev libhiredis-dev libssl-dev libluajit2-5.1-dev luajit2 lua-cjson lua-argparse"
 servers="postgresql-15 redis-server"
 case $group in
     demo) packages="$packages $servers iso-codes" ;;

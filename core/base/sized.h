@@ -17,7 +17,8 @@
     X(query_options, stores_query_options, invalidates)                                            \
     X(tx_options, stores_tx_options, timeout_ms)                                                   \
     X(times, stores_times, postgres)                                                               \
-    X(error, stores_error, table)
+    X(error, stores_error, table)                                                                  \
+    X(tls, stores_tls, server_name)
 
 struct stores__sized {
     const char *name;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/ids.h"
+#include "base/sized.h"
 
 enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
 
@@ -55,11 +56,15 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     cache->engine = engine;
     cache->wants_up = true;
     stores__list_init(&cache->ask_wait.link);
+    stores_tls own_tls;
+    const stores_tls *tls = config->redis_tls;
+    if (tls != NULL) tls = stores__tls_given(tls, &own_tls, error);
     struct stores__redis_config redis = {.host = config->redis_host,
                                          .port = config->redis_port,
                                          .path = config->redis_path,
                                          .username = config->redis_username,
                                          .password = config->redis_password,
+                                         .tls = tls,
                                          .db = config->redis_db,
                                          .timeout_ms = config->redis_timeout_ms,
                                          .connect_timeout_ms = config->redis_connect_timeout_ms,

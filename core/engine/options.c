@@ -2,6 +2,23 @@
 
 #include "base/sized.h"
 
+static bool check_tls(const stores_config *config, stores_error *error) {
+    stores_tls own;
+    const stores_tls *tls = config->redis_tls;
+
+    if (tls == NULL || config->no_cache) return true;
+    tls = stores__tls_given(tls, &own, error);
+    if (tls == NULL) return false;
+    if (config->redis_path != NULL) {
+        stores__error_set(error, STORES_INVALID_OPTION, "there is no TLS on a unix socket");
+    } else if (tls->key != NULL && tls->cert == NULL) {
+        stores__error_set(error, STORES_INVALID_OPTION, "a key for TLS needs its cert");
+    } else {
+        return true;
+    }
+    return false;
+}
+
 static bool check(const stores_config *config, stores_error *error) {
     if (config->poolsize < 1) {
         stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
@@ -43,7 +60,7 @@ bool stores__options_take(const stores_config *given, stores_config *own, stores
     if (known == NULL) return false;
     if (known != own) *own = *known;
     fill_defaults(own);
-    return check(own, error);
+    return check(own, error) && check_tls(own, error);
 }
 
 void stores__options_keep(stores_engine *engine, const stores_config *config) {
@@ -52,4 +69,5 @@ void stores__options_keep(stores_engine *engine, const stores_config *config) {
     own->pg_keys = own->pg_values = NULL;
     own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
     own->prefix = own->on_connect = NULL;
+    own->redis_tls = NULL;
 }

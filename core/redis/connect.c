@@ -32,7 +32,7 @@ static const char *place(const struct stores__redis *redis, char *out, size_t si
 }
 
 static void fail_to_connect(struct stores__redis *redis, const char *why) {
-    char where[160];
+    char where[112];
 
     stores__redis_fail(redis, "cannot connect to Redis at %s: %s",
                        place(redis, where, sizeof where), why);
@@ -42,6 +42,7 @@ static void on_connected(void *arg) {
     struct stores__redis *redis = arg;
 
     redis->state = STORES__REDIS_GREETING;
+    redis->came = 0;
     stores__redis_greet(redis);
 }
 
@@ -116,12 +117,25 @@ static void on_lost(void *arg, const char *why) {
         stores__redis_close_socket(redis);
         connect_next(redis, why);
     } else {
-        stores__redis_fail(redis, "the connection to Redis was lost: %s", why);
+        bool mute = redis->state == STORES__REDIS_GREETING && redis->came == 0;
+        bool plain = !redis->tls && !redis->config.path;
+        stores__redis_fail(redis, "the connection to Redis was lost: %s%s", why,
+                           mute && plain ? ", and said nothing: does it want TLS?" : "");
     }
 }
 
 static void on_garbled(void *arg, const char *why) {
     stores__redis_refused(arg, "the connection to Redis was lost: %s", why);
+}
+
+static void free_link(struct stores__redis *redis) {
+    stores__tls_context_free(redis->tls);
+    stores__redis_chunk_free(redis->ping_chunk);
+    free((char *)redis->config.host);
+    free((char *)redis->config.path);
+    free((char *)redis->config.username);
+    free((char *)redis->config.password);
+    free(redis);
 }
 
 /* The end of a closed link, once all that libuv knew of it is gone. */
@@ -130,12 +144,7 @@ static void gone(struct stores__redis *redis) {
     void *arg = redis->closed_arg;
 
     if (--redis->handles > 0 || redis->state != STORES__REDIS_CLOSED) return;
-    free((char *)redis->config.host);
-    free((char *)redis->config.path);
-    free((char *)redis->config.username);
-    free((char *)redis->config.password);
-    stores__redis_chunk_free(redis->ping_chunk);
-    free(redis);
+    free_link(redis);
     if (closed) closed(arg);
 }
 
@@ -159,9 +168,12 @@ static bool connect_to(struct stores__redis *redis, const char *address, int por
     redis->state = STORES__REDIS_CONNECTING;
     redis->socket = stores__redis_socket_open(redis->loop, address, port, &socket_hooks, redis, why,
                                               size);
-    if (redis->socket) {
-        redis->handles++;
-        stores__redis_socket_limit(redis->socket, redis->config.text_max);
+    if (!redis->socket) return false;
+    redis->handles++;
+    stores__redis_socket_limit(redis->socket, redis->config.text_max);
+    if (redis->tls &&
+        !stores__redis_socket_secure(redis->socket, redis->tls, redis->config.host, why, size)) {
+        stores__redis_close_socket(redis);
     }
     return redis->socket != NULL;
 }
@@ -169,7 +181,7 @@ static bool connect_to(struct stores__redis *redis, const char *address, int por
 /* Tries the addresses in turn. Where an attempt ran out of time, the next one begins with the
  * address after: one that swallows packets must not stand before a good one for ever. */
 static void connect_next(struct stores__redis *redis, const char *last_why) {
-    char why[160], numeric[NI_MAXHOST];
+    char why[STORES__TLS_WHY], numeric[NI_MAXHOST];
     unsigned count = 0, nth;
     struct addrinfo *at;
 
@@ -223,7 +235,7 @@ static bool is_numeric(const char *host) {
 
 static void attempt(struct stores__redis *redis) {
     const char *path = redis->config.path, *host = redis->config.host;
-    char why[160];
+    char why[STORES__TLS_WHY];
 
     redis->attempt_extended = false;
     time_attempt(redis);
@@ -264,13 +276,16 @@ static bool extend_attempt(struct stores__redis *redis, uint64_t ended) {
 }
 
 static void end_attempt(struct stores__redis *redis) {
+    const char *shakes = redis->socket ? stores__redis_socket_shakes(redis->socket) : NULL;
+
     redis->stats.timeouts++;
     redis->first_tried++;
-    stores__redis_fail(redis, "Redis did not %s within %llu ms",
-                       redis->state == STORES__REDIS_GREETING     ? "answer"
+    stores__redis_fail(redis, "Redis did not %s within %llu ms%s",
+                       shakes                                     ? "end the TLS handshake"
+                       : redis->state == STORES__REDIS_GREETING   ? "answer"
                        : redis->state == STORES__REDIS_CONNECTING ? "accept a connection"
                                                                   : "have its name resolved",
-                       (unsigned long long)redis->config.connect_timeout_ms);
+                       (unsigned long long)redis->config.connect_timeout_ms, shakes ? shakes : "");
 }
 
 static void on_timer(struct stores__timer *timer) {
@@ -315,18 +330,15 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     own = &redis->config;
     *own = *config;
     own->host = own->path = own->username = own->password = NULL;
+    own->tls = NULL;
+    if (config->tls) redis->tls = stores__tls_context_new(config->tls);
     redis->timer.fire = on_timer;
     redis->ping_chunk = stores__redis_chunk_new("PING");
     if (!redis->ping_chunk || !copy(&own->host, config->host ? config->host : "localhost") ||
         !copy(&own->path, config->path) || !copy(&own->username, config->username) ||
-        !copy(&own->password, config->password) ||
+        !copy(&own->password, config->password) || (config->tls && !redis->tls) ||
         !stores__timer_set(timers, &redis->timer, UINT64_MAX)) {
-        free((char *)own->host);
-        free((char *)own->path);
-        free((char *)own->username);
-        free((char *)own->password);
-        stores__redis_chunk_free(redis->ping_chunk);
-        free(redis);
+        free_link(redis);
         return NULL;
     }
     if (own->port == 0) own->port = 6379;

@@ -6,7 +6,7 @@
  *     greet.c     what is asked before a connection counts as up
  *     link.c      requests, their answers, and silence
  *     loss.c      how an attempt or a connection ends
- *     socket.c, out.c, reply.c
+ *     socket.c, tls.c, out.c, reply.c
  */
 #ifndef STORES_REDIS_INTERNAL_H
 #define STORES_REDIS_INTERNAL_H
@@ -16,6 +16,7 @@
 #include "base/lookup.h"
 #include "redis/link.h"
 #include "redis/socket.h"
+#include "redis/tls.h"
 
 #define STORES__REDIS_BACKOFF_MAX 500 /* ms between two attempts, at most */
 
@@ -33,7 +34,8 @@ struct stores__redis {
     uv_loop_t *loop;
     struct stores__timers *timers;
     struct stores__redis_hooks hooks;
-    struct stores__redis_config config; /* its strings are the link's own */
+    struct stores__redis_config config; /* its strings are the link's own; tls is in the next */
+    struct stores__tls_context *tls; /* NULL: none */
 
     enum stores__redis_state state; /* moved by connect.c, and to DOWN by loss.c */
     bool first; /* no attempt has ended yet: requests wait for it */
@@ -80,7 +82,7 @@ struct stores__redis {
     struct stores__redis_chunk *ping_chunk;
     bool pings; /* its answer is to come */
 
-    char why[256];
+    char why[STORES__TLS_WHY + 112];
     struct stores__redis_stats stats;
     void (*closed)(void *arg);
     void *closed_arg;

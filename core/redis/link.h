@@ -17,6 +17,7 @@
 
 #include <uv.h>
 
+#include "base/err.h"
 #include "base/timers.h"
 #include "redis/out.h"
 #include "redis/reply.h"
@@ -28,6 +29,7 @@ struct stores__redis_config {
     int port;
     const char *path; /* unix socket, or NULL */
     const char *username, *password; /* NULL where there is none */
+    const stores_tls *tls; /* NULL: none */
     int db;
     uint64_t timeout_ms; /* how long the server may be silent while a reply is due; default 50 */
     uint64_t connect_timeout_ms; /* default 1000 */

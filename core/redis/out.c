@@ -74,6 +74,20 @@ static void sent(struct stores__redis_out *out, size_t bytes) {
     }
 }
 
+const char *stores__redis_out_next(const struct stores__redis_out *out, size_t *len) {
+    const struct stores__redis_chunk *chunk;
+
+    *len = 0;
+    if (out->unsent == 0) return NULL;
+    chunk = STORES__CONTAINER(out->chunks.next, struct stores__redis_chunk, link);
+    *len = chunk->len - chunk->sent;
+    return chunk->data + chunk->sent;
+}
+
+void stores__redis_out_took(struct stores__redis_out *out, size_t bytes) {
+    sent(out, bytes);
+}
+
 ssize_t stores__redis_out_write(struct stores__redis_out *out, int fd) {
     ssize_t total = 0;
 

@@ -145,6 +145,13 @@ static void test_fields(void) {
     FIELD(stores_config, log, 232);
     FIELD(stores_config, log_arg, 240);
     FIELD(stores_config, redis_keepalive_ms, 248);
+    FIELD(stores_config, redis_tls, 256);
+    FIELD(stores_tls, size, 0);
+    FIELD(stores_tls, no_verify, 8);
+    FIELD(stores_tls, ca, 16);
+    FIELD(stores_tls, cert, 24);
+    FIELD(stores_tls, key, 32);
+    FIELD(stores_tls, server_name, 40);
     FIELD(stores_call, size, 0);
     FIELD(stores_call, timeout_ms, 8);
     FIELD(stores_call, no_cache, 16);

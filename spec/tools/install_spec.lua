@@ -45,7 +45,7 @@ describe('the build #slow', function()
     assert.not_equal(0, status)
     for name, package in pairs {
       libpq = 'libpq%-dev', libuv = 'libuv1%-dev', hiredis = 'libhiredis%-dev',
-      luajit = 'libluajit2%-5%.1%-dev',
+      openssl = 'libssl%-dev', luajit = 'libluajit2%-5%.1%-dev',
     } do
       assert.matches('%f[%w]' .. name .. ' >=[%d.]+[^\n]*: not found %(Debian package: ' .. package,
         text)
@@ -56,11 +56,13 @@ describe('the build #slow', function()
     library('libpq', '13.11')
     library('libuv', '1.44.2')
     library('hiredis', '2.0.0')
+    library('openssl', '1.0.2')
     library('luajit', '2.0.5')
     local status, text = configure()
     assert.not_equal(0, status)
     assert.matches('libpq >=14: version 13.11 is installed', text)
     assert.matches('hiredis >=0.14.1 and <2: version 2.0.0 is installed', text)
+    assert.matches('openssl >=1.1.1: version 1.0.2 is installed', text)
     assert.matches('luajit >=2.1: version 2.0.5 is installed', text)
     assert.is_nil(text:find('libuv >=', 1, true))
   end)
@@ -130,7 +132,7 @@ describe('the build #slow', function()
       for _, kind in ipairs {
         ' host.c $(%s --cflags --libs stores)',
         ' host.c $(%s --cflags stores) ' .. quoted(prefix .. '/lib/libstores.a')
-          .. ' $(pkg-config --libs libpq libuv hiredis)',
+          .. ' $(pkg-config --libs libpq libuv hiredis openssl)',
       } do
         local status, text = shell(('cd %s && cc -o host%s%s && LD_LIBRARY_PATH=%s ./host'):format(
           quoted(base), sanitizers, (kind:gsub('%%s', function() return config end)),

@@ -79,10 +79,12 @@ describe('the build of a room', function()
       'undefined reference to `stores__writes_free')
   end)
 
-  it('shows libpq to pg alone, and hiredis to redis', function()
+  it('shows libpq to pg alone, and hiredis and OpenSSL to redis', function()
     refused('stores_sql', 'sql/known.c', '#include <libpq-fe.h>', 'only core/pg sees libpq-fe.h')
     refused('stores_sql', 'sql/known.c', '#include <hiredis/hiredis.h>',
       'only core/redis sees hiredis/hiredis.h')
+    refused('stores_sql', 'sql/known.c', '#include <openssl/ssl.h>',
+      'only core/redis sees openssl/ssl.h')
   end)
 end)
 
