@@ -59,6 +59,25 @@ static void pg_keywords(lua_State *L, int pg, stores_config *config) {
     config->pg_values = values;
 }
 
+/* NULL: none is asked for. Left on the stack, which anchors it and its strings. */
+static const stores_tls *tls_options(lua_State *L, int redis) {
+    luaL_checkstack(L, 4, "options");
+    lua_getfield(L, redis, "tls");
+    if (!lua_toboolean(L, -1)) return NULL;
+    bool table = lua_istable(L, -1);
+    int options = lua_gettop(L);
+    stores_tls *tls = lua_newuserdata(L, sizeof *tls);
+    *tls = (stores_tls)STORES_TLS_INIT;
+    if (!table) return tls;
+    tls->ca = text_of(L, options, "ca");
+    tls->cert = text_of(L, options, "cert");
+    tls->key = text_of(L, options, "key");
+    tls->server_name = text_of(L, options, "server_name");
+    lua_getfield(L, options, "verify");
+    tls->no_verify = stores__is_false(L, -1);
+    return tls;
+}
+
 static void redis_options(lua_State *L, int redis, stores_config *config) {
     const char *host = text_of(L, redis, "host");
     if (host != NULL) config->redis_host = host;
@@ -73,11 +92,7 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
     if (number_of(L, redis, "keepalive", &keepalive)) {
         config->redis_keepalive_ms = keepalive == 0 ? UINT64_MAX : stores__ms_of(keepalive);
     }
-    if (true_of(L, redis, "tls")) {
-        stores__raise(
-            L, STORES_UNSUPPORTED,
-            "TLS to Redis needs hiredis 1.0 or later with hiredis_ssl; this build has none");
-    }
+    config->redis_tls = tls_options(L, redis);
 }
 
 void stores__config_check(lua_State *L, int index, stores_config *config) {

@@ -244,6 +244,17 @@ describe('the configuration of Redis', function()
     refused("unknown key 'cacert' in redis.opts.tls", redis, { host = 'h',
       opts = { tls = { cacert = 'x' } } })
     refused('tls must be true, false or a table', redis, { host = 'h', opts = { tls = 1 } })
+    refused("did you mean 'ca'?", redis, { host = 'h', opts = { tls = { cacert = 'x' } } })
+    refused("did you mean 'server_name'?", redis, { host = 'h', opts = { tls = { sni = 'x' } } })
+    refused('needs the certificate that it is of', redis, { host = 'h',
+      opts = { tls = { key = '/key.pem' } } })
+    refused('redis.opts.tls is false', redis, { url = 'rediss://h', opts = { tls = false } })
+  end)
+
+  it('has no TLS on a unix socket', function()
+    refused('no TLS on a unix socket', redis, { path = '/r.sock', opts = { tls = true } })
+    refused('no TLS on a unix socket', redis, { url = 'unix:///r.sock', opts = { tls = {} } })
+    assert.is_false(redis({ path = '/r.sock', opts = { tls = false } }).tls)
   end)
 
   it('says where the server is once', function()

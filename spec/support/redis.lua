@@ -1,7 +1,17 @@
 --- A Redis of a spec's own, on a unix socket: to be stopped, killed, frozen and started again,
 --- which nobody may do to the one that all specs share.
 
+local ffi = require('ffi')
+
 local process = require('spec.support.process')
+
+ffi.cdef([[
+  int socket(int family, int type, int protocol);
+  int bind(int fd, const void *address, unsigned int size);
+  int getsockname(int fd, void *address, unsigned int *size);
+]])
+
+local AF_INET, SOCK_STREAM = 2, 1
 
 local redis = {}
 
@@ -33,6 +43,34 @@ end
 function redis.start(options)
   local self = redis.new(options)
   self:start()
+  return self
+end
+
+--- A port of 127.0.0.1 that nobody has.
+---@return integer
+function redis.free_port()
+  local address = ffi.new('uint8_t[16]', AF_INET, 0, 0, 0, 127, 0, 0, 1)
+  local size = ffi.new('unsigned int[1]', 16)
+  local fd = ffi.C.socket(AF_INET, SOCK_STREAM, 0)
+  assert(ffi.C.bind(fd, address, 16) == 0 and ffi.C.getsockname(fd, address, size) == 0)
+  ffi.C.close(fd)
+  return address[2] * 256 + address[3]
+end
+
+--- A server that speaks TLS on self.port of 127.0.0.1, besides its unix socket.
+---@param certificate string its path without its ending
+---@param ca string the authorities of its clients; none of them needs a certificate but where the
+---options say `tls-auth-clients yes`
+---@param options? table<string, string|number>
+---@return spec.Redis
+function redis.start_tls(certificate, ca, options)
+  local port = redis.free_port()
+  local all = { bind = '127.0.0.1', ['tls-port'] = port, ['tls-cert-file'] = certificate .. '.crt',
+    ['tls-key-file'] = certificate .. '.key', ['tls-ca-cert-file'] = ca,
+    ['tls-auth-clients'] = 'no' }
+  for key, value in pairs(options or {}) do all[key] = value end
+  local self = redis.start(all)
+  self.port = port
   return self
 end
 

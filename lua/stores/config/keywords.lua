@@ -103,6 +103,18 @@ keywords.redis_opts_aliases = aliases({
   keyprefix = "'prefix' goes in the third table, opts",
 })
 
+keywords.tls_aliases = aliases({
+  cacert = 'ca', cafile = 'ca', cacertfile = 'ca', cacertdir = 'ca', capath = 'ca', cadir = 'ca',
+  cacerts = 'ca', sslcacerts = 'ca', rootcert = 'ca', sslrootcert = 'ca', tlscacertfile = 'ca',
+  certfile = 'cert', certificate = 'cert', sslcert = 'cert', sslcertfile = 'cert',
+  tlscertfile = 'cert', clientcert = 'cert', keyfile = 'key', sslkey = 'key', sslkeyfile = 'key',
+  tlskeyfile = 'key', privatekey = 'key', clientkey = 'key', sni = 'server_name',
+  servername = 'server_name', hostname = 'server_name', host = 'server_name',
+  sslverify = 'verify', rejectunauthorized = 'verify', checkhostname = 'verify',
+}, {
+  insecure = "did you mean 'verify = false'?", skipverify = "did you mean 'verify = false'?",
+})
+
 keywords.opts_aliases = aliases({
   ttlseconds = 'ttl', expire = 'ttl', expiry = 'ttl', expiration = 'ttl', ex = 'ttl', px = 'ttl',
   cachettl = 'ttl', lifetime = 'ttl', maxage = 'ttl', negttl = 'negative_ttl',

@@ -112,6 +112,7 @@ local REDIS_OPTS = {
 ---@type stores.OptionSpec
 local TLS = {
   where = 'redis.opts.tls',
+  aliases = keywords.tls_aliases,
   keys = { ca = options.text, cert = options.text, key = options.text,
            server_name = options.text, verify = options.boolean },
 }
@@ -299,6 +300,11 @@ local function resolve_redis(redis)
       refuse('redis.opts.tls is false, but redis.url says rediss://')
     end
     flat[key] = value
+  end
+  if flat.tls and flat.path then
+    refuse('redis.opts.tls: there is no TLS on a unix socket')
+  elseif type(flat.tls) == 'table' and flat.tls.key and not flat.tls.cert then
+    refuse('redis.opts.tls.key needs the certificate that it is of: cert')
   end
   return flat
 end
