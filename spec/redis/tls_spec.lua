@@ -112,7 +112,8 @@ describe('TLS to Redis', function()
     open[1] = stores.Store.new(db, { url = 'rediss://localhost:' .. server.port,
       opts = { timeout = 2, connect_timeout = 5, tls = { ca = ca.file } } })
     comes_up(open[1])
-    open[2] = stores.Store.new(db, { url = 'rediss://localhost:' .. server.port }, { log = function() end })
+    open[2] = stores.Store.new(db, { url = 'rediss://localhost:' .. server.port },
+      { log = function() end })
     trouble(open[2], 'is of no authority of the system')
   end)
 
