@@ -11,6 +11,9 @@ local root = os.getenv('STORES_ROOT') or '.'
 local Store = stores.Store
 local store, db
 
+local unwatched = {} -- the verbs, before the first hook has wrapped them
+for name, verb in pairs(Store) do unwatched[name] = verb end
+
 setup(function() store, db = support.store({ 'users' }) end)
 teardown(function() support.close(store, db) end)
 
@@ -101,7 +104,8 @@ describe('the table of verbs', function()
 
   it('names the file in which each verb is at home', function()
     each_target(function(row, what, target)
-      local source = debug.getinfo(target[row.name], 'S').source
+      local verb = target == store and unwatched[row.name] or target[row.name]
+      local source = debug.getinfo(verb, 'S').source
       local is_own = row.on ~= 'both' or target == store
       if is_own then
         assert.equal('lua/stores/' .. row.home .. '.lua', source:match('lua/stores/.*$'), what)

@@ -7,19 +7,36 @@ local servers = require('spec.consistency.servers')
 local stores = require('stores')
 local support = require('spec.support')
 
+local function on_standby(own, sql)
+  support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' }, sql)
+end
+
+-- A primary, and a standby that is a minute behind.
+local function behind()
+  local own = servers.start()
+  own:psql('CREATE TABLE tubs (id bigint PRIMARY KEY, value jsonb); INSERT INTO tubs '
+    .. "SELECT i, '{\"n\": 0}' FROM generate_series(1, 50) i")
+  own:add_standby()
+  local conf = assert(io.open(own.home .. '/pg5433/postgresql.auto.conf', 'a'))
+  conf:write("recovery_min_apply_delay = '60s'\n")
+  conf:close()
+  on_standby(own, 'SELECT pg_reload_conf()')
+  return own
+end
+
+-- A store that meets the standby alone, through a pooler.
+local function through_pooler(own)
+  local bouncer = pgbouncer.start('transaction', 'server_login_retry = 0',
+    { host = own.home, port = 5433 })
+  return stores.Store.new(bouncer:config({ pooler = 'transaction' }),
+    own:redis_config({ opts = { timeout = 2 } }), { log = function() end }), bouncer
+end
+
 describe('with a standby that is seconds behind, #slow', function()
   local own, writer
 
   setup(function()
-    own = servers.start()
-    own:psql('CREATE TABLE tubs (id bigint PRIMARY KEY, value jsonb); INSERT INTO tubs '
-      .. "SELECT i, '{\"n\": 0}' FROM generate_series(1, 50) i")
-    own:add_standby()
-    local conf = assert(io.open(own.home .. '/pg5433/postgresql.auto.conf', 'a'))
-    conf:write("recovery_min_apply_delay = '60s'\n")
-    conf:close()
-    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
-      'SELECT pg_reload_conf()')
+    own = behind()
     writer = stores.Store.new(own:config(), own:redis_config({ opts = { timeout = 2 } }))
   end)
 
@@ -65,10 +82,7 @@ describe('with a standby that is seconds behind, #slow', function()
   end)
 
   it('what a pooler reads from a standby is not put into the cache', function()
-    local bouncer = pgbouncer.start('transaction', 'server_login_retry = 0',
-      { host = own.home, port = 5433 })
-    local store = stores.Store.new(bouncer:config({ pooler = 'transaction' }),
-      own:redis_config({ opts = { timeout = 2 } }), { log = function() end })
+    local store, bouncer = through_pooler(own)
     local id = written()
     for _ = 1, 5 do store:find('tubs', id) end -- late, as the standby is
     assert.equal(0, store:stats().fills)
@@ -76,19 +90,17 @@ describe('with a standby that is seconds behind, #slow', function()
     support.close(store)
     bouncer:stop()
   end)
+end)
 
-  it('a standby that is promoted behind a pooler is noticed', function()
+describe('a standby that is promoted behind a pooler #slow', function()
+  it('is noticed', function()
+    local own = behind()
     own:psql("ALTER SYSTEM SET synchronous_standby_names = ''")
     own:psql('SELECT pg_reload_conf()')
-    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
-      "ALTER SYSTEM RESET recovery_min_apply_delay")
-    local bouncer = pgbouncer.start('transaction', 'server_login_retry = 0',
-      { host = own.home, port = 5433 })
-    local store = stores.Store.new(bouncer:config({ pooler = 'transaction' }),
-      own:redis_config({ opts = { timeout = 2 } }), { log = function() end })
+    on_standby(own, 'ALTER SYSTEM RESET recovery_min_apply_delay')
+    local store, bouncer = through_pooler(own)
     store:find('tubs', '40')
-    support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
-      'SELECT pg_promote()')
+    on_standby(own, 'SELECT pg_promote()')
     support.eventually(function()
       store:find('tubs', '40')
       return store:stats().hits > 0
@@ -97,5 +109,6 @@ describe('with a standby that is seconds behind, #slow', function()
     assert.equal(9, store:find('tubs', '40').n)
     support.close(store)
     bouncer:stop()
+    own:remove()
   end)
 end)
