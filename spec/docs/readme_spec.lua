@@ -223,6 +223,7 @@ for _, page in ipairs(RUN) do
   describe('the examples of ' .. page, function()
     local program
 
+    randomize(false) -- a page is read from above
     setup(function() program = new_program() end)
     teardown(function() close(program) end)
 
