@@ -1,6 +1,6 @@
 /*
- * connect.c - the life of a link: open, resolve, connect, up, try again, close. How it goes down is
- * in loss.c.
+ * connect.c - the attempts of a link: resolve, connect, up, try again. How it goes down is in
+ * loss.c, how it begins and ends in life.c.
  *
  *     open -> RESOLVING -> CONNECTING -> GREETING -> UP
  *                 |            |            |         |
@@ -16,7 +16,6 @@
 #define GREETING_MOST 16 /* elements of an answer to what is asked at first, which is a text */
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
 
-static void attempt(struct stores__redis *redis);
 static void time_attempt(struct stores__redis *redis);
 static void connect_next(struct stores__redis *redis, const char *last_why);
 
@@ -128,28 +127,8 @@ static void on_garbled(void *arg, const char *why) {
     stores__redis_refused(arg, "the connection to Redis was lost: %s", why);
 }
 
-static void free_link(struct stores__redis *redis) {
-    stores__tls_context_free(redis->tls);
-    stores__redis_chunk_free(redis->ping_chunk);
-    free((char *)redis->config.host);
-    free((char *)redis->config.path);
-    free((char *)redis->config.username);
-    free((char *)redis->config.password);
-    free(redis);
-}
-
-/* The end of a closed link, once all that libuv knew of it is gone. */
-static void gone(struct stores__redis *redis) {
-    void (*closed)(void *arg) = redis->closed;
-    void *arg = redis->closed_arg;
-
-    if (--redis->handles > 0 || redis->state != STORES__REDIS_CLOSED) return;
-    free_link(redis);
-    if (closed) closed(arg);
-}
-
 static void on_socket_closed(void *arg) {
-    gone(arg);
+    stores__redis_gone(arg);
 }
 
 static const struct stores__redis_socket_hooks socket_hooks = {
@@ -233,7 +212,7 @@ static bool is_numeric(const char *host) {
     return uv_inet_pton(AF_INET, host, address) == 0 || uv_inet_pton(AF_INET6, host, address) == 0;
 }
 
-static void attempt(struct stores__redis *redis) {
+void stores__redis_attempt(struct stores__redis *redis) {
     const char *path = redis->config.path, *host = redis->config.host;
     char why[STORES__TLS_WHY];
 
@@ -288,7 +267,7 @@ static void end_attempt(struct stores__redis *redis) {
                        (unsigned long long)redis->config.connect_timeout_ms, shakes ? shakes : "");
 }
 
-static void on_timer(struct stores__timer *timer) {
+void stores__redis_on_timer(struct stores__timer *timer) {
     struct stores__redis *redis = STORES__CONTAINER(timer, struct stores__redis, timer);
     enum stores__redis_awaited awaited = redis->awaited;
     uint64_t ended = redis->awaited_at;
@@ -297,7 +276,7 @@ static void on_timer(struct stores__timer *timer) {
     stores__redis_await(redis, STORES__REDIS_NOTHING, UINT64_MAX);
     switch (awaited) {
     case STORES__REDIS_NOTHING: break;
-    case STORES__REDIS_NEXT_ATTEMPT: attempt(redis); break;
+    case STORES__REDIS_NEXT_ATTEMPT: stores__redis_attempt(redis); break;
     case STORES__REDIS_HOLD_END:
         if (!extend_attempt(redis, ended)) end_hold(redis);
         break;
@@ -310,85 +289,5 @@ static void on_timer(struct stores__timer *timer) {
 }
 
 void stores__redis_nudge(struct stores__redis *redis) {
-    if (redis->state == STORES__REDIS_DOWN) attempt(redis);
-}
-
-/* ---- Open and close ------------------------------------------------------------------------- */
-
-static bool copy(const char **out, const char *text) {
-    *out = text ? stores__strdup(text) : NULL;
-    return !text || *out;
-}
-
-struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
-                                         const struct stores__redis_config *config,
-                                         const struct stores__redis_hooks *hooks) {
-    struct stores__redis *redis = calloc(1, sizeof *redis);
-    struct stores__redis_config *own;
-
-    if (!redis) return NULL;
-    own = &redis->config;
-    *own = *config;
-    own->host = own->path = own->username = own->password = NULL;
-    own->tls = NULL;
-    if (config->tls) redis->tls = stores__tls_context_new(config->tls);
-    redis->timer.fire = on_timer;
-    redis->ping_chunk = stores__redis_chunk_new("PING");
-    if (!redis->ping_chunk || !copy(&own->host, config->host ? config->host : "localhost") ||
-        !copy(&own->path, config->path) || !copy(&own->username, config->username) ||
-        !copy(&own->password, config->password) || (config->tls && !redis->tls) ||
-        !stores__timer_set(timers, &redis->timer, UINT64_MAX)) {
-        free_link(redis);
-        return NULL;
-    }
-    if (own->port == 0) own->port = 6379;
-    if (own->timeout_ms == 0) own->timeout_ms = 50;
-    if (own->connect_timeout_ms == 0) own->connect_timeout_ms = 1000;
-    if (own->keepalive_ms == 0) own->keepalive_ms = 30 * 1000;
-    if (own->text_max == 0) own->text_max = (size_t)512 << 20;
-    redis->loop = loop;
-    redis->timers = timers;
-    redis->next_turn = stores__redis_on_turn;
-    redis->hooks = *hooks;
-    redis->first = true;
-    stores__list_init(&redis->pending);
-    stores__list_init(&redis->dead);
-    stores__redis_out_init(&redis->hello);
-    stores__redis_out_init(&redis->out);
-    uv_idle_init(loop, &redis->idle);
-    uv_unref((uv_handle_t *)&redis->idle);
-    uv_check_init(loop, &redis->check);
-    uv_unref((uv_handle_t *)&redis->check);
-    redis->handles = 2;
-    attempt(redis);
-    return redis;
-}
-
-static void on_idle_closed(uv_handle_t *handle) {
-    struct stores__redis *redis = STORES__CONTAINER(handle, struct stores__redis, idle);
-
-    stores__redis_fail_dead(redis);
-    gone(redis);
-}
-
-static void on_check_closed(uv_handle_t *handle) {
-    gone(STORES__CONTAINER(handle, struct stores__redis, check));
-}
-
-void stores__redis_deafen(struct stores__redis *redis, int deaf) {
-    if (redis->socket != NULL) stores__redis_socket_deafen(redis->socket, deaf);
-}
-
-void stores__redis_close(struct stores__redis *redis, void (*closed)(void *arg), void *arg) {
-    assert(redis->state != STORES__REDIS_CLOSED);
-    redis->state = STORES__REDIS_CLOSED;
-    redis->closed = closed;
-    redis->closed_arg = arg;
-    stores__timer_stop(redis->timers, &redis->timer);
-    stores__redis_forget_attempt(redis);
-    stores__redis_forget_requests(redis);
-    if (redis->lookup) stores__lookup_forget(redis->lookup);
-    redis->lookup = NULL;
-    uv_close((uv_handle_t *)&redis->check, on_check_closed);
-    uv_close((uv_handle_t *)&redis->idle, on_idle_closed);
+    if (redis->state == STORES__REDIS_DOWN) stores__redis_attempt(redis);
 }

@@ -1,7 +1,8 @@
 /*
  * internal.h - the link as its own files see it, each of which calls those below it alone:
  *
- *     connect.c   attempts, one after the other, up, and the end
+ *     life.c      how it begins, and ends
+ *     connect.c   attempts, one after the other, and up
  *     keep.c      a link that nobody uses
  *     greet.c     what is asked before a connection counts as up
  *     link.c      requests, their answers, and silence
@@ -121,6 +122,10 @@ void stores__redis_fail(struct stores__redis *redis, const char *format, ...)
 void stores__redis_refused(struct stores__redis *redis, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+void stores__redis_free(struct stores__redis *redis);
+/* One of the handles is gone: the end of a closed link, once all that libuv knew of it is. */
+void stores__redis_gone(struct stores__redis *redis);
+
 /* ---- link.c --------------------------------------------------------------------------------- */
 
 /* What is queued is on its way: its answers are due from now on. */
@@ -149,5 +154,10 @@ void stores__redis_keep_alive(struct stores__redis *redis);
 void stores__redis_greet(struct stores__redis *redis);
 /* Takes one answer. True: it was the last one, and the connection may be used. */
 bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply);
+
+/* ---- connect.c ------------------------------------------------------------------------------ */
+
+void stores__redis_attempt(struct stores__redis *redis);
+void stores__redis_on_timer(struct stores__timer *timer);
 
 #endif

@@ -108,3 +108,24 @@ void stores__redis_refused(struct stores__redis *redis, const char *format, ...)
     va_end(args);
     fail(redis, false);
 }
+
+/* ---- The end of it all ---------------------------------------------------------------------- */
+
+void stores__redis_free(struct stores__redis *redis) {
+    free((char *)redis->config.host);
+    free((char *)redis->config.path);
+    free((char *)redis->config.username);
+    free((char *)redis->config.password);
+    stores__tls_context_free(redis->tls);
+    stores__redis_chunk_free(redis->ping_chunk);
+    free(redis);
+}
+
+void stores__redis_gone(struct stores__redis *redis) {
+    void (*closed)(void *arg) = redis->closed;
+    void *arg = redis->closed_arg;
+
+    if (--redis->handles > 0 || redis->state != STORES__REDIS_CLOSED) return;
+    stores__redis_free(redis);
+    if (closed) closed(arg);
+}
