@@ -228,6 +228,12 @@ typedef struct stores_config {
      * UINT64_MAX: never. */
     uint64_t redis_keepalive_ms;
     const stores_tls *redis_tls; /* NULL: what goes to Redis is not encrypted */
+
+    /* Sentinels, "host:port" each, ended by NULL, who are asked at each connect where Redis is, in
+     * place of redis_host, redis_port and redis_path. */
+    const char *const *redis_sentinels;
+    const char *redis_master; /* the name that they know it by; there is none by default */
+    const char *sentinel_username, *sentinel_password; /* what they want to hear, not Redis */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

@@ -78,6 +78,38 @@ static const stores_tls *tls_options(lua_State *L, int redis) {
     return tls;
 }
 
+/* An array of strings as C has it, ended by NULL, on the stack. NULL: there is none. */
+static const char *const *texts_of(lua_State *L, int table, const char *key) {
+    luaL_checkstack(L, 4, "options");
+    lua_getfield(L, table, key);
+    if (lua_isnil(L, -1)) return NULL;
+    luaL_checktype(L, -1, LUA_TTABLE);
+    int list = lua_gettop(L);
+    size_t count = lua_objlen(L, list);
+    const char **texts = lua_newuserdata(L, (count + 1) * sizeof *texts);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, list, (int)i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING) {
+            stores__raise(L, STORES_INVALID_OPTION, "%s is a list of strings", key);
+        }
+        texts[i] = lua_tostring(L, -1); /* the list, which stays on the stack, anchors it */
+        lua_pop(L, 1);
+    }
+    texts[count] = NULL;
+    return texts;
+}
+
+static void sentinel_options(lua_State *L, int redis, stores_config *config) {
+    config->redis_sentinels = texts_of(L, redis, "sentinels");
+    if (config->redis_sentinels == NULL) return;
+    config->redis_master = text_of(L, redis, "master");
+    lua_getfield(L, redis, "sentinel_opts");
+    if (!lua_istable(L, -1)) return;
+    int opts = lua_gettop(L);
+    config->sentinel_username = text_of(L, opts, "username");
+    config->sentinel_password = text_of(L, opts, "password");
+}
+
 static void redis_options(lua_State *L, int redis, stores_config *config) {
     const char *host = text_of(L, redis, "host");
     if (host != NULL) config->redis_host = host;
@@ -93,6 +125,7 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
         config->redis_keepalive_ms = keepalive == 0 ? UINT64_MAX : stores__ms_of(keepalive);
     }
     config->redis_tls = tls_options(L, redis);
+    sentinel_options(L, redis, config);
 }
 
 void stores__config_check(lua_State *L, int index, stores_config *config) {

@@ -62,6 +62,10 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     struct stores__redis_config redis = {.host = config->redis_host,
                                          .port = config->redis_port,
                                          .path = config->redis_path,
+                                         .sentinels = config->redis_sentinels,
+                                         .master = config->redis_master,
+                                         .sentinel_username = config->sentinel_username,
+                                         .sentinel_password = config->sentinel_password,
                                          .username = config->redis_username,
                                          .password = config->redis_password,
                                          .tls = tls,
@@ -151,5 +155,6 @@ bool stores__cache_covers(const struct stores__table *table) {
 bool stores__cache_readable(const struct stores__table *table) {
     const struct stores__cache *cache = table->engine->cache;
     return cache != NULL && table->cacheable && stores__cache_up(cache) &&
-           stores__past_trusted(cache) && !stores__epoch_is_bypassed(table);
+           stores__past_trusted(cache) && !stores__redis_alone(cache->redis) &&
+           !stores__epoch_is_bypassed(table);
 }

@@ -50,6 +50,7 @@ void stores__trouble_refused(struct stores__cache *cache, const char *text) {
 }
 
 void stores__trouble_over(struct stores__cache *cache) {
+    if (cache->redis != NULL) stores__redis_wrote(cache->redis);
     if (cache->trouble[0] == '\0') return;
     cache->trouble[0] = '\0';
     cache->well_at = stores__now(cache->engine);
@@ -60,6 +61,9 @@ const char *stores__trouble_now(const struct stores__cache *cache) {
     if (cache->nameless) return "the role of this store may not ask PostgreSQL who it is";
     if (cache->run_id[0] == '\0' && why[0] != '\0') return why;
     if (cache->trouble[0] != '\0') return cache->trouble;
+    if (cache->redis != NULL && stores__redis_alone(cache->redis)) {
+        return "no replica follows Redis, which takes no writes without one";
+    }
     return cache->evicts_any ? cache->evicts_why : "";
 }
 
@@ -133,7 +137,8 @@ static bool ask_info(struct stores__cache *cache, struct stores__redis_req *req,
 
 void stores__trouble_look(struct stores__cache *cache) {
     uint64_t now = stores__now(cache->engine);
-    bool doubted = cache->redis_doubted && now >= cache->looked_at + DOUBT_MS;
+    bool doubted = (cache->redis_doubted || stores__redis_alone(cache->redis)) &&
+                   now >= cache->looked_at + DOUBT_MS;
     if (now < cache->looked_at + LOOK_MS && !doubted) return;
     if (cache->asks_policy || cache->asks_history) return;
     cache->looked_at = now;

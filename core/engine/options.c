@@ -1,5 +1,6 @@
 #include "engine/options.h"
 
+#include "base/place.h"
 #include "base/sized.h"
 
 static bool check_tls(const stores_config *config, stores_error *error) {
@@ -19,6 +20,26 @@ static bool check_tls(const stores_config *config, stores_error *error) {
     return false;
 }
 
+static bool check_sentinels(const stores_config *config, stores_error *error) {
+    if (config->redis_sentinels == NULL) return true;
+    struct stores__place place;
+    for (const char *const *at = config->redis_sentinels; *at != NULL; at++) {
+        if (!stores__place_read(*at, 1, &place)) {
+            stores__error_set(error, STORES_INVALID_OPTION,
+                              "a sentinel is said as \"host:port\", not as \"%.100s\"", *at);
+            return false;
+        }
+    }
+    if (config->redis_sentinels[0] == NULL) {
+        stores__error_set(error, STORES_INVALID_OPTION, "redis_sentinels names none");
+    } else if (config->redis_master == NULL || config->redis_master[0] == '\0') {
+        stores__error_set(error, STORES_INVALID_OPTION, "sentinels are asked for redis_master");
+    } else {
+        return true;
+    }
+    return false;
+}
+
 static bool check(const stores_config *config, stores_error *error) {
     if (config->poolsize < 1) {
         stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
@@ -29,7 +50,7 @@ static bool check(const stores_config *config, stores_error *error) {
                (config->shard_id < 0 || config->shard_id >= config->shard_count)) {
         stores__error_set(error, STORES_INVALID_OPTION, "shard_id is from 0 to shard_count - 1");
     } else {
-        return true;
+        return check_sentinels(config, error);
     }
     return false;
 }
@@ -70,4 +91,6 @@ void stores__options_keep(stores_engine *engine, const stores_config *config) {
     own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
     own->prefix = own->on_connect = NULL;
     own->redis_tls = NULL;
+    own->redis_sentinels = NULL;
+    own->redis_master = own->sentinel_username = own->sentinel_password = NULL;
 }

@@ -19,6 +19,13 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct stores_
     return count;
 }
 
+/* Who reads from the cache looks at Redis with each MGET; who may not, because of what Redis is,
+ * looks whether that is over. */
+static void look(struct stores__cache *cache, bool readable) {
+    stores__past_look(cache);
+    if (!readable && stores__cache_up(cache)) stores__trouble_look(cache);
+}
+
 static void flush_reads(struct stores__flush *flush) {
     struct stores__reads *reads = STORES__CONTAINER(flush, struct stores__reads, flush);
     struct stores__table *table = reads->table;
@@ -39,7 +46,7 @@ static void flush_reads(struct stores__flush *flush) {
         return;
     }
     bool readable = stores__cache_readable(table);
-    if (looks && stores__cache_covers(table)) stores__past_look(table->engine->cache);
+    if (looks && stores__cache_covers(table)) look(table->engine->cache, readable);
     while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);

@@ -2,9 +2,9 @@
  * connect.c - the attempts of a link: resolve, connect, up, try again. How it goes down is in
  * loss.c, how it begins and ends in life.c.
  *
- *     open -> RESOLVING -> CONNECTING -> GREETING -> UP
- *                 |            |            |         |
- *                 +------------+---- DOWN <-+---------+     (10 to 500 ms later: again)
+ *     open -> ASKING -> RESOLVING -> CONNECTING -> GREETING -> UP
+ *                |          |            |            |         |
+ *                +----------+------------+---- DOWN <-+---------+   (10 to 500 ms later: again)
  */
 #include <netdb.h>
 #include <stdio.h>
@@ -93,6 +93,8 @@ static void go_up(struct stores__redis *redis) {
     if (redis->addresses) uv_freeaddrinfo(redis->addresses);
     redis->addresses = NULL;
     stores__redis_rest(redis);
+    if (redis->master) stores__master_watch(redis->master);
+    if (redis->state != STORES__REDIS_UP) return; /* it is elsewhere by now */
     if (redis->hooks.up) redis->hooks.up(redis->hooks.arg, redis->run_id, redis->evicts_any);
     stores__redis_flush(redis); /* what waited for the first connection */
 }
@@ -212,12 +214,10 @@ static bool is_numeric(const char *host) {
     return uv_inet_pton(AF_INET, host, address) == 0 || uv_inet_pton(AF_INET6, host, address) == 0;
 }
 
-void stores__redis_attempt(struct stores__redis *redis) {
+static void reach(struct stores__redis *redis) {
     const char *path = redis->config.path, *host = redis->config.host;
     char why[STORES__TLS_WHY];
 
-    redis->attempt_extended = false;
-    time_attempt(redis);
     if (!path && !is_numeric(host)) {
         resolve(redis);
     } else if (!connect_to(redis, path ? path : host, path ? 0 : redis->config.port, why,
@@ -225,6 +225,70 @@ void stores__redis_attempt(struct stores__redis *redis) {
         fail_to_connect(redis, why);
     }
 }
+
+static void locate(struct stores__redis *redis) {
+    if (redis->master) {
+        redis->state = STORES__REDIS_ASKING;
+        stores__master_ask(redis->master, redis->attempt_ends);
+    } else {
+        reach(redis);
+    }
+}
+
+void stores__redis_attempt(struct stores__redis *redis) {
+    redis->attempt_extended = false;
+    time_attempt(redis);
+    locate(redis);
+}
+
+/* ---- What the sentinels tell ---------------------------------------------------------------- */
+
+static void on_found(void *arg, const struct stores__place *found) {
+    struct stores__redis *redis = arg;
+
+    if (strcmp(redis->config.host, found->host) != 0) {
+        char *host = stores__strdup(found->host);
+        if (!host) {
+            stores__redis_fail(redis, "memory ran out");
+            return;
+        }
+        free((char *)redis->config.host);
+        redis->config.host = host;
+        if (redis->lookup) stores__lookup_forget(redis->lookup); /* of another name */
+        redis->lookup = NULL;
+    }
+    redis->config.port = found->port;
+    reach(redis);
+}
+
+static void on_unknown(void *arg, const char *why) {
+    stores__redis_fail(arg, "no sentinel tells where Redis is: %s", why);
+}
+
+static void on_elsewhere(void *arg) {
+    struct stores__redis *redis = arg;
+
+    switch (redis->state) {
+    case STORES__REDIS_DOWN: stores__redis_attempt(redis); break;
+    case STORES__REDIS_RESOLVING:
+    case STORES__REDIS_CONNECTING:
+    case STORES__REDIS_GREETING: /* with what is left of its time */
+        stores__redis_forget_attempt(redis);
+        locate(redis);
+        break;
+    case STORES__REDIS_UP: stores__redis_renew(redis, "the sentinels name another one"); break;
+    case STORES__REDIS_ASKING:
+    case STORES__REDIS_CLOSED: break;
+    }
+}
+
+const struct stores__master_hooks stores__redis_master_hooks = {
+    .found = on_found,
+    .unknown = on_unknown,
+    .moved = on_elsewhere,
+};
+
+/* ---- Its time ------------------------------------------------------------------------------- */
 
 /* Who waited has waited long enough; the attempt goes on. */
 static void end_hold(struct stores__redis *redis) {
@@ -263,7 +327,8 @@ static void end_attempt(struct stores__redis *redis) {
                        shakes                                     ? "end the TLS handshake"
                        : redis->state == STORES__REDIS_GREETING   ? "answer"
                        : redis->state == STORES__REDIS_CONNECTING ? "accept a connection"
-                                                                  : "have its name resolved",
+                       : redis->state == STORES__REDIS_RESOLVING  ? "have its name resolved"
+                                                                  : "get found by its sentinels",
                        (unsigned long long)redis->config.connect_timeout_ms, shakes ? shakes : "");
 }
 

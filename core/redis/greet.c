@@ -9,10 +9,11 @@
 
 enum { HISTORY_AT = 8, HISTORY_LEN = 8 }; /* digits of the run_id that the history takes */
 
-enum step { AUTH, SELECT, SERVER, REPLICATION, MEMORY, PING, STEPS };
+enum step { AUTH, SELECT, ROLE, SERVER, REPLICATION, MEMORY, PING, STEPS };
 
 static bool asked(const struct stores__redis *redis, unsigned step) {
     if (step == AUTH) return redis->config.password != NULL || redis->config.username != NULL;
+    if (step == ROLE) return redis->master != NULL;
     return step != SELECT || redis->config.db != 0;
 }
 
@@ -40,6 +41,8 @@ static bool ask(struct stores__redis *redis, unsigned step) {
     case SELECT:
         snprintf(db, sizeof db, "%d", config->db);
         return command(redis, "SELECT", db, NULL);
+    /* of a server that somebody else names, who may be wrong */
+    case ROLE: return command(redis, "ROLE", NULL, NULL);
     case SERVER: return command(redis, "INFO", "server", NULL);
     case REPLICATION: return command(redis, "INFO", "replication", NULL);
     /* Has maxmemory_policy, and needs no right to CONFIG, which hosted servers refuse. */
@@ -53,7 +56,7 @@ void stores__redis_greet(struct stores__redis *redis) {
     unsigned step;
 
     stores__redis_out_clear(&redis->hello);
-    redis->evicts_any = false;
+    redis->evicts_any = redis->alone = false;
     redis->policy_refusal[0] = '\0';
     redis->new_run_id[0] = '\0';
     for (redis->step = 0; !asked(redis, redis->step);) redis->step++;
@@ -121,9 +124,18 @@ static void take_history(const redisReply *reply, char run_id[41]) {
     if (strlen(id) == 40) memcpy(run_id + HISTORY_AT, id, HISTORY_LEN);
 }
 
-bool stores__redis_goes_on(const struct stores__redis *redis, const struct redisReply *reply) {
+/* Only a server that wants replicas tells how many follow it. */
+static void take_followers(struct stores__redis *redis, const redisReply *reply) {
+    char count[16];
+
+    field(reply, "min_slaves_good_slaves:", count, sizeof count);
+    redis->alone = strcmp(count, "0") == 0;
+}
+
+bool stores__redis_goes_on(struct stores__redis *redis, const struct redisReply *reply) {
     char text[48], run_id[41];
 
+    take_followers(redis, reply);
     field(reply, "role:", text, sizeof text);
     memcpy(run_id, redis->run_id, sizeof run_id);
     take_history(reply, run_id);
@@ -140,7 +152,14 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
         stores__redis_fail(redis, "%s: %s", refusal(redis, step, reply->str), text);
         return false;
     }
-    if (step == SERVER) {
+    if (step == ROLE) {
+        const char *role = stores__redis_text(stores__redis_at(reply, 0), NULL);
+        if (!role || strcmp(role, "master") != 0) {
+            stores__redis_fail(redis, "Redis at %.100s:%d is no master, as a sentinel says: %.20s",
+                               redis->config.host, redis->config.port, role ? role : "no role");
+            return false;
+        }
+    } else if (step == SERVER) {
         field(reply, "run_id:", redis->new_run_id, sizeof redis->new_run_id);
         if (strlen(redis->new_run_id) != 40) {
             stores__redis_fail(redis, "Redis does not tell its run_id");
@@ -153,6 +172,7 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
             return false;
         }
         take_history(reply, redis->new_run_id);
+        take_followers(redis, reply);
     } else if (step == MEMORY) {
         redis->evicts_any = stores__redis_evicts(reply);
         if (reply->type == REDIS_REPLY_ERROR) {

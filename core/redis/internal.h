@@ -7,6 +7,7 @@
  *     greet.c     what is asked before a connection counts as up
  *     link.c      requests, their answers, and silence
  *     loss.c      how an attempt or a connection ends
+ *     master.c    where the server is, where sentinels tell it; watch.c, sentinel.c
  *     socket.c, tls.c, out.c, reply.c
  */
 #ifndef STORES_REDIS_INTERNAL_H
@@ -16,6 +17,7 @@
 
 #include "base/lookup.h"
 #include "redis/link.h"
+#include "redis/master.h"
 #include "redis/socket.h"
 #include "redis/tls.h"
 
@@ -27,7 +29,7 @@ enum stores__redis_awaited {
     STORES__REDIS_IDLE, /* UP, and no answer is due: the time of the next PING */
     STORES__REDIS_NEXT_ATTEMPT, /* DOWN */
     STORES__REDIS_HOLD_END, /* of an attempt: the end of the patience of those that wait for it */
-    STORES__REDIS_ATTEMPT_END, /* RESOLVING, CONNECTING, GREETING: connect_timeout */
+    STORES__REDIS_ATTEMPT_END, /* ASKING to GREETING: connect_timeout */
     STORES__REDIS_ANSWER /* UP: the end of a silence that may be too long */
 };
 
@@ -54,15 +56,16 @@ struct stores__redis {
     uv_idle_t idle; /* the next turn: fails what is dead, flushes resends. And the last to close */
     uv_idle_cb next_turn; /* what runs then: stores__redis_on_turn */
     uv_check_t check; /* active where the socket has something: it is read after the poll */
+    struct stores__master *master; /* where the server is; NULL: config says it */
     struct stores__lookup *lookup; /* under way, whatever the state is by now; NULL: none */
     struct addrinfo *addresses;
     unsigned tried, first_tried; /* of the addresses, in this attempt; the one it began with */
-    unsigned handles; /* sockets, idle and check that are not gone yet */
+    unsigned handles; /* sockets, also to sentinels, idle and check that are not gone yet */
     struct stores__redis_socket *socket; /* of the attempt, or of the connection that is up */
 
     struct stores__redis_out hello; /* the greeting's commands */
     unsigned step; /* the greeting's next answer */
-    bool evicts_any;
+    bool evicts_any, alone;
     char policy_refusal[160];
     char run_id[41], new_run_id[41]; /* which run of which server, and which history of it */
 
@@ -158,6 +161,7 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
 /* ---- connect.c ------------------------------------------------------------------------------ */
 
 void stores__redis_attempt(struct stores__redis *redis);
+extern const struct stores__master_hooks stores__redis_master_hooks;
 void stores__redis_on_timer(struct stores__timer *timer);
 
 #endif

@@ -191,6 +191,7 @@ static void tell_refusal(struct stores__redis *redis, const char *error) {
     char text[WORDS_MAX];
 
     stores__redis_words(error, text, sizeof text);
+    if (strstr(text, "NOREPLICAS ")) redis->alone = true;
     if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
 }
 
@@ -308,6 +309,14 @@ void stores__redis_renew(struct stores__redis *redis, const char *why) {
 
 enum stores__redis_state stores__redis_state(const struct stores__redis *redis) {
     return redis->state;
+}
+
+bool stores__redis_alone(const struct stores__redis *redis) {
+    return redis->alone;
+}
+
+void stores__redis_wrote(struct stores__redis *redis) {
+    redis->alone = false;
 }
 
 const char *stores__redis_run_id(const struct stores__redis *redis) {

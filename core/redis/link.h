@@ -28,6 +28,12 @@ struct stores__redis_config {
     const char *host; /* name or address; ignored where path is set */
     int port;
     const char *path; /* unix socket, or NULL */
+    /* Who is asked where the server is, at each connect, in place of host and port: places
+     * (base/place.h), ended by NULL, the name that they know it by, and what they want to hear.
+     * NULL: nobody. */
+    const char *const *sentinels;
+    const char *master;
+    const char *sentinel_username, *sentinel_password;
     const char *username, *password; /* NULL where there is none */
     const stores_tls *tls; /* NULL: none */
     int db;
@@ -41,9 +47,10 @@ struct stores__redis_config {
 
 enum stores__redis_state {
     STORES__REDIS_DOWN, /* waiting for the next attempt; the breaker is open */
+    STORES__REDIS_ASKING, /* the sentinels, where there are some */
     STORES__REDIS_RESOLVING,
     STORES__REDIS_CONNECTING,
-    STORES__REDIS_GREETING, /* AUTH, SELECT, INFO, PING: see greet.c */
+    STORES__REDIS_GREETING, /* AUTH, SELECT, ROLE, INFO, PING: see greet.c */
     STORES__REDIS_UP,
     STORES__REDIS_CLOSED
 };
@@ -94,7 +101,7 @@ struct stores__redis_hooks {
     void (*refused)(void *arg, const char *text);
 };
 
-/* Copies config. Starts connecting at once. NULL: no memory. */
+/* Copies config. Starts connecting at once. NULL: no memory, or a sentinel is no place. */
 struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
                                          const struct stores__redis_config *config,
                                          const struct stores__redis_hooks *hooks);
@@ -115,8 +122,8 @@ const char *stores__redis_why(const struct stores__redis *redis);
 /* When down: try again now rather than at the end of the back-off (500 ms at most). */
 void stores__redis_nudge(struct stores__redis *redis);
 
-/* Queues a command in the output; it leaves with the next flush. Where the state is RESOLVING,
- * CONNECTING or GREETING for the first time in the link's life, it waits for up() (bounded by
+/* Queues a command in the output; it leaves with the next flush. Where the state is ASKING,
+ * RESOLVING, CONNECTING or GREETING for the first time in the link's life, it waits for up() (bounded by
  * connect_timeout), as it does right after a loss (bounded by timeout); where DOWN, or on a later
  * attempt, done(NULL) comes on the next turn. All
  * arguments are copied. False: no memory, too long, or CLOSED; done is then never called. */
@@ -138,7 +145,12 @@ bool stores__redis_evicts(const struct redisReply *memory);
 const char *stores__redis_policy_refusal(const struct stores__redis *redis);
 /* Whether INFO replication tells of the server that was met when the link came up, as it was then;
  * false where it tells nothing. */
-bool stores__redis_goes_on(const struct stores__redis *redis, const struct redisReply *reply);
+bool stores__redis_goes_on(struct stores__redis *redis, const struct redisReply *reply);
+/* The server wants replicas (min-replicas-to-write) and has none that follows, by the last look at
+ * it: it takes no writes, and another one may be the primary by now. */
+bool stores__redis_alone(const struct stores__redis *redis);
+/* A command that writes was done. */
+void stores__redis_wrote(struct stores__redis *redis);
 /* The link is made anew, as after a loss; what is under way gets no answer. */
 void stores__redis_renew(struct stores__redis *redis, const char *why);
 

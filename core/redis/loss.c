@@ -31,6 +31,7 @@ void stores__redis_forget_attempt(struct stores__redis *redis) {
     if (redis->addresses) uv_freeaddrinfo(redis->addresses);
     redis->addresses = NULL;
     stores__redis_out_clear(&redis->hello);
+    if (redis->master) stores__master_leave(redis->master);
 }
 
 void stores__redis_forget_requests(struct stores__redis *redis) {
@@ -66,6 +67,9 @@ static void connect_again(struct stores__redis *redis) {
 static void fail(struct stores__redis *redis, bool well) {
     bool was_used = redis->state == STORES__REDIS_UP || redis->first || redis->holds;
 
+    if (redis->master && redis->state > STORES__REDIS_ASKING && redis->state < STORES__REDIS_UP) {
+        stores__master_doubt(redis->master);
+    }
     redis->stats.failures++;
     redis->state = STORES__REDIS_DOWN;
     stores__redis_forget_attempt(redis);
@@ -118,6 +122,7 @@ void stores__redis_free(struct stores__redis *redis) {
     free((char *)redis->config.password);
     stores__tls_context_free(redis->tls);
     stores__redis_chunk_free(redis->ping_chunk);
+    if (redis->master) stores__master_free(redis->master);
     free(redis);
 }
 

@@ -56,9 +56,10 @@ end
 function siblings.cache_of(store)
   local flat = configs[store]
   local redis, parts = flat.redis or {}, {}
-  for index, key in ipairs({ 'host', 'port', 'path', 'db' }) do
+  for index, key in ipairs({ 'host', 'port', 'path', 'db', 'master' }) do
     parts[index] = tostring(redis[key] or '')
   end
+  parts[#parts + 1] = table.concat(redis.sentinels or {}, ' ')
   parts[#parts + 1] = flat.prefix or ''
   return table.concat(parts, '\n')
 end

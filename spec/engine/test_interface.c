@@ -146,6 +146,10 @@ static void test_fields(void) {
     FIELD(stores_config, log_arg, 240);
     FIELD(stores_config, redis_keepalive_ms, 248);
     FIELD(stores_config, redis_tls, 256);
+    FIELD(stores_config, redis_sentinels, 264);
+    FIELD(stores_config, redis_master, 272);
+    FIELD(stores_config, sentinel_username, 280);
+    FIELD(stores_config, sentinel_password, 288);
     FIELD(stores_tls, size, 0);
     FIELD(stores_tls, no_verify, 8);
     FIELD(stores_tls, ca, 16);

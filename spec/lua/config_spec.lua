@@ -236,6 +236,26 @@ describe('the configuration of Redis', function()
     assert.same({ path = '/tmp/r s', db = 2 }, redis({ url = 'unix:///tmp/r%20s?db=2' }))
   end)
 
+  it('may be known to sentinels alone', function()
+    local function named(more) return with({ sentinels = { 'h' }, master = 'm' }, more) end
+    assert.same({ sentinels = { 'h:26379', '10.0.0.1:5', '[::1]:26379', '[::1]:7' }, master = 'm',
+      sentinel_opts = { username = 'u', password = 'p' }, password = 'q' },
+      redis(named({ sentinels = { 'h', '10.0.0.1:5', '::1', '[::1]:7' }, opts = { password = 'q' },
+        sentinel_opts = { username = 'u', password = 'p' } })))
+    refused('redis%.master is missing', redis, { sentinels = { 'h' } })
+    refused('redis%.master is given, but no redis%.sentinels', redis, { host = 'h', master = 'm' })
+    refused('in one way', redis, named({ host = 'h' }))
+    refused('in one way', redis, named({ port = 6379 }))
+    for _, wrong in ipairs({ 'h:1', {}, { 'h:0' }, { 'h:65536' }, { 'h:x' }, { ':1' }, { '[::1' },
+      { 'redis://h:1' }, { 'a b' }, { 5 }, { '[]:1' }, { 'u@h:1' } }) do
+      refused('redis%.sentinels must be an array of places', redis, named({ sentinels = wrong }))
+    end
+    refused("did you mean 'sentinels'", redis, { sentinel = { 'h' } })
+    refused("did you mean 'sentinel_opts.password'", redis, named({ sentinelPassword = 'x' }))
+    refused("unknown key 'pasword' in redis.sentinel_opts: did you mean 'password'", redis,
+      named({ sentinel_opts = { pasword = 'x' } }))
+  end)
+
   it('takes password, database and the like in opts', function()
     local flat = redis({ host = 'h', port = '6379', opts = { password = 'p', db = '4',
       timeout = 0.1, tls = { ca = '/ca.pem', verify = false } } })

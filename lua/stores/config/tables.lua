@@ -4,6 +4,7 @@
 local errors = require('stores.errors')
 local keywords = require('stores.config.keywords')
 local options = require('stores.config.options')
+local places = require('stores.config.places')
 local wait = require('stores.wait')
 
 local config = {}
@@ -94,6 +95,8 @@ local REDIS = {
   keys = {
     host = typed('string', one_host), port = port_number, path = options.text,
     url = options.secret, opts = options.any('stores.RedisOptions'),
+    sentinels = places.list(26379), master = options.text,
+    sentinel_opts = options.any('stores.SentinelOptions'),
   },
 }
 
@@ -107,6 +110,13 @@ local REDIS_OPTS = {
     keepalive = options.seconds_or_zero(HOUR),
     tls = options.any('boolean|stores.TlsOptions'),
   },
+}
+
+---@type stores.OptionSpec
+local SENTINEL_OPTS = {
+  where = 'redis.sentinel_opts',
+  aliases = keywords.redis_opts_aliases,
+  keys = { password = options.secret, username = options.text },
 }
 
 ---@type stores.OptionSpec
@@ -136,6 +146,7 @@ config.classes = {
   ['stores.DbConfig'] = DB,
   ['stores.RedisConfig'] = REDIS,
   ['stores.RedisOptions'] = REDIS_OPTS,
+  ['stores.SentinelOptions'] = SENTINEL_OPTS,
   ['stores.TlsOptions'] = TLS,
   ['stores.StoreOptions'] = OPTS,
 }
@@ -268,6 +279,22 @@ local function read_redis_url(url)
   return parts
 end
 
+--- Who is asked where the server is.
+---@param flat table
+---@param checked table
+local function add_sentinels(flat, checked)
+  if not checked.sentinels then
+    for _, key in ipairs({ 'master', 'sentinel_opts' }) do
+      if checked[key] then refuse('redis.%s is given, but no redis.sentinels', key) end
+    end
+    return
+  elseif not checked.master then
+    refuse("redis.master is missing: the name by which the sentinels know the server")
+  end
+  flat.sentinels, flat.master = checked.sentinels, checked.master
+  flat.sentinel_opts = options.check(checked.sentinel_opts, SENTINEL_OPTS)
+end
+
 ---@param redis table
 ---@return table
 local function resolve_redis(redis)
@@ -276,17 +303,20 @@ local function resolve_redis(redis)
       errors.kind(redis))
   end
   local checked = options.check(redis, REDIS)
-  local places = 0
-  for _, key in ipairs({ 'url', 'path', 'host' }) do
-    places = places + (checked[key] and 1 or 0)
+  local ways = 0
+  for _, key in ipairs({ 'url', 'path', 'host', 'sentinels' }) do
+    ways = ways + (checked[key] and 1 or 0)
   end
-  if places == 0 then
-    refuse('redis must say where the server is: host and port, path (a unix socket) or url')
-  elseif places > 1 or (checked.port and not checked.host) then
-    refuse('redis must say where the server is in one way: host and port, or path, or url')
+  if ways == 0 then
+    refuse('redis must say where the server is: host and port, path (a unix socket), url or '
+      .. 'sentinels')
+  elseif ways > 1 or (checked.port and not checked.host) then
+    refuse('redis must say where the server is in one way: host and port, or path, or url, or '
+      .. 'sentinels')
   end
   local flat = checked.url and read_redis_url(checked.url)
     or { host = checked.host, port = checked.port, path = checked.path }
+  add_sentinels(flat, checked)
   local opts = options.check(checked.opts, REDIS_OPTS)
   if type(opts.tls) == 'table' then
     opts.tls = options.check(opts.tls, TLS)

@@ -34,9 +34,12 @@
 
 ---@class stores.RedisConfig
 ---@field host? string
+---@field master? string
 ---@field opts? stores.RedisOptions
 ---@field path? string
 ---@field port? integer|string
+---@field sentinel_opts? stores.SentinelOptions
+---@field sentinels? string[]
 ---@field url? string
 
 ---@class stores.RedisOptions
@@ -46,6 +49,10 @@
 ---@field password? string
 ---@field timeout? number
 ---@field tls? boolean|stores.TlsOptions
+---@field username? string
+
+---@class stores.SentinelOptions
+---@field password? string
 ---@field username? string
 
 ---@class stores.StoreOptions
