@@ -1,5 +1,5 @@
---- Redis at its edges: links that are closed while nobody uses them, answers that are errors, users
---- with few rights, policies that change. Where Redis can be reached a write tells it.
+--- Redis at its edges: links that are closed while nobody uses them, users without a password or
+--- without scripts, policies that change. Where Redis can be reached a write tells it.
 
 local cache = require('spec.support.cache')
 local process = require('spec.support.process')
@@ -169,41 +169,6 @@ describe('a Redis', function()
     support.close(writer)
   end)
 
-  for title, case in pairs({
-    NOREPLICAS = { set = { 'min-replicas-to-write', '1' },
-      back = { 'min-replicas-to-write', '0' } },
-  }) do
-    it('that refuses writes (' .. title .. ') is told when it takes them again', function()
-      local id = cached(1)
-      local writer = open()
-      local strict = open(nil, { on_cache_failure = 'error' })
-      writer:find('docs', id)
-      strict:find('docs', id)
-      server:cli('CONFIG', 'SET', unpack(case.set))
-      writer:update('docs', { id = id, n = 2 })
-      assert.equal(2, writer:find('docs', id).n)
-      local err = support.refused('cache_failure', title, strict.update, strict, 'docs',
-        { id = id, n = 3 })
-      assert.equal('none', err.outcome)
-      support.refused('cache_failure', title, strict.invalidate, strict, 'docs', id)
-      assert.matches(title, writer:stats().redis_trouble)
-      assert.is_true(writer:stats().redis_refused > 0)
-      stores.sleep(0.6) -- several of its attempts are refused as well
-      local lines = 0
-      for _, text in ipairs(said) do
-        if text:find(title, 1, true) then lines = lines + 1 end
-      end
-      assert.equal(2, lines, table.concat(said, '\n')) -- one for each store
-      server:cli('CONFIG', 'SET', unpack(case.back))
-      sees(id, 2, 2)
-      support.eventually(function() return writer:stats().redis_trouble == nil end)
-      strict:update('docs', { id = id, n = 4 })
-      sees(id, 4)
-      support.close(strict)
-      support.close(writer)
-    end)
-  end
-
   it('that lets a user run no scripts says so, in its own words', function()
     server:cli('ACL', 'SETUSER', 'lim', 'on', '>pw', '~*', '+@all', '-eval', '-evalsha', '-script')
     local id = cached(1)
@@ -250,21 +215,6 @@ describe('a Redis', function()
     support.eventually(leases, 10, 'leases to be taken again')
     assert.is_nil(store:stats().redis_trouble)
     server:cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
-    support.close(store)
-  end)
-
-  it('that does not tell its policy is taken to evict', function()
-    server:cli('ACL', 'SETUSER', 'blind', 'on', '>pw', '~*', '&*', '+@all', '-info',
-      '+info|server', '+info|replication')
-    local store = open({ username = 'blind', password = 'pw' })
-    local id = cached(1)
-    support.eventually(function()
-      assert.equal(1, store:find('docs', id).n)
-      return store:stats().redis_up == 1
-    end)
-    store:find('docs', '-5')
-    assert.equal(0, store:stats().leases_granted)
-    assert.matches('evict', table.concat(said, '\n'))
     support.close(store)
   end)
 

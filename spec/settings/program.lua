@@ -1,12 +1,15 @@
 -- Calls every verb once and checks what it gives, under whatever settings the session has: prints
 -- "fine", or what went wrong. spec/settings/generator.lua runs it.
---   luajit spec/settings/program.lua HOST PORT DATABASE USER REDIS-SOCKET TABLE SHARED-NUMBER
+--   luajit spec/settings/program.lua HOST PORT DATABASE USER REDIS TABLE SHARED-NUMBER
+-- REDIS is the path of a socket, or a url.
 io.stdout:setvbuf('line')
 local stores = require('stores')
 local migrations = require('migrations')
 local json = stores.json
 
 local host, port, database, user, socket, name, shared = unpack(arg)
+local redis = socket:find('://', 1, true) and { url = socket } or { path = socket }
+redis.opts = { timeout = 2 }
 local db = { host = host, port = port, database = database, user = user }
 local store
 
@@ -196,7 +199,7 @@ local function share()
 end
 
 local ok, err = pcall(stores.run, function()
-  store = stores.Store.new(db, { path = socket, opts = { timeout = 2 } }, { timeout = 20 })
+  store = stores.Store.new(db, redis, { timeout = 20 })
   for _, part in ipairs({ migrate, write, read, read_many, query, transact, share }) do part() end
 end)
 if not store then

@@ -17,7 +17,9 @@ local redis = {}
 
 ---@class spec.Redis
 ---@field socket string
----@field options table<string, string>
+---@field options table<string, string|number|string[]>
+---@field user string? as whom its redis-cli asks, where that is not the default user
+---@field password string?
 local Redis = {}
 Redis.__index = Redis
 
@@ -29,7 +31,7 @@ local function folder()
 end
 
 --- Makes a server that does not run yet.
----@param options? table<string, string|number> as in redis.conf
+---@param options? table<string, string|number|string[]> as in redis.conf; several words in a table
 ---@return spec.Redis
 function redis.new(options)
   local self = setmetatable({ options = options or {}, folder = folder() }, Redis)
@@ -80,10 +82,10 @@ end
 function Redis:cli(...)
   local words = {}
   for i, word in ipairs({ ... }) do words[i] = process.quoted(tostring(word)) end
-  local password = self.options.requirepass
-  local pipe = assert(io.popen(("%s redis-cli --raw -s '%s' %s 2>&1"):format(
+  local user, password = self.user, self.password or self.options.requirepass
+  local pipe = assert(io.popen(("%s redis-cli --raw -s '%s' %s %s 2>&1"):format(
     password and 'REDISCLI_AUTH=' .. process.quoted(password) or '', self.socket,
-    table.concat(words, ' '))))
+    user and '--user ' .. process.quoted(user) or '', table.concat(words, ' '))))
   local text = pipe:read('*a')
   pipe:close()
   return (text:gsub('\n+$', ''))
@@ -107,7 +109,9 @@ function Redis:start(options, wait)
   for _, more in ipairs({ self.options, options or {} }) do
     for key, value in pairs(more) do
       words[#words + 1] = '--' .. key
-      words[#words + 1] = tostring(value)
+      for _, word in ipairs(type(value) == 'table' and value or { tostring(value) }) do
+        words[#words + 1] = word
+      end
     end
   end
   self.process = process.start(words)
