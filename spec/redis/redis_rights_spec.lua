@@ -5,6 +5,7 @@
 
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
+local sentinels = require('spec.support.sentinels')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -24,23 +25,40 @@ local function output(command)
   return text
 end
 
--- The words of the page's ACL SETUSER, which may be several, by the name of the user.
-local function users_of_page()
-  local users = {}
-  for line in read(root .. '/docs/redis.md'):gmatch('\nACL SETUSER ([^\n]+)') do
-    local name, rules = line:match('^(%S+) (.*)$')
-    local words = users[name] or { name }
-    for word in rules:gmatch('%S+') do words[#words + 1] = word end
-    users[name] = words
+-- The words of each ACL SETUSER of the page, or of a section of it.
+local function users_of_page(heading)
+  local text, users = read(root .. '/docs/redis.md'), {}
+  if heading then
+    local from = assert(text:find('\n## ' .. heading .. '\n', 1, true), heading)
+    text = text:sub(from, (text:find('\n## ', from + 1, true)))
+  end
+  for line in text:gmatch('\nACL SETUSER ([^\n]+)') do
+    local words = {}
+    for word in line:gmatch('%S+') do words[#words + 1] = word end
+    users[#users + 1] = words
   end
   return users
 end
 
-local function commands_of(words)
+-- Does those of one user on the server.
+local function make(server, users, name)
+  local count = 0
+  for _, words in ipairs(users) do
+    if words[1] == name then
+      count = count + 1
+      assert.equal('OK', server:cli('ACL', 'SETUSER', unpack(words)))
+    end
+  end
+  assert.is_true(count > 0, 'the page has no ACL SETUSER ' .. name)
+end
+
+local function commands_of(users)
   local commands = {}
-  for _, word in ipairs(words) do
-    local name = word:match('^%+([%w|]+)$')
-    if name then commands[name] = true end
+  for _, words in ipairs(users) do
+    for _, word in ipairs(words) do
+      local name = word:match('^%+([%w|-]+)$')
+      if name then commands[name] = true end
+    end
   end
   return commands
 end
@@ -59,8 +77,8 @@ describe('the user of docs/redis.md', function()
     server = redis.start()
     server:cli('ACL', 'SETUSER', 'admin', 'on', '>pw', '~*', '&*', '+@all')
     server.user, server.password = 'admin', 'pw'
-    app = assert(users_of_page().app, 'the page has no ACL SETUSER app')
-    assert.equal('OK', server:cli('ACL', 'SETUSER', unpack(app)))
+    app = users_of_page('A user with the least rights')
+    make(server, app, 'app')
     assert.equal('OK', server:cli('ACL', 'SETUSER', 'default', 'off'))
     db = support.db()
     support.psql(db, [[CREATE TABLE shared (id bigint PRIMARY KEY, value jsonb);
@@ -120,9 +138,7 @@ describe('the user of docs/redis.md', function()
 
   it('has, with those of the other ways to run it, each command of the sources', function()
     local known = { auth = true }
-    for _, words in pairs(users_of_page()) do
-      for name in pairs(commands_of(words)) do known[name:match('^%w+')] = true end
-    end
+    for name in pairs(commands_of(users_of_page())) do known[name:match('^%w+')] = true end
     local commands = {}
     for name in server:cli('COMMAND', 'LIST'):gmatch('[^\n]+') do commands[name:upper()] = true end
     local unknown, found = {}, 0
@@ -136,6 +152,37 @@ describe('the user of docs/redis.md', function()
     end
     assert.same({}, sorted(unknown))
     assert.is_true(found > 10)
+  end)
+
+  it('needs one command more behind sentinels, which have a user of their own', function()
+    local group, names = sentinels.start(), users_of_page('Sentinel')
+    for _, one in ipairs(group.servers) do
+      make(one, app, 'app')
+      make(one, names, 'app')
+    end
+    for _, watcher in ipairs(group.watchers) do make(watcher, names, 'finder') end
+    local master, other = group:roles()
+    local store = stores.Store.new(db, group:config({ username = 'app', password = 'secret',
+      timeout = 2 }, { sentinel_opts = { username = 'finder', password = 'secret' } }),
+      { log = function() end })
+    local function reads_from(one)
+      support.eventually(function()
+        local hits = store:stats().hits
+        store:find('shared', '1')
+        return store:stats().hits > hits and one:cli('CLIENT', 'LIST'):find('user=app', 1, true)
+      end, 60, 'a row in Redis')
+    end
+    reads_from(master)
+    support.eventually(function()
+      return group.watchers[1]:cli('SENTINEL', 'FAILOVER', group.name) == 'OK'
+    end, 60, 'a failover')
+    reads_from(other)
+    assert.equal(0, store:stats().redis_refused)
+    support.close(store)
+    for _, list in ipairs({ group.servers, group.watchers }) do
+      for _, one in ipairs(list) do assert.equal('', one:cli('ACL', 'LOG')) end
+    end
+    group:remove()
   end)
 
   it('is asked for by name where the default user is switched off', function()
