@@ -2,8 +2,8 @@
 ---
 ---     luajit bench/workload.lua NAME IN_FLIGHT SECONDS ROWS [SEED]
 ---
---- The servers are those of the environment (PGHOST, PGPORT, PGUSER, PGDATABASE, REDIS_SOCKET),
---- and the tables those that bench/run.lua makes. IN_FLIGHT 0 is one call at a time, without
+--- The servers are those of the environment (PGHOST, PGPORT, PGUSER, PGDATABASE, REDIS_SOCKET, or
+--- REDIS_PORT of 127.0.0.1, and REDIS_CA for TLS), and the tables those that bench/run.lua makes. IN_FLIGHT 0 is one call at a time, without
 --- coroutines. With STORES_BENCH_STATS set, this process's CPU time and store:stats() go to stderr,
 --- divided by the calls.
 local stores = require('stores')
@@ -81,10 +81,13 @@ end
 
 local verb, cached = name:match('^(.-)_(cached)$')
 local call = assert(workloads[verb or name], 'there is no workload ' .. name)
+local port, ca = os.getenv('REDIS_PORT'), os.getenv('REDIS_CA')
+local redis = port and { host = '127.0.0.1', port = port, opts = { tls = ca and { ca = ca } } }
+  or { path = os.getenv('REDIS_SOCKET') }
 local store = stores.Store.new({
   host = os.getenv('PGHOST'), port = os.getenv('PGPORT'), user = os.getenv('PGUSER'),
   database = os.getenv('PGDATABASE'), poolsize = tonumber(os.getenv('STORES_BENCH_POOL')),
-}, { path = os.getenv('REDIS_SOCKET') }, { cache = cached == 'cached' })
+}, redis, { cache = cached == 'cached' })
 
 local clock = require('stores.wait').host.now
 

@@ -229,7 +229,7 @@ static bool decrypt(struct stores__redis_socket *socket) {
         lose(socket, stores__tls_why(socket->tls));
         return false;
     }
-    /* it may have been asked for new keys */
+    /* TLS may have answers of its own */
     if (stores__tls_unsent(socket->tls) > 0) send_from(socket, socket->out);
     return !socket->closing;
 }

@@ -150,6 +150,7 @@ void stores__tls_give(struct stores__tls *tls, const char *data, size_t len) {
     assert(tls->in_len == 0);
     tls->in = data;
     tls->in_len = len;
+    tls->read = false;
     if (len > 0) tls->heard = true;
 }
 
@@ -173,8 +174,11 @@ ssize_t stores__tls_read(struct stores__tls *tls, const char **data) {
     int len;
 
     if (tls->over) return -1;
+    /* what OpenSSL holds is then the beginning of a record: it would look for more, in vain */
+    if (tls->read && tls->in_len == 0 && SSL_pending(tls->ssl) == 0) return 0;
     ERR_clear_error();
     len = SSL_read(tls->ssl, tls->plain, sizeof tls->plain);
+    tls->read = len > 0;
     if (len > 0) {
         *data = tls->plain;
         return len;

@@ -23,6 +23,7 @@ struct stores__tls {
     char *cipher; /* what is encrypted: cipher_len bytes, of which cipher_sent were sent */
     size_t cipher_len, cipher_sent, cipher_cap;
     bool heard;
+    bool read; /* a record, of what was given */
     bool cert_wanted; /* the server asked for a certificate of ours */
     bool over; /* something went wrong: nothing more may be said */
     char why[STORES__TLS_WHY];

@@ -22,6 +22,7 @@ static struct {
     pid_t pid;
     int port;
     char folder[64], socket[96];
+    const char *more[16]; /* options of every start, and their values; ended by NULL */
 } server;
 
 static inline int free_port(void) {
@@ -48,8 +49,22 @@ static inline bool server_answers(void) {
 
 /* One option may be given, or "" and "". Returns when the server answers. */
 static inline bool server_start(const char *option, const char *value) {
-    int tries;
+    int tries, i;
     char port[16];
+    const char *words[40] = {"redis-server",
+                             "--unixsocket",
+                             server.socket,
+                             "--port",
+                             port,
+                             "--bind",
+                             "127.0.0.1",
+                             "--dir",
+                             server.folder,
+                             "--save",
+                             "",
+                             "--appendonly",
+                             "no"};
+    size_t count = 13;
 
     snprintf(port, sizeof port, "%d", server.port);
     unlink(server.socket);
@@ -58,9 +73,10 @@ static inline bool server_start(const char *option, const char *value) {
         int quiet = open("/dev/null", O_WRONLY);
         dup2(quiet, 1);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("redis-server", "redis-server", "--unixsocket", server.socket, "--port", port,
-               "--bind", "127.0.0.1", "--dir", server.folder, "--save", "", "--appendonly", "no",
-               option[0] ? option : NULL, value, (char *)NULL);
+        for (i = 0; server.more[i]; i++) words[count++] = server.more[i];
+        if (option[0]) words[count++] = option;
+        if (option[0]) words[count++] = value;
+        execvp(words[0], (char **)words);
         _exit(127);
     }
     for (tries = 0; tries < 500; tries++) {
