@@ -23,6 +23,7 @@ CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
 CREATE TABLE noted (id bigint PRIMARY KEY, value jsonb);
 CREATE TRIGGER note BEFORE INSERT ON noted FOR EACH ROW EXECUTE FUNCTION note();
 CREATE TABLE late (id bigint PRIMARY KEY, value jsonb);
+CREATE TABLE free (id bigint PRIMARY KEY, value jsonb);
 
 CREATE TABLE names (id bigint PRIMARY KEY);
 CREATE FUNCTION name() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -68,9 +69,9 @@ for _, how in ipairs({ 'with Redis', 'without Redis', 'without segments' }) do
     end
 
     before_each(function()
-      other:query('TRUNCATE elsewhere, notes, noted, late, names, named, shifted, moving;'
+      other:query('TRUNCATE elsewhere, notes, noted, late, free, names, named, shifted, moving;'
         .. ' DROP TRIGGER IF EXISTS note ON late')
-      for _, name in ipairs({ 'elsewhere', 'noted', 'late', 'named', 'shifted', 'moving' }) do
+      for _, name in ipairs({ 'elsewhere', 'noted', 'late', 'free', 'named', 'shifted', 'moving' }) do
         store:invalidate(name)
       end
     end)
@@ -115,17 +116,17 @@ for _, how in ipairs({ 'with Redis', 'without Redis', 'without segments' }) do
 
     it('leaves nothing in a transaction either, which goes on where nothing was done', function()
       store:insert('noted', { id = '1' })
-      store:insert('late', { id = '1' })
+      store:insert('free', { id = '1' })
       refused('duplicate', 'noted', store.transaction, store, function(tx)
         tx:insert('noted', { id = '2' })
         tx:insert('noted', { id = '1' })
       end)
       assert.equal(1, count('notes'))
       store:transaction(function(tx)
-        refused('duplicate', 'late', tx.insert, tx, 'late', { id = '1' })
-        tx:insert('late', { id = '2' })
+        refused('duplicate', 'free', tx.insert, tx, 'free', { id = '1' })
+        tx:insert('free', { id = '2' })
       end)
-      assert.equal(2, count('late'))
+      assert.equal(2, count('free'))
     end)
 
     it('that somebody made after the table was known leaves nothing either', function()
