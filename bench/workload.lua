@@ -3,9 +3,9 @@
 ---     luajit bench/workload.lua NAME IN_FLIGHT SECONDS ROWS [SEED]
 ---
 --- The servers are those of the environment (PGHOST, PGPORT, PGUSER, PGDATABASE, REDIS_SOCKET, or
---- REDIS_PORT of 127.0.0.1, and REDIS_CA for TLS), and the tables those that bench/run.lua makes. IN_FLIGHT 0 is one call at a time, without
---- coroutines. With STORES_BENCH_STATS set, this process's CPU time and store:stats() go to stderr,
---- divided by the calls.
+--- REDIS_PORT of 127.0.0.1, and REDIS_CA for TLS), and the tables those that bench/run.lua makes.
+--- IN_FLIGHT 0 is one call at a time, without coroutines. With STORES_BENCH_STATS set, this
+--- process's CPU time and store:stats() go to stderr, divided by the calls.
 local stores = require('stores')
 
 local name, in_flight = arg[1], tonumber(arg[2])

@@ -1,6 +1,8 @@
 --- A PostgreSQL and a Redis of the harness, to be killed, frozen, restarted and failed over.
 
+local certificates = require('spec.support.certificates')
 local process = require('spec.consistency.process')
+local redis = require('spec.support.redis')
 local support = require('spec.support')
 local system = require('stores.local.system')
 local uv = require('luv')
@@ -12,6 +14,7 @@ local servers = {}
 ---@field port integer of the PostgreSQL in use
 ---@field postgres consistency.Process
 ---@field redis consistency.Process
+---@field tls {port: integer, ca: string}? by which Redis is reached, where it is
 local Servers = {}
 Servers.__index = Servers
 
@@ -81,9 +84,22 @@ function Servers:start_redis()
   process.wait(function() return system.answers(self.home .. '/redis.sock') end, 10, 'Redis is up')
 end
 
+-- The lines of redis.conf for a port of 127.0.0.1 that speaks TLS.
+local function tls_lines(self)
+  local folder = self.home .. '/tls'
+  sh("mkdir '%s'", folder)
+  local ca = certificates.authority(folder, 'ca')
+  local path = ca:issue('server', 'IP:127.0.0.1')
+  if USER then sh("chown -R %s '%s'", USER, folder) end
+  self.tls = { port = redis.free_port(), ca = ca.file }
+  return ('bind 127.0.0.1\ntls-port %d\ntls-cert-file "%s.crt"\ntls-key-file "%s.key"\n'
+    .. 'tls-ca-cert-file "%s"\ntls-auth-clients no\n'):format(self.tls.port, path, path, ca.file)
+end
+
 --- Makes and starts both.
+---@param options? {tls: boolean} tls: Redis is reached by TCP and TLS
 ---@return consistency.Servers
-function servers.start()
+function servers.start(options)
   local home = os.tmpname()
   os.remove(home)
   local self = setmetatable({ home = home, bin = bin(), port = PRIMARY }, Servers)
@@ -95,7 +111,8 @@ function servers.start()
   conf:write(SETTINGS:format(home))
   conf:close()
   write(home .. '/redis.conf', ('daemonize no\nport 0\nunixsocket "%s/redis.sock"\ndir "%s"\n'
-    .. 'save ""\nappendonly no\ndbfilename dump.rdb\n'):format(home, home))
+    .. 'save ""\nappendonly no\ndbfilename dump.rdb\n'):format(home, home)
+    .. (options and options.tls and tls_lines(self) or ''))
   self:start_redis()
   self.postgres = start_postgres(self, PRIMARY)
   return self
@@ -116,9 +133,12 @@ end
 
 ---@return table
 function Servers:redis_config(fields)
-  local redis = { path = self.home .. '/redis.sock' }
-  for key, value in pairs(fields or {}) do redis[key] = value end
-  return redis
+  local at = { path = self.home .. '/redis.sock' }
+  if self.tls then
+    at = { host = '127.0.0.1', port = self.tls.port, opts = { tls = { ca = self.tls.ca } } }
+  end
+  for key, value in pairs(fields or {}) do at[key] = value end
+  return at
 end
 
 --- What psql prints, from the server in use.
