@@ -71,7 +71,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis', 'without segments' }) do
     before_each(function()
       other:query('TRUNCATE elsewhere, notes, noted, late, free, names, named, shifted, moving;'
         .. ' DROP TRIGGER IF EXISTS note ON late')
-      for _, name in ipairs({ 'elsewhere', 'noted', 'late', 'free', 'named', 'shifted', 'moving' }) do
+      for name in ('elsewhere noted late free named shifted moving'):gmatch('%a+') do
         store:invalidate(name)
       end
     end)
