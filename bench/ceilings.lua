@@ -78,10 +78,11 @@ function ceilings.libpq_loop(options)
     options.rows, options.seconds))
 end
 
---- Another workload of Stores.
-function ceilings.workload(name, in_flight, what)
+--- Another workload of Stores, or the same elsewhere.
+---@param where? fun(): string what its command begins with
+function ceilings.workload(name, in_flight, what, where)
   return function(options)
-    return loop(what, ceilings.command(name, in_flight, options))
+    return loop(what, (where and where() or '') .. ceilings.command(name, in_flight, options))
   end
 end
 

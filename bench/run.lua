@@ -1,6 +1,7 @@
 --- Each workload of Stores beside its ceiling: see bench/run.sh, which starts the servers.
 local ceilings = require('bench.ceilings')
 local system = require('bench.system')
+local tls = require('bench.tls')
 
 local options = { seconds = 1, repeats = 5, rows = 100000, clients = { 1, 4, 16, 64 } }
 
@@ -38,7 +39,8 @@ local function read_options()
   end
 end
 
--- name, workload, calls in flight, ceiling. For the last two the ratio is that of the times.
+-- name, workload, calls in flight, ceiling. Of those alone the ratio is that of the times. where:
+-- what the command begins with.
 local WORKLOADS = {
   { 'find, cached', 'find_cached', 1024, ceilings.redis_benchmark, at_least = 0.5, aim = 0.75 },
   { 'find, cache = false', 'find', 256, ceilings.pgbench('find'), at_least = 4, aim = 6 },
@@ -51,8 +53,12 @@ local WORKLOADS = {
     at_least = 1, aim = 2 },
   { 'updateObject of one row', 'update_object_of_one_row_cached', 64,
     ceilings.pgbench('one_row'), at_least = 20, aim = 40 },
+  { 'find, cached, by TLS', 'find_cached', 1024, where = tls.with, at_least = 0.8, aim = 0.95,
+    ceilings.workload('find_cached', 1024, 'the same without TLS', tls.without) },
   { 'find, cached', 'find_cached', 0, ceilings.hiredis_loop, at_most = 1.3, aim = 1.1 },
   { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.3, aim = 1.1 },
+  { 'find, cached, by TLS', 'find_cached', 0, where = tls.with, at_most = 1.4, aim = 1.2,
+    ceilings.workload('find_cached', 0, 'the same without TLS', tls.without) },
 }
 
 local function progress(text, ...)
@@ -63,11 +69,12 @@ end
 local function measure(workload)
   local name, kind, in_flight, make = unpack(workload, 1, 4)
   local ceiling = make(options)
-  local command = ceilings.command(kind, in_flight, options)
+  local where = workload.where and workload.where() or ''
+  local command = where .. ceilings.command(kind, in_flight, options)
   local ours, theirs = {}, {}
   for i = 1, #ceiling.list do theirs[i] = {} end
   if kind == 'find_cached' or kind == 'find_all_by_ids_cached' then
-    system.run(ceilings.command('fill_cached', 0, options)) -- every row is in the cache
+    system.run(where .. ceilings.command('fill_cached', 0, options)) -- every row is in the cache
   end
   for round = 1, options.repeats do
     progress('%s: %d of %d', name, round, options.repeats)
@@ -121,4 +128,5 @@ for _, workload in ipairs(WORKLOADS) do
     said[#said + 1] = show(workload)
   end
 end
+tls.stop()
 print('\nwhat was run\n' .. table.concat(said, '\n'))

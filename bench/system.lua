@@ -99,7 +99,8 @@ function system.describe()
       first_line('redis-benchmark --version'), first_line('luajit -v'):match('^LuaJIT %S+')),
     ('document  %s bytes of JSON on average'):format(system.psql(
       'SELECT round(avg(length(value::text))) FROM bench_read')),
-    'both ways over unix sockets; a pool of 10 connections; one process of Stores',
+    'both ways over unix sockets, but for TLS, which goes by TCP beside TCP; a pool of 10 '
+      .. 'connections; one process of Stores',
   }
 end
 

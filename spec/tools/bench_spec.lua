@@ -37,6 +37,7 @@ describe('bench/run.sh #slow', function()
     ['find, cache = false '] = 2,
     ['findAllByIds of 100, cached '] = 1,
     ['insert, cache = false '] = 1,
+    ['find, cached, by TLS '] = 2,
     ['update, cache = false '] = 1,
     ['update, cached '] = 1,
     ['updateObject, cached '] = 1,
