@@ -24,10 +24,10 @@ void *realloc(void *block, size_t size);
 void *calloc(size_t count, size_t size);
 void free(void *block);
 int memcmp(const void *a, const void *b, size_t size);
-typedef struct { int32_t number, hash; } model_slot;
 ]]
 
 local C = ffi.C
+local SLOTS = ffi.typeof 'struct { int32_t number, hash; } *'
 local bxor, tobit, rshift, band = bit.bxor, bit.tobit, bit.rshift, bit.band
 
 local checker = {}
@@ -115,7 +115,7 @@ local function state_set(size)
     local old, last = slots, mask
     local block = C.calloc(capacity, 8)
     assert(block ~= nil, 'out of memory')
-    slots = ffi.gc(ffi.cast('model_slot *', block), C.free)
+    slots = ffi.gc(ffi.cast(SLOTS, block), C.free)
     mask = capacity - 1
     if old == nil then return end
     for i = 0, last do

@@ -146,6 +146,9 @@ function epochs.new(config)
 
   -- ---- moves on the state t ---------------------------------------------------------------------
 
+  -- No function is made within a step: where one is, LuaJIT compiles nothing around it.
+  local function copy(t, s) ffi.copy(t, s, size) end
+
   local function each_reference(t, visit)
     if t[EPOCH] ~= NONE then visit(t, ENUM) end
     if t[DUMP] ~= NONE then visit(t, DUMP_ENUM) end
@@ -262,11 +265,12 @@ function epochs.new(config)
 
   -- ---- writers ----------------------------------------------------------------------------------
 
+  local function begin(s, t, w, role)
+    copy(t, s)
+    t[w], t[w + W_ROLE] = W_WROTE, role
+  end
+
   local function writer_begins(s, t, emit, w, who)
-    local function begin(role)
-      ffi.copy(t, s, size)
-      t[w], t[w + W_ROLE] = W_WROTE, role
-    end
     if m.keeps_epoch and s[w + W_E] == 0 and counts(s) and s[EPOCH] == EV then
       ffi.copy(t, s, size)
       t[w + W_E] = s[ENUM]
@@ -286,16 +290,16 @@ function epochs.new(config)
         emit('writer: its session takes a sign', who)
       elseif role == REACH then
         if free and s[TRIG] == 1 then
-          begin(role)
+          begin(s, t, w, role)
           emit('writer: BEGIN, DML of another row, a trigger changes this one', who)
           if m.old_facts then
-            begin(role)
+            begin(s, t, w, role)
             t[w + W_TURNED] = 1
             emit('writer: BEGIN, DML of another row, and does not know of the trigger', who)
           end
         end
       elseif free and (role <= BULK or s[WIN] == 0) then
-        begin(role)
+        begin(s, t, w, role)
         if role == OUTSIDE then
           t[w] = W_ACKED
           takes_effect(t, w)
@@ -310,26 +314,25 @@ function epochs.new(config)
 
   local function writer_before_commit(s, t, emit, w, who)
     local pc, role = s[w], s[w + W_ROLE]
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_SIGN then
-      copy()
+      copy(t, s)
       turn_present(t)
       t[w] = W_EARLY
       emit('writer: turns the table under its sign', who)
     elseif pc == W_EARLY and role == ALONE then
-      copy()
+      copy(t, s)
       finish(t, w)
       emit('writer: its statement fails', who)
     end
     if pc == W_EARLY then
       if locked(s) or commits and s[CUR] > commits then return end
-      copy()
+      copy(t, s)
       t[w] = W_SENT
       emit('writer: statement that commits by itself', who)
     elseif pc == W_WROTE and role == ROW then
       local e = s[ENUM]
       if s[EPOCH] == NONE then return end -- whoever sees that sets B<new>: others()
-      copy()
+      copy(t, s)
       if m.intent_old and s[EPOCH] == EB and s[w + W_E] ~= 0 then e = s[w + W_E] end
       set_row(t, e, s[STATE + e] >= T and TPLUS or T, 0)
       t[w], t[w + W_E], t[w + W_ENTRY] = W_READY, e, 1
@@ -338,28 +341,28 @@ function epochs.new(config)
         or s[EPOCH] == EB and 'writer: INTENT under B' or 'writer: INTENT under V', who)
     elseif pc == W_WROTE and (role == BULK or role == REACH and s[w + W_TURNED] == 0)
       and not m.turn and not m.no_reach then
-      copy()
+      copy(t, s)
       turn_present(t)
       t[w] = W_READY
       emit(s[EPOCH] == NONE and 'writer: finds no epoch to turn' or 'writer: sets B<new>', who)
     elseif pc == W_WROTE or pc == W_READY then
-      copy()
+      copy(t, s)
       t[w] = W_SENT
       emit('writer: COMMIT sent', who)
     elseif pc == W_SENT then
-      copy()
+      copy(t, s)
       takes_effect(t, w)
       t[w] = W_DONE
       emit('writer: COMMIT takes effect', who)
       if role == BYPASS and s[w + W_TURNED] == 0 then
-        copy()
+        copy(t, s)
         turn(t)
         t[w + W_TURNED] = 1
         emit('writer: reaches Redis, turns, outcome unknown', who)
       end
     end
     if config.rollback and (pc == W_WROTE or pc == W_READY) then
-      copy()
+      copy(t, s)
       t[w], t[w + W_WAITED] = W_UNDONE, 0
       if role ~= ROW then finish(t, w) end
       emit('writer: ROLLBACK', who)
@@ -368,25 +371,24 @@ function epochs.new(config)
 
   local function writer_after_commit(s, t, emit, w, who)
     local pc, role = s[w], s[w + W_ROLE]
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_DONE and role == BULK and m.turn == 'after COMMIT' and s[w + W_TURNED] == 0 then
-      copy()
+      copy(t, s)
       turn(t)
       t[w + W_TURNED] = 1
       emit('writer: sets B<new> after COMMIT', who)
     elseif pc == W_DONE and m.no_signs and s[w + W_TURNED] == 0 then
-      copy()
+      copy(t, s)
       turn_present(t)
       t[w + W_TURNED] = 1
       emit('writer: turns the table once more', who)
     elseif pc == W_DONE then
-      copy()
+      copy(t, s)
       if s[w + W_OPEN] == 0 then saw(t, s[w + W_VER]) end
       t[w] = W_ACKED
       if role == BULK or role >= REACH then finish(t, w) end
       emit('writer: answers its caller', who)
     elseif pc == W_ACKED and role == ROW then
-      copy()
+      copy(t, s)
       settle(t, w, s[w + W_TURNED] == 0, true)
       local state = s[w + W_E] == 0 and ABSENT or t[STATE + s[w + W_E]]
       finish(t, w)
@@ -396,7 +398,7 @@ function epochs.new(config)
         or s[w + W_TURNED] == 1 and 'writer: SETTLE deletes, announced under B'
         or 'writer: SETTLE deletes, dirty', who)
     elseif pc == W_ACKED and role == BYPASS then
-      copy()
+      copy(t, s)
       if m.no_turn then
         close_window(t)
       else
@@ -405,7 +407,7 @@ function epochs.new(config)
       finish(t, w)
       emit('writer: reaches Redis, turns the table', who)
     elseif pc == W_ACKED and role == OUTSIDE then
-      copy()
+      copy(t, s)
       local e = counts(s) and s[ENUM] or 0
       if m.invalidate_old and s[w + W_E] ~= 0 then e = s[w + W_E] end
       if e ~= 0 then
@@ -419,33 +421,33 @@ function epochs.new(config)
       finish(t, w)
       emit('writer: INVALIDATE', who)
     elseif pc == W_UNDONE then
-      copy()
+      copy(t, s)
       settle(t, w, false, true)
       finish(t, w)
       emit('writer: SETTLE after ROLLBACK', who)
     elseif pc == W_DYING then
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: aborts the dead writer', who)
     elseif pc == W_RUNS then
       if not locked(s) and not (commits and s[CUR] > commits) then
-        copy()
+        copy(t, s)
         t[w] = W_ZOMBIE
         emit('pg: begins the statement of a dead process', who)
       end
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: the statement of the dead process never arrived', who)
     elseif pc == W_ZOMBIE then
-      copy()
+      copy(t, s)
       takes_effect(t, w)
       over(t, w)
       emit('pg: late COMMIT of a dead writer', who)
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: COMMIT of the dead writer never arrived', who)
     elseif pc == W_OVER and (s[EPOCH] == NONE or s[ENUM] ~= s[w + W_E]) then
-      copy()
+      copy(t, s)
       settle(t, w, false, false)
       finish(t, w)
       emit('janitor: unlinks, under a dead epoch, an intent of writer', who)
@@ -578,29 +580,30 @@ function epochs.new(config)
     end
   end
 
+  local function lists(s, t, emit, u, who, to)
+    local bits = lshift(1, who - 1)
+    copy(t, s)
+    t[u] = to
+    for w = W0, W_LAST, WRITER do
+      local signed = s[w + W_ROLE] == ALONE and SIGNED[s[w]] and not m.no_signs
+      if HOLDS[s[w]] or signed then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
+    end
+    emit('turner: lists the transactions on the table', who)
+  end
+
   local function turner(s, t, emit, u, who)
     local pc, e, bits = s[u], s[u + U_E], lshift(1, who - 1)
     local seen = s[EPOCH] == EB and counts(s)
-    local function copy() ffi.copy(t, s, size) end
-    local function list(to)
-      copy()
-      t[u] = to
-      for w = W0, W_LAST, WRITER do
-        local signed = s[w + W_ROLE] == ALONE and SIGNED[s[w]] and not m.no_signs
-        if HOLDS[s[w]] or signed then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
-      end
-      emit('turner: lists the transactions on the table', who)
-    end
     if pc == U_IDLE and m.list_first then
-      list(U_EARLY)
+      lists(s, t, emit, u, who, U_EARLY)
     elseif (pc == U_IDLE or pc == U_EARLY) and seen then
-      copy()
+      copy(t, s)
       t[u], t[u + U_E] = pc == U_EARLY and U_LISTED or U_SAW, s[ENUM]
       emit('turner: sees B', who)
     elseif pc == U_SAW and not m.no_wait then
-      list(U_LISTED)
+      lists(s, t, emit, u, who, U_LISTED)
     elseif pc == U_SAW or pc == U_LISTED and not waited(s, bits) then
-      copy()
+      copy(t, s)
       local same = s[EPOCH] == EB and s[ENUM] == e
       if same or m.no_compare then t[EPOCH], t[ENUM] = EV, e end
       forget(t, u, bits)
@@ -608,7 +611,7 @@ function epochs.new(config)
         or 'turner: all are over, but it is another epoch', who)
     end
     if config.crash and pc ~= U_IDLE then
-      copy()
+      copy(t, s)
       forget(t, u, bits)
       emit('turner: dies, ' .. U_NAMES[pc], who)
     end
@@ -649,28 +652,27 @@ function epochs.new(config)
   end
 
   local function others(s, t, emit)
-    local function copy() ffi.copy(t, s, size) end
     if not counts(s) then
-      copy()
+      copy(t, s)
       turn(t, m.missing_v and EV)
       emit(s[EPOCH] == NONE and 'somebody: sees no epoch, sets B<new>'
         or 'somebody: sees an epoch of another server, sets B<new>')
     elseif config.blind then
-      copy()
+      copy(t, s)
       turn(t)
       emit('somebody: turns the table')
     end
     local e = s[ENUM]
     if s[EPOCH] ~= NONE then
       if config.evict and (s[STATE + e] == V or s[STATE + e] == L) then
-        copy()
+        copy(t, s)
         set_row(t, e, ABSENT, 0)
         emit(s[STATE + e] == V and 'redis: evicts, or expires' or 'redis: a lease expires')
       end
       for w = W0, W_LAST, WRITER do -- readers resolve what they meet under the present epoch
         local pc = s[w]
         if s[w + W_ENTRY] == 1 and s[w + W_E] == e and s[EPOCH] == EV and not HOLDS[pc] then
-          copy()
+          copy(t, s)
           settle(t, w, false, false)
           if pc == W_OVER then finish(t, w) end
           emit('reader: xid is over, SETTLE for its writer')
@@ -678,27 +680,27 @@ function epochs.new(config)
       end
     end
     if config.ddl and s[TRIG] == 0 and not locked(s) then
-      copy()
+      copy(t, s)
       t[TRIG] = 1
       emit('somebody: adds a trigger')
     end
     if config.past then
-      copy()
+      copy(t, s)
       goes_back(t)
       emit('pg: goes on from an older copy of itself')
     end
     if config.wipe and s[EPOCH] ~= NONE then
-      copy()
+      copy(t, s)
       lose_everything(t)
       emit('redis: FLUSHALL, or an empty restart')
     end
     if config.dump and counts(s) and s[STATE + e] <= V and s[DUMP] == NONE then
-      copy()
+      copy(t, s)
       t[DUMP], t[DUMP_ENUM], t[DUMP_ROW], t[DUMP_VER] = s[EPOCH], e, s[STATE + e], s[VER + e]
       emit('redis: SAVE')
     end
     if config.dump and s[DUMP] ~= NONE then
-      copy()
+      copy(t, s)
       lose_everything(t)
       local d = s[DUMP_ENUM]
       t[EPOCH], t[ENUM], t[STATE + d], t[VER + d] = s[DUMP], d, s[DUMP_ROW], s[DUMP_VER]

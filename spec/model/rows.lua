@@ -102,6 +102,9 @@ function rows.new(config)
 
   -- ---- moves on the state t ---------------------------------------------------------------------
 
+  -- No function is made within a step: where one is, LuaJIT compiles nothing around it.
+  local function copy(t, s) ffi.copy(t, s, size) end
+
   local function forget_token(t)
     for r = R0, R_LAST, BLOCK do t[r + R_TOKEN] = 0 end
   end
@@ -214,18 +217,17 @@ function rows.new(config)
   end
 
   local function writer_begins(s, t, emit, w, who)
-    local function copy() ffi.copy(t, s, size) end
     if s[EX] == 0 and (config.deletes or m.intent_anyway) then -- no row: no lock to wait for
-      copy()
+      copy(t, s)
       t[w], t[w + W_VER] = W_NOROW, s[CUR]
       emit('writer: BEGIN, DELETE finds no row', who)
     end
     if locked(s) or commits and s[CUR] > commits then return end
-    copy()
+    copy(t, s)
     t[w], t[w + W_KIND] = W_WROTE, 1
     emit(s[EX] == 1 and 'writer: BEGIN, UPDATE' or 'writer: BEGIN, INSERT', who)
     if config.deletes and s[EX] == 1 then
-      copy()
+      copy(t, s)
       t[w] = W_WROTE
       emit('writer: BEGIN, DELETE', who)
     end
@@ -233,9 +235,8 @@ function rows.new(config)
 
   local function writer_before_commit(s, t, emit, w, who)
     local pc = s[w]
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_WROTE then
-      copy()
+      copy(t, s)
       if m.no_intent then
         t[w] = W_SENT
         emit('writer: COMMIT sent', who)
@@ -245,30 +246,30 @@ function rows.new(config)
         emit(s[KEY] == T and 'writer: INTENT, second of its key' or 'writer: INTENT', who)
       end
       if config.again then
-        copy()
+        copy(t, s)
         place(t, w)
         t[w], t[w + W_COPY], t[w + W_NOPUB] = W_READY, 1, m.publish_repeated and 0 or 1
         emit('writer: INTENT times out, is sent again', who)
-        copy()
+        copy(t, s)
         t[w], t[w + W_COPY] = W_UNDONE, 1
         emit('writer: INTENT times out, ROLLBACK', who)
       end
       if config.savepoint then
-        copy()
+        copy(t, s)
         t[w], t[w + W_KIND] = W_SAVEPOINT, 0
         emit('writer: ROLLBACK TO SAVEPOINT', who)
       end
     elseif pc == W_READY then
-      copy()
+      copy(t, s)
       t[w] = W_SENT
       emit('writer: COMMIT sent', who)
     elseif pc == W_SAVEPOINT then -- the lock is free; the row is still one that RETURNING gave
-      copy()
+      copy(t, s)
       place(t, w)
       t[w], t[w + W_VER], t[w + W_KIND] = W_EMPTY, PHANTOM, 1
       emit('writer: INTENT for what was undone', who)
     elseif pc == W_EMPTY then
-      copy()
+      copy(t, s)
       if m.publish_undone then
         t[w] = W_ACKED
       else
@@ -276,7 +277,7 @@ function rows.new(config)
       end
       emit('writer: COMMIT of what was undone', who)
     elseif pc == W_NOROW then
-      copy()
+      copy(t, s)
       if m.intent_anyway then
         place(t, w)
         t[w] = W_NOROW_READY
@@ -286,12 +287,12 @@ function rows.new(config)
         emit('writer: COMMIT of no row', who)
       end
     elseif pc == W_NOROW_READY then
-      copy()
+      copy(t, s)
       t[w] = W_ACKED
       emit('writer: COMMIT of no row', who)
     end
     if config.rollback and (pc == W_WROTE or pc == W_READY or pc == W_SENT) and not m.no_intent then
-      copy()
+      copy(t, s)
       t[w], t[w + W_KIND] = W_UNDONE, 0
       emit(pc == W_SENT and 'writer: COMMIT answers ROLLBACK' or 'writer: ROLLBACK', who)
     end
@@ -299,13 +300,12 @@ function rows.new(config)
 
   local function writer_after_commit(s, t, emit, w, who)
     local pc = s[w]
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_SENT then
-      copy()
+      copy(t, s)
       takes_effect(t, w, false)
       emit('writer: COMMIT takes effect', who)
     elseif pc == W_DONE and m.clean then
-      copy()
+      copy(t, s)
       if m.clean == 'DEL' then
         set_key(t, ABSENT, 0)
       elseif s[KEY] == ABSENT or s[KVER] < s[w + W_VER] then
@@ -314,14 +314,14 @@ function rows.new(config)
       t[w] = W_CLEANED
       emit(m.clean == 'DEL' and 'writer: DEL after COMMIT' or 'writer: SET if newer', who)
     elseif pc == W_DONE or pc == W_CLEANED then
-      copy()
+      copy(t, s)
       if s[w + W_VER] > s[ACKED] then t[ACKED] = s[w + W_VER] end
       t[w] = W_ACKED
       if pc == W_CLEANED then over(t, w) end
       emit('writer: answers its caller', who)
     elseif pc == W_ACKED then
       local publish = s[w + W_NOPUB] == 0
-      copy()
+      copy(t, s)
       settle(t, w, publish, true)
       over(t, w)
       local label = 'writer: SETTLE, intent was gone'
@@ -333,26 +333,26 @@ function rows.new(config)
       end
       emit(label, who)
       if config.again then -- after a time-out: its answer was lost, or it arrives late itself
-        copy()
+        copy(t, s)
         settle(t, w, publish, true)
         t[w + W_LATE] = 1
         over(t, w)
         emit('writer: SETTLE is sent twice', who)
       end
     elseif pc == W_UNDONE then
-      copy()
+      copy(t, s)
       settle(t, w, false, true)
       over(t, w)
       emit('writer: SETTLE after ROLLBACK', who)
     elseif pc == W_DYING then
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: aborts the dead writer', who)
     elseif pc == W_ZOMBIE then
-      copy()
+      copy(t, s)
       takes_effect(t, w, true)
       emit('pg: late COMMIT of a dead writer', who)
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: COMMIT of the dead writer never arrived', who)
     end
