@@ -8,9 +8,9 @@ local support = {}
 local servers -- {host, redis}: of the run (tools/test.sh), or of this process
 
 local function start_own()
-  local folder = os.tmpname()
-  os.remove(folder)
-  local handle = require('stores.local').up(folder)
+  local own = require('spec.support.servers')
+  local folder = own.folder()
+  local handle = own.up(folder)
   support.folder = folder
   -- busted ends by os.exit, which collects nothing: the servers go with the lock of this process
   return { host = handle.pg.host, redis = handle.redis.path, user = handle.pg.user,
@@ -50,6 +50,7 @@ function support.redis(opts)
 end
 
 local count = 0
+local strategy -- the cheaper one, where there is a choice
 
 --- A fresh, empty database.
 ---@param fields? table more keys of the config
@@ -58,7 +59,11 @@ function support.db(fields)
   count = count + 1
   local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6), count)
   local admin = stores.Store.new(support.config(), nil, { cache = false })
-  admin:query('CREATE DATABASE ' .. name, nil, { transaction = false })
+  if strategy == nil then
+    local version = admin:query("SELECT current_setting('server_version_num')::int AS n")[1].n
+    strategy = version >= 150000 and ' STRATEGY file_copy' or ''
+  end
+  admin:query('CREATE DATABASE ' .. name .. strategy, nil, { transaction = false })
   admin:close()
   return support.config(name, fields)
 end

@@ -7,7 +7,7 @@
 -- `specs: N passed, N failed, N pending`; all that is printed is in logs/specs.log, too.
 --
 -- Not every file is run in every pass: C units have no collector, and a file with a line
--- `-- Plain pass alone: why` is kept to that pass.
+-- `-- Plain pass alone: why` or `-- Not in the gc pass: why` is kept to that pass, or from it.
 --
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
@@ -55,7 +55,7 @@ local function environment(job, item)
   local all, list = uv.os_environ(), {}
   all.STORES_TEST_PASS, all.STORES_TEST_DIR = item.pass, job.folder
   all.STORES_TEST_PGHOST, all.STORES_TEST_REDIS_SOCKET = job.host, job.redis
-  all.STORES_TEST_POOLER = nil
+  all.STORES_TEST_POOLER, all.STORES_TEST_ROOM = nil, opts.data
   for name, value in pairs(all) do list[#list + 1] = name .. '=' .. value end
   return list
 end
@@ -144,7 +144,7 @@ end
 -- A process of its own holds the servers of a job until its input ends: starting and stopping them
 -- takes seconds, in which this one has others to look after.
 local HOLDER = [[
-  local handle = require('stores.local').up(%q)
+  local handle = require('spec.support.servers').up(%q)
   io.write(handle.folder, '\n', handle.pg.host, '\n', handle.redis.path, '\n')
   io.flush()
   io.read()
@@ -185,7 +185,25 @@ end
 -- ---- All of them --------------------------------------------------------------------------------
 
 if opts.seed then say('seed ' .. opts.seed) end
-for number = 1, math.min(opts.jobs, #list) do start_job(number) end
+local function start_jobs()
+  for number = 1, math.min(opts.jobs, #list) do start_job(number) end
+end
+
+-- What the servers of all jobs begin with is made first.
+if os.getenv('STORES_TEST_TEMPLATE') then
+  start_jobs()
+else
+  local template = opts.data .. '/template'
+  children.spawn({ 'luajit', '-e', ("require('spec.support.template').make(%q)"):format(template) },
+    { cwd = root, stdio = { nil, 1, 2 } }, function(code)
+      if code ~= 0 then
+        say(('specs: the template of the servers: status %d'):format(code))
+        os.exit(1)
+      end
+      uv.os_setenv('STORES_TEST_TEMPLATE', template)
+      start_jobs()
+    end)
+end
 uv.run()
 
 items.write_times(opts.logs, list)
@@ -198,7 +216,8 @@ for i, item in ipairs(times) do
   end
 end
 say('slowest: ' .. table.concat(slowest, ', '))
-say(('work: %.0f s of a core, servers not counted'):format(work_of_all))
+say(('work: %.0f s of a core, and %.0f s of their servers'):format(work_of_all,
+  math.max(0, children.work() - work_of_all)))
 say(('specs: %d passed, %d failed, %d pending'):format(counts.success, counts.failure,
   counts.pending))
 os.exit(counts.failure == 0 and 0 or 1)

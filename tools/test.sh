@@ -43,11 +43,14 @@ while [ $# -gt 0 ]; do
         *)
             all=no file=$1
             [ -f "$file" ] || file=$root/$1
-            # the bare name of a file that stands in the folder of a room
-            [ -f "$file" ] || file=$(find "$root/spec" -name "${1##*/}" -type f)
-            [ -f "$file" ] || { echo "test: there is no file $1" >&2; exit 2; }
+            if [ -f "$file" ]; then
+                file=$(cd "$(dirname "$file")" && pwd)/${file##*/}
+            else # the bare name of files that stand in the folders of rooms
+                file=$(find "$root/spec" -name "${1##*/}" -type f)
+            fi
+            [ -n "$file" ] || { echo "test: there is no file $1" >&2; exit 2; }
             specs="$specs
-$(cd "$(dirname "$file")" && pwd)/${file##*/}"
+$file"
             ;;
     esac
     shift
@@ -58,11 +61,18 @@ fi
 
 cd "$root" || exit 1
 build=$root/build
-data=$build/test-data
 logs=$build/test-logs
 passed=0 failed=0 pending=0
 # Half of what a spec does is to wait; with more of them each waits for the others.
 [ -n "$jobs" ] || jobs=$(($(nproc) * 2))
+
+# The servers of specs write much that nobody reads: in memory, where there is room.
+data=$build/test-data
+for left in /dev/shm/stores-test.*; do # of a run that was killed
+    [ -e "/proc/${left##*.}" ] || rm -rf "$left" 2>/dev/null
+done
+room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+[ "${room:-0}" -lt 4000000 ] || data=/dev/shm/stores-test.$$
 
 stage() {
     now=$(date +%s)
@@ -82,6 +92,10 @@ finish() {
         kill -s TERM -- "$running" 2>/dev/null
         wait "${running#-}"
     fi
+    for log in "$data"/*/postgresql.log; do
+        [ ! -f "$log" ] || cp "$log" "$logs/postgresql-$(basename "$(dirname "$log")").log"
+    done
+    rm -rf "$data"
     [ $status -eq 0 ] || [ $failed -gt 0 ] || failed=1
     [ $passed -gt 0 ] || [ $failed -gt 0 ] || failed=1
     stage ''
@@ -108,7 +122,7 @@ run_specs() {
     unset IFS
     set +f
     rm -rf "$data"
-    mkdir -m 700 "$data" || exit 1
+    mkdir -m 711 "$data" || exit 1
     # In the background, for a shell that waits for something else runs no trap.
     setsid env --default-signal=INT,QUIT setpriv --pdeathsig TERM luajit tools/specs.lua "$@" 8>&- &
     running=$!

@@ -1,4 +1,5 @@
 --- What a single call of a warm engine costs, outside coroutines, as stats() counts it.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')

@@ -1,4 +1,5 @@
 --- Epochs: what a cache that lost its memory, or got back an old one, may still answer.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local gate = require('spec.support.gate')

@@ -1,4 +1,5 @@
 --- The exceptions to "fresh" that docs/cache.md names: each happens, and ends within its bound.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

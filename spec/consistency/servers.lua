@@ -1,10 +1,12 @@
 --- A PostgreSQL and a Redis of the harness, to be killed, frozen, restarted and failed over.
 
 local certificates = require('spec.support.certificates')
+local private = require('spec.support.servers')
 local process = require('spec.consistency.process')
 local redis = require('spec.support.redis')
 local support = require('spec.support')
 local system = require('stores.local.system')
+local template = require('spec.support.template')
 local uv = require('luv')
 
 local servers = {}
@@ -100,14 +102,16 @@ end
 ---@param options? {tls: boolean} tls: Redis is reached by TCP and TLS
 ---@return consistency.Servers
 function servers.start(options)
-  local home = os.tmpname()
-  os.remove(home)
+  local home = private.folder()
   local self = setmetatable({ home = home, bin = bin(), port = PRIMARY }, Servers)
   sh("mkdir -m 700 '%s'", home)
   if USER then sh("chown %s '%s'", USER, home) end
-  sh("cd '%s' && %s -D '%s' -U postgres -E UTF8 --locale=C.UTF-8 --auth=trust --no-sync >/dev/null",
-    home, as_user(self.bin .. 'initdb'), folder_of(self, PRIMARY))
-  local conf = io.open(folder_of(self, PRIMARY) .. '/postgresql.conf', 'a')
+  local data = folder_of(self, PRIMARY)
+  if not template.copy(data) then
+    sh("cd '%s' && %s -D '%s' -U postgres -E UTF8 --locale=C.UTF-8 --auth=trust --no-sync "
+      .. '>/dev/null', home, as_user(self.bin .. 'initdb'), data)
+  end
+  local conf = io.open(data .. '/postgresql.conf', 'a')
   conf:write(SETTINGS:format(home))
   conf:close()
   write(home .. '/redis.conf', ('daemonize no\nport 0\nunixsocket "%s/redis.sock"\ndir "%s"\n'

@@ -13,14 +13,8 @@ local PAGES = { 'README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/api.md', '
 local RUN = { 'README.md', 'docs/api.md', 'docs/cache.md', 'docs/hosts.md', 'docs/migrations.md',
               'docs/redis.md' }
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read('*a')
-  file:close()
-  return text
-end
-
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local sh = require('spec.support.shell')
+local quoted, read = sh.quoted, sh.read
 
 local function succeeds(command) return os.execute(command .. ' >/dev/null 2>&1') == 0 end
 

@@ -8,14 +8,8 @@ local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'
 local sanitizers = build:find('asan') and ' -fsanitize=address,undefined' or ''
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function shell(command)
-  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
-  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
-  pipe:close()
-  return tonumber(status), text
-end
+local sh = require('spec.support.shell')
+local quoted, shell = sh.quoted, sh.run
 
 describe('a C program', function()
   local base, prefix, db

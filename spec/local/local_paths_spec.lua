@@ -3,11 +3,10 @@
 
 local ffi = require('ffi')
 local local_servers = require('stores.local')
-local process = require('spec.support.process')
 local stores = require('stores')
 local system = require('stores.local.system')
 
-local quoted = process.quoted
+local quoted = require('spec.support.shell').quoted
 
 local function shell(command)
   local pipe = assert(io.popen(command .. ' 2>&1'))

@@ -11,7 +11,7 @@ local base -- a folder for the folders of a test
 local folder
 local users -- processes that the test started: {pid, folder of its files}
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local quoted = require('spec.support.shell').quoted
 
 local function read(path)
   local file = io.open(path)

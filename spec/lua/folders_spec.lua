@@ -1,5 +1,6 @@
 --- Who requires whom in lua/: only what stands below, as lua/README.md has it, and nobody in a
 --- circle.
+-- Plain pass alone: it reads files.
 
 local root = os.getenv('STORES_ROOT') or '.'
 

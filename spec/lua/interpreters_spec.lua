@@ -4,7 +4,7 @@
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local quoted = require('spec.support.shell').quoted
 
 --- Requires a module in an interpreter; gives what it printed.
 local function require_in(interpreter, module)

@@ -1,6 +1,7 @@
 --- The table of the verbs (lua/stores/verbs/list.lua) against what is there: each verb has a home
 --- in Lua and a door of the core, a section of the page, definitions for editors and a spec, and
 --- takes the options that the table says; and there is nothing else.
+-- Plain pass alone: it reads files.
 
 local core = require('stores.core')
 local list = require('stores.verbs.list')
@@ -17,14 +18,8 @@ for name, verb in pairs(Store) do unwatched[name] = verb end
 setup(function() store, db = support.store({ 'users' }) end)
 teardown(function() support.close(store, db) end)
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read('*a')
-  file:close()
-  return text
-end
-
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local sh = require('spec.support.shell')
+local quoted, read = sh.quoted, sh.read
 
 local function files(command)
   local pipe = assert(io.popen('cd ' .. quoted(root) .. ' && ' .. command))

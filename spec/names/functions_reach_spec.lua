@@ -1,5 +1,6 @@
 --- Functions that a table's own definition calls, by a default, a domain or an operator, and what
 --- changes of it under a transaction that writes: rows that those change are as fresh as others.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')

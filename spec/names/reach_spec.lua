@@ -1,5 +1,6 @@
 --- What the database changes by itself: rows that no statement named are as fresh as those that one
 --- did, in every process.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')

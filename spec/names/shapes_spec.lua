@@ -1,5 +1,6 @@
 -- Tables of other shapes than (id bigint primary key, value jsonb): partitioned ones, views,
 -- identity columns, ids of other types. The verbs work on them, and an upsert says which it was.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 -- Opening connections: where the server is, who may come in, and how a session begins. What goes
 -- wrong is told at once, by name, and without the password.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 -- A server that speaks another language: what Stores makes of its errors does not depend on their
 -- words.
+-- Plain pass alone: how errors are made of what a server says is in errors_spec for the passes.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 -- Connections that are lost, hang or lead to the wrong server: what becomes of the others, and of
 -- the calls that come after.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local ffi = require('ffi')
 local pg_proxy = require('spec.support.pg_proxy')

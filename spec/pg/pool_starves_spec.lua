@@ -1,4 +1,5 @@
 -- A pool whose every connection is held by a transaction that waits for one more.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

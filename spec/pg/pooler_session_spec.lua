@@ -1,4 +1,5 @@
 -- Poolers and proxies that hand out sessions, and refuse what a session is started with.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local pg_proxy = require('spec.support.pg_proxy')
 local pgbouncer = require('spec.support.pgbouncer')

@@ -1,5 +1,6 @@
 -- What a caller sees when PostgreSQL goes away and comes back: reads go on, and a write says
 -- truthfully whether it was done.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,6 +1,7 @@
 -- What a text of somebody leaves in its session (settings, a role, temporary tables, locks,
 -- prepared statements ..) is gone before anybody else has the connection. Verbs alone pay nothing
 -- for that.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,3 +1,5 @@
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
+
 local environment = require('spec.support.environment')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 -- Reading lanes that do not answer: a table that DDL has locked, a backend that hangs, a network
 -- that swallows what is sent. What does not wait for the same goes on.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local pg_proxy = require('spec.support.pg_proxy')
 local postgres = require('spec.support.postgres')

@@ -1,5 +1,6 @@
 -- Prepared statements: they are kept for each connection, the longest unused one goes, and what DDL
 -- or somebody else made useless is prepared again without a word.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

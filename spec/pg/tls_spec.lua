@@ -1,5 +1,6 @@
 -- TLS: who the server is gets checked by default where it is not local, and nothing is sent in the
 -- clear to one that cannot prove it.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- Intents whose writer is gone: readers ask PostgreSQL, not a clock, whether its transaction is
 --- over.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local gate = require('spec.support.gate')

@@ -1,5 +1,6 @@
 -- Documents whose stored `id` is not their row's, for SQL or another program wrote them: they are
 -- read with the id of their row, and what was read can be written back.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 -- Stored values that Lua cannot hold as a document: what their error says, what became of the work,
 -- and that the rows beside them are given.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local support = require('spec.support')
 

@@ -1,4 +1,5 @@
 --- Redis fails in every way that it can: reads keep being answered, and never by what is old.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')

@@ -1,5 +1,6 @@
 --- Redis at its edges: links that are closed while nobody uses them, users without a password or
 --- without scripts, policies that change. Where Redis can be reached a write tells it.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local process = require('spec.support.process')

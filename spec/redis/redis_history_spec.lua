@@ -1,5 +1,6 @@
 --- A Redis that was another one's replica for a while: what it has then is what the other one had,
 --- and it is the same run of the same server. Rows that are older than what it had are not served.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')

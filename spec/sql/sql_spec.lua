@@ -1,3 +1,5 @@
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
+
 local errors = require('stores.errors')
 local sql = require('stores.sql.text')
 

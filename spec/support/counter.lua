@@ -1,6 +1,6 @@
 --- The counter of spec/cost/counter.c, compiled for a spec, and programs that run with it.
 
-local process = require('spec.support.process')
+local shell = require('spec.support.shell')
 
 local counter = {}
 
@@ -45,7 +45,7 @@ end
 ---@return string
 function Counter:run(program, arguments, before, library)
   local words = {}
-  for i, word in ipairs(arguments) do words[i] = process.quoted(word) end
+  for i, word in ipairs(arguments) do words[i] = shell.quoted(word) end
   return run(("LD_PRELOAD=%s/%s.so %s luajit -joff '%s/%s' %s"):format(self.folder,
     library or 'counter', before or '', root(), program, table.concat(words, ' ')))
 end

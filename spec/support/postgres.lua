@@ -1,7 +1,7 @@
 --- A private PostgreSQL of one spec, beside the one that all specs share: it has settings of its
 --- own, listens on TCP too, and may be stopped, killed, frozen and started again.
 
-local local_servers = require('stores.local')
+local servers = require('spec.support.servers')
 local support = require('spec.support')
 local system = require('stores.local.system')
 
@@ -55,7 +55,7 @@ local next_port = 0
 
 -- Other programs may have a port already: then the next one.
 local function up(self, settings)
-  local all = { listen_addresses = '127.0.0.1', hba_file = self.home .. '/hba.conf', fsync = 'off' }
+  local all = { listen_addresses = '127.0.0.1', hba_file = self.home .. '/hba.conf' }
   for name, value in pairs(self.settings) do all[name] = value end
   for name, value in pairs(settings or {}) do all[name] = value end
   for _ = 1, 20 do
@@ -64,7 +64,7 @@ local function up(self, settings)
       self.port = 15000 + (system.pid() * 13 + next_port) % 15000
     end
     all.port = self.port
-    local ok, handle = pcall(local_servers.up, self.home .. '/server', { postgres = all })
+    local ok, handle = pcall(servers.up, self.home .. '/server', all)
     if ok then return handle end
     if self.pid or not tostring(handle):find('could not create any TCP/IP sockets', 1, true) then
       error(handle, 0)
@@ -79,8 +79,7 @@ end
 ---@param hba? string its pg_hba.conf
 ---@return spec.Postgres
 function postgres.start(settings, hba)
-  local home = os.tmpname()
-  os.remove(home)
+  local home = servers.folder()
   local self = setmetatable({ home = home, settings = settings or {} }, Postgres)
   shell("mkdir '%s' && chmod 755 '%s'", home, home)
   self:write('hba.conf', hba or HBA)

@@ -20,19 +20,12 @@ local C = ffi.C
 local SIGNALS = { INT = 2, KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
 local WRITE_CREATE = 0x441 -- O_WRONLY | O_CREAT | O_APPEND, as on every Linux but MIPS
 
-local process = {}
+local process = { quoted = require('spec.support.shell').quoted }
 
 ---@class spec.Process
 ---@field pid integer
 local Process = {}
 Process.__index = Process
-
---- Quotes a word for the shell.
----@param word string
----@return string
-function process.quoted(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
 
 --- Starts a program.
 ---@param words string[] its name and its arguments

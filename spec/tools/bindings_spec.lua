@@ -1,25 +1,13 @@
 --- The walls of the bindings: of the core they see stores.h and base/, to include and to call. Uses
 --- the build's own commands for one file more.
+-- Plain pass alone: compilers and linkers in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'
 local folder
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function shell(command)
-  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
-  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
-  pipe:close()
-  return tonumber(status), text
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read('*a')
-  file:close()
-  return text
-end
+local sh = require('spec.support.shell')
+local quoted, shell, read = sh.quoted, sh.run, sh.read
 
 before_each(function()
   folder = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')

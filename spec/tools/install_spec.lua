@@ -6,20 +6,8 @@ local root = os.getenv('STORES_ROOT') or '.'
 local build = os.getenv('STORES_BUILD') or root .. '/build'
 local base
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function shell(command)
-  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
-  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
-  pipe:close()
-  return tonumber(status), text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
+local sh = require('spec.support.shell')
+local quoted, shell, write = sh.quoted, sh.run, sh.write
 
 before_each(function()
   local _, text = shell('mktemp -d /tmp/stores-spec.XXXXXX')

@@ -3,14 +3,8 @@
 
 local root = os.getenv('STORES_ROOT') or '.'
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function shell(command)
-  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
-  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
-  pipe:close()
-  return tonumber(status), text
-end
+local sh = require('spec.support.shell')
+local quoted, shell = sh.quoted, sh.run
 
 describe('luarocks make #slow', function()
   local base, tree

@@ -1,22 +1,10 @@
 --- The rooms of core/: a line in the wrong one does not compile, and a call upwards does not link.
+-- Plain pass alone: compilers and linkers in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function shell(command)
-  local pipe = assert(io.popen('(' .. command .. ') 2>&1; echo "status $?"'))
-  local text, status = pipe:read('*a'):match('^(.*)status (%d+)\n$')
-  pipe:close()
-  return tonumber(status), text
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read('*a')
-  file:close()
-  return text
-end
+local sh = require('spec.support.shell')
+local quoted, shell, read = sh.quoted, sh.run, sh.read
 
 --- The rooms, lowest first, as the build has them.
 local function rooms()

@@ -18,11 +18,7 @@ local function read(path)
   return text
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
+local write = require('spec.support.shell').write
 
 local function within(seconds, condition)
   for _ = 1, seconds * 50 do
@@ -93,9 +89,11 @@ describe('tools/specs.lua #slow', function()
     local text = said({ ['a_spec.lua'] = "it('passes', function() end)",
       ['b_spec.lua'] = "-- Plain pass alone: it says so.\nit('passes', function() end)",
       ['c_spec.lua'] = "it('passes, but #slow', function() end)",
+      ['d_spec.lua'] = "-- Not in the gc pass: it says so.\nit('passes', function() end)",
     }, '--pass=plain', '--pass=gc')
-    assert.matches('\nspecs: 4 passed, 0 failed, 0 pending\n$', text)
+    assert.matches('\nspecs: 5 passed, 0 failed, 0 pending\n$', text)
     assert.matches('gc a_spec', text, 1, true)
+    assert.is_nil(text:find('gc d_spec', 1, true))
   end)
 
   -- The processes below one, each with the moment of its start, for numbers come again.

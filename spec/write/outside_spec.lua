@@ -1,4 +1,5 @@
 --- Statements that run outside of transactions, and say which tables they write.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local process = require('spec.support.process')

@@ -1,5 +1,6 @@
 --- Texts that end the transaction that they run in, or that are said to read only: nothing that
 --- they did stays unknown to the cache.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')

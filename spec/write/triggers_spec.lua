@@ -1,5 +1,6 @@
 -- What triggers do with a row before it is stored: take it elsewhere, give it another id, write to
 -- other tables; and what an insert, an update and the cache make of that.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -12,9 +12,12 @@ ffi.cdef([[
   int waitpid(int pid, int *status, int options);
   int kill(int pid, int signal);
   int getpid(void);
+  typedef struct { long words[18]; } specs_rusage;
+  int getrusage(int who, specs_rusage *usage);
 ]])
 
 local SUBREAPER, P_ALL, WNOHANG, WEXITED, WNOWAIT = 36, 0, 1, 4, 0x1000000
+local RUSAGE_CHILDREN = -1
 local PID_AT = ffi.abi('64bit') and 4 or 3 -- of siginfo_t, in words
 
 assert(ffi.C.prctl(SUBREAPER, 1, 0, 0, 0) == 0)
@@ -84,6 +87,19 @@ function children.end_all()
     end
     uv.sleep(10)
   end
+end
+
+--- Seconds of a core that all descendants took together, those that ended; gives the others a
+--- moment to do so.
+---@return number
+function children.work()
+  local began = uv.hrtime()
+  while next(descendants()) and uv.hrtime() - began < 2e9 do uv.sleep(10) end
+  bury_orphans()
+  local usage = ffi.new('specs_rusage')
+  assert(ffi.C.getrusage(RUSAGE_CHILDREN, usage) == 0)
+  local words = usage.words -- two times, each of seconds and microseconds
+  return tonumber(words[0] + words[2]) + tonumber(words[1] + words[3]) / 1e6
 end
 
 --- Starts a program.

@@ -53,7 +53,15 @@ local function wanted(file, pass)
   if items.is_unit(file) then return pass ~= 'gc' end
   if pass == 'valgrind' then return false end
   if pass == 'plain' then return true end
-  return not ('\n' .. items.read(file)):find('\n%-%- Plain pass alone: ')
+  local text = '\n' .. items.read(file)
+  return not (text:find('\n%-%- Plain pass alone: ')
+    or pass == 'gc' and text:find('\n%-%- Not in the gc pass: '))
+end
+
+-- Two rooms may have a file of the same name.
+local function name_of(file)
+  local below = file:sub(1, #root + 6) == root .. '/spec/' and file:sub(#root + 7) or file
+  return ((below == file and file:match('([^/]+)$') or below):gsub('%.%w+$', ''))
 end
 
 --- All that there is, in the order in which it is taken: what took longest the last time first, or
@@ -66,9 +74,9 @@ function items.list(opts)
     os.execute(("mkdir -p '%s/%s'"):format(opts.logs, pass))
     for _, file in ipairs(opts.files) do
       if wanted(file, pass) then
-        local short = file:match('([^/]+)%.%w+$')
+        local short = name_of(file)
         local item = { pass = pass, file = file, name = pass .. ' ' .. short,
-          log = ('%s/%s/%s.log'):format(opts.logs, pass, short) }
+          log = ('%s/%s/%s.log'):format(opts.logs, pass, (short:gsub('/', '.'))) }
         item.guess = guess_of(item, times)
         list[#list + 1] = item
       end

@@ -1,0 +1,36 @@
+--- Private servers for specs: as those of stores.open, but nothing of them outlives the machine.
+
+local local_servers = require('stores.local')
+local system = require('stores.local.system')
+local template = require('spec.support.template')
+
+local servers = {}
+
+-- What is written is read by nobody, and may be in memory (tools/test.sh): little of it is kept.
+local SETTINGS = { fsync = 'off', full_page_writes = 'off', max_wal_size = '64MB' }
+
+--- A path at which nothing is yet, for servers of a spec's own: where the run keeps its data
+--- (STORES_TEST_ROOM), or in /tmp.
+---@return string
+function servers.folder()
+  local path, room = os.tmpname(), os.getenv('STORES_TEST_ROOM')
+  os.remove(path)
+  return room and room .. path:match('/[^/]+$') or path
+end
+
+--- Uses the servers of a folder, and makes and starts them where there are none.
+---@param folder string
+---@param settings? table<string, string|number> of postgresql.conf
+---@return stores.local.Handle
+function servers.up(folder, settings)
+  if not system.stat(folder) and os.getenv('STORES_TEST_TEMPLATE') then
+    assert(system.make_folder(folder))
+    template.copy(folder .. '/pgdata')
+  end
+  local all = {}
+  for name, value in pairs(SETTINGS) do all[name] = value end
+  for name, value in pairs(settings or {}) do all[name] = value end
+  return local_servers.up(folder, { postgres = all })
+end
+
+return servers
