@@ -25,6 +25,7 @@ struct stores__slot {
     stores_op *op;
     uv_timer_t *timer; /* of SLEEP; made once, and kept until the hub is closed */
     int index;
+    unsigned use; /* which of its calls this is: numbers are used again */
     enum stores__slot_state state;
     enum stores__slot_kind kind;
     bool raw; /* documents as their JSON text */

@@ -10,7 +10,7 @@ static void woke(uv_timer_t *timer) {
     stores__slot_ready(slot);
 }
 
-/* hub:sleep(seconds) -> slot */
+/* hub:sleep(seconds) -> slot, which of its sleeps this is, for who is to be able to wake it */
 static int hub_sleep(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     lua_Number seconds = luaL_checknumber(L, 2);
@@ -23,14 +23,19 @@ static int hub_sleep(lua_State *L) {
     if (seconds > SLEEP_MAX) seconds = SLEEP_MAX;
     uv_timer_start(slot->timer, woke, seconds > 0 ? (uint64_t)(seconds * 1000 + 0.5) : 0, 0);
     lua_pushinteger(L, slot->index);
-    return 1;
+    lua_pushnumber(L, slot->use);
+    return 2;
 }
 
-/* hub:wake(slot): ends a sleep early; harmless for one that is over */
+/* hub:wake(slot, use): ends a sleep early. Harmless for one that is over, or was given up: its slot
+ * may be another call's by then. */
 static int hub_wake(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (slot->state == SLOT_PENDING && slot->kind == SLOT_SLEEP) {
+    lua_Integer number = luaL_checkinteger(L, 2);
+    lua_Number use = luaL_checknumber(L, 3);
+    if (number < 1 || number > hub->slot_count) return 0;
+    struct stores__slot *slot = hub->slots[number - 1];
+    if (slot->state == SLOT_PENDING && slot->kind == SLOT_SLEEP && slot->use == use) {
         uv_timer_stop(slot->timer);
         stores__slot_ready(slot);
     }

@@ -568,6 +568,24 @@ describe('a program that ends while calls are under way', function()
   end)
 end)
 
+describe('a sleep that was given up', function()
+  local hub = require('stores.wait').host.hub()
+
+  it('is not woken any more, and nor is who has its number since', function()
+    local given_up, use = hub:sleep(50)
+    hub:abandon(given_up)
+    hub:wake(given_up, use) -- harmless
+    local next_one, its_use = hub:sleep(50)
+    assert.equal(given_up, next_one)
+    hub:wake(given_up, use)
+    assert.is_false(hub:done(next_one))
+    hub:wake(next_one, its_use)
+    assert.is_true(hub:done(next_one))
+    hub:wake(next_one, its_use) -- harmless again
+    hub:result(next_one)
+  end)
+end)
+
 describe('a fork', function()
   ffi.cdef([[
     int fork(void);

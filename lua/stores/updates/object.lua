@@ -33,6 +33,7 @@ local BATCH_MOST = 256
 ---@field deadline number
 ---@field state 'waits'|'leads'|'turn'|'served'|'done'|'left'
 ---@field slot integer|false what it sleeps on
+---@field sleep number which of the slot's sleeps that is
 ---@field turns integer how many turns it was given
 ---@field given string? the document as JSON text, at its turn; nil: there is no row
 ---@field served stores.Update[]|false of a leader: whom its batch serves, itself among them
@@ -82,16 +83,20 @@ end
 
 -- ---- Sleeping and waking ------------------------------------------------------------------------
 
+local function wake(store, call)
+  if call.slot then store.hub:wake(call.slot, call.sleep) end
+end
+
 local function hand_over(store, call, state)
   call.state = state
-  if call.slot then store.hub:wake(call.slot) end
+  wake(store, call)
 end
 
 -- Sleeps once, until woken or the deadline. False: the deadline is over.
 local function sleep(store, call)
   local left = call.deadline - store.hub:now()
   if left <= 0 then return false end
-  call.slot = store.hub:sleep(math.min(left, 1e6))
+  call.slot, call.sleep = store.hub:sleep(math.min(left, 1e6))
   local ok, err = pcall(wait.slot, store.hub, call.slot)
   call.slot = false
   if not ok then error(err, 0) end
@@ -159,9 +164,7 @@ end
 
 -- The same without a lock. Nil: the lock is needed, and nothing was stored.
 local function run_unlocked(store, row, name, leader)
-  local done, stored = optimistic.run(store, row.key, name, leader, function(document)
-    return serve(store, row, leader, document, true)
-  end)
+  local done, stored = optimistic.run(store, row, name, leader, serve)
   if done and leader.changed then leader.result = stored end
   return done, stored
 end
@@ -271,7 +274,7 @@ local function follow(store, row, name, call)
       -- a leader that gave up meanwhile put this call back, and it may have another turn already
       if call.state == 'turn' and call.turns == turn then
         call.state = 'served'
-        if leader.slot then store.hub:wake(leader.slot) end
+        wake(store, leader)
       end
     elseif not sleep_in(store, row, call) then
       local outcome = call.state == 'served' and 'unknown' or 'none'
@@ -310,7 +313,7 @@ local function dropped(call)
     rows.remove(row, call)
   elseif state == 'turn' then
     call.ok, call.text, call.waited = false, nil, true
-    if call.leader.slot then store.hub:wake(call.leader.slot) end
+    wake(store, call.leader)
   end
 end
 
@@ -326,7 +329,7 @@ function updates.run(store, name, id, fn, opts)
   -- all of its fields at once: a table that grows is made again each time
   local call = { fn = fn, id = id, create = opts.create or false, opts = opts,
     place = optimistic.place(fn), deadline = deadline.of(store, opts.timeout),
-    state = 'waits', slot = false, turns = 0, leader = false, given = false, ok = true,
+    state = 'waits', slot = false, sleep = 0, turns = 0, leader = false, given = false, ok = true,
     waited = false, served = false, storing = false, err = nil, changed = nil, text = nil,
     result = nil, store = false, row = false, dropped = false, outer = nil, hub = nil, idle = 0,
     is_over = false, is_anchored = false }

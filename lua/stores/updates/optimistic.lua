@@ -78,7 +78,7 @@ local function left(store, call)
   return deadline.left(store.hub, call.deadline, 'the call')
 end
 
-local function attempt(store, key, name, call, serve)
+local function attempt(store, row, name, call, serve)
   local text = wait.slot(store.hub,
     store.engine:find(name, call.id, left(store, call), false, true))
   if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
@@ -86,7 +86,7 @@ local function attempt(store, key, name, call, serve)
   if text then read, document = pcall(json.decode, text) end
   if not read then return nil end
   if document then document.id = call.id end -- whatever is stored
-  local changed = serve(document)
+  local changed = serve(store, row, call, document, true)
   if not changed then return true end
   if not store.engine then errors.raise('closed', 'the store was closed') end
   if not text then return nil end
@@ -94,25 +94,25 @@ local function attempt(store, key, name, call, serve)
   local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
     left(store, call), call.opts.cache, false))
   if found then return true, stored end
-  remember_conflict(store, key)
+  remember_conflict(store, row.key)
   return nil
 end
 
---- Reads the row, calls serve(document), which gives what is to be stored (nil: nothing), and
---- stores it. A function that waits for the first time is not run again for that: it locks from
---- then on.
+--- Reads the row, calls serve(store, row, call, document, true), which gives what is to be stored
+--- (nil: nothing), and stores it. A function that waits for the first time is not run again for
+--- that: it locks from then on.
 ---@param store stores.Store
----@param key string of the row
+---@param row stores.UpdatedRow
 ---@param name string
 ---@param call stores.Update the first that is served
----@param serve fun(document: table?): table?
+---@param serve fun(store: table, row: table, call: table, document: table?, unlocked: true): table?
 ---@return boolean? done true; false: it failed; nil: nothing was stored, and the lock is needed
 ---@return any stored the document as it is now, or the error
-function optimistic.run(store, key, name, call, serve)
+function optimistic.run(store, row, name, call, serve)
   holds.check_begin(store)
   -- a verb of the function that touches the row raises
   local hold = holds.of_row(store, name, call.id, true)
-  local ok, done, stored = holds.run(hold, pcall, attempt, store, key, name, call, serve)
+  local ok, done, stored = holds.run(hold, pcall, attempt, store, row, name, call, serve)
   if not ok then return false, done end
   return done, stored
 end
