@@ -103,7 +103,7 @@ end
 -- No closure: what LuaJIT has compiled keeps the functions that it calls, and it would be kept with
 -- its task.
 local function is_over(task)
-  return task.done and live == 0
+  return task.done and (live == 0 or next(alive) == nil)
 end
 
 --- Runs a function in a coroutine, where calls wait without blocking the others, and returns what
@@ -119,6 +119,10 @@ function tasks.run(fn, ...)
   loops = loops + 1
   local ok, err = pcall(wait.host.turn_until, is_over, task)
   loops = loops - 1
+  if ok and not task.done then
+    ok, err = false, errors.new('internal',
+      'every coroutine has ended, and what was waited for did not happen')
+  end
   if not ok then
     give_up(task)
     error(err, 0)

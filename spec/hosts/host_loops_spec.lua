@@ -87,6 +87,40 @@ describe('controllers of cqueues in each other', function()
       loop:wrap(function() print(store:find('nets', '1').n) end)
       assert(loop:loop())]]))
   end)
+
+  it('end no call of a child of a fork, where what waited in its parent is forgotten', function()
+    assert.equal('true\n', run('cqueues', [[
+      local cqueues = require('cqueues')
+      local ffi = require('ffi')
+      ffi.cdef('int fork(void); int waitpid(int, int *, int); void _exit(int);')
+      local loop = cqueues.new()
+      loop:wrap(function() stores.sleep(100) end)
+      loop:step(0)
+      local pid = ffi.C.fork()
+      if pid == 0 then
+        loop = nil
+        local hub = store.new({ host = '/nowhere', database = 'none' }, nil, { cache = false }).hub
+        local own = hub:sleep(50)
+        for _ = 1, 3 do collectgarbage() end
+        print((pcall(hub.done, hub, own)))
+        io.stdout:flush()
+        ffi.C._exit(0)
+      end
+      ffi.C.waitpid(pid, nil, 0)]]))
+  end)
+
+  it('that are forgotten with what was spawned in them do not keep stores.run', function()
+    assert.equal('true\t1\ttrue\t1\n', run('cqueues', [[
+      local cqueues = require('cqueues')
+      local loop = cqueues.new()
+      loop:wrap(function() stores.spawn(function() cqueues.sleep(100) end) end)
+      for _ = 1, 2 do loop:step(0) end
+      local function find() return store:find('nets', '1').n end
+      local ok, n = pcall(stores.run, find) -- nobody steps that one now
+      loop = nil
+      for _ = 1, 3 do collectgarbage() end
+      print(ok, n, pcall(stores.run, find))]]))
+  end)
 end)
 
 describe('a loop of luv', function()
