@@ -127,21 +127,35 @@ local function watched(verb, fn)
   end
 end
 
-local watching = false
+local timed = false -- calls are
+local watched_hub -- that does what the hooks need
 
+-- Engines tell of statements while somebody listens, and only then.
+local function watch_statements(hub)
+  core.watch_statements(hub, hooks.statement[1] and emit_statement or nil)
+end
+
+local function watch_hub(hub)
+  if hub == watched_hub then return end
+  watch_statements(hub)
+  if timed then hub:time_calls(true) end
+  watched_hub = hub
+end
+
+-- What is set here holds for stores that are made later, too: a hook may be the first of all, in
+-- nginx also before there are workers.
 local function watch()
-  if watching then return end
-  watching = true
+  wait.watch = watch_hub
+  if wait.host.in_use() then watch_hub(wait.host.hub()) end
+end
+
+local function watch_calls()
+  if timed then return end
+  timed, watched_hub = true, nil
   wait.observer = add_times
-  wait.host.hub():time_calls(true)
   for _, verb in ipairs(told_verbs) do
     Store[verb.name] = watched(verb, Store[verb.name])
   end
-end
-
--- Engines tell of statements while somebody listens, and only then.
-local function watch_statements(on)
-  core.watch_statements(wait.host.hub(), on and emit_statement or nil)
 end
 
 local OPTIONS = { call = {}, slow = { seconds = true }, statement = {} }
@@ -197,15 +211,18 @@ function observe.on(what, fn, opts)
   hooks[what] = without(hooks[what], nil)
   table.insert(hooks[what], hook)
   if what ~= 'statement' then
-    watch()
+    watch_calls()
   elseif #hooks.statement == 1 then
-    watch_statements(true)
+    watched_hub = nil
   end
+  watch()
   return function()
     if hook.is_off then return end
     hook.is_off = true
     hooks[what] = without(hooks[what], hook)
-    if what == 'statement' and #hooks.statement == 0 then watch_statements(false) end
+    if what ~= 'statement' or #hooks.statement > 0 then return end
+    watched_hub = nil
+    watch()
   end
 end
 

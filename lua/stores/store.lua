@@ -67,6 +67,7 @@ end
 ---@return stores.Store
 function Store.from_config(flat)
   local hub = wait.host.hub()
+  if wait.watch then wait.watch(hub) end
   local store = setmetatable({
     hub = hub,
     engine = core.engine(hub, flat),
@@ -251,7 +252,7 @@ function Store:close()
   for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
   self.engine, self.servers = nil, nil
-  Store.open_stores[self] = nil
+  Store.open_stores[self], configs[self] = nil, nil -- the log in there may lead back to the store
   pcall(drain, engine, hub) -- whatever becomes of that, the engine is closed
   wait.slot(hub, engine:close())
   if servers then servers.close() end

@@ -24,6 +24,10 @@ end
 ---@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken, or raised
 wait.observer = nil
 
+---@type fun(hub: userdata)? observe.lua sets it: called with the hub of each store that is made,
+--- which may be another one than before: a fork leaves the old one to the parent
+wait.watch = nil
+
 --- Tells of an error that nobody is there to catch.
 ---@param err any
 function wait.report(err)

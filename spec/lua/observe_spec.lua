@@ -469,6 +469,36 @@ describe('somebody who watches', function()
       assert.equal(1, #statements(store.find, store, 'users', '1', { cache = false }))
     end)
 
+    it('and of calls are told in a child of a fork, too', function()
+      local child = process.lua(([[
+        local ffi = require('ffi')
+        ffi.cdef('int fork(void); int waitpid(int, int *, int); void _exit(int);')
+        local stores = require('stores')
+        local function open()
+          return stores.Store.new({ host = %q, port = %q, database = %q, user = %q }, nil,
+            { cache = false })
+        end
+        local parents = open()
+        parents:find('users', '1')
+        local told = 0
+        stores.on('statement', function(event) told = told + 1 end)
+        stores.on('call', function(event)
+          print(event.verb, event.round_trips, event.postgres > 0, told > 0)
+        end)
+        parents:find('users', '1')
+        local pid = ffi.C.fork()
+        if pid == 0 then
+          told = 0
+          open():find('users', '1')
+          io.stdout:flush()
+          ffi.C._exit(0)
+        end
+        ffi.C.waitpid(pid, nil, 0)
+        parents:close()
+      ]]):format(db.host, tostring(db.port), db.database, db.user))
+      assert.equal(('find\t1\ttrue\ttrue\n'):rep(2), child:wait())
+    end)
+
     it('may fail, which is said on stderr and changes nothing', function()
       local errors = os.tmpname()
       local child = process.lua(([[
