@@ -36,7 +36,7 @@ local BALLAST = [[
   collectgarbage()
 ]]
 
-local function run(host, program)
+local function run(host, program, errors)
   local child = process.lua(([[
     local stores = require('stores')
     stores.use('%s')
@@ -49,7 +49,7 @@ local function run(host, program)
       return store.hub:now() - began < %d
     end
     %s
-  ]]):format(host, db.host, db.port, db.user, db.database, BALLAST, SOON, program))
+  ]]):format(host, db.host, db.port, db.user, db.database, BALLAST, SOON, program), errors)
   return child:wait()
 end
 
@@ -84,6 +84,27 @@ describe('a transaction that is dropped with its coroutine', function()
         print(took(function() store:patch('rows', '4', { set = { m = 1 } }) end))
         store:close()]]))
     end
+  end)
+
+  it('frees its row although finalizers of the program raise', function()
+    assert.equal('true\n', run('standalone', [[
+      local step = stores.wrap(function()
+        store:transaction(function(tx)
+          tx:patch('rows', '7', { inc = { n = 1 } })
+          coroutine.yield()
+        end)
+      end)
+      step()
+      step = nil
+      for _ = 1, 50 do
+        getmetatable(newproxy(true)).__gc = function() error('the finalizer is broken') end
+      end
+      print(took(function()
+        -- whoever asks for memory meets them
+        repeat until pcall(store.patch, store, 'rows', '7', { set = { m = 1 } })
+        repeat until pcall(collectgarbage)
+      end))
+      store:close()]], '/dev/null'))
   end)
 
   it('in stores.run frees its connection for a coroutine that waits for one', function()
@@ -193,6 +214,52 @@ describe('updateObject of a coroutine that is dropped', function()
         step = nil
         print(took(function() for i = 1, 3 do tasks[i]:join() end end), store:find('rows', '6').n)
       end)
+      store:close()]]))
+  end)
+end)
+
+describe('a store that nobody has any more', function()
+  local BODIES = { "one:find('rows', '8')", "one.try:find('rows', '8')", "one:query('SELECT 1')",
+    "one:updateObject('rows', '8', function(doc) doc.n = 1 end)",
+    "one:transaction(function(tx) tx:find('rows', '8') end)",
+    "pcall(one.transaction, one, function(tx) tx:find('rows', '8') error('back') end)",
+    "one:transaction(function(tx) tx:transaction(function() tx:find('rows', '8') end) end)" }
+
+  it('is closed by the collector, also where LuaJIT has compiled what called it', function()
+    for _, body in ipairs(BODIES) do
+      local program = ([[
+        jit.opt.start('hotloop=2', 'hotexit=2')
+        local there = setmetatable({}, { __mode = 'k' })
+        for _ = 1, 10 do
+          local one = stores.Store.new({ host = 'HOST', port = PORT, user = 'USER',
+            database = 'DATABASE' }, nil, { cache = false })
+          there[one] = true
+          for _ = 1, 30 do BODY end
+        end
+        for _ = 1, 3 do collectgarbage() end
+        local count = 0
+        for _ in pairs(there) do count = count + 1 end
+        print(count)
+        store:close()]]):gsub('%u+', { HOST = db.host, PORT = db.port, USER = db.user,
+          DATABASE = db.database, BODY = body })
+      assert.equal('0\n', run('standalone', program), body)
+    end
+  end)
+
+  it('is collected after its end, whatever its log function leads to', function()
+    assert.equal('0\n', run('standalone', [[
+      local there = setmetatable({}, { __mode = 'k' })
+      for _ = 1, 3 do
+        local one
+        one = stores.Store.new({ host = '/nowhere', database = 'none' }, nil,
+          { cache = false, log = function(line) print(one, line) end })
+        there[one] = true
+        one:close()
+      end
+      for _ = 1, 3 do collectgarbage() end
+      local count = 0
+      for _ in pairs(there) do count = count + 1 end
+      print(count)
       store:close()]]))
   end)
 end)

@@ -179,7 +179,12 @@ end
 local function collect(now)
   local ends = now + PORTION
   repeat
-    if collectgarbage('step', STEP) then passes_left = passes_left - 1 end
+    local ok, is_over = pcall(collectgarbage, 'step', STEP)
+    if not ok then
+      wait.report(is_over)
+    elseif is_over then
+      passes_left = passes_left - 1
+    end
     local at = wait.host.now()
     if passes_left == 0 then
       worked = worked + at - now
@@ -192,6 +197,10 @@ end
 
 function tick()
   local hub = ticking
+  if not hub then return end
+  -- Before anything else: LuaJIT raises what a finalizer of the program raises out of whatever asks
+  -- for memory, and so perhaps out of this.
+  hub:tick(LOOK)
   local now = wait.host.now()
   if now >= looks_at then
     looks_at = now + LOOK

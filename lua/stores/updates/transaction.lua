@@ -112,6 +112,24 @@ function Transaction:updateObject(name, id, fn, opts)
   return stored
 end
 
+-- No closures: what LuaJIT has compiled keeps those that it calls, with all that they know, and so
+-- would keep a store that its program has dropped, and its connections.
+local function release(tx)
+  wait.slot(tx.hub, tx.tx:release(left(tx)))
+end
+
+local function roll_back_to(tx)
+  wait.slot(tx.hub, tx.tx:rollback_to(tx:rest_of_it()))
+end
+
+local function roll_back(tx)
+  wait.slot(tx.hub, tx.tx:rollback(5))
+end
+
+local function commit(tx)
+  wait.slot(tx.hub, tx.tx:commit(left(tx)))
+end
+
 function Transaction:transaction(fn)
   self:check_usable()
   arguments.check_function(fn, 'transaction')
@@ -119,14 +137,14 @@ function Transaction:transaction(fn)
   local results = { pcall(fn, self) }
   if results[1] then
     -- where fn swallowed the failure of a statement, the server has nothing to release
-    local released, err = pcall(function() wait.slot(self.hub, self.tx:release(left(self))) end)
+    local released, err = pcall(release, self)
     if released then return unpack(results, 2, table.maxn(results)) end
     results[2] = err
   end
   -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
   -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
   if not self.over then
-    pcall(function() wait.slot(self.hub, self.tx:rollback_to(self:rest_of_it())) end)
+    pcall(roll_back_to, self)
   end
   error(results[2], 0)
 end
@@ -214,7 +232,7 @@ function Transaction:end_use()
   if not self.over then
     self.over = true
     -- what the server says to it changes nothing: without its connection it is rolled back as well
-    pcall(function() wait.slot(self.hub, self.tx:rollback(5)) end)
+    pcall(roll_back, self)
   end
   self.tx:free()
 end
@@ -225,7 +243,7 @@ local function finish(tx, ok, ...)
     return false, ...
   end
   tx.over = true
-  local committed, err = pcall(function() wait.slot(tx.hub, tx.tx:commit(left(tx))) end)
+  local committed, err = pcall(commit, tx)
   tx:end_use()
   if not committed then return false, err end
   return true, ...
