@@ -53,14 +53,16 @@ void stores_flush(stores_engine *engine) {
 }
 
 bool stores__engine_start(stores_engine *engine, stores_error *error) {
-    int rc = uv_prepare_init(engine->loop, &engine->prepare);
-    if (rc == 0) rc = uv_check_init(engine->loop, &engine->check);
-    if (rc == 0) rc = uv_idle_init(engine->loop, &engine->idle);
-    if (rc == 0) rc = stores__timers_open(&engine->timers, engine->loop);
+    /* first, for what is on the loop already could not be taken off it at once */
+    int rc = stores__timers_open(&engine->timers, engine->loop);
     if (rc != 0) {
         stores__error_set(error, STORES_INTERNAL, "libuv: %s", uv_strerror(rc));
         return false;
     }
+    /* these always succeed */
+    uv_prepare_init(engine->loop, &engine->prepare);
+    uv_check_init(engine->loop, &engine->check);
+    uv_idle_init(engine->loop, &engine->idle);
     engine->prepare.data = engine->check.data = engine->idle.data = engine;
     uv_prepare_start(&engine->prepare, before_poll);
     uv_check_start(&engine->check, after_poll);

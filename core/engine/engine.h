@@ -149,7 +149,7 @@ void stores__listen_stop_all(stores_engine *engine);
 void stores__listen_free(stores_engine *engine);
 /* How many listeners there are, and how many of them the server has confirmed. */
 void stores__listen_figures(const stores_engine *engine, size_t *listeners, size_t *confirmed);
-/* Starts the handles that end a tick (engine.c). */
+/* Starts the handles that end a tick (engine.c). False: nothing is on the loop. */
 bool stores__engine_start(stores_engine *engine, stores_error *error);
 /* A connection is ready: by its server's clock ids are made from now on (clock.c). */
 void stores__clock_told(stores_engine *engine, const struct stores__pg_conn *conn);

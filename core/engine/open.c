@@ -88,6 +88,10 @@ static stores_engine *engine_new(const struct stores__part *parts, int part_coun
     if (handles) {
         stores_engine_close(engine, NULL, NULL);
     } else {
+        if (engine->owns_loop) {
+            uv_loop_close(engine->loop);
+            free(engine->loop);
+        }
         free(engine);
     }
     return NULL;

@@ -13,6 +13,7 @@
 static int fail_at; /* the how-manyth from now on fails; 0: none */
 static int fail_result_at; /* the same for results of libpq */
 static bool all_fail; /* until it is taken back */
+static int fail_timer; /* handles of timers, in the same way */
 static int denied; /* how many did meanwhile */
 
 void *__real_malloc(size_t size);
@@ -23,6 +24,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 struct pg_result *__wrap_PQgetResult(void *pg);
+int __real_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer);
+int __wrap_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer);
 
 static bool fails(int *at) {
     return *at > 0 && --*at == 0;
@@ -43,6 +46,10 @@ void *__wrap_calloc(size_t count, size_t size) {
 
 void *__wrap_realloc(void *old, size_t size) {
     return no_memory() ? NULL : __real_realloc(old, size);
+}
+
+int __wrap_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer) {
+    return fails(&fail_timer) ? UV_ENOMEM : __real_uv_timer_init(timer_loop, timer);
 }
 
 struct pg_result *__wrap_PQgetResult(void *pg) {
@@ -249,9 +256,40 @@ static void test_owed(void) {
     engine_close(stranger);
 }
 
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+/* Whether an engine is made where something fails; it is closed again. What is left of one that was
+ * not made the sanitizers' pass finds. */
+static bool is_made(const stores_config *config) {
+    stores_error error = STORES_ERROR_INIT;
+    stores_engine *engine = stores_engine_new(config, &error);
+    fail_at = fail_timer = 0;
+    if (engine == NULL) {
+        CHECK(error.code == STORES_NO_MEMORY || error.code == STORES_INTERNAL);
+        return false;
+    }
+    int closed = 0;
+    stores_engine_close(engine, count_close, &closed);
+    if (config->loop != NULL) TURN_UNTIL(closed == 1, 10000);
+    CHECK_INT(closed, 1);
+    return true;
+}
+
+static void test_opening(bool cache, bool own_loop) {
+    stores_config config = config_of(cache);
+    if (own_loop) config.loop = NULL;
+    fail_timer = 1;
+    CHECK(!is_made(&config));
+    int at = 1;
+    while (fail_at = at, !is_made(&config) && at < 1000) at++;
+    CHECK(at > 3 && at < 1000);
+    turn_for(5); /* what was begun on the loop ends with it */
+}
+
 int main(void) {
     test_errors();
     if (!servers_open()) return 1;
+    for (int kind = 0; kind < 4; kind++) test_opening(kind & 1, kind & 2);
     test_segment();
     test_owed();
     for (int cache = 0; cache < 2; cache++) {
