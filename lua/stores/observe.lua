@@ -9,6 +9,7 @@ local optimistic = require('stores.updates.optimistic')
 local Store = require('stores.store')
 local verbs = require('stores.verbs.list').verbs
 local wait = require('stores.wait')
+local wraps = require('stores.hosts.wraps')
 
 local observe = {}
 
@@ -87,6 +88,8 @@ local function counted(record, fn)
   optimistic.stand_for(counting, fn)
   return counting
 end
+
+wraps.unpin(function() counted({}, tostring) end)
 
 -- The arguments of a verb; where it runs a function, that is counted.
 local function arguments(record, runs, first, ...)

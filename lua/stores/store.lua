@@ -19,6 +19,7 @@ local taken = require('stores.verbs.list').taken.store
 local transaction = require('stores.updates.transaction')
 local updates = require('stores.updates.object')
 local wait = require('stores.wait')
+local wraps = require('stores.hosts.wraps')
 
 ---@class stores.Store
 local Store = { is_stores_target = true }
@@ -33,18 +34,28 @@ local opened = 0
 local check, check_self = arguments.check, arguments.check_self
 local check_table, raw_of = arguments.check_table, arguments.raw_of
 
+local function tried(verb, proxy, store)
+  return function(self, ...)
+    if self == proxy then self = store end
+    return pcall(verb, self, ...)
+  end
+end
+
+local function finder(proxy, store)
+  return function(_, name)
+    local verb = Store[name]
+    if type(verb) ~= 'function' then return verb end
+    return tried(verb, proxy, store)
+  end
+end
+
+-- or a store that is dropped would stay, and its connections
+wraps.unpin(tried)
+wraps.unpin(finder)
+
 local function try(store)
   local proxy = {}
-  return setmetatable(proxy, {
-    __index = function(_, name)
-      local verb = Store[name]
-      if type(verb) ~= 'function' then return verb end
-      return function(self, ...)
-        if self == proxy then self = store end
-        return pcall(verb, self, ...)
-      end
-    end,
-  })
+  return setmetatable(proxy, { __index = finder(proxy, store) })
 end
 
 Store.__index = Store -- a table, for every call looks up several methods
@@ -132,25 +143,23 @@ function Store:start_select(name, text, params, timeout, raw, rows)
   return self.engine:select(name, text, params, timeout, raw, rows)
 end
 
+local function run_text(self, text, params, checked, raw)
+  local list = query.params(params)
+  if frames.count > 0 then holds.check_connection(self) end
+  return wait.slot(self.hub, self.engine:query(text, list, checked, checked.timeout, raw))
+end
+
 function Store:query(text, params, opts)
   check(self, 'query')
   local checked, parts = statements.check(text, params, opts, taken.query, 'store')
   if checked.transaction == nil then checked.transaction = self.transactional end
   local raw = raw_of(self, checked)
-  local function run(one)
-    local list = query.params(params)
-    if frames.count > 0 then holds.check_connection(self) end
-    return wait.slot(self.hub, self.engine:query(one, list, checked, checked.timeout, raw))
-  end
-  if #parts <= 1 then return run(text) end
-  if checked.transaction then
-    checked.simple = true
-    return run(text)
-  end
+  if #parts > 1 and checked.transaction then checked.simple = true end
+  if #parts <= 1 or checked.simple then return run_text(self, text, params, checked, raw) end
   -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
   local rows
   for i, part in ipairs(parts) do
-    local ok, result = pcall(run, part.text)
+    local ok, result = pcall(run_text, self, part.text, params, checked, raw)
     if not ok then
       -- what came before it stays, unless it only read
       if i > 1 and not checked.readonly then errors.was_begun(result) end

@@ -87,7 +87,7 @@ end
 function Task:join()
   if not self.done then
     local co = wait.host.task()
-    if not co then return tasks.run(function() return self:join() end) end
+    if not co then return tasks.run(Task.join, self) end
     check_parks()
     if co == self.co then
       errors.raise('self_deadlock', 'a task that joins itself would wait for its own end')
@@ -142,6 +142,12 @@ function tasks.spawn(fn, ...)
   return start(fn, ...)
 end
 
+local function start_awaited(fn, ...)
+  local task = start(fn, ...)
+  task.is_awaited = true
+  return task
+end
+
 local function join_all(list, count)
   local results, failure = {}, nil
   for i = 1, count do
@@ -150,6 +156,12 @@ local function join_all(list, count)
   end
   if failure then error(failure[1], 0) end
   return results
+end
+
+local function run_all(fns)
+  local list = {}
+  for i = 1, #fns do list[i] = start_awaited(fns[i]) end
+  return join_all(list, #fns)
 end
 
 --- Runs functions side by side and returns the array of their first results, when all have ended;
@@ -168,14 +180,31 @@ function tasks.all(fns)
   end
   for i = 1, #fns do check_function(fns[i], 'stores.all') end
   if wait.host.task() then check_parks() end
-  return tasks.run(function()
-    local list = {}
-    for i = 1, #fns do
-      list[i] = start(fns[i])
-      list[i].is_awaited = true
+  return tasks.run(run_all, fns)
+end
+
+-- One of those that work on a list together.
+local function work(all)
+  local list, fn = all.list, all.fn
+  while all.position < #list and all.failure == nil do
+    all.position = all.position + 1
+    local at = all.position
+    local ok, value = pcall(fn, list[at], at)
+    if ok then
+      all.results[at] = value
+    elseif all.failure == nil then
+      all.failure = { value }
     end
-    return join_all(list, #fns)
-  end)
+  end
+end
+
+local function run_map(list, fn, concurrency)
+  local all = { list = list, fn = fn, position = 0, results = {}, failure = nil }
+  local workers = {}
+  for i = 1, math.min(concurrency, #list) do workers[i] = start_awaited(work, all) end
+  join_all(workers, #workers)
+  if all.failure then error(all.failure[1], 0) end
+  return all.results
 end
 
 --- Calls fn(value, index) for each value of a list, side by side, and returns the array of results
@@ -205,29 +234,7 @@ function tasks.map(list, fn, opts)
     errors.raise('invalid_option', 'concurrency must be a whole number from 1 on')
   end
   if wait.host.task() then check_parks() end
-  return tasks.run(function()
-    local results, position, failure = {}, 0, nil
-    local function worker()
-      while position < #list and failure == nil do
-        position = position + 1
-        local at = position
-        local ok, value = pcall(fn, list[at], at)
-        if ok then
-          results[at] = value
-        elseif failure == nil then
-          failure = { value }
-        end
-      end
-    end
-    local workers = {}
-    for i = 1, math.min(concurrency, #list) do
-      workers[i] = start(worker)
-      workers[i].is_awaited = true
-    end
-    join_all(workers, #workers)
-    if failure then error(failure[1], 0) end
-    return results
-  end)
+  return tasks.run(run_map, list, fn, concurrency)
 end
 
 --- Waits for some seconds; other coroutines run meanwhile.

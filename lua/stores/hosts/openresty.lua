@@ -164,12 +164,16 @@ local function pass_on(ok, ...)
   return ...
 end
 
+local function resumer(co)
+  return function(...) return pass_on(coroutine.resume(co, ...)) end
+end
+wraps.unpin(resumer)
+
 --- nginx's own coroutines pass waits through; but its coroutine.wrap raises past every pcall.
 ---@param fn function
 ---@return function
 function host.wrap(fn)
-  local co = coroutine.create(fn)
-  return function(...) return pass_on(coroutine.resume(co, ...)) end
+  return resumer(coroutine.create(fn))
 end
 
 --- Told of a task that failed; its joiner gets the error all the same.

@@ -21,6 +21,21 @@ function Session:query(text, params, opts)
     call.timeout or self.timeout, call.raw))
 end
 
+local function roll_back(own)
+  wait.slot(own.hub, own.tx:rollback(5))
+end
+
+local function run(own, fn)
+  local results = { pcall(fn, own) }
+  pcall(roll_back, own)
+  own.tx:free()
+  return results
+end
+
+local function dropped(frame)
+  frame.tx:free()
+end
+
 --- Runs fn(session) with a connection of its own and no transaction. The connection is closed
 --- afterwards.
 ---@param store stores.Store
@@ -30,12 +45,7 @@ end
 function session.run(store, fn, opts)
   local tx = store.engine:tx({ session = true })
   local own = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
-  local results
-  frames.run(store.hub, { dropped = function() tx:free() end }, function()
-    results = { pcall(fn, own) }
-    pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
-    tx:free()
-  end)
+  local results = frames.run(store.hub, { dropped = dropped, tx = tx }, run, own, fn)
   if not results[1] then error(results[2], 0) end
   return unpack(results, 2, table.maxn(results))
 end
