@@ -4,6 +4,7 @@ local certificates = require('spec.support.certificates')
 local private = require('spec.support.servers')
 local process = require('spec.consistency.process')
 local redis = require('spec.support.redis')
+local sentinels = require('spec.support.sentinels')
 local support = require('spec.support')
 local system = require('stores.local.system')
 local template = require('spec.support.template')
@@ -17,6 +18,7 @@ local servers = {}
 ---@field postgres consistency.Process
 ---@field redis consistency.Process
 ---@field tls {port: integer, ca: string}? by which Redis is reached, where it is
+---@field group spec.Sentinels? in place of the one Redis
 local Servers = {}
 Servers.__index = Servers
 
@@ -135,9 +137,16 @@ function Servers:config(fields)
   return db
 end
 
+--- In place of the one Redis: a master and its replica, which sentinels watch.
+---@return spec.Sentinels
+function Servers:use_sentinels()
+  self.group = sentinels.start()
+  return self.group
+end
+
 ---@return table
 function Servers:redis_config(fields)
-  local at = { path = self.home .. '/redis.sock' }
+  local at = self.group and self.group:config({}) or { path = self.home .. '/redis.sock' }
   if self.tls then
     at = { host = '127.0.0.1', port = self.tls.port, opts = { tls = { ca = self.tls.ca } } }
   end
@@ -158,7 +167,8 @@ end
 ---@param command string as a shell reads it
 ---@return string
 function Servers:redis_cli(command)
-  local pipe = assert(io.popen(("redis-cli -s '%s/redis.sock' %s 2>&1"):format(self.home, command)))
+  local socket = self.group and self.group:roles().socket or self.home .. '/redis.sock'
+  local pipe = assert(io.popen(("redis-cli -s '%s' %s 2>&1"):format(socket, command)))
   local text = pipe:read('*a')
   pipe:close()
   return (text:gsub('\n$', ''))
@@ -236,8 +246,9 @@ function Servers:intents()
   return tonumber(self:redis_cli("--eval '" .. self.home .. "/intents.lua'"))
 end
 
---- Ends both and removes the folder.
+--- Ends all of them and removes the folder.
 function Servers:remove()
+  if self.group then self.group:remove() end
   for _, server in ipairs({ self.postgres, self.redis, self.standby }) do
     if not server.exited then
       server:kill('sigcont')
