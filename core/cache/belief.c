@@ -32,6 +32,10 @@ void stores__epoch_void_all(stores_engine *engine) {
     }
 }
 
+void stores__epoch_told(struct stores__epoch *epoch) {
+    epoch->told = true;
+}
+
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 void stores__epoch_rest(struct stores__epoch *epoch) {
@@ -42,6 +46,7 @@ void stores__epoch_rest(struct stores__epoch *epoch) {
 }
 
 static void free_epoch(struct stores__epoch *epoch) {
+    if (epoch->told && epoch->engine->cache != NULL) epoch->engine->cache->told_others = true;
     stores__timer_stop(&epoch->engine->timers, &epoch->timer);
     stores__timer_stop(&epoch->engine->timers, &epoch->resume);
     stores__epoch_rest(epoch);

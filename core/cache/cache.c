@@ -17,12 +17,25 @@ static void close_link(stores_engine *engine);
 
 /* ---- The link --------------------------------------------------------------------- */
 
+/* Where the one that was met before is not this one, or lost its own rows to another one's, a writer
+ * may have told it what readers of this one should have heard: a primary that was demoted does not
+ * know of that at once, nor do those who talk to it. */
+static void meet(struct stores__cache *cache) {
+    bool moved = cache->met[0] != '\0' && strcmp(cache->met, cache->run_id) != 0;
+    memcpy(cache->met, cache->run_id, sizeof cache->met);
+    if (!moved) return;
+    stores__epoch_moved_all(cache->engine);
+    if (cache->told_others) stores__turn_all(cache->engine);
+    cache->told_others = false;
+}
+
 static void redis_up(void *arg, const char *run_id, bool evicts_any) {
     struct stores__cache *cache = arg;
     snprintf(cache->run_id, sizeof cache->run_id, "%.16s", run_id);
     cache->wants_up = false;
     stores__trouble_evicts(cache, evicts_any, stores__redis_policy_refusal(cache->redis));
     stores__epoch_void_all(cache->engine);
+    meet(cache);
     if (cache->leaving != NULL) {
         pay(cache);
     } else {

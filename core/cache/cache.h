@@ -45,6 +45,8 @@ struct stores__cache {
     struct stores__trouble_said said[STORES__TROUBLES];
     uint64_t well_at; /* when it did that */
     char evicts_why[208];
+    char met[17]; /* the run_id of the last one that was up; "": none was */
+    bool told_others; /* it was told of writes to tables whose epochs are gone */
     char *fixed_prefix;
     char prefix[512];
     char run_id[17]; /* of the run, and of the history, 8 digits each; "" while Redis is down */
@@ -192,6 +194,11 @@ void stores__epoch_end_turn(struct stores__epoch *epoch);
 /* A write was committed without telling Redis: the table is turned when Redis is back, and not read
  * from the cache until then. */
 void stores__epoch_bypassed(struct stores__epoch *epoch);
+/* Redis is being told of a write. */
+void stores__epoch_told(struct stores__epoch *epoch);
+/* Another Redis than the one that was told: that one may live on, and this one's clients may have been
+ * told nothing. What was told counts as if it had not been. */
+void stores__epoch_moved_all(stores_engine *engine);
 /* Redis is back. */
 void stores__epoch_resume_all(stores_engine *engine);
 /* A store that closes: whether a write of it went by Redis, and the turns that make up for that; done

@@ -51,6 +51,7 @@ struct stores__epoch {
     unsigned bypasses; /* writes that went by Redis: to be turned when it is back */
     unsigned turned_bypasses; /* how many of them the turn on its way covers */
     bool resuming; /* that turn is on its way */
+    bool told; /* the Redis that was met last heard of a write of this process */
     unsigned resume_failures; /* in a row */
     struct stores__timer resume; /* parked while nothing is owed: to move it needs no memory */
     struct stores__epoch_texts texts;

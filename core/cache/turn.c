@@ -49,6 +49,7 @@ bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, boo
         free(turn);
         return false;
     }
+    stores__epoch_told(epoch);
     turn->done = done;
     turn->arg = arg;
     turn->req.done = turn_set;
@@ -121,6 +122,14 @@ static void resume_timer(struct stores__timer *timer) {
 void stores__epoch_resume_all(stores_engine *engine) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         resume(STORES__CONTAINER(at, struct stores__epoch, link));
+    }
+}
+
+void stores__epoch_moved_all(stores_engine *engine) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        if (epoch->told) stores__epoch_bypassed(epoch);
+        epoch->told = false;
     }
 }
 

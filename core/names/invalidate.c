@@ -80,6 +80,7 @@ static bool send_it(struct invalidation *invalidation) {
     if (!invalidation->row || epoch[0] == '\0') {
         return stores__epoch_turn(table->epoch, turned, invalidation);
     }
+    stores__epoch_told(table->epoch);
     invalidation->req.done = invalidated;
     stores__args_epoch_key(&args, table->epoch);
     stores__args_row_key(&args, table, epoch, invalidation->id);

@@ -119,6 +119,7 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
         stores__args_free(keys);
         return false;
     }
+    stores__epoch_told(table->epoch);
     intent->tell = tell;
     intent->table = stores__table_hold(table);
     intent->req.done = intent_placed;

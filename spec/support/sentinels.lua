@@ -87,7 +87,7 @@ local function new_watcher(self, number, master)
     'port ' .. port, 'bind ' .. HOST, 'dir ' .. self.folder, 'logfile ' .. watcher.file .. '.log',
     ('sentinel monitor %s %s %s %d'):format(self.name, HOST, master.port, self.quorum),
     ('sentinel down-after-milliseconds %s %d'):format(self.name, self.down_after),
-    ('sentinel failover-timeout %s 10000'):format(self.name),
+    ('sentinel failover-timeout %s 4000'):format(self.name),
     ('sentinel parallel-syncs %s 1'):format(self.name),
   }
   if self.redis.requirepass then
