@@ -57,7 +57,7 @@ local WORKLOADS = {
     ceilings.workload('find_cached', 1024, 'the same without TLS', tls.without) },
   { 'find, cached', 'find_cached', 0, ceilings.hiredis_loop, at_most = 1.3, aim = 1.1 },
   { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.3, aim = 1.1 },
-  { 'find, cached, by TLS', 'find_cached', 0, where = tls.with, at_most = 1.4, aim = 1.2,
+  { 'find, cached, by TLS', 'find_cached', 0, where = tls.with, at_most = 1.25, aim = 1.15,
     ceilings.workload('find_cached', 0, 'the same without TLS', tls.without) },
 }
 

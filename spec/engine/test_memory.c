@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "cache/epoch_internal.h"
 #include "pg/conn.h"
+#include "redis/tls.h"
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
@@ -286,8 +287,38 @@ static void test_opening(bool cache, bool own_loop) {
     turn_for(5); /* what was begun on the loop ends with it */
 }
 
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+static void test_tls(void) {
+    stores_tls config = STORES_TLS_INIT;
+    bool enough = false;
+    int at;
+    config.no_verify = true;
+    config.server_name = "localhost";
+    for (at = 1; at < 50 && !enough; at++) {
+        char why[STORES__TLS_WHY] = "";
+        enum stores__tls_shaken shaken = STORES__TLS_FAILED;
+        fail_at = at;
+        struct stores__tls_context *context = stores__tls_context_new(&config);
+        struct stores__tls *tls = NULL;
+        if (context != NULL) tls = stores__tls_open(context, "127.0.0.1", why, sizeof why);
+        if (tls != NULL) shaken = stores__tls_shake(tls);
+        enough = fail_at > 0;
+        fail_at = 0;
+        CHECK_INT(shaken, enough ? STORES__TLS_MORE : STORES__TLS_FAILED);
+        if (context != NULL && !enough) {
+            CHECK(strstr(tls != NULL ? stores__tls_why(tls) : why, "memory ran out") != NULL);
+        }
+        stores__tls_free(tls);
+        stores__tls_context_free(context);
+    }
+    CHECK(at > 4);
+    CHECK(enough);
+}
+
 int main(void) {
     test_errors();
+    test_tls();
     if (!servers_open()) return 1;
     for (int kind = 0; kind < 4; kind++) test_opening(kind & 1, kind & 2);
     test_segment();

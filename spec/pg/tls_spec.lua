@@ -2,6 +2,7 @@
 -- clear to one that cannot prove it.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local certificates = require('spec.support.certificates')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
 local support = require('spec.support')
@@ -12,37 +13,20 @@ describe('TLS', function()
   -- 127.0.0.1 as a number: an address of this machine that does not look like one.
   local ELSEWHERE = '2130706433'
 
-  local function openssl(arguments, ...)
-    local command = ('cd "%s" && openssl ' .. arguments .. ' >openssl.log 2>&1')
-      :format(server.home, ...)
-    assert(os.execute(command) == 0, command)
-  end
-
-  local function authority(name)
-    openssl('req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout %s.key'
-      .. ' -out %s.crt -subj "/CN=the %s authority" -addext keyUsage=critical,keyCertSign',
-      name, name, name)
-    return server.home .. '/' .. name .. '.crt'
-  end
-
-  -- A certificate of the authority for some names, as openssl writes them.
-  local function certificate(name, names)
-    server:write('extensions', 'subjectAltName=' .. names .. '\n')
-    openssl('req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.csr'
-      .. ' -subj /CN=%s', name, name, name)
-    openssl('x509 -req -in %s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2'
-      .. ' -extfile extensions -out %s.crt', name, name)
-    local file = assert(io.open(server.home .. '/' .. name .. '.key'))
-    local key = file:read('*a')
+  -- The server's own certificate, whose key it wants for itself.
+  local function issue(authority, names)
+    local path = authority:issue('server', names)
+    local file = assert(io.open(path .. '.key'))
+    server:write('server.key', file:read('*a'), true)
     file:close()
-    server:write(name .. '.key', key, true)
-    return server.home .. '/' .. name
+    return path
   end
 
   setup(function()
     server = postgres.start(nil, 'local all all trust\nhostssl all all all trust\n')
-    ca, wrong_ca = authority('ca'), authority('other')
-    local file = certificate('server', 'DNS:localhost,IP:127.0.0.1')
+    local authority = certificates.authority(server.home, 'ca')
+    ca, wrong_ca = authority.file, certificates.authority(server.home, 'other').file
+    local file = issue(authority, 'DNS:localhost,IP:127.0.0.1')
     tls = { ssl = 'on', ssl_cert_file = file .. '.crt', ssl_key_file = file .. '.key' }
     server:restart('fast', tls)
   end)
