@@ -47,7 +47,8 @@ for loop in hiredis libpq; do
 done
 
 # The servers stop when nobody holds this lock any more: this shell, however it goes.
-data=$out/data-$$
+# A spec keeps them where it keeps all of its servers.
+data=${STORES_TEST_ROOM:-$out}/data-$$
 finish() {
     status=$?
     trap - EXIT

@@ -19,6 +19,7 @@ local harness = {}
 ---@field timeout number? the deadline of a call, in seconds
 ---@field on_cache_failure string? 'error'
 ---@field calm number? so many times fewer writes, for each of them turns its tables
+---@field poolsize integer? 6
 ---@field pause number? seconds between the calls of a coroutine
 ---@field build string? another build folder
 ---@field proxied boolean? worker 1 goes through a proxy
@@ -166,8 +167,8 @@ end
 ---@param options? consistency.Options
 ---@return consistency.Run
 function harness.start(servers, options)
-  local all = { workers = 8, coroutines = 16, rows = 32, timeout = 10, on_cache_failure = 'error',
-    seed = os.time() }
+  local all = { workers = 8, coroutines = 16, poolsize = 6, rows = 32, timeout = 10,
+    on_cache_failure = 'error', seed = os.time() }
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
     said = {}, violations = {}, places = places(all) }, Run)
@@ -175,7 +176,7 @@ function harness.start(servers, options)
   local capacity = math.ceil((all.calls or CALLS_OF_A_FAULT) / all.workers)
   local folder = all.proxied and start_proxy(run)
   for writer = 1, all.workers do
-    local db = servers:config({ poolsize = 6, database = database_of(run, writer) })
+    local db = servers:config({ poolsize = all.poolsize, database = database_of(run, writer) })
     local redis = servers:redis_config()
     if folder and writer == 1 then
       db.host, redis.path = folder, folder .. '/redis.sock'

@@ -15,8 +15,7 @@ describe('a C program', function()
   local base, prefix, db
 
   lazy_setup(function()
-    local _, text = shell('mktemp -d /tmp/stores-spec.XXXXXX')
-    base = text:gsub('%s+$', '')
+    base = sh.folder()
     prefix = base .. '/usr/local'
     local status, log = shell(('DESTDIR=%s cmake --install %s'):format(quoted(base), quoted(build)))
     assert.equal(0, status, log)

@@ -35,7 +35,7 @@ end
 
 describe('stores.h', function()
   local function compile(compiler, suffix, standard)
-    local folder = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+    local folder = sh.folder()
     local file = assert(io.open(folder .. '/alone.' .. suffix, 'w'))
     file:write('#include "stores.h"\n#include "stores.h"\n',
       'int use(const stores_op *op);\n',

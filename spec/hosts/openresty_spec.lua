@@ -31,7 +31,7 @@ describe('the API of the examples #slow', function()
   end
 
   lazy_setup(function()
-    folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
+    folder = output('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX'):gsub('%s+$', '')
     path = folder .. '/http.sock'
     server = process.start({ 'sh', root .. '/examples/openresty/serve.sh', folder,
       'unix:' .. path }, folder .. '/stderr')

@@ -65,7 +65,7 @@ end
 describe('private servers #slow', function()
   local base
 
-  before_each(function() base = shell('mktemp -d /tmp/stores-paths.XXXXXX') end)
+  before_each(function() base = require('spec.support.shell').folder() end)
 
   after_each(function()
     local ended = within(30, function() return next(workers(base)) == nil end)

@@ -106,13 +106,13 @@ end
 
 describe('private servers #slow', function()
   setup(function()
-    shared = shell('mktemp -d /tmp/stores-spec.XXXXXX')
+    shared = shell('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX')
   end)
 
   teardown(function() shell('rm -rf ' .. quoted(shared)) end)
 
   before_each(function()
-    base = shell('mktemp -d /tmp/stores-spec.XXXXXX')
+    base = shell('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX')
     folder = shared .. '/data'
     users = {}
   end)

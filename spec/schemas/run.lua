@@ -39,7 +39,7 @@ local function hits_of(stats)
   return stats.hits + stats.negative_hits
 end
 
--- Reads everything until all of it comes from the cache, but for what a store says it keeps none of.
+-- Reads everything until all of it comes from the cache, but for what a store says is not kept.
 local function warm(world, names)
   for _ = 1, 6 do
     local asked, hits = 0, 0

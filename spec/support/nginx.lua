@@ -62,7 +62,7 @@ http {
 ---@param connections? integer of a worker, 4096 where it is left out
 ---@return spec.Nginx
 function nginx.start(text, workers, main, connections)
-  local folder = output('mktemp -d /tmp/stores-spec.XXXXXX'):gsub('%s+$', '')
+  local folder = output('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX'):gsub('%s+$', '')
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))

@@ -20,6 +20,13 @@ function shell.run(command)
   return tonumber(status), text
 end
 
+--- A new folder, where the run keeps its data (STORES_TEST_ROOM), or in /tmp.
+---@return string path
+function shell.folder()
+  local _, text = shell.run('mktemp -d "${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX"')
+  return (text:gsub('%s+$', ''))
+end
+
 --- What a file holds; raises where there is none.
 ---@param path string
 ---@return string

@@ -61,8 +61,9 @@ describe('bench/run.sh #slow', function()
   end)
 
   it('leaves no folder of its servers', function()
-    local root = os.getenv('STORES_ROOT') or '.'
-    local pipe = assert(io.popen("ls -d '" .. root .. "'/build/bench/data-* 2>/dev/null"))
+    local room = os.getenv('STORES_TEST_ROOM') or (os.getenv('STORES_ROOT') or '.')
+      .. '/build/bench'
+    local pipe = assert(io.popen("ls -d '" .. room .. "'/data-* 2>/dev/null"))
     local left = pipe:read('*a')
     pipe:close()
     -- a run by hand at the same moment has one of its own, and lives

@@ -10,7 +10,7 @@ local sh = require('spec.support.shell')
 local quoted, shell, read = sh.quoted, sh.run, sh.read
 
 before_each(function()
-  folder = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+  folder = sh.folder()
 end)
 
 after_each(function() shell('rm -rf ' .. quoted(folder)) end)

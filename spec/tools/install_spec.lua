@@ -10,8 +10,7 @@ local sh = require('spec.support.shell')
 local quoted, shell, write = sh.quoted, sh.run, sh.write
 
 before_each(function()
-  local _, text = shell('mktemp -d /tmp/stores-spec.XXXXXX')
-  base = text:gsub('%s+$', '')
+  base = sh.folder()
 end)
 
 after_each(function() shell('rm -rf ' .. quoted(base)) end)

@@ -19,7 +19,7 @@ describe('the build of a room', function()
   local base
 
   lazy_setup(function()
-    base = select(2, shell('mktemp -d /tmp/stores-spec.XXXXXX')):gsub('%s+$', '')
+    base = sh.folder()
     local status, text = shell(('cd %s && tar -c CMakeLists.txt core | tar -x -C %s'):format(
       quoted(root), quoted(base)))
     assert.equal(0, status, text)
