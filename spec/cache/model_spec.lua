@@ -240,6 +240,8 @@ for i, case in ipairs {
   { 'two processes end turns', 2, 2, 2, false, 'row bulk', 'crash evict wipe forget', 150000 },
   { 'a writer in bypass', 2, 2, 1, false, 'row bulk bypass', 'crash evict rollback wipe forget',
     100000 },
+  { 'a writer at a demoted Redis', 2, 1, 1, false, 'row bulk demoted',
+    'crash evict rollback wipe forget', 20000 },
   { 'Redis comes back with an old dump', 2, 1, 1, false, 'row bulk', 'crash dump forget', 50000 },
   { 'the same, dead epochs kept', 1, 1, 1, false, 'row bulk', 'crash evict dump wipe', 120000 },
   { 'PostgreSQL goes on from an older copy', 2, 1, 1, false, 'row bulk',

@@ -16,16 +16,18 @@
 --            then it is sent; those who end turns wait for the sign, which the session holds until
 --            the statement is over, also when the process is dead
 --   bypass   cannot reach Redis: commits without a word, turns the table when it reaches it again
+--   demoted  tells a Redis that was demoted, which this one and its readers do not hear; when it
+--            hears of this one, before its COMMIT or after, it turns the table here, once
 --   outside  writes without Stores; store:invalidate(table, id) follows
 -- Each holds the row's lock and the table's RowExclusive from its DML until its transaction is
 -- over, dead or alive; a statement of its own not before it begins. What was announced under B is
 -- not published: such a statement, of which only the sign tells, may be about to change the row.
 --
 -- The exceptions, as the design states them: the version of a bypass writer need not be seen until
--- that writer has turned the table (the model is stricter: until anybody has), that of an outside
--- writer until INVALIDATE was executed. One such window is open at a time. If a Stores write
--- follows on top, the exception is over at once. A bypass writer that turned the table while its
--- COMMIT was in flight gets no exception: the wait covers it.
+-- that writer has turned the table (the model is stricter: until anybody has), so that of a demoted
+-- one; that of an outside writer until INVALIDATE was executed. One such window is open at a time.
+-- If a Stores write follows on top, the exception is over at once. One that turned the table before
+-- its COMMIT took effect gets no exception: the wait covers it.
 --
 -- What the page leaves open, and how the model reads it (each other reading is a mutant, and is
 -- caught):
@@ -76,10 +78,10 @@ local W_NAMES = { [0] = 'idle', 'wrote', 'ready', 'COMMIT sent', 'committed', 'a
 local SIGNED = { [W_SIGN] = true, [W_EARLY] = true, [W_RUNS] = true } -- in the role alone
 local HOLDS = {} -- where a writer holds the row's lock, and the table's
 for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE } do HOLDS[pc] = true end
-local ROW, BULK, BYPASS, OUTSIDE, REACH, ALONE = 1, 2, 3, 4, 5, 6
+local ROW, BULK, BYPASS, OUTSIDE, REACH, ALONE, DEMOTED = 1, 2, 3, 4, 5, 6, 7
 local ROLES = { row = ROW, bulk = BULK, bypass = BYPASS, outside = OUTSIDE, reach = REACH,
-  alone = ALONE }
-local ROLE_NAMES = { 'row', 'bulk', 'bypass', 'outside', 'reach', 'alone' }
+  alone = ALONE, demoted = DEMOTED }
+local ROLE_NAMES = { 'row', 'bulk', 'bypass', 'outside', 'reach', 'alone', 'demoted' }
 
 local R_E, R_RES, R_TOKEN = 1, 2, 3
 local R_IDLE, R_MISSED, R_LEASED, R_SELECTED = 0, 1, 2, 3
@@ -114,6 +116,10 @@ epochs.mutants = {
   ['publish what was announced under B'] = { publish_turning = true,
     needs = { roles = { 'row', 'alone' } } },
   ['bypass, and never turn'] = { no_turn = true, needs = { roles = { 'bypass' } } },
+  ['tell a demoted Redis, and turn nothing at the next one'] = { no_turn = true,
+    needs = { roles = { 'demoted' } } },
+  ['turn at the next Redis what was committed alone'] = { turn_committed = true,
+    needs = { roles = { 'demoted' } } },
   ['name rows, and turn nothing that a trigger reached'] = { no_reach = true,
     needs = { roles = { 'reach' }, ddl = true } },
   ['trust facts from before the write'] = { old_facts = true,
@@ -238,7 +244,7 @@ function epochs.new(config)
     t[w + W_VER], t[w + W_WAITED], t[WIN] = t[CUR], 0, 0
     for o = W0, W_LAST, WRITER do t[o + W_OPEN] = 0 end
     local role = t[w + W_ROLE]
-    if role == OUTSIDE or role == BYPASS and t[w + W_TURNED] == 0 then
+    if role == OUTSIDE or (role == BYPASS or role == DEMOTED) and t[w + W_TURNED] == 0 then
       t[WIN], t[w + W_OPEN] = 1, 1
     end
   end
@@ -307,6 +313,7 @@ function epochs.new(config)
         emit(role == ROW and 'writer: BEGIN, DML'
           or role == BULK and 'writer: BEGIN, DML of unnamed rows'
           or role == BYPASS and 'writer: BEGIN, DML, Redis is not reached'
+          or role == DEMOTED and 'writer: BEGIN, DML, is at a demoted Redis'
           or 'writer: writes outside Stores', who)
       end
     end
@@ -345,6 +352,10 @@ function epochs.new(config)
       turn_present(t)
       t[w] = W_READY
       emit(s[EPOCH] == NONE and 'writer: finds no epoch to turn' or 'writer: sets B<new>', who)
+    elseif pc == W_WROTE and role == DEMOTED then
+      copy(t, s)
+      t[w] = W_READY
+      emit('writer: INTENT at the demoted Redis', who)
     elseif pc == W_WROTE or pc == W_READY then
       copy(t, s)
       t[w] = W_SENT
@@ -360,6 +371,13 @@ function epochs.new(config)
         t[w + W_TURNED] = 1
         emit('writer: reaches Redis, turns, outcome unknown', who)
       end
+    end
+    if role == DEMOTED and (pc == W_READY or pc == W_SENT) and s[w + W_TURNED] == 0
+      and not m.no_turn then
+      copy(t, s)
+      if not m.turn_committed then turn_present(t) end
+      t[w + W_TURNED] = 1
+      emit('writer: hears of this Redis before COMMIT, turns the table', who)
     end
     if config.rollback and (pc == W_WROTE or pc == W_READY) then
       copy(t, s)
@@ -385,7 +403,8 @@ function epochs.new(config)
       copy(t, s)
       if s[w + W_OPEN] == 0 then saw(t, s[w + W_VER]) end
       t[w] = W_ACKED
-      if role == BULK or role >= REACH then finish(t, w) end
+      local turned = role == DEMOTED and s[w + W_TURNED] == 1
+      if role == BULK or role == REACH or role == ALONE or turned then finish(t, w) end
       emit('writer: answers its caller', who)
     elseif pc == W_ACKED and role == ROW then
       copy(t, s)
@@ -397,7 +416,7 @@ function epochs.new(config)
         or state == V and 'writer: SETTLE publishes'
         or s[w + W_TURNED] == 1 and 'writer: SETTLE deletes, announced under B'
         or 'writer: SETTLE deletes, dirty', who)
-    elseif pc == W_ACKED and role == BYPASS then
+    elseif pc == W_ACKED and (role == BYPASS or role == DEMOTED) then
       copy(t, s)
       if m.no_turn then
         close_window(t)
