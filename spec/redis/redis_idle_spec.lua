@@ -1,5 +1,6 @@
 --- Links to Redis that nobody uses: servers close them after a while, balancers forget them without
 --- a word. A PING now and then holds them, and the next write goes by Redis in neither case.
+-- Plain pass alone: it waits for the time to go by; spec/redis/test_redis_keep.c is in the others.
 
 local cache = require('spec.support.cache')
 local proxy = require('spec.support.pg_proxy')
