@@ -113,7 +113,7 @@ describe('a link to Redis that nobody uses', function()
 
     -- Stands for a process that computes: its loop does not turn, and no PING finds out.
     local function forgotten(opts)
-      local store = open({ keepalive = 0, timeout = 0.5, connect_timeout = 10 }, opts, path)
+      local store = open({ keepalive = 0, timeout = 1, connect_timeout = 10 }, opts, path)
       local id = cached()
       assert.equal(1, store:find('docs', id).n)
       settled(store)
@@ -152,7 +152,7 @@ describe('a link to Redis that nobody uses', function()
     end)
 
     it('is found out by a PING before anybody needs it', function()
-      local store = open({ keepalive = 1.2, timeout = 0.5, connect_timeout = 10 }, nil, path)
+      local store = open({ keepalive = 1.2, timeout = 1, connect_timeout = 10 }, nil, path)
       store:find('docs', cached())
       settled(store)
       local connects = store:stats().redis_connects
