@@ -234,6 +234,7 @@ typedef struct stores_config {
     const char *const *redis_sentinels;
     const char *redis_master; /* the name that they know it by; there is none by default */
     const char *sentinel_username, *sentinel_password; /* what they want to hear, not Redis */
+    const stores_tls *sentinel_tls; /* what goes to them; NULL: it is not encrypted */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

@@ -108,6 +108,7 @@ static void sentinel_options(lua_State *L, int redis, stores_config *config) {
     int opts = lua_gettop(L);
     config->sentinel_username = text_of(L, opts, "username");
     config->sentinel_password = text_of(L, opts, "password");
+    config->sentinel_tls = tls_options(L, opts);
 }
 
 static void redis_options(lua_State *L, int redis, stores_config *config) {

@@ -69,9 +69,12 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     cache->engine = engine;
     cache->wants_up = true;
     stores__list_init(&cache->ask_wait.link);
-    stores_tls own_tls;
-    const stores_tls *tls = config->redis_tls;
+    stores_tls own_tls, own_sentinel_tls;
+    const stores_tls *tls = config->redis_tls, *sentinel_tls = config->sentinel_tls;
     if (tls != NULL) tls = stores__tls_given(tls, &own_tls, error);
+    if (sentinel_tls != NULL) {
+        sentinel_tls = stores__tls_given(sentinel_tls, &own_sentinel_tls, error);
+    }
     struct stores__redis_config redis = {.host = config->redis_host,
                                          .port = config->redis_port,
                                          .path = config->redis_path,
@@ -79,6 +82,7 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
                                          .master = config->redis_master,
                                          .sentinel_username = config->sentinel_username,
                                          .sentinel_password = config->sentinel_password,
+                                         .sentinel_tls = sentinel_tls,
                                          .username = config->redis_username,
                                          .password = config->redis_password,
                                          .tls = tls,

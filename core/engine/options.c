@@ -3,14 +3,13 @@
 #include "base/place.h"
 #include "base/sized.h"
 
-static bool check_tls(const stores_config *config, stores_error *error) {
+static bool check_tls(const stores_tls *tls, const char *path, stores_error *error) {
     stores_tls own;
-    const stores_tls *tls = config->redis_tls;
 
-    if (tls == NULL || config->no_cache) return true;
+    if (tls == NULL) return true;
     tls = stores__tls_given(tls, &own, error);
     if (tls == NULL) return false;
-    if (config->redis_path != NULL) {
+    if (path != NULL) {
         stores__error_set(error, STORES_INVALID_OPTION, "there is no TLS on a unix socket");
     } else if (tls->key != NULL && tls->cert == NULL) {
         stores__error_set(error, STORES_INVALID_OPTION, "a key for TLS needs its cert");
@@ -81,7 +80,9 @@ bool stores__options_take(const stores_config *given, stores_config *own, stores
     if (known == NULL) return false;
     if (known != own) *own = *known;
     fill_defaults(own);
-    return check(own, error) && check_tls(own, error);
+    if (!check(own, error)) return false;
+    return own->no_cache || (check_tls(own->redis_tls, own->redis_path, error) &&
+                             check_tls(own->sentinel_tls, NULL, error));
 }
 
 void stores__options_keep(stores_engine *engine, const stores_config *config) {
@@ -90,7 +91,7 @@ void stores__options_keep(stores_engine *engine, const stores_config *config) {
     own->pg_keys = own->pg_values = NULL;
     own->redis_host = own->redis_path = own->redis_username = own->redis_password = NULL;
     own->prefix = own->on_connect = NULL;
-    own->redis_tls = NULL;
+    own->redis_tls = own->sentinel_tls = NULL;
     own->redis_sentinels = NULL;
     own->redis_master = own->sentinel_username = own->sentinel_password = NULL;
 }

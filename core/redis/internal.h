@@ -38,7 +38,7 @@ struct stores__redis {
     struct stores__timers *timers;
     struct stores__redis_hooks hooks;
     struct stores__redis_config config; /* its strings are the link's own; tls is in the next */
-    struct stores__tls_context *tls; /* NULL: none */
+    struct stores__tls_context *tls, *sentinel_tls; /* NULL: none */
 
     enum stores__redis_state state; /* moved by connect.c, and to DOWN by loss.c */
     bool first; /* no attempt has ended yet: requests wait for it */

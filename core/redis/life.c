@@ -16,6 +16,12 @@ static void on_released(void *holder) {
     stores__redis_gone(holder);
 }
 
+static bool take_tls(struct stores__redis *redis, const struct stores__redis_config *config) {
+    if (config->tls) redis->tls = stores__tls_context_new(config->tls);
+    if (config->sentinel_tls) redis->sentinel_tls = stores__tls_context_new(config->sentinel_tls);
+    return (redis->tls || !config->tls) && (redis->sentinel_tls || !config->sentinel_tls);
+}
+
 /* False: no memory, or a sentinel is no place. */
 static bool take_sentinels(struct stores__redis *redis, const struct stores__redis_config *config) {
     struct stores__master_config master = {.sentinels = config->sentinels,
@@ -24,6 +30,7 @@ static bool take_sentinels(struct stores__redis *redis, const struct stores__red
                                            .master = config->master,
                                            .username = config->sentinel_username,
                                            .password = config->sentinel_password,
+                                           .tls = redis->sentinel_tls,
                                            .held = on_held,
                                            .released = on_released,
                                            .holder = redis};
@@ -52,8 +59,7 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     own = &redis->config;
     *own = *config;
     own->host = own->path = own->username = own->password = NULL;
-    own->tls = NULL;
-    if (config->tls) redis->tls = stores__tls_context_new(config->tls);
+    own->tls = own->sentinel_tls = NULL;
     own->sentinels = NULL; /* what follows is the master's */
     own->master = own->sentinel_username = own->sentinel_password = NULL;
     fill_defaults(own);
@@ -63,7 +69,7 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
     redis->ping_chunk = stores__redis_chunk_new("PING");
     if (!redis->ping_chunk || !copy(&own->host, config->host ? config->host : "localhost") ||
         !copy(&own->path, config->path) || !copy(&own->username, config->username) ||
-        !copy(&own->password, config->password) || (config->tls && !redis->tls) ||
+        !copy(&own->password, config->password) || !take_tls(redis, config) ||
         !take_sentinels(redis, config) || !stores__timer_set(timers, &redis->timer, UINT64_MAX)) {
         if (redis->master) stores__master_close(redis->master);
         stores__redis_free(redis);

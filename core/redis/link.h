@@ -34,6 +34,7 @@ struct stores__redis_config {
     const char *const *sentinels;
     const char *master;
     const char *sentinel_username, *sentinel_password;
+    const stores_tls *sentinel_tls; /* NULL: none */
     const char *username, *password; /* NULL where there is none */
     const stores_tls *tls; /* NULL: none */
     int db;

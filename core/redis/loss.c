@@ -121,6 +121,7 @@ void stores__redis_free(struct stores__redis *redis) {
     free((char *)redis->config.username);
     free((char *)redis->config.password);
     stores__tls_context_free(redis->tls);
+    stores__tls_context_free(redis->sentinel_tls);
     stores__redis_chunk_free(redis->ping_chunk);
     if (redis->master) stores__master_free(redis->master);
     free(redis);

@@ -5,6 +5,7 @@
 
 #include "redis/reply.h"
 #include "redis/watch.h"
+#include "redis/tls.h"
 
 #define SENTINEL_PORT 26379
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
@@ -26,7 +27,7 @@ struct stores__master {
     uint64_t until, share_ms;
     bool extended;
     struct stores__timer patience;
-    char why[256];
+    char why[STORES__TLS_WHY];
 
     bool watches; /* from the first watch on */
     struct stores__watch *watch; /* NULL: none just now */
@@ -137,7 +138,7 @@ static bool ask_one(struct stores__master *master, char *why, size_t size) {
 }
 
 static void ask_next(struct stores__master *master) {
-    char why[160];
+    char why[STORES__TLS_WHY];
 
     for (; master->nth < master->count; master->nth++) {
         if (ask_one(master, why, sizeof why)) return;

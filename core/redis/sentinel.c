@@ -7,6 +7,7 @@
 
 #include "base/lookup.h"
 #include "redis/reply.h"
+#include "redis/tls.h"
 
 #define ANSWER_MOST 16 /* elements: an address has two, a publication three */
 #define TEXT_MAX (64 * 1024)
@@ -16,7 +17,7 @@ struct stores__sentinel {
     const struct stores__sentinel_terms *terms;
     const struct stores__sentinel_hooks *hooks;
     void *arg;
-    int port;
+    struct stores__place place;
     struct stores__lookup *lookup; /* under way; NULL: none */
     struct addrinfo *addresses, *next; /* of its name, and the one that is tried next */
     struct stores__redis_socket *socket; /* NULL: none is open */
@@ -61,7 +62,7 @@ static void close_socket(struct stores__sentinel *sentinel) {
 
 static void on_lost(void *arg, const char *why) {
     struct stores__sentinel *sentinel = arg;
-    char text[160];
+    char text[STORES__TLS_WHY];
 
     snprintf(text, sizeof text, "%s", why);
     if (!sentinel->connected) {
@@ -115,13 +116,19 @@ static const struct stores__redis_socket_hooks socket_hooks = {
 
 static bool connect_to(struct stores__sentinel *sentinel, const char *address, char *why,
                        size_t size) {
-    sentinel->socket = stores__redis_socket_open(sentinel->terms->loop, address, sentinel->port,
+    const struct stores__sentinel_terms *terms = sentinel->terms;
+
+    sentinel->socket = stores__redis_socket_open(terms->loop, address, sentinel->place.port,
                                                  &socket_hooks, sentinel, why, size);
     if (!sentinel->socket) return false;
     stores__redis_socket_limit(sentinel->socket, TEXT_MAX);
     sentinel->sockets++;
-    sentinel->terms->held(sentinel->terms->holder);
-    return true;
+    terms->held(terms->holder);
+    if (terms->tls && !stores__redis_socket_secure(sentinel->socket, terms->tls,
+                                                   sentinel->place.host, why, size)) {
+        close_socket(sentinel);
+    }
+    return sentinel->socket != NULL;
 }
 
 /* ---- Its name ------------------------------------------------------------------------------- */
@@ -144,7 +151,7 @@ static bool connect_next(struct stores__sentinel *sentinel, char *why, size_t si
 
 static void on_resolved(void *arg, struct addrinfo *addresses, const char *why) {
     struct stores__sentinel *sentinel = arg;
-    char text[160];
+    char text[STORES__TLS_WHY];
 
     sentinel->lookup = NULL;
     sentinel->addresses = sentinel->next = addresses;
@@ -192,9 +199,9 @@ struct stores__sentinel *stores__sentinel_open(const struct stores__sentinel_ter
     sentinel->terms = terms;
     sentinel->hooks = hooks;
     sentinel->arg = arg;
-    sentinel->port = place->port;
+    sentinel->place = *place;
     stores__redis_out_init(&sentinel->out);
-    if (!greet(sentinel) || !reach(sentinel, place->host, why, why_size)) {
+    if (!greet(sentinel) || !reach(sentinel, sentinel->place.host, why, why_size)) {
         stores__sentinel_close(sentinel);
         return NULL;
     }

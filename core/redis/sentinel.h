@@ -10,6 +10,7 @@
 #include "redis/socket.h"
 
 struct stores__sentinel;
+struct stores__tls_context;
 
 /* All are called with the arg of open, from the loop, but for lost, which a flush may call too. */
 struct stores__sentinel_hooks {
@@ -23,6 +24,7 @@ struct stores__sentinel_terms {
     uv_loop_t *loop;
     const char *master; /* the name that they know it by */
     const char *username, *password; /* NULL where there is none */
+    struct stores__tls_context *tls; /* NULL: none */
     /* A socket was opened, and one is gone. The memory of a conversation, which may have had
      * several, goes with the last of them. */
     void (*held)(void *holder);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "redis/reply.h"
+#include "redis/tls.h"
 
 #define LOOK_MS 5000
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
@@ -126,7 +127,7 @@ struct stores__watch *stores__watch_open(const struct stores__sentinel_terms *te
                                          const struct stores__place *place, uint64_t patience_ms,
                                          const struct stores__watch_hooks *hooks, void *arg) {
     struct stores__watch *watch = calloc(1, sizeof *watch);
-    char why[160];
+    char why[STORES__TLS_WHY];
 
     if (!watch) return NULL;
     watch->timers = timers;

@@ -254,6 +254,12 @@ describe('the configuration of Redis', function()
     refused("did you mean 'sentinel_opts.password'", redis, named({ sentinelPassword = 'x' }))
     refused("unknown key 'pasword' in redis.sentinel_opts: did you mean 'password'", redis,
       named({ sentinel_opts = { pasword = 'x' } }))
+    assert.same({ tls = { ca = '/ca.pem' } }, redis(named({ sentinel_opts = {
+      tls = { ca = '/ca.pem' } } })).sentinel_opts)
+    refused('redis.sentinel_opts.tls must be true, false or a table', redis,
+      named({ sentinel_opts = { tls = 'yes' } }))
+    refused("unknown key 'cafile' in redis.sentinel_opts.tls: did you mean 'ca'", redis,
+      named({ sentinel_opts = { tls = { cafile = 'x' } } }))
   end)
 
   it('takes password, database and the like in opts', function()

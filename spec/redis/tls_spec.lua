@@ -287,6 +287,37 @@ describe('TLS to Redis', function()
     trouble(store_of(false), 'said nothing: does it want TLS?')
   end)
 
+  it('is spoken with sentinels, and with the server that they name', function()
+    local path, port = ca:issue('watcher', 'DNS:localhost,IP:127.0.0.1'), redis.free_port()
+    local lines = ([[
+port 0
+bind 127.0.0.1
+tls-port %d
+tls-cert-file %s.crt
+tls-key-file %s.key
+tls-ca-cert-file %s
+tls-auth-clients no
+tls-replication yes
+dir %s
+sentinel monitor cache 127.0.0.1 %d 1
+]]):format(port, path, path, ca.file, folder, server.port)
+    local file = assert(io.open(folder .. '/sentinel.conf', 'w'))
+    file:write(lines)
+    file:close()
+    local watcher = process.start({ 'redis-server', folder .. '/sentinel.conf', '--sentinel' })
+    finally(function() watcher:kill() end)
+    local function by(sentinel_opts)
+      open[#open + 1] = stores.Store.new(db, { sentinels = { 'localhost:' .. port },
+        master = 'cache', sentinel_opts = sentinel_opts, opts = { timeout = 2,
+        connect_timeout = 5, tls = { ca = ca.file } } }, { log = function() end })
+      return open[#open]
+    end
+    comes_up(by({ tls = { ca = ca.file } }))
+    trouble(by({ tls = { ca = other.file } }), 'localhost:' .. port,
+      "the certificate 'CN = watcher'", 'is of no authority of ca')
+    trouble(by({}), 'no sentinel tells', 'localhost:' .. port)
+  end)
+
   it('is spoken in nginx, which uses OpenSSL itself and finds no errors that are not its own',
     function()
       local path = ca:issue('web', 'DNS:localhost')

@@ -116,7 +116,10 @@ local REDIS_OPTS = {
 local SENTINEL_OPTS = {
   where = 'redis.sentinel_opts',
   aliases = keywords.redis_opts_aliases,
-  keys = { password = options.secret, username = options.text },
+  keys = {
+    password = options.secret, username = options.text,
+    tls = options.any('boolean|stores.TlsOptions'),
+  },
 }
 
 ---@type stores.OptionSpec
@@ -279,6 +282,21 @@ local function read_redis_url(url)
   return parts
 end
 
+--- What TLS is asked for: true, false or a table.
+---@param tls any
+---@param where string
+local function check_tls(tls, where)
+  if type(tls) == 'table' then
+    tls = options.check(tls, setmetatable({ where = where }, { __index = TLS }))
+    if tls.key and not tls.cert then
+      refuse('%s.key needs the certificate that it is of: cert', where)
+    end
+  elseif tls ~= nil and type(tls) ~= 'boolean' then
+    refuse('%s must be true, false or a table, got %s', where, errors.kind(tls))
+  end
+  return tls
+end
+
 --- Who is asked where the server is.
 ---@param flat table
 ---@param checked table
@@ -293,6 +311,7 @@ local function add_sentinels(flat, checked)
   end
   flat.sentinels, flat.master = checked.sentinels, checked.master
   flat.sentinel_opts = options.check(checked.sentinel_opts, SENTINEL_OPTS)
+  flat.sentinel_opts.tls = check_tls(flat.sentinel_opts.tls, 'redis.sentinel_opts.tls')
 end
 
 ---@param redis table
@@ -318,11 +337,7 @@ local function resolve_redis(redis)
     or { host = checked.host, port = checked.port, path = checked.path }
   add_sentinels(flat, checked)
   local opts = options.check(checked.opts, REDIS_OPTS)
-  if type(opts.tls) == 'table' then
-    opts.tls = options.check(opts.tls, TLS)
-  elseif opts.tls ~= nil and type(opts.tls) ~= 'boolean' then
-    refuse('redis.opts.tls must be true, false or a table, got %s', errors.kind(opts.tls))
-  end
+  opts.tls = check_tls(opts.tls, 'redis.opts.tls')
   for key, value in pairs(opts) do
     if flat[key] ~= nil and key ~= 'tls' then
       refuse('redis.opts.%s is in redis.url as well: give it once', key)
@@ -333,8 +348,6 @@ local function resolve_redis(redis)
   end
   if flat.tls and flat.path then
     refuse('redis.opts.tls: there is no TLS on a unix socket')
-  elseif type(flat.tls) == 'table' and flat.tls.key and not flat.tls.cert then
-    refuse('redis.opts.tls.key needs the certificate that it is of: cert')
   end
   return flat
 end

@@ -53,6 +53,7 @@
 
 ---@class stores.SentinelOptions
 ---@field password? string
+---@field tls? boolean|stores.TlsOptions
 ---@field username? string
 
 ---@class stores.StoreOptions
