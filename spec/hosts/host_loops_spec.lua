@@ -1,4 +1,5 @@
 --- Loops of hosts that are nested, stopped, or turned only now and then.
+-- Not in the gc pass: programs of their own, which that collector does not reach.
 
 local process = require('spec.support.process')
 local support = require('spec.support')

@@ -2,6 +2,7 @@
 --- of cqueues that is forgotten, a light thread of nginx that is ended. What they were doing ends
 --- soon, however much memory the program has, and nothing of it is laid to whoever gets the
 --- coroutine next.
+-- Not in the gc pass: programs of their own, which that collector does not reach.
 
 local http = require('spec.support.http')
 local nginx = require('spec.support.nginx')

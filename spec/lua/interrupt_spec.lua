@@ -1,5 +1,6 @@
 --- Ctrl-C while a program waits, and programs that are killed: the wait ends at once, and what was
 --- asked for does not run on.
+-- Not in the gc pass: programs of their own, which that collector does not reach.
 
 local process = require('spec.support.process')
 local support = require('spec.support')
