@@ -10,7 +10,12 @@ local uv = require('luv')
 describe('#slow A pool that is left alone', function()
   local db, open
 
-  setup(function() db = support.db() end)
+  setup(function()
+    db = support.db()
+    support.psql(db, 'CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);'
+      .. " INSERT INTO docs VALUES (1, '{\"n\": 1}');"
+      .. ' CREATE VIEW slow AS SELECT id, value FROM docs, pg_sleep(0.02)')
+  end)
 
   teardown(function() support.drop(db) end)
 
@@ -144,9 +149,6 @@ describe('#slow A pool that is left alone', function()
   end)
 
   it('does not let reads keep an old lane alive, and loses none of them', function()
-    support.psql(db, 'CREATE TABLE IF NOT EXISTS docs (id bigint PRIMARY KEY, value jsonb);'
-      .. " INSERT INTO docs VALUES (1, '{\"n\": 1}') ON CONFLICT DO NOTHING;"
-      .. ' CREATE OR REPLACE VIEW slow AS SELECT id, value FROM docs, pg_sleep(0.02)')
     local store = store_of({ max_age = 0.3, poolsize = 1 })
     local began = postgres.now()
     stores.map({ 1, 2, 3, 4 }, function(i)

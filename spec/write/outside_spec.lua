@@ -35,6 +35,7 @@ describe('a query outside of transactions', function()
   end
 
   it('that runs on when its process is dead is waited for by whoever ends the turn', function()
+    store:update('docs', { id = '1', n = 1 })
     keys:ready(store, 'public.docs')
     local child = process.lua(([[
       local stores = require('stores')
