@@ -198,7 +198,8 @@ describe('the user of docs/redis.md', function()
       return nobody:stats().redis_trouble
     end, 20, 'a refusal')
     assert.matches('NOAUTH', nobody:stats().redis_trouble)
-    assert.equal(1, select(2, table.concat(said, '\n'):gsub('NOAUTH', ''))) -- a slow machine says more
+    -- a slow machine may say more
+    assert.equal(1, select(2, table.concat(said, '\n'):gsub('NOAUTH', '')))
     support.refused('cache_failure', 'NOAUTH', nobody.invalidate, nobody, 'shared')
     support.close(nobody)
     local wrong = stores.Store.new(db, server:config({ username = 'app', password = 'swordfish' }),
