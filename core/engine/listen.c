@@ -277,7 +277,7 @@ static struct stores__ears *ears_of(stores_engine *engine) {
 stores_listener *
 stores_listen(stores_engine *engine, const char *name,
               void (*notified)(void *arg, const char *channel, const char *payload), void *arg) {
-    size_t len = strlen(name);
+    size_t len = name ? strlen(name) : 0;
     if (len == 0 || len > CHANNEL_BYTES || stores__closing(engine) ||
         stores__engine_forked(engine)) {
         return NULL;

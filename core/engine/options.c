@@ -40,7 +40,9 @@ static bool check_sentinels(const stores_config *config, stores_error *error) {
 }
 
 static bool check(const stores_config *config, stores_error *error) {
-    if (config->poolsize < 1) {
+    if (config->pg_keys != NULL && config->pg_values == NULL) {
+        stores__error_set(error, STORES_INVALID_OPTION, "pg_keys come with pg_values");
+    } else if (config->poolsize < 1) {
         stores__error_set(error, STORES_INVALID_OPTION, "poolsize is at least 1");
     } else if ((unsigned)config->on_cache_failure > STORES_CACHE_FAILURE_ERROR) {
         stores__error_set(error, STORES_INVALID_OPTION, "on_cache_failure has no value %d",
@@ -75,11 +77,32 @@ static void fill_defaults(stores_config *config) {
 #undef DEFAULT
 }
 
+/* Times are added to the clock, or go to the servers, which take no more: so long is without end. */
+static void limit_times(stores_config *config) {
+    static const uint64_t most = UINT64_C(1000000000000000), most_of_postgres = 2000000000;
+#define LIMIT(field, ms)                                                                           \
+    if (config->field > (ms)) config->field = (ms)
+    LIMIT(connect_timeout_ms, most);
+    LIMIT(statement_timeout_ms, most_of_postgres);
+    LIMIT(acquire_timeout_ms, most);
+    LIMIT(timeout_ms, most);
+    LIMIT(idle_timeout_ms, most);
+    LIMIT(max_age_ms, most);
+    LIMIT(ping_after_ms, most);
+    LIMIT(redis_timeout_ms, most);
+    LIMIT(redis_connect_timeout_ms, most);
+    LIMIT(redis_keepalive_ms, most);
+    LIMIT(ttl_ms, most);
+    LIMIT(negative_ttl_ms, most);
+#undef LIMIT
+}
+
 bool stores__options_take(const stores_config *given, stores_config *own, stores_error *error) {
     const stores_config *known = stores__config_given(given, own, error);
     if (known == NULL) return false;
     if (known != own) *own = *known;
     fill_defaults(own);
+    limit_times(own);
     if (!check(own, error)) return false;
     return own->no_cache || (check_tls(own->redis_tls, own->redis_path, error) &&
                              check_tls(own->sentinel_tls, NULL, error));

@@ -13,7 +13,8 @@ static bool copy_names(struct stores__own_call *call, const stores_query_options
     char quoted[STORES__TABLE_NAME_MAX];
     stores__buf_str(&buf, "{");
     for (int i = 0; i < options->invalidates_count; i++) {
-        if (!stores__table_parse(options->invalidates[i], quoted, sizeof quoted, error)) {
+        const char *name = options->invalidates[i] ? options->invalidates[i] : "";
+        if (!stores__table_parse(name, quoted, sizeof quoted, error)) {
             stores__buf_free(&buf);
             return false;
         }
