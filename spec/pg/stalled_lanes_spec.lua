@@ -213,7 +213,7 @@ describe('A lane that does not answer', function()
 
   it('for the network swallows what is sent does not keep a find', function()
     proxy = pg_proxy.start(pg_proxy.socket_of(db))
-    store_of({ host = proxy.host, port = proxy.port, poolsize = 3 })
+    store_of({ host = proxy.host, port = proxy.port, poolsize = 3, connect_timeout = 20 })
     store:find('free', '1')
     stores.run(function()
       stores.map({ 1, 2, 3 }, function() store:query('SELECT pg_sleep(0.05)') end)
