@@ -38,6 +38,14 @@
 -- INTENT and FILL are let through under an epoch of another server (a caller that believed in it
 -- before the restart): harmless.
 --
+-- While a slot moves between two nodes of a cluster its keys go over one by one (`move`). A command
+-- about several keys is refused unless all of them are in one place; one about a single key is done
+-- where that is. An INTENT that is refused so becomes a turn, whose key is one. Nobody but those
+-- who write follows a key to the node that does not own the slot yet. When the move is over, what
+-- did not go over is lost, and no epoch that came along is the new node's; when it is given up, all
+-- keys are where they were. A write may be about other rows, too: any INTENT may be refused. That a
+-- slot goes away, loses keys and is back within one write, and nobody saw it, is left out.
+--
 -- Where there is no epoch, nothing is turned: nothing counts, and who needs an epoch sets B<new>.
 --
 -- Simplified: there is no N (it behaves as V); an empty restart is FLUSHALL; a dump is taken while
@@ -56,7 +64,9 @@ local epochs = {}
 -- come back with. WIN: 1: the newest version is excused (see above).
 local EPOCH, ENUM, CUR, ACKED, WIN, DUMP, DUMP_ENUM, DUMP_ROW, DUMP_VER = 0, 1, 2, 3, 4, 5, 6, 7, 8
 local TRIG = 9 -- 1: there is a trigger that changes this row when another one is written
-local HEAD = 10
+-- A slot that moves between nodes, as bits: it moves, the epoch's key went over, the row's did.
+local MOVE, MOVING, EPOCH_OVER, ROW_OVER = 10, 1, 2, 4
+local HEAD = 11
 local NONE, EV, EB = 0, 1, 2
 local ABSENT, V, L, T, TPLUS = 0, 1, 2, 3, 4
 local EPOCH_NAMES, ROW_NAMES = { [0] = '-', 'V', 'B' }, { [0] = '-', 'V', 'L', 'T=', 'T+' }
@@ -124,14 +134,18 @@ epochs.mutants = {
     needs = { roles = { 'reach' }, ddl = true } },
   ['trust facts from before the write'] = { old_facts = true,
     needs = { roles = { 'row', 'reach' }, ddl = true } },
+  ['believe the epoch that came along with a slot'] = { trust_move = true,
+    needs = { roles = { 'row' }, move = true } },
+  ['commit without a word where the slot of an INTENT moves'] = { no_turn_moving = true,
+    needs = { roles = { 'row' }, move = true } },
   ['turn before and after a statement outside of transactions, whose process dies'] = {
     no_signs = true, needs = { roles = { 'alone' }, crash = true } },
 }
 
 --- A model. config: writers, readers, turners, roles, commits (nil: any number), and the
--- ingredients crash, evict, rollback, wipe, dump, past, ddl, blind (anybody turns the table at any
--- time, as store:invalidate(table) does); forget (see forget_dead, for larger bounds); mutant,
--- invariant as in rows.lua.
+-- ingredients crash, evict, rollback, wipe, dump, past, ddl, move, blind (anybody turns the table
+-- at any time, as store:invalidate(table) does); forget (see forget_dead, for larger bounds);
+-- mutant, invariant as in rows.lua.
 function epochs.new(config)
   local writers, readers, turners, commits = config.writers, config.readers, config.turners,
     config.commits
@@ -181,6 +195,7 @@ function epochs.new(config)
     assert(e <= numbers)
     t[EPOCH], t[ENUM] = state or EB, e
     t[STATE + e], t[VER + e], t[FOREIGN + e] = ABSENT, 0, 0
+    t[MOVE] = band(t[MOVE], MOVING + EPOCH_OVER)
     close_window(t)
   end
 
@@ -196,6 +211,15 @@ function epochs.new(config)
   local function counts(s) -- is the epoch there one of this server?
     return s[EPOCH] ~= NONE and s[FOREIGN + s[ENUM]] == 0
   end
+
+  --- Is a command about the epoch and the row done, and where the slot moves, if it is sent on?
+  local function together(s, e, sent_on)
+    if s[MOVE] == 0 then return true end
+    if s[STATE + e] == ABSENT then return false end
+    return s[MOVE] == MOVING or sent_on and s[MOVE] == MOVING + EPOCH_OVER + ROW_OVER
+  end
+
+  local function epoch_at_home(s) return band(s[MOVE], EPOCH_OVER) == 0 end
 
   local function set_row(t, e, state, version)
     if t[STATE + e] == L and state ~= L then
@@ -338,7 +362,14 @@ function epochs.new(config)
       emit('writer: statement that commits by itself', who)
     elseif pc == W_WROTE and role == ROW then
       local e = s[ENUM]
+      if s[MOVE] ~= 0 then
+        copy(t, s)
+        if not m.no_turn_moving then turn_present(t) end
+        t[w] = W_READY
+        emit('writer: INTENT is refused, for the slot moves, sets B<new>', who)
+      end
       if s[EPOCH] == NONE then return end -- whoever sees that sets B<new>: others()
+      if not together(s, e, true) then return end
       copy(t, s)
       if m.intent_old and s[EPOCH] == EB and s[w + W_E] ~= 0 then e = s[w + W_E] end
       set_row(t, e, s[STATE + e] >= T and TPLUS or T, 0)
@@ -429,7 +460,9 @@ function epochs.new(config)
       copy(t, s)
       local e = counts(s) and s[ENUM] or 0
       if m.invalidate_old and s[w + W_E] ~= 0 then e = s[w + W_E] end
-      if e ~= 0 then
+      if e ~= 0 and not together(s, e, true) then
+        turn_present(t)
+      elseif e ~= 0 then
         if s[STATE + e] >= T then
           t[STATE + e] = TPLUS
         else
@@ -524,6 +557,8 @@ function epochs.new(config)
       return reads_pg(s, t, emit, r, who, s[EPOCH] == NONE
         and 'reader: MGET finds no epoch, SELECT without FILL'
         or 'reader: MGET finds an epoch of another server, SELECT without FILL')
+    elseif not together(s, e) then
+      return reads_pg(s, t, emit, r, who, 'reader: the slot moves, SELECT without FILL')
     elseif not open(s, e) then
       return reads_pg(s, t, emit, r, who, 'reader: MGET finds B, SELECT without FILL')
     end
@@ -543,7 +578,7 @@ function epochs.new(config)
   local function reader_leases(s, t, emit, r, who)
     local e = s[r + R_E]
     local row = s[STATE + e]
-    if not open(s, e) or s[FOREIGN + e] == 1 and not m.old_belief then
+    if not open(s, e) or not together(s, e) or s[FOREIGN + e] == 1 and not m.old_belief then
       reads_pg(s, t, emit, r, who, 'reader: LEASE is refused, SELECT without FILL')
     elseif row == V then
       hits(s, t, emit, r, who, e, 'reader: LEASE finds it cached')
@@ -570,7 +605,7 @@ function epochs.new(config)
       emit('reader: SELECT, answers its caller', who)
     else
       ffi.copy(t, s, size)
-      local fills = open(s, e) and s[r + R_TOKEN] == 1
+      local fills = open(s, e) and together(s, e) and s[r + R_TOKEN] == 1
       if fills then set_row(t, e, V, s[r + R_RES]) end
       ffi.fill(t + r, READER)
       if m.hit_alone then t[r + R_E] = e end
@@ -612,7 +647,7 @@ function epochs.new(config)
 
   local function turner(s, t, emit, u, who)
     local pc, e, bits = s[u], s[u + U_E], lshift(1, who - 1)
-    local seen = s[EPOCH] == EB and counts(s)
+    local seen = s[EPOCH] == EB and counts(s) and epoch_at_home(s)
     if pc == U_IDLE and m.list_first then
       lists(s, t, emit, u, who, U_EARLY)
     elseif (pc == U_IDLE or pc == U_EARLY) and seen then
@@ -623,7 +658,7 @@ function epochs.new(config)
       lists(s, t, emit, u, who, U_LISTED)
     elseif pc == U_SAW or pc == U_LISTED and not waited(s, bits) then
       copy(t, s)
-      local same = s[EPOCH] == EB and s[ENUM] == e
+      local same = s[EPOCH] == EB and s[ENUM] == e and epoch_at_home(s)
       if same or m.no_compare then t[EPOCH], t[ENUM] = EV, e end
       forget(t, u, bits)
       emit(same and 'turner: all are over, B becomes V'
@@ -670,13 +705,50 @@ function epochs.new(config)
     if not m.trust_past then ffi.fill(t + FOREIGN + 1, numbers, 1) end
   end
 
+  local function slot_moves(s, t, emit)
+    local e, at = s[ENUM], s[MOVE]
+    if at == 0 then
+      copy(t, s)
+      t[MOVE] = MOVING
+      return emit('redis: a slot begins to move')
+    end
+    if s[EPOCH] ~= NONE and epoch_at_home(s) then
+      copy(t, s)
+      t[MOVE] = at + EPOCH_OVER
+      emit('redis: the epoch goes over')
+    end
+    if s[EPOCH] ~= NONE and s[STATE + e] ~= ABSENT and band(at, ROW_OVER) == 0 then
+      copy(t, s)
+      t[MOVE] = at + ROW_OVER
+      emit('redis: the row goes over')
+    end
+    copy(t, s)
+    t[MOVE] = 0
+    emit('redis: the move of the slot is given up')
+    copy(t, s)
+    t[MOVE] = 0
+    if s[EPOCH] ~= NONE and band(at, ROW_OVER) == 0 then
+      set_row(t, e, ABSENT, 0)
+      for w = W0, W_LAST, WRITER do
+        if s[w + W_E] == e then
+          t[w + W_ENTRY] = 0
+          if s[w] == W_OVER then finish(t, w) end
+        end
+      end
+    end
+    if epoch_at_home(s) then t[EPOCH], t[ENUM] = NONE, 0 end
+    if not m.trust_move then ffi.fill(t + FOREIGN + 1, numbers, 1) end
+    emit('redis: the slot belongs to another node')
+  end
+
   local function others(s, t, emit)
-    if not counts(s) then
+    if config.move then slot_moves(s, t, emit) end
+    if not counts(s) and s[MOVE] == 0 then
       copy(t, s)
       turn(t, m.missing_v and EV)
       emit(s[EPOCH] == NONE and 'somebody: sees no epoch, sets B<new>'
         or 'somebody: sees an epoch of another server, sets B<new>')
-    elseif config.blind then
+    elseif config.blind and counts(s) then
       copy(t, s)
       turn(t)
       emit('somebody: turns the table')
@@ -825,12 +897,18 @@ function epochs.new(config)
   end
 
   --- The goal that must stay reachable: no turn, and no intent, is left.
-  function model.goal(s) return s[EPOCH] == EV and counts(s) and s[STATE + s[ENUM]] < T end
+  function model.goal(s)
+    return s[MOVE] == 0 and s[EPOCH] == EV and counts(s) and s[STATE + s[ENUM]] < T
+  end
 
   function model.describe(s)
     local e = s[ENUM]
     local epoch = EPOCH_NAMES[s[EPOCH]] .. (s[EPOCH] == NONE and '' or e)
     local out = { ('epoch %s%s'):format(epoch, counts(s) and '' or '!') }
+    if s[MOVE] ~= 0 then
+      out[1] = out[1] .. (' (moves%s%s)'):format(epoch_at_home(s) and '' or ', epoch over',
+        band(s[MOVE], ROW_OVER) ~= 0 and ', row over' or '')
+    end
     local keys = {}
     for i = 1, numbers do
       if s[STATE + i] ~= ABSENT then
