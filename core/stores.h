@@ -235,6 +235,10 @@ typedef struct stores_config {
     const char *redis_master; /* the name that they know it by; there is none by default */
     const char *sentinel_username, *sentinel_password; /* what they want to hear, not Redis */
     const stores_tls *sentinel_tls; /* what goes to them; NULL: it is not encrypted */
+
+    /* Nodes of a cluster, "host:port" each, ended by NULL, in place of redis_host, redis_port and
+     * redis_path: one that answers tells of the rest. A cluster behind one address needs them not. */
+    const char *const *redis_cluster;
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

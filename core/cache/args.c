@@ -26,6 +26,7 @@ void stores__args_str(struct stores__args *args, const char *text) {
 }
 
 static void add_table(struct stores__args *args, const struct stores__epoch *epoch) {
+    args->node = stores__epoch_node(epoch);
     stores__buf_str(&args->buf, epoch->engine->cache->prefix);
     stores__buf_str(&args->buf, epoch->tag);
 }
@@ -93,17 +94,18 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        struct stores__redis_req *req, struct stores__redis_script *script,
                        int nkeys) {
     int count = args->count;
+    struct stores__redis *redis = stores__node_link(args->node ? args->node : cache->node);
     const char **argv = malloc(((size_t)count + 1) * sizeof *argv);
     size_t *lens = malloc(((size_t)count + 1) * sizeof *lens);
-    bool ok = argv && lens && !args->failed && !args->buf.failed;
+    bool ok = redis && argv && lens && !args->failed && !args->buf.failed;
     for (int i = 0; ok && i < count; i++) {
         size_t end = i + 1 < count ? args->offsets[i + 1] : args->buf.len;
         argv[i] = args->buf.data + args->offsets[i];
         lens[i] = end - args->offsets[i];
     }
     if (ok) {
-        ok = script ? stores__redis_script(cache->redis, req, script, nkeys, count, argv, lens)
-                    : stores__redis_send(cache->redis, req, count, argv, lens);
+        ok = script ? stores__redis_script(redis, req, script, nkeys, count, argv, lens)
+                    : stores__redis_send(redis, req, count, argv, lens);
     }
     free(argv);
     free(lens);

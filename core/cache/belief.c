@@ -24,11 +24,35 @@ bool stores__epoch_is_bypassed(const struct stores__table *table) {
     return table->epoch->bypasses > 0;
 }
 
+struct stores__node *stores__epoch_node(const struct stores__epoch *epoch) {
+    const struct stores__cache *cache = epoch->engine->cache;
+    return cache->map != NULL ? cache->map->owners[epoch->slot] : cache->node;
+}
+
+static void forget_belief(struct stores__epoch *epoch) {
+    epoch->state = STORES__EPOCH_UNKNOWN;
+    epoch->texts.believed[0] = '\0';
+}
+
 void stores__epoch_void_all(stores_engine *engine) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        forget_belief(STORES__CONTAINER(at, struct stores__epoch, link));
+    }
+}
+
+void stores__epoch_void_node(stores_engine *engine, const struct stores__node *node) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
-        epoch->state = STORES__EPOCH_UNKNOWN;
-        epoch->texts.believed[0] = '\0';
+        if (stores__epoch_node(epoch) == node) forget_belief(epoch);
+    }
+}
+
+void stores__epoch_void_slots(stores_engine *engine, unsigned first, unsigned last,
+                              const struct stores__node *next) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        bool inside = epoch->slot >= first && epoch->slot <= last;
+        if (inside && stores__epoch_node(epoch) != next) forget_belief(epoch);
     }
 }
 
@@ -46,7 +70,7 @@ void stores__epoch_rest(struct stores__epoch *epoch) {
 }
 
 static void free_epoch(struct stores__epoch *epoch) {
-    if (epoch->told && epoch->engine->cache != NULL) epoch->engine->cache->told_others = true;
+    if (epoch->told && epoch->engine->cache != NULL) stores__epoch_node(epoch)->told_others = true;
     stores__timer_stop(&epoch->engine->timers, &epoch->timer);
     stores__timer_stop(&epoch->engine->timers, &epoch->resume);
     stores__epoch_rest(epoch);
@@ -57,6 +81,14 @@ static void free_epoch(struct stores__epoch *epoch) {
 /* The timer of what is owed, while nothing is. */
 static void nothing_owed(struct stores__timer *timer) {
     (void)timer;
+}
+
+/* Of the keys of a table: a prefix that has braces of its own puts all tables into one. */
+static unsigned slot_of(const struct stores__cache *cache, const char *tag) {
+    char key[sizeof cache->prefix + 16];
+    const char *prefix = cache != NULL && cache->fixed_prefix != NULL ? cache->fixed_prefix : "";
+    snprintf(key, sizeof key, "%s%s", prefix, tag);
+    return stores__slot_of(key, strlen(key));
 }
 
 struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
@@ -74,6 +106,7 @@ struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid) {
     epoch->engine = engine;
     epoch->oid = oid;
     snprintf(epoch->tag, sizeof epoch->tag, "{%" PRIu32 "}", oid);
+    epoch->slot = slot_of(engine->cache, epoch->tag);
     stores__list_init(&epoch->link);
     stores__list_init(&epoch->wait.link);
     stores__list_append(&engine->epochs, &epoch->link);

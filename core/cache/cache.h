@@ -7,7 +7,7 @@
 #define STORES_CACHE_H
 
 #include "engine/engine.h"
-#include "redis/link.h"
+#include "cache/nodes.h"
 #include "redis/reply.h"
 #include "engine/table.h"
 
@@ -32,24 +32,27 @@ struct stores__trouble_said {
 
 struct stores__cache {
     stores_engine *engine;
-    struct stores__redis *redis;
     struct stores__turn_all *all;
-    bool wants_up; /* never connected so far: calls wait for the first attempt */
-    bool evicts_any; /* intents could be evicted: no lease is taken */
-    /* Every few seconds it is asked whether they could, and whether it is still the primary that it
-     * was; sooner where somebody else's epoch says that it is not. */
-    bool asks_policy, asks_history, redis_doubted;
-    uint64_t looked_at;
-    struct stores__redis_req policy_req, history_req;
+
+    /* Where the keys are (nodes.c, map.c). */
+    struct stores__list nodes;
+    struct stores__node *node; /* of all keys, where there is no map; else one that lives */
+    struct stores__map *map; /* NULL: no cluster was met */
+    struct stores__redis_hooks link_hooks;
+    struct stores__place *seeds; /* what is configured, where that is no path */
+    size_t seed_count, seed_next;
+    uint64_t node_serial;
+    struct stores__redis_stats dropped; /* of the links of nodes that are no more */
+    size_t links; /* that are not gone yet */
+    bool was_up; /* some node */
+    bool closed;
+
     char trouble[208]; /* what Redis refused last; "": nothing since it did what it was asked */
     struct stores__trouble_said said[STORES__TROUBLES];
     uint64_t well_at; /* when it did that */
     char evicts_why[208];
-    char met[17]; /* the run_id of the last one that was up; "": none was */
-    bool told_others; /* it was told of writes to tables whose epochs are gone */
     char *fixed_prefix;
     char prefix[512];
-    char run_id[17]; /* of the run, and of the history, 8 digits each; "" while Redis is down */
     /* The store closes: turns that are owed are made first, where Redis can be reached in time. */
     void (*leaving)(void *arg);
     size_t paying;
@@ -92,26 +95,26 @@ void stores__cache_free(stores_engine *engine);
 bool stores__cache_readable(const struct stores__table *table);
 /* Writes to this table have to tell Redis. */
 bool stores__cache_covers(const struct stores__table *table);
-/* The link answers, as far as anybody knows. */
-static inline bool stores__cache_up(const struct stores__cache *cache) {
-    return cache->redis != NULL && (cache->run_id[0] != '\0' || cache->wants_up);
-}
+/* Redis, or a node of it, answers, as far as anybody knows. */
+bool stores__cache_up(const struct stores__cache *cache);
+/* The node that the keys of this table are on. */
+struct stores__node *stores__epoch_node(const struct stores__epoch *epoch);
 
 /* ---- What Redis refuses (trouble.c) ------------------------------------------------------------ */
 
 void stores__trouble_refused(struct stores__cache *cache, const char *text);
 /* A move that writes was done. */
-void stores__trouble_over(struct stores__cache *cache);
+void stores__trouble_over(struct stores__node *node);
 /* Why Redis could not be told of something, in its own words where it has any. */
 const char *stores__trouble_why(const struct stores__cache *cache);
 /* Why rows are not cached, or writes not told, just now; "": they are. */
 const char *stores__trouble_now(const struct stores__cache *cache);
 /* Whether its policy evicts intents; refusal: the words in which it refused to tell it, or "". */
-void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any, const char *refusal);
+void stores__trouble_evicts(struct stores__node *node, bool evicts_any, const char *refusal);
 /* Asks for its policy and its history, where they were told long ago. */
-void stores__trouble_look(struct stores__cache *cache);
+void stores__trouble_look(struct stores__node *node);
 /* It may be another one than it was: the next look comes at once. */
-void stores__trouble_doubt(struct stores__cache *cache);
+void stores__trouble_doubt(struct stores__node *node);
 
 /* ---- The past of the server (past.c) ---------------------------------------------------------- */
 
@@ -144,6 +147,7 @@ struct stores__args {
     size_t *offsets; /* of each argument in buf; one more than count is set by the end */
     int count, room;
     bool failed;
+    struct stores__node *node; /* where the keys are; NULL: any */
     const struct stores__table *rows_of; /* the row keys' table, and what they begin with */
     size_t rows_at, rows_len, rows_epoch;
 };
@@ -183,8 +187,12 @@ enum stores__epoch_state stores__epoch_state(const struct stores__table *table);
  * rows that were read with it count. Otherwise the belief is corrected, and a turn begun or ended
  * in the background where one is due. */
 bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t len);
-/* Forgets every belief: the link or the server is another one. */
+/* Forgets every belief: the server is another one. */
 void stores__epoch_void_all(stores_engine *engine);
+/* The same about the tables of a node, and about those in slots that this node gets now. */
+void stores__epoch_void_node(stores_engine *engine, const struct stores__node *node);
+void stores__epoch_void_slots(stores_engine *engine, unsigned first, unsigned last,
+                              const struct stores__node *next);
 /* Sets B<new> where there is an epoch, for rows that cannot be named; done(ok) comes from the loop,
  * at most once, and never where false (no memory) is returned. Begins the turn only when
  * stores__epoch_end_turn is called after the write is over. */
@@ -197,13 +205,18 @@ void stores__epoch_bypassed(struct stores__epoch *epoch);
 /* Redis is being told of a write. */
 void stores__epoch_told(struct stores__epoch *epoch);
 /* Another Redis than the one that was told: that one may live on, and this one's clients may have been
- * told nothing. What was told counts as if it had not been. */
-void stores__epoch_moved_all(stores_engine *engine);
+ * told nothing. What was told counts as if it had not been. At the same node; in slots that go to
+ * another one. */
+void stores__epoch_moved_node(stores_engine *engine, const struct stores__node *node);
+void stores__epoch_moved_slots(stores_engine *engine, unsigned first, unsigned last,
+                               const struct stores__node *next);
 /* Redis is back. */
 void stores__epoch_resume_all(stores_engine *engine);
 /* A store that closes: whether a write of it went by Redis, and the turns that make up for that; done
  * comes from the loop for each that was sent. */
 bool stores__epoch_owes(const stores_engine *engine);
+/* Whether all that is owed can be paid, as far as is known. */
+bool stores__epoch_payable(const stores_engine *engine);
 size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engine));
 /* Turns all tables of the database that Redis knows, also those that this engine never met, in the
  * background; until then they are bypassed here (turn_all.c). */

@@ -43,11 +43,12 @@ static const char poll_sql[] = TREE WRITERS " WHERE who = ANY($2::text[])";
 
 /* ---- Epochs as text -------------------------------------------------------------------------- */
 
-bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]) {
+bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
+                        char out[STORES__EPOCH_TEXT]) {
     char random[17];
-    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return false;
-    if (!stores__random_text(random, 16)) return false;
-    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s", random, cache->run_id, cache->server.past);
+    if (!stores__past_known(cache) || !stores__random_text(random, 16)) return false;
+    if (run_id[0] == '\0') run_id = "----------------";
+    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s", random, run_id, cache->server.past);
     return true;
 }
 
@@ -94,14 +95,15 @@ static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step,
     epoch->redis_req.done = epoch_answered;
     if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 1))
         stores__epoch_rest(epoch);
-    stores__redis_flush(cache->redis);
+    stores__nodes_flush(cache);
 }
 
 static void begin_turn(struct stores__epoch *epoch, const struct seen *seen) {
     struct stores__cache *cache = epoch->engine->cache;
+    const char *run_id = stores__epoch_node(epoch)->run_id;
     epoch->state = STORES__EPOCH_UNKNOWN;
-    if (epoch->step != TURN_NONE || cache->redis == NULL) return;
-    if (!stores__epoch_make(cache, epoch->texts.turning)) return;
+    if (epoch->step != TURN_NONE || cache->closed || run_id[0] == '\0') return;
+    if (!stores__epoch_make(cache, run_id, epoch->texts.turning)) return;
     cache->engine->counters.turns_started++;
     epoch->since = stores__now(cache->engine);
     set_epoch(epoch, TURN_SETTING, seen, 'B');
@@ -230,24 +232,31 @@ enum verdict {
 
 /* What the epoch with this text, without its state, is: NOBODYS, OF_LATER or, where it is of these
  * servers, IS_NEW. */
-static enum verdict judge_owner(const struct stores__cache *cache, const char *text, size_t len) {
+static enum verdict judge_owner(const struct stores__epoch *epoch, const char *text, size_t len) {
     enum { DATED = 8 + 8 }; /* what tells the order of two pasts: the timeline, and the start */
-    const char *past = cache->server.past;
-    size_t run = strlen(cache->run_id);
-    if (len != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
-    if (memcmp(text + 17, cache->run_id, run) != 0) return NOBODYS;
+    const char *past = epoch->engine->cache->server.past;
+    const char *run_id = stores__epoch_node(epoch)->run_id;
+    size_t run = strlen(run_id);
+    if (run == 0 || len != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
+    if (memcmp(text + 17, run_id, run) != 0) return NOBODYS;
     const char *other = text + 17 + run + 1;
     if (memcmp(other, past, strlen(past)) == 0) return IS_NEW;
     return memcmp(other, past, DATED) < 0 ? NOBODYS : OF_LATER;
+}
+
+bool stores__epoch_is_ours(const struct stores__epoch *epoch, const char *text) {
+    return judge_owner(epoch, text, strlen(text)) == IS_NEW;
 }
 
 /* Decides, and changes nothing. */
 static enum verdict judge(const struct stores__epoch *epoch, const struct seen *seen) {
     const struct stores__cache *cache = epoch->engine->cache;
     const char *believed = epoch->texts.believed;
-    if (cache->run_id[0] == '\0' || !stores__past_known(cache)) return CANNOT_TELL;
+    if (!stores__past_known(cache) || stores__epoch_node(epoch)->run_id[0] == '\0') {
+        return CANNOT_TELL;
+    }
     if (seen->len < 2 || (seen->value[0] != 'V' && seen->value[0] != 'B')) return ABSENT;
-    enum verdict owner = judge_owner(cache, seen->value + 1, seen->len - 1);
+    enum verdict owner = judge_owner(epoch, seen->value + 1, seen->len - 1);
     if (owner != IS_NEW) return owner;
     if (seen->value[0] == 'B') return TURNS;
     bool same = strlen(believed) == seen->len - 1 &&
@@ -287,7 +296,7 @@ bool stores__epoch_seen(struct stores__epoch *epoch, const char *value, size_t l
     struct seen seen = {value ? value : "", value ? len : 0};
     switch (judge(epoch, &seen)) {
     case CANNOT_TELL: return false;
-    case NOBODYS: stores__trouble_doubt(epoch->engine->cache); /* fall through */
+    case NOBODYS: stores__trouble_doubt(stores__epoch_node(epoch)); /* fall through */
     case ABSENT: begin_turn(epoch, &seen); return false;
     case OF_LATER: doubt(epoch, &seen); return false;
     case TURNS:

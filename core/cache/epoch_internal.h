@@ -1,8 +1,10 @@
 /*
  * epoch_internal.h - an epoch as its own files see it. Each calls those above it alone:
  *
+ *   nodes.c     the servers, and their links
  *   args.c      the keys, in a command to Redis
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
+ *   map.c       of a cluster: which node has which of them
  *   past.c      whose they are: where the server is another one, all beliefs are void
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
  *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
@@ -45,6 +47,7 @@ struct stores__epoch {
     stores_engine *engine;
     uint32_t oid; /* of the table */
     char tag[16]; /* "{oid}", as it stands in keys */
+    unsigned slot; /* of them, in a cluster */
     unsigned holders; /* who points here: tables, commits, turns */
     enum stores__epoch_state state;
     uint64_t valid_since; /* engine->facts_serial when this text was seen to be V */
@@ -69,9 +72,12 @@ struct stores__epoch {
     struct stores__pg_req req;
 };
 
-/* 16 random characters, then whose it is: Redis's run and the past of the database. False: who they are
- * is not known, or there is no entropy. */
-bool stores__epoch_make(const struct stores__cache *cache, char out[STORES__EPOCH_TEXT]);
+/* 16 random characters, then whose it is: the run of this Redis, or no run where that is "", and the
+ * past of the database. False: that is not known, or there is no entropy. */
+bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
+                        char out[STORES__EPOCH_TEXT]);
+/* Whether it is of the Redis that the table is on now, and of the present past. */
+bool stores__epoch_is_ours(const struct stores__epoch *epoch, const char *text);
 /* This process has no part in the turn any more: it is over, or somebody who sees B ends it. */
 void stores__epoch_rest(struct stores__epoch *epoch);
 

@@ -10,8 +10,7 @@ void stores__cache_doubt(stores_engine *engine) {
 }
 
 void stores__cache_flush(stores_engine *engine) {
-    if (engine->cache == NULL || engine->cache->redis == NULL) return;
-    stores__redis_flush(engine->cache->redis);
+    if (engine->cache != NULL) stores__nodes_flush(engine->cache);
 }
 
 void stores__cache_table_free(struct stores__table *table) {
@@ -26,13 +25,14 @@ void stores__cache_stop(stores_engine *engine) {
 void stores__cache_stats(const stores_engine *engine,
                          void (*figure)(void *arg, const char *name, double value), void *arg) {
     const struct stores__cache *cache = engine->cache;
-    if (cache == NULL || cache->redis == NULL) return;
-    const struct stores__redis_stats *redis = stores__redis_stats(cache->redis);
-    figure(arg, "redis_up", stores__redis_state(cache->redis) == STORES__REDIS_UP);
-    figure(arg, "redis_round_trips", (double)redis->round_trips);
-    figure(arg, "redis_commands", (double)redis->commands);
-    figure(arg, "redis_connects", (double)redis->connects);
-    figure(arg, "redis_failures", (double)redis->failures);
-    figure(arg, "redis_timeouts", (double)redis->timeouts);
-    figure(arg, "redis_pending", (double)stores__redis_pending(cache->redis));
+    if (cache == NULL || cache->closed) return;
+    struct stores__nodes_figures figures = stores__nodes_figures(cache);
+    figure(arg, "redis_up", figures.up);
+    figure(arg, "redis_nodes", (double)figures.links);
+    figure(arg, "redis_round_trips", (double)figures.sum.round_trips);
+    figure(arg, "redis_commands", (double)figures.sum.commands);
+    figure(arg, "redis_connects", (double)figures.sum.connects);
+    figure(arg, "redis_failures", (double)figures.sum.failures);
+    figure(arg, "redis_timeouts", (double)figures.sum.timeouts);
+    figure(arg, "redis_pending", (double)figures.pending);
 }

@@ -49,22 +49,23 @@ void stores__trouble_refused(struct stores__cache *cache, const char *text) {
     snprintf(cache->trouble, sizeof cache->trouble, "%s", text);
 }
 
-void stores__trouble_over(struct stores__cache *cache) {
-    if (cache->redis != NULL) stores__redis_wrote(cache->redis);
+void stores__trouble_over(struct stores__node *node) {
+    struct stores__cache *cache = node->cache;
+    if (node->redis != NULL) stores__redis_wrote(node->redis);
     if (cache->trouble[0] == '\0') return;
     cache->trouble[0] = '\0';
     cache->well_at = stores__now(cache->engine);
 }
 
 const char *stores__trouble_now(const struct stores__cache *cache) {
-    const char *why = cache->redis != NULL ? stores__redis_why(cache->redis) : "";
+    const char *why = stores__nodes_why(cache);
     if (cache->nameless) return "the role of this store may not ask PostgreSQL who it is";
-    if (cache->run_id[0] == '\0' && why[0] != '\0') return why;
+    if (why[0] != '\0') return why;
     if (cache->trouble[0] != '\0') return cache->trouble;
-    if (cache->redis != NULL && stores__redis_alone(cache->redis)) {
+    if (stores__nodes_alone(cache)) {
         return "no replica follows Redis, which takes no writes without one";
     }
-    return cache->evicts_any ? cache->evicts_why : "";
+    return stores__nodes_evict(cache) ? cache->evicts_why : "";
 }
 
 const char *stores__trouble_why(const struct stores__cache *cache) {
@@ -78,13 +79,15 @@ const char *stores_redis_trouble(const stores_engine *engine) {
 
 /* ---- Looks at it ----------------------------------------------------------------------------- */
 
-void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any, const char *refusal) {
-    bool said = cache->evicts_any, refused = refusal[0] != '\0';
-    cache->looked_at = stores__now(cache->engine);
-    cache->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
+void stores__trouble_evicts(struct stores__node *node, bool evicts_any, const char *refusal) {
+    struct stores__cache *cache = node->cache;
+    bool said = stores__nodes_evict(cache), refused = refusal[0] != '\0';
+    node->looked_at = stores__now(cache->engine);
+    node->evicts_any = evicts_any && !cache->engine->config.unsafe_eviction;
+    if (!node->evicts_any) return;
     snprintf(cache->evicts_why, sizeof cache->evicts_why, "Redis may evict write intents%s%s",
              refused ? ": it does not tell its policy: " : "", refusal);
-    if (cache->evicts_any && !said) {
+    if (!said) {
         stores__log(cache->engine,
                     "Redis may evict write intents (%s%s): nothing is read into the cache; set a "
                     "volatile-* policy or noeviction, or say unsafe_eviction = true",
@@ -95,60 +98,59 @@ void stores__trouble_evicts(struct stores__cache *cache, bool evicts_any, const 
 }
 
 /* The script of somebody else has been running for long: nothing is answered until it ends. */
-static bool is_busy(struct stores__cache *cache, const char *error) {
+static bool is_busy(struct stores__node *node, const char *error) {
     bool busy = error != NULL && strncmp(error, "BUSY", 4) == 0;
-    if (busy) stores__trouble_doubt(cache);
+    if (busy) stores__trouble_doubt(node);
     return busy;
 }
 
 static void took_policy(struct stores__redis_req *req, struct redisReply **reply) {
-    struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, policy_req);
+    struct stores__node *node = STORES__CONTAINER(req, struct stores__node, policy_req);
     const char *error = stores__redis_error(*reply);
-    char words[sizeof cache->evicts_why - 64] = "";
-    cache->asks_policy = false;
-    if (*reply == NULL || is_busy(cache, error)) return;
+    char words[sizeof node->cache->evicts_why - 64] = "";
+    node->asks_policy = false;
+    if (*reply == NULL || is_busy(node, error)) return;
     if (error != NULL) {
-        cache->engine->counters.redis_refused++;
+        node->cache->engine->counters.redis_refused++;
         stores__redis_words(error, words, sizeof words);
     }
-    stores__trouble_evicts(cache, stores__redis_evicts(*reply), words);
+    stores__trouble_evicts(node, stores__redis_evicts(*reply), words);
 }
 
 static void took_history(struct stores__redis_req *req, struct redisReply **reply) {
-    struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, history_req);
+    struct stores__node *node = STORES__CONTAINER(req, struct stores__node, history_req);
     const char *error = stores__redis_error(*reply);
-    cache->asks_history = false;
-    if (*reply == NULL || is_busy(cache, error)) return;
-    if (!stores__redis_goes_on(cache->redis, *reply)) {
-        stores__redis_renew(cache->redis, error ? "Redis does not say whether it is a replica"
-                                                : "Redis is, or was, a replica");
+    node->asks_history = false;
+    if (*reply == NULL || is_busy(node, error)) return;
+    if (!stores__redis_goes_on(node->redis, *reply)) {
+        stores__redis_renew(node->redis, error ? "Redis does not say whether it is a replica"
+                                               : "Redis is, or was, a replica");
     }
 }
 
-static bool ask_info(struct stores__cache *cache, struct stores__redis_req *req,
+static bool ask_info(struct stores__node *node, struct stores__redis_req *req,
                      const char *section) {
-    struct stores__args args = {0};
+    struct stores__args args = {.node = node};
     stores__args_str(&args, "INFO");
     stores__args_str(&args, section);
-    if (!stores__args_send(&args, cache, req, NULL, 0)) return false;
+    if (!stores__args_send(&args, node->cache, req, NULL, 0)) return false;
     req->quiet = true;
     return true;
 }
 
-void stores__trouble_look(struct stores__cache *cache) {
-    uint64_t now = stores__now(cache->engine);
-    bool doubted = (cache->redis_doubted || stores__redis_alone(cache->redis)) &&
-                   now >= cache->looked_at + DOUBT_MS;
-    if (now < cache->looked_at + LOOK_MS && !doubted) return;
-    if (cache->asks_policy || cache->asks_history) return;
-    cache->looked_at = now;
-    cache->redis_doubted = false;
-    cache->policy_req.done = took_policy;
-    cache->history_req.done = took_history;
-    cache->asks_policy = ask_info(cache, &cache->policy_req, "memory");
-    cache->asks_history = ask_info(cache, &cache->history_req, "replication");
+void stores__trouble_look(struct stores__node *node) {
+    uint64_t now = stores__now(node->cache->engine);
+    bool doubted = (node->doubted || stores__node_alone(node)) && now >= node->looked_at + DOUBT_MS;
+    if (now < node->looked_at + LOOK_MS && !doubted) return;
+    if (node->asks_policy || node->asks_history) return;
+    node->looked_at = now;
+    node->doubted = false;
+    node->policy_req.done = took_policy;
+    node->history_req.done = took_history;
+    node->asks_policy = ask_info(node, &node->policy_req, "memory");
+    node->asks_history = ask_info(node, &node->history_req, "replication");
 }
 
-void stores__trouble_doubt(struct stores__cache *cache) {
-    cache->redis_doubted = true;
+void stores__trouble_doubt(struct stores__node *node) {
+    node->doubted = true;
 }

@@ -15,7 +15,7 @@ struct turn {
     char text[STORES__EPOCH_TEXT];
 };
 
-static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN};
+static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN, .follows = true};
 
 /* Where there was no epoch, none was set: nothing counts, and whoever needs one begins a turn. */
 static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
@@ -25,9 +25,11 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     bool set = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
-        stores__trouble_over(epoch->engine->cache);
-        memcpy(epoch->texts.believed, turn->text, sizeof epoch->texts.believed);
-        epoch->state = STORES__EPOCH_TURNING;
+        stores__trouble_over(stores__epoch_node(epoch));
+        /* one that was set where the slot went meanwhile is nobody's there: who sees it turns again */
+        bool ours = stores__epoch_is_ours(epoch, turn->text);
+        memcpy(epoch->texts.believed, ours ? turn->text : "", ours ? sizeof turn->text : 1);
+        epoch->state = ours ? STORES__EPOCH_TURNING : STORES__EPOCH_UNKNOWN;
         epoch->since = stores__now(epoch->engine);
         epoch->engine->counters.turns_started++;
     } else if (absent) {
@@ -42,10 +44,11 @@ bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, boo
     struct stores__cache *cache = epoch->engine->cache;
     struct stores__args args = {0};
     char value[STORES__EPOCH_TEXT + 1];
-    if (cache->redis == NULL) return false;
+    const struct stores__node *node = stores__epoch_node(epoch);
+    if (cache->closed || !stores__node_up(node)) return false;
     struct turn *turn = calloc(1, sizeof *turn);
     if (turn == NULL) return false;
-    if (!stores__epoch_make(cache, turn->text)) {
+    if (!stores__epoch_make(cache, node->run_id, turn->text)) {
         free(turn);
         return false;
     }
@@ -62,7 +65,7 @@ bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, boo
         stores__epoch_let_go(epoch);
         return false;
     }
-    stores__redis_flush(cache->redis);
+    stores__nodes_flush(cache);
     return true;
 }
 
@@ -107,7 +110,12 @@ static void resumed(void *arg, bool ok) {
 static void resume(struct stores__epoch *epoch) {
     stores_engine *engine = epoch->engine;
     if (epoch->bypasses == 0 || epoch->resuming || stores__closing(engine)) return;
-    if (!stores__cache_up(engine->cache)) return; /* the link says when it is up */
+    if (engine->cache->closed) return;
+    if (!stores__node_up(stores__epoch_node(epoch))) {
+        /* the link says when it is up; of a cluster, another node may have the slot before that */
+        if (engine->cache->map != NULL) resume_later(epoch);
+        return;
+    }
     epoch->turned_bypasses = epoch->bypasses;
     epoch->resuming = stores__epoch_turn(epoch, resumed, epoch);
     if (!epoch->resuming) resume_later(epoch);
@@ -125,11 +133,24 @@ void stores__epoch_resume_all(stores_engine *engine) {
     }
 }
 
-void stores__epoch_moved_all(stores_engine *engine) {
+static void moved(struct stores__epoch *epoch) {
+    if (epoch->told) stores__epoch_bypassed(epoch);
+    epoch->told = false;
+}
+
+void stores__epoch_moved_node(stores_engine *engine, const struct stores__node *node) {
     for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
         struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
-        if (epoch->told) stores__epoch_bypassed(epoch);
-        epoch->told = false;
+        if (stores__epoch_node(epoch) == node) moved(epoch);
+    }
+}
+
+void stores__epoch_moved_slots(stores_engine *engine, unsigned first, unsigned last,
+                               const struct stores__node *next) {
+    for (struct stores__list *at = engine->epochs.next; at != &engine->epochs; at = at->next) {
+        struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        bool inside = epoch->slot >= first && epoch->slot <= last;
+        if (inside && stores__epoch_node(epoch) != next) moved(epoch);
     }
 }
 
@@ -146,6 +167,15 @@ static void turned_at_last(void *arg, bool ok) {
     if (ok) owed->epoch->bypasses -= owed->bypasses;
     owed->done(owed->epoch->engine);
     free(owed);
+}
+
+bool stores__epoch_payable(const stores_engine *engine) {
+    const struct stores__list *epochs = &engine->epochs;
+    for (const struct stores__list *at = epochs->next; at != epochs; at = at->next) {
+        const struct stores__epoch *epoch = STORES__CONTAINER(at, struct stores__epoch, link);
+        if (epoch->bypasses > 0 && stores__epoch_node(epoch)->run_id[0] == '\0') return false;
+    }
+    return true;
 }
 
 bool stores__epoch_owes(const stores_engine *engine) {

@@ -12,9 +12,11 @@ struct stores__turn_all {
     stores_engine *engine;
     struct stores__timer timer; /* parked while it is not tried again: to move it needs no memory */
     bool due, running, again; /* again: it was asked for while it ran */
+    uint64_t serial; /* of the node that is asked */
     char cursor[24];
 };
 
+static void next_node(struct stores__turn_all *all);
 static void next_page(struct stores__turn_all *all);
 
 static void later(struct stores__turn_all *all) {
@@ -28,8 +30,8 @@ static void start(struct stores__turn_all *all) {
     if (!all->due || all->running) return;
     all->running = true;
     all->again = false;
-    memcpy(all->cursor, "0", 2);
-    next_page(all);
+    all->serial = 0;
+    next_node(all);
 }
 
 static void try_again(struct stores__timer *timer) {
@@ -80,15 +82,30 @@ static void got_page(struct stores__redis_req *req, struct redisReply **reply) {
         next_page(all);
         return;
     }
-    all->running = false;
-    all->due = all->again;
-    start(all);
+    next_node(all);
+}
+
+static void next_node(struct stores__turn_all *all) {
+    struct stores__cache *cache = all->engine->cache;
+    struct stores__node *node = stores__node_after(cache, all->serial);
+    if (cache->map != NULL && !cache->map->learned) {
+        later(all); /* there are nodes that nobody has told of */
+    } else if (node != NULL) {
+        all->serial = node->serial;
+        memcpy(all->cursor, "0", 2);
+        next_page(all);
+    } else {
+        all->running = false;
+        all->due = all->again;
+        start(all);
+    }
 }
 
 static void next_page(struct stores__turn_all *all) {
     struct stores__cache *cache = all->engine->cache;
-    struct stores__args args = {0};
-    if (cache->redis == NULL || !stores__cache_up(cache) ||
+    struct stores__args args = {.node = stores__node_after(cache, all->serial - 1)};
+    bool same = args.node != NULL && args.node->serial == all->serial;
+    if (cache->closed || !same || !stores__node_up(args.node) ||
         !stores__args_scan(&args, cache, all->cursor, "{*}")) {
         stores__args_free(&args);
         later(all);
@@ -99,7 +116,7 @@ static void next_page(struct stores__turn_all *all) {
         later(all);
         return;
     }
-    stores__redis_flush(cache->redis);
+    stores__nodes_flush(cache);
 }
 
 void stores__turn_all(stores_engine *engine) {

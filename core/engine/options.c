@@ -117,4 +117,5 @@ void stores__options_keep(stores_engine *engine, const stores_config *config) {
     own->redis_tls = own->sentinel_tls = NULL;
     own->redis_sentinels = NULL;
     own->redis_master = own->sentinel_username = own->sentinel_password = NULL;
+    own->redis_cluster = NULL;
 }

@@ -13,7 +13,8 @@ struct invalidation {
     uint64_t failures; /* of the link, when it was sent */
 };
 
-static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE};
+static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE,
+                                                        .follows = true};
 
 static void invalidation_free(struct invalidation *invalidation) {
     stores__table_let_go(invalidation->table);
@@ -31,8 +32,8 @@ static bool send_it(struct invalidation *invalidation);
 /* A link that was lost is made anew at once. */
 static bool send_again(struct invalidation *invalidation) {
     const struct stores__cache *cache = invalidation->table->engine->cache;
-    if (invalidation->again || cache->redis == NULL || !stores__cache_up(cache) ||
-        stores__redis_stats(cache->redis)->failures == invalidation->failures) {
+    if (invalidation->again || !stores__cache_up(cache) ||
+        stores__nodes_failures(cache) == invalidation->failures) {
         return false;
     }
     invalidation->again = true;
@@ -62,20 +63,21 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
     struct stores__table *table = invalidation->table;
     size_t len = 0;
     const char *epoch = stores__redis_text(*reply, &len);
-    if (epoch == NULL) {
+    enum stores__slot_says slot = stores__slot_says(*reply);
+    if (epoch == NULL && (slot == STORES__SLOT_FINE || slot == STORES__SLOT_DOWN)) {
         answer(invalidation, stores__redis_integer(*reply, 0) == 1);
         return;
     }
-    /* the row has another key than we thought: the whole table is turned, which clears it as
-     * well */
-    stores__epoch_seen(table->epoch, epoch, len);
+    /* the row has another key than we thought, or the slot moves, and not all of its keys are in one
+     * place: the whole table is turned, which clears it as well */
+    if (epoch != NULL) stores__epoch_seen(table->epoch, epoch, len);
     if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
 }
 
 static bool send_it(struct invalidation *invalidation) {
     struct stores__table *table = invalidation->table;
     struct stores__args args = {0};
-    invalidation->failures = stores__redis_stats(table->engine->cache->redis)->failures;
+    invalidation->failures = stores__nodes_failures(table->engine->cache);
     const char *epoch = stores__epoch_text(table);
     if (!invalidation->row || epoch[0] == '\0') {
         return stores__epoch_turn(table->epoch, turned, invalidation);
@@ -97,7 +99,8 @@ static void resolved(stores_op *op, struct stores__table *table) {
     }
     const struct stores__cache *cache = table->engine->cache;
     invalidation->table = stores__table_hold(table);
-    if (!stores__cache_up(cache) || !stores__past_known(cache) || !send_it(invalidation)) {
+    if (!stores__node_up(stores__epoch_node(table->epoch)) || !stores__past_known(cache) ||
+        !send_it(invalidation)) {
         stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
                          stores__trouble_why(cache));
         return;

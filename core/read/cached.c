@@ -96,7 +96,7 @@ static void leased(struct stores__redis_req *req, struct redisReply **reply) {
 
 static void lease_rows(struct stores__table *table, struct stores__read_row **rows, size_t count) {
     struct stores__cache *cache = table->engine->cache;
-    if (cache->evicts_any || cache->redis == NULL) {
+    if (cache->closed || stores__epoch_node(table->epoch)->evicts_any) {
         stores__rows_select(table, rows, count);
         return;
     }
@@ -169,7 +169,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
 /* The epoch and the rows are read by one command, so that a hit is of that very epoch. */
 void stores__rows_get(struct stores__table *table, struct stores__read_row **rows, size_t count) {
     struct stores__cache *cache = table->engine->cache;
-    if (cache->redis != NULL) stores__trouble_look(cache);
+    if (!cache->closed) stores__trouble_look(stores__epoch_node(table->epoch));
     for (size_t at = 0; at < count; at += STORES__MGET_ROWS) {
         size_t n = count - at < STORES__MGET_ROWS ? count - at : STORES__MGET_ROWS;
         struct stores__read_batch *batch = stores__batch_new(table, rows + at, n);

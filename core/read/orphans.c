@@ -33,7 +33,8 @@ struct stores__orphans {
     int count;
 };
 
-static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE};
+static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE,
+                                                    .follows = true};
 
 static void set_asking(struct orphan *orphan, bool asking) {
     if (orphan->asking == asking) return;
@@ -66,7 +67,7 @@ static void settled(struct stores__redis_req *req, struct redisReply **reply) {
 static void settle(struct orphan *orphan) {
     struct stores__cache *cache = orphan->table->engine->cache;
     struct stores__args args = {0};
-    if (cache->redis == NULL) {
+    if (cache->closed) {
         forget(orphan);
         return;
     }
@@ -77,7 +78,7 @@ static void settle(struct orphan *orphan) {
     stores__args_str(&args, "0");
     orphan->redis_req.done = settled;
     if (!stores__args_send(&args, cache, &orphan->redis_req, &script_settle, 1)) forget(orphan);
-    stores__redis_flush(cache->redis);
+    stores__nodes_flush(cache);
 }
 
 static void took_status(struct stores__pg_req *req, int index, struct pg_result *result) {

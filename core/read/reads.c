@@ -21,9 +21,12 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct stores_
 
 /* Who reads from the cache looks at Redis with each MGET; who may not, because of what Redis is,
  * looks whether that is over. */
-static void look(struct stores__cache *cache, bool readable) {
+static void look(struct stores__table *table, bool readable) {
+    struct stores__cache *cache = table->engine->cache;
     stores__past_look(cache);
-    if (!readable && stores__cache_up(cache)) stores__trouble_look(cache);
+    if (readable || cache->closed) return;
+    struct stores__node *node = stores__epoch_node(table->epoch);
+    if (stores__node_up(node)) stores__trouble_look(node);
 }
 
 static void flush_reads(struct stores__flush *flush) {
@@ -46,7 +49,7 @@ static void flush_reads(struct stores__flush *flush) {
         return;
     }
     bool readable = stores__cache_readable(table);
-    if (looks && stores__cache_covers(table)) look(table->engine->cache, readable);
+    if (looks && stores__cache_covers(table)) look(table, readable);
     while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);
@@ -69,7 +72,7 @@ static void flush_full(struct stores__table *table) {
     struct stores__cache *cache = table->engine->cache;
     if (reads->queued[true] < FULL && reads->queued[false] < FULL) return;
     flush_reads(&reads->flush);
-    if (cache != NULL) stores__redis_flush(cache->redis);
+    if (cache != NULL) stores__nodes_flush(cache);
 }
 
 /* ---- Ops ------------------------------------------------------------------------------------- */

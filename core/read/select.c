@@ -84,7 +84,7 @@ static void filled(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, redis_req);
     struct stores__counters *counters = &batch->table->engine->counters;
     int64_t count = stores__redis_integer(*reply, 0);
-    if (count > 0) stores__trouble_over(batch->table->engine->cache);
+    if (count > 0) stores__trouble_over(stores__epoch_node(batch->table->epoch));
     counters->fills += (uint64_t)count;
     counters->fills_refused += batch->count - (uint64_t)count;
     stores__batch_free(batch);
@@ -100,7 +100,7 @@ static void fill_rows(struct stores__read_batch *from, const int *found) {
     for (size_t i = 0; i < from->count && first == NULL; i++) {
         if (from->rows[i]->fill) first = from->rows[i];
     }
-    if (first == NULL || engine->cache->redis == NULL) return;
+    if (first == NULL || engine->cache->closed) return;
     /* what the name meant, and whether it may be cached, is known for this very epoch */
     if (!table->cacheable || !stores__facts_hold(table) ||
         strcmp(stores__epoch_text(table), from->epoch) != 0) {

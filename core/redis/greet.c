@@ -58,6 +58,7 @@ void stores__redis_greet(struct stores__redis *redis) {
     stores__redis_out_clear(&redis->hello);
     redis->evicts_any = redis->alone = false;
     redis->policy_refusal[0] = '\0';
+    redis->clustered = false;
     redis->new_run_id[0] = '\0';
     for (redis->step = 0; !asked(redis, redis->step);) redis->step++;
     for (step = 0; step < STEPS; step++) {
@@ -139,8 +140,8 @@ bool stores__redis_goes_on(struct stores__redis *redis, const struct redisReply 
     field(reply, "role:", text, sizeof text);
     memcpy(run_id, redis->run_id, sizeof run_id);
     take_history(reply, run_id);
-    return reply->type == REDIS_REPLY_STRING && strcmp(text, "slave") != 0 &&
-           strcmp(run_id, redis->run_id) == 0;
+    if (reply->type != REDIS_REPLY_STRING || strcmp(run_id, redis->run_id) != 0) return false;
+    return redis->clustered || strcmp(text, "slave") != 0;
 }
 
 bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply *reply) {
@@ -165,9 +166,16 @@ bool stores__redis_greeted(struct stores__redis *redis, const struct redisReply 
             stores__redis_fail(redis, "Redis does not tell its run_id");
             return false;
         }
+        field(reply, "redis_mode:", text, sizeof text);
+        redis->clustered = strcmp(text, "cluster") == 0;
+        if (redis->config.cluster && !redis->clustered) {
+            stores__redis_fail(redis, "Redis is no node of a cluster");
+            return false;
+        }
     } else if (step == REPLICATION) {
         field(reply, "role:", text, sizeof text);
-        if (strcmp(text, "slave") == 0) {
+        /* a replica in a cluster says of every key who has it, and serves none */
+        if (strcmp(text, "slave") == 0 && !redis->clustered) {
             stores__redis_fail(redis, "Redis is a replica: only a primary can be used");
             return false;
         }

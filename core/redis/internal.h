@@ -1,6 +1,7 @@
 /*
  * internal.h - the link as its own files see it, each of which calls those below it alone:
  *
+ *     beside.c    several links, to the nodes of a cluster
  *     life.c      how it begins, and ends
  *     connect.c   attempts, one after the other, and up
  *     keep.c      a link that nobody uses
@@ -65,7 +66,7 @@ struct stores__redis {
 
     struct stores__redis_out hello; /* the greeting's commands */
     unsigned step; /* the greeting's next answer */
-    bool evicts_any, alone;
+    bool evicts_any, alone, clustered;
     char policy_refusal[160];
     char run_id[41], new_run_id[41]; /* which run of which server, and which history of it */
 
@@ -130,6 +131,15 @@ void stores__redis_free(struct stores__redis *redis);
 void stores__redis_gone(struct stores__redis *redis);
 
 /* ---- link.c --------------------------------------------------------------------------------- */
+
+/* Where a new request goes: into the output while the link is up, or an attempt that is waited for
+ * runs. */
+bool stores__redis_takes(const struct stores__redis *redis);
+/* It gets no answer, on the next turn. */
+void stores__redis_die(struct stores__redis *redis, struct stores__redis_req *req);
+/* Sends the script of a request itself, on the next turn. False: no memory; the requester then gets
+ * the error. */
+bool stores__redis_resend(struct stores__redis *redis, struct stores__redis_req *req);
 
 /* What is queued is on its way: its answers are due from now on. */
 void stores__redis_sent(struct stores__redis *redis);

@@ -5,25 +5,24 @@
 #include <stdio.h>
 
 #include "redis/internal.h"
+#include "redis/slots.h"
 #include "base/sha1.h"
 
 /* ---- Sending -------------------------------------------------------------------------------- */
-
-/* Where a new request goes: into the output while the link is up, or an attempt that is waited for
- * runs. */
-static bool takes(const struct stores__redis *redis) {
-    return redis->state == STORES__REDIS_UP || redis->first || redis->holds;
-}
 
 #define QUIET_MS 100
 #define LONG_QUIET_MS 1000 /* something between us may have forgotten the connection */
 #define WORDS_MAX 200
 
-static void die(struct stores__redis *redis, struct stores__redis_req *req);
+bool stores__redis_takes(const struct stores__redis *redis) {
+    return redis->state == STORES__REDIS_UP || redis->first || redis->holds;
+}
 
 static void queue(struct stores__redis *redis, struct stores__redis_req *req, int argc) {
     req->most = (size_t)argc;
     req->quiet = false;
+    req->evaled = false;
+    req->handed_over = 0;
     redis->count++;
     redis->stats.commands++;
     redis->unflushed++;
@@ -35,8 +34,8 @@ bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *r
     if (redis->state == STORES__REDIS_CLOSED) return false;
     req->script = NULL;
     memset(&req->tail, 0, sizeof req->tail);
-    if (!takes(redis)) {
-        die(redis, req);
+    if (!stores__redis_takes(redis)) {
+        stores__redis_die(redis, req);
         return true;
     }
     if (!stores__redis_out_command(&redis->out, argc, argv, lens, 0, NULL, NULL, NULL)) {
@@ -79,8 +78,8 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
     req->script = script;
     req->nkeys = nkeys;
     memset(&req->tail, 0, sizeof req->tail);
-    if (!takes(redis)) {
-        die(redis, req);
+    if (!stores__redis_takes(redis)) {
+        stores__redis_die(redis, req);
         return true;
     }
     name_script(script);
@@ -171,16 +170,14 @@ static bool ends_link(const char *text) {
     return false;
 }
 
-/* Sends the script itself, on the next turn. False: no memory; the requester then gets NOSCRIPT. */
-static bool resend(struct stores__redis *redis, struct stores__redis_req *req) {
+bool stores__redis_resend(struct stores__redis *redis, struct stores__redis_req *req) {
     const char *words[3];
     size_t lens[3];
     char count[12];
 
     script_head("EVAL", req->script->source, req->nkeys, words, lens, count);
     if (!stores__redis_out_again(&redis->out, 3, words, lens, &req->tail)) return false;
-    req->script = NULL;
-    stores__redis_tail_drop(&req->tail);
+    req->evaled = true;
     stores__list_append(&redis->pending, &req->link);
     redis->unflushed++;
     stores__redis_soon(redis);
@@ -193,6 +190,24 @@ static void tell_refusal(struct stores__redis *redis, const char *error) {
     stores__redis_words(error, text, sizeof text);
     if (strstr(text, "NOREPLICAS ")) redis->alone = true;
     if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
+}
+
+/* The slot of the keys moves, or has moved: nothing is wrong with the server. */
+static bool is_about_place(const char *error) {
+    enum stores__slot_says says = stores__redirect_read(error).says;
+
+    return says != STORES__SLOT_FINE && says != STORES__SLOT_DOWN;
+}
+
+/* The request is sent once more, here or elsewhere. */
+static bool is_answered_by_another(struct stores__redis *redis, struct stores__redis_req *req,
+                                   const char *error) {
+    if (req->script && !req->evaled && begins(error, "NOSCRIPT"))
+        return stores__redis_resend(redis, req);
+    if (!redis->hooks.elsewhere || stores__redirect_read(error).says == STORES__SLOT_FINE) {
+        return false;
+    }
+    return redis->hooks.elsewhere(redis->hooks.arg, req, error);
 }
 
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply) {
@@ -210,17 +225,19 @@ void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *repl
     redis->since = redis->heard_at;
     redis->came = 0;
     req = STORES__CONTAINER(stores__list_shift(&redis->pending), struct stores__redis_req, link);
-    if (error && req->script && begins(error, "NOSCRIPT") && resend(redis, req)) {
+    if (error && is_answered_by_another(redis, req, error)) {
         stores__redis_reply_free(reply);
         return;
     }
-    if (error && !ends_link(error) && !req->quiet) tell_refusal(redis, error);
+    if (error && !ends_link(error) && !req->quiet && !is_about_place(error)) {
+        tell_refusal(redis, error);
+    }
     if (error && ends_link(error)) snprintf(why, sizeof why, "%s", error);
     give(redis, req, reply);
     if (why[0]) stores__redis_refused(redis, "Redis cannot be used: %s", why);
 }
 
-static void die(struct stores__redis *redis, struct stores__redis_req *req) {
+void stores__redis_die(struct stores__redis *redis, struct stores__redis_req *req) {
     redis->count++;
     stores__list_append(&redis->dead, &req->link);
     stores__redis_soon(redis);
@@ -321,6 +338,10 @@ void stores__redis_wrote(struct stores__redis *redis) {
 
 const char *stores__redis_run_id(const struct stores__redis *redis) {
     return redis->run_id;
+}
+
+bool stores__redis_clustered(const struct stores__redis *redis) {
+    return redis->clustered;
 }
 
 const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis) {

@@ -44,6 +44,7 @@ struct stores__redis_config {
      * UINT64_MAX: never. */
     uint64_t keepalive_ms;
     size_t text_max; /* bytes of a text in a reply; default 512 MiB, the most that Redis has */
+    bool cluster; /* it has to be a node of one */
 };
 
 enum stores__redis_state {
@@ -67,6 +68,8 @@ struct stores__redis_req {
     struct stores__redis_script *script;
     int nkeys;
     bool quiet; /* set by its sender after the send: who sent it says that it was refused */
+    bool evaled; /* the script was sent itself */
+    unsigned char handed_over; /* how often it was */
     size_t most; /* elements that the reply may have: as many as the command has words */
     struct stores__redis_tail tail;
 };
@@ -76,6 +79,7 @@ struct stores__redis_req {
 struct stores__redis_script {
     const char *source;
     char sha[41];
+    bool follows; /* its keys, to the server that has them: see stores__redis_hand_over */
 };
 
 struct stores__redis_stats {
@@ -100,12 +104,19 @@ struct stores__redis_hooks {
     /* The server refused a request, in these words (the arguments that it may quote are cut off).
      * Before the request's done(). NULL: nobody wants to know. */
     void (*refused)(void *arg, const char *text);
+    /* A node of a cluster did not do a request, for it does not serve the keys (redis/slots.h reads
+     * the error). True: it was handed over, so that its done() is still to come; else that gets the
+     * error. NULL: nobody wants to know. */
+    bool (*elsewhere)(void *arg, struct stores__redis_req *req, const char *error);
 };
 
 /* Copies config. Starts connecting at once. NULL: no memory, or a sentinel is no place. */
 struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers *timers,
                                          const struct stores__redis_config *config,
                                          const struct stores__redis_hooks *hooks);
+/* The same with the config of another link, which is copied, for another place. */
+struct stores__redis *stores__redis_open_beside(const struct stores__redis *other, const char *host,
+                                                int port, const struct stores__redis_hooks *hooks);
 /* In a child of a fork, before it is closed: nothing that closing does reaches the server. */
 void stores__redis_deafen(struct stores__redis *redis, int deaf);
 /* Fails what is pending, closes all handles, frees itself and calls closed(arg), all of it from the
@@ -118,6 +129,8 @@ enum stores__redis_state stores__redis_state(const struct stores__redis *redis);
 /* The server's run_id, in which eight digits are of its master_replid; "" before the first up. */
 const char *stores__redis_run_id(const struct stores__redis *redis);
 const struct stores__redis_stats *stores__redis_stats(const struct stores__redis *redis);
+/* Whether the server that was met last said that it is a node of a cluster. */
+bool stores__redis_clustered(const struct stores__redis *redis);
 /* Why the link is down, for a human, no password in it; "" where it is not. */
 const char *stores__redis_why(const struct stores__redis *redis);
 /* When down: try again now rather than at the end of the back-off (500 ms at most). */
@@ -135,6 +148,11 @@ bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *r
 bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req *req,
                           struct stores__redis_script *script, int nkeys, int argc,
                           const char *const *argv, const size_t *lens);
+/* From within hooks.elsewhere of the link that req was sent by: sends its script by another link,
+ * behind an ASKING or not. False: it is no script that follows its keys, was handed over several
+ * times already, or there is no memory; nothing was sent then. */
+bool stores__redis_hand_over(struct stores__redis *from, struct stores__redis *to,
+                             struct stores__redis_req *req, bool asking);
 /* Writes what is queued: one write where the socket takes it all. Never waits, calls no done. */
 void stores__redis_flush(struct stores__redis *redis);
 /* Requests whose done is still to come. */

@@ -19,6 +19,8 @@ struct stores__tls_context;
 struct stores__tls_context *stores__tls_context_new(const stores_tls *config);
 /* NULL is allowed. Connections that were made with it live on. */
 void stores__tls_context_free(struct stores__tls_context *context);
+/* Its own copy of what it was made with. */
+const stores_tls *stores__tls_context_config(const struct stores__tls_context *context);
 
 /* ---- One connection ------------------------------------------------------------------------- */
 

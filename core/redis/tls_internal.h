@@ -34,7 +34,6 @@ struct stores__tls {
 
 /* The context of OpenSSL, owned by the context, until the next call. NULL: why says why. */
 SSL_CTX *stores__tls_context_get(struct stores__tls_context *context, char *why, size_t why_size);
-const stores_tls *stores__tls_context_config(const struct stores__tls_context *context);
 
 /* ---- tls_words.c ---------------------------------------------------------------------------- */
 

@@ -15,8 +15,10 @@ struct intent_req {
     struct stores__table *table; /* held */
 };
 
-static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT};
-static struct stores__redis_script script_intent_full = {.source = STORES__SCRIPT_INTENT_FULL};
+static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT,
+                                                    .follows = true};
+static struct stores__redis_script script_intent_full = {.source = STORES__SCRIPT_INTENT_FULL,
+                                                         .follows = true};
 
 static void send_all(struct stores__tell *tell);
 
@@ -28,11 +30,13 @@ static void send_again(struct stores__timer *timer) {
  * more. A copy of the first INTENT may still come, so that nothing is published. */
 static bool tell_again(struct stores__tell *tell) {
     struct stores__cache *cache = tell->engine->cache;
-    if (tell->told_again || cache->redis == NULL || !stores__cache_up(cache) ||
-        stores__redis_stats(cache->redis)->failures == tell->failures) {
+    /* of several nodes of a cluster that are configured the first ones may be gone */
+    size_t most = cache->was_up || cache->seed_count < 2 ? 1 : 2 * cache->seed_count;
+    if (tell->told_again >= most || !stores__cache_up(cache) ||
+        stores__nodes_failures(cache) == tell->failures) {
         return false;
     }
-    tell->told_again = true;
+    tell->told_again++;
     tell->turns_sent = false;
     stores__settle_unpublish(tell->rows, 0);
     send_all(tell);
@@ -78,12 +82,34 @@ static void intent_free(struct intent_req *intent) {
     free(intent);
 }
 
+static void turned(void *arg, bool ok) {
+    struct stores__tell *tell = arg;
+    if (!ok) tell->failed = true;
+    answered(tell);
+}
+
+/* The slot moves, and some of the keys have: a command about several of them is refused. The epoch is
+ * one key, and is turned where it is. Whoever sees it then ends the turn. */
+static void turn_instead(struct intent_req *intent) {
+    struct stores__tell *tell = intent->tell;
+    stores__settle_unpublish(tell->rows, 0);
+    tell->waiting++;
+    if (stores__epoch_turn(intent->table->epoch, turned, tell)) return;
+    tell->waiting--;
+    tell->failed = true;
+}
+
 static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
     struct intent_req *intent = STORES__CONTAINER(req, struct intent_req, req);
     struct stores__tell *tell = intent->tell;
     size_t len = 0;
     const char *epoch = stores__redis_text(*reply, &len);
-    if (epoch != NULL) {
+    enum stores__slot_says slot = stores__slot_says(*reply);
+    if (slot == STORES__SLOT_AGAIN) {
+        turn_instead(intent);
+    } else if (slot == STORES__SLOT_MOVED || slot == STORES__SLOT_ASK) {
+        tell->refused = true; /* the nodes do not agree yet about who has it */
+    } else if (epoch != NULL) {
         stores__epoch_seen(intent->table->epoch, epoch, len);
         tell->refused = true;
     } else if (is_full(tell, *reply)) {
@@ -91,15 +117,9 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
     } else if (stores__redis_integer(*reply, 0) != 1) {
         tell->failed = true;
     } else if (!tell->full) {
-        stores__trouble_over(tell->engine->cache);
+        stores__trouble_over(stores__epoch_node(intent->table->epoch));
     }
     intent_free(intent);
-    answered(tell);
-}
-
-static void turned(void *arg, bool ok) {
-    struct stores__tell *tell = arg;
-    if (!ok) tell->failed = true;
     answered(tell);
 }
 
@@ -161,9 +181,9 @@ static void send_intents(struct stores__tell *tell) {
 static void send_all(struct stores__tell *tell) {
     struct stores__cache *cache = tell->engine->cache;
     bool named = stores__settle_count(tell->rows) > 0;
-    if (cache->redis != NULL) tell->failures = stores__redis_stats(cache->redis)->failures;
+    tell->failures = stores__nodes_failures(cache);
     tell->refused = false;
-    tell->failed = cache->redis == NULL || !stores__cache_up(cache) ||
+    tell->failed = !stores__cache_up(cache) ||
                    (named && tell->entry[0] == '\0' && !make_entry(tell));
     tell->waiting = 1; /* ours, so that answers cannot end it before all is sent */
     if (!tell->turns_sent) send_turns(tell);

@@ -33,7 +33,8 @@ struct stores__tell {
     size_t waiting; /* answers of Redis that are to come */
     bool refused, failed; /* an epoch was another one; Redis could not be told */
     bool full; /* Redis is; it takes the intents all the same */
-    bool turns_sent, told_again; /* again: once, after the link was lost */
+    bool turns_sent;
+    unsigned told_again; /* once, after the link was lost */
     uint64_t failures; /* of the link, when Redis was told */
     int tries;
     struct stores__timer timer;

@@ -152,7 +152,7 @@ bool stores__commit_may_write(const struct stores__table *table, stores_error *e
                           "cache cannot be told, and on_cache_failure is 'error'");
         return false;
     }
-    if (stores__cache_up(engine->cache)) return true;
+    if (!engine->cache->closed && stores__node_up(stores__epoch_node(table->epoch))) return true;
     stores__error_set(error, STORES_CACHE_FAILURE,
                       "Redis is not reachable, and on_cache_failure is 'error': %s",
                       stores__trouble_why(engine->cache));

@@ -22,7 +22,8 @@ struct settle_req {
     stores_engine *engine;
 };
 
-static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE};
+static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE,
+                                                    .follows = true};
 
 struct stores__settle *stores__settle_new(stores_engine *engine) {
     struct stores__settle *settle = calloc(1, sizeof *settle);
@@ -225,7 +226,7 @@ static void send_chunk(struct stores__settle *settle, size_t at, size_t end, con
 
 void stores__settle_send(struct stores__settle *settle, const char *entry, bool committed) {
     struct stores__cache *cache = settle->engine->cache;
-    if (cache != NULL && cache->redis != NULL && entry[0] != '\0' && settle->epochs != NULL) {
+    if (cache != NULL && !cache->closed && entry[0] != '\0' && settle->epochs != NULL) {
         for (size_t at = 0, end; at < settle->count; at = end) {
             end = chunk_end(settle, at);
             if (settle->epochs[at][0] != '\0') send_chunk(settle, at, end, entry, committed);

@@ -151,6 +151,7 @@ static void test_fields(void) {
     FIELD(stores_config, sentinel_username, 280);
     FIELD(stores_config, sentinel_password, 288);
     FIELD(stores_config, sentinel_tls, 296);
+    FIELD(stores_config, redis_cluster, 304);
     FIELD(stores_tls, size, 0);
     FIELD(stores_tls, no_verify, 8);
     FIELD(stores_tls, ca, 16);
