@@ -127,6 +127,7 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
     }
     config->redis_tls = tls_options(L, redis);
     sentinel_options(L, redis, config);
+    config->redis_cluster = texts_of(L, redis, "cluster");
 }
 
 void stores__config_check(lua_State *L, int index, stores_config *config) {

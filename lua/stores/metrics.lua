@@ -8,7 +8,7 @@ local metrics = {}
 local GAUGES = { ops = true, transactions = true, pool_size = true, pool_connecting = true,
   pool_idle = true, pool_reading = true, pool_stalled = true, pool_writing = true,
   pool_checked_out = true, pool_waiters = true, listeners = true, listeners_deaf = true,
-  redis_up = true, redis_pending = true }
+  redis_up = true, redis_nodes = true, redis_pending = true }
 
 local function number(value)
   return value == math.huge and '+Inf' or ('%.14g'):format(value)

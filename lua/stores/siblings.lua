@@ -59,7 +59,7 @@ function siblings.cache_of(store)
   for index, key in ipairs({ 'host', 'port', 'path', 'db', 'master' }) do
     parts[index] = tostring(redis[key] or '')
   end
-  parts[#parts + 1] = table.concat(redis.sentinels or {}, ' ')
+  parts[#parts + 1] = table.concat(redis.sentinels or redis.cluster or {}, ' ')
   parts[#parts + 1] = flat.prefix or ''
   return table.concat(parts, '\n')
 end

@@ -236,6 +236,18 @@ describe('the configuration of Redis', function()
     assert.same({ path = '/tmp/r s', db = 2 }, redis({ url = 'unix:///tmp/r%20s?db=2' }))
   end)
 
+  it('may be a cluster, of which some nodes are named', function()
+    assert.same({ cluster = { 'h:6379', '10.0.0.1:5', '[::1]:7' }, password = 'q' },
+      redis({ cluster = { 'h', '10.0.0.1:5', '[::1]:7' }, opts = { password = 'q' } }))
+    refused('in one way', redis, { cluster = { 'h' }, host = 'h' })
+    refused('in one way', redis, { cluster = { 'h' }, sentinels = { 'h' }, master = 'm' })
+    refused('a cluster has the database 0 alone', redis, { cluster = { 'h' }, opts = { db = 1 } })
+    for _, wrong in ipairs({ 'h', {}, { 'redis://h' }, { 'h:0' } }) do
+      refused('redis%.cluster must be an array of places', redis, { cluster = wrong })
+    end
+    refused("did you mean 'cluster'", redis, { startup_nodes = { 'h' } })
+  end)
+
   it('may be known to sentinels alone', function()
     local function named(more) return with({ sentinels = { 'h' }, master = 'm' }, more) end
     assert.same({ sentinels = { 'h:26379', '10.0.0.1:5', '[::1]:26379', '[::1]:7' }, master = 'm',

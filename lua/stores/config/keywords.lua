@@ -81,6 +81,8 @@ local REDIS_PLACES = {
   dbindex = 'opts.db', index = 'opts.db', select = 'opts.db', dbname = 'opts.db',
   timeout = 'opts.timeout', sockettimeout = 'opts.timeout', commandtimeout = 'opts.timeout',
   connecttimeout = 'opts.connect_timeout', tls = 'opts.tls', ssl = 'opts.tls', options = 'opts',
+  clusters = 'cluster', nodes = 'cluster', startupnodes = 'cluster', seeds = 'cluster',
+  clusternodes = 'cluster',
   sentinel = 'sentinels', mastername = 'master', mastergroup = 'master', mymaster = 'master',
   sentinelpassword = 'sentinel_opts.password', sentinelusername = 'sentinel_opts.username',
   sentineloptions = 'sentinel_opts', sentinelkwargs = 'sentinel_opts',

@@ -97,6 +97,7 @@ local REDIS = {
     url = options.secret, opts = options.any('stores.RedisOptions'),
     sentinels = places.list(26379), master = options.text,
     sentinel_opts = options.any('stores.SentinelOptions'),
+    cluster = places.list(6379),
   },
 }
 
@@ -323,18 +324,19 @@ local function resolve_redis(redis)
   end
   local checked = options.check(redis, REDIS)
   local ways = 0
-  for _, key in ipairs({ 'url', 'path', 'host', 'sentinels' }) do
+  for _, key in ipairs({ 'url', 'path', 'host', 'sentinels', 'cluster' }) do
     ways = ways + (checked[key] and 1 or 0)
   end
   if ways == 0 then
-    refuse('redis must say where the server is: host and port, path (a unix socket), url or '
-      .. 'sentinels')
+    refuse('redis must say where the server is: host and port, path (a unix socket), url, '
+      .. 'sentinels or cluster')
   elseif ways > 1 or (checked.port and not checked.host) then
     refuse('redis must say where the server is in one way: host and port, or path, or url, or '
-      .. 'sentinels')
+      .. 'sentinels, or cluster')
   end
   local flat = checked.url and read_redis_url(checked.url)
-    or { host = checked.host, port = checked.port, path = checked.path }
+    or { host = checked.host, port = checked.port, path = checked.path,
+         cluster = checked.cluster }
   add_sentinels(flat, checked)
   local opts = options.check(checked.opts, REDIS_OPTS)
   opts.tls = check_tls(opts.tls, 'redis.opts.tls')
@@ -348,6 +350,9 @@ local function resolve_redis(redis)
   end
   if flat.tls and flat.path then
     refuse('redis.opts.tls: there is no TLS on a unix socket')
+  end
+  if flat.cluster and (flat.db or 0) ~= 0 then
+    refuse('redis.opts.db is %d, but a cluster has the database 0 alone', flat.db)
   end
   return flat
 end

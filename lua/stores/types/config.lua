@@ -33,6 +33,7 @@
 ---@field user? string
 
 ---@class stores.RedisConfig
+---@field cluster? string[]
 ---@field host? string
 ---@field master? string
 ---@field opts? stores.RedisOptions

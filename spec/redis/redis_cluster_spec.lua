@@ -1,0 +1,353 @@
+--- A Redis cluster of three nodes: each table is on one of them, by a link of its own, and where
+--- its slot goes the store goes, too.
+
+local cache = require('spec.support.cache')
+local clusters = require('spec.support.redis_cluster')
+local gate = require('spec.support.gate')
+local redis = require('spec.support.redis')
+local stores = require('stores')
+local support = require('spec.support')
+
+local quiet = { log = function() end }
+
+describe('a store over a Redis cluster', function()
+  local cluster, db, store, keys, other
+
+  -- The node that the keys of a table are on.
+  local function node_of(name)
+    return cluster:owner(cluster:slot(keys:epoch_key('public.' .. name)))
+  end
+
+  local function make(name)
+    store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
+    keys:epoch_key('public.' .. name)
+  end
+
+  -- Two tables on different nodes.
+  local function two_tables(prefix)
+    for i = 1, 60 do
+      make(prefix .. i)
+      if node_of(prefix .. i) ~= node_of(prefix .. 1) then return prefix .. 1, prefix .. i end
+    end
+    error('sixty tables on one node')
+  end
+
+  -- The row is in the cache, and the table is not turning.
+  local function cached(name, n)
+    keys:ready(store, 'public.' .. name)
+    store:upsert(name, { id = '1', n = n })
+    support.eventually(function()
+      assert.equal(n, store:find(name, '1').n)
+      return (keys:row('public.' .. name, '1') or ''):sub(1, 1) == 'V'
+    end, 60, 'the row in Redis')
+  end
+
+  -- This store, and another process's, read what was written.
+  local function both_read(name, n)
+    assert.equal(n, store:find(name, '1').n)
+    assert.equal(n, other:find(name, '1').n)
+  end
+
+  -- Which run of which server an epoch is of.
+  local function run_of(epoch) return epoch:match('^.[^.]*%.(%w%w%w%w%w%w%w%w)') end
+
+  local function moving(name)
+    local slot, from = cluster:slot(keys:epoch_key('public.' .. name)), node_of(name)
+    return slot, from, cluster:other(from)
+  end
+
+  setup(function()
+    cluster = clusters.start()
+    db = support.db()
+    store = stores.Store.new(db, cluster:config({ timeout = 5 }), quiet)
+    other = stores.Store.new(db, cluster:config({ timeout = 5 }), quiet)
+    keys = cache.of(db)
+    keys.cli = function(...) return cluster:cli(...) end
+    make('docs')
+  end)
+
+  teardown(function()
+    if other then other:close() end
+    support.close(store, db)
+    cluster:remove()
+  end)
+
+  it('recognises it by one address, and has a link to each node that it needs', function()
+    local one, two = two_tables('a')
+    cached(one, 1)
+    cached(two, 2)
+    both_read(one, 1)
+    both_read(two, 2)
+    for _, name in ipairs({ one, two }) do
+      assert.equal(node_of(name):info('run_id'):sub(1, 8), run_of(keys:epoch('public.' .. name)))
+    end
+    local stats = store:stats()
+    assert.is_true(stats.redis_nodes >= 2 and stats.redis_nodes <= 3)
+    assert.equal(1, stats.redis_up)
+    local hits = stats.hits
+    assert.equal(1, store:find(one, '1').n)
+    assert.equal(hits + 1, store:stats().hits)
+  end)
+
+  it('tells Redis of its very first write, before it knows where the keys are', function()
+    cached('docs', 1)
+    local late = stores.Store.new(db, cluster:config({ timeout = 5 }),
+      { log = function() end, on_cache_failure = 'error' })
+    late:update('docs', { id = '1', n = 2 })
+    both_read('docs', 2)
+    assert.equal(0, late:stats().bypassed)
+    local fresh = stores.Store.new(db, cluster:config({ timeout = 5 }),
+      { log = function() end, on_cache_failure = 'error' })
+    fresh:query("UPDATE docs SET value = value || '{\"n\": 3}'")
+    both_read('docs', 3)
+    assert.equal(0, fresh:stats().bypassed)
+    late:close()
+    fresh:close()
+  end)
+
+  it('follows a slot that moved, and turns its tables there', function()
+    cached('docs', 10)
+    both_read('docs', 10)
+    local slot, from, to = moving('docs')
+    cluster:move(slot, from, to)
+    both_read('docs', 10)
+    other:update('docs', { id = '1', n = 11 })
+    both_read('docs', 11)
+    assert.equal(0, other:stats().bypassed)
+    cached('docs', 12)
+    both_read('docs', 12)
+    assert.equal(to:info('run_id'):sub(1, 8), run_of(keys:epoch('public.docs')))
+    cluster:move(slot, to, from)
+    cached('docs', 13)
+    both_read('docs', 13)
+    assert.equal(from:info('run_id'):sub(1, 8), run_of(keys:epoch('public.docs')))
+  end)
+
+  it('tells of writes while the keys of a slot go over, one by one', function()
+    cached('docs', 20)
+    both_read('docs', 20)
+    local slot, from, to = moving('docs')
+    local epoch_key, row = keys:epoch_key('public.docs'), keys:key('public.docs', '1')
+    cluster:begin_move(slot, from, to)
+    other:update('docs', { id = '1', n = 21 }) -- all keys are here
+    both_read('docs', 21)
+    local before = from:cli('GET', epoch_key)
+    cluster:carry(from, to, row)
+    other:update('docs', { id = '1', n = 22 }) -- TRYAGAIN
+    both_read('docs', 22)
+    assert.not_equal(before, from:cli('GET', epoch_key))
+    cluster:carry(from, to, epoch_key)
+    other:update('docs', { id = '1', n = 23 }) -- ASK
+    both_read('docs', 23)
+    store:query("UPDATE docs SET value = value || '{\"n\": 24}'")
+    both_read('docs', 24)
+    store:invalidate('docs', '1')
+    cluster:end_move(slot, from, to)
+    both_read('docs', 24)
+    cached('docs', 25)
+    both_read('docs', 25)
+    assert.equal(0, other:stats().bypassed)
+    assert.equal(0, store:stats().bypassed)
+  end)
+
+  it('tells of writes in a move that is given up', function()
+    cached('docs', 30)
+    both_read('docs', 30)
+    local slot, from, to = moving('docs')
+    cluster:begin_move(slot, from, to)
+    cluster:carry(from, to, keys:epoch_key('public.docs'), keys:key('public.docs', '1'))
+    other:update('docs', { id = '1', n = 31 })
+    both_read('docs', 31)
+    cluster:abandon_move(slot, from, to)
+    both_read('docs', 31)
+    cached('docs', 32)
+    both_read('docs', 32)
+    assert.equal(0, other:stats().bypassed)
+  end)
+
+  it('loses no write whose slot moves between its intent and its commit', function()
+    stores.run(function()
+      gate.install(store)
+      for n, lost in ipairs({ false, true }) do
+        cached('docs', 40 + 2 * n)
+        local slot, from, to = moving('docs')
+        local barrier = gate.close(db)
+        local writer = stores.spawn(function()
+          other:transaction(function(tx)
+            tx:update('docs', { id = '1', n = 41 + 2 * n })
+            tx:insert('gate', { id = tostring(n), value = {} })
+          end)
+        end)
+        keys:becomes('public.docs', '1', 'T')
+        local row = keys:key('public.docs', '1')
+        cluster:begin_move(slot, from, to)
+        if lost then
+          -- what its owner forgets before it lets go of the slot is nowhere
+          cluster:carry(from, to, keys:epoch_key('public.docs'))
+          from:cli('DEL', row)
+        end
+        cluster:end_move(slot, from, to)
+        for _ = 1, 20 do assert.equal(40 + 2 * n, store:find('docs', '1').n) end
+        barrier:release()
+        writer:join()
+        both_read('docs', 41 + 2 * n)
+        keys:ready(store, 'public.docs')
+        for _ = 1, 20 do both_read('docs', 41 + 2 * n) end
+      end
+    end)
+  end)
+
+  it('keeps the tables of other nodes where one loses its memory', function()
+    local one, two = two_tables('f')
+    cached(one, 1)
+    cached(two, 2)
+    local epoch, kept = keys:epoch('public.' .. one), keys:epoch('public.' .. two)
+    node_of(one):cli('FLUSHALL')
+    cached(one, 3)
+    assert.not_equal(epoch, keys:epoch('public.' .. one))
+    assert.equal(kept, keys:epoch('public.' .. two))
+    local hits = store:stats().hits
+    assert.equal(2, store:find(two, '1').n)
+    assert.equal(hits + 1, store:stats().hits)
+  end)
+
+  it('sweeps, and turns all tables, on every node', function()
+    local one, two = two_tables('s')
+    cached(one, 1)
+    cached(two, 2)
+    local before = { keys:epoch('public.' .. one), keys:epoch('public.' .. two) }
+    local dead = { keys:key('public.' .. one, '1'), keys:key('public.' .. two, '1') }
+    store:invalidate(one)
+    store:invalidate(two)
+    for i, name in ipairs({ one, two }) do
+      local epoch = keys:turned('public.' .. name, before[i])
+      assert.equal(epoch, keys:ready(store, 'public.' .. name))
+      assert.equal('1', keys.cli('EXISTS', dead[i]))
+    end
+    assert.is_true(store:sweep() >= 2)
+    for i = 1, 2 do assert.equal('0', keys.cli('EXISTS', dead[i])) end
+  end)
+
+  it('says what a list of nodes should be, and finds the cluster by one that lives', function()
+    local alone = redis.start({ port = clusters.port(), bind = '127.0.0.1' })
+    local said = {}
+    local wrong = stores.Store.new(db, { cluster = { '127.0.0.1:' .. alone.options.port } },
+      { log = function(text) said[#said + 1] = text end })
+    assert.is_table(wrong:find('docs', '1'))
+    assert.matches('Redis is no node of a cluster', wrong:stats().redis_trouble)
+    wrong:close()
+    alone:remove()
+    cached('docs', 60)
+    local dead = '127.0.0.1:' .. clusters.port()
+    local named = stores.Store.new(db, { cluster = { dead, cluster.nodes[2].place },
+      opts = { timeout = 5 } }, { log = function() end, on_cache_failure = 'error' })
+    named:update('docs', { id = '1', n = 61 })
+    both_read('docs', 61)
+    assert.equal(0, named:stats().bypassed)
+    named:close()
+  end)
+end)
+
+describe('a store over a Redis cluster with a replica', function()
+  local cluster, db, store, keys
+  local said = {}
+
+  local function node_of(name)
+    return cluster:owner(cluster:slot(keys:epoch_key('public.' .. name)))
+  end
+
+  -- A table on the node that has, or was, the replica, and one on another.
+  local function two_tables(prefix)
+    local here, there
+    local first = cluster:owner('0')
+    for i = 1, 90 do
+      local name = prefix .. i
+      store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
+      if node_of(name) == first then here = here or name else there = there or name end
+      if here and there then return here, there end
+    end
+    error('ninety tables on one node')
+  end
+
+  local function cached(name, n)
+    keys:ready(store, 'public.' .. name)
+    store:upsert(name, { id = '1', n = n })
+    support.eventually(function()
+      assert.equal(n, store:find(name, '1').n)
+      return (keys:row('public.' .. name, '1') or ''):sub(1, 1) == 'V'
+    end, 60, 'the row in Redis')
+  end
+
+  setup(function()
+    cluster = clusters.start({ replicas = 1 })
+    db = support.db()
+    store = stores.Store.new(db, cluster:config({ timeout = 5 }),
+      { log = function(text) said[#said + 1] = text end })
+    keys = cache.of(db)
+    keys.cli = function(...) return cluster:cli(...) end
+  end)
+
+  teardown(function()
+    support.close(store, db)
+    cluster:remove()
+  end)
+
+  it('goes on where a node fails over, and turns its tables, and those alone', function()
+    local here, there = two_tables('o')
+    cached(here, 1)
+    cached(there, 1)
+    local kept, lost = keys:epoch('public.' .. there), keys:epoch('public.' .. here)
+    local late = stores.Store.new(db, cluster:config({ timeout = 5 }), quiet)
+    assert.equal(1, late:find(here, '1').n)
+    cluster.nodes[1]:kill()
+    store:update(here, { id = '1', n = 2 }) -- by Redis, for its node is gone
+    assert.equal(2, store:find(here, '1').n)
+    local hits = store:stats().hits
+    assert.equal(1, store:find(there, '1').n)
+    assert.equal(hits + 1, store:stats().hits)
+    assert.is_string(store:stats().redis_trouble)
+    support.eventually(function()
+      return cluster.nodes[4]:info('role') == 'master'
+    end, 60, 'the promotion')
+    support.eventually(function()
+      store:find(here, '1')
+      late:find(here, '1')
+      return store:stats().redis_trouble == nil and late:stats().redis_trouble == nil
+    end, 60, 'the new master')
+    local epoch = keys:turned('public.' .. here, lost)
+    assert.equal(cluster.nodes[4]:info('run_id'):sub(1, 8), epoch:match('%.(%w%w%w%w%w%w%w%w)'))
+    assert.equal(kept, keys:epoch('public.' .. there))
+    for _, one in ipairs({ store, late }) do assert.equal(2, one:find(here, '1').n) end
+    cached(here, 3)
+    assert.equal(3, late:find(here, '1').n)
+    late:close()
+  end)
+
+  it('says that the cluster is down, reads from PostgreSQL, and turns when it is back', function()
+    local here, there = two_tables('d')
+    cached(here, 1)
+    cached(there, 1)
+    local before = keys:epoch('public.' .. there)
+    local gone = node_of(there)
+    gone:kill()
+    support.eventually(function()
+      assert.equal(1, store:find(here, '1').n)
+      return table.concat(said, '\n'):find('CLUSTERDOWN', 1, true)
+    end, 60, 'the cluster to be down')
+    for n = 2, 4 do
+      store:update(here, { id = '1', n = n })
+      store:update(there, { id = '1', n = n })
+      assert.equal(n, store:find(here, '1').n)
+      assert.equal(n, store:find(there, '1').n)
+    end
+    gone:start()
+    support.eventually(function()
+      store:find(here, '1')
+      store:find(there, '1')
+      return store:stats().redis_trouble == nil
+    end, 60, 'the cluster to be well')
+    keys:turned('public.' .. there, before)
+    cached(here, 5)
+    cached(there, 5)
+  end)
+end)
