@@ -2,6 +2,7 @@
 --- are down, silent or wrong are passed over; to lose them costs nothing while Redis answers.
 -- Plain pass alone: what is waited for are failovers of other processes.
 
+local certificates = require('spec.support.certificates')
 local sentinels = require('spec.support.sentinels')
 local stores = require('stores')
 local support = require('spec.support')
@@ -241,5 +242,54 @@ describe('sentinels that want a password', function()
     assert.is_nil(text:find('wr0ng', 1, true))
     none, text = why({})
     assert.matches('NOAUTH', text)
+  end)
+end)
+
+describe('sentinels that speak TLS', function()
+  it('are asked, and listened to, and what is wrong with their certificate is said', function()
+    local folder = certificates.folder()
+    local ca = certificates.authority(folder, 'ca')
+    local other = certificates.authority(folder, 'other')
+    local group = sentinels.start({ count = 1, tls = { ca = ca.file,
+      path = ca:issue('sentinel', 'IP:127.0.0.1') } })
+    local db = support.db()
+    local store, wrong
+    finally(function()
+      for _, one in pairs({ store, wrong }) do support.close(one) end
+      support.drop(db)
+      group:remove()
+      os.execute("rm -rf '" .. folder .. "'")
+    end)
+    support.psql(db, 'CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+    local quiet = { log = function() end }
+    local function with(tls) return group:config(nil, { sentinel_opts = { tls = tls } }) end
+    store = stores.Store.new(db, with({ ca = ca.file }), quiet)
+    store:insert('docs', { id = '1', n = 1 })
+    local function reads()
+      local hits = store:stats().hits
+      store:find('docs', '1')
+      return store:stats().hits > hits
+    end
+    support.eventually(reads, WAIT)
+    local watcher = group.watchers[1]
+    support.eventually(function()
+      return watcher:cli('CLIENT', 'LIST'):find('sub=1', 1, true)
+    end, WAIT, 'a subscription')
+    local connects = store:stats().redis_connects
+    support.eventually(function()
+      return watcher:cli('SENTINEL', 'FAILOVER', group.name) == 'OK'
+    end, WAIT, 'a failover')
+    support.eventually(function()
+      store:find('docs', '1')
+      return store:stats().redis_connects > connects
+    end, WAIT, '+switch-master')
+    wrong = stores.Store.new(db, with({ ca = other.file }), quiet)
+    support.eventually(function()
+      wrong:find('docs', '1')
+      return wrong:stats().redis_trouble
+    end, WAIT)
+    assert.matches('no sentinel tells where Redis is: ' .. watcher.place .. ':',
+      wrong:stats().redis_trouble, 1, true)
+    assert.matches('certificate', wrong:stats().redis_trouble)
   end)
 end)

@@ -53,8 +53,9 @@ end
 function Sentinel:cli(...)
   local words = {}
   for i, word in ipairs({ ... }) do words[i] = process.quoted(tostring(word)) end
-  local pipe = assert(io.popen(('%s redis-cli --raw -h %s -p %s %s 2>&1'):format(
+  local pipe = assert(io.popen(('%s redis-cli --raw -h %s -p %s %s %s 2>&1'):format(
     self.password and 'REDISCLI_AUTH=' .. process.quoted(self.password) or '', HOST, self.port,
+    self.tls and '--tls --cacert ' .. process.quoted(self.tls.ca) or '',
     table.concat(words, ' '))))
   local text = pipe:read('*a')
   pipe:close()
@@ -82,14 +83,20 @@ function Sentinel:resume() self.process:signal('CONT') end
 local function new_watcher(self, number, master)
   local port = sentinels.port()
   local watcher = setmetatable({ port = port, place = HOST .. ':' .. port,
-    password = self.password, file = ('%s/sentinel%d.conf'):format(self.folder, number) }, Sentinel)
+    password = self.password, tls = self.tls,
+    file = ('%s/sentinel%d.conf'):format(self.folder, number) }, Sentinel)
   local lines = {
-    'port ' .. port, 'bind ' .. HOST, 'dir ' .. self.folder, 'logfile ' .. watcher.file .. '.log',
+    (self.tls and 'port 0\ntls-port ' or 'port ') .. port, 'bind ' .. HOST, 'dir ' .. self.folder,
+    'logfile ' .. watcher.file .. '.log',
     ('sentinel monitor %s %s %s %d'):format(self.name, HOST, master.port, self.quorum),
     ('sentinel down-after-milliseconds %s %d'):format(self.name, self.down_after),
     ('sentinel failover-timeout %s 4000'):format(self.name),
     ('sentinel parallel-syncs %s 1'):format(self.name),
   }
+  if self.tls then
+    lines[#lines + 1] = ('tls-cert-file %s.crt\ntls-key-file %s.key\ntls-ca-cert-file %s\n'
+      .. 'tls-auth-clients no'):format(self.tls.path, self.tls.path, self.tls.ca)
+  end
   if self.redis.requirepass then
     lines[#lines + 1] = ('sentinel auth-pass %s %s'):format(self.name, self.redis.requirepass)
   end
@@ -118,7 +125,8 @@ end
 
 --- Starts them; returns when every sentinel knows the replica and the others.
 ---@param options? {count?: integer, quorum?: integer, password?: string, down_after?: integer,
----  redis?: table<string, string|number>} of the sentinels; redis: options of both servers
+---  tls?: {path: string, ca: string}, redis?: table<string, string|number>} of the sentinels; tls:
+---  the certificate without its ending, of one sentinel alone; redis: options of both servers
 ---@return spec.Sentinels
 function sentinels.start(options)
   options = options or {}
@@ -128,7 +136,8 @@ function sentinels.start(options)
   local count = options.count or 3
   local self = setmetatable({ name = 'cache', folder = folder, servers = {}, watchers = {},
     quorum = options.quorum or math.floor(count / 2) + 1, password = options.password,
-    down_after = options.down_after or 1000, redis = options.redis or {} }, Sentinels)
+    tls = options.tls, down_after = options.down_after or 1000, redis = options.redis or {} },
+    Sentinels)
   local master = start_server(self, 1)
   start_server(self, 2, master)
   for number = 1, count do
