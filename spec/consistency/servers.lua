@@ -5,6 +5,7 @@ local private = require('spec.support.servers')
 local process = require('spec.consistency.process')
 local redis = require('spec.support.redis')
 local sentinels = require('spec.support.sentinels')
+local clusters = require('spec.support.redis_cluster')
 local support = require('spec.support')
 local system = require('stores.local.system')
 local template = require('spec.support.template')
@@ -144,9 +145,17 @@ function Servers:use_sentinels()
   return self.group
 end
 
+--- In place of the one Redis: a cluster of three nodes.
+---@return spec.Cluster
+function Servers:use_cluster()
+  self.cluster = clusters.start()
+  return self.cluster
+end
+
 ---@return table
 function Servers:redis_config(fields)
   local at = self.group and self.group:config({}) or { path = self.home .. '/redis.sock' }
+  if self.cluster then at = self.cluster:config({ timeout = 5 }) end
   if self.tls then
     at = { host = '127.0.0.1', port = self.tls.port, opts = { tls = { ca = self.tls.ca } } }
   end
@@ -163,15 +172,29 @@ function Servers:psql(sql, database)
     database = database or 'postgres' }, sql):gsub('\n$', ''))
 end
 
---- What redis-cli prints.
----@param command string as a shell reads it
----@return string
-function Servers:redis_cli(command)
-  local socket = self.group and self.group:roles().socket or self.home .. '/redis.sock'
+-- The sockets of all servers that have keys.
+local function sockets(self)
+  if self.group then return { self.group:roles().socket } end
+  if not self.cluster then return { self.home .. '/redis.sock' } end
+  local all = {}
+  for i, node in ipairs(self.cluster.nodes) do all[i] = node.socket end
+  return all
+end
+
+local function redis_cli(socket, command)
   local pipe = assert(io.popen(("redis-cli -s '%s' %s 2>&1"):format(socket, command)))
   local text = pipe:read('*a')
   pipe:close()
   return (text:gsub('\n$', ''))
+end
+
+--- What redis-cli prints, from each server a line.
+---@param command string as a shell reads it
+---@return string
+function Servers:redis_cli(command)
+  local texts = {}
+  for i, socket in ipairs(sockets(self)) do texts[i] = redis_cli(socket, command) end
+  return table.concat(texts, '\n')
 end
 
 local STOPS = { fast = 'sigint', immediate = 'sigquit', kill = 'sigkill' }
@@ -243,12 +266,17 @@ function Servers:intents()
     end
     return count
   ]])
-  return tonumber(self:redis_cli("--eval '" .. self.home .. "/intents.lua'"))
+  local sum = 0
+  for count in self:redis_cli("--eval '" .. self.home .. "/intents.lua'"):gmatch('[^\n]+') do
+    sum = sum + tonumber(count)
+  end
+  return sum
 end
 
 --- Ends all of them and removes the folder.
 function Servers:remove()
   if self.group then self.group:remove() end
+  if self.cluster then self.cluster:remove() end
   for _, server in ipairs({ self.postgres, self.redis, self.standby }) do
     if not server.exited then
       server:kill('sigcont')
