@@ -228,6 +228,41 @@ describe('a store over a Redis cluster', function()
     for i = 1, 2 do assert.equal('0', keys.cli('EXISTS', dead[i])) end
   end)
 
+  it('needs no more rights than the page says, also while a slot moves', function()
+    local page = assert(io.open('docs/redis.md')):read('*a')
+    local rights = {}
+    for line in page:gmatch('\nACL SETUSER app ([^\n]+)') do
+      if not line:find('+role', 1, true) then rights[#rights + 1] = line end
+    end
+    assert.is_true(#rights >= 3)
+    for _, node in ipairs(cluster.nodes) do
+      for _, line in ipairs(rights) do
+        local words = {}
+        for word in line:gmatch('%S+') do words[#words + 1] = word end
+        assert.equal('OK', node:cli('ACL', 'SETUSER', 'app', unpack(words)))
+      end
+    end
+    cached('docs', 50)
+    local said = {}
+    local one = stores.Store.new(db, cluster:config({ timeout = 5, username = 'app',
+      password = 'secret' }), { log = function(text) said[#said + 1] = text end })
+    one:update('docs', { id = '1', n = 51 })
+    both_read('docs', 51)
+    local slot, from, to = moving('docs')
+    cluster:begin_move(slot, from, to)
+    cluster:carry(from, to, keys:epoch_key('public.docs'))
+    one:update('docs', { id = '1', n = 52 })
+    both_read('docs', 52)
+    cluster:end_move(slot, from, to)
+    one:update('docs', { id = '1', n = 53 })
+    both_read('docs', 53)
+    one:sweep()
+    assert.equal(0, one:stats().bypassed)
+    assert.same({}, said)
+    one:close()
+    for _, node in ipairs(cluster.nodes) do node:cli('ACL', 'DELUSER', 'app') end
+  end)
+
   it('says what a list of nodes should be, and finds the cluster by one that lives', function()
     local alone = redis.start({ port = clusters.port(), bind = '127.0.0.1' })
     local said = {}
