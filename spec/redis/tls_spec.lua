@@ -3,6 +3,7 @@
 
 local cache = require('spec.support.cache')
 local certificates = require('spec.support.certificates')
+local clusters = require('spec.support.redis_cluster')
 local nginx = require('spec.support.nginx')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
@@ -316,6 +317,36 @@ sentinel monitor cache 127.0.0.1 %d 1
     trouble(by({ tls = { ca = other.file } }), 'localhost:' .. port,
       "the certificate 'CN = watcher'", 'is of no authority of ca')
     trouble(by({}), 'no sentinel tells', 'localhost:' .. port)
+  end)
+
+  it('is spoken with each node of a cluster', function()
+    local path = ca:issue('node', 'IP:127.0.0.1')
+    local cluster = clusters.start({ config = { ['tls-cluster'] = 'yes',
+      ['tls-cert-file'] = path .. '.crt', ['tls-key-file'] = path .. '.key',
+      ['tls-ca-cert-file'] = ca.file, ['tls-auth-clients'] = 'no' } })
+    local places = {}
+    for i, node in ipairs(cluster.nodes) do places[i] = node.place end
+    local store = stores.Store.new(db, { cluster = places,
+      opts = { timeout = 2, connect_timeout = 5, tls = { ca = ca.file } } },
+      { log = function() end })
+    finally(function()
+      support.close(store)
+      for _, node in ipairs(cluster.nodes) do node:remove() end
+    end)
+    for number = 1, 6 do
+      local name = 'shared' .. number
+      store:query(('CREATE TABLE IF NOT EXISTS %s (id bigint PRIMARY KEY, value jsonb)')
+        :format(name))
+      store:insert(name, { id = '1', n = number })
+      support.eventually(function()
+        local hits = store:stats().hits
+        assert.equal(number, store:find(name, '1').n)
+        return store:stats().hits > hits
+      end, 30, 'a hit of ' .. name)
+    end
+    for _, node in ipairs(cluster.nodes) do
+      assert.equal('0', node:cli('CONFIG', 'GET', 'port'):match('\n(%d+)$'))
+    end
   end)
 
   it('is spoken in nginx, which uses OpenSSL itself and finds no errors that are not its own',

@@ -53,9 +53,10 @@ local function start_node(options)
   local own = { ['cluster-enabled'] = 'yes', ['cluster-node-timeout'] = '1500', bind = HOST,
     ['repl-diskless-sync-delay'] = '0', ['cluster-replica-validity-factor'] = '0' }
   for key, value in pairs(options or {}) do own[key] = value end
-  own.port = clusters.port()
+  local port = clusters.port()
+  own[own['tls-cluster'] == 'yes' and 'tls-port' or 'port'] = port
   local node = redis.start(own)
-  node.port, node.place = own.port, HOST .. ':' .. own.port
+  node.port, node.place = port, HOST .. ':' .. port
   node.id = node:cli('CLUSTER', 'MYID')
   return node
 end
