@@ -3,8 +3,6 @@
 --- that is sent, or stands in the sources, and is not on the page, fails here.
 -- Plain pass alone: what is run is a process of its own.
 
-local cache = require('spec.support.cache')
-local clusters = require('spec.support.redis_cluster')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local sentinels = require('spec.support.sentinels')
@@ -188,38 +186,6 @@ describe('the user of docs/redis.md', function()
       for _, one in ipairs(list) do assert.equal('', one:cli('ACL', 'LOG')) end
     end
     group:remove()
-  end)
-
-  it('needs two commands more in a cluster, whose slots move', function()
-    local cluster, more = clusters.start(), users_of_page('A cluster')
-    for _, node in ipairs(cluster.nodes) do
-      make(node, app, 'app')
-      make(node, more, 'app')
-    end
-    local keys = cache.of(db, server.socket)
-    local store = stores.Store.new(db, cluster:config({ username = 'app', password = 'secret',
-      timeout = 5 }), { log = function() end })
-    local function reads_from_cache()
-      support.eventually(function()
-        local hits = store:stats().hits
-        store:find('shared', '1')
-        return store:stats().hits > hits
-      end, 60, 'a row in Redis')
-    end
-    reads_from_cache()
-    local epoch_key = keys:epoch_key('public.shared')
-    local slot = cluster:slot(epoch_key)
-    local from = cluster:owner(slot)
-    local to = cluster:other(from)
-    cluster:begin_move(slot, from, to)
-    cluster:carry(from, to, epoch_key)
-    store:update('shared', { id = '1', n = 7 }) -- ASK
-    cluster:end_move(slot, from, to)
-    assert.equal(7, store:find('shared', '1').n)
-    reads_from_cache()
-    support.close(store)
-    for _, node in ipairs(cluster.nodes) do assert.equal('', node:cli('ACL', 'LOG')) end
-    cluster:remove()
   end)
 
   it('is asked for by name where the default user is switched off', function()
