@@ -5,7 +5,7 @@
 #include "base/ids.h"
 #include "base/sized.h"
 
-enum { STORES__REDIS_PORT = 6379 };
+enum { PORT_DEFAULT = 6379 };
 enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
 
 void stores__cache_ttl(uint64_t ms, char out[24]) {
@@ -77,7 +77,7 @@ static bool take_places(struct stores__cache *cache, const stores_config *config
                         stores_error *error) {
     const char *const one[] = {config->redis_host, NULL};
     const char *const *places = config->redis_cluster ? config->redis_cluster : one;
-    int port = config->redis_cluster ? STORES__REDIS_PORT : config->redis_port;
+    int port = config->redis_cluster ? PORT_DEFAULT : config->redis_port;
     size_t count = 0;
     if (config->redis_cluster == NULL && config->redis_path != NULL) return true;
     while (places[count] != NULL) count++;

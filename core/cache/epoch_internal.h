@@ -4,12 +4,12 @@
  *   nodes.c     the servers, and their links
  *   args.c      the keys, in a command to Redis
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
- *   map.c       of a cluster: which node has which of them
  *   past.c      whose they are: where the server is another one, all beliefs are void
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
  *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
  *   turn_all.c  those of all tables
- *   cache.c     the link: when it is up, what is owed is turned
+ *   map.c       of a cluster: which node has which of them; those that moved are forgotten
+ *   cache.c     the links: when one is up, what is owed is turned
  */
 #ifndef STORES_EPOCH_INTERNAL_H
 #define STORES_EPOCH_INTERNAL_H
