@@ -1,6 +1,6 @@
 /*
- * The epochs that an engine knows: one for each oid that somebody holds, or for which something is to
- * be done, and what this process believes of it. How a belief changes is the matter of epoch.c.
+ * The epochs that an engine knows: one for each oid that somebody holds, or for which something is
+ * to be done, and what this process believes of it. How a belief changes is the matter of epoch.c.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -18,9 +18,9 @@ static void close_links(stores_engine *engine);
 
 /* ---- The links --------------------------------------------------------------------- */
 
-/* Where the one that was met before is not this one, or lost its own rows to another one's, a writer
- * may have told it what readers of this one should have heard: a primary that was demoted does not
- * know of that at once, nor do those who talk to it. */
+/* Where the one that was met before is not this one, or lost its own rows to another one's, a
+ * writer may have told it what readers of this one should have heard: a primary that was demoted
+ * does not know of that at once, nor do those who talk to it. */
 static void meet(struct stores__node *node) {
     bool moved = node->met[0] != '\0' && strcmp(node->met, node->run_id) != 0;
     memcpy(node->met, node->run_id, sizeof node->met);

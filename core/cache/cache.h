@@ -69,7 +69,7 @@ struct stores__cache {
     struct stores__pg_req ask_req;
 };
 
-/* ---- The engine's part (engine/part.h) --------------------------------------------------------- */
+/* ---- The engine's part (engine/part.h) ------------------------------------------------------- */
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error);
 /* A server told a new connection who it is. */
@@ -88,7 +88,7 @@ void stores__cache_deafen(stores_engine *engine, int deaf);
 bool stores__cache_close(stores_engine *engine, void (*done)(void *engine));
 void stores__cache_free(stores_engine *engine);
 
-/* ---- What may be cached ------------------------------------------------------------------------ */
+/* ---- What may be cached ---------------------------------------------------------------------- */
 
 /* The rows of this table may be read from Redis now (or as soon as the link is up for the first
  * time). */
@@ -100,7 +100,7 @@ bool stores__cache_up(const struct stores__cache *cache);
 /* The node that the keys of this table are on. */
 struct stores__node *stores__epoch_node(const struct stores__epoch *epoch);
 
-/* ---- What Redis refuses (trouble.c) ------------------------------------------------------------ */
+/* ---- What Redis refuses (trouble.c) ---------------------------------------------------------- */
 
 void stores__trouble_refused(struct stores__cache *cache, const char *text);
 /* A move that writes was done. */
@@ -116,14 +116,15 @@ void stores__trouble_look(struct stores__node *node);
 /* It may be another one than it was: the next look comes at once. */
 void stores__trouble_doubt(struct stores__node *node);
 
-/* ---- The past of the server (past.c) ---------------------------------------------------------- */
+/* ---- The past of the server (past.c) --------------------------------------------------------- */
 
 bool stores__past_known(const struct stores__cache *cache);
 /* Known, and vouched for by a connection that lives: rows may be read from the cache. */
 bool stores__past_trusted(const struct stores__cache *cache);
 /* This server has the past that the epochs are of. */
 bool stores__past_is(const struct stores__cache *cache, const struct stores__pg_identity *identity);
-/* A server told who it is; where that is another one, connections of a lower serial are replaced. */
+/* A server told who it is; where that is another one, connections of a lower serial are
+ * replaced. */
 void stores__past_told(struct stores__cache *cache, const struct stores__pg_identity *identity,
                        uint64_t serial);
 /* The same by the columns of stores__pg_identity_columns in a result of one row. True: it is a
@@ -140,7 +141,7 @@ void stores__past_ask(struct stores__cache *cache);
 /* A lifetime with its jitter of 10 %, in ms, as text. */
 void stores__cache_ttl(uint64_t ms, char out[24]);
 
-/* ---- A command in the making (args.c): keys and values by offset, for the buffer may move. ----- */
+/* ---- A command in the making (args.c): keys and values by offset, for the buffer may move. --- */
 
 struct stores__args {
     struct stores__buf buf;
@@ -170,7 +171,7 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        struct stores__redis_req *req, struct stores__redis_script *script,
                        int nkeys);
 
-/* ---- Epochs (belief.c, epoch.c, turn.c) ------------------------------------------------------- */
+/* ---- Epochs (belief.c, epoch.c, turn.c) ------------------------------------------------------ */
 
 /* The epoch of the table with this oid, held for the caller; NULL: no memory. */
 struct stores__epoch *stores__epoch_of(stores_engine *engine, uint32_t oid);
@@ -204,16 +205,16 @@ void stores__epoch_end_turn(struct stores__epoch *epoch);
 void stores__epoch_bypassed(struct stores__epoch *epoch);
 /* Redis is being told of a write. */
 void stores__epoch_told(struct stores__epoch *epoch);
-/* Another Redis than the one that was told: that one may live on, and this one's clients may have been
- * told nothing. What was told counts as if it had not been. At the same node; in slots that go to
- * another one. */
+/* Another Redis than the one that was told: that one may live on, and this one's clients may have
+ * been told nothing. What was told counts as if it had not been. At the same node; in slots that go
+ * to another one. */
 void stores__epoch_moved_node(stores_engine *engine, const struct stores__node *node);
 void stores__epoch_moved_slots(stores_engine *engine, unsigned first, unsigned last,
                                const struct stores__node *next);
 /* Redis is back. */
 void stores__epoch_resume_all(stores_engine *engine);
-/* A store that closes: whether a write of it went by Redis, and the turns that make up for that; done
- * comes from the loop for each that was sent. */
+/* A store that closes: whether a write of it went by Redis, and the turns that make up for that;
+ * done comes from the loop for each that was sent. */
 bool stores__epoch_owes(const stores_engine *engine);
 /* Whether all that is owed can be paid, as far as is known. */
 bool stores__epoch_payable(const stores_engine *engine);

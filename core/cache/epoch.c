@@ -1,10 +1,10 @@
 /*
  * The epoch of each table: what this process believes, and the turn from one epoch to the next
- * (docs/cache.md, "Turns"). It is the table's oid that has an epoch, and not a name: a name may mean
- * another table tomorrow, and what locks tell of is oids. A turn begins with B<new>. It ends when
- * every transaction that held a lock of a writer on the table, as listed after B was seen, is over;
- * then B becomes V by compare-and-set. Anybody who sees B ends it, so that it ends also when its
- * beginner died.
+ * (docs/cache.md, "Turns"). It is the table's oid that has an epoch, and not a name: a name may
+ * mean another table tomorrow, and what locks tell of is oids. A turn begins with B<new>. It ends
+ * when every transaction that held a lock of a writer on the table, as listed after B was seen, is
+ * over; then B becomes V by compare-and-set. Anybody who sees B ends it, so that it ends also when
+ * its beginner died.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,8 +22,8 @@ static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOC
     "WITH RECURSIVE tree AS (SELECT $1::pg_catalog.oid AS oid"                                     \
     " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid),"
 
-/* Who may have used an older epoch: transactions with a writer's lock, by their virtual ids; and the
- * sessions that run a statement outside of transactions, by the sign that they hold
+/* Who may have used an older epoch: transactions with a writer's lock, by their virtual ids; and
+ * the sessions that run a statement outside of transactions, by the sign that they hold
  * (write/calls_turn.c). */
 #define WRITERS                                                                                    \
     " writers AS (SELECT CASE WHEN locktype = 'relation' THEN virtualtransaction"                  \
@@ -223,7 +223,7 @@ void stores__epoch_end_turn(struct stores__epoch *epoch) {
 enum verdict {
     CANNOT_TELL, /* it is not known which servers these are */
     ABSENT, /* nothing that is cached counts: a turn begins */
-    NOBODYS, /* of a past that is over, or of another Redis: the same, and it may be we who are late */
+    NOBODYS, /* of a past that is over, or of another Redis: the same; we may be the late ones */
     OF_LATER, /* of a past that nobody has told us of yet */
     TURNS, /* ours, and B: the turn is to be ended */
     IS_NEW, /* ours, V, and not what was believed */

@@ -16,8 +16,8 @@
 
 #include "cache/cache.h"
 
-/* How far this process is with the turn of a table. Where it fails, and where the store closes, it is
- * TURN_NONE again: whoever sees B next goes on with it.
+/* How far this process is with the turn of a table. Where it fails, and where the store closes, it
+ * is TURN_NONE again: whoever sees B next goes on with it.
  *
  *   nobody's epoch is seen      B is seen, or was set
  *           |                            |
@@ -72,8 +72,8 @@ struct stores__epoch {
     struct stores__pg_req req;
 };
 
-/* 16 random characters, then whose it is: the run of this Redis, or no run where that is "", and the
- * past of the database. False: that is not known, or there is no entropy. */
+/* 16 random characters, then whose it is: the run of this Redis, or no run where that is "", and
+ * the past of the database. False: that is not known, or there is no entropy. */
 bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
                         char out[STORES__EPOCH_TEXT]);
 /* Whether it is of the Redis that the table is on now, and of the present past. */

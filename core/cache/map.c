@@ -1,7 +1,7 @@
 /*
- * Which node of a cluster has which slot: see nodes.h. Nothing waits for the map: where it is wrong, a
- * node says so, and its word moves the slot here. With a slot all goes that was believed of its
- * tables: an epoch that came along is not the new node's.
+ * Which node of a cluster has which slot: see nodes.h. Nothing waits for the map: where it is
+ * wrong, a node says so, and its word moves the slot here. With a slot all goes that was believed
+ * of its tables: an epoch that came along is not the new node's.
  */
 #include "cache/epoch_internal.h"
 
@@ -18,8 +18,8 @@ static void soon(struct stores__map *map, uint64_t ms) {
 
 /* ---- Who has what ---------------------------------------------------------------------------- */
 
-/* What was told to the one that had a slot, the next one's clients may not have heard: it may have been
- * demoted. Who is only thought to have it, as long as nobody told, was told nothing. */
+/* What was told to the one that had a slot, the next one's clients may not have heard: it may have
+ * been demoted. Who is only thought to have it, as long as nobody told, was told nothing. */
 static void give(struct stores__map *map, unsigned first, unsigned last,
                  struct stores__node *node) {
     stores_engine *engine = map->cache->engine;
@@ -46,8 +46,8 @@ static struct stores__node *place(struct stores__node *from, struct stores__plac
     return stores__node_at(from->cache, place);
 }
 
-/* Links that nobody needs any more are closed, where others live: what is configured may be the name
- * of whichever node answers. */
+/* Links that nobody needs any more are closed, where others live: what is configured may be the
+ * name of whichever node answers. */
 static void tidy(struct stores__map *map) {
     struct stores__cache *cache = map->cache;
     struct stores__list *next;

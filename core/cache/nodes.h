@@ -1,6 +1,7 @@
 /*
- * nodes.h - the servers that the cache is on: one, or the nodes of a cluster, each with a link of its
- * own that is made when it is needed. All keys of a table have one hash tag, and so are on one node.
+ * nodes.h - the servers that the cache is on: one, or the nodes of a cluster, each with a link of
+ * its own that is made when it is needed. All keys of a table have one hash tag, and so are on one
+ * node.
  */
 #ifndef STORES_CACHE_NODES_H
 #define STORES_CACHE_NODES_H
@@ -76,10 +77,11 @@ void stores__nodes_nudge(struct stores__cache *cache);
 void stores__nodes_close(struct stores__cache *cache);
 void stores__nodes_free(struct stores__cache *cache);
 
-/* ---- The slots of a cluster (map.c) ------------------------------------------------------------ */
+/* ---- The slots of a cluster (map.c) ---------------------------------------------------------- */
 
-/* Which node has which slot. It is asked for when a cluster is met, and whenever a node says that it is
- * wrong, or is down; meanwhile the last word counts, for a node that does not have a key says so. */
+/* Which node has which slot. It is asked for when a cluster is met, and whenever a node says that
+ * it is wrong, or is down; meanwhile the last word counts, for a node that does not have a key says
+ * so. */
 struct stores__map {
     struct stores__cache *cache;
     struct stores__node *owners[STORES__SLOTS];

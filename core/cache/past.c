@@ -1,7 +1,7 @@
 /*
  * Which past of which database the cache belongs to. A server that goes on from an older state (a
- * copy of its folder, a crash that lost commits, another database of the same name) does so in a new
- * run, and every run has epochs of its own: what the cache keeps of another past is nobody's.
+ * copy of its folder, a crash that lost commits, another database of the same name) does so in a
+ * new run, and every run has epochs of its own: what the cache keeps of another past is nobody's.
  *
  * A connection tells the past when it is new, and its life vouches for it: a server that ends ends
  * its connections. Where one is lost, or none is open, the past is in doubt, and nothing is read

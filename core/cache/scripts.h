@@ -67,8 +67,8 @@
 #define STORES__SCRIPT_INTENT_FULL "#!lua flags=allow-oom\n" STORES__INTENT
 
 /* KEYS rows; ARGV entry, 'W' (I am the writer, and committed) or 'R', then value and ttl for each
- * row ('' publishes nothing). Gives for each row 0 nothing, 1 others remain, 2 published, 3 deleted,
- * 4 what stood there was deleted, for the intent was lost. */
+ * row ('' publishes nothing). Gives for each row 0 nothing, 1 others remain, 2 published, 3
+ * deleted, 4 what stood there was deleted, for the intent was lost. */
 #define STORES__SCRIPT_SETTLE                                                                      \
     "#!lua flags=allow-oom\n"                                                                      \
     "local e, out = ARGV[1], {}\n"                                                                 \
@@ -95,9 +95,9 @@
     "end\n"                                                                                        \
     "return out\n"
 
-/* KEYS epoch, rows; ARGV epoch; after a write that is over. A plain DEL would destroy the intent of a
- * writer; under another epoch than the present one it would clear a key that nobody reads. Gives 1,
- * or the epoch's real value. */
+/* KEYS epoch, rows; ARGV epoch; after a write that is over. A plain DEL would destroy the intent of
+ * a writer; under another epoch than the present one it would clear a key that nobody reads. Gives
+ * 1, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE                                                                  \
     "#!lua flags=allow-oom\n"                                                                      \
     "local now = redis.call('GET', KEYS[1])\n"                                                     \

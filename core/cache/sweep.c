@@ -1,9 +1,9 @@
 /*
  * The janitor: rows of dead epochs are never read, and values among them expire, but intents have
  * no lifetime. SCAN gives a page of keys, then the epochs of their tables are read; a row whose
- * epoch is not the present one is unlinked. In this order: an epoch that turns in between makes more
- * rows dead, never fewer. Of a cluster each node is asked in turn, and each table by itself, for a
- * command is about one slot.
+ * epoch is not the present one is unlinked. In this order: an epoch that turns in between makes
+ * more rows dead, never fewer. Of a cluster each node is asked in turn, and each table by itself,
+ * for a command is about one slot.
  */
 #include <stdio.h>
 
@@ -36,7 +36,8 @@ static void finish(struct sweep *sweep, const char *why) {
     free(sweep);
 }
 
-/* An answer that is not what the command gives: Redis is gone, or refuses it. Nothing is dead then. */
+/* An answer that is not what the command gives: Redis is gone, or refuses it. Nothing is dead
+ * then. */
 static void refused(struct sweep *sweep, const struct redisReply *reply) {
     const char *says = stores__redis_error(reply);
     char why[256];

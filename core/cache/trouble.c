@@ -1,6 +1,7 @@
 /*
- * What Redis refuses, whether it may evict intents, and whether it is what it was. An answer that is
- * an error is no answer: it is said once, in Redis' own words, and what it was about is tried again.
+ * What Redis refuses, whether it may evict intents, and whether it is what it was. An answer that
+ * is an error is no answer: it is said once, in Redis' own words, and what it was about is tried
+ * again.
  */
 #include <stdio.h>
 

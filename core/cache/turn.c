@@ -1,5 +1,5 @@
-/* Turns that are begun on purpose, and those that are owed: what was written while Redis could not be
- * told is remembered by table, and turned when it can be. */
+/* Turns that are begun on purpose, and those that are owed: what was written while Redis could not
+ * be told is remembered by table, and turned when it can be. */
 #include <stdio.h>
 
 #include "cache/scripts.h"
@@ -26,7 +26,8 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
         stores__trouble_over(stores__epoch_node(epoch));
-        /* one that was set where the slot went meanwhile is nobody's there: who sees it turns again */
+        /* one that was set where the slot went meanwhile is nobody's there: who sees it turns
+         * again */
         bool ours = stores__epoch_is_ours(epoch, turn->text);
         memcpy(epoch->texts.believed, ours ? turn->text : "", ours ? sizeof turn->text : 1);
         epoch->state = ours ? STORES__EPOCH_TURNING : STORES__EPOCH_UNKNOWN;
@@ -86,12 +87,13 @@ static void resume_later(struct stores__epoch *epoch) {
 
 void stores__epoch_bypassed(struct stores__epoch *epoch) {
     epoch->bypasses++;
-    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does not */
+    /* a link that is down calls stores__epoch_resume_all when it is up; one that is not, does
+     * not */
     resume_later(epoch);
 }
 
-/* Those that were counted before the turn was sent have either committed, or hold their locks, which
- * the end of the turn waits for. */
+/* Those that were counted before the turn was sent have either committed, or hold their locks,
+ * which the end of the turn waits for. */
 static void resumed(void *arg, bool ok) {
     struct stores__epoch *epoch = arg;
     epoch->resuming = false;
@@ -154,7 +156,7 @@ void stores__epoch_moved_slots(stores_engine *engine, unsigned first, unsigned l
     }
 }
 
-/* ---- The store closes, and owes turns ---------------------------------------------------------- */
+/* ---- The store closes, and owes turns -------------------------------------------------------- */
 
 struct owed {
     struct stores__epoch *epoch; /* held by its turn */

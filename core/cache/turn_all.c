@@ -1,7 +1,8 @@
 /*
- * All tables of the database that Redis knows, for what nobody can name: a text of a caller ended the
- * transaction in which it ran, and what was written before is committed, or will be. SCAN finds the
- * epochs, also of tables that this engine never met; each is remembered as bypassed, and turned.
+ * All tables of the database that Redis knows, for what nobody can name: a text of a caller ended
+ * the transaction in which it ran, and what was written before is committed, or will be. SCAN finds
+ * the epochs, also of tables that this engine never met; each is remembered as bypassed, and
+ * turned.
  */
 #include "cache/epoch_internal.h"
 

@@ -77,7 +77,8 @@ static void fill_defaults(stores_config *config) {
 #undef DEFAULT
 }
 
-/* Times are added to the clock, or go to the servers, which take no more: so long is without end. */
+/* Times are added to the clock, or go to the servers, which take no more: so long is without
+ * end. */
 static void limit_times(stores_config *config) {
     static const uint64_t most = UINT64_C(1000000000000000), most_of_postgres = 2000000000;
 #define LIMIT(field, ms)                                                                           \

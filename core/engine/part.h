@@ -4,7 +4,8 @@
  * the list says so. NULL: the part has nothing to do then.
  *
  *   open   up      pool, then parts          stop   down    nothing new is begun
- *   flush  up      the end of each tick      close  down    then the pool; each says when it is gone
+ *   flush  up      the end of each tick      close  down    then the pool; each says when it is
+ *   gone
  *                                            free   down    all handles are closed
  *                                            gone   down    the last op, and the tables, are freed
  *

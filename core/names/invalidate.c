@@ -68,8 +68,8 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
         answer(invalidation, stores__redis_integer(*reply, 0) == 1);
         return;
     }
-    /* the row has another key than we thought, or the slot moves, and not all of its keys are in one
-     * place: the whole table is turned, which clears it as well */
+    /* the row has another key than we thought, or the slot moves, and not all of its keys are in
+     * one place: the whole table is turned, which clears it as well */
     if (epoch != NULL) stores__epoch_seen(table->epoch, epoch, len);
     if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
 }

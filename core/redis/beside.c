@@ -1,6 +1,6 @@
 /*
- * beside.c - a link that is one of several, to the nodes of a cluster: it is opened like another one,
- * and a request that one node did not do is handed over to the link of the node that will.
+ * beside.c - a link that is one of several, to the nodes of a cluster: it is opened like another
+ * one, and a request that one node did not do is handed over to the link of the node that will.
  */
 #include "redis/internal.h"
 #include "redis/tls.h"

@@ -82,7 +82,8 @@ struct stores__redis {
     bool was_quiet; /* for long, before the oldest request that is due */
     uint64_t asleep; /* how long the machine had slept when the link came up, or was judged */
     uint64_t up_at;
-    /* What asks an idle link whether it lives, made when the link is, so that it needs no memory. */
+    /* What asks an idle link whether it lives, made when the link is, so that it needs no
+     * memory. */
     struct stores__redis_req ping;
     struct stores__redis_chunk *ping_chunk;
     bool pings; /* its answer is to come */

@@ -137,9 +137,9 @@ const char *stores__redis_why(const struct stores__redis *redis);
 void stores__redis_nudge(struct stores__redis *redis);
 
 /* Queues a command in the output; it leaves with the next flush. Where the state is ASKING,
- * RESOLVING, CONNECTING or GREETING for the first time in the link's life, it waits for up() (bounded by
- * connect_timeout), as it does right after a loss (bounded by timeout); where DOWN, or on a later
- * attempt, done(NULL) comes on the next turn. All
+ * RESOLVING, CONNECTING or GREETING for the first time in the link's life, it waits for up()
+ * (bounded by connect_timeout), as it does right after a loss (bounded by timeout); where DOWN, or
+ * on a later attempt, done(NULL) comes on the next turn. All
  * arguments are copied. False: no memory, too long, or CLOSED; done is then never called. */
 bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *req, int argc,
                         const char *const *argv, const size_t *lens);
@@ -160,7 +160,8 @@ size_t stores__redis_pending(const struct stores__redis *redis);
 /* Whether INFO memory says that intents could be evicted. A server that does not say what its
  * policy is (it may refuse INFO) is taken to have one that does. */
 bool stores__redis_evicts(const struct redisReply *memory);
-/* In which words the server of this connection refused to say what its policy is; "": it did not. */
+/* In which words the server of this connection refused to say what its policy is; "": it did
+ * not. */
 const char *stores__redis_policy_refusal(const struct stores__redis *redis);
 /* Whether INFO replication tells of the server that was met when the link came up, as it was then;
  * false where it tells nothing. */

@@ -220,7 +220,7 @@ void stores__redis_tail_drop(struct stores__redis_tail *tail) {
     memset(tail, 0, sizeof *tail);
 }
 
-/* ---- A chunk of the caller's own -------------------------------------------------------------- */
+/* ---- A chunk of the caller's own ------------------------------------------------------------- */
 
 struct stores__redis_chunk *stores__redis_chunk_new(const char *word) {
     size_t len = strlen(word), size = digits(1) + 3 + size_all(1, &len);

@@ -35,8 +35,8 @@ void stores__redis_out_repeat(struct stores__redis_out *out, struct stores__redi
 /* Writes what the socket takes, without waiting. Bytes written, or -1 with errno. */
 ssize_t stores__redis_out_write(struct stores__redis_out *out, int fd);
 
-/* The same in two steps, for who sends something made of them: the next bytes in one piece, NULL where
- * all are sent; and that so many of them need not be kept. */
+/* The same in two steps, for who sends something made of them: the next bytes in one piece, NULL
+ * where all are sent; and that so many of them need not be kept. */
 const char *stores__redis_out_next(const struct stores__redis_out *out, size_t *len);
 void stores__redis_out_took(struct stores__redis_out *out, size_t bytes);
 

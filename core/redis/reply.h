@@ -10,8 +10,8 @@ struct redisReply;
 const char *stores__redis_text(const struct redisReply *reply, size_t *len);
 /* The text of an error reply, or NULL where it is none. */
 const char *stores__redis_error(const struct redisReply *reply);
-/* The words of an error, on one line, and without the arguments that a server quotes of a command that
- * it does not know: a document or a password may be among them. */
+/* The words of an error, on one line, and without the arguments that a server quotes of a command
+ * that it does not know: a document or a password may be among them. */
 void stores__redis_words(const char *error, char *out, size_t size);
 /* The integer of an integer reply, or the fallback. */
 int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback);

@@ -45,7 +45,8 @@ void stores__sentinel_flush(struct stores__sentinel *sentinel);
 bool stores__sentinel_where(struct stores__sentinel *sentinel);
 /* Whether reply is an address; fills in place. */
 bool stores__sentinel_place(const struct redisReply *reply, struct stores__place *place);
-/* In a child of a fork: closes the parent's socket, with the deaf one in its place (base/deaf.h). */
+/* In a child of a fork: closes the parent's socket, with the deaf one in its place
+ * (base/deaf.h). */
 void stores__sentinel_deafen(struct stores__sentinel *sentinel, int deaf);
 /* From now on no hook is called. NULL is allowed. */
 void stores__sentinel_close(struct stores__sentinel *sentinel);

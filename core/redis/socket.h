@@ -1,6 +1,7 @@
 /*
  * socket.h - one connection attempt to Redis and what comes of it: a socket that is polled,
- * with hiredis' reader behind it, and TLS between the two where it is asked for. Knows nothing of commands, greetings or retries.
+ * with hiredis' reader behind it, and TLS between the two where it is asked for. Knows nothing of
+ * commands, greetings or retries.
  *
  * libuv closes handles on a later turn, so that each attempt has memory of its own.
  */
@@ -37,14 +38,16 @@ stores__redis_socket_open(uv_loop_t *loop, const char *address, int port,
                           size_t why_size);
 /* The longest text that a reply may have, in bytes. */
 void stores__redis_socket_limit(struct stores__redis_socket *socket, size_t text_max);
-/* To be called before the loop turns: connected is called when the handshake is over. host: what the
- * server's certificate has to be for. False: it cannot be done, and why says why. */
+/* To be called before the loop turns: connected is called when the handshake is over. host: what
+ * the server's certificate has to be for. False: it cannot be done, and why says why. */
 bool stores__redis_socket_secure(struct stores__redis_socket *socket,
                                  struct stores__tls_context *context, const char *host, char *why,
                                  size_t why_size);
-/* NULL: there is no handshake under way; else what may be said of one that takes too long, or "". */
+/* NULL: there is no handshake under way; else what may be said of one that takes too long, or
+ * "". */
 const char *stores__redis_socket_shakes(const struct stores__redis_socket *socket);
-/* In a child of a fork: closes the parent's socket, with the deaf one in its place (base/deaf.h). */
+/* In a child of a fork: closes the parent's socket, with the deaf one in its place
+ * (base/deaf.h). */
 void stores__redis_socket_deafen(struct stores__redis_socket *socket, int deaf);
 /* From now on only closed is called. */
 void stores__redis_socket_close(struct stores__redis_socket *socket);

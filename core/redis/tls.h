@@ -1,7 +1,7 @@
 /*
  * tls.h - TLS of a connection to Redis: what came is given and read, what goes is written. Knows
- * nothing of the loop, of commands or of attempts. Only tls*.c see OpenSSL, of which they set nothing
- * for the whole process, and in whose queue of errors they leave nothing.
+ * nothing of the loop, of commands or of attempts. Only tls*.c see OpenSSL, of which they set
+ * nothing for the whole process, and in whose queue of errors they leave nothing.
  */
 #ifndef STORES_REDIS_TLS_H
 #define STORES_REDIS_TLS_H

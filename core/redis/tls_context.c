@@ -1,6 +1,6 @@
 /*
- * tls_context.c - the files that were named, as OpenSSL has them. Looked at for each connection, and
- * read again where one of them is not what it was: authorities and certificates are renewed.
+ * tls_context.c - the files that were named, as OpenSSL has them. Looked at for each connection,
+ * and read again where one of them is not what it was: authorities and certificates are renewed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -45,8 +45,8 @@ static const char *path_of(const struct stores__tls_context *context, int file) 
     }
 }
 
-/* False: it cannot be told whether it changes. Certificates of a folder are looked for by name while
- * a handshake runs, and there are systems that have nothing but such a folder. */
+/* False: it cannot be told whether it changes. Certificates of a folder are looked for by name
+ * while a handshake runs, and there are systems that have nothing but such a folder. */
 static bool look(const char *path, struct seen *seen) {
     struct stat now;
 

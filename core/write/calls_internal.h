@@ -10,7 +10,8 @@
  *     READS    RUNNING
  *     ASKED    RUNNING ──> COMMITTING
  *     SEVERAL  BEGIN ──> RUNNING ──> LOCKS, where there is a cache ──> COMMITTING
- *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where there is no name
+ *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where there is no
+ *     name
  *
  * all of them from WAITING; and to ENDING where a transaction is open that is not to be.
  */

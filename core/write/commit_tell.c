@@ -88,8 +88,8 @@ static void turned(void *arg, bool ok) {
     answered(tell);
 }
 
-/* The slot moves, and some of the keys have: a command about several of them is refused. The epoch is
- * one key, and is turned where it is. Whoever sees it then ends the turn. */
+/* The slot moves, and some of the keys have: a command about several of them is refused. The epoch
+ * is one key, and is turned where it is. Whoever sees it then ends the turn. */
 static void turn_instead(struct intent_req *intent) {
     struct stores__tell *tell = intent->tell;
     stores__settle_unpublish(tell->rows, 0);

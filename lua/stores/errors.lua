@@ -1,5 +1,5 @@
 --- The errors that Stores raises. Misuse and failure both raise one of these, so that nil is only
---- ever "no such row". The codes are the core's (core/stores.h); nothing here names one.
+--- ever "no such row". The codes are the core's (core/stores_error.h); nothing here names one.
 
 local core = require('stores.core')
 

@@ -1,4 +1,4 @@
---- stores.h, the one header: it stands alone in C and in C++, and says what the library exports.
+--- stores.h, the header: with the two that it includes it stands alone in C and in C++, and says what the library exports.
 -- Plain pass alone: compilers and linkers in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'
@@ -7,10 +7,14 @@ local build = os.getenv('STORES_BUILD') or root .. '/build'
 local sh = require('spec.support.shell')
 local quoted, shell = sh.quoted, sh.run
 
+-- With those that it includes.
 local function read_header()
-  local file = assert(io.open(root .. '/core/stores.h'))
-  local text = file:read('*a')
-  file:close()
+  local text = ''
+  for _, name in ipairs({ 'stores_error', 'stores_config', 'stores' }) do
+    local file = assert(io.open(('%s/core/%s.h'):format(root, name)))
+    text = text .. file:read('*a')
+    file:close()
+  end
   return text
 end
 

@@ -1,7 +1,7 @@
 /*
- * test_redis_keep.c - a link that nobody uses: it is asked whether it lives, and one that is dead is
- * made anew. The machine's sleep is the one thing that no server can play: the clock that counts it
- * is set forward.
+ * test_redis_keep.c - a link that nobody uses: it is asked whether it lives, and one that is dead
+ * is made anew. The machine's sleep is the one thing that no server can play: the clock that counts
+ * it is set forward.
  */
 #include <time.h>
 

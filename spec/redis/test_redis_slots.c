@@ -1,6 +1,6 @@
 /*
- * test_redis_slots.c - where the keys of a cluster are: slots as Redis counts them, and what it says of
- * one that is elsewhere. What is no redirect as it should be is none.
+ * test_redis_slots.c - where the keys of a cluster are: slots as Redis counts them, and what it
+ * says of one that is elsewhere. What is no redirect as it should be is none.
  */
 #include "redis/slots.h"
 
@@ -75,7 +75,7 @@ static void test_what_is_none(void) {
     CHECK_INT(stores__redirect_read(longer).says, STORES__SLOT_FINE);
 }
 
-/* ---- CLUSTER SLOTS ----------------------------------------------------------------------------- */
+/* ---- CLUSTER SLOTS --------------------------------------------------------------------------- */
 
 static redisReply *read_reply(redisReader *reader, const char *text) {
     void *reply = NULL;

@@ -1,6 +1,7 @@
 /*
- * test_redis_tls.c - TLS of one connection, beside a server that is OpenSSL itself: records that come in
- * pieces, sockets that take no more, new keys, goodbyes. And a link over it to a real redis-server.
+ * test_redis_tls.c - TLS of one connection, beside a server that is OpenSSL itself: records that
+ * come in pieces, sockets that take no more, new keys, goodbyes. And a link over it to a real
+ * redis-server.
  */
 #include <errno.h>
 #include <openssl/err.h>
