@@ -216,7 +216,7 @@ return {
     syscalls = 6,
     allocations = 22,
     copied = 368,
-    garbage = 1274,
+    garbage = 994,
     instructions = 56220,
   },
   ['query, readonly, alone'] = {
@@ -227,7 +227,7 @@ return {
     syscalls = 3,
     allocations = 15,
     copied = 291,
-    garbage = 1514,
+    garbage = 1218,
     instructions = 45096,
   },
   ['findByJSON, alone'] = {
@@ -260,7 +260,7 @@ return {
     syscalls = 14,
     allocations = 50,
     copied = 2011,
-    garbage = 1505,
+    garbage = 1393,
     instructions = 107976,
   },
 }

@@ -1,6 +1,6 @@
 /*
- * test_redis_sentinel.c - a link whose server is named by a sentinel, which is a child process here:
- * found, renewed, and closed at every step of that.
+ * test_redis_sentinel.c - a link whose server is named by a sentinel, which is a child process
+ * here: found, renewed, and closed at every step of that.
  */
 #include "redis_harness.h"
 
