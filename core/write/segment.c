@@ -54,6 +54,7 @@ static bool may_run_again(const struct stores__segment *segment, const stores_er
     if (stores__closing(segment->engine) || error->outcome != STORES_OUTCOME_NONE) return false;
     /* what a segment met may not concern the others; what a single write met is its own */
     if (segment->rotates && error->code == STORES_LOCK_TIMEOUT) return true;
+    if (segment->yields && error->code == STORES_CANCELED) return true;
     return segment->count > 1 || segment->stale_plan;
 }
 
@@ -282,7 +283,11 @@ static void add_opening(struct stores__segment *segment) {
         /* a segment that waits for a row could wait for somebody who waits for the segment */
         add(segment, "SET LOCAL lock_timeout = 50");
     } else if (segment->rotates) {
-        add(segment, "SET LOCAL lock_timeout = 1000");
+        /* the first turn is for those whose row is free, and that met others whose rows are not */
+        struct stores__write *write = segment->order[0];
+        add(segment,
+            write->rotated ? "SET LOCAL lock_timeout = 1000" : "SET LOCAL lock_timeout = 50");
+        write->rotated = true;
     }
 }
 

@@ -1,5 +1,6 @@
 /* Segments that are not answered: a lone write that waits for a row's lock, a backend that hangs.
- * They make way for others, and are given up when nobody waits for them any more. */
+ * They make way for others, begin again later where they have all the connections that writes may
+ * take, and are given up when nobody waits for them any more. */
 #include "write/writes_internal.h"
 
 enum { LOOK_MS = 150, LATE_LOOKS = 3 };
@@ -27,6 +28,22 @@ static void give_up(struct stores__segment *segment) {
     stores__pg_give_up_in(segment->conn, STORES__PG_GRACE_MS);
 }
 
+/* Where rows that somebody holds took all the connections, a write whose row is free had to wait for
+ * that somebody: the one that is late for longest is undone, and takes turns with the others. */
+static void yield(struct stores__writes *writes) {
+    if (stores__list_empty(&writes->queue) && stores__list_empty(&writes->alone)) return;
+    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
+        struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
+        if (segment->place != SEGMENT_LATE || segment->count != 1 || segment->ending ||
+            segment->yields || segment->given_up) {
+            continue;
+        }
+        segment->yields = true;
+        stores__pg_cancel(segment->conn);
+        return;
+    }
+}
+
 void stores__segments_look(struct stores__timer *timer) {
     struct stores__writes *writes = STORES__CONTAINER(timer, struct stores__writes, watch);
     bool any = false;
@@ -40,6 +57,7 @@ void stores__segments_look(struct stores__timer *timer) {
         make_way(segment);
         if (!is_wanted(segment)) give_up(segment);
     }
+    if (stores__segments_crowd(writes)) yield(writes);
     if (any) stores__segments_watch(writes);
 }
 

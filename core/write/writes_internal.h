@@ -25,6 +25,7 @@ struct stores__write {
     size_t order; /* in its segment */
     unsigned char lost_tries;
     bool unsure; /* an INSERT that gave no row */
+    bool rotated; /* it had a turn alone, and waits for longer in the next ones */
     stores_error *error; /* its own; NULL: none */
 };
 
@@ -77,6 +78,7 @@ struct stores__segment {
     struct stores__commit *commit; /* NULL: one statement that commits itself */
     unsigned looks; /* how often it was found under way */
     bool ending, given_up; /* its COMMIT is under way; nobody waits for it */
+    bool yields; /* it was canceled for those that wait, and its write runs again alone */
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
     bool failed, stale_plan, unsure, stray_cancel;
     stores_error error; /* of the statement that failed the segment */

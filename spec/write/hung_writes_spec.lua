@@ -57,28 +57,33 @@ describe('Writes that are not answered', function()
   for _, redis in ipairs({ false, true }) do
     local how = redis and ', with a cache' or ''
 
-    it('for their rows are locked leave the others alone' .. how, function()
-      store_of(8, redis)
-      stores.run(function()
-        local done, tasks = 0, {}
-        while_locked('1, 2, 3, 4, 5, 6, 7, 8, 9, 10', function()
-          for i = 1, 24 do
-            tasks[i] = stores.spawn(function()
-              store:updateProperty('docs', tostring(i % 10 + 1), 'seen', i, { timeout = 9 * LONG })
-              done = done + 1
-            end)
-            stores.sleep(0.005) -- each in a segment of its own
-          end
-          for i = 20, 40 do
-            assert.is_true(store:update('docs', { id = tostring(i), n = 100 }, { timeout = LONG }))
-            assert.equal(100, store:find('docs', tostring(i), { timeout = LONG }).n)
-          end
-          assert.equal(0, done)
+    -- together, so that some share a segment; or one by one, so that each takes a connection
+    for _, gap in ipairs({ 0.005, 0.05 }) do
+      it('for their rows are locked leave others alone, ' .. gap .. ' s apart' .. how, function()
+        store_of(8, redis)
+        stores.run(function()
+          local done, tasks = 0, {}
+          while_locked('1, 2, 3, 4, 5, 6, 7, 8, 9, 10', function()
+            for i = 1, 24 do
+              tasks[i] = stores.spawn(function()
+                store:updateProperty('docs', tostring(i % 10 + 1), 'seen', i,
+                  { timeout = 9 * LONG })
+                done = done + 1
+              end)
+              stores.sleep(gap)
+            end
+            for i = 20, 40 do
+              local id, opts = tostring(i), { timeout = LONG }
+              assert.is_true(store:update('docs', { id = id, n = 100 }, opts))
+              assert.equal(100, store:find('docs', id, opts).n)
+            end
+            assert.equal(0, done)
+          end)
+          for _, task in ipairs(tasks) do task:join() end
+          assert.equal(24, done)
         end)
-        for _, task in ipairs(tasks) do task:join() end
-        assert.equal(24, done)
       end)
-    end)
+    end
 
     it('for their backends hang are given up, and those after them go on' .. how, function()
       store_of(5, redis)
