@@ -107,12 +107,15 @@ function support.eventually(condition, seconds, what)
   local hub = require('stores.wait').host.hub()
   local deadline = hub:now() + (seconds or 5)
   while true do
+    local began = hub:now()
     local value = condition()
     if value then return value end
-    if hub:now() > deadline then
+    local now = hub:now()
+    if now > deadline then
       error('it did not happen within ' .. (seconds or 5) .. ' s: ' .. (what or ''), 2)
     end
-    stores.sleep(0.005)
+    -- many a look is a process: who waits by them is not to keep the machine busy
+    stores.sleep(math.min(math.max(0.005, 4 * (now - began)), 0.25))
   end
 end
 

@@ -1,5 +1,6 @@
 --- A Redis cluster of three nodes: each table is on one of them, by a link of its own, and where
 --- its slot goes the store goes, too.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local clusters = require('spec.support.redis_cluster')

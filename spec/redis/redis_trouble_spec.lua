@@ -1,6 +1,7 @@
 --- A Redis whose answers are errors: each is said once, in its own words, a refused write carries
 --- them, what it was about is made up for when Redis takes it again, and nothing is believed that
 --- could not be asked.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local process = require('spec.support.process')

@@ -1,5 +1,6 @@
 --- TLS to Redis: who the server is gets checked, what is wrong is said with the certificate that it
 --- is wrong with, and a cache behind it is one as ever.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local certificates = require('spec.support.certificates')
