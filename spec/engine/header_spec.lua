@@ -1,5 +1,5 @@
---- stores.h, the header: with the two that it includes it stands alone in C and in C++, and says what
---- the library exports.
+--- stores.h, the header: with the two that it includes it stands alone in C and in C++, and says
+--- what the library exports.
 -- Plain pass alone: compilers and linkers in processes of their own.
 
 local root = os.getenv('STORES_ROOT') or '.'

