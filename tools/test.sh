@@ -63,8 +63,8 @@ cd "$root" || exit 1
 build=$root/build
 logs=$build/test-logs
 passed=0 failed=0 pending=0
-# Half of what a spec does is to wait; with more of them each waits for the others.
-[ -n "$jobs" ] || jobs=$(($(nproc) * 2))
+# Two thirds of what a spec does is to wait; with more of them each waits for the others.
+[ -n "$jobs" ] || jobs=$(($(nproc) * 3))
 
 # The servers of specs write much that nobody reads: in memory, where there is room.
 data=$build/test-data

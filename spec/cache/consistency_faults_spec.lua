@@ -20,7 +20,7 @@ describe('#slow under faults', function()
 
   local function start(options)
     -- A fault has to meet calls at all of their steps, not as many as the machine can carry.
-    local all = { workers = 3, coroutines = 8, rows = 16, timeout = 5, pause = 0.025, poolsize = 3 }
+    local all = { workers = 3, coroutines = 8, rows = 16, timeout = 5, pause = 0.04, poolsize = 3 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
     run:go_on(300)

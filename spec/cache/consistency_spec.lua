@@ -5,7 +5,7 @@
 local harness = require('spec.consistency.harness')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 50000)
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 40000)
 local ROUND = 200000 -- the history of a round is held in memory
 local BROKEN = (os.getenv('STORES_BUILD') or 'build') .. '/broken'
 

@@ -26,7 +26,7 @@ describe('#slow over TLS', function()
   end
 
   it('the live harness finds no stale read and no lost write', function()
-    run = harness.start(own, { calls = 30000 })
+    run = harness.start(own, { calls = 15000 })
     local figures = judge({ keep = 120 })
     assert.same({}, figures.failures)
     assert.is_true(figures.stats.hits > 1000, 'the cache was hardly used: ' .. figures.stats.hits)
