@@ -124,8 +124,15 @@ static int push_documents(lua_State *L, struct stores__slot *slot) {
     return 1;
 }
 
+/* An id and, where the statement gave them, the values of the keys of its order. */
+static void push_place(lua_State *L, struct stores__slot *slot, int at, int rows, int column) {
+    bool is_there = at >= 0 && at < rows && column < stores_op_columns(slot->op);
+    lua_pushstring(L, is_there ? stores_op_value(slot->op, at, column, NULL) : NULL);
+}
+
 static int push_select(lua_State *L, struct stores__slot *slot) {
-    int rows = stores_op_rows(slot->op);
+    int all = stores_op_rows(slot->op);
+    int rows = slot->most >= 0 && slot->most < all ? slot->most : all;
     lua_createtable(L, rows, 0);
     for (int at = 0; at < rows; at++) {
         size_t id_len = 0;
@@ -143,8 +150,13 @@ static int push_select(lua_State *L, struct stores__slot *slot) {
         lua_rawseti(L, -2, at + 1);
     }
     /* where the next batch of a keyset begins */
-    lua_pushstring(L, rows > 0 ? stores_op_value(slot->op, rows - 1, 0, NULL) : NULL);
-    return 2;
+    push_place(L, slot, rows - 1, rows, 0);
+    if (slot->most < 0 && stores_op_columns(slot->op) < 3) return 2;
+    lua_pushboolean(L, rows < all);
+    push_place(L, slot, rows - 1, rows, 2);
+    push_place(L, slot, 0, rows, 0);
+    push_place(L, slot, 0, rows, 2);
+    return 6;
 }
 
 /* NaN and the infinities are numbers to PostgreSQL and to Lua, though not to JSON. */

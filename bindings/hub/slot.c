@@ -36,6 +36,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->raw = raw;
     slot->commits = false;
     slot->abandoned = false;
+    slot->most = -1;
     slot->op = NULL;
     hub->pending++;
     return slot;

@@ -10,7 +10,8 @@ enum stores__slot_kind {
     SLOT_DOCUMENT, /* a document, or nil */
     SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
     SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now */
-    SLOT_SELECT, /* an array of documents: of (id, value) rows */
+    SLOT_SELECT, /* an array of documents: of (id, value, keys) rows; then of the last one its id,
+                  * whether there are more, its keys, and of the first one its id and its keys */
     SLOT_ROWS, /* an array of row tables */
     SLOT_COUNT, /* how many were affected */
     SLOT_NOTHING, /* true */
@@ -31,6 +32,7 @@ struct stores__slot {
     bool raw; /* documents as their JSON text */
     bool commits; /* where it succeeds, its work is done and stays */
     int64_t id; /* of CHANGE: the row that was asked for */
+    int most; /* of SELECT: so many rows are given, and of one more only that it is there; -1: all */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 

@@ -104,16 +104,18 @@ static int tx_write(lua_State *L) {
     return stores__slot_started(L, slot, stores_tx_write(tx->tx, &call, &change, commit));
 }
 
-/* tx:select(table, sql, params, timeout, raw, rows) */
+/* tx:select(table, sql, params, timeout, raw, rows, most) */
 static int tx_select(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
     const char *table = stores__table_check(L, 2), *sql = luaL_checkstring(L, 3);
     uint64_t ms = stores__ms_check(L, 5);
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
-    lua_settop(L, 7);
+    int most = stores__most_check(L, 8);
+    lua_settop(L, 8);
     stores_params params = stores__params_check(L, 4);
     stores_call call = new_call(L, tx, rows ? SLOT_ROWS : SLOT_SELECT, raw, ms, &slot);
+    slot->most = most;
     return stores__slot_started(L, slot, stores_tx_select(tx->tx, &call, table, sql, &params));
 }
 

@@ -1,6 +1,7 @@
 /* args.c - arguments of Lua, checked and brought into the core's form. */
 #include "args.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "error.h"
@@ -25,6 +26,12 @@ uint64_t stores__ms_of(double seconds) {
 
 uint64_t stores__ms_check(lua_State *L, int index) {
     return lua_isnoneornil(L, index) ? 0 : stores__ms_of(luaL_checknumber(L, index));
+}
+
+int stores__most_check(lua_State *L, int index) {
+    if (lua_isnoneornil(L, index)) return -1;
+    lua_Number most = luaL_checknumber(L, index);
+    return most >= INT_MAX ? INT_MAX : !(most >= 0) ? 0 : (int)most;
 }
 
 bool stores__is_false(lua_State *L, int index) {

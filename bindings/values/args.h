@@ -13,6 +13,8 @@ const char *stores__table_check(lua_State *L, int index);
 uint64_t stores__ms_of(double seconds);
 /* Seconds at index, in ms; nil: 0, which is the engine's default. */
 uint64_t stores__ms_check(lua_State *L, int index);
+/* How many rows at most, at index; nil: -1. */
+int stores__most_check(lua_State *L, int index);
 /* False itself, not nil: what is on unless the caller says otherwise. */
 bool stores__is_false(lua_State *L, int index);
 /* An array of parameters as texts, anchored by userdata that are pushed. */

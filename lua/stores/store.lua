@@ -138,9 +138,9 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
   return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
 end
 
-function Store:start_select(name, text, params, timeout, raw, rows)
+function Store:start_select(name, text, params, timeout, raw, rows, most)
   if frames.count > 0 then holds.check_connection(self) end
-  return self.engine:select(name, text, params, timeout, raw, rows)
+  return self.engine:select(name, text, params, timeout, raw, rows, most)
 end
 
 local function run_text(self, text, params, checked, raw)

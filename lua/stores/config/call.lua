@@ -31,10 +31,19 @@ call.options = {
   option('as', one_of({ 'array', 'map' }), "`'map'`: documents in a table by id, in place of the "
     .. 'array'),
   option('limit', integer(0, 2 ^ 53), 'so many documents at most'),
-  option('after', any('stores.Id'), 'an id: only what comes behind it, in the order of ids'),
-  option('order', any('stores.Order'), "`'asc'` (by id, the default), `'desc'`, "
-    .. "`{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value "
-    .. 'there come last'),
+  option('after', any('stores.Cursor'), 'a cursor that a list gave: only what comes behind it, in '
+    .. 'the order of the call. In an order by id an id will do, too'),
+  option('before', any('stores.Cursor'), 'the same for what comes before it: of that the last '
+    .. 'ones, in the order of the call'),
+  option('order', any('stores.Order'), "`'asc'` (by id, the default), `'desc'`, or a list of keys: "
+    .. "`{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value "
+    .. 'there, or with a null, come last'),
+  option('where', any('stores.Where'), 'conditions that documents meet: '
+    .. '[criteria.md](criteria.md#where)'),
+  option('contains', any('table'), 'only documents that contain this one'),
+  option('fields', any('stores.Path[]'), 'only these members, and the id'),
+  option('explain', boolean, 'nothing is read; the plan is given in place of it: '
+    .. '[criteria.md](criteria.md#explain)'),
   option('all', boolean, 'criteria that match every row are meant'),
   option('predicate', boolean, 'the path is a predicate: documents for which it is true'),
   option('batch', integer(1, 100000), 'documents in one batch; 500'),

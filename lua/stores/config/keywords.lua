@@ -139,7 +139,9 @@ keywords.call_aliases = aliases({
   usecache = 'cache', required = 'must', strict = 'must', max = 'limit', count = 'limit',
   top = 'limit', first = 'limit', take = 'limit', pagesize = 'limit', cursor = 'after',
   since = 'after', startafter = 'after', orderby = 'order', sort = 'order', sortby = 'order',
-  json = 'raw', format = 'as', tx = 'transaction', isolationlevel = 'isolation',
+  json = 'raw', format = 'as', filter = 'where', conditions = 'where', criteria = 'where',
+  select = 'fields', columns = 'fields', project = 'fields', projection = 'fields',
+  endbefore = 'before', tx = 'transaction', isolationlevel = 'isolation',
   readonlytransaction = 'readonly', upsert = 'create', retry = 'retries', attempts = 'retries',
 }, {
   offset = "pages go on after an id: use 'after'", skip = "pages go on after an id: use 'after'",

@@ -1,25 +1,27 @@
 --- The SQL of the reading verbs: functions that give a statement and its parameters, all of them
 --- text. `%T` stands where the core puts the quoted name of the table. What a user gave is only
 --- ever in the parameters. The rows are (id, value) unless a function says otherwise.
----
---- Criteria are in a materialised CTE: with ORDER BY id LIMIT, a generic plan would otherwise walk
---- the primary key and look at every document instead of asking the GIN index.
+--- Lists take a stores.sql.Page, which is told what the caller has to know of the rows.
 
 local call = require('stores.config.call')
 local core = require('stores.core')
+local criteria = require('stores.sql.criteria')
 local errors = require('stores.errors')
-local ids = require('stores.ids')
 local jsonpath = require('stores.sql.jsonpath')
+local order = require('stores.sql.order')
+local pages = require('stores.sql.pages')
 local paths = require('stores.sql.paths')
 
 local query = {}
 
----@alias stores.Order 'asc'|'desc'|'id'|'-id'|{ [1]: stores.Path, [2]: 'asc'|'desc'|nil }
-
 ---@class stores.sql.Tail what the options of a call say of the rows, as call.check gives them
 ---@field limit integer? rows at most
----@field after string? an id: only rows behind it, in the order of the call
----@field order stores.Order? 'asc' or 'id' (the default), 'desc' or '-id', {path}, {path, 'desc'}
+---@field after stores.Cursor? only rows behind it, in the order of the call
+---@field before stores.Cursor? only rows before it; where there are more than the limit, the last
+---@field order stores.Order?
+---@field where stores.Where?
+---@field contains table? findAll, each: rows that contain it
+---@field fields stores.Path[]? what comes of the documents
 ---@field all boolean? criteria that match every row are meant
 ---@field predicate boolean? findByPath: the path is a predicate (@@)
 
@@ -36,64 +38,29 @@ local function new_params(...)
   end
 end
 
-local DIRECTIONS = { asc = 'ASC', desc = 'DESC' }
-local BY_ID = { id = 'ASC', asc = 'ASC', ['-id'] = 'DESC', desc = 'DESC' }
-
-local function refuse_order()
-  refuse("order must be 'asc' or 'desc' (by id), {'name'} or {'name', 'desc'} (by the value at a "
-    .. "name), or {{'a', 'b'}, 'desc'} (at a path)")
+-- The rows that contain something, where that is asked, and meet `where`.
+---@return stores.sql.Source
+local function source(containment, opts, add, page)
+  local group = criteria.read(opts.where)
+  if page then page.group, page.contains = group, containment ~= nil end
+  local conditions = criteria.conditions(group, add)
+  if containment then table.insert(conditions, 1, containment) end
+  return { conditions = conditions, fenced = containment ~= nil or criteria.contains(group),
+    fixed = criteria.fixed(group) }
 end
 
---- What comes after ORDER BY. By a path: in the order of jsonb (strings, numbers, booleans, arrays,
---- objects as PostgreSQL sorts them), rows without a value last in both directions, equals by id.
----@return string clause
----@return string? direction of the ids; nil where the order is not theirs
-local function order_by(order, add)
-  if order == nil then return 'id', 'ASC' end
-  if type(order) == 'string' then
-    local direction = BY_ID[order]
-    if not direction then refuse_order() end
-    return direction == 'DESC' and 'id DESC' or 'id', direction
-  elseif type(order) ~= 'table' or #order < 1 or #order > 2 then
-    refuse_order()
-  end
-  local direction = DIRECTIONS[order[2] or 'asc']
-  if not direction then refuse_order() end
-  local names = paths.read(order[1], 'the path of order')
-  return ('value #> %s %s NULLS LAST, id'):format(add(paths.array(names), 'text[]'), direction)
-end
-
--- The end of a statement over (id, value): WHERE for `after`, ORDER BY, LIMIT.
-local function tail(opts, add)
-  local clause, direction = order_by(opts.order, add)
-  local text = ''
-  if opts.after ~= nil then
-    if not direction then
-      refuse("'after' is an id and goes on in the order of ids; it cannot be used with an order "
-        .. 'by a path')
-    end
-    text = (' WHERE id %s %s'):format(direction == 'DESC' and '<' or '>',
-      add(core.check_id(ids.check(opts.after)), 'bigint'))
-  end
-  text = text .. ' ORDER BY ' .. clause
-  if opts.limit then text = text .. ' LIMIT ' .. add(('%d'):format(opts.limit), 'bigint') end
-  return text
-end
-
--- The rows that meet a condition over `value`, as tail orders and pages them.
-local function matching(condition, opts, params, add)
-  local text = 'WITH hit AS MATERIALIZED (SELECT id, value FROM %T WHERE ' .. condition
-    .. ') SELECT id, value::text FROM hit' .. tail(opts, add)
-  return text, params
+-- The rows that meet a condition over `value`.
+local function matching(condition, opts, params, add, page)
+  return pages.select(source(condition, opts, add, page), opts, add, page), params
 end
 
 local function is_empty(json)
   return json == '{}' or json == '[]'
 end
 
-local function refuse_empty(message)
-  errors.raise('empty_criteria', message .. ' (a nil in a Lua table is no entry at all); '
-    .. 'say {all = true} if that is meant')
+local function refuse_empty(message, is_whole)
+  errors.raise('empty_criteria', is_whole and message or message .. ' (a nil in a Lua table is no '
+    .. 'entry at all); say {all = true} if that is meant')
 end
 
 -- The JSON text of a document of criteria.
@@ -106,62 +73,111 @@ local function object(doc, what)
   return json
 end
 
---- Every row.
----@param opts stores.sql.Tail
----@return string sql
----@return string[] params
-function query.find_all(opts)
-  local params, add = new_params()
-  return 'SELECT id, value::text FROM %T' .. tail(opts, add), params
+-- The containment of a document of criteria, nil where it has nothing to say; refuses what would
+-- match every row unless that is meant. nil may be given where `where` is.
+local function containment(doc, opts, what)
+  local where = opts.where
+  local says = where ~= nil and (type(where) ~= 'table' or next(where) ~= nil)
+  if doc ~= nil or where == nil then
+    local json = object(doc, what)
+    if json ~= '{}' then return json end
+  end
+  if not says and not opts.all then
+    refuse_empty(what .. ' are empty, which matches every row')
+  end
+  return nil
 end
 
---- The next batch of `each`: rows behind an id, in the order of ids.
----@param after string? nil for the first
----@param size integer rows at most
----@return string sql
----@return string[] params
-function query.each_batch(after, size)
-  return query.find_all({ after = after, limit = size })
+local CONTAINS = 'value @> $1::jsonb'
+
+local function containing(json, opts, page)
+  local params, add = new_params(json)
+  return matching(json and CONTAINS or nil, opts, params, add, page)
 end
 
---- Rows that contain a document.
----@param doc table
+--- Every row, or those that `where` and `contains` leave.
 ---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
-function query.find_by_json(doc, opts)
-  local json = object(doc, 'the criteria')
-  if json == '{}' then
-    if not opts.all then refuse_empty('the criteria are empty, which matches every row') end
-    return query.find_all(opts)
+function query.find_all(opts, page)
+  if opts.where == nil and opts.contains == nil then return containing(nil, opts, page) end
+  if opts.contains == nil and type(opts.where) == 'table' and next(opts.where) == nil then
+    refuse_empty("'where' is empty, which matches every row: leave it out if that is meant", true)
   end
-  local params, add = new_params(json)
-  return matching('value @> $1::jsonb', opts, params, add)
+  return containing(containment(opts.contains, opts, 'the criteria'), opts, page)
 end
 
---- The first row that contains a document.
----@param doc table
----@param opts stores.sql.Tail
+--- The next batch of `each`: rows behind an id or a cursor, in the order of the call.
+---@param after stores.Cursor? nil for the first
+---@param size integer rows at most
+---@param opts stores.sql.Tail?
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
-function query.find_one(doc, opts)
+function query.each_batch(after, size, opts, page)
+  opts = opts or {}
+  return query.find_all({ after = after, limit = size, order = opts.order, where = opts.where,
+    contains = opts.contains, fields = opts.fields }, page)
+end
+
+--- Rows that contain a document, and meet `where`.
+---@param doc table? nil where `where` says something
+---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
+---@return string sql
+---@return string[] params
+---Raises empty_criteria, invalid_argument, invalid_document.
+function query.find_by_json(doc, opts, page)
+  return containing(containment(doc, opts, 'the criteria'), opts, page)
+end
+
+--- The first row of those.
+---@param doc table?
+---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
+---@return string sql
+---@return string[] params
+function query.find_one(doc, opts, page)
   return query.find_by_json(doc, { limit = 1, order = opts.order, after = opts.after,
-    all = opts.all })
+    all = opts.all, where = opts.where, fields = opts.fields }, page)
 end
 
---- How many rows contain a document. One row with the one column `n`.
----@param doc table? nil: all rows
+--- How many there are of those. One row with the one column `n`.
+---@param doc table? nil: all rows, or those that `where` leaves
 ---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
-function query.count(doc, opts)
-  local json = doc ~= nil and object(doc, 'the criteria')
-  if json == '{}' and not opts.all then
-    refuse_empty('the criteria are empty, which matches every row')
-  end
-  if not json or json == '{}' then return 'SELECT count(*) AS n FROM %T', {} end
-  return 'SELECT count(*) AS n FROM %T WHERE value @> $1::jsonb', { json }
+function query.count(doc, opts, page)
+  local json = (doc ~= nil or opts.where ~= nil) and containment(doc, opts, 'the criteria') or nil
+  local sql, params = query.condition(json, opts, nil, page)
+  return 'SELECT count(*) AS n FROM %T' .. sql, params
+end
+
+--- The WHERE of a statement over all rows that contain a document and meet `where`; '' for all.
+---@param json string? of the document
+---@param opts stores.sql.Tail
+---@param params string[]? those of the statement before it
+---@param page stores.sql.Page?
+---@return string sql
+---@return string[] params
+function query.condition(json, opts, params, page)
+  local all, add = new_params(unpack(params or {}))
+  local contains = json and 'value @> ' .. add(json, 'jsonb')
+  if page then page.order = order.read(nil) end
+  local conditions = source(contains, opts, add, page).conditions
+  return #conditions > 0 and ' WHERE ' .. table.concat(conditions, ' AND ') or '', all
+end
+
+--- The containment of a document of criteria, as query.condition takes it.
+---@param doc table?
+---@param opts stores.sql.Tail
+---@return string? json
+---Raises empty_criteria, invalid_argument, invalid_document.
+function query.containment(doc, opts)
+  return containment(doc, opts, 'the criteria')
 end
 
 --- Rows whose array at a path contains a value in the sense of @>: an array is contained where each
@@ -171,10 +187,11 @@ end
 ---@param key stores.Path
 ---@param value any
 ---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
-function query.array_contains(key, value, opts)
+function query.array_contains(key, value, opts, page)
   local names = paths.read(key, 'the key')
   if value == nil then
     refuse('the value is nil: say json.null to look for a null in the array')
@@ -186,33 +203,35 @@ function query.array_contains(key, value, opts)
   end
   if json:sub(1, 1) ~= '[' then json = '[' .. json .. ']' end
   local params, add = new_params(paths.nest(names, json))
-  return matching('value @> $1::jsonb', opts, params, add)
+  return matching(CONTAINS, opts, params, add, page)
 end
 
 --- Rows whose object at a path contains a document.
 ---@param key stores.Path
 ---@param doc table
 ---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument, invalid_document.
-function query.sub_contains(key, doc, opts)
+function query.sub_contains(key, doc, opts, page)
   local names = paths.read(key, 'the key')
   if object(doc, 'the document') == '{}' and not opts.all then
     refuse_empty('the document is empty, which every object at the key contains')
   end
   local params, add = new_params(paths.nest(names, paths.encode(names, doc)))
-  return matching('value @> $1::jsonb', opts, params, add)
+  return matching(CONTAINS, opts, params, add, page)
 end
 
 --- Rows in which a path finds something (@?), or for which it is true ({predicate = true}, @@).
 ---@param path string
 ---@param vars table<string, any>?
 ---@param opts stores.sql.Tail
+---@param page stores.sql.Page?
 ---@return string sql
 ---@return string[] params
 ---Raises empty_criteria, invalid_argument.
-function query.by_path(path, vars, opts)
+function query.by_path(path, vars, opts, page)
   local text, predicate = jsonpath.bind(path, vars)
   if predicate and not opts.predicate then
     refuse('the path is a predicate, and as such finds its true or false in every row: say '
@@ -224,7 +243,7 @@ function query.by_path(path, vars, opts)
   end
   local params, add = new_params(text)
   return matching(('value %s $1::jsonpath'):format(opts.predicate and '@@' or '@?'), opts, params,
-    add)
+    add, page)
 end
 
 --- Whether a row is there: one row with the one column `id`, or none.

@@ -10,21 +10,31 @@
 
 ---@class stores.CountOptions
 ---@field timeout? number the deadline of this call
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
 ---@field all? boolean criteria that match every row are meant
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.CriteriaOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Id an id: only what comes behind it, in the order of ids
----@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field fields? stores.Path[] only these members, and the id
 ---@field all? boolean criteria that match every row are meant
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.EachOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
 ---@field batch? integer documents in one batch; 500
----@field after? stores.Id an id: only what comes behind it, in the order of ids
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field contains? table only documents that contain this one
+---@field fields? stores.Path[] only these members, and the id
 
 ---@class stores.ExistsOptions
 ---@field timeout? number the deadline of this call
@@ -39,24 +49,36 @@
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Id an id: only what comes behind it, in the order of ids
----@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field contains? table only documents that contain this one
+---@field fields? stores.Path[] only these members, and the id
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.OneOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
----@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field fields? stores.Path[] only these members, and the id
 ---@field all? boolean criteria that match every row are meant
 ---@field must? boolean raise `not_found` instead of giving nil or false
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.PathOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Id an id: only what comes behind it, in the order of ids
----@field order? stores.Order `'asc'` (by id, the default), `'desc'`, `{'name'}`, `{'name', 'desc'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there come last
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
+---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field fields? stores.Path[] only these members, and the id
 ---@field predicate? boolean the path is a predicate: documents for which it is true
 ---@field all? boolean criteria that match every row are meant
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.QueryOptions
 ---@field timeout? number the deadline of this call

@@ -9,22 +9,22 @@
 ---@field exists fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ExistsOptions): (ok: boolean, is_there: boolean|stores.Error)
 --- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
 ---@field findAllByIds fun(self: stores.Try, table: string, ids: stores.Id[], opts?: stores.ReadManyOptions): (ok: boolean, documents: stores.Document[]|table<string, stores.Document>|stores.Error, missing: string[]|nil)
---- Finds every document of a table. Gives an array of documents, in the order of ids.
----@field findAll fun(self: stores.Try, table: string, opts?: stores.ListOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds every document of a table. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findAll fun(self: stores.Try, table: string, opts?: stores.ListOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
 --- Reads a table batch by batch: `for document in store:each(table)`. Gives an iterator over the documents, in the order of ids.
 ---@field each fun(self: stores.Try, table: string, opts?: stores.EachOptions): (ok: boolean, iterator: (fun(): (stores.Document|nil))|stores.Error)
---- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids.
----@field findByJSON fun(self: stores.Try, table: string, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJSON fun(self: stores.Try, table: string, doc?: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
 --- Finds the first document that contains `doc`. Gives the document, or nil.
----@field findOne fun(self: stores.Try, table: string, doc: table, opts?: stores.OneOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+---@field findOne fun(self: stores.Try, table: string, doc?: table, opts?: stores.OneOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
 --- Counts the documents that contain `doc`, or all of them. Gives how many there are.
 ---@field count fun(self: stores.Try, table: string, doc?: table, opts?: stores.CountOptions): (ok: boolean, count: integer|stores.Error)
---- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids.
----@field findByJsonArrayContains fun(self: stores.Try, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
---- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids.
----@field findByJsonSubContains fun(self: stores.Try, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
---- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids.
----@field findByPath fun(self: stores.Try, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (ok: boolean, documents: stores.Document[]|stores.Error)
+--- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJsonArrayContains fun(self: stores.Try, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
+--- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJsonSubContains fun(self: stores.Try, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
+--- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByPath fun(self: stores.Try, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
 --- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
 ---@field insert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error)
 --- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.

@@ -9,22 +9,22 @@
 ---@field exists fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.ExistsOptions): (is_there: boolean)
 --- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
 ---@field findAllByIds fun(self: stores.Verbs, table: string, ids: stores.Id[], opts?: stores.ReadManyOptions): (documents: stores.Document[]|table<string, stores.Document>, missing: string[])
---- Finds every document of a table. Gives an array of documents, in the order of ids.
----@field findAll fun(self: stores.Verbs, table: string, opts?: stores.ListOptions): (documents: stores.Document[])
+--- Finds every document of a table. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findAll fun(self: stores.Verbs, table: string, opts?: stores.ListOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
 --- Reads a table batch by batch: `for document in store:each(table)`. Gives an iterator over the documents, in the order of ids.
 ---@field each fun(self: stores.Verbs, table: string, opts?: stores.EachOptions): (iterator: (fun(): (stores.Document|nil)))
---- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids.
----@field findByJSON fun(self: stores.Verbs, table: string, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[])
+--- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJSON fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.CriteriaOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
 --- Finds the first document that contains `doc`. Gives the document, or nil.
----@field findOne fun(self: stores.Verbs, table: string, doc: table, opts?: stores.OneOptions): (document: stores.Document|nil)
+---@field findOne fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.OneOptions): (document: stores.Document|nil)
 --- Counts the documents that contain `doc`, or all of them. Gives how many there are.
 ---@field count fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.CountOptions): (count: integer)
---- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids.
----@field findByJsonArrayContains fun(self: stores.Verbs, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (documents: stores.Document[])
---- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids.
----@field findByJsonSubContains fun(self: stores.Verbs, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[])
---- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids.
----@field findByPath fun(self: stores.Verbs, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (documents: stores.Document[])
+--- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJsonArrayContains fun(self: stores.Verbs, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
+--- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByJsonSubContains fun(self: stores.Verbs, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
+--- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
+---@field findByPath fun(self: stores.Verbs, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
 --- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
 ---@field insert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table)
 --- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.

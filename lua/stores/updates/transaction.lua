@@ -55,8 +55,8 @@ function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr,
   return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params)
 end
 
-function Transaction:start_select(name, sql, params, timeout, raw, rows)
-  return self.tx:select(name, sql, params, left(self, timeout), raw, rows)
+function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
+  return self.tx:select(name, sql, params, left(self, timeout), raw, rows, most)
 end
 
 function Transaction:generateId()

@@ -35,12 +35,15 @@ list.options = {
   Read = { 'timeout', 'cache', 'raw', 'must' },
   Exists = { 'timeout', 'cache' },
   ReadMany = { 'timeout', 'cache', 'raw', 'as' },
-  List = { 'timeout', 'raw', 'limit', 'after', 'order' },
-  Each = { 'timeout', 'raw', 'batch', 'after' },
-  Criteria = { 'timeout', 'raw', 'limit', 'after', 'order', 'all' },
-  One = { 'timeout', 'raw', 'order', 'all', 'must' },
-  Count = { 'timeout', 'all' },
-  Path = { 'timeout', 'raw', 'limit', 'after', 'order', 'predicate', 'all' },
+  List = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'contains', 'fields',
+    'explain' },
+  Each = { 'timeout', 'raw', 'batch', 'after', 'order', 'where', 'contains', 'fields' },
+  Criteria = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'all',
+    'explain' },
+  One = { 'timeout', 'raw', 'order', 'where', 'fields', 'all', 'must', 'explain' },
+  Count = { 'timeout', 'where', 'all', 'explain' },
+  Path = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'predicate',
+    'all', 'explain' },
   Write = { 'timeout', 'cache' },
   Found = { 'timeout', 'cache', 'must' },
   Change = { 'timeout', 'cache', 'raw', 'must' },
@@ -68,7 +71,8 @@ local IN_SESSION = value('fn', 'fun(session: stores.Session): (...: any)')
 local SQL, PARAMS = value('sql', 'string'), maybe('params', 'any[]')
 
 local DOCUMENT = { value('document', 'stores.Document|nil') }
-local DOCUMENTS = { value('documents', 'stores.Document[]') }
+local DOCUMENTS = { value('documents', 'stores.Document[]|stores.Plan'),
+  value('next', 'string|nil'), value('previous', 'string|nil') }
 local FOUND = { value('found', 'boolean') }
 local ROWS = { value('rows', 'stores.Rows') }
 local NOTHING = {}
@@ -105,7 +109,8 @@ verb('findAllByIds', {
 })
 verb('findAll', {
   takes = { TABLE }, options = 'List', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids',
+  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
+    .. 'previous page',
   text = 'Finds every document of a table.',
   home = 'verbs/reads', core = { 'select' }, spec = 'api',
 })
@@ -117,13 +122,14 @@ verb('each', {
   home = 'verbs/reads', core = { 'select' }, spec = 'api', untold = true,
 })
 verb('findByJSON', {
-  takes = { TABLE, value('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids',
+  takes = { TABLE, maybe('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
+  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
+    .. 'previous page',
   text = "Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`.",
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
 verb('findOne', {
-  takes = { TABLE, value('doc', 'table') }, options = 'One', gives = DOCUMENT,
+  takes = { TABLE, maybe('doc', 'table') }, options = 'One', gives = DOCUMENT,
   says = 'the document, or nil',
   text = 'Finds the first document that contains `doc`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
@@ -137,20 +143,23 @@ verb('count', {
 })
 verb('findByJsonArrayContains', {
   takes = { TABLE, KEY, value('value', 'any') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids',
+  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
+    .. 'previous page',
   text = 'Finds the documents whose array at `key` contains `value`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
 verb('findByJsonSubContains', {
   takes = { TABLE, KEY, value('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids',
+  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
+    .. 'previous page',
   text = 'Finds the documents whose object at `key` contains `doc`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
 verb('findByPath', {
   takes = { TABLE, value('jsonpath', 'string'), maybe('vars', 'table<string, any>') },
   options = 'Path', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids',
+  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
+    .. 'previous page',
   text = 'Finds the documents in which an SQL/JSON path finds something (`@?`).',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })

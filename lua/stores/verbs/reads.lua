@@ -4,8 +4,11 @@
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
+local cursor = require('stores.sql.cursor')
 local errors = require('stores.errors')
+local explain = require('stores.sql.explain')
 local ids = require('stores.ids')
+local pages = require('stores.sql.pages')
 local query = require('stores.sql.query')
 local taken = require('stores.verbs.list').taken.store
 local wait = require('stores.wait')
@@ -57,46 +60,101 @@ function reads:findAllByIds(name, list, opts)
   return found, missing
 end
 
-local function select(self, name, sql, params, opts, rows)
+local function select(self, name, sql, params, opts, rows, most)
   return wait.slot(self.hub,
-    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows))
+    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most))
+end
+
+-- The plan of a statement, where the call asks for that instead of the rows.
+local function plan_of(self, name, sql, params, opts, page)
+  return explain.run(select, self, name, sql, params, page,
+    { timeout = opts.timeout, raw = false })
+end
+
+local function finish(page, documents, last_id, is_more, last_keys, first_id, first_keys)
+  return pages.finish(page, documents, { is_more = is_more, last_id = last_id,
+    last_keys = last_keys, first_id = first_id, first_keys = first_keys })
+end
+
+-- The documents of a list, and its cursors. One row more than the page has tells whether there is
+-- another one behind it; without a limit everything comes, and there is none.
+local function list(self, name, opts, build)
+  local is_page = opts.limit ~= nil and opts.limit > 0
+  local page = { table = name, has_cursors = is_page, one_more = is_page }
+  local sql, params = build(page)
+  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
+  if not page.most then
+    local documents = select(self, name, sql, params, opts)
+    return page.back and pages.reverse(documents) or documents
+  end
+  return finish(page, select(self, name, sql, params, opts, false, page.most))
 end
 
 function reads:findAll(name, opts)
   check(self, 'findAll')
   check_table(name)
   opts = check_options(opts, taken.findAll)
-  local sql, params = query.find_all(opts)
-  return (select(self, name, sql, params, opts))
+  return list(self, name, opts, function(page) return query.find_all(opts, page) end)
 end
 
--- The batch behind an id. Where the value of a row cannot be read: those before it, and its error,
--- which is raised in its turn; who calls the iterator again gets the rows behind it.
-local function next_batch(self, name, after, size, opts)
-  local sql, params = query.each_batch(after, size)
-  local ok, batch, last = pcall(select, self, name, sql, params, opts)
-  if ok then return batch, last, #batch < size end
-  local err = batch
+-- ---- each ---------------------------------------------------------------------------------------
+
+---@class stores.Walk where an `each` is
+---@field name string the table
+---@field size integer of a batch
+---@field opts table
+---@field raw_opts table the same, for rows as they are stored
+---@field position stores.sql.Position|nil
+---@field over boolean
+
+-- The statement of the batch at the place of a walk.
+local function batch_of(walk, size)
+  local page = { table = walk.name, position = walk.position, has_cursors = true }
+  return query.each_batch(not walk.position and walk.opts.after or nil, size, walk.opts, page)
+end
+
+local function walk_on(walk, documents, last_id, _, last_keys)
+  if last_id then walk.position = cursor.position(last_id, last_keys) end
+  return documents
+end
+
+-- The batch at the place of a walk. Where the value of a row cannot be read: those before it, and
+-- its error, which is raised in its turn; who calls the iterator again gets the rows behind it.
+local function next_batch(self, walk)
+  local sql, params = batch_of(walk, walk.size)
+  local results = { pcall(select, self, walk.name, sql, params, walk.opts) }
+  if results[1] then
+    walk.over = #results[2] < walk.size
+    return walk_on(walk, unpack(results, 2, 6))
+  end
+  local err = results[2]
   if not errors.is(err) or not err.index or err.row == 'NULL' then error(err, 0) end
-  if err.index == 1 then return {}, err.row, false, err end
-  sql, params = query.each_batch(after, err.index - 1)
-  return select(self, name, sql, params, opts), err.row, false, err
+  local documents = {}
+  if err.index > 1 then
+    sql, params = batch_of(walk, err.index - 1)
+    documents = walk_on(walk, select(self, walk.name, sql, params, walk.opts))
+  end
+  -- as text it can be read, and says where the rows behind it begin
+  sql, params = batch_of(walk, 1)
+  walk_on(walk, select(self, walk.name, sql, params, walk.raw_opts))
+  return documents, err
 end
 
 function reads:each(name, opts)
   check(self, 'each')
   check_table(name)
   opts = check_options(opts, taken.each)
-  local size = opts.batch or 500
-  local after, batch, at, over, err = opts.after, {}, 0, false, nil
-  query.each_batch(after, size) -- what is wrong is said here, and not in the middle of a loop
+  local walk = { name = name, size = opts.batch or 500, opts = opts, position = nil, over = false,
+    raw_opts = { timeout = opts.timeout, raw = true } }
+  local batch, at, err = {}, 0, nil
+  batch_of(walk, walk.size) -- what is wrong is said here, and not in the middle of a loop
   return function()
     while batch[at + 1] == nil do
       local raised = err
       err = nil
       if raised then error(raised, 0) end
-      if over then return nil end
-      batch, after, over, err = next_batch(self, name, after, size, opts)
+      if walk.over then return nil end
+      batch, err = next_batch(self, walk)
       at = 0
     end
     at = at + 1
@@ -104,19 +162,22 @@ function reads:each(name, opts)
   end
 end
 
+-- ---- By what is in documents --------------------------------------------------------------------
+
 function reads:findByJSON(name, doc, opts)
   check(self, 'findByJSON')
   check_table(name)
   opts = check_options(opts, taken.findByJSON)
-  local sql, params = query.find_by_json(doc, opts)
-  return (select(self, name, sql, params, opts))
+  return list(self, name, opts, function(page) return query.find_by_json(doc, opts, page) end)
 end
 
 function reads:findOne(name, doc, opts)
   check(self, 'findOne')
   check_table(name)
   opts = check_options(opts, taken.findOne)
-  local sql, params = query.find_one(doc, opts)
+  local page = {}
+  local sql, params = query.find_one(doc, opts, page)
+  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
   local document = select(self, name, sql, params, opts)[1]
   if document == nil and opts.must then
     errors.raise('not_found', name .. ' has no such row', { table = name })
@@ -128,7 +189,9 @@ function reads:count(name, doc, opts)
   check(self, 'count')
   check_table(name)
   opts = check_options(opts, taken.count)
-  local sql, params = query.count(doc, opts)
+  local page = {}
+  local sql, params = query.count(doc, opts, page)
+  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
   return select(self, name, sql, params, opts, true)[1].n
 end
 
@@ -136,29 +199,31 @@ function reads:findByJsonArrayContains(name, key, value, opts)
   check(self, 'findByJsonArrayContains')
   check_table(name)
   opts = check_options(opts, taken.findByJsonArrayContains)
-  local sql, params = query.array_contains(key, value, opts)
-  return (select(self, name, sql, params, opts))
+  return list(self, name, opts, function(page)
+    return query.array_contains(key, value, opts, page)
+  end)
 end
 
 function reads:findByJsonSubContains(name, key, doc, opts)
   check(self, 'findByJsonSubContains')
   check_table(name)
   opts = check_options(opts, taken.findByJsonSubContains)
-  local sql, params = query.sub_contains(key, doc, opts)
-  return (select(self, name, sql, params, opts))
+  return list(self, name, opts, function(page) return query.sub_contains(key, doc, opts, page) end)
 end
 
 function reads:findByPath(name, path, vars, opts)
   check(self, 'findByPath')
   check_table(name)
   opts = check_options(opts, taken.findByPath)
-  local sql, params = query.by_path(path, vars, opts)
-  local ok, documents = pcall(select, self, name, sql, params, opts)
-  if ok then return documents end
-  if errors.is(documents, 'query_failed') and documents.sqlstate == SYNTAX_ERROR then
-    documents = errors.of_caller(documents) -- of the path: the statement is ours
+  local results = { pcall(list, self, name, opts, function(page)
+    return query.by_path(path, vars, opts, page)
+  end) }
+  if results[1] then return unpack(results, 2, 4) end
+  local err = results[2]
+  if errors.is(err, 'query_failed') and err.sqlstate == SYNTAX_ERROR then
+    err = errors.of_caller(err) -- of the path: the statement is ours
   end
-  error(documents, 0)
+  error(err, 0)
 end
 
 return reads
