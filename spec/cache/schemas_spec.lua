@@ -12,6 +12,8 @@ local COUNT = tonumber(os.getenv('STORES_SCHEMAS')) or 100
 local SEED = tonumber(os.getenv('STORES_SCHEMAS_SEED')) or os.time() % 1000000
 
 describe('over schemas of chance #slow', function()
+  randomize(false) -- what was used is told at the end
+
   local db, world
 
   setup(function()

@@ -231,7 +231,7 @@ describe('The pool', function()
         support.eventually(function() return ended == 9 end)
         assert.is_nil(blocked.done or nil)
         assert.is_true(longest < 1, tostring(longest)) -- the lock timeout of a segment is 50 ms
-        assert.equal(1, store:stats().segment_retries - before.segment_retries)
+        assert.is_true(store:stats().segment_retries > before.segment_retries)
         -- and reads go on
         for i = 2, 10 do assert.equal(100, store:find('docs', tostring(i)).n) end
         over = true

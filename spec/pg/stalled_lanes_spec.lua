@@ -217,6 +217,7 @@ describe('A lane that does not answer', function()
     store:find('free', '1')
     stores.run(function()
       stores.map({ 1, 2, 3 }, function() store:query('SELECT pg_sleep(0.05)') end)
+      support.eventually(function() return store:stats().pool_connecting == 0 end, 20)
       proxy:swallow()
       local list = {}
       for i = 1, 20 do list[i] = i end

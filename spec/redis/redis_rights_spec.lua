@@ -192,7 +192,7 @@ describe('the user of docs/redis.md', function()
     local said = {}
     local opts = { log = function(text) said[#said + 1] = text end }
     local nobody = stores.Store.new(db, server:config({ timeout = 2 }), opts)
-    assert.equal(1, nobody:count('shared'))
+    assert.is_true(nobody:count('shared') > 0)
     support.eventually(function()
       nobody:find('shared', '1')
       return nobody:stats().redis_trouble
