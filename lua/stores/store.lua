@@ -143,6 +143,11 @@ function Store:start_select(name, text, params, timeout, raw, rows, most)
   return self.engine:select(name, text, params, timeout, raw, rows, most)
 end
 
+-- For the tables that it wrote its locks are asked, cascades and triggers included.
+function Store:run_change(_, text, params, timeout)
+  return self:query(text, params, { timeout = timeout, transaction = true, raw = false })
+end
+
 local function run_text(self, text, params, checked, raw)
   local list = query.params(params)
   if frames.count > 0 then holds.check_connection(self) end

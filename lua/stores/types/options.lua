@@ -57,6 +57,12 @@
 ---@field fields? stores.Path[] only these members, and the id
 ---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
+---@class stores.ManyOptions
+---@field timeout? number the deadline of this call
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field all? boolean criteria that match every row are meant
+---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
+
 ---@class stores.OneOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text

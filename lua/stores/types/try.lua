@@ -39,6 +39,10 @@
 ---@field updateObject fun(self: stores.Try, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (ok: boolean, document: stores.Document|false|nil|stores.Error)
 --- Deletes a row. Gives true, or false where no row had the id.
 ---@field delete fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.FoundOptions): (ok: boolean, found: boolean|stores.Error)
+--- Makes several changes to all documents that contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were changed, in no order.
+---@field patchWhere fun(self: stores.Try, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
+--- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
+---@field deleteWhere fun(self: stores.Try, table: string, doc?: table, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
 --- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
 ---@field query fun(self: stores.Try, sql: string, params?: any[], opts?: stores.QueryOptions): (ok: boolean, rows: stores.Rows|stores.Error)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.

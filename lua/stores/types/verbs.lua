@@ -37,6 +37,10 @@
 ---@field patch fun(self: stores.Verbs, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (document: stores.Document|nil)
 --- Deletes a row. Gives true, or false where no row had the id.
 ---@field delete fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.FoundOptions): (found: boolean)
+--- Makes several changes to all documents that contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were changed, in no order.
+---@field patchWhere fun(self: stores.Verbs, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ids: string[]|stores.Plan)
+--- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
+---@field deleteWhere fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.ManyOptions): (ids: string[]|stores.Plan)
 --- Makes a new id, as `insert` does. Gives a string.
 ---@field generateId fun(self: stores.Verbs): (id: string)
 

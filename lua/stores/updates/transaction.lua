@@ -35,7 +35,7 @@ local function left(tx, timeout)
   return timeout and math.min(timeout, rest) or rest
 end
 
--- ---- The four primitives of Verbs --------------------------------------------------------------
+-- ---- The primitives of the verbs ----------------------------------------------------------------
 
 function Transaction:check_usable()
   if self.over then errors.raise('tx_ended', 'the transaction is over') end
@@ -57,6 +57,12 @@ end
 
 function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
   return self.tx:select(name, sql, params, left(self, timeout), raw, rows, most)
+end
+
+function Transaction:run_change(name, text, params, timeout)
+  local rows = self:query(text, params, { timeout = timeout, raw = false })
+  for _, row in ipairs(rows) do holds.lock(self, name, row.id) end
+  return rows
 end
 
 function Transaction:generateId()

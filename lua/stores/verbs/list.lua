@@ -49,6 +49,7 @@ list.options = {
   Change = { 'timeout', 'cache', 'raw', 'must' },
   Update = { 'timeout', 'cache', 'raw', 'must', 'create', 'retries', 'combine' },
   UpdateInside = { 'timeout', 'cache', 'raw', 'must', 'create' },
+  Many = { 'timeout', 'where', 'all', 'explain' },
   Query = { 'timeout', 'raw', 'transaction', 'readonly', 'invalidates' },
   QueryInside = { 'timeout', 'raw', 'readonly' },
   Transaction = { 'timeout', 'isolation', 'readonly', 'retries' },
@@ -217,6 +218,22 @@ verb('delete', {
   says = 'true, or false where no row had the id',
   text = 'Deletes a row.',
   home = 'verbs/writes', core = { 'write' }, spec = 'api',
+})
+
+verb('patchWhere', {
+  takes = { TABLE, maybe('doc', 'table'), value('changes', 'stores.Patch') }, options = 'Many',
+  gives = { value('ids', 'string[]|stores.Plan') },
+  says = 'the ids of the rows that were changed, in no order',
+  text = 'Makes several changes to all documents that contain `doc` and meet `where`, in one '
+    .. 'statement.',
+  home = 'verbs/many', core = { 'query' }, spec = 'many',
+})
+verb('deleteWhere', {
+  takes = { TABLE, maybe('doc', 'table') }, options = 'Many',
+  gives = { value('ids', 'string[]|stores.Plan') },
+  says = 'the ids of the rows that were deleted, in no order',
+  text = 'Deletes all rows whose documents contain `doc` and meet `where`, in one statement.',
+  home = 'verbs/many', core = { 'query' }, spec = 'many',
 })
 
 -- ---- SQL and transactions ----------------------------------------------------------------------

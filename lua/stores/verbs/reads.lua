@@ -6,17 +6,19 @@ local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local cursor = require('stores.sql.cursor')
 local errors = require('stores.errors')
-local explain = require('stores.sql.explain')
 local ids = require('stores.ids')
 local pages = require('stores.sql.pages')
 local query = require('stores.sql.query')
 local taken = require('stores.verbs.list').taken.store
+local selects = require('stores.verbs.select')
 local wait = require('stores.wait')
 
 local reads = {}
 
 local check, check_table = arguments.check, arguments.check_table
 local raw_of, must_find = arguments.raw_of, arguments.must_find
+
+local select, plan = selects.run, selects.plan
 
 local SYNTAX_ERROR = '42601'
 
@@ -60,17 +62,6 @@ function reads:findAllByIds(name, list, opts)
   return found, missing
 end
 
-local function select(self, name, sql, params, opts, rows, most)
-  return wait.slot(self.hub,
-    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most))
-end
-
--- The plan of a statement, where the call asks for that instead of the rows.
-local function plan_of(self, name, sql, params, opts, page)
-  return explain.run(select, self, name, sql, params, page,
-    { timeout = opts.timeout, raw = false })
-end
-
 local function finish(page, documents, last_id, is_more, last_keys, first_id, first_keys)
   return pages.finish(page, documents, { is_more = is_more, last_id = last_id,
     last_keys = last_keys, first_id = first_id, first_keys = first_keys })
@@ -82,7 +73,7 @@ local function list(self, name, opts, build)
   local is_page = opts.limit ~= nil and opts.limit > 0
   local page = { table = name, has_cursors = is_page, one_more = is_page }
   local sql, params = build(page)
-  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
+  if opts.explain then return plan(self, name, sql, params, opts, page) end
   if not page.most then
     local documents = select(self, name, sql, params, opts)
     return page.back and pages.reverse(documents) or documents
@@ -177,7 +168,7 @@ function reads:findOne(name, doc, opts)
   opts = check_options(opts, taken.findOne)
   local page = {}
   local sql, params = query.find_one(doc, opts, page)
-  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
+  if opts.explain then return plan(self, name, sql, params, opts, page) end
   local document = select(self, name, sql, params, opts)[1]
   if document == nil and opts.must then
     errors.raise('not_found', name .. ' has no such row', { table = name })
@@ -191,7 +182,7 @@ function reads:count(name, doc, opts)
   opts = check_options(opts, taken.count)
   local page = {}
   local sql, params = query.count(doc, opts, page)
-  if opts.explain then return plan_of(self, name, sql, params, opts, page) end
+  if opts.explain then return plan(self, name, sql, params, opts, page) end
   return select(self, name, sql, params, opts, true)[1].n
 end
 

@@ -1,11 +1,12 @@
 --- The verbs that a store and a transaction have both, by their names.
 
+local many = require('stores.verbs.many')
 local reads = require('stores.verbs.reads')
 local writes = require('stores.verbs.writes')
 
 local shared = {}
 
-for _, verbs in ipairs({ reads, writes }) do
+for _, verbs in ipairs({ reads, writes, many }) do
   for name, verb in pairs(verbs) do shared[name] = verb end
 end
 

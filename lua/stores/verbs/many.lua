@@ -1,0 +1,45 @@
+--- The verbs that change all rows that meet criteria, of a store and of a transaction. They are one
+--- statement, whose rows nobody knows beforehand: the cache forgets the whole table, as it does
+--- after a query that writes. What differs between the two is the primitive run_change. What each
+--- verb takes and gives: list.lua.
+
+local arguments = require('stores.verbs.arguments')
+local changes = require('stores.sql.changes')
+local check_options = require('stores.config.call').check
+local select = require('stores.verbs.select')
+local taken = require('stores.verbs.list').taken.store
+
+local many = {}
+
+local check, check_table = arguments.check, arguments.check_table
+
+-- Runs a change, in which %T stands outside of quotes alone, and gives the ids of its rows.
+local function run(self, name, sql, params, opts, page)
+  if opts.explain then return select.plan(self, name, sql, params, opts, page) end
+  local quoted = changes.quoted(name)
+  local rows = self:run_change(name, sql:gsub('%%T', function() return quoted end, 1), params,
+    opts.timeout)
+  local ids = {}
+  for i, row in ipairs(rows) do ids[i] = row.id end
+  return ids
+end
+
+function many:patchWhere(name, doc, spec, opts)
+  check(self, 'patchWhere')
+  check_table(name)
+  opts = check_options(opts, taken.patchWhere)
+  local page = {}
+  local sql, params = changes.patch(doc, spec, opts, page)
+  return run(self, name, sql, params, opts, page)
+end
+
+function many:deleteWhere(name, doc, opts)
+  check(self, 'deleteWhere')
+  check_table(name)
+  opts = check_options(opts, taken.deleteWhere)
+  local page = {}
+  local sql, params = changes.delete(doc, opts, page)
+  return run(self, name, sql, params, opts, page)
+end
+
+return many
