@@ -23,6 +23,8 @@ local function read_options()
       options.plot = true
     elseif option == '--http' then
       options.http = true
+    elseif option == '--lists' then
+      options.lists = true
     elseif option == '--peers' then
       options.peers = true
     elseif option == '--only' then
@@ -103,6 +105,12 @@ local function show(workload)
 end
 
 read_options()
+if options.lists then
+  options.rows = options.rows == 100000 and 200000 or options.rows
+  print(table.concat(system.describe(true), '\n') .. '\n')
+  require('bench.lists')(options)
+  os.exit(0)
+end
 ceilings.fill(options.rows)
 if options.plot then
   require('bench.plot')(options)

@@ -4,6 +4,8 @@
 #   sh bench/run.sh --peers     beside the same calls written by hand, with lua-sql-postgres and
 #                               lua-redis
 #   sh bench/run.sh --plot      curves over rows, coroutines and processes, as SVG in build/bench
+#   sh bench/run.sh --lists     lists of 20 documents out of 200,000, each form of criteria and order,
+#                               beside the same statement in pgbench
 #   sh bench/run.sh --http      the example API in nginx beside lua-nginx-redis, by wrk (bench/http.lua)
 # Options:
 #   --seconds S   of one measurement        --repeat N   measurements of each
@@ -21,11 +23,12 @@ for argument in "$@"; do
         --plot) group=plot ;;
         --peers) group=peers ;;
         --http) group=http ;;
+        --lists) ;;
         --quick) ;;
         --seconds | --repeat | --rows | --only) value='value ' ;;
         'value '*) value='' ;;
         *)
-            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http] [--seconds S]" \
+            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http | --lists] [--seconds S]" \
                 "[--repeat N] [--rows N] [--only TEXT]" >&2
             exit 2
             ;;

@@ -79,8 +79,19 @@ function workloads.fill(store)
   os.exit(0)
 end
 
+-- list_N: the Nth form of bench/forms.lua.
+local function list_of(number)
+  local form = require('bench.forms')[number]
+  if form.opts.after then form.opts.after = os.getenv('STORES_BENCH_AFTER') end
+  return function(store)
+    store:findByJSON('bench_lists', form.doc, form.opts)
+    return 1
+  end
+end
+
 local verb, cached = name:match('^(.-)_(cached)$')
-local call = assert(workloads[verb or name], 'there is no workload ' .. name)
+local call = name:find('^list_%d') and list_of(tonumber(name:match('%d+')))
+  or assert(workloads[verb or name], 'there is no workload ' .. name)
 local port, ca = os.getenv('REDIS_PORT'), os.getenv('REDIS_CA')
 local redis = port and { host = '127.0.0.1', port = port, opts = { tls = ca and { ca = ca } } }
   or { path = os.getenv('REDIS_SOCKET') }

@@ -72,6 +72,16 @@ describe('bench/run.sh #slow', function()
     end
   end)
 
+  it('shows lists beside the same statement of pgbench', function()
+    local root = os.getenv('STORES_ROOT') or '.'
+    local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
+      .. '--lists --quick --rows 4000 --only page 2>&1; echo status $?'):format(root, root)))
+    local said = pipe:read('*a')
+    pipe:close()
+    assert.truthy(said:find('status 0\n$'), said)
+    assert.truthy(said:find('\npage +%d+/s +%d+/s +%d+/s +[%d.]+\n'), said)
+  end)
+
   it('refuses what it does not know', function()
     local root = os.getenv('STORES_ROOT') or '.'
     local pipe = assert(io.popen(
