@@ -116,6 +116,10 @@ typedef struct stores_change {
                              affected is 0 elsewhere. NULL: whatever it holds */
     const char *expr;
     const stores_params *params; /* for MODIFY: $2 and on; NULL: none */
+    const char
+        *etag; /* only where the row's text has this etag (stores_op_etag); affected is 0 where
+                         it has another one, or no row has the id. NULL: whatever it holds. An UPSERT
+                         then inserts nothing. Not for INSERT, nor beside expected */
 } stores_change;
 
 #define STORES_CHANGE_INIT STORES_SIZED(stores_change)
@@ -164,6 +168,13 @@ STORES_API size_t stores_op_document_count(const stores_op *op);
  * be NULL. */
 STORES_API bool stores_op_document(const stores_op *op, size_t index, int64_t *id,
                                    const char **text, size_t *len);
+enum { STORES_ETAG_SIZE = 33 };
+/* The etag of a document: 32 lower-case hex digits of its stored text, the same whether it came from
+ * the cache or from PostgreSQL, which gives it as md5(value::text). False where there is no such
+ * row. */
+STORES_API bool stores_op_etag(const stores_op *op, size_t index, char etag[STORES_ETAG_SIZE]);
+/* Whether a text is the etag of a document: the digits, as they were given. */
+STORES_API bool stores_is_etag(const char *text, size_t len);
 /* Rows that were changed (changes, queries). */
 STORES_API int64_t stores_op_affected(const stores_op *op);
 /* UPSERT: the row was not there before. */

@@ -96,7 +96,8 @@ extern "C" {
     X(MIGRATION_CHANGED, 39, "migration_changed", 409, 0, "a migration that ran was edited")       \
     X(MIGRATION_FAILED, 40, "migration_failed", 500, 0, "a migration failed")                      \
     X(NO_MEMORY, 41, "no_memory", 500, 0, "memory ran out")                                        \
-    X(INTERNAL, 42, "internal", 500, 0, "a defect in Stores")
+    X(INTERNAL, 42, "internal", 500, 0, "a defect in Stores")                                      \
+    X(CONFLICT, 43, "conflict", 412, 0, "the row is not the one that was read")
 
 typedef enum stores_code {
     STORES_OK = 0,

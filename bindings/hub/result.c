@@ -114,6 +114,52 @@ static void push_doc(lua_State *L, struct stores__slot *slot, size_t index, bool
     }
 }
 
+/* As headers of HTTP have it. */
+static void push_etag(lua_State *L, const char *etag) {
+    if (etag[0] == '\0') {
+        lua_pushnil(L);
+    } else {
+        lua_pushfstring(L, "\"%s\"", etag);
+    }
+}
+
+static int push_found(lua_State *L, struct stores__slot *slot) {
+    char etag[STORES_ETAG_SIZE];
+    if (!slot->etag) {
+        push_doc(L, slot, 0, true);
+        return 1;
+    }
+    if (stores_op_etag(slot->op, 0, etag) && strcmp(etag, slot->unless) == 0) {
+        lua_pushboolean(L, 1);
+    } else {
+        push_doc(L, slot, 0, true);
+    }
+    push_etag(L, etag);
+    return 2;
+}
+
+static int push_change(lua_State *L, struct stores__slot *slot) {
+    char etag[STORES_ETAG_SIZE];
+    bool moved = stores_op_id(slot->op) != slot->id;
+    if (slot->etag) stores_op_etag(slot->op, 0, etag);
+    lua_pushboolean(L, stores_op_affected(slot->op) > 0);
+    lua_pushboolean(L, stores_op_inserted(slot->op));
+    if (slot->quiet) {
+        lua_pushnil(L);
+    } else {
+        push_doc(L, slot, 0, true);
+    }
+    if (!moved && !slot->etag) return 3;
+    if (moved) {
+        stores__id_push(L, stores_op_id(slot->op));
+    } else {
+        lua_pushnil(L);
+    }
+    if (!slot->etag) return 4;
+    push_etag(L, etag);
+    return 5;
+}
+
 static int push_documents(lua_State *L, struct stores__slot *slot) {
     size_t count = stores_op_document_count(slot->op);
     lua_createtable(L, (int)count, 0);
@@ -229,15 +275,9 @@ static int push_rows(lua_State *L, struct stores__slot *slot) {
 
 static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
-    case SLOT_DOCUMENT: push_doc(L, slot, 0, true); return 1;
+    case SLOT_DOCUMENT: return push_found(L, slot);
     case SLOT_DOCUMENTS: return push_documents(L, slot);
-    case SLOT_CHANGE:
-        lua_pushboolean(L, stores_op_affected(slot->op) > 0);
-        lua_pushboolean(L, stores_op_inserted(slot->op));
-        push_doc(L, slot, 0, true);
-        if (stores_op_id(slot->op) == slot->id) return 3;
-        stores__id_push(L, stores_op_id(slot->op));
-        return 4;
+    case SLOT_CHANGE: return push_change(L, slot);
     case SLOT_SELECT: return push_select(L, slot);
     case SLOT_ROWS: return push_rows(L, slot);
     case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;

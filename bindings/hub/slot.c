@@ -35,6 +35,9 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->kind = kind;
     slot->raw = raw;
     slot->commits = false;
+    slot->quiet = false;
+    slot->etag = false;
+    slot->unless[0] = '\0';
     slot->abandoned = false;
     slot->most = -1;
     slot->op = NULL;

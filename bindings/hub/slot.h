@@ -9,7 +9,7 @@
 enum stores__slot_kind {
     SLOT_DOCUMENT, /* a document, or nil */
     SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
-    SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now */
+    SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now, etag */
     SLOT_SELECT, /* an array of documents: of (id, value, keys) rows; then of the last one its id,
                   * whether there are more, its keys, and of the first one its id and its keys */
     SLOT_ROWS, /* an array of row tables */
@@ -31,6 +31,9 @@ struct stores__slot {
     enum stores__slot_kind kind;
     bool raw; /* documents as their JSON text */
     bool commits; /* where it succeeds, its work is done and stays */
+    bool quiet; /* of CHANGE: the document is not given, though the op has it */
+    bool etag; /* of a document: it is given, too */
+    char unless[STORES_ETAG_SIZE]; /* of DOCUMENT: where it has this etag true stands for it */
     int64_t id; /* of CHANGE: the row that was asked for */
     int most; /* of SELECT: so many rows are given, and of one more only that it is there; -1: all */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */

@@ -1,4 +1,4 @@
-/* change.c - the change of a row, from the arguments of a write. */
+/* change.c - the change of a row, from the arguments of a write; what is asked of etags. */
 #include "store/engine.h"
 #include "values/args.h"
 
@@ -17,4 +17,20 @@ stores_change stores__change_check(lua_State *L, int index, const struct stores_
         change.json = stores__document_check(L, index + 3);
     }
     return change;
+}
+
+void stores__slot_find_etag(lua_State *L, int index, struct stores__slot *slot) {
+    size_t len = 0;
+    const char *unless = lua_tolstring(L, index + 1, &len);
+    slot->etag = lua_toboolean(L, index);
+    if (slot->etag && stores_is_etag(unless, len)) memcpy(slot->unless, unless, len + 1);
+}
+
+void stores__slot_write_etag(lua_State *L, int index, stores_change *change,
+                             struct stores__slot *slot) {
+    change->etag = lua_tostring(L, index);
+    slot->etag = lua_toboolean(L, index + 1);
+    if (!slot->etag) return;
+    slot->quiet = change->kind != STORES_MODIFY && !change->want_document;
+    change->want_document = true;
 }

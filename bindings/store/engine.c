@@ -14,7 +14,7 @@ static stores_call call_to(struct stores__lua_engine *engine, struct stores__slo
     return call;
 }
 
-/* engine:find(table, id, timeout, cache, raw) */
+/* engine:find(table, id, timeout, cache, raw, etag, unless) */
 static int engine_find(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
@@ -22,6 +22,7 @@ static int engine_find(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
                                                  lua_toboolean(L, 6));
+    stores__slot_find_etag(L, 7, slot);
     stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
@@ -40,15 +41,16 @@ static int engine_find_many(lua_State *L) {
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
 
-/* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params) */
+/* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params, if_match, etag) */
 static int engine_write(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 6);
     bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
-    lua_settop(L, 10);
+    lua_settop(L, 12);
     stores_params params;
     stores_change change = stores__change_check(L, 2, &engine->shard, &params);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    stores__slot_write_etag(L, 11, &change, slot);
     slot->commits = true;
     slot->id = change.id;
     stores_call call = call_to(engine, slot, ms, no_cache);

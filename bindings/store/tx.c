@@ -60,7 +60,7 @@ static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_k
     return call;
 }
 
-/* tx:find(table, id, timeout, lock, raw) */
+/* tx:find(table, id, timeout, lock, raw, etag, unless) */
 static int tx_find(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
@@ -69,6 +69,7 @@ static int tx_find(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     bool lock = lua_toboolean(L, 5);
     stores_call call = new_call(L, tx, SLOT_DOCUMENT, lua_toboolean(L, 6), ms, &slot);
+    stores__slot_find_etag(L, 7, slot);
     return stores__slot_started(L, slot, stores_tx_find(tx->tx, &call, table, id, lock));
 }
 
@@ -85,7 +86,8 @@ static int tx_find_many(lua_State *L) {
     return stores__slot_started(L, slot, stores_tx_find_many(tx->tx, &call, table, ids, count));
 }
 
-/* tx:write(kind, table, id, doc, timeout, cache, raw, expr, params, commit, give the document) */
+/* tx:write(kind, table, id, doc, timeout, cache, raw, expr, params, commit, give the document,
+ * if_match, etag) */
 static int tx_write(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
     struct stores__slot *slot;
@@ -93,11 +95,12 @@ static int tx_write(lua_State *L) {
     bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
     bool commit = lua_toboolean(L, 11);
     bool give = commit || lua_toboolean(L, 12);
-    lua_settop(L, 12);
+    lua_settop(L, 14);
     stores_params params;
     stores_change change = stores__change_check(L, 2, &tx->engine->shard, &params);
     change.want_document = give;
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
+    stores__slot_write_etag(L, 13, &change, slot);
     call.no_cache = no_cache;
     slot->commits = commit;
     slot->id = change.id;

@@ -32,7 +32,9 @@ enum stores__table_text {
     STORES__INSERT_NEW_SQL, /* that gives no row where the id is taken */
     STORES__UPDATE_SQL,
     STORES__REPLACE_SQL, /* an update of the text that was read */
+    STORES__UPDATE_ETAG_SQL, /* of the text that has this etag */
     STORES__DELETE_SQL,
+    STORES__DELETE_ETAG_SQL,
     STORES__UPSERT_SQL, /* three ways, in the order of enum stores__upsert */
     STORES__UPSERT_SETTING_SQL,
     STORES__UPSERT_UPDATE_FIRST_SQL,

@@ -5,10 +5,39 @@
 #include "base/sized.h"
 #include "write/arguments.h"
 
+static enum stores__guard guard_of(const stores_change *change) {
+    if (change->etag != NULL) return STORES__THAT_ETAG;
+    bool replaces = change->kind == STORES_UPDATE && change->expected != NULL;
+    return replaces ? STORES__THAT_TEXT : STORES__ANY;
+}
+
+/* How many parameters stand between the id and the guard's. */
+static int count_own(const struct stores__known_change *known) {
+    if (known->change->kind == STORES_MODIFY) return known->params ? known->params->count : 0;
+    return known->change->kind != STORES_DELETE;
+}
+
 /* The parameters behind the id. */
 static const char *param(const struct stores__known_change *known, int index) {
-    if (known->change->kind == STORES_MODIFY) return known->params->values[index];
-    return index == 0 ? known->change->json : known->change->expected;
+    const stores_change *change = known->change;
+    if (index == count_own(known)) return change->etag ? change->etag : change->expected;
+    return change->kind == STORES_MODIFY ? known->params->values[index] : change->json;
+}
+
+/* False: the op has failed. */
+static bool etag_fits(stores_op *op, const stores_change *change) {
+    if (change->etag == NULL) return true;
+    if (change->kind == STORES_INSERT) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "what is inserted has no etag yet");
+    } else if (change->expected != NULL) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT,
+                         "a change expects a text, or an etag, and not both");
+    } else if (!stores_is_etag(change->etag, strlen(change->etag))) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "the etag is none: it has 32 hex digits");
+    } else {
+        return true;
+    }
+    return false;
 }
 
 bool stores__change_fits(stores_op *op, const stores_change *given,
@@ -24,7 +53,7 @@ bool stores__change_fits(stores_op *op, const stores_change *given,
                          (int)change->kind);
     } else if (change->kind < STORES_DELETE && change->json == NULL) {
         stores__op_failf(op, STORES_INVALID_DOCUMENT, "the document is missing");
-    } else {
+    } else if (etag_fits(op, change)) {
         if (change->kind == STORES_MODIFY) known->params = change->params;
         return stores__params_fit(op, &known->params, &known->own_params);
     }
@@ -36,15 +65,15 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     struct stores__statement *statement = calloc(1, sizeof *statement);
     if (statement == NULL) return NULL;
     bool modify = change->kind == STORES_MODIFY;
-    bool document = !modify && change->kind != STORES_DELETE;
-    bool replaces = change->kind == STORES_UPDATE && change->expected != NULL;
-    int params = document + replaces;
-    if (modify) params = known->params ? known->params->count : 0;
+    enum stores__guard guard = guard_of(change);
+    int params = count_own(known) + (guard != STORES__ANY);
     struct stores__buf buf = {0};
-    statement->kind = change->kind;
+    /* what has an etag is there: where it is not, nothing is inserted */
+    bool updates = change->kind == STORES_UPSERT && guard == STORES__THAT_ETAG;
+    statement->kind = updates ? STORES_UPDATE : change->kind;
     statement->id = change->id;
     statement->want_document = change->want_document || modify;
-    statement->replaces = replaces;
+    statement->guard = guard;
     statement->count = 1 + params;
     statement->values = calloc((size_t)statement->count, sizeof *statement->values);
     statement->name = stores__strdup(change->table ? change->table : "");
@@ -70,6 +99,27 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     return statement;
 }
 
+/* The text of a MODIFY; NULL: no memory. */
+static const char *make_modify(struct stores__statement *statement,
+                               const struct stores__table *table) {
+    struct stores__buf buf = {0};
+    stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1::bigint", table->name,
+                    statement->expr);
+    if (statement->guard == STORES__THAT_ETAG) {
+        stores__buf_fmt(&buf, " AND pg_catalog.md5(value::text) = $%d", statement->count);
+    }
+    stores__buf_str(&buf, " RETURNING id, value::text");
+    const char *text = stores__buf_text(&buf);
+    /* what the triggers of the table do is known from the table */
+    struct stores__sql_texts *texts = &table->engine->pool.common.texts;
+    statement->foreign = text == NULL ||
+                         stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
+    free(statement->made);
+    statement->made = text ? stores__strdup(text) : NULL;
+    stores__buf_free(&buf);
+    return statement->made;
+}
+
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table) {
     stores__table_let_go(statement->table);
     statement->table = stores__table_hold(table);
@@ -79,30 +129,22 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
         statement->sql = stores__table_sql(table, STORES__INSERT_NEW_SQL);
         if (statement->sql != NULL) statement->sql = stores__table_sql(table, STORES__INSERT_SQL);
         break;
-    case STORES_UPDATE:
-        statement->sql = stores__table_sql(table, statement->replaces ? STORES__REPLACE_SQL
-                                                                      : STORES__UPDATE_SQL);
+    case STORES_UPDATE: {
+        static const enum stores__table_text texts[] = {
+            [STORES__ANY] = STORES__UPDATE_SQL,
+            [STORES__THAT_TEXT] = STORES__REPLACE_SQL,
+            [STORES__THAT_ETAG] = STORES__UPDATE_ETAG_SQL};
+        statement->sql = stores__table_sql(table, texts[statement->guard]);
         break;
+    }
     case STORES_UPSERT:
         statement->sql = stores__table_sql(table, STORES__UPSERT_SQL + table->upsert);
         break;
-    case STORES_DELETE: statement->sql = stores__table_sql(table, STORES__DELETE_SQL); break;
-    case STORES_MODIFY: {
-        struct stores__buf buf = {0};
-        stores__buf_fmt(&buf,
-                        "UPDATE %s SET value = %s WHERE id = $1::bigint RETURNING id, value::text",
-                        table->name, statement->expr);
-        const char *text = stores__buf_text(&buf);
-        /* what the triggers of the table do is known from the table */
-        struct stores__sql_texts *texts = &table->engine->pool.common.texts;
-        statement->foreign = text == NULL ||
-                             stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
-        free(statement->made);
-        statement->made = text ? stores__strdup(text) : NULL;
-        stores__buf_free(&buf);
-        statement->sql = statement->made;
+    case STORES_DELETE:
+        statement->sql = stores__table_sql(table, statement->guard ? STORES__DELETE_ETAG_SQL
+                                                                   : STORES__DELETE_SQL);
         break;
-    }
+    case STORES_MODIFY: statement->sql = make_modify(statement, table); break;
     }
     return statement->sql != NULL;
 }

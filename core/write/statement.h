@@ -8,13 +8,16 @@
 #include "write/commit.h"
 #include "names/facts.h"
 
+/* What the row has to hold still for it to be changed: the last parameter. */
+enum stores__guard { STORES__ANY, STORES__THAT_TEXT, STORES__THAT_ETAG };
+
 struct stores__statement {
     stores_change_kind kind;
     struct stores__table *table; /* set by bind; held */
     int64_t id;
     bool want_document;
     bool foreign; /* an expression of somebody is in it, which may leave something in the session */
-    bool replaces; /* only the text that was expected */
+    enum stores__guard guard;
     bool inserts_new; /* an INSERT that gives no row where the id is taken */
     const char *sql; /* the table's own, or made; set by bind */
     char *made, *expr, *name;

@@ -15,7 +15,9 @@ local core = require('stores.core')
 ---@field constraint string? the name of the constraint that refused
 ---@field table string?
 ---@field shard integer?
----@field row string? the id of the row whose value cannot be read
+---@field row string? the id of the row whose value cannot be read, or that is another one by now
+---@field gone boolean? of a conflict: whether no row has the id any more
+---@field etag string? of a conflict: the one that the row has now
 ---@field index integer? where it is among those that were asked for
 
 local errors = {}

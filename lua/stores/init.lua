@@ -7,6 +7,7 @@ end
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local etags = require('stores.etags')
 core.set_error_metatable(errors.Error)
 
 local ids = require('stores.ids')
@@ -21,6 +22,7 @@ local stores = {
   Shards = require('stores.shards'),
   json = json,
   errors = errors,
+  unchanged = etags.unchanged,
   on = observe.on,
   metrics = require('stores.metrics').text,
   run = tasks.run,

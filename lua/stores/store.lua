@@ -22,7 +22,7 @@ local wait = require('stores.wait')
 local wraps = require('stores.hosts.wraps')
 
 ---@class stores.Store
-local Store = { is_stores_target = true }
+local Store = { is_stores_target = true, takes = taken }
 for name, verb in pairs(shared) do Store[name] = verb end
 
 ---@type table<stores.Store, integer> every store that is open, by the order of opening
@@ -120,9 +120,9 @@ local function look_around(self, cache)
   end
 end
 
-function Store:start_find(name, id, timeout, cache, raw)
+function Store:start_find(name, id, timeout, cache, raw, etag, unless)
   if frames.count > 0 then look_around(self, cache) end
-  return self.engine:find(name, id, timeout, cache, raw)
+  return self.engine:find(name, id, timeout, cache, raw, etag, unless)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw)
@@ -130,12 +130,12 @@ function Store:start_find_many(name, list, timeout, cache, raw)
   return self.engine:find_many(name, list, timeout, cache, raw)
 end
 
-function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
+function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag)
   if frames.count > 0 then
     holds.check(self, name, id)
     holds.check_connection(self)
   end
-  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params)
+  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag)
 end
 
 function Store:start_select(name, text, params, timeout, raw, rows, most)

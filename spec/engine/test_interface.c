@@ -59,6 +59,7 @@ static const struct {
     {"migration_failed", 40},
     {"no_memory", 41},
     {"internal", 42},
+    {"conflict", 43},
 };
 
 static void test_codes(void) {
@@ -176,6 +177,7 @@ static void test_fields(void) {
     FIELD(stores_change, expected, 40);
     FIELD(stores_change, expr, 48);
     FIELD(stores_change, params, 56);
+    FIELD(stores_change, etag, 64);
     FIELD(stores_query_options, size, 0);
     FIELD(stores_query_options, autocommit, 8);
     FIELD(stores_query_options, readonly, 9);

@@ -11,7 +11,8 @@ if os.getenv('STORES_TEST_POOLER') then return end
 local POOLED = {
   'lua/api_spec', 'lua/paths_spec', 'write/query_spec', 'lua/update_object_spec',
   'write/transaction_spec', 'lua/combine_spec', 'lua/optimistic_spec', 'read/criteria_spec',
-  'json/exact_spec', 'lua/errors_spec', 'base/shards_spec', 'lua/query_builder_spec'
+  'json/exact_spec', 'lua/errors_spec', 'base/shards_spec', 'lua/query_builder_spec',
+  'read/etag_spec', 'write/conditional_spec'
 }
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()

@@ -28,6 +28,12 @@ call.options = {
     .. 'tells the cache that its row changes'),
   option('raw', boolean, 'documents as JSON text'),
   option('must', boolean, 'raise `not_found` instead of giving nil or false'),
+  option('etag', boolean, 'give the etag of the document, too: the new one, of a write'),
+  option('if_match', any('stores.Etag'), 'only where the row still has this etag; `conflict` where '
+    .. 'it has another one, or is gone'),
+  option('if_none_match', any('stores.Etag'), 'the etag of a document that one has: where it is '
+    .. 'still that one, `stores.unchanged` is given in its place'),
+  option('lock', boolean, 'lock the row until the end of the transaction'),
   option('as', one_of({ 'array', 'map' }), "`'map'`: documents in a table by id, in place of the "
     .. 'array'),
   option('limit', integer(0, 2 ^ 53), 'so many documents at most'),

@@ -7,6 +7,8 @@
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false
+---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
+---@field etag? boolean give the etag of the document, too: the new one, of a write
 
 ---@class stores.CountOptions
 ---@field timeout? number the deadline of this call
@@ -26,6 +28,12 @@
 ---@field all? boolean criteria that match every row are meant
 ---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
+---@class stores.DeleteOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
+
 ---@class stores.EachOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
@@ -39,11 +47,6 @@
 ---@class stores.ExistsOptions
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
-
----@class stores.FoundOptions
----@field timeout? number the deadline of this call
----@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
----@field must? boolean raise `not_found` instead of giving nil or false
 
 ---@class stores.ListOptions
 ---@field timeout? number the deadline of this call
@@ -103,12 +106,30 @@
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false
+---@field etag? boolean give the etag of the document, too: the new one, of a write
+---@field if_none_match? stores.Etag the etag of a document that one has: where it is still that one, `stores.unchanged` is given in its place
+
+---@class stores.ReadInsideOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field etag? boolean give the etag of the document, too: the new one, of a write
+---@field if_none_match? stores.Etag the etag of a document that one has: where it is still that one, `stores.unchanged` is given in its place
+---@field lock? boolean lock the row until the end of the transaction
 
 ---@class stores.ReadManyOptions
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field as? 'array'|'map' `'map'`: documents in a table by id, in place of the array
+
+---@class stores.ReplaceOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
+---@field etag? boolean give the etag of the document, too: the new one, of a write
 
 ---@class stores.TimeoutOptions
 ---@field timeout? number the deadline of this call
@@ -135,6 +156,13 @@
 ---@field must? boolean raise `not_found` instead of giving nil or false
 ---@field create? boolean where no row has the id, the function is called with nil, and makes one
 
+---@class stores.UpsertOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
+---@field etag? boolean give the etag of the document, too: the new one, of a write
+
 ---@class stores.WriteOptions
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field etag? boolean give the etag of the document, too: the new one, of a write

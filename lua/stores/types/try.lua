@@ -3,8 +3,8 @@
 -- Written by tools/docs.lua: change what it is made from.
 
 ---@class stores.Try
---- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id.
----@field find fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ReadOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id; with `etag` or `if_none_match` its etag.
+---@field find fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ReadOptions): (ok: boolean, document: stores.Document|nil|stores.Error, etag: stores.Etag|nil|nil)
 --- Tells whether a row has the id, by the cache first. Gives true or false.
 ---@field exists fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.ExistsOptions): (ok: boolean, is_there: boolean|stores.Error)
 --- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
@@ -25,20 +25,20 @@
 ---@field findByJsonSubContains fun(self: stores.Try, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
 --- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
 ---@field findByPath fun(self: stores.Try, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
---- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
----@field insert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error)
---- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.
----@field update fun(self: stores.Try, table: string, record: table, opts?: stores.FoundOptions): (ok: boolean, found: boolean|stores.Error)
---- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted.
----@field upsert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error, inserted: boolean|nil)
---- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
----@field updateProperty fun(self: stores.Try, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
---- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
----@field patch fun(self: stores.Try, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
+--- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set; with `etag` its etag.
+---@field insert fun(self: stores.Try, table: string, record: table, opts?: stores.WriteOptions): (ok: boolean, record: table|stores.Error, etag: stores.Etag|nil|nil)
+--- Replaces the document of the row `record.id`. Gives true, or false where no row has the id; with `etag` the new one.
+---@field update fun(self: stores.Try, table: string, record: table, opts?: stores.ReplaceOptions): (ok: boolean, found: boolean|stores.Error, etag: stores.Etag|nil|nil)
+--- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted; with `etag` the new one.
+---@field upsert fun(self: stores.Try, table: string, record: table, opts?: stores.UpsertOptions): (ok: boolean, record: table|stores.Error, inserted: boolean|nil, etag: stores.Etag|nil|nil)
+--- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id; with `etag` the new one.
+---@field updateProperty fun(self: stores.Try, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error, etag: stores.Etag|nil|nil)
+--- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id; with `etag` the new one.
+---@field patch fun(self: stores.Try, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (ok: boolean, document: stores.Document|nil|stores.Error, etag: stores.Etag|nil|nil)
 --- Changes a document by a Lua function, inside a transaction that holds the row's lock. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
 ---@field updateObject fun(self: stores.Try, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (ok: boolean, document: stores.Document|false|nil|stores.Error)
 --- Deletes a row. Gives true, or false where no row had the id.
----@field delete fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.FoundOptions): (ok: boolean, found: boolean|stores.Error)
+---@field delete fun(self: stores.Try, table: string, id: stores.Id, opts?: stores.DeleteOptions): (ok: boolean, found: boolean|stores.Error)
 --- Makes several changes to all documents that contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were changed, in no order.
 ---@field patchWhere fun(self: stores.Try, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.

@@ -3,8 +3,6 @@
 -- Written by tools/docs.lua: change what it is made from.
 
 ---@class stores.Verbs
---- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id.
----@field find fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.ReadOptions): (document: stores.Document|nil)
 --- Tells whether a row has the id, by the cache first. Gives true or false.
 ---@field exists fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.ExistsOptions): (is_there: boolean)
 --- Finds documents by their ids, in the cache first. Gives the documents that are there, in the order of the ids, and the ids that are not.
@@ -25,18 +23,18 @@
 ---@field findByJsonSubContains fun(self: stores.Verbs, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
 --- Finds the documents in which an SQL/JSON path finds something (`@?`). Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
 ---@field findByPath fun(self: stores.Verbs, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
---- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set.
----@field insert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table)
---- Replaces the document of the row `record.id`. Gives true, or false where no row has the id.
----@field update fun(self: stores.Verbs, table: string, record: table, opts?: stores.FoundOptions): (found: boolean)
---- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted.
----@field upsert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table, inserted: boolean)
---- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
----@field updateProperty fun(self: stores.Verbs, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (document: stores.Document|nil)
---- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id.
----@field patch fun(self: stores.Verbs, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (document: stores.Document|nil)
+--- Inserts a record, which gets an id where it has none. Gives the same table, its `id` set; with `etag` its etag.
+---@field insert fun(self: stores.Verbs, table: string, record: table, opts?: stores.WriteOptions): (record: table, etag: stores.Etag|nil)
+--- Replaces the document of the row `record.id`. Gives true, or false where no row has the id; with `etag` the new one.
+---@field update fun(self: stores.Verbs, table: string, record: table, opts?: stores.ReplaceOptions): (found: boolean, etag: stores.Etag|nil)
+--- Inserts a record, or replaces the document of the row that has its id. Gives the same table, and whether it was inserted; with `etag` the new one.
+---@field upsert fun(self: stores.Verbs, table: string, record: table, opts?: stores.UpsertOptions): (record: table, inserted: boolean, etag: stores.Etag|nil)
+--- Sets one value of a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id; with `etag` the new one.
+---@field updateProperty fun(self: stores.Verbs, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
+--- Makes several changes to a document, in one statement on the server. Gives the document as it is now, or nil where no row has the id; with `etag` the new one.
+---@field patch fun(self: stores.Verbs, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
 --- Deletes a row. Gives true, or false where no row had the id.
----@field delete fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.FoundOptions): (found: boolean)
+---@field delete fun(self: stores.Verbs, table: string, id: stores.Id, opts?: stores.DeleteOptions): (found: boolean)
 --- Makes several changes to all documents that contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were changed, in no order.
 ---@field patchWhere fun(self: stores.Verbs, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ids: string[]|stores.Plan)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
@@ -48,6 +46,8 @@
 ---@overload fun(db: stores.DbConfig, redis?: stores.RedisConfig|false, opts?: stores.StoreOptions): stores.Store
 --- The same verbs, giving true and their values, or false and the error.
 ---@field try stores.Try
+--- Finds a document by its id, in the cache first. Gives the document, or nil where no row has the id; with `etag` or `if_none_match` its etag.
+---@field find fun(self: stores.Store, table: string, id: stores.Id, opts?: stores.ReadOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
 --- Changes a document by a Lua function, inside a transaction that holds the row's lock. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
 ---@field updateObject fun(self: stores.Store, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (document: stores.Document|false|nil)
 --- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
@@ -74,6 +74,8 @@
 ---@field close fun(self: stores.Store)
 
 ---@class stores.Transaction : stores.Verbs
+--- Finds a document by its id, and with `lock` keeps the row locked until the end of the transaction. Gives the document, or nil where no row has the id; with `etag` or `if_none_match` its etag.
+---@field find fun(self: stores.Transaction, table: string, id: stores.Id, opts?: stores.ReadInsideOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
 --- Changes a document by a Lua function, and keeps the row locked until the end of the transaction. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
 ---@field updateObject fun(self: stores.Transaction, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateInsideOptions): (document: stores.Document|false|nil)
 --- Runs SQL in the transaction. Gives an array of rows, with the field `affected`.

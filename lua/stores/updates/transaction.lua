@@ -17,7 +17,7 @@ local wait = require('stores.wait')
 local transaction = {}
 
 ---@class stores.Transaction : stores.Hold
-local Transaction = { is_stores_target = true }
+local Transaction = { is_stores_target = true, takes = taken }
 for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
 
@@ -42,17 +42,20 @@ function Transaction:check_usable()
   wait.host.check()
 end
 
-function Transaction:start_find(name, id, timeout, _, raw)
-  return self.tx:find(name, id, left(self, timeout), false, raw)
+function Transaction:start_find(name, id, timeout, _, raw, etag, unless, lock)
+  if lock then holds.lock(self, name, id) end
+  return self.tx:find(name, id, left(self, timeout), lock, raw, etag, unless)
 end
 
 function Transaction:start_find_many(name, list, timeout, _, raw)
   return self.tx:find_many(name, list, left(self, timeout), raw)
 end
 
-function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params)
+function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match,
+    etag)
   holds.lock(self, name, id)
-  return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params)
+  return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params, false,
+    false, if_match, etag)
 end
 
 function Transaction:start_select(name, sql, params, timeout, raw, rows, most)

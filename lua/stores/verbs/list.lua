@@ -32,7 +32,8 @@ local list = {}
 --- stores.ReadOptions and so on.
 ---@type table<string, string[]>
 list.options = {
-  Read = { 'timeout', 'cache', 'raw', 'must' },
+  Read = { 'timeout', 'cache', 'raw', 'must', 'etag', 'if_none_match' },
+  ReadInside = { 'timeout', 'cache', 'raw', 'must', 'etag', 'if_none_match', 'lock' },
   Exists = { 'timeout', 'cache' },
   ReadMany = { 'timeout', 'cache', 'raw', 'as' },
   List = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'contains', 'fields',
@@ -44,9 +45,11 @@ list.options = {
   Count = { 'timeout', 'where', 'all', 'explain' },
   Path = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'predicate',
     'all', 'explain' },
-  Write = { 'timeout', 'cache' },
-  Found = { 'timeout', 'cache', 'must' },
-  Change = { 'timeout', 'cache', 'raw', 'must' },
+  Write = { 'timeout', 'cache', 'etag' },
+  Replace = { 'timeout', 'cache', 'must', 'if_match', 'etag' },
+  Upsert = { 'timeout', 'cache', 'if_match', 'etag' },
+  Delete = { 'timeout', 'cache', 'must', 'if_match' },
+  Change = { 'timeout', 'cache', 'raw', 'must', 'if_match', 'etag' },
   Update = { 'timeout', 'cache', 'raw', 'must', 'create', 'retries', 'combine' },
   UpdateInside = { 'timeout', 'cache', 'raw', 'must', 'create' },
   Many = { 'timeout', 'where', 'all', 'explain' },
@@ -74,6 +77,8 @@ local SQL, PARAMS = value('sql', 'string'), maybe('params', 'any[]')
 local DOCUMENT = { value('document', 'stores.Document|nil') }
 local DOCUMENTS = { value('documents', 'stores.Document[]|stores.Plan'),
   value('next', 'string|nil'), value('previous', 'string|nil') }
+local ETAG = value('etag', 'stores.Etag|nil')
+local FOUND_DOCUMENT = { value('document', 'stores.Document|nil'), ETAG }
 local FOUND = { value('found', 'boolean') }
 local ROWS = { value('rows', 'stores.Rows') }
 local NOTHING = {}
@@ -89,10 +94,17 @@ end
 -- ---- Reading -----------------------------------------------------------------------------------
 
 verb('find', {
-  takes = { TABLE, ID }, options = 'Read', gives = DOCUMENT,
-  says = 'the document, or nil where no row has the id',
+  on = 'store', takes = { TABLE, ID }, options = 'Read', gives = FOUND_DOCUMENT,
+  says = 'the document, or nil where no row has the id; with `etag` or `if_none_match` its etag',
   text = 'Finds a document by its id, in the cache first.',
   home = 'verbs/reads', core = { 'find' }, spec = 'api',
+})
+verb('find', {
+  on = 'tx', takes = { TABLE, ID }, options = 'ReadInside', gives = FOUND_DOCUMENT,
+  says = 'the document, or nil where no row has the id; with `etag` or `if_none_match` its etag',
+  text = 'Finds a document by its id, and with `lock` keeps the row locked until the end of the '
+    .. 'transaction.',
+  section = 'transaction', home = 'verbs/reads', core = { 'find' }, spec = 'transaction',
 })
 verb('exists', {
   takes = { TABLE, ID }, options = 'Exists', gives = { value('is_there', 'boolean') },
@@ -168,32 +180,34 @@ verb('findByPath', {
 -- ---- Writing -----------------------------------------------------------------------------------
 
 verb('insert', {
-  takes = { TABLE, RECORD }, options = 'Write', gives = { RECORD },
-  says = 'the same table, its `id` set',
+  takes = { TABLE, RECORD }, options = 'Write', gives = { RECORD, ETAG },
+  says = 'the same table, its `id` set; with `etag` its etag',
   text = 'Inserts a record, which gets an id where it has none.',
   home = 'verbs/writes', core = { 'write', 'met', 'meet' }, spec = 'api',
 })
 verb('update', {
-  takes = { TABLE, RECORD }, options = 'Found', gives = FOUND,
-  says = 'true, or false where no row has the id',
+  takes = { TABLE, RECORD }, options = 'Replace', gives = { value('found', 'boolean'), ETAG },
+  says = 'true, or false where no row has the id; with `etag` the new one',
   text = 'Replaces the document of the row `record.id`.',
   home = 'verbs/writes', core = { 'write' }, spec = 'api',
 })
 verb('upsert', {
-  takes = { TABLE, RECORD }, options = 'Write', gives = { RECORD, value('inserted', 'boolean') },
-  says = 'the same table, and whether it was inserted',
+  takes = { TABLE, RECORD }, options = 'Upsert',
+  gives = { RECORD, value('inserted', 'boolean'), ETAG },
+  says = 'the same table, and whether it was inserted; with `etag` the new one',
   text = 'Inserts a record, or replaces the document of the row that has its id.',
   home = 'verbs/writes', core = { 'write' }, spec = 'api',
 })
 verb('updateProperty', {
-  takes = { TABLE, ID, KEY, value('value', 'any') }, options = 'Change', gives = DOCUMENT,
-  says = 'the document as it is now, or nil where no row has the id',
+  takes = { TABLE, ID, KEY, value('value', 'any') }, options = 'Change', gives = FOUND_DOCUMENT,
+  says = 'the document as it is now, or nil where no row has the id; with `etag` the new one',
   text = 'Sets one value of a document, in one statement on the server.',
   home = 'verbs/writes', core = { 'write' }, spec = 'paths',
 })
 verb('patch', {
-  takes = { TABLE, ID, value('changes', 'stores.Patch') }, options = 'Change', gives = DOCUMENT,
-  says = 'the document as it is now, or nil where no row has the id',
+  takes = { TABLE, ID, value('changes', 'stores.Patch') }, options = 'Change',
+  gives = FOUND_DOCUMENT,
+  says = 'the document as it is now, or nil where no row has the id; with `etag` the new one',
   text = 'Makes several changes to a document, in one statement on the server.',
   home = 'verbs/writes', core = { 'write' }, spec = 'paths',
 })
@@ -214,7 +228,7 @@ verb('updateObject', {
   spec = 'transaction',
 })
 verb('delete', {
-  takes = { TABLE, ID }, options = 'Found', gives = FOUND,
+  takes = { TABLE, ID }, options = 'Delete', gives = FOUND,
   says = 'true, or false where no row had the id',
   text = 'Deletes a row.',
   home = 'verbs/writes', core = { 'write' }, spec = 'api',

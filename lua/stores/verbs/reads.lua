@@ -6,6 +6,7 @@ local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local cursor = require('stores.sql.cursor')
 local errors = require('stores.errors')
+local etags = require('stores.etags')
 local ids = require('stores.ids')
 local pages = require('stores.sql.pages')
 local query = require('stores.sql.query')
@@ -22,11 +23,27 @@ local select, plan = selects.run, selects.plan
 
 local SYNTAX_ERROR = '42601'
 
+-- The document with its etag, or with a lock.
+local function find_so(self, name, id, opts)
+  local unless = opts.if_none_match
+  if unless ~= nil then unless = etags.check(unless, 'if_none_match') end
+  local wants = opts.etag or unless ~= nil
+  local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache,
+    raw_of(self, opts), wants, unless, opts.lock))
+  must_find(document, opts, name, id)
+  if document == true then document = etags.unchanged end
+  if wants then return document, etag end
+  return document
+end
+
 function reads:find(name, id, opts)
   check(self, 'find')
   check_table(name)
-  opts = check_options(opts, taken.find)
+  opts = check_options(opts, opts and self.takes.find)
   id = ids.check(id)
+  if opts.etag or opts.if_none_match ~= nil or opts.lock then
+    return find_so(self, name, id, opts)
+  end
   local document = wait.slot(self.hub,
     self:start_find(name, id, opts.timeout, opts.cache, raw_of(self, opts)))
   return must_find(document, opts, name, id)

@@ -4,6 +4,7 @@
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
+local conflicts = require('stores.verbs.conflicts')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local modify = require('stores.sql.modify')
@@ -19,8 +20,12 @@ local raw_of, must_find = arguments.raw_of, arguments.must_find
 local GENERATED_TRIES = 5
 
 local function write(self, kind, name, id, doc, opts, expr, params)
-  return wait.slot(self.hub, self:start_write(kind, name, id, doc, opts.timeout, opts.cache,
-    raw_of(self, opts), expr, params))
+  local raw = raw_of(self, opts)
+  if opts.if_match ~= nil then
+    return conflicts.write(self, kind, name, id, doc, opts, raw, expr, params)
+  end
+  return wait.slot(self.hub, self:start_write(kind, name, id, doc, opts.timeout, opts.cache, raw,
+    expr, params, nil, opts.etag))
 end
 
 -- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
@@ -40,7 +45,7 @@ local function meet(self, opts)
   wait.slot(store.hub, store.engine:meet(most))
   if not opts.timeout and store ~= self then return opts end -- the transaction's own deadline
   local left = (opts.timeout or store.timeout) - (store.hub:now() - before)
-  return { cache = opts.cache, timeout = math.max(left, 0.001) }
+  return { cache = opts.cache, etag = opts.etag, timeout = math.max(left, 0.001) }
 end
 
 function writes:insert(name, record, opts)
@@ -53,9 +58,10 @@ function writes:insert(name, record, opts)
   for try = 1, GENERATED_TRIES do
     local id = given and ids.check(record.id) or self:generateId()
     record.id = id
-    local ok, err, _, _, moved = pcall(write, self, 'insert', name, id, record, opts)
+    local ok, err, _, _, moved, etag = pcall(write, self, 'insert', name, id, record, opts)
     if ok then
       if moved then record.id = moved end
+      if opts.etag then return record, etag end
       return record
     end
     -- an id that was made here and is taken is drawn again; everything else is the caller's
@@ -73,9 +79,10 @@ function writes:update(name, record, opts)
   opts = check_options(opts, taken.update)
   local id = record_id(record, 'update')
   record.id = id
-  local found, _, _, moved = write(self, 'update', name, id, record, opts)
+  local found, _, _, moved, etag = write(self, 'update', name, id, record, opts)
   if moved then record.id = moved end
   must_find(found or nil, opts, name, id)
+  if opts.etag then return found, etag end
   return found
 end
 
@@ -85,12 +92,24 @@ function writes:upsert(name, record, opts)
   check_record(record)
   opts = check_options(opts, taken.upsert)
   -- an id that is made here is new: where somebody else made it too, his row is not replaced
-  if record.id == nil then return self:insert(name, record, opts), true end
-  local id = ids.check(record.id)
+  if record.id == nil and opts.if_match == nil then
+    local _, etag = self:insert(name, record, opts)
+    if opts.etag then return record, true, etag end
+    return record, true
+  end
+  local id = record_id(record, 'upsert with if_match')
   record.id = id
-  local _, inserted, _, moved = write(self, 'upsert', name, id, record, opts)
+  local _, inserted, _, moved, etag = write(self, 'upsert', name, id, record, opts)
   if moved then record.id = moved end
+  if opts.etag then return record, inserted, etag end
   return record, inserted
+end
+
+local function modified(self, name, id, opts, expr, params)
+  local _, _, document, _, etag = write(self, 'modify', name, id, nil, opts, expr, params)
+  must_find(document, opts, name, id)
+  if opts.etag then return document, etag end
+  return document
 end
 
 function writes:updateProperty(name, id, key, value, opts)
@@ -99,8 +118,7 @@ function writes:updateProperty(name, id, key, value, opts)
   opts = check_options(opts, taken.updateProperty)
   id = ids.check(id)
   local expr, params = modify.property(key, value)
-  local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
-  return must_find(document, opts, name, id)
+  return modified(self, name, id, opts, expr, params)
 end
 
 function writes:patch(name, id, spec, opts)
@@ -109,8 +127,7 @@ function writes:patch(name, id, spec, opts)
   opts = check_options(opts, taken.patch)
   id = ids.check(id)
   local expr, params = modify.patch(spec, id)
-  local _, _, document = write(self, 'modify', name, id, nil, opts, expr, params)
-  return must_find(document, opts, name, id)
+  return modified(self, name, id, opts, expr, params)
 end
 
 function writes:delete(name, id, opts)
