@@ -27,6 +27,12 @@ static int decode(lua_State *L, const char *text, size_t len) {
                                len);
 }
 
+/* The table on top is an array: STORES__CODEC_ARRAY, or _ROWS. */
+static void mark_list(lua_State *L, int mark) {
+    lua_rawgeti(L, lua_upvalueindex(2), mark);
+    lua_setmetatable(L, -2);
+}
+
 /* Raises for a value that is not what it should be. The work of a change was done all the same. */
 static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *error,
                         const char *row, int index) {
@@ -195,6 +201,7 @@ static int push_select(lua_State *L, struct stores__slot *slot) {
         push_document(L, slot, &row);
         lua_rawseti(L, -2, at + 1);
     }
+    mark_list(L, STORES__CODEC_ARRAY);
     /* where the next batch of a keyset begins */
     push_place(L, slot, rows - 1, rows, 0);
     if (slot->most < 0 && stores_op_columns(slot->op) < 3) return 2;
@@ -258,7 +265,7 @@ static void push_value(lua_State *L, struct stores__slot *slot, int row, int col
 
 static int push_rows(lua_State *L, struct stores__slot *slot) {
     int rows = stores_op_rows(slot->op), columns = stores_op_columns(slot->op);
-    lua_createtable(L, rows, 1);
+    lua_createtable(L, rows, 0);
     for (int row = 0; row < rows; row++) {
         lua_createtable(L, 0, columns);
         for (int column = 0; column < columns; column++) {
@@ -268,9 +275,14 @@ static int push_rows(lua_State *L, struct stores__slot *slot) {
         }
         lua_rawseti(L, -2, row + 1);
     }
+    mark_list(L, STORES__CODEC_ROWS);
+    lua_rawgeti(L, lua_upvalueindex(2), STORES__CODEC_AFFECTED);
+    lua_pushvalue(L, -2);
     lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
-    lua_setfield(L, -2, "affected");
-    return 1;
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
+    return 2;
 }
 
 static int push_values(lua_State *L, struct stores__slot *slot) {

@@ -21,9 +21,9 @@ static const char cdata_source[] =
 /* Stack: the environment of the codec. */
 static void fill_environment(lua_State *L, struct stores__codec *codec) {
     int env = lua_gettop(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "stores.json.array");
-    lua_setfield(L, -2, "__name");
+    stores__json_marks_open(L);
+    lua_rawseti(L, env, STORES__CODEC_AFFECTED);
+    lua_rawseti(L, env, STORES__CODEC_ROWS);
     codec->array_metatable = lua_topointer(L, -1);
     lua_rawseti(L, env, STORES__CODEC_ARRAY);
 
@@ -82,5 +82,7 @@ void stores__json_fields(lua_State *L, int index) {
     lua_setfield(L, module, "null");
     lua_rawgeti(L, module + 1, STORES__CODEC_ARRAY);
     lua_setfield(L, module, "array_metatable");
+    lua_rawgeti(L, module + 1, STORES__CODEC_ROWS);
+    lua_setfield(L, module, "rows_metatable");
     lua_settop(L, module - 1);
 }

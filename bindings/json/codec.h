@@ -54,7 +54,7 @@ void stores__json_open(lua_State *L);
 
 /*
  * Sets the codec's fields of the table at index: json_encode, json_decode, null, array_metatable,
- * number, is_number. The functions return nil and a message where they refuse; stores.json raises.
+ * rows_metatable, number, is_number. The functions return nil and a message where they refuse; stores.json raises.
  */
 void stores__json_fields(lua_State *L, int index);
 
@@ -81,7 +81,9 @@ struct stores__codec {
 
 /* What the codec's environment table holds, which keeps it alive. */
 enum {
-    STORES__CODEC_ARRAY = 1,
+    STORES__CODEC_ARRAY = 1, /* the metatable of arrays */
+    STORES__CODEC_ROWS, /* that of the rows of a query */
+    STORES__CODEC_AFFECTED, /* rows -> how many rows that query gave or changed; weak */
     STORES__CODEC_NUMBER,
     STORES__CODEC_CDATA,
     STORES__CODEC_FOREIGN, /* what a value of another JSON library is (foreign.c) */
@@ -134,6 +136,8 @@ enum stores__foreign {
 /* What a value is to the JSON library that it comes from: table, whose metatable is on top (and is
  * popped), or, with `bare`, the value on top itself, which stays. Invokes no metamethod. */
 enum stores__foreign stores__json_foreign(lua_State *L, int env, bool bare);
+/* Pushes what STORES__CODEC_ARRAY, _ROWS and _AFFECTED are. */
+void stores__json_marks_open(lua_State *L);
 /* Pushes what STORES__CODEC_FOREIGN is. */
 void stores__json_foreign_open(lua_State *L);
 

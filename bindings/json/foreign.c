@@ -41,6 +41,33 @@ static const char source[] =
     "  end\n"
     "end\n";
 
+/* The metatables of arrays, and of the rows of a query, whose `affected` no encoder may see as a
+ * member. Other libraries tell an array by __jsontype; OpenResty's cjson by two metatables of its
+ * own, and so these are ours there: array_mt for arrays, and for rows empty_array_mt, which may
+ * have an __index without every array having it. */
+static const char marks[] =
+    "local has_require, require = pcall(function() return require end)\n"
+    "local ok, cjson = false, nil\n"
+    "if has_require and require then ok, cjson = pcall(require, 'cjson') end\n"
+    "local function mark(name)\n"
+    "  local theirs = ok and type(cjson) == 'table' and rawget(cjson, name)\n"
+    "  local mark = type(theirs) == 'table' and next(theirs) == nil and theirs or {}\n"
+    "  mark.__jsontype = 'array'\n"
+    "  return mark\n"
+    "end\n"
+    "local arrays, rows = mark('array_mt'), mark('empty_array_mt')\n"
+    "local affected = setmetatable({}, { __mode = 'k' })\n"
+    "arrays.__name, rows.__name = 'stores.json.array', 'stores.Rows'\n"
+    "function rows.__index(list, key)\n"
+    "  if key == 'affected' then return affected[list] end\n"
+    "end\n"
+    "return arrays, rows, affected\n";
+
+void stores__json_marks_open(lua_State *L) {
+    if (luaL_loadbuffer(L, marks, sizeof marks - 1, "=stores.json") != 0) lua_error(L);
+    lua_call(L, 0, 3);
+}
+
 void stores__json_foreign_open(lua_State *L) {
     if (luaL_loadbuffer(L, source, sizeof source - 1, "=stores.json") != 0) lua_error(L);
     lua_call(L, 0, 1);

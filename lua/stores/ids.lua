@@ -4,12 +4,13 @@ local core = require('stores.core')
 
 local ids = {}
 
----@alias stores.Id string|ffi.cdata* a signed 64-bit decimal; int64_t and uint64_t are taken, too
+---@alias stores.Id string|ffi.cdata*|stores.json.number a signed 64-bit decimal
 
-local check_id = core.check_id
+local check_id, is_number = core.check_id, core.is_number
 
---- An id as a string; int64_t and uint64_t cdata are taken too. Raises invalid_id for what can be
---- none; the digits of a string are read by the core, which every verb hands it to.
+--- An id as a string; int64_t and uint64_t cdata are taken too, and a json.number, as which a
+--- document may have the id of another one. Raises invalid_id for what can be none; the digits of a
+--- string are read by the core, which every verb hands it to.
 ---@param id stores.Id
 ---@return string
 function ids.check(id)
@@ -17,6 +18,8 @@ function ids.check(id)
   if type(id) == 'cdata' then
     -- only 64-bit integers print like this; every other cdata is refused by its type below
     id = tostring(id):match('^(-?%d+)U?LL$') or id
+  elseif is_number(id) then
+    id = tostring(id)
   end
   return check_id(id)
 end

@@ -28,7 +28,7 @@ local json = {}
 ---@type lightuserdata
 json.null = core.null
 
-local array_metatable = core.array_metatable
+local array_metatable, rows_metatable = core.array_metatable, core.rows_metatable
 
 --- Marks a table as an array, so that it is written as one when it is empty, too.
 ---@generic T
@@ -43,11 +43,14 @@ function json.array(list)
   return setmetatable(list, array_metatable)
 end
 
---- Whether a value is marked as an array: by `json.array`, or for it was read as one.
+--- Whether a value is marked as an array: by `json.array`, for it was read as one, or for it is a
+--- list that a verb gave.
 ---@param value any
 ---@return boolean
 function json.is_array(value)
-  return type(value) == 'table' and getmetatable(value) == array_metatable
+  if type(value) ~= 'table' then return false end
+  local metatable = getmetatable(value)
+  return metatable == array_metatable or metatable == rows_metatable
 end
 
 --- A number from its text, digit for digit; for what a double would round.

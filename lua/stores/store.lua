@@ -162,17 +162,17 @@ function Store:query(text, params, opts)
   if #parts > 1 and checked.transaction then checked.simple = true end
   if #parts <= 1 or checked.simple then return run_text(self, text, params, checked, raw) end
   -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
-  local rows
+  local rows, affected
   for i, part in ipairs(parts) do
-    local ok, result = pcall(run_text, self, part.text, params, checked, raw)
+    local ok, result, count = pcall(run_text, self, part.text, params, checked, raw)
     if not ok then
       -- what came before it stays, unless it only read
       if i > 1 and not checked.readonly then errors.was_begun(result) end
       error(result, 0)
     end
-    rows = result
+    rows, affected = result, count
   end
-  return rows
+  return rows, affected
 end
 
 function Store:updateObject(name, id, fn, opts)

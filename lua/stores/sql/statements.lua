@@ -9,7 +9,7 @@ local statements = {}
 
 ---@class stores.Rows
 ---@field [integer] table<string, any> a row, by the names of its columns
----@field affected integer how many rows were given, or else changed
+---@field affected integer how many rows were given, or else changed; no member to JSON
 
 -- SAVEPOINT, RELEASE and ROLLBACK TO stay inside the transaction; what they undo the core asks the
 -- server about, as after every query that may have written.

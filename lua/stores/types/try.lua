@@ -43,8 +43,8 @@
 ---@field patchWhere fun(self: stores.Try, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
 ---@field deleteWhere fun(self: stores.Try, table: string, doc?: table, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
---- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
----@field query fun(self: stores.Try, sql: string, params?: any[], opts?: stores.QueryOptions): (ok: boolean, rows: stores.Rows|stores.Error)
+--- Runs SQL, in a transaction of its own. Gives an array of rows, and how many were given or changed, which is its `affected`, too.
+---@field query fun(self: stores.Try, sql: string, params?: any[], opts?: stores.QueryOptions): (ok: boolean, rows: stores.Rows|stores.Error, affected: integer|nil)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.
 ---@field transaction fun(self: stores.Try, fn: fun(tx: stores.Transaction): (...: any), opts?: stores.TransactionOptions): (ok: boolean, ...: any|stores.Error)
 --- Tells the cache of a write that Stores did not see: of a row, or of a whole table.

@@ -50,8 +50,8 @@
 ---@field find fun(self: stores.Store, table: string, id: stores.Id, opts?: stores.ReadOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
 --- Changes a document by a Lua function, inside a transaction that holds the row's lock. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
 ---@field updateObject fun(self: stores.Store, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (document: stores.Document|false|nil)
---- Runs SQL, in a transaction of its own. Gives an array of rows, with the field `affected`.
----@field query fun(self: stores.Store, sql: string, params?: any[], opts?: stores.QueryOptions): (rows: stores.Rows)
+--- Runs SQL, in a transaction of its own. Gives an array of rows, and how many were given or changed, which is its `affected`, too.
+---@field query fun(self: stores.Store, sql: string, params?: any[], opts?: stores.QueryOptions): (rows: stores.Rows, affected: integer)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.
 ---@field transaction fun(self: stores.Store, fn: fun(tx: stores.Transaction): (...: any), opts?: stores.TransactionOptions): (...: any)
 --- Not for programs. Runs `fn(tx)` in the transaction of a migration, once.
@@ -78,11 +78,11 @@
 ---@field find fun(self: stores.Transaction, table: string, id: stores.Id, opts?: stores.ReadInsideOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
 --- Changes a document by a Lua function, and keeps the row locked until the end of the transaction. Gives the document as it is now, nil where no row has the id, or false where `fn` gave false.
 ---@field updateObject fun(self: stores.Transaction, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateInsideOptions): (document: stores.Document|false|nil)
---- Runs SQL in the transaction. Gives an array of rows, with the field `affected`.
----@field query fun(self: stores.Transaction, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows)
+--- Runs SQL in the transaction. Gives an array of rows, and how many were given or changed, which is its `affected`, too.
+---@field query fun(self: stores.Transaction, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows, affected: integer)
 --- Runs `fn(tx)` in a savepoint: what it wrote is undone where it raises. Gives what `fn` returns.
 ---@field transaction fun(self: stores.Transaction, fn: fun(tx: stores.Transaction): (...: any)): (...: any)
 
 ---@class stores.Session
 --- Not for programs. Runs SQL in the session.
----@field query fun(self: stores.Session, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows)
+---@field query fun(self: stores.Session, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows, affected: integer)

@@ -80,7 +80,7 @@ local DOCUMENTS = { value('documents', 'stores.Document[]|stores.Plan'),
 local ETAG = value('etag', 'stores.Etag|nil')
 local FOUND_DOCUMENT = { value('document', 'stores.Document|nil'), ETAG }
 local FOUND = { value('found', 'boolean') }
-local ROWS = { value('rows', 'stores.Rows') }
+local ROWS = { value('rows', 'stores.Rows'), value('affected', 'integer') }
 local NOTHING = {}
 
 ---@type stores.Verb[] in the order of docs/api.md
@@ -254,13 +254,13 @@ verb('deleteWhere', {
 
 verb('query', {
   on = 'store', takes = { SQL, PARAMS }, options = 'Query', gives = ROWS,
-  says = 'an array of rows, with the field `affected`',
+  says = 'an array of rows, and how many were given or changed, which is its `affected`, too',
   text = 'Runs SQL, in a transaction of its own.',
   home = 'store', core = { 'query' }, spec = 'query',
 })
 verb('query', {
   on = 'tx', takes = { SQL, PARAMS }, options = 'QueryInside', gives = ROWS,
-  says = 'an array of rows, with the field `affected`',
+  says = 'an array of rows, and how many were given or changed, which is its `affected`, too',
   text = 'Runs SQL in the transaction.',
   section = 'transaction', home = 'updates/transaction', core = { 'query' }, spec = 'transaction',
 })

@@ -8,6 +8,7 @@ local cursor = require('stores.sql.cursor')
 local errors = require('stores.errors')
 local etags = require('stores.etags')
 local ids = require('stores.ids')
+local json = require('stores.json')
 local pages = require('stores.sql.pages')
 local query = require('stores.sql.query')
 local taken = require('stores.verbs.list').taken.store
@@ -64,7 +65,7 @@ function reads:findAllByIds(name, list, opts)
   local wanted = arguments.check_ids(list)
   local documents = wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts)))
-  local found, missing, seen = {}, {}, {}
+  local found, missing, seen = opts.as == 'map' and {} or json.array(), json.array(), {}
   for i = 1, #wanted do
     local id, document = wanted[i], documents[i]
     if document and opts.as == 'map' then
