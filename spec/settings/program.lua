@@ -117,6 +117,20 @@ local function read()
   same('findByPath', '13', found[1].id)
   found = store:findByPath(name, '$.i > 6.5', nil, { predicate = true })
   same('findByPath, a predicate', '12', found[1].id)
+  same('where', '12', store:findAll(name,
+    { where = { { 's', '=', ODD }, { 'i', '>=', 6.5 } } })[1].id)
+  same('where, any', '10', store:findAll(name, { where = {
+    any = { { 'text', 'prefix', ODD:sub(1, 9) }, { 'tags', 'has', 'none' } },
+    none = { { 's', 'in', { ODD, 'x' } } } } })[1].id)
+  same('where, a name', 'x', store:findOne(name, nil,
+    { where = { { { 'at', 'NULL' }, 'exists' } } }).at.NULL)
+  local lean = store:findOne(name, { i = 7 }, { fields = { { 'at', ODD } } })
+  same('fields', { '12', ODD, 'none' }, { lean.id, lean.at[ODD], lean.s or 'none' })
+  local page, cursor = store:findAll(name, { order = { '-s', { 'at', ODD } }, limit = 2 })
+  same('order', { '12', '13' }, { page[1].id, page[2].id })
+  same('a page', '10', store:findAll(name, { order = { '-s', { 'at', ODD } }, limit = 2,
+    after = cursor })[1].id)
+  same('explain', 'number', type(store:count(name, { i = 7 }, { explain = true }).cost))
 end
 
 -- More rows than an index gives where its searches are fuzzy: see generator.start.
