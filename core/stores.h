@@ -271,6 +271,9 @@ stores_listen(stores_engine *engine, const char *channel,
 /* Done when the server has confirmed that it listens, or has refused to: then the op fails, and the
  * listener goes on trying until it is stopped. */
 STORES_API stores_op *stores_listening(stores_listener *listener, const stores_call *call);
+/* Whether a pooler answered it, by the key that it gave for cancels. One in transaction mode confirms
+ * a LISTEN, of which nothing will ever be heard: it has sessions of the server for a statement. */
+STORES_API bool stores_listener_pooled(const stores_listener *listener);
 STORES_API void stores_unlisten(stores_listener *listener);
 
 /* ---- Ids, shards, figures ----------------------------------------------------------------- */

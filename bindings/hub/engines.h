@@ -16,6 +16,9 @@ struct stores__lua_engine {
     struct stores__shard shard;
     stores_tx *told; /* which the caller of the next method holds; NULL: none */
     stores_tx *inside; /* the same of the method that runs: one that raises leaves it to nobody */
+    struct stores__heard {
+        uint64_t notices, dropped, gaps, waiting;
+    } heard; /* by its listeners: what came; for which there was no room; gaps; not yet taken */
     int log_function; /* in the registry; LUA_NOREF: there is none */
 };
 

@@ -55,6 +55,10 @@ static int engine_stats(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     lua_newtable(L);
     stores_stats(engine->engine, add_figure, L);
+    add_figure(L, "notices", (double)engine->heard.notices);
+    add_figure(L, "notices_dropped", (double)engine->heard.dropped);
+    add_figure(L, "notices_waiting", (double)engine->heard.waiting);
+    add_figure(L, "notice_gaps", (double)engine->heard.gaps);
     const char *trouble = stores_redis_trouble(engine->engine);
     if (trouble[0] != '\0') {
         lua_pushstring(L, trouble);

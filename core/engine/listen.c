@@ -19,6 +19,7 @@ struct stores__ears {
     struct stores__timer again;
     unsigned tries;
     stores_code said; /* what the log was told of already; STORES_OK: nothing */
+    bool pooled; /* who answers is no server: the key of the connection is not its process */
 };
 
 enum channel_state { CHANNEL_SILENT, CHANNEL_ASKED, CHANNEL_HEARD, CHANNEL_LEAVING };
@@ -106,8 +107,13 @@ static void channel_over(struct stores__pg_req *req, enum stores__pg_end end);
 
 static void channel_took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct channel *channel = STORES__CONTAINER(req, struct channel, req);
-    (void)index;
-    channel->refused = !stores__pg_result_ok(result, &channel->error);
+    if (index > 0) {
+        channel->refused = !stores__pg_result_ok(result, &channel->error);
+    } else if (stores__pg_rows(result) == 1) {
+        const char *process = stores__pg_value(result, 0, 0, NULL);
+        struct stores__ears *ears = channel->ears;
+        ears->pooled = process != NULL && atoi(process) != stores__pg_process(ears->aside.conn);
+    }
     stores__pg_result_free(result);
 }
 
@@ -118,6 +124,7 @@ static void send_sql(struct channel *channel, enum channel_state state, const ch
     channel->req.result = channel_took;
     channel->req.done = channel_over;
     stores__pg_begin(conn, &channel->req);
+    stores__pg_add(conn, &channel->req, "SELECT pg_catalog.pg_backend_pid()", 0, NULL, false);
     stores__pg_add(conn, &channel->req, sql, 0, NULL, false);
     stores__pg_sync(conn, &channel->req);
 }
@@ -316,6 +323,10 @@ stores_op *stores_listening(stores_listener *listener, const stores_call *call) 
     op->leave = leave_op;
     stores__list_append(&listener->ops, &op->stage_link);
     return op;
+}
+
+bool stores_listener_pooled(const stores_listener *listener) {
+    return listener->channel->ears->pooled;
 }
 
 static void leave_channel(struct channel *channel) {

@@ -56,6 +56,10 @@ static void cancel_closed(void *arg) {
     stores__pg_handle_gone(arg);
 }
 
+int stores__pg_process(const struct stores__pg_conn *conn) {
+    return conn->wire != NULL && conn->wire->pg != NULL ? PQbackendPID(conn->wire->pg) : 0;
+}
+
 void stores__pg_cancel(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
     /* one under way already ends whatever runs */

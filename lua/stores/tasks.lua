@@ -74,12 +74,16 @@ local function body(task, fn, args)
 end
 wraps.unpin(body)
 
-local function start(fn, ...)
+local function start_by(spawn, fn, ...)
   local args = pack(...)
   local task = setmetatable({ done = false, joiners = {} }, Task)
   alive[task], live = true, live + 1
-  task.co = wait.host.spawn(body(task, fn, args))
+  task.co = spawn(body(task, fn, args))
   return task
+end
+
+local function start(fn, ...)
+  return start_by(wait.host.spawn, fn, ...)
 end
 
 --- Waits for the task and returns what its function returned; raises what it raised.
@@ -140,6 +144,13 @@ end
 function tasks.spawn(fn, ...)
   check_function(fn, 'stores.spawn')
   return start(fn, ...)
+end
+
+--- Starts a function that belongs to the process: it outlives the request that starts it.
+---@param fn function
+---@return stores.Task
+function tasks.spawn_lasting(fn)
+  return start_by(wait.host.spawn_lasting or wait.host.spawn, fn)
 end
 
 local function start_awaited(fn, ...)

@@ -55,7 +55,7 @@ local function new_program()
   assert(succeeds('mkdir ' .. quoted(program.folder)))
 
   local REPLACED = { 'host', 'port', 'database', 'user', 'password', 'url', 'migrate_url',
-                     'sslmode', 'sslrootcert' }
+                     'listen_url', 'sslmode', 'sslrootcert' }
 
   local function database(db)
     local name = db.database or (db.url and db.url:match('/([^/?]*)$')) or 'postgres'

@@ -69,15 +69,25 @@ describe('a listener', function()
     end)
   end)
 
-  it('raises the error of its function where run ends', function()
-    local ok, err = pcall(stores.run, function()
-      store:listen('news', function() error('mine', 0) end)
-      support.eventually(function() return listening('news') end)
-      store:notify('news')
-      support.eventually(function() return store:stats().pool_checked_out == 0 end)
+  it('logs the error of its function, and the next payload comes', function()
+    local said = {}
+    local logs = stores.Store.new(support.config(db.database), nil,
+      { cache = false, log = function(text) said[#said + 1] = text end })
+    stores.run(function()
+      local heard = {}
+      local listener = logs:listen('news', function(payload)
+        heard[#heard + 1] = payload
+        if payload ~= 'third' then error(payload == 'first' and 'mine' or { no = 'text' }, 0) end
+      end)
+      for _, payload in ipairs({ 'first', 'second', 'third' }) do store:notify('news', payload) end
+      support.eventually(function() return #heard == 3 end)
+      assert.same({ 'first', 'second', 'third' }, heard)
+      assert.equal(2, #said)
+      assert.equal("the function of a listener to 'news' failed: mine", said[1])
+      assert.matches('failed: table', said[2])
+      listener:stop()
     end)
-    assert.is_false(ok)
-    assert.equal('mine', err)
+    logs:close()
   end)
 
   describe('of many', function()

@@ -132,6 +132,7 @@ keywords.opts_aliases = aliases({
   statementtimeout = "'statement_timeout' goes in db",
   connecttimeout = "'connect_timeout' goes in db",
   password = "'password' goes in db, or in redis.opts", migrateurl = "'migrate_url' goes in db",
+  listenurl = "'listen_url' goes in db",
 })
 
 keywords.call_aliases = aliases({

@@ -10,6 +10,7 @@
 local core = require('stores.core')
 local errors = require('stores.errors')
 local nginx_bell = require('stores.hosts.nginx_bell')
+local nginx_lasting = require('stores.hosts.nginx_lasting')
 local semaphore = require('ngx.semaphore')
 
 local ngx = ngx
@@ -53,6 +54,7 @@ local service_at, started_at = -math.huge, nil -- when the service turned; when 
 local retry_at, retry_in = -math.huge, RETRY_FIRST
 local turner -- the waiter that turns the loop in the place of the service
 local sweeps, looked = 0, 0
+local lookers = {}
 local endless = setmetatable({}, { __mode = 'k' }) -- what is stopped when the worker ends
 
 --- The loop of this VM. Raises forked in init_by_lua: the master's engine would be of no use.
@@ -70,6 +72,13 @@ function nginx_loop.hub()
 end
 
 function nginx_loop.in_use() return hub ~= nil end
+
+--- Calls a function every LOOK while calls are under way, and when none is any more; it must not
+--- raise, nor wait.
+---@param fn function
+function nginx_loop.on_look(fn)
+  lookers[#lookers + 1] = fn
+end
 
 --- Stops the object when the worker is to end, which would wait for it.
 ---@param object {stop: fun(self)}
@@ -157,6 +166,10 @@ local function sweep(now)
   end
 end
 
+local function look()
+  for _, fn in ipairs(lookers) do fn() end
+end
+
 -- What is done besides in every turn, by whoever turns.
 local function look_after()
   if ngx.worker.exiting() then stop_endless() end
@@ -164,6 +177,7 @@ local function look_after()
   if now - looked >= LOOK then
     looked = now
     sweep(now)
+    look()
   end
   return now
 end
@@ -175,6 +189,7 @@ local HOLD = 1e8
 
 local function is_quiet()
   return hub:pending() <= 1 and not next(waiting) and not next(woken) and hub:transactions() == 0
+    and not nginx_lasting.need_service()
 end
 
 local function serve(bell)
@@ -191,6 +206,7 @@ local function serve(bell)
     end
     local now = look_after()
     service_at = now
+    nginx_lasting.start_late(now)
     if not is_quiet() then
       quiet_since = nil
     elseif ngx.worker.exiting() or (quiet_since and now - quiet_since >= LINGER) then
@@ -225,6 +241,7 @@ local function service()
   local holder = hub:sleep(HOLD)
   local ok, err = pcall(serve, bell)
   hub:abandon(holder)
+  look()
   service_at = -math.huge
   if bell then bell:close() end
   if ok then return end

@@ -3,6 +3,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local nginx_lasting = require('stores.hosts.nginx_lasting')
 local nginx_loop = require('stores.hosts.nginx_loop')
 local semaphore = require('ngx.semaphore')
 local wraps = require('stores.hosts.wraps')
@@ -13,7 +14,7 @@ local get_phase = ngx.get_phase
 local running = coroutine.running
 
 local host = { name = 'openresty', hub = nginx_loop.hub, in_use = nginx_loop.in_use,
-  stops_at_exit = nginx_loop.stops_at_exit }
+  stops_at_exit = nginx_loop.stops_at_exit, on_look = nginx_loop.on_look }
 
 -- Where a light thread may wait.
 local YIELDS = {
@@ -152,6 +153,14 @@ function host.spawn(fn)
   local ok, why = ngx.timer.at(0, function() run_spawned(fn) end)
   if not ok then errors.raise('unsupported', 'nginx refuses a timer: ' .. why) end
   spawned[fn] = host.now()
+end
+
+--- Starts a function that must not raise, in no request: it goes on when those have ended. Also
+--- where nothing can wait.
+---@param fn function
+function host.spawn_lasting(fn)
+  if ngx.worker.exiting() then errors.raise('closed', 'the worker ends') end
+  nginx_lasting.start(fn, host.now())
 end
 
 function host.turn_until()
