@@ -1,69 +1,94 @@
---- The figures of all stores in the text format of Prometheus.
+--- The figures of all stores, for Prometheus and for pages.
 
+local arguments = require('stores.config.metrics')
+local errors = require('stores.errors')
+local figures = require('stores.metrics.figures')
+local prometheus = require('stores.metrics.prometheus')
+local shared = require('stores.metrics.shared')
+local snapshot = require('stores.metrics.snapshot')
 local Store = require('stores.store')
 
 local metrics = {}
 
--- Figures that go up and down; all others only count.
-local GAUGES = { ops = true, transactions = true, pool_size = true, pool_connecting = true,
-  pool_idle = true, pool_reading = true, pool_stalled = true, pool_writing = true,
-  pool_checked_out = true, pool_waiters = true, listeners = true, listeners_deaf = true,
-  redis_up = true, redis_nodes = true, redis_pending = true }
+Store.watched = shared
 
-local function number(value)
-  return value == math.huge and '+Inf' or ('%.14g'):format(value)
-end
-
-local function add_latency(lines, label, latency)
-  for verb, histogram in pairs(latency) do
-    if histogram.count > 0 then
-      local below = 0
-      for _, bucket in ipairs(histogram) do
-        below = below + bucket.count
-        lines[#lines + 1] = ('stores_call_seconds_bucket{%s,verb="%s",le="%s"} %s'):format(label,
-          verb, number(bucket.le or math.huge), number(below))
-      end
-      lines[#lines + 1] = ('stores_call_seconds_sum{%s,verb="%s"} %s'):format(label, verb,
-        number(histogram.sum))
-      lines[#lines + 1] = ('stores_call_seconds_count{%s,verb="%s"} %s'):format(label, verb,
-        number(histogram.count))
+local function all(opts)
+  local sum = snapshot.sum()
+  for store in pairs(Store.open_stores) do
+    if not shared.has(store) then
+      local list = {}
+      snapshot.add_store(list, store, shared.name_of(store))
+      sum:add(list)
     end
   end
+  shared.add(sum, (opts.dict or opts.folder) and { dict = opts.dict, folder = opts.folder } or nil)
+  return sum
 end
 
---- The figures of every open store of this Lua state, in the text format of Prometheus 0.0.4.
----@return string
-function metrics.text()
-  local names, values, lines = {}, {}, {}
-  for store, at in pairs(Store.open_stores) do
-    local label = ('store="%d"'):format(at)
-    local stats = store:stats()
-    for name, value in pairs(stats) do
-      if type(value) == 'number' then
-        if not values[name] then
-          values[name] = {}
-          names[#names + 1] = name
-        end
-        table.insert(values[name], ('%s{%s} %s'):format(
-          'stores_' .. name .. (GAUGES[name] and '' or '_total'), label, number(value)))
-      end
+local UNESCAPED = { ['\\\\'] = '\\', ['\\"'] = '"', ['\\n'] = '\n' }
+
+local function labels_of(text)
+  local labels = {}
+  local at = 1
+  while true do
+    local name, start = text:match('^([%w_]+)="()', at)
+    if not name then return labels end
+    local stop = start
+    while text:sub(stop, stop) ~= '"' do
+      stop = stop + (text:sub(stop, stop) == '\\' and 2 or 1)
     end
-    values.latency = values.latency or {}
-    add_latency(values.latency, label, stats.latency)
+    labels[name] = text:sub(start, stop - 1):gsub('\\[\\"n]', UNESCAPED)
+    at = stop + 2
   end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local gauge = GAUGES[name]
-    lines[#lines + 1] = ('# TYPE stores_%s %s'):format(gauge and name or name .. '_total',
-      gauge and 'gauge' or 'counter')
-    table.sort(values[name])
-    for _, line in ipairs(values[name]) do lines[#lines + 1] = line end
+end
+
+-- As tables, in the order of the text.
+local function tables_of(sum)
+  local list = {}
+  for figure, by_labels in pairs(sum.figures) do
+    local what = figures.of(figure)
+    local series = {}
+    for labels, value in pairs(by_labels) do
+      series[#series + 1] = { labels = labels_of(labels), value = value, order = labels }
+    end
+    table.sort(series, function(a, b) return a.order < b.order end)
+    for _, one in ipairs(series) do one.order = nil end
+    list[#list + 1] = { name = figures.full_name(figure), kind = what.kind, help = what.help,
+      series = series }
   end
-  if values.latency and values.latency[1] then
-    lines[#lines + 1] = '# TYPE stores_call_seconds histogram'
-    for _, line in ipairs(values.latency) do lines[#lines + 1] = line end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+local KNOWN = { dict = true, folder = true, as = true }
+
+--- The figures of every open store of this Lua state, and of those of all processes that share
+--- theirs (opts.metrics of a store), in the text format of Prometheus 0.0.4; or as tables: an array
+--- of {name =, kind =, help =, series = {{labels =, value =}, ...}}.
+---@param opts? {dict: string?, folder: string?, as: 'text'|'table'?} dict, folder: where others
+--- share theirs, for a process that has no store of its own yet
+---@return string|table
+---Raises invalid_option.
+function metrics.text(opts)
+  if opts ~= nil and type(opts) ~= 'table' then
+    errors.raise('invalid_option', 'stores.metrics takes a table, got ' .. errors.kind(opts))
   end
-  return table.concat(lines, '\n') .. '\n'
+  opts = opts or {}
+  for key in pairs(opts) do
+    if not KNOWN[key] then
+      errors.raise('invalid_option', ("stores.metrics has no option '%s'; it takes dict, folder "
+        .. 'and as'):format(tostring(key)))
+    end
+  end
+  if opts.dict ~= nil or opts.folder ~= nil then
+    arguments.check({ dict = opts.dict, folder = opts.folder })
+  end
+  if opts.as ~= nil and opts.as ~= 'text' and opts.as ~= 'table' then
+    errors.raise('invalid_option', "as is 'text' or 'table'")
+  end
+  local sum = all(opts)
+  if opts.as == 'table' then return tables_of(sum) end
+  return prometheus.text(sum)
 end
 
 return metrics

@@ -155,7 +155,7 @@ end
 local function watch_calls()
   if timed then return end
   timed, watched_hub = true, nil
-  wait.observer = add_times
+  wait.observe(add_times)
   for _, verb in ipairs(told_verbs) do
     Store[verb.name] = watched(verb, Store[verb.name])
   end

@@ -27,6 +27,8 @@ for name, verb in pairs(shared) do Store[name] = verb end
 
 ---@type table<stores.Store, integer> every store that is open, by the order of opening
 Store.open_stores = setmetatable({}, { __mode = 'k' })
+---@type table metrics.lua sets it: told of stores whose figures are shared
+Store.watched = nil
 
 local TIMEOUT, POOLSIZE = 30, 10
 local opened = 0
@@ -103,6 +105,7 @@ function Store.from_config(flat)
   store.try = try(store)
   opened = opened + 1
   Store.open_stores[store] = opened
+  if flat.metrics then Store.watched.begin(store) end
   return store
 end
 
@@ -223,7 +226,9 @@ end
 function Store:stats()
   check_self(self, 'stats')
   if not self.engine then errors.raise('closed', 'the store is closed') end
-  return self.engine:stats()
+  local stats = self.engine:stats()
+  if self.listening then listener.add_figures(stats, self.listening.store.engine) end
+  return stats
 end
 
 function Store:listen(channel, fn)
@@ -265,10 +270,13 @@ function Store:close()
   wait.host.check()
   for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
+  local watched = configs[self].metrics and Store.watched
+  if watched then watched.finish(self) end
   self.engine, self.servers = nil, nil
   Store.open_stores[self], configs[self] = nil, nil -- the log in there may lead back to the store
   pcall(drain, engine, hub) -- whatever becomes of that, the engine is closed
   wait.slot(hub, engine:close())
+  if watched then watched.tell() end
   if servers then servers.close() end
 end
 

@@ -21,8 +21,18 @@ function wait.use(name, opts)
   wait.host = hosts.load(name, opts)
 end
 
----@type fun(hub: userdata)? observe.lua sets it: called after each result that was taken, or raised
+---@type fun(hub: userdata)? called after each result that was taken, or raised; nil: nobody asks
 wait.observer = nil
+
+--- Calls a function after each result, for good; it must not raise.
+---@param fn fun(hub: userdata)
+function wait.observe(fn)
+  local before = wait.observer
+  wait.observer = before and function(hub)
+    before(hub)
+    fn(hub)
+  end or fn
+end
 
 ---@type fun(hub: userdata)? observe.lua sets it: called with the hub of each store that is made,
 --- which may be another one than before: a fork leaves the old one to the parent

@@ -1,4 +1,4 @@
---- stores.on, stores.metrics and the histograms of stats().
+--- stores.on, and the histograms of stats().
 
 local process = require('spec.support.process')
 local stores = require('stores')
@@ -230,17 +230,6 @@ describe('somebody who watches', function()
     local total = 0
     for _, bucket in ipairs(after) do total = total + bucket.count end
     assert.equal(after.count, total)
-  end)
-
-  it('reads the figures of all stores in the text format of Prometheus', function()
-    local text = stores.metrics()
-    for line in text:gmatch('[^\n]+') do
-      assert.truthy(line:match('^# TYPE stores_[%w_]+ %l+$')
-        or line:match('^stores_[%w_]+{[^}]+} [%d.e+-]+$'), line)
-    end
-    assert.truthy(text:find('stores_hits_total{store="', 1, true))
-    assert.truthy(text:find('stores_pool_idle{store="', 1, true))
-    assert.truthy(text:find('le="+Inf"', 1, true))
   end)
 
   it('changes nothing of a call by failing, and is reported', function()

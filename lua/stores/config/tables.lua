@@ -3,6 +3,7 @@
 
 local errors = require('stores.errors')
 local keywords = require('stores.config.keywords')
+local metrics = require('stores.config.metrics')
 local options = require('stores.config.options')
 local places = require('stores.config.places')
 local wait = require('stores.wait')
@@ -84,7 +85,8 @@ local DB = {
     on_connect = options.text,
     connect_timeout = seconds(HOUR), statement_timeout = seconds(HOUR, true),
     acquire_timeout = seconds(HOUR, true), pooler = one_of({ 'session', 'transaction' }),
-    migrate_url = postgres_url, params = options.any('table<string, string|number|boolean>'),
+    migrate_url = postgres_url, listen_url = postgres_url,
+    params = options.any('table<string, string|number|boolean>'),
   },
 }
 
@@ -141,7 +143,8 @@ local OPTS = {
     timeout = seconds(HOUR, true), on_cache_failure = one_of({ 'bypass', 'error' }),
     unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
-    log = options.callback('fun(text: string)'),
+    log = options.callback('fun(text: string)'), name = options.text,
+    metrics = options.any('stores.MetricsOptions'),
   },
 }
 
@@ -152,7 +155,7 @@ config.classes = {
   ['stores.RedisOptions'] = REDIS_OPTS,
   ['stores.SentinelOptions'] = SENTINEL_OPTS,
   ['stores.TlsOptions'] = TLS,
-  ['stores.StoreOptions'] = OPTS,
+  ['stores.StoreOptions'] = OPTS, ['stores.MetricsOptions'] = metrics.KEYS,
 }
 
 local function refuse(message, ...)
@@ -369,7 +372,7 @@ function config.resolve(db, redis, opts)
   end
   local pg, checked_db = resolve_db(db)
   local flat = options.check(opts, OPTS)
-  flat.pg = pg
+  flat.pg, flat.metrics = pg, metrics.check(flat.metrics)
   flat.poolsize = checked_db.poolsize or checked_db.poolSize
   if checked_db.poolsize_total then
     -- of all the workers of nginx; elsewhere a process is alone
@@ -377,8 +380,8 @@ function config.resolve(db, redis, opts)
     flat.poolsize = math.max(1, math.floor(checked_db.poolsize_total / workers))
   end
   for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',
-                         'pooler', 'migrate_url', 'min_idle', 'idle_timeout', 'max_age',
-                         'ping_after', 'on_connect' }) do
+                         'pooler', 'migrate_url', 'listen_url', 'min_idle', 'idle_timeout',
+                         'max_age', 'ping_after', 'on_connect' }) do
     flat[key] = checked_db[key]
   end
   if flat.on_connect and flat.pooler == 'transaction' then

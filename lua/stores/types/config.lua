@@ -9,6 +9,7 @@
 ---@field database? string
 ---@field host? string|string[]
 ---@field idle_timeout? number
+---@field listen_url? string
 ---@field max_age? number
 ---@field max_waiters? integer
 ---@field migrate_url? string
@@ -31,6 +32,10 @@
 ---@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby'
 ---@field url? string
 ---@field user? string
+
+---@class stores.MetricsOptions
+---@field dict? string
+---@field folder? string
 
 ---@class stores.RedisConfig
 ---@field cluster? string[]
@@ -62,6 +67,8 @@
 ---@field combine? boolean
 ---@field flake? 'flake'|'simpleflake'
 ---@field log? fun(text: string)
+---@field metrics? stores.MetricsOptions
+---@field name? string
 ---@field negative_ttl? number
 ---@field on_cache_failure? 'bypass'|'error'
 ---@field prefix? string
