@@ -100,19 +100,19 @@ end
 
 --- Waits until condition() is true, turning the loop meanwhile; raises after some seconds.
 ---@param condition fun(): any
----@param seconds? number 5 where it is left out
+---@param seconds? number 20 where it is left out
 ---@param what? string
 ---@return any
 function support.eventually(condition, seconds, what)
   local hub = require('stores.wait').host.hub()
-  local deadline = hub:now() + (seconds or 5)
+  local deadline = hub:now() + (seconds or 20)
   while true do
     local began = hub:now()
     local value = condition()
     if value then return value end
     local now = hub:now()
     if now > deadline then
-      error('it did not happen within ' .. (seconds or 5) .. ' s: ' .. (what or ''), 2)
+      error('it did not happen within ' .. (seconds or 20) .. ' s: ' .. (what or ''), 2)
     end
     -- many a look is a process: who waits by them is not to keep the machine busy
     stores.sleep(math.min(math.max(0.005, 4 * (now - began)), 0.25))
