@@ -33,13 +33,17 @@ describe('#slow when Redis fails over', function()
     return group:roles()
   end
 
-  -- The workers go on, and they are on the new master.
-  local function judge(master)
-    run:go_on(300, 60)
+  local function all_at(master)
     support.eventually(function()
       local _, count = master:cli('CLIENT', 'LIST'):gsub('cmd=mget', '')
       return count >= run.options.workers
     end, 60, 'all workers at the new master')
+  end
+
+  -- The workers go on, and they are on the new master.
+  local function judge(master)
+    run:go_on(300, 60)
+    all_at(master)
     run:go_on(1000, 60)
     local violations, figures = run:finish()
     run = nil
@@ -86,6 +90,7 @@ describe('#slow when Redis fails over', function()
         return group.watchers[1]:cli('SENTINEL', 'FAILOVER', group.name) == 'OK'
       end, 60, 'a failover')
       group:named(other)
+      all_at(other)
       process.pass(1)
       run.window = { began, process.now() }
       judge(other)
@@ -99,6 +104,7 @@ describe('#slow when Redis fails over', function()
     master:kill()
     run:go_on(200, 60)
     group:named(other)
+    all_at(other)
     process.pass(1.5)
     run.window = { began, process.now() }
     judge(other)
