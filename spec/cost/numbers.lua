@@ -238,7 +238,7 @@ return {
     syscalls = 3,
     allocations = 13,
     copied = 982,
-    garbage = 1178,
+    garbage = 1594,
     instructions = 37060,
   },
   ['patch cached, alone'] = {

@@ -68,15 +68,17 @@ local function read_keys(given)
   return keys
 end
 
+local UP, DOWN = made({}, false), made({}, true)
+
 --- Reads the option.
 ---@param given stores.Order?
 ---@return stores.sql.Order
 ---Raises invalid_argument.
 function order.read(given)
-  if given == nil then return made({}, false) end
+  if given == nil then return UP end
   if type(given) == 'string' then
     if BY_ID[given] == nil then refuse() end
-    return made({}, BY_ID[given])
+    return BY_ID[given] and DOWN or UP
   elseif type(given) ~= 'table' then
     refuse()
   end

@@ -103,6 +103,31 @@ function pages.select(source, opts, add, page)
     where(rest and with(source.conditions, rest) or source.conditions), clause, limit)
 end
 
+-- The statement of the rows that meet a condition, by the condition, which is one of a few texts.
+local plain = {}
+
+--- Writes the statement of a list of which nothing is said but what its rows contain and how many
+--- there are: the commonest one, whose text is made once.
+---@param condition string?
+---@param opts stores.sql.Tail
+---@param add stores.sql.Add
+---@param page stores.sql.Page?
+---@return string sql
+function pages.plain(condition, opts, add, page)
+  local text = plain[condition or '']
+  if not text then
+    text = pages.select({ conditions = { condition }, fenced = condition ~= nil, fixed = {} }, {},
+      add)
+    plain[condition or ''] = text
+  end
+  local one_more = page and page.one_more
+  if page then
+    page.order, page.back, page.most = order.read(nil), false, one_more and opts.limit or nil
+  end
+  if not opts.limit then return text end
+  return text .. ' LIMIT ' .. add(('%d'):format(opts.limit + (one_more and 1 or 0)), 'bigint')
+end
+
 --- Turns a list round.
 ---@generic T
 ---@param list T[]
@@ -115,29 +140,27 @@ function pages.reverse(list)
   return list
 end
 
----@class stores.sql.Ends the first and the last row that came, with the values of their keys
----@field is_more boolean
----@field first_id string?
----@field first_keys string?
----@field last_id string?
----@field last_keys string?
+-- The cursor of a row; a row of a view may have no id, and then no place.
+local function cursor_of(page, id, keys)
+  return id and cursor.write(page.table, page.order, id, keys) or nil
+end
 
 --- The documents of a page in their order, and the cursors of the pages behind and before it. The
 --- one in the direction of the call is there exactly where there are more rows; the other one where
 --- the page did not begin at the end.
 ---@param page stores.sql.Page
 ---@param documents stores.Document[]
----@param ends stores.sql.Ends
+---@param last_id string? of the last row that came, with the values of its keys
+---@param is_more boolean
+---@param last_keys string?
+---@param first_id string?
+---@param first_keys string?
 ---@return stores.Document[] documents
 ---@return string? next for `after`
 ---@return string? previous for `before`
-function pages.finish(page, documents, ends)
-  -- a row of a view may have no id, and then no place
-  local function of(id, keys)
-    return id and cursor.write(page.table, page.order, id, keys) or nil
-  end
-  local onward = ends.is_more and of(ends.last_id, ends.last_keys) or nil
-  local back = page.position and of(ends.first_id, ends.first_keys) or nil
+function pages.finish(page, documents, last_id, is_more, last_keys, first_id, first_keys)
+  local onward = is_more and cursor_of(page, last_id, last_keys) or nil
+  local back = page.position and cursor_of(page, first_id, first_keys) or nil
   if page.back then return pages.reverse(documents), back, onward end
   return documents, onward, back
 end

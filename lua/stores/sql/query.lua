@@ -49,8 +49,16 @@ local function source(containment, opts, add, page)
     fixed = criteria.fixed(group) }
 end
 
+-- What is asked where there is no `where`.
+local NOTHING = criteria.read(nil)
+
 -- The rows that meet a condition over `value`.
 local function matching(condition, opts, params, add, page)
+  if opts.where == nil and opts.order == nil and opts.fields == nil and opts.after == nil
+    and opts.before == nil and not (page and page.position) then
+    if page then page.group, page.contains = NOTHING, condition ~= nil end
+    return pages.plain(condition, opts, add, page), params
+  end
   return pages.select(source(condition, opts, add, page), opts, add, page), params
 end
 

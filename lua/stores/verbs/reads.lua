@@ -80,23 +80,24 @@ function reads:findAllByIds(name, list, opts)
   return found, missing
 end
 
-local function finish(page, documents, last_id, is_more, last_keys, first_id, first_keys)
-  return pages.finish(page, documents, { is_more = is_more, last_id = last_id,
-    last_keys = last_keys, first_id = first_id, first_keys = first_keys })
-end
-
 -- The documents of a list, and its cursors. One row more than the page has tells whether there is
 -- another one behind it; without a limit everything comes, and there is none.
 local function list(self, name, opts, build)
+  if not opts.limit and not opts.after and not opts.before and not opts.explain then
+    local sql, params = build(nil)
+    return (select(self, name, sql, params, opts))
+  end
   local is_page = opts.limit ~= nil and opts.limit > 0
-  local page = { table = name, has_cursors = is_page, one_more = is_page }
+  -- with all its members from the beginning, for a table that grows is made several times
+  local page = { table = name, has_cursors = is_page, one_more = is_page, most = false,
+    order = false, back = false, group = false, contains = false }
   local sql, params = build(page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
   if not page.most then
     local documents = select(self, name, sql, params, opts)
     return page.back and pages.reverse(documents) or documents
   end
-  return finish(page, select(self, name, sql, params, opts, false, page.most))
+  return pages.finish(page, select(self, name, sql, params, opts, false, page.most))
 end
 
 function reads:findAll(name, opts)
