@@ -8,6 +8,7 @@ local configs = require('stores.config.made')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
+local hints = require('stores.verbs.hints')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
@@ -96,6 +97,7 @@ function Store.from_config(flat)
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
+    hints = hints.new(), -- of findBy
     updating = {}, -- rows that updateObject changes, with who waits for them
     rows_updating = 0,
     conflicts = {}, -- rows that somebody else changed under a function, and when

@@ -98,7 +98,7 @@ local function sql_of(run, place)
     or 'CREATE TABLE @ (id bigint PRIMARY KEY, value jsonb);'
   lines[2] = sql:gsub('@', place.name)
   if place.kind ~= 'lives' then
-    lines[3] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'v', 0)
+    lines[3] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'k', 'k' || i, 'v', 0)
       FROM generate_series(%d, %d) i;]]):format(place.name, place.first - place.offset,
         place.last - place.offset)
   end

@@ -2,7 +2,8 @@
 --- until the driver says stop or the history is full. Its one argument is a table as JSON:
 ---   path, writer, seed, coroutines, db, redis, opts,
 ---   tables consistency.Place[], writers, pause, calm
---- The document of a row is {id, v, w1, w2 ...}: v counts its writes, each w those of one writer.
+--- The document of a row is {id, k, v, w1, w2 ...}: v counts its writes, each w those of one
+--- writer, and k is a value that no other row has.
 
 local cjson = require('cjson')
 local history = require('spec.consistency.history')
@@ -104,6 +105,12 @@ local calls = {}
 function calls.find(place)
   return record(history.READ, 'find', place, function(id)
     return store:find(source(place), id)
+  end)
+end
+
+function calls.findBy(place)
+  return record(history.READ, 'findBy', place, function(id)
+    return store:findBy(source(place), 'k', 'k' .. id, { unique = true })
   end)
 end
 
@@ -248,7 +255,8 @@ local function change_life(place, row)
   given_up[row] = true -- nobody else may touch it meanwhile
   local ok, result = pcall(function()
     if verb == 'delete' then return store:delete(place.name, id) end
-    return store[verb](store, place.name, { id = id, v = version, [mine] = version })
+    return store[verb](store, place.name,
+      { id = id, k = 'k' .. id, v = version, [mine] = version })
   end)
   if ok and result then
     done(call, version)
@@ -263,19 +271,22 @@ local function change_life(place, row)
   return err
 end
 
+local READS = { 'find', 'find', 'findAllByIds', 'findAllByIds', 'findBy' }
+
 local function live(place)
   local row = random() < 0.5 / calm and owned_row(place)
   if row then return change_life(place, row) end
-  return calls[random() < 0.5 and 'find' or 'findAllByIds'](place)
+  return calls[READS[random(#READS)]](place)
 end
 
 -- ---- The run ------------------------------------------------------------------------------------
 
 -- Of a hundred calls; the rest are finds.
 local MIX = {
-  rows = { { 'findAllByIds', 15 }, { 'patch', 14 }, { 'updateObject', 12 }, { 'transaction', 5 },
-    { 'locked update', 4 } },
-  mixed = { { 'findAllByIds', 15 }, { 'patch', 12 }, { 'updateObject', 12 }, { 'query', 3 } },
+  rows = { { 'findAllByIds', 15 }, { 'findBy', 10 }, { 'patch', 14 },
+    { 'updateObject', 12 }, { 'transaction', 5 }, { 'locked update', 4 } },
+  mixed = { { 'findAllByIds', 15 }, { 'findBy', 10 }, { 'patch', 12 },
+    { 'updateObject', 12 }, { 'query', 3 } },
 }
 
 if config.tenants then

@@ -53,6 +53,7 @@ call.options = {
   option('all', boolean, 'criteria that match every row are meant'),
   option('predicate', boolean, 'the path is a predicate: documents for which it is true'),
   option('batch', integer(1, 100000), 'documents in one batch; 500'),
+  option('unique', boolean, 'a unique index is over the path: one row at most has the value'),
   option('create', boolean, 'where no row has the id, the function is called with nil, and makes '
     .. 'one'),
   option('transaction', boolean, 'false: the statements run as they come, each on its own'),

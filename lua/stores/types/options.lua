@@ -140,6 +140,13 @@
 ---@field readonly? boolean nothing is written; the server checks
 ---@field retries? integer how often the function runs again after a deadlock or a serialization failure
 
+---@class stores.UniqueOptions
+---@field timeout? number the deadline of this call
+---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field raw? boolean documents as JSON text
+---@field must? boolean raise `not_found` instead of giving nil or false
+---@field unique? boolean a unique index is over the path: one row at most has the value
+
 ---@class stores.UpdateOptions
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes

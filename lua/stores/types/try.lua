@@ -19,6 +19,8 @@
 ---@field findOne fun(self: stores.Try, table: string, doc?: table, opts?: stores.OneOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
 --- Counts the documents that contain `doc`, or all of them. Gives how many there are.
 ---@field count fun(self: stores.Try, table: string, doc?: table, opts?: stores.CountOptions): (ok: boolean, count: integer|stores.Error)
+--- Finds the document that has a value which no two rows share, in the cache first. Gives the document, or nil where no row has the value.
+---@field findBy fun(self: stores.Try, table: string, path: stores.Path, value: any, opts?: stores.UniqueOptions): (ok: boolean, document: stores.Document|nil|stores.Error)
 --- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
 ---@field findByJsonArrayContains fun(self: stores.Try, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (ok: boolean, documents: stores.Document[]|stores.Plan|stores.Error, next: string|nil|nil, previous: string|nil|nil)
 --- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.

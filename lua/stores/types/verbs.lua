@@ -17,6 +17,8 @@
 ---@field findOne fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.OneOptions): (document: stores.Document|nil)
 --- Counts the documents that contain `doc`, or all of them. Gives how many there are.
 ---@field count fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.CountOptions): (count: integer)
+--- Finds the document that has a value which no two rows share, in the cache first. Gives the document, or nil where no row has the value.
+---@field findBy fun(self: stores.Verbs, table: string, path: stores.Path, value: any, opts?: stores.UniqueOptions): (document: stores.Document|nil)
 --- Finds the documents whose array at `key` contains `value`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.
 ---@field findByJsonArrayContains fun(self: stores.Verbs, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil)
 --- Finds the documents whose object at `key` contains `doc`. Gives an array of documents, in the order of ids, and the cursors of the next and of the previous page.

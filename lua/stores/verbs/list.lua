@@ -41,6 +41,7 @@ list.options = {
   Each = { 'timeout', 'raw', 'batch', 'after', 'order', 'where', 'contains', 'fields' },
   Criteria = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'all',
     'explain' },
+  Unique = { 'timeout', 'cache', 'raw', 'must', 'unique' },
   One = { 'timeout', 'raw', 'order', 'where', 'fields', 'all', 'must', 'explain' },
   Count = { 'timeout', 'where', 'all', 'explain' },
   Path = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'predicate',
@@ -153,6 +154,13 @@ verb('count', {
   says = 'how many there are',
   text = 'Counts the documents that contain `doc`, or all of them.',
   home = 'verbs/reads', core = { 'select' }, spec = 'api',
+})
+verb('findBy', {
+  takes = { TABLE, value('path', 'stores.Path'), value('value', 'any') }, options = 'Unique',
+  gives = DOCUMENT,
+  says = 'the document, or nil where no row has the value',
+  text = 'Finds the document that has a value which no two rows share, in the cache first.',
+  home = 'verbs/unique', core = { 'find', 'select' }, spec = 'find_by',
 })
 verb('findByJsonArrayContains', {
   takes = { TABLE, KEY, value('value', 'any') }, options = 'Criteria', gives = DOCUMENTS,

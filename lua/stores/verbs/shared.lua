@@ -2,11 +2,12 @@
 
 local many = require('stores.verbs.many')
 local reads = require('stores.verbs.reads')
+local unique = require('stores.verbs.unique')
 local writes = require('stores.verbs.writes')
 
 local shared = {}
 
-for _, verbs in ipairs({ reads, writes, many }) do
+for _, verbs in ipairs({ reads, unique, writes, many }) do
   for name, verb in pairs(verbs) do shared[name] = verb end
 end
 
