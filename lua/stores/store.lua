@@ -114,6 +114,7 @@ end
 function Store:check_usable()
   if not self.engine then errors.raise('closed', 'the store is closed') end
   wait.host.check()
+  if frames.count > 0 then holds.check_strict(self) end
 end
 
 -- Where no function runs in a frame, nothing is held: what every call asks is asked in place.
@@ -144,7 +145,10 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
 end
 
 function Store:start_select(name, text, params, timeout, raw, rows, most)
-  if frames.count > 0 then holds.check_connection(self) end
+  if frames.count > 0 then
+    holds.check_strict(self) -- what iterates was called before
+    holds.check_connection(self)
+  end
   return self.engine:select(name, text, params, timeout, raw, rows, most)
 end
 
@@ -240,12 +244,17 @@ function Store:listen(channel, fn)
   return one
 end
 
+-- The statement that notifies, and its parameters, checked; also of a transaction.
+function Store.check_notice(_, channel, payload)
+  listener.check(channel, payload)
+  return 'SELECT pg_notify($1, $2)', { channel, payload or '' }
+end
+
 function Store:notify(channel, payload)
   check(self, 'notify')
-  listener.check(channel, payload)
+  local text, params = self:check_notice(channel, payload)
   holds.check_connection(self)
-  wait.slot(self.hub, self.engine:query('SELECT pg_notify($1, $2)', { channel, payload or '' },
-    { transaction = false, readonly = true }))
+  wait.slot(self.hub, self.engine:query(text, params, { transaction = false, readonly = true }))
 end
 
 function Store:sweep(opts)

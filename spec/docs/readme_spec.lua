@@ -337,7 +337,7 @@ describe('docs/api.md', function()
 
   it('tells of every function of a store, of shards, of json and of the module', function()
     local internal = { check_usable = true, from_config = true, in_transaction = true,
-                       run_change = true, session = true }
+                       run_change = true, check_notice = true, session = true }
     local missing = {}
     local function look(object, prefix)
       for name, value in pairs(object) do

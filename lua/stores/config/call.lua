@@ -64,6 +64,7 @@ call.options = {
     "`'read committed'`, `'repeatable read'`, `'serializable'`"),
   option('retries', integer(0, 1000), 'how often the function runs again after a deadlock or a '
     .. 'serialization failure'),
+  option('strict', boolean, 'a verb of the store that the function calls raises `unsupported`'),
   option('combine', boolean, 'false: a transaction of its own, with a lock'),
   option('segment', boolean),
   option('partial', boolean),

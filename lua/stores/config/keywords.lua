@@ -137,7 +137,7 @@ keywords.opts_aliases = aliases({
 
 keywords.call_aliases = aliases({
   timeoutms = 'timeout', timeoutmillis = 'timeout', deadline = 'timeout', nocache = 'cache',
-  usecache = 'cache', required = 'must', strict = 'must', max = 'limit', count = 'limit',
+  usecache = 'cache', required = 'must', max = 'limit', count = 'limit',
   top = 'limit', first = 'limit', take = 'limit', pagesize = 'limit', cursor = 'after',
   since = 'after', startafter = 'after', orderby = 'order', sort = 'order', sortby = 'order',
   json = 'raw', format = 'as', filter = 'where', conditions = 'where', criteria = 'where',

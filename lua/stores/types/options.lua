@@ -139,6 +139,7 @@
 ---@field isolation? 'read committed'|'repeatable read'|'serializable' `'read committed'`, `'repeatable read'`, `'serializable'`
 ---@field readonly? boolean nothing is written; the server checks
 ---@field retries? integer how often the function runs again after a deadlock or a serialization failure
+---@field strict? boolean a verb of the store that the function calls raises `unsupported`
 
 ---@class stores.UniqueOptions
 ---@field timeout? number the deadline of this call

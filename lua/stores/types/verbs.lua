@@ -84,6 +84,8 @@
 ---@field query fun(self: stores.Transaction, sql: string, params?: any[], opts?: stores.QueryInsideOptions): (rows: stores.Rows, affected: integer)
 --- Runs `fn(tx)` in a savepoint: what it wrote is undone where it raises. Gives what `fn` returns.
 ---@field transaction fun(self: stores.Transaction, fn: fun(tx: stores.Transaction): (...: any)): (...: any)
+--- Notifies all who listen to a channel, when the transaction is committed.
+---@field notify fun(self: stores.Transaction, channel: string, payload?: string)
 
 ---@class stores.Session
 --- Not for programs. Runs SQL in the session.

@@ -13,6 +13,7 @@ local holds = {}
 ---@field connects boolean whether it has, or will have, a connection
 ---@field taken boolean whether it has its connection already
 ---@field tx userdata? of a transaction
+---@field strict boolean? of a transaction in which no verb of the store may be called
 
 local KEPT = 256
 local prefixes, kept = {}, 0 -- of names that came before
@@ -53,6 +54,20 @@ end
 function holds.check_begin(store)
   local n = connections(store, 'connects')
   if n >= store.poolsize then refuse(store, n) end
+end
+
+--- Raises where a function around this call runs in a strict transaction of the store, which is
+--- what it meant to call.
+---@param store table
+function holds.check_strict(store)
+  local hold = frames.mine()
+  while hold do
+    if hold.store == store and hold.strict then
+      errors.raise('unsupported', 'a verb of the store, inside of a strict transaction, would be '
+        .. 'outside of it: call it on tx')
+    end
+    hold = hold.outer
+  end
 end
 
 --- What a call holds, of which another one has the transaction, or which will have one later.

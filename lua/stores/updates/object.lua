@@ -210,7 +210,7 @@ local function may_retry(err, codes)
   return transaction.may_retry(err, codes) and not (err.code == 'duplicate' and err.constraint)
 end
 
-local function attempt(store, row, name, leader, codes)
+local function attempt(_, store, row, name, leader, codes)
   if not store.engine then errors.raise('closed', 'the store was closed') end
   local done, why
   leader.served, leader.storing = { leader }, false

@@ -17,6 +17,7 @@ local wait = require('stores.wait')
 local transaction = {}
 
 ---@class stores.Transaction : stores.Hold
+---@field attempt integer which run of its function this is: 1, and one more after each conflict
 local Transaction = { is_stores_target = true, takes = taken }
 for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
@@ -78,6 +79,12 @@ function Transaction:query(text, params, opts)
   checked.simple = #several > 1
   return wait.slot(self.hub, self.tx:query(text, query.params(params), checked,
     left(self, checked.timeout), arguments.raw_of(self, checked)))
+end
+
+function Transaction:notify(channel, payload)
+  self:check_usable()
+  local text, params = self.store:check_notice(channel, payload)
+  wait.slot(self.hub, self.tx:query(text, params, { readonly = true }, left(self)))
 end
 
 --- What a function of updateObject made of the document of a row, checked.
@@ -198,6 +205,8 @@ function transaction.begin(store, options, ends)
     idle = 0,
     is_over = false,
     is_anchored = false,
+    strict = options and options.strict or false,
+    attempt = 1,
   }, Transaction)
 end
 
@@ -262,8 +271,9 @@ local function run_once(tx, fn)
   return finish(tx, pcall(fn, tx))
 end
 
-local function try_once(store, fn, opts, ends)
+local function try_once(try, store, fn, opts, ends)
   local tx = transaction.begin(store, opts, ends)
+  tx.attempt = try
   return tx:around(run_once, tx, fn)
 end
 
@@ -282,19 +292,20 @@ local function back_off(store, try, ends)
   return true
 end
 
---- Calls attempt(...) until it gives true (and values, which are returned), or false and an error
---- that another attempt cannot mend, which is raised.
+--- Calls attempt(try, ...), try being 1 and then one more each time, until it gives true (and
+--- values, which are returned), or false and an error that another attempt cannot mend, which is
+--- raised.
 ---@param store stores.Store
 ---@param retries integer? nil: the store's
 ---@param ends number its deadline
 ---@param codes table<string, boolean>
----@param attempt fun(...): boolean, any
+---@param attempt fun(try: integer, ...): boolean, any
 ---@param ... any
 ---@return any ...
 function transaction.retry(store, retries, ends, codes, attempt, ...)
   retries = retries or store.retries or RETRIES
   for try = 1, retries + 1 do
-    local results = { attempt(...) }
+    local results = { attempt(try, ...) }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
     local err = results[2]
     if try > retries or not transaction.may_retry(err, codes)

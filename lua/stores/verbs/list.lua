@@ -56,7 +56,7 @@ list.options = {
   Many = { 'timeout', 'where', 'all', 'explain' },
   Query = { 'timeout', 'raw', 'transaction', 'readonly', 'invalidates' },
   QueryInside = { 'timeout', 'raw', 'readonly' },
-  Transaction = { 'timeout', 'isolation', 'readonly', 'retries' },
+  Transaction = { 'timeout', 'isolation', 'readonly', 'retries', 'strict' },
   Timeout = { 'timeout' },
 }
 
@@ -105,7 +105,7 @@ verb('find', {
   says = 'the document, or nil where no row has the id; with `etag` or `if_none_match` its etag',
   text = 'Finds a document by its id, and with `lock` keeps the row locked until the end of the '
     .. 'transaction.',
-  section = 'transaction', home = 'verbs/reads', core = { 'find' }, spec = 'transaction',
+  section = 'transaction', home = 'verbs/reads', core = { 'find' }, spec = 'locking_reads',
 })
 verb('exists', {
   takes = { TABLE, ID }, options = 'Exists', gives = { value('is_there', 'boolean') },
@@ -334,6 +334,12 @@ verb('notify', {
   gives = NOTHING,
   text = 'Notifies all who listen to a channel.',
   section = 'listen and notify', home = 'store', core = { 'query' }, spec = 'listen',
+})
+verb('notify', {
+  on = 'tx', takes = { value('channel', 'string'), maybe('payload', 'string') },
+  gives = NOTHING,
+  text = 'Notifies all who listen to a channel, when the transaction is committed.',
+  section = 'transaction', home = 'updates/transaction', core = { 'query' }, spec = 'notify',
 })
 verb('migrate', {
   on = 'store', takes = { value('list', 'stores.Migration[]'),
