@@ -8,3 +8,4 @@ files['lua/stores/hosts/nginx_bell.lua'] = { std = 'luajit+ngx_lua' }
 files['lua/stores/hosts/nginx_loop.lua'] = { std = 'luajit+ngx_lua' }
 files['lua/stores/hosts/nginx_lasting.lua'] = { std = 'luajit+ngx_lua' }
 files['examples/openresty/api.lua'] = { std = 'luajit+ngx_lua' }
+files['examples/openresty/status.lua'] = { std = 'luajit+ngx_lua' }

@@ -29,6 +29,7 @@ http {
   lua_package_path '%s/examples/openresty/?.lua;%s';
   lua_package_cpath '%s';
   lua_socket_log_errors off;
+  lua_shared_dict metrics 1m;
   init_by_lua_block {
     text = [=[%s]=]
     local made

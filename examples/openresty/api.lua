@@ -21,7 +21,8 @@ local function store()
   opened = opened or stores.Store.new({
     host = os.getenv('PGHOST'), port = os.getenv('PGPORT'), user = os.getenv('PGUSER'),
     database = os.getenv('PGDATABASE'), poolsize_total = 8, acquire_timeout = 2,
-  }, { path = os.getenv('REDIS_SOCKET') }, { timeout = 10 })
+  }, { path = os.getenv('REDIS_SOCKET') },
+    { timeout = 10, name = 'api', metrics = { dict = 'metrics' } })
   return opened
 end
 

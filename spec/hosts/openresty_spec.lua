@@ -5,6 +5,7 @@
 local http = require('spec.support.http')
 local nginx = require('spec.support.nginx')
 local process = require('spec.support.process')
+local prometheus = require('spec.support.prometheus')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -67,6 +68,28 @@ describe('the API of the examples #slow', function()
     assert.equal(404, (request('GET', at)))
     assert.equal(404, (request('DELETE', at)))
     assert.equal(404, (request('PATCH', at, {})))
+  end)
+
+  it('has metrics of all workers, and a page of them for people', function()
+    request('PUT', '/docs/16', { a = 1 })
+    request('GET', '/docs/16')
+    local status, text, headers = http.request(path, 'GET', '/metrics')
+    assert.equal(200, status)
+    assert.equal('text/plain; version=0.0.4', headers['content-type'])
+    local families = prometheus.read(text)
+    assert.is_true(families.stores_calls_total.series['store="api"'] > 0)
+    status, text, headers = http.request(path, 'GET', '/status')
+    assert.equal(200, status)
+    assert.matches('^text/html', headers['content-type'])
+    assert.matches('<tr><td>find</td>', text, 1, true)
+    assert.matches('<td>Whether Redis answers every process.</td><td class="number">1</td>', text,
+      1, true)
+    -- what is opened is closed, and nothing of a format is left
+    for _, tag in ipairs({ 'table', 'tr', 'td', 'h2', 'p', 'html' }) do
+      local open = select(2, text:gsub('<' .. tag .. '[ >]', ''))
+      assert.equal(open, select(2, text:gsub('</' .. tag .. '>', '')), tag)
+    end
+    assert.is_nil(text:find('%%[sd]'))
   end)
 
   it('makes a document at a path where there is none', function()
