@@ -63,7 +63,7 @@ extern "C" {
     X(EMPTY_CRITERIA, 7, "empty_criteria", 400, 0, "criteria that would match every row")          \
     X(WRONG_SHARD, 8, "wrong_shard", 400, 0, "the id belongs to another shard")                    \
     X(NOT_FOUND, 9, "not_found", 404, 0, "no row has this id")                                     \
-    X(TABLE_NOT_FOUND, 10, "table_not_found", 404, 0, "the table is not there")                    \
+    X(TABLE_NOT_FOUND, 10, "table_not_found", 500, 0, "the table is not there")                    \
     X(DUPLICATE, 11, "duplicate", 409, 0, "a unique constraint refuses the row")                   \
     X(CONSTRAINT, 12, "constraint", 409, 0, "a constraint refuses the row")                        \
     X(PATH_BLOCKED, 13, "path_blocked", 409, 0, "a value in the way of the path is not an object") \

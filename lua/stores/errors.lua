@@ -29,6 +29,7 @@ errors.Error = Error
 function Error.__tostring(self)
   local text = self.code .. ': ' .. self.message
   if self.sqlstate then text = text .. ' (SQLSTATE ' .. self.sqlstate .. ')' end
+  if self.hint then text = text .. '; hint: ' .. self.hint end
   return text
 end
 

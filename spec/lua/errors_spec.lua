@@ -197,7 +197,7 @@ describe('a table name', function()
     all_refused('table_not_found', nil, { function() store:find('no_schema.users', '1') end,
       function() store:insert('app.nowhere', { n = 1 }) end })
     local err = refused('table_not_found', nil, store.find, store, 'nowhere', '1')
-    assert.equal(404, err.http)
+    assert.equal(500, err.http) -- of the program, and not of a path that somebody asked for
   end)
 
   it('of a table that is made later is found then', function()
@@ -371,6 +371,16 @@ describe('an error', function()
       assert.equal('limits_small', refused('constraint', nil, call).constraint)
     end
     assert.equal(5, store:find('limits', '1').n)
+  end)
+
+  it('has its hint in its text, as one line', function()
+    local err = refused('query_failed', nil, store.query, store, 'SELECT lenght(value::text) '
+      .. 'FROM users')
+    assert.is_string(err.hint)
+    assert.equal('query_failed: ' .. err.message .. ' (SQLSTATE 42883); hint: ' .. err.hint,
+      tostring(err))
+    err = stores.errors.new('timeout', 'late', { hint = 'look at the locks' })
+    assert.equal('timeout: late; hint: look at the locks', tostring(err))
   end)
 
   it('names the document neither in its message nor in its text', function()

@@ -300,7 +300,7 @@ describe('criteria', function()
       function() store:findByPath('nowhere', '$.a') end,
       function() store:each('nowhere')() end,
     }) do
-      assert.equal(404, refused('table_not_found', 'nowhere', call).http)
+      assert.equal(500, refused('table_not_found', 'nowhere', call).http)
     end
   end)
 end)
