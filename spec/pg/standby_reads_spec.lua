@@ -61,6 +61,19 @@ describe('with a standby that is seconds behind, #slow', function()
       or nil, { cache = redis ~= false, log = function() end })
   end
 
+  it('refuses at once to listen to a standby, and keeps nothing', function()
+    local store = reader('standby', false)
+    stores.run(function()
+      local began = store.hub:now()
+      local ok, err = store.try:listen('news', function() end)
+      assert.is_false(ok)
+      assert.equal('read_only', err.code)
+      assert.is_true(store.hub:now() - began < store.timeout)
+      assert.equal(0, store:stats().listeners)
+    end)
+    store:close()
+  end)
+
   for _, attrs in ipairs({ false, 'prefer-standby', 'primary', 'read-write' }) do
     it('reads what was written, where target_session_attrs is ' .. tostring(attrs), function()
       local store = reader(attrs or nil)
