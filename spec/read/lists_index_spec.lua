@@ -190,9 +190,11 @@ describe('on 200,000 rows, with plans that know no values, #slow', function()
     assert.is_nil(of_age.missing)
     assert.same({ 'by_gin' }, explained({}, { tags = { 't1' } }).indexes)
     assert.is_true(store:count('big', { tags = { 't1' } }, { explain = true }).cost > 0)
-    assert.same({ 'by_prefix' },
-      store:findOne('big', nil, { where = { { 'name', 'prefix', 'name 77' } }, explain = true })
+    -- the index has these rows in the order of their ids, too: no planner has a choice
+    assert.same({ 'by_city' },
+      store:findOne('big', nil, { where = { { 'address.city', '=', 'city 7' } }, explain = true })
         .indexes)
+    assert.same({ 'by_prefix' }, explained(where({ 'name', 'prefix', 'name 77' })).indexes)
   end)
 
   it('is explained by the name of the index that is missing', function()
