@@ -118,6 +118,13 @@ describe('migrations', function()
         { ledger = 'other' })
       raises('invalid_option', 'table or schema.table', run, { TABLE }, { ledger = 'a b; drop' })
       raises('invalid_option', 'table or schema.table', run, { TABLE }, { ledger = 'a.b.c' })
+      raises('invalid_option', 'table or schema.table', run, { TABLE }, { ledger = 'a.b.c.d' })
+    end)
+
+    it('is not blamed for a session that the server refuses', function()
+      local refusing = { params = { options = '-c TimeZone=Nowhere' } }
+      for key, value in pairs(db) do refusing[key] = value end
+      raises('connect_failed', 'TimeZone', migrations.runMigrations, { TABLE }, refusing)
     end)
 
     it('runs a row whose ran is false', function()

@@ -56,6 +56,9 @@ SELECT homeless, ledger, journal, current_database()::text AS database,
       AND a.attname = wanted AND NOT a.attisdropped)) AS journal_missing
 FROM quoted]]
 
+-- What PostgreSQL says of a text that is no name of a table.
+local NO_NAME = { ['22023'] = true, ['0A000'] = true, ['42601'] = true }
+
 --- Finds the ledger of a database; reads the catalog only.
 ---@param runs table anything with query(self, sql, params)
 ---@param name? string as an SQL identifier, 'migrations' unless told otherwise
@@ -64,7 +67,8 @@ function Ledger.find(runs, name)
   name = name or 'migrations'
   local ok, rows = pcall(runs.query, runs, LOCATE, { name })
   if not ok then
-    if errors.is(rows) and (rows.sqlstate == '22023' or rows.sqlstate == '0A000') then
+    -- a server that refuses the session says 22023, too
+    if errors.is(rows) and rows.code ~= 'connect_failed' and NO_NAME[rows.sqlstate] then
       errors.raise('invalid_option', ("ledger must be table or schema.table: '%s'"):format(name),
         { cause = rows })
     end
