@@ -205,7 +205,7 @@ local function sum_of_shards(entries, shards)
     for _, name in ipairs(item.result.ran) do ran[name] = true end
     add_untold(sum, item.result.untold or {})
   end
-  for _, entry in ipairs(entries) do
+  for _, entry in ipairs(list.read(entries)) do
     local names = ran[entry.name] and sum.ran or sum.skipped
     names[#names + 1] = entry.name
   end

@@ -281,6 +281,8 @@ STORES_API void stores_unlisten(stores_listener *listener);
 /* A new flake id, of the engine's own shard; strictly increasing in this process, and by the clock
  * of the server, where it has been met. 0: that clock is out of the range of ids. */
 STORES_API int64_t stores_generate_id(stores_engine *engine);
+/* Milliseconds since 1970 by the clock of the server, once it has been met; by our own before. */
+STORES_API int64_t stores_unix_ms(const stores_engine *engine);
 /* Whether a connection was there, and told the time. */
 STORES_API bool stores_has_met(const stores_engine *engine);
 /* Waits until one is there, without a round trip of its own. */

@@ -97,7 +97,9 @@ extern "C" {
     X(MIGRATION_FAILED, 40, "migration_failed", 500, 0, "a migration failed")                      \
     X(NO_MEMORY, 41, "no_memory", 500, 0, "memory ran out")                                        \
     X(INTERNAL, 42, "internal", 500, 0, "a defect in Stores")                                      \
-    X(CONFLICT, 43, "conflict", 412, 0, "the row is not the one that was read")
+    X(CONFLICT, 43, "conflict", 412, 0, "the row is not the one that was read")                    \
+    X(NEWER_VERSION, 44, "newer_version", 409, 0, "a newer program wrote the document")            \
+    X(NOT_INDEXED, 45, "not_indexed", 400, 0, "no index of a strict table serves the criteria")
 
 typedef enum stores_code {
     STORES_OK = 0,

@@ -129,6 +129,13 @@ static int engine_met(lua_State *L) {
     return 1;
 }
 
+/* engine:clock() -> seconds since 1970, by the server's clock where one has told it */
+static int engine_clock(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    lua_pushnumber(L, (lua_Number)stores_unix_ms(engine->engine) / 1000);
+    return 1;
+}
+
 /* engine:meet(timeout): waits until one has */
 static int engine_meet(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -230,6 +237,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"id", engine_id},
                                           {"met", engine_met},
                                           {"meet", engine_meet},
+                                          {"clock", engine_clock},
                                           {"sweep", engine_sweep},
                                           {"close", engine_close},
                                           {NULL, NULL}};

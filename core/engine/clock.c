@@ -25,6 +25,10 @@ static int64_t unix_ms(const stores_engine *engine) {
     return (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
 }
 
+int64_t stores_unix_ms(const stores_engine *engine) {
+    return unix_ms(engine);
+}
+
 int64_t stores_generate_id(stores_engine *engine) {
     struct stores__flake *flake = &engine->flake;
     _Atomic int64_t *last = flake->bits == STORES__FLAKE_BITS ? &last_flake : &last_simpleflake;

@@ -10,9 +10,11 @@ local errors = require('stores.errors')
 local etags = require('stores.etags')
 core.set_error_metatable(errors.Error)
 
+local Definition = require('stores.tables.definition')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local observe = require('stores.observe')
+local registry = require('stores.tables.registry')
 local Store = require('stores.store')
 local tasks = require('stores.tasks')
 
@@ -33,6 +35,18 @@ local stores = {
   wrap = tasks.wrap,
   use = require('stores.wait').use,
 }
+
+--- Declares a table: its indexes, what is unique, what its documents are like. Every store of the
+--- process knows of it from now on, but for those that were given `tables` of their own.
+---@param name string
+---@param spec stores.TableSpec
+---@return stores.Definition
+---Raises invalid_table, invalid_option, invalid_argument.
+function stores.define(name, spec)
+  local definition = Definition.new(name, spec)
+  registry.add(definition)
+  return definition
+end
 
 local function is_simple(layout)
   if layout == nil or layout == 'flake' then return false end

@@ -2,6 +2,7 @@
 --- are in verbs/; what each verb takes and gives is in verbs/list.lua.
 
 local arguments = require('stores.verbs.arguments')
+local backfill = require('stores.updates.backfill')
 local call = require('stores.config.call')
 local config = require('stores.config.tables')
 local configs = require('stores.config.made')
@@ -13,6 +14,7 @@ local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
 local query = require('stores.sql.query')
+local registry = require('stores.tables.registry')
 local session = require('stores.updates.session')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
@@ -94,6 +96,7 @@ function Store.from_config(flat)
     poolsize = flat.poolsize or POOLSIZE,
     shard = flat.shard_id,
     cached = flat.cache,
+    tables = registry.view(flat.tables), -- of those that are declared, by name
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
@@ -191,6 +194,24 @@ function Store:updateObject(name, id, fn, opts)
   id = ids.parse(id)
   holds.check(self, name, id)
   return arguments.must_find(updates.run(self, name, id, fn, opts), opts, name, id)
+end
+
+-- What has to hold a row's lock, in a transaction of its own.
+function Store:in_lock(fn, work)
+  return transaction.run(self, function(tx) return fn(tx, work) end,
+    { timeout = work.opts.timeout })
+end
+
+function Store:upgrade(name, opts)
+  check(self, 'upgrade')
+  check_table(name)
+  return backfill.upgrade(self, name, call.check(opts, taken.upgrade))
+end
+
+function Store:expire(name, opts)
+  check(self, 'expire')
+  check_table(name)
+  return backfill.expire(self, name, call.check(opts, taken.expire))
 end
 
 function Store:transaction(fn, opts)

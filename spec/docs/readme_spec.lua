@@ -9,9 +9,9 @@ local support = require('spec.support')
 local root = os.getenv('STORES_ROOT') or '.'
 local PAGES = { 'README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/api.md', 'docs/cache.md',
                 'docs/changing.md', 'docs/criteria.md', 'docs/design.md', 'docs/hosts.md',
-                'docs/migrations.md', 'docs/performance.md', 'docs/redis.md', 'lua/README.md' }
+                'docs/migrations.md', 'docs/performance.md', 'docs/redis.md', 'docs/tables.md', 'lua/README.md' }
 local RUN = { 'README.md', 'docs/api.md', 'docs/cache.md', 'docs/criteria.md', 'docs/hosts.md',
-              'docs/migrations.md', 'docs/redis.md' }
+              'docs/migrations.md', 'docs/redis.md', 'docs/tables.md' }
 
 local sh = require('spec.support.shell')
 local quoted, read = sh.quoted, sh.read

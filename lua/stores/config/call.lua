@@ -54,6 +54,7 @@ call.options = {
   option('predicate', boolean, 'the path is a predicate: documents for which it is true'),
   option('batch', integer(1, 100000), 'documents in one batch; 500'),
   option('unique', boolean, 'a unique index is over the path: one row at most has the value'),
+  option('pause', seconds(HOUR), 'seconds to wait behind each batch'),
   option('create', boolean, 'where no row has the id, the function is called with nil, and makes '
     .. 'one'),
   option('transaction', boolean, 'false: the statements run as they come, each on its own'),

@@ -15,6 +15,7 @@ local list = {}
 ---@field timeout? number seconds a statement may take; of a 'lua' one, the server's limit
 ---@field settings? table<string, string|number|boolean> PostgreSQL settings while it runs
 ---@field invalidates? string[] tables whose rows a DO or CALL outside a transaction changes
+---@field rebuild? boolean an INVALID index that it left is dropped, and built again
 ---@field distribute? string on Citus: the column by which the tables that it creates are spread
 ---@field version? string of a 'lua' one: what stands in the ledger in place of a text
 
@@ -68,6 +69,7 @@ local KEYS = {
   timeout = list.seconds,
   settings = settings_of,
   invalidates = options.names,
+  rebuild = options.boolean,
   distribute = options.text,
   version = options.text,
 }
@@ -137,14 +139,28 @@ local function check_array(entries)
   if count ~= #entries then refuse('the migrations', 'must be an array without gaps') end
 end
 
+-- An entry that is a list itself, or a declared table, stands for what is in it.
+local function add_flat(flat, entries)
+  check_array(entries)
+  for _, entry in ipairs(entries) do
+    if type(entry) == 'table' and entry.is_stores_definition then
+      add_flat(flat, entry:migrations())
+    elseif type(entry) == 'table' and entry[1] ~= nil and entry.name == nil then
+      add_flat(flat, entry)
+    else
+      flat[#flat + 1] = entry
+    end
+  end
+  return flat
+end
+
 --- Checks the whole list and gives a copy of its entries, in order, that the runner may mark.
 ---Raises invalid_argument or invalid_option, with the place and the name of the entry.
----@param entries stores.Migration[]
+---@param entries (stores.Migration|stores.Definition|stores.Migration[])[]
 ---@return stores.MigrationStep[]
 function list.read(entries)
-  check_array(entries)
   local steps, first = {}, {}
-  for index, entry in ipairs(entries) do
+  for index, entry in ipairs(add_flat({}, entries)) do
     local step = read_entry(entry, index)
     if first[step.name] then
       refuse(("migration %d '%s'"):format(index, step.name:sub(1, 80)),

@@ -41,11 +41,23 @@ local function refuse_invalid(step, at, name)
     { invalid_indexes = { name } })
 end
 
+-- Drops what a concurrent build that failed left behind, as the statement is to build it anew.
+local function drop_invalid(context, step, name)
+  local session = context.held.session
+  local ok, err = with_settings(session, run.settings(context, step, step.lock_timeout or 0, true),
+    function() session:query('DROP INDEX CONCURRENTLY IF EXISTS ' .. name) end)
+  if not ok then error(err, 0) end
+end
+
 -- How the index stands that the statement wants to make; raises where it is INVALID already.
 local function check_index(context, step, at)
   local named = index.named(step.statements[at])
   if not named then return nil end
   local state, name = index.state(context.store, named)
+  if state == 'invalid' and step.rebuild then
+    drop_invalid(context, step, name)
+    return nil
+  end
   if state == 'invalid' then refuse_invalid(step, at, name) end
   if state == 'building' then
     failure.raise(step, at, ('the index %s is being built by another session'):format(name))

@@ -9,12 +9,14 @@
 
 local arguments = require('stores.verbs.arguments')
 local deadline = require('stores.updates.deadline')
+local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local json = require('stores.json')
 local optimistic = require('stores.updates.optimistic')
 local rows = require('stores.updates.row')
+local seen = require('stores.verbs.seen')
 local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
 
@@ -28,6 +30,8 @@ local BATCH_MOST = 256
 ---@field fn fun(document: table?): table|false|nil
 ---@field id string
 ---@field create boolean?
+---@field definition stores.Definition|false of its table
+---@field store_of stores.Store
 ---@field place number|false where its function stands in its source
 ---@field opts table
 ---@field deadline number
@@ -47,13 +51,19 @@ local BATCH_MOST = 256
 -- ---- The function -------------------------------------------------------------------------------
 
 local function apply(call, document)
+  local definition, old = call.definition, nil
+  if definition then
+    document, old = documents.to_change(definition, document, seen.now(call.store_of))
+  end
   if document == nil and not call.create then return end
   local result = call.fn(document)
   if result == nil then result = document end
   if result == false then
     call.result = false
   elseif result ~= nil then
-    call.changed = transaction.check_changed(result, call.id)
+    local changed = transaction.check_changed(result, call.id)
+    if definition then documents.check(definition, changed, old) end
+    call.changed = changed
   end
 end
 
@@ -328,6 +338,7 @@ function updates.run(store, name, id, fn, opts)
   arguments.check_function(fn, 'updateObject')
   -- all of its fields at once: a table that grows is made again each time
   local call = { fn = fn, id = id, create = opts.create or false, opts = opts,
+    definition = store.tables[name], store_of = store,
     place = optimistic.place(fn), deadline = deadline.of(store, opts.timeout),
     state = 'waits', slot = false, sleep = 0, turns = 0, leader = false, given = false, ok = true,
     waited = false, served = false, storing = false, err = nil, changed = nil, text = nil,
@@ -355,7 +366,10 @@ function updates.run(store, name, id, fn, opts)
     local ok, err = frames.run(store.hub, call, pcall, follow, store, row, name, call)
     if not ok then error(err, 0) end
   end
-  if not call.ok then error(call.err, 0) end
+  if not call.ok then
+    if call.definition then call.definition:explain(call.err) end
+    error(call.err, 0)
+  end
   return call.result
 end
 

@@ -3,12 +3,14 @@
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
 local deadline = require('stores.updates.deadline')
+local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local query = require('stores.sql.query')
+local seen = require('stores.verbs.seen')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
 local taken = require('stores.verbs.list').taken.tx
@@ -108,13 +110,27 @@ function transaction.check_changed(result, id)
   return result
 end
 
+-- What has to hold a row's lock, which this transaction keeps.
+function Transaction:in_lock(fn, work)
+  return fn(self, work)
+end
+
+local function store_changed(tx, name, id, row, changed, opts)
+  local _, _, stored = wait.slot(tx.hub, tx.tx:write(row == nil and 'insert' or 'update', name, id,
+    changed, left(tx, opts.timeout), opts.cache, arguments.raw_of(tx, opts), nil, nil, false, true))
+  return stored
+end
+
 function Transaction:updateObject(name, id, fn, opts)
   self:check_usable()
   arguments.check_table(name)
   arguments.check_function(fn, 'updateObject')
   opts = call.check(opts, taken.updateObject)
   id = ids.parse(id)
-  local document, result = self:lock_row(name, id, opts.timeout), nil
+  local definition = self.tables[name]
+  local row = self:lock_row(name, id, opts.timeout)
+  local document, old, result = row, nil, nil
+  if definition then document, old = documents.to_change(definition, row, seen.now(self)) end
   if document ~= nil or opts.create then
     result = fn(document)
     if result == nil then result = document end
@@ -122,10 +138,13 @@ function Transaction:updateObject(name, id, fn, opts)
     arguments.must_find(document, opts, name, id)
   end
   if not result then return result end
-  local _, _, stored = wait.slot(self.hub, self.tx:write(document == nil and 'insert' or 'update',
-    name, id, transaction.check_changed(result, id), left(self, opts.timeout), opts.cache,
-    arguments.raw_of(self, opts), nil, nil, false, true))
-  return stored
+  local changed = transaction.check_changed(result, id)
+  if not definition then return store_changed(self, name, id, row, changed, opts) end
+  documents.check(definition, changed, old)
+  local ok, stored = pcall(store_changed, self, name, id, row, changed, opts)
+  if ok then return stored end
+  definition:explain(stored)
+  error(stored, 0)
 end
 
 -- No closures: what LuaJIT has compiled keeps those that it calls, with all that they know, and so
@@ -193,6 +212,7 @@ function transaction.begin(store, options, ends)
     store = store,
     hub = store.hub,
     raw = store.raw,
+    tables = store.tables,
     deadline = ends,
     tx = store.engine:tx(options, ends - store.hub:now()),
     over = false,

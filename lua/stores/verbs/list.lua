@@ -57,6 +57,8 @@ list.options = {
   Query = { 'timeout', 'raw', 'transaction', 'readonly', 'invalidates' },
   QueryInside = { 'timeout', 'raw', 'readonly' },
   Transaction = { 'timeout', 'isolation', 'readonly', 'retries', 'strict' },
+  Upgrade = { 'timeout', 'batch', 'pause', 'after' },
+  Expire = { 'timeout', 'batch', 'pause' },
   Timeout = { 'timeout' },
 }
 
@@ -319,6 +321,21 @@ verb('sweep', {
   says = 'how many keys that was',
   text = 'Removes from Redis what the cache will never read again.',
   section = 'invalidate and sweep', home = 'store', core = { 'sweep' }, spec = 'sweep',
+})
+verb('upgrade', {
+  on = 'store', takes = { TABLE }, options = 'Upgrade',
+  gives = { value('count', 'integer'), value('last', 'string|nil') },
+  says = 'how many there were, and the id of the last one',
+  text = 'Brings the stored documents of a declared table up to its version, batch by batch.',
+  section = 'upgrade and expire',
+  home = 'store', core = { 'select' }, spec = 'upcast', untold = true,
+})
+verb('expire', {
+  on = 'store', takes = { TABLE }, options = 'Expire', gives = { value('count', 'integer') },
+  says = 'how many there were',
+  text = 'Deletes the documents of a declared table that are past their time, batch by batch.',
+  section = 'upgrade and expire',
+  home = 'store', core = { 'clock', 'write' }, spec = 'expire', untold = true,
 })
 verb('listen', {
   on = 'store',

@@ -6,7 +6,9 @@
 local arguments = require('stores.verbs.arguments')
 local changes = require('stores.sql.changes')
 local check_options = require('stores.config.call').check
+local guarded = require('stores.verbs.guarded')
 local select = require('stores.verbs.select')
+local seen = require('stores.verbs.seen')
 local taken = require('stores.verbs.list').taken.store
 
 local many = {}
@@ -15,10 +17,15 @@ local check, check_table = arguments.check, arguments.check_table
 
 -- Runs a change, in which %T stands outside of quotes alone, and gives the ids of its rows.
 local function run(self, name, sql, params, opts, page)
+  select.check(self, name, opts, page)
   if opts.explain then return select.plan(self, name, sql, params, opts, page) end
   local quoted = changes.quoted(name)
-  local rows = self:run_change(name, sql:gsub('%%T', function() return quoted end, 1), params,
-    opts.timeout)
+  sql = sql:gsub('%%T', function() return quoted end, 1)
+  local ok, rows = pcall(self.run_change, self, name, sql, params, opts.timeout)
+  if not ok then
+    if self.tables[name] then self.tables[name]:explain(rows) end
+    error(rows, 0)
+  end
   local ids = {}
   for i, row in ipairs(rows) do ids[i] = row.id end
   return ids
@@ -28,6 +35,7 @@ function many:patchWhere(name, doc, spec, opts)
   check(self, 'patchWhere')
   check_table(name)
   opts = check_options(opts, taken.patchWhere)
+  if self.tables[name] then guarded.check_many(self.tables[name]) end
   local page = {}
   local sql, params = changes.patch(doc, spec, opts, page)
   return run(self, name, sql, params, opts, page)
@@ -39,6 +47,7 @@ function many:deleteWhere(name, doc, opts)
   opts = check_options(opts, taken.deleteWhere)
   local page = {}
   local sql, params = changes.delete(doc, opts, page)
+  if self.tables[name] then sql, params = seen.delete(self, self.tables[name], sql, params) end
   return run(self, name, sql, params, opts, page)
 end
 

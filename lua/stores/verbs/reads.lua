@@ -13,6 +13,7 @@ local pages = require('stores.sql.pages')
 local query = require('stores.sql.query')
 local taken = require('stores.verbs.list').taken.store
 local selects = require('stores.verbs.select')
+local seen = require('stores.verbs.seen')
 local wait = require('stores.wait')
 
 local reads = {}
@@ -28,9 +29,16 @@ local SYNTAX_ERROR = '42601'
 local function find_so(self, name, id, opts)
   local unless = opts.if_none_match
   if unless ~= nil then unless = etags.check(unless, 'if_none_match') end
-  local wants = opts.etag or unless ~= nil
+  local wants, definition = opts.etag or unless ~= nil, self.tables[name]
+  -- whether a document is past its time only its text tells
+  local known = not (definition and definition.expires) and unless or nil
   local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache,
-    raw_of(self, opts), wants, unless, opts.lock))
+    raw_of(self, opts), wants, known, opts.lock))
+  if definition then
+    document = seen.one(self, definition, document)
+    if document == nil then etag = nil end
+    if unless and etag == '"' .. unless .. '"' then document = true end
+  end
   must_find(document, opts, name, id)
   if document == true then document = etags.unchanged end
   if wants then return document, etag end
@@ -47,6 +55,7 @@ function reads:find(name, id, opts)
   end
   local document = wait.slot(self.hub,
     self:start_find(name, id, opts.timeout, opts.cache, raw_of(self, opts)))
+  if self.tables[name] then document = seen.one(self, self.tables[name], document) end
   return must_find(document, opts, name, id)
 end
 
@@ -54,8 +63,10 @@ function reads:exists(name, id, opts)
   check(self, 'exists')
   check_table(name)
   opts = check_options(opts, taken.exists)
-  return wait.slot(self.hub,
-    self:start_find(name, ids.check(id), opts.timeout, opts.cache, true)) ~= nil
+  local text = wait.slot(self.hub,
+    self:start_find(name, ids.check(id), opts.timeout, opts.cache, true))
+  if self.tables[name] then text = seen.one(self, self.tables[name], text) end
+  return text ~= nil
 end
 
 function reads:findAllByIds(name, list, opts)
@@ -65,15 +76,16 @@ function reads:findAllByIds(name, list, opts)
   local wanted = arguments.check_ids(list)
   local documents = wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts)))
-  local found, missing, seen = opts.as == 'map' and {} or json.array(), json.array(), {}
+  if self.tables[name] then seen.all(self, self.tables[name], documents) end
+  local found, missing, met = opts.as == 'map' and {} or json.array(), json.array(), {}
   for i = 1, #wanted do
     local id, document = wanted[i], documents[i]
     if document and opts.as == 'map' then
       found[id] = document
     elseif document then
       found[#found + 1] = document
-    elseif not seen[id] then
-      seen[id] = true
+    elseif not met[id] then
+      met[id] = true
       missing[#missing + 1] = id
     end
   end
@@ -92,6 +104,7 @@ local function list(self, name, opts, build)
   local page = { table = name, has_cursors = is_page, one_more = is_page, most = false,
     order = false, back = false, group = false, contains = false }
   local sql, params = build(page)
+  selects.check(self, name, opts, page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
   if not page.most then
     local documents = select(self, name, sql, params, opts)
@@ -118,9 +131,12 @@ end
 ---@field over boolean
 
 -- The statement of the batch at the place of a walk.
-local function batch_of(walk, size)
+local function batch_of(walk, size, self)
   local page = { table = walk.name, position = walk.position, has_cursors = true }
-  return query.each_batch(not walk.position and walk.opts.after or nil, size, walk.opts, page)
+  local sql, params = query.each_batch(not walk.position and walk.opts.after or nil, size,
+    walk.opts, page)
+  if self then selects.check(self, walk.name, walk.opts, page) end
+  return sql, params
 end
 
 local function walk_on(walk, documents, last_id, _, last_keys)
@@ -157,7 +173,7 @@ function reads:each(name, opts)
   local walk = { name = name, size = opts.batch or 500, opts = opts, position = nil, over = false,
     raw_opts = { timeout = opts.timeout, raw = true } }
   local batch, at, err = {}, 0, nil
-  batch_of(walk, walk.size) -- what is wrong is said here, and not in the middle of a loop
+  batch_of(walk, walk.size, self) -- what is wrong is said here, and not in the middle of a loop
   return function()
     while batch[at + 1] == nil do
       local raised = err
@@ -187,6 +203,7 @@ function reads:findOne(name, doc, opts)
   opts = check_options(opts, taken.findOne)
   local page = {}
   local sql, params = query.find_one(doc, opts, page)
+  selects.check(self, name, opts, page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
   local document = select(self, name, sql, params, opts)[1]
   if document == nil and opts.must then
@@ -201,6 +218,7 @@ function reads:count(name, doc, opts)
   opts = check_options(opts, taken.count)
   local page = {}
   local sql, params = query.count(doc, opts, page)
+  selects.check(self, name, opts, page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
   return select(self, name, sql, params, opts, true)[1].n
 end

@@ -2,9 +2,23 @@
 
 local explain = require('stores.sql.explain')
 local raw_of = require('stores.verbs.arguments').raw_of
+local seen = require('stores.verbs.seen')
 local wait = require('stores.wait')
 
 local select = {}
+
+local function bring_up(definition, list, ...)
+  seen.bring_up(definition, list)
+  return list, ...
+end
+
+-- The same of a declared table: over documents that are not past their time, brought up.
+local function of_declared(self, definition, name, sql, params, opts, rows, most)
+  sql, params = seen.alive(self, definition, sql, params)
+  local slot = self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most)
+  if rows then return wait.slot(self.hub, slot) end
+  return bring_up(definition, wait.slot(self.hub, slot))
+end
 
 --- Runs a statement, in which `%T` stands for the table.
 ---@param self stores.Store|stores.Transaction
@@ -17,8 +31,22 @@ local select = {}
 ---@return table
 ---@return any ... of documents: the id of the last one, and what bindings/hub/slot.h says
 function select.run(self, name, sql, params, opts, rows, most)
+  if self.tables[name] then
+    return of_declared(self, self.tables[name], name, sql, params, opts, rows, most)
+  end
   return wait.slot(self.hub,
     self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most))
+end
+
+--- What a list may ask of its table, once its statement is built.
+---@param self stores.Store|stores.Transaction
+---@param name string
+---@param opts table
+---@param page stores.sql.Page
+---Raises not_indexed, unsupported.
+function select.check(self, name, opts, page)
+  local definition = self.tables[name]
+  if definition then seen.check(definition, opts, page) end
 end
 
 --- The plan of a statement.

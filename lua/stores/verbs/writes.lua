@@ -6,6 +6,7 @@ local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local conflicts = require('stores.verbs.conflicts')
 local errors = require('stores.errors')
+local guarded = require('stores.verbs.guarded')
 local ids = require('stores.ids')
 local modify = require('stores.sql.modify')
 local taken = require('stores.verbs.list').taken.store
@@ -19,13 +20,20 @@ local raw_of, must_find = arguments.raw_of, arguments.must_find
 
 local GENERATED_TRIES = 5
 
-local function write(self, kind, name, id, doc, opts, expr, params)
-  local raw = raw_of(self, opts)
+local function send(self, kind, name, id, doc, opts, raw, expr, params)
   if opts.if_match ~= nil then
     return conflicts.write(self, kind, name, id, doc, opts, raw, expr, params)
   end
   return wait.slot(self.hub, self:start_write(kind, name, id, doc, opts.timeout, opts.cache, raw,
     expr, params, nil, opts.etag))
+end
+
+local function write(self, kind, name, id, doc, opts, expr, params, is_given)
+  local raw, definition = raw_of(self, opts), self.tables[name]
+  if not definition then return send(self, kind, name, id, doc, opts, raw, expr, params) end
+  return guarded.write(self, { definition = definition, kind = kind, name = name, id = id,
+    doc = doc, opts = opts, raw = raw, expr = expr, params = params, is_given = is_given,
+    send = send })
 end
 
 -- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
@@ -58,7 +66,8 @@ function writes:insert(name, record, opts)
   for try = 1, GENERATED_TRIES do
     local id = given and ids.check(record.id) or self:generateId()
     record.id = id
-    local ok, err, _, _, moved, etag = pcall(write, self, 'insert', name, id, record, opts)
+    local ok, err, _, _, moved, etag = pcall(write, self, 'insert', name, id, record, opts, nil,
+      nil, given)
     if ok then
       if moved then record.id = moved end
       if opts.etag then return record, etag end

@@ -1,0 +1,119 @@
+--- What the reading verbs do for declared tables: documents that are past their time are not seen,
+--- those of older versions are brought up, and criteria are refused that no index serves.
+
+local documents = require('stores.tables.documents')
+local errors = require('stores.errors')
+local json = require('stores.json')
+local order = require('stores.sql.order')
+local strict = require('stores.tables.strict')
+local times = require('stores.tables.times')
+
+local seen = {}
+
+--- Seconds since 1970, by the clock of the server.
+---@param self stores.Store|stores.Transaction
+---@return number
+function seen.now(self)
+  return (self.store or self).engine:clock()
+end
+
+-- As it is stored: nobody brings text up.
+local function text(definition, given, now)
+  if not definition.expires then return given end
+  local document = json.decode(given)
+  if type(document) ~= 'table' or not documents.is_gone(definition, document, now) then
+    return given
+  end
+  return nil
+end
+
+local function see(definition, document, now)
+  if type(document) == 'string' then return text(definition, document, now) end
+  return (documents.read(definition, document, now))
+end
+
+--- A document that was found by its id, or its text; nil and false are none.
+---@param self stores.Store|stores.Transaction
+---@param definition stores.Definition
+---@param document table|string|boolean|nil
+---@return table|string|boolean|nil
+function seen.one(self, definition, document)
+  if type(document) ~= 'table' and type(document) ~= 'string' then return document end
+  return see(definition, document, seen.now(self))
+end
+
+--- The documents of a list, in place; those that are gone become false.
+---@param self stores.Store|stores.Transaction
+---@param definition stores.Definition
+---@param list (table|string|boolean)[]
+function seen.all(self, definition, list)
+  local now = seen.now(self)
+  for i = 1, #list do
+    if list[i] then list[i] = see(definition, list[i], now) or false end
+  end
+end
+
+--- A statement of a list, over the rows that are not past their time. The server's own clock may
+--- have gone on since; what it is asked is what Lua asks.
+---@param self stores.Store|stores.Transaction
+---@param definition stores.Definition
+---@param sql string
+---@param params string[]
+---@return string sql
+---@return string[] params
+function seen.alive(self, definition, sql, params)
+  if not definition.expires or not sql:find('FROM %T', 1, true) then return sql, params end
+  local all = { unpack(params) }
+  local number, as_text = times.params(seen.now(self))
+  all[#all + 1] = number
+  all[#all + 1] = as_text
+  local condition = times.is_alive_sql(definition.expires, '$' .. #all - 1, '$' .. #all)
+  local from = '(SELECT id, value FROM %T WHERE ' .. condition .. ') AS alive'
+  return (sql:gsub('FROM %%T', function() return 'FROM ' .. from end)), all
+end
+
+--- The same of a DELETE, as changes.delete writes it.
+---@param self stores.Store|stores.Transaction
+---@param definition stores.Definition
+---@param sql string
+---@param params string[]
+---@return string sql
+---@return string[] params
+function seen.delete(self, definition, sql, params)
+  if not definition.expires then return sql, params end
+  local all = { unpack(params) }
+  local number, as_text = times.params(seen.now(self))
+  all[#all + 1] = number
+  all[#all + 1] = as_text
+  local condition = times.is_alive_sql(definition.expires, '$' .. #all - 1, '$' .. #all)
+  local head, where, tail = sql:match('^(DELETE FROM %%T)(.*)( RETURNING id::text AS id)$')
+  where = where:gsub('^ WHERE (.*)$', ' AND (%1)')
+  return head .. ' WHERE (' .. condition .. ')' .. where .. tail, all
+end
+
+--- The documents of such a statement.
+---@param definition stores.Definition
+---@param list (table|string)[]
+function seen.bring_up(definition, list)
+  if not definition.version then return end
+  for i = 1, #list do
+    if type(list[i]) == 'table' then list[i] = definition:upcast(list[i]) end
+  end
+end
+
+--- What a list asks of a declared table.
+---@param definition stores.Definition
+---@param opts table
+---@param page stores.sql.Page as the statement's builder left it
+---Raises not_indexed, unsupported.
+function seen.check(definition, opts, page)
+  if definition.version and opts.fields then
+    errors.raise('unsupported', ("'fields' gives parts of documents, and those of %s are brought "
+      .. 'up to version %d as a whole'):format(definition.name, definition.version))
+  end
+  if definition.strict and not opts.explain then
+    strict.check(definition, page.group, page.order or order.read(nil), page.contains)
+  end
+end
+
+return seen
