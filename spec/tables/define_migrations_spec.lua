@@ -44,7 +44,7 @@ describe('the migrations of a declared table', function()
     local result = store:migrate(list)
     assert.same({ 'first', 'table one', 'table two', two:migrations()[2].name, 'second',
       'table three' }, result.ran)
-    assert.is_true(migrations.verify(list, store).ok)
+    for _, item in ipairs(migrations.plan(list, store)) do assert.equal('skip', item.action) end
   end)
 
   it('leave those that ran as they are, where an index comes to the others', function()

@@ -29,7 +29,7 @@ local function as_it_is(document)
   return document
 end
 
-local OLDER = "SELECT id::text AS id FROM %%T WHERE id > $1::bigint AND coalesce(%s, '1'::jsonb) "
+local OLDER = "SELECT id::text AS row_id FROM %%T WHERE id > $1::bigint AND coalesce(%s, '1'::jsonb) "
   .. '< $2::jsonb ORDER BY id LIMIT $3::bigint'
 
 -- The ids behind one, of documents of an older version, in their order.
@@ -53,14 +53,14 @@ function backfill.upgrade(store, name, opts)
   while true do
     local rows = older(store, definition, name, last or after, opts, size)
     for _, row in ipairs(rows) do
-      local ok, stored = pcall(store.updateObject, store, name, row.id, as_it_is,
+      local ok, stored = pcall(store.updateObject, store, name, row.row_id, as_it_is,
         { timeout = opts.timeout })
       if not ok then
         if errors.is(stored) then stored.after, stored.count = last or opts.after, count end
         error(stored, 0)
       end
       if stored then count = count + 1 end
-      last = row.id
+      last = row.row_id
     end
     if #rows < size then return count, last end
     pause(store, opts)
@@ -69,7 +69,7 @@ end
 
 -- ---- Times --------------------------------------------------------------------------------------
 
-local OVER = 'SELECT id::text AS id FROM %%T WHERE %s ORDER BY %s, id LIMIT %d '
+local OVER = 'SELECT id::text AS row_id FROM %%T WHERE %s ORDER BY %s, id LIMIT %d '
   .. 'FOR UPDATE SKIP LOCKED'
 
 -- Deletes a batch, of which nobody else holds a row.
@@ -77,7 +77,7 @@ local function delete_batch(tx, batch)
   local found = wait.slot(tx.hub, tx:start_select(batch.name, batch.sql, { batch.param },
     batch.timeout, false, true))
   for _, row in ipairs(found) do
-    wait.slot(tx.hub, tx:start_write('delete', batch.name, row.id, nil, batch.timeout))
+    wait.slot(tx.hub, tx:start_write('delete', batch.name, row.row_id, nil, batch.timeout))
   end
   return #found
 end
