@@ -60,6 +60,8 @@ static const struct {
     {"no_memory", 41},
     {"internal", 42},
     {"conflict", 43},
+    {"newer_version", 44},
+    {"not_indexed", 45},
 };
 
 static void test_codes(void) {

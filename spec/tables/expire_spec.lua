@@ -55,7 +55,8 @@ local function is_gone(t)
   assert.equal(0, t:count('sessions'))
   assert.equal(0, t:count('sessions', { n = 1 }))
   assert.equal(0, #t:findAll('sessions'))
-  assert.equal(0, #t:findAll('sessions', { where = { { 'n', '>', 0 } }, order = { '-n' }, limit = 3 }))
+  assert.equal(0, #t:findAll('sessions', { where = { { 'n', '>', 0 } }, order = { '-n' },
+    limit = 3 }))
   assert.equal(0, #t:findByJSON('sessions', { n = 1 }))
   for _ in t:each('sessions') do error('there is none') end
   assert.equal(0, #t:deleteWhere('sessions', nil, { where = { { 'n', '>', 0 } } }))

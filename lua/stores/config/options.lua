@@ -265,4 +265,18 @@ options.names = options.typed('string[]', function(value)
   return value
 end)
 
+--- An array of declared tables.
+---@type stores.Check
+options.definitions = options.typed('stores.Definition[]', function(value)
+  local count = 0
+  for _, definition in pairs(type(value) == 'table' and value or { false }) do
+    if type(definition) ~= 'table' or not definition.is_stores_definition then
+      return nil, 'an array of what stores.define gave'
+    end
+    count = count + 1
+  end
+  if count ~= #value then return nil, 'an array of what stores.define gave, without gaps' end
+  return value
+end)
+
 return options

@@ -133,18 +133,6 @@ local TLS = {
            server_name = options.text, verify = options.boolean },
 }
 
-local function definitions(value)
-  local count = 0
-  for _, definition in pairs(type(value) == 'table' and value or { false }) do
-    if type(definition) ~= 'table' or not definition.is_stores_definition then
-      return nil, 'an array of what stores.define gave'
-    end
-    count = count + 1
-  end
-  if count ~= #value then return nil, 'an array of what stores.define gave, without gaps' end
-  return value
-end
-
 ---@type stores.OptionSpec
 local OPTS = {
   where = 'opts',
@@ -157,7 +145,7 @@ local OPTS = {
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
     log = options.callback('fun(text: string)'), name = options.text,
     metrics = options.any('stores.MetricsOptions'),
-    tables = options.typed('stores.Definition[]', definitions),
+    tables = options.definitions,
   },
 }
 

@@ -1,6 +1,6 @@
 --- Times in documents: a number of seconds since 1970, or a text of RFC 3339 in UTC, as in
---- '2026-07-31T12:00:00Z', with a fraction or without. In that form, and in no other, texts stand in
---- the order of the times that they mean, so that SQL and Lua agree on which of two is earlier.
+--- '2026-07-31T12:00:00Z', with a fraction or without. In that form, and in no other, texts stand
+--- in the order of the times that they mean, so that SQL and Lua agree on which of two is earlier.
 
 local errors = require('stores.errors')
 local expression = require('stores.sql.expression')

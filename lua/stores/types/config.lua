@@ -75,6 +75,7 @@
 ---@field raw? boolean
 ---@field retries? integer
 ---@field segment? boolean
+---@field tables? stores.Definition[]
 ---@field timeout? number
 ---@field transaction? boolean
 ---@field ttl? number

@@ -48,6 +48,11 @@
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 
+---@class stores.ExpireOptions
+---@field timeout? number the deadline of this call
+---@field batch? integer documents in one batch; 500
+---@field pause? number seconds to wait behind each batch
+
 ---@class stores.ListOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
@@ -163,6 +168,12 @@
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false
 ---@field create? boolean where no row has the id, the function is called with nil, and makes one
+
+---@class stores.UpgradeOptions
+---@field timeout? number the deadline of this call
+---@field batch? integer documents in one batch; 500
+---@field pause? number seconds to wait behind each batch
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
 
 ---@class stores.UpsertOptions
 ---@field timeout? number the deadline of this call

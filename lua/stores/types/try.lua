@@ -53,6 +53,10 @@
 ---@field invalidate fun(self: stores.Try, table: string, id?: stores.Id, opts?: stores.TimeoutOptions): (ok: boolean, err: nil|stores.Error)
 --- Removes from Redis what the cache will never read again. Gives how many keys that was.
 ---@field sweep fun(self: stores.Try, opts?: stores.TimeoutOptions): (ok: boolean, unlinked: integer|stores.Error)
+--- Brings the stored documents of a declared table up to its version, batch by batch. Gives how many there were, and the id of the last one.
+---@field upgrade fun(self: stores.Try, table: string, opts?: stores.UpgradeOptions): (ok: boolean, count: integer|stores.Error, last: string|nil|nil)
+--- Deletes the documents of a declared table that are past their time, batch by batch. Gives how many there were.
+---@field expire fun(self: stores.Try, table: string, opts?: stores.ExpireOptions): (ok: boolean, count: integer|stores.Error)
 --- Calls `fn(payload)` for each notification of a channel from now on. Gives a listener, whose `:stop()` ends it.
 ---@field listen fun(self: stores.Try, channel: string, fn: fun(payload: string?, gap: 'gap'?)): (ok: boolean, listener: stores.Listener|stores.Error)
 --- Notifies all who listen to a channel.

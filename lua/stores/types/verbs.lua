@@ -64,6 +64,10 @@
 ---@field invalidate fun(self: stores.Store, table: string, id?: stores.Id, opts?: stores.TimeoutOptions)
 --- Removes from Redis what the cache will never read again. Gives how many keys that was.
 ---@field sweep fun(self: stores.Store, opts?: stores.TimeoutOptions): (unlinked: integer)
+--- Brings the stored documents of a declared table up to its version, batch by batch. Gives how many there were, and the id of the last one.
+---@field upgrade fun(self: stores.Store, table: string, opts?: stores.UpgradeOptions): (count: integer, last: string|nil)
+--- Deletes the documents of a declared table that are past their time, batch by batch. Gives how many there were.
+---@field expire fun(self: stores.Store, table: string, opts?: stores.ExpireOptions): (count: integer)
 --- Calls `fn(payload)` for each notification of a channel from now on. Gives a listener, whose `:stop()` ends it.
 ---@field listen fun(self: stores.Store, channel: string, fn: fun(payload: string?, gap: 'gap'?)): (listener: stores.Listener)
 --- Notifies all who listen to a channel.

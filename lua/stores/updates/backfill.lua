@@ -1,5 +1,5 @@
---- Work on all documents of a declared table, batch by batch, beside those who use it: what is of an
---- older version is stored anew, what is past its time is deleted.
+--- Work on all documents of a declared table, batch by batch, beside those who use it: what is of
+--- an older version is stored anew, what is past its time is deleted.
 
 local errors = require('stores.errors')
 local expression = require('stores.sql.expression')
@@ -29,8 +29,8 @@ local function as_it_is(document)
   return document
 end
 
-local OLDER = "SELECT id::text AS row_id FROM %%T WHERE id > $1::bigint AND coalesce(%s, '1'::jsonb) "
-  .. '< $2::jsonb ORDER BY id LIMIT $3::bigint'
+local OLDER = 'SELECT id::text AS row_id FROM %%T WHERE id > $1::bigint '
+  .. "AND coalesce(%s, '1'::jsonb) < $2::jsonb ORDER BY id LIMIT $3::bigint"
 
 -- The ids behind one, of documents of an older version, in their order.
 local function older(store, definition, name, after, opts, size)
