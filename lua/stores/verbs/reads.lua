@@ -95,7 +95,8 @@ end
 -- The documents of a list, and its cursors. One row more than the page has tells whether there is
 -- another one behind it; without a limit everything comes, and there is none.
 local function list(self, name, opts, build)
-  if not opts.limit and not opts.after and not opts.before and not opts.explain then
+  if not opts.limit and not opts.after and not opts.before and not opts.explain
+    and not self.tables[name] then
     local sql, params = build(nil)
     return (select(self, name, sql, params, opts))
   end
