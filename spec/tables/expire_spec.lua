@@ -92,6 +92,13 @@ describe('a document that is past its time', function()
     store:transaction(makes_room)
   end)
 
+  it('is gone to findBy', function()
+    store:insert('sessions', { id = '1', token = 'a', expires_at = os.time() + 1000 })
+    for _ = 1, 2 do assert.equal('1', store:findBy('sessions', 'token', 'a').id) end
+    store:update('sessions', { id = '1', token = 'a', expires_at = 5 })
+    assert.is_nil(store:findBy('sessions', 'token', 'a'))
+  end)
+
   it('is gone at once where it was in the cache, to each process', function()
     local other = stores.Store.new(db, support.redis(), { tables = { definition } })
     store:insert('sessions', { id = '1', expires_at = other:query(

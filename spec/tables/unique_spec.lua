@@ -56,6 +56,13 @@ describe('a unique path', function()
     end)
   end)
 
+  it('is what findBy asks for', function()
+    store:upsert('members', { id = '31', email = 'find@b.c', address = { street = 'y' } })
+    for _ = 1, 2 do assert.equal('31', store:findBy('members', 'email', 'find@b.c').id) end
+    assert.equal('31', store:findBy('members', 'address.street', 'y').id)
+    assert.is_false((pcall(store.findBy, store, 'members', 'number', 2)))
+  end)
+
   it('may be missing, or null, in any number of documents', function()
     for _ = 1, 3 do store:insert('members', { name = 'none' }) end
     for _ = 1, 3 do store:insert('members', { email = stores.json.null }) end

@@ -126,6 +126,20 @@ function Definition:migrations(opts)
   return migrations.of(self, opts or {})
 end
 
+--- Whether no two documents have the same value at a path.
+---@param path string[]
+---@return boolean
+function Definition:is_unique(path)
+  local name = expression.name(path)
+  for _, index in ipairs(self.indexes) do
+    local keys = index.over.keys
+    if index.is_unique and #keys == 1 and expression.name(keys[1].names) == name then
+      return true
+    end
+  end
+  return false
+end
+
 --- What an error of a write means for the table: the path of the values that are there already.
 ---@param err any
 function Definition:explain(err)

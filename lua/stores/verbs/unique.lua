@@ -10,6 +10,7 @@ local expression = require('stores.sql.expression')
 local hints = require('stores.verbs.hints')
 local json = require('stores.json')
 local paths = require('stores.sql.paths')
+local seen = require('stores.verbs.seen')
 local selects = require('stores.verbs.select')
 local taken = require('stores.verbs.list').taken.store
 local wait = require('stores.wait')
@@ -48,7 +49,9 @@ local function find_and_compare(self, name, id, names, value, opts)
   local raw = arguments.raw_of(self, opts)
   local document = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache, raw))
   if document == nil then return nil end
-  return has(raw and json.decode(document) or document, names, value) and document or nil
+  if not has(raw and json.decode(document) or document, names, value) then return nil end
+  local definition = self.tables[name]
+  return definition and seen.one(self, definition, document) or not definition and document or nil
 end
 
 -- The document that the hint leads to, where it has the value.
@@ -86,7 +89,8 @@ function unique:findBy(name, path, value, opts)
   local names = expression.names(path, 'the path')
   if #names == 1 and names[1] == 'id' then refuse('the row of an id is found by find') end
   check_value(value)
-  if not opts.unique then
+  local definition = self.tables[name]
+  if not opts.unique and not (definition and definition:is_unique(names)) then
     refuse('findBy asks for what one row has at most: say {unique = true}, where a unique index is '
       .. 'over %s', paths.show(names))
   end
