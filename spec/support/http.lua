@@ -7,7 +7,7 @@ local socket = require('cqueues.socket')
 local http = {}
 
 --- One request on a connection of its own.
----@param path string the socket
+---@param path string the socket, or an address and a port: '127.0.0.1:8080'
 ---@param method string
 ---@param target string
 ---@param body string?
@@ -16,7 +16,8 @@ local http = {}
 ---@return string body or why it failed
 ---@return table<string, string> headers by their names in lower case
 function http.request(path, method, target, body, headers)
-  local conn = socket.connect({ path = path })
+  local host, port = path:match('^([%d.]+):(%d+)$')
+  local conn = socket.connect(host and { host = host, port = port } or { path = path })
   conn:onerror(function(_, _, why) return why end)
   conn:setmode('b', 'bn')
   conn:settimeout(30)
