@@ -227,7 +227,7 @@ return {
     syscalls = 3,
     allocations = 15,
     copied = 291,
-    garbage = 1218,
+    garbage = 1074,
     instructions = 45096,
   },
   ['findByJSON, alone'] = {
@@ -239,7 +239,7 @@ return {
     allocations = 13,
     copied = 982,
     garbage = 1594,
-    instructions = 37060,
+    instructions = 40854,
   },
   ['patch cached, alone'] = {
     pg_round_trips = 2,

@@ -20,7 +20,9 @@ local transaction = {}
 
 ---@class stores.Transaction : stores.Hold
 ---@field attempt integer which run of its function this is: 1, and one more after each conflict
-local Transaction = { is_stores_target = true, takes = taken }
+---@field strict boolean no verb of the store may be called by its function
+--- The commonest of both are said here once: each transaction's own table is the smaller for it.
+local Transaction = { is_stores_target = true, takes = taken, attempt = 1, strict = false }
 for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
 
@@ -225,8 +227,6 @@ function transaction.begin(store, options, ends)
     idle = 0,
     is_over = false,
     is_anchored = false,
-    strict = options and options.strict or false,
-    attempt = 1,
   }, Transaction)
 end
 
@@ -293,7 +293,8 @@ end
 
 local function try_once(try, store, fn, opts, ends)
   local tx = transaction.begin(store, opts, ends)
-  tx.attempt = try
+  if try > 1 then tx.attempt = try end
+  if opts.strict then tx.strict = true end
   return tx:around(run_once, tx, fn)
 end
 
