@@ -44,6 +44,8 @@ local function slack(name, figure, wanted)
     return math.huge
   elseif figure == 'copied' then
     return wanted * SLACK.copied + 16 -- bytes
+  elseif figure == 'garbage' and name:find('^query') then
+    return wanted * SLACK.garbage + 64 -- what rows affected stands in a weak table, which grows
   end
   return wanted * (SLACK[figure] or 0)
 end

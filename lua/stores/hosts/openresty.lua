@@ -185,9 +185,11 @@ function host.wrap(fn)
   return resumer(coroutine.create(fn))
 end
 
---- Told of a task that failed; its joiner gets the error all the same.
+--- Told of a task that failed; its joiner gets the error all the same. What the end of its worker
+--- cut off is no error of the program.
 function host.report(err)
-  ngx.log(ngx.ERR, 'stores: ', tostring(err))
+  local is_cut = ngx.worker.exiting() and errors.is(err, 'closed')
+  ngx.log(is_cut and ngx.NOTICE or ngx.ERR, 'stores: ', tostring(err))
 end
 
 --- Monotonic seconds.
