@@ -192,6 +192,13 @@ function host.report(err)
   ngx.log(is_cut and ngx.NOTICE or ngx.ERR, 'stores: ', tostring(err))
 end
 
+--- Whether the worker was told to end: calls that it has begun go on, and what is due later may not
+--- come any more.
+---@return boolean
+function host.is_ending()
+  return ngx.worker.exiting()
+end
+
 --- Monotonic seconds.
 ---@return number
 function host.now()

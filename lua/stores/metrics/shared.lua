@@ -90,7 +90,9 @@ local function tell_later(hub)
 end
 
 local function after_call(hub)
-  if hub:now() - told_at >= EVERY then return tell_all() end
+  -- in a worker that ends nobody may look any more
+  local ends = wait.host.is_ending and wait.host.is_ending()
+  if ends or hub:now() - told_at >= EVERY then return tell_all() end
   is_due = true
   tell_later(hub)
 end
