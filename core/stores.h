@@ -116,10 +116,9 @@ typedef struct stores_change {
                              affected is 0 elsewhere. NULL: whatever it holds */
     const char *expr;
     const stores_params *params; /* for MODIFY: $2 and on; NULL: none */
-    const char
-        *etag; /* only where the row's text has this etag (stores_op_etag); affected is 0 where
-                         it has another one, or no row has the id. NULL: whatever it holds. An UPSERT
-                         then inserts nothing. Not for INSERT, nor beside expected */
+    const char *etag; /* only where the row's text has this etag (stores_op_etag); affected is 0
+                         where it has another one, or no row has the id. NULL: whatever it holds.
+                         An UPSERT then inserts nothing. Not for INSERT, nor beside expected */
 } stores_change;
 
 #define STORES_CHANGE_INIT STORES_SIZED(stores_change)
@@ -169,9 +168,9 @@ STORES_API size_t stores_op_document_count(const stores_op *op);
 STORES_API bool stores_op_document(const stores_op *op, size_t index, int64_t *id,
                                    const char **text, size_t *len);
 enum { STORES_ETAG_SIZE = 33 };
-/* The etag of a document: 32 lower-case hex digits of its stored text, the same whether it came from
- * the cache or from PostgreSQL, which gives it as md5(value::text). False where there is no such
- * row. */
+/* The etag of a document: 32 lower-case hex digits of its stored text, the same whether it came
+ * from the cache or from PostgreSQL, which gives it as md5(value::text). False where there is no
+ * such row. */
 STORES_API bool stores_op_etag(const stores_op *op, size_t index, char etag[STORES_ETAG_SIZE]);
 /* Whether a text is the etag of a document: the digits, as they were given. */
 STORES_API bool stores_is_etag(const char *text, size_t len);
@@ -271,8 +270,9 @@ stores_listen(stores_engine *engine, const char *channel,
 /* Done when the server has confirmed that it listens, or has refused to: then the op fails, and the
  * listener goes on trying until it is stopped. */
 STORES_API stores_op *stores_listening(stores_listener *listener, const stores_call *call);
-/* Whether a pooler answered it, by the key that it gave for cancels. One in transaction mode confirms
- * a LISTEN, of which nothing will ever be heard: it has sessions of the server for a statement. */
+/* Whether a pooler answered it, by the key that it gave for cancels. One in transaction mode
+ * confirms a LISTEN, of which nothing will ever be heard: it has sessions of the server for a
+ * statement. */
 STORES_API bool stores_listener_pooled(const stores_listener *listener);
 STORES_API void stores_unlisten(stores_listener *listener);
 

@@ -35,7 +35,7 @@ struct stores__slot {
     bool etag; /* of a document: it is given, too */
     char unless[STORES_ETAG_SIZE]; /* of DOCUMENT: where it has this etag true stands for it */
     int64_t id; /* of CHANGE: the row that was asked for */
-    int most; /* of SELECT: so many rows are given, and of one more only that it is there; -1: all */
+    int most; /* of SELECT: so many rows are given, of one more only that it is there; -1: all */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 

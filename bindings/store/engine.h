@@ -28,8 +28,8 @@ static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int 
  * point to *params; what else it points to is anchored on the stack. */
 stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,
                                    stores_params *params);
-/* What is asked of etags: of a find whether it is to be given, at index, and behind it the one whose
- * document is not to be given. */
+/* What is asked of etags: of a find whether it is to be given, at index, and behind it the one
+ * whose document is not to be given. */
 void stores__slot_find_etag(lua_State *L, int index, struct stores__slot *slot);
 /* Of a write: the one that the row is to have, at index, which the change points to, and behind it
  * whether its new one is to be given. */

@@ -24,6 +24,9 @@ enum stores__epoch_state {
     STORES__EPOCH_TURNING /* B: rows come from PostgreSQL */
 };
 
+/* What a WHERE goes on with, before the parameter, where the row has to have an etag. */
+#define STORES__HAS_ETAG " AND pg_catalog.md5(value::text) = "
+
 /* Statements that come again and again, as they are prepared. */
 enum stores__table_text {
     STORES__FIND_SQL,

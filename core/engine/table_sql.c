@@ -7,7 +7,6 @@
 #define ID "$1::bigint"
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "
-#define HAS_ETAG " AND pg_catalog.md5(value::text) = "
 
 /* REPLACE compares texts, for jsonb takes 1 and 1.0 to be equal. UPSERT_SETTING: WHERE is evaluated
  * for a row that was there, and only then; VALUES before it, RETURNING after it; the setting is the
@@ -22,10 +21,10 @@ static const char *const texts[STORES__TABLE_TEXTS] = {
     [STORES__UPDATE_SQL] = "UPDATE %T SET value = $2 WHERE id = " ID " RETURNING id, value::text",
     [STORES__REPLACE_SQL] = "UPDATE %T SET value = $2 WHERE id = " ID
                             " AND value::text = $3 RETURNING id, value::text",
-    [STORES__UPDATE_ETAG_SQL] = "UPDATE %T SET value = $2 WHERE id = " ID HAS_ETAG
+    [STORES__UPDATE_ETAG_SQL] = "UPDATE %T SET value = $2 WHERE id = " ID STORES__HAS_ETAG
                                 "$3 RETURNING id, value::text",
     [STORES__DELETE_SQL] = "DELETE FROM %T WHERE id = " ID " RETURNING id",
-    [STORES__DELETE_ETAG_SQL] = "DELETE FROM %T WHERE id = " ID HAS_ETAG "$2 RETURNING id",
+    [STORES__DELETE_ETAG_SQL] = "DELETE FROM %T WHERE id = " ID STORES__HAS_ETAG "$2 RETURNING id",
     [STORES__UPSERT_SQL] = "INSERT INTO %T AS t (id, value)" OVERRIDING "VALUES (" ID ", $2)"
                            " ON CONFLICT (id) DO UPDATE SET value = excluded.value"
                            " RETURNING id, value::text, t.xmax = 0",

@@ -28,8 +28,9 @@ static void give_up(struct stores__segment *segment) {
     stores__pg_give_up_in(segment->conn, STORES__PG_GRACE_MS);
 }
 
-/* Where rows that somebody holds took all the connections, a write whose row is free had to wait for
- * that somebody: the one that is late for longest is undone, and takes turns with the others. */
+/* Where rows that somebody holds took all the connections, a write whose row is free had to wait
+ * for that somebody: the one that is late for longest is undone, and takes turns with the
+ * others. */
 static void yield(struct stores__writes *writes) {
     if (stores__list_empty(&writes->queue) && stores__list_empty(&writes->alone)) return;
     for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {

@@ -106,7 +106,7 @@ static const char *make_modify(struct stores__statement *statement,
     stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1::bigint", table->name,
                     statement->expr);
     if (statement->guard == STORES__THAT_ETAG) {
-        stores__buf_fmt(&buf, " AND pg_catalog.md5(value::text) = $%d", statement->count);
+        stores__buf_fmt(&buf, STORES__HAS_ETAG "$%d", statement->count);
     }
     stores__buf_str(&buf, " RETURNING id, value::text");
     const char *text = stores__buf_text(&buf);
