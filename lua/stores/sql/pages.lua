@@ -71,6 +71,15 @@ local function begin(opts, page)
   return by, page.position
 end
 
+-- The end of a statement that gives so many rows, and where it is asked for one more; notes how
+-- many of them are of the page.
+local function limited(opts, add, page)
+  if not opts.limit then return '' end
+  local one_more = page and page.one_more
+  if page then page.most = one_more and opts.limit or nil end
+  return ' LIMIT ' .. add(('%d'):format(opts.limit + (one_more and 1 or 0)), 'bigint')
+end
+
 --- Writes the statement. Its rows are the id, the document, and the values of the order's keys
 --- where it has any and cursors are wanted.
 ---@param source stores.sql.Source
@@ -82,12 +91,9 @@ function pages.select(source, opts, add, page)
   page = page or {}
   local by, position = begin(opts, page)
   local parts = by:parts(position, page.back, source.fixed, add)
-  local output, limit = 'id, ' .. fields.document(opts.fields), ''
+  local output = 'id, ' .. fields.document(opts.fields)
   if page.has_cursors and by:values() then output = output .. ', ' .. by:values() end
-  if opts.limit then
-    page.most = page.one_more and opts.limit or nil
-    limit = ' LIMIT ' .. add(('%d'):format(opts.limit + (page.one_more and 1 or 0)), 'bigint')
-  end
+  local limit = limited(opts, add, page)
   if parts and #parts > 1 and opts.limit and not source.fenced then
     return in_parts(source, parts, output, by:clause(page.back, by:is_backwards(source.fixed)),
       limit)
@@ -120,12 +126,8 @@ function pages.plain(condition, opts, add, page)
       add)
     plain[condition or ''] = text
   end
-  local one_more = page and page.one_more
-  if page then
-    page.order, page.back, page.most = order.read(nil), false, one_more and opts.limit or nil
-  end
-  if not opts.limit then return text end
-  return text .. ' LIMIT ' .. add(('%d'):format(opts.limit + (one_more and 1 or 0)), 'bigint')
+  if page then page.order, page.back = order.read(nil), false end
+  return text .. limited(opts, add, page)
 end
 
 --- Turns a list round.

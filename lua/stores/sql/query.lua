@@ -29,14 +29,19 @@ local function refuse(message, ...)
   errors.raise('invalid_argument', message:format(...))
 end
 
--- A list of parameters, and the placeholder of each as it is added.
-local function new_params(...)
+--- A list of parameters, and what gives the placeholder of each as it is added.
+---@param ... string those that there are
+---@return string[] params
+---@return stores.sql.Add add
+function query.new_params(...)
   local params = { ... }
   return params, function(value, as)
     params[#params + 1] = value
     return ('$%d::%s'):format(#params, as)
   end
 end
+
+local new_params = query.new_params
 
 -- The rows that contain something, where that is asked, and meet `where`.
 ---@return stores.sql.Source
@@ -169,13 +174,15 @@ end
 ---@param opts stores.sql.Tail
 ---@param params string[]? those of the statement before it
 ---@param page stores.sql.Page?
+---@param more (fun(add: stores.sql.Add): string)? one condition more
 ---@return string sql
 ---@return string[] params
-function query.condition(json, opts, params, page)
+function query.condition(json, opts, params, page, more)
   local all, add = new_params(unpack(params or {}))
   local contains = json and 'value @> ' .. add(json, 'jsonb')
   if page then page.order = order.read(nil) end
   local conditions = source(contains, opts, add, page).conditions
+  if more then conditions[#conditions + 1] = '(' .. more(add) .. ')' end
   return #conditions > 0 and ' WHERE ' .. table.concat(conditions, ' AND ') or '', all
 end
 

@@ -64,22 +64,19 @@ function migrations.index(table_name, over, is_unique)
   }
 end
 
-local function quoted(name)
-  return '"' .. name:gsub('"', '""') .. '"'
-end
-
 --- The statement that makes an index, without a lock that would keep writers waiting.
 ---@param table_name string
 ---@param index stores.tables.Index
 ---@return string sql
 function migrations.create(table_name, index)
   return ('CREATE %sINDEX CONCURRENTLY IF NOT EXISTS %s ON %s (%s)'):format(
-    index.is_unique and 'UNIQUE ' or '', quoted(index.name), names.sql(table_name), index.columns)
+    index.is_unique and 'UNIQUE ' or '', names.quoted(index.name), names.sql(table_name),
+    index.columns)
 end
 
 local function shape(definition, distribute)
   local name, base = names.sql(definition.name), names.read(definition.name)
-  local gin = quoted(cut(base, NAME_LIMIT - 10) .. '_value_idx')
+  local gin = names.quoted(cut(base, NAME_LIMIT - 10) .. '_value_idx')
   return {
     name = ('table %s'):format(definition.name),
     distribute = distribute,

@@ -1,10 +1,13 @@
 --- Names of tables as SQL reads them: users, Users, "users" and public.users are one table.
 
+local errors = require('stores.errors')
+
 local names = {}
 
 local PLAIN = '^[%a_\128-\255][%w_$\128-\255]*'
 
--- Takes a name from the start of a text: as the catalog has it, and the rest. Nil: there is none.
+-- Takes a name from the start of a text: as the catalog has it, and the rest. Nil: there is none,
+-- as an empty one in quotes, or one with a NUL, is none.
 local function take(text)
   if text:sub(1, 1) ~= '"' then
     local plain = text:match(PLAIN)
@@ -15,7 +18,9 @@ local function take(text)
     local stop = text:find('"', at, true)
     if not stop then return nil end
     if text:sub(stop + 1, stop + 1) ~= '"' then
-      return (text:sub(2, stop - 1):gsub('""', '"')), text:sub(stop + 1)
+      local inside = text:sub(2, stop - 1)
+      if inside == '' or inside:find('%z') then return nil end
+      return (inside:gsub('""', '"')), text:sub(stop + 1)
     end
     at = stop + 2
   end
@@ -43,16 +48,24 @@ function names.key(name)
   return schema .. '\0' .. base
 end
 
-local function quoted(name)
+--- One name in quotes.
+---@param name string
+---@return string sql
+function names.quoted(name)
   return '"' .. name:gsub('"', '""') .. '"'
 end
 
 --- The same name as a statement has it, quoted.
 ---@param name string
 ---@return string
+---Raises invalid_table.
 function names.sql(name)
   local base, schema = names.read(name)
-  return (schema and quoted(schema) .. '.' or '') .. quoted(base)
+  if not base then
+    errors.raise('invalid_table', 'a table name is letters, digits, _ and $, or stands in double '
+      .. 'quotes; before it a schema may stand, and a dot')
+  end
+  return (schema and names.quoted(schema) .. '.' or '') .. names.quoted(base)
 end
 
 return names

@@ -79,14 +79,14 @@ end
 
 --- The condition that the time at a path is over, or there is none.
 ---@param path string[]
----@param number string placeholder of the parameter
----@param text string the same
+---@param number string placeholder of the parameter, a jsonb
+---@param text string the same, a text
 ---@return string sql
 function times.is_alive_sql(path, number, text)
   local value = expression.plain(path)
   local as_text = expression.text(path)
-  return ("CASE jsonb_typeof(%s) WHEN 'number' THEN (%s) > %s::jsonb WHEN 'string' THEN "
-    .. "%s !~ %s OR rtrim(%s, 'Z') COLLATE \"C\" > %s::text ELSE true END"):format(value, value,
+  return ("CASE jsonb_typeof(%s) WHEN 'number' THEN (%s) > %s WHEN 'string' THEN "
+    .. "%s !~ %s OR rtrim(%s, 'Z') COLLATE \"C\" > %s ELSE true END"):format(value, value,
     number, as_text, expression.literal(TEXT_SQL), as_text, text)
 end
 

@@ -7,6 +7,7 @@ local arguments = require('stores.verbs.arguments')
 local changes = require('stores.sql.changes')
 local check_options = require('stores.config.call').check
 local guarded = require('stores.verbs.guarded')
+local names = require('stores.tables.names')
 local select = require('stores.verbs.select')
 local seen = require('stores.verbs.seen')
 local taken = require('stores.verbs.list').taken.store
@@ -19,7 +20,7 @@ local check, check_table = arguments.check, arguments.check_table
 local function run(self, name, sql, params, opts, page)
   select.check(self, name, opts, page)
   if opts.explain then return select.plan(self, name, sql, params, opts, page) end
-  local quoted = changes.quoted(name)
+  local quoted = names.sql(name)
   sql = sql:gsub('%%T', function() return quoted end, 1)
   local ok, rows = pcall(self.run_change, self, name, sql, params, opts.timeout)
   if not ok then
@@ -46,8 +47,7 @@ function many:deleteWhere(name, doc, opts)
   check_table(name)
   opts = check_options(opts, taken.deleteWhere)
   local page = {}
-  local sql, params = changes.delete(doc, opts, page)
-  if self.tables[name] then sql, params = seen.delete(self, self.tables[name], sql, params) end
+  local sql, params = changes.delete(doc, opts, page, seen.condition(self, self.tables[name]))
   return run(self, name, sql, params, opts, page)
 end
 

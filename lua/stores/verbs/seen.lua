@@ -5,6 +5,7 @@ local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local json = require('stores.json')
 local order = require('stores.sql.order')
+local query = require('stores.sql.query')
 local strict = require('stores.tables.strict')
 local times = require('stores.tables.times')
 
@@ -53,6 +54,12 @@ function seen.all(self, definition, list)
   end
 end
 
+-- The condition that a row is not past its time.
+local function alive(self, definition, add)
+  local number, as_text = times.params(seen.now(self))
+  return times.is_alive_sql(definition.expires, add(number, 'jsonb'), add(as_text, 'text'))
+end
+
 --- A statement of a list, over the rows that are not past their time. The server's own clock may
 --- have gone on since; what it is asked is what Lua asks.
 ---@param self stores.Store|stores.Transaction
@@ -63,32 +70,18 @@ end
 ---@return string[] params
 function seen.alive(self, definition, sql, params)
   if not definition.expires or not sql:find('FROM %T', 1, true) then return sql, params end
-  local all = { unpack(params) }
-  local number, as_text = times.params(seen.now(self))
-  all[#all + 1] = number
-  all[#all + 1] = as_text
-  local condition = times.is_alive_sql(definition.expires, '$' .. #all - 1, '$' .. #all)
-  local from = '(SELECT id, value FROM %T WHERE ' .. condition .. ') AS alive'
+  local all, add = query.new_params(unpack(params))
+  local from = '(SELECT id, value FROM %T WHERE ' .. alive(self, definition, add) .. ') AS alive'
   return (sql:gsub('FROM %%T', function() return 'FROM ' .. from end)), all
 end
 
---- The same of a DELETE, as changes.delete writes it.
+--- The same for who writes a statement: what makes one condition more of it.
 ---@param self stores.Store|stores.Transaction
----@param definition stores.Definition
----@param sql string
----@param params string[]
----@return string sql
----@return string[] params
-function seen.delete(self, definition, sql, params)
-  if not definition.expires then return sql, params end
-  local all = { unpack(params) }
-  local number, as_text = times.params(seen.now(self))
-  all[#all + 1] = number
-  all[#all + 1] = as_text
-  local condition = times.is_alive_sql(definition.expires, '$' .. #all - 1, '$' .. #all)
-  local head, where, tail = sql:match('^(DELETE FROM %%T)(.*)( RETURNING id::text AS id)$')
-  where = where:gsub('^ WHERE (.*)$', ' AND (%1)')
-  return head .. ' WHERE (' .. condition .. ')' .. where .. tail, all
+---@param definition stores.Definition?
+---@return (fun(add: stores.sql.Add): string)? nil: there is nothing to be asked
+function seen.condition(self, definition)
+  if not definition or not definition.expires then return nil end
+  return function(add) return alive(self, definition, add) end
 end
 
 --- The documents of such a statement.
