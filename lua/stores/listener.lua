@@ -106,16 +106,19 @@ local function check_channel(channel)
   end
 end
 
---- Checks what notify is given.
+--- The statement of notify, what it is given being checked.
 ---@param channel string
 ---@param payload string?
+---@return string sql
+---@return string[] params
 ---Raises invalid_argument.
-function listener.check(channel, payload)
+function listener.notice(channel, payload)
   check_channel(channel)
   if payload ~= nil and (not is_text(payload) or #payload > PAYLOAD_MOST) then
     errors.raise('invalid_argument', ('a payload is a string of at most %d bytes of UTF-8 without '
       .. 'zero bytes: store what is larger, and notify its id'):format(PAYLOAD_MOST))
   end
+  return 'SELECT pg_notify($1, $2)', { channel, payload or '' }
 end
 
 local FIGURES = { 'listeners', 'listeners_deaf', 'notices', 'notices_dropped', 'notices_waiting',

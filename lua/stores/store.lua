@@ -265,15 +265,9 @@ function Store:listen(channel, fn)
   return one
 end
 
--- The statement that notifies, and its parameters, checked; also of a transaction.
-function Store.check_notice(_, channel, payload)
-  listener.check(channel, payload)
-  return 'SELECT pg_notify($1, $2)', { channel, payload or '' }
-end
-
 function Store:notify(channel, payload)
   check(self, 'notify')
-  local text, params = self:check_notice(channel, payload)
+  local text, params = listener.notice(channel, payload)
   holds.check_connection(self)
   wait.slot(self.hub, self.engine:query(text, params, { transaction = false, readonly = true }))
 end

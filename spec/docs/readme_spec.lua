@@ -338,7 +338,7 @@ describe('docs/api.md', function()
 
   it('tells of every function of a store, of shards, of json and of the module', function()
     local internal = { check_usable = true, from_config = true, in_transaction = true,
-                       run_change = true, check_notice = true, in_lock = true, session = true }
+                       run_change = true, in_lock = true, session = true }
     local missing = {}
     local function look(object, prefix)
       for name, value in pairs(object) do
