@@ -142,6 +142,15 @@ function support.close(store, db)
   if db then support.drop(db) end
 end
 
+--- The ids of documents, as one text.
+---@param documents stores.Document[]
+---@return string
+function support.ids_of(documents)
+  local list = {}
+  for i, document in ipairs(documents) do list[i] = document.id end
+  return table.concat(list, ' ')
+end
+
 --- Calls fn, which must raise an error of Stores with this code.
 ---@param code string
 ---@param text? string a plain part of its message

@@ -5,16 +5,10 @@ local http = require('spec.support.http')
 local json = require('stores').json
 local nginx = require('spec.support.nginx')
 local process = require('spec.support.process')
+local shell = require('spec.support.shell')
 local support = require('spec.support')
 
 local root = os.getenv('STORES_ROOT') or '.'
-
-local function output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read('*a')
-  pipe:close()
-  return text
-end
 
 describe('the to-do service of the examples #slow', function()
   local folder, server, path
@@ -49,11 +43,11 @@ describe('the to-do service of the examples #slow', function()
   end
 
   lazy_setup(function()
-    folder = output('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX'):gsub('%s+$', '')
+    folder = shell.folder()
     path = folder .. '/http.sock'
     server = process.start({ 'sh', root .. '/examples/todo/serve.sh', folder, 'unix:' .. path },
       folder .. '/stderr')
-    if not server:line() then error(output(('cat %s/stderr'):format(folder)), 0) end
+    if not server:line() then error(shell.output(('cat %s/stderr'):format(folder)), 0) end
     support.eventually(function() return http.request(path, 'GET', '/health') == 200 end, 30,
       'it is well')
   end)
@@ -69,8 +63,8 @@ describe('the to-do service of the examples #slow', function()
 
   it('has at most 300 lines, and no SQL', function()
     local files = ('cd %s/examples/todo && cat *.lua nginx.conf'):format(root)
-    assert.is_true(tonumber(output(files .. ' | wc -l')) <= 300)
-    local text = output(files)
+    assert.is_true(tonumber(shell.output(files .. ' | wc -l')) <= 300)
+    local text = shell.output(files)
     for _, word in ipairs({ 'SELECT', 'INSERT', 'CREATE', ':query' }) do
       assert.is_nil(text:find(word, 1, true), word)
     end
@@ -177,7 +171,7 @@ describe('the to-do service of the examples #slow', function()
   end)
 
   describe('has a page', function()
-    local browser = output('command -v chromium || command -v chromium-browser'):match('%S+')
+    local browser = shell.output('command -v chromium || command -v chromium-browser'):match('%S+')
 
     it('that is served', function()
       local status, text, headers = http.request(path, 'GET', '/')

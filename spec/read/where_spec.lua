@@ -5,13 +5,7 @@ local stores = require('stores')
 local support = require('spec.support')
 
 local null, array = stores.json.null, stores.json.array
-local refused = support.refused
-
-local function ids_of(documents)
-  local list = {}
-  for i, document in ipairs(documents) do list[i] = document.id end
-  return table.concat(list, ' ')
-end
+local ids_of, refused = support.ids_of, support.refused
 
 local ODD = [[it's "%T" $1 \ -- {a,b}]] -- a name
 

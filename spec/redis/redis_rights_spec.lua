@@ -6,6 +6,7 @@
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local sentinels = require('spec.support.sentinels')
+local shell = require('spec.support.shell')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -15,13 +16,6 @@ local function read(path)
   local file = assert(io.open(path))
   local text = file:read('*a')
   file:close()
-  return text
-end
-
-local function output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read('*a')
-  pipe:close()
   return text
 end
 
@@ -145,7 +139,7 @@ describe('the user of docs/redis.md', function()
     local commands = {}
     for name in server:cli('COMMAND', 'LIST'):gmatch('[^\n]+') do commands[name:upper()] = true end
     local unknown, found = {}, 0
-    local sources = output(("cat '%s'/core/redis/*.[ch] '%s'/core/cache/*.[ch] "
+    local sources = shell.output(("cat '%s'/core/redis/*.[ch] '%s'/core/cache/*.[ch] "
       .. "'%s'/core/read/*.[ch] '%s'/core/names/*.[ch] '%s'/core/write/*.[ch]"):gsub('%%s', root))
     for word in sources:gmatch('["\']([A-Z]+)["\']') do
       if commands[word] then

@@ -2,6 +2,7 @@
 
 local http = require('spec.support.http')
 local process = require('spec.support.process')
+local shell = require('spec.support.shell')
 
 local nginx = {}
 
@@ -12,13 +13,6 @@ local Nginx = {}
 Nginx.__index = Nginx
 
 local root = os.getenv('STORES_ROOT') or '.'
-
-local function output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read('*a')
-  pipe:close()
-  return text
-end
 
 local function wait_for(condition, what)
   for _ = 1, 1000 do
@@ -62,11 +56,11 @@ http {
 ---@param connections? integer of a worker, 4096 where it is left out
 ---@return spec.Nginx
 function nginx.start(text, workers, main, connections)
-  local folder = output('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX'):gsub('%s+$', '')
+  local folder = shell.folder()
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
-  file:write(MAIN:format(output('id -un'):gsub('%s+$', ''), workers or 1, folder, main or '',
+  file:write(MAIN:format(shell.output('id -un'):gsub('%s+$', ''), workers or 1, folder, main or '',
     folder, connections or 4096, folder, folder, folder, folder, folder, root, root, root,
     package.cpath, folder, text))
   file:close()
@@ -128,7 +122,8 @@ end
 --- What it logged.
 ---@return string
 function Nginx:log()
-  return output(("cat '%s/error.log' '%s/stderr' 2>/dev/null"):format(self.folder, self.folder))
+  return shell.output(("cat '%s/error.log' '%s/stderr' 2>/dev/null"):format(self.folder,
+    self.folder))
 end
 
 --- Sends a request and gives its status, body and headers.
@@ -140,7 +135,7 @@ end
 ---@return string[]
 function Nginx:workers()
   local list = {}
-  local text = output(("cat /proc/%d/task/%d/children 2>/dev/null"):format(self.process.pid,
+  local text = shell.output(("cat /proc/%d/task/%d/children 2>/dev/null"):format(self.process.pid,
     self.process.pid))
   for pid in text:gmatch('%d+') do list[#list + 1] = pid end
   return list
@@ -156,7 +151,7 @@ end
 function Nginx:quit()
   self:signal('QUIT')
   wait_for(function()
-    local status = output(('cat /proc/%d/stat 2>/dev/null'):format(self.process.pid))
+    local status = shell.output(('cat /proc/%d/stat 2>/dev/null'):format(self.process.pid))
     return status == '' or status:find(') Z ', 1, true)
   end, 'nginx ends')
   local log = self:log()

@@ -20,6 +20,16 @@ function shell.run(command)
   return tonumber(status), text
 end
 
+--- What a command wrote.
+---@param command string
+---@return string text
+function shell.output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read('*a')
+  pipe:close()
+  return text
+end
+
 --- A new folder, where the run keeps its data (STORES_TEST_ROOM), or in /tmp.
 ---@return string path
 function shell.folder()
