@@ -2,15 +2,12 @@
 
 local arguments = require('stores.verbs.arguments')
 local configs = require('stores.config.made')
-local core = require('stores.core')
 local errors = require('stores.errors')
+local notice = require('stores.sql.notice')
 local tasks = require('stores.tasks')
 local wait = require('stores.wait')
 
 local listener = {}
-
--- What PostgreSQL takes (NAMEDATALEN, NOTIFY_PAYLOAD_MAX_LENGTH), in bytes.
-local CHANNEL_MOST, PAYLOAD_MOST = 63, 7999
 
 local function refuse_pooler(why)
   errors.raise('unsupported', ('LISTEN needs a session of its own, and %s: give db.listen_url, '
@@ -94,33 +91,6 @@ local function deliver(self)
   end
 end
 
--- A text that the server takes as it is.
-local function is_text(value)
-  return type(value) == 'string' and core.json_encode(value) ~= nil
-end
-
-local function check_channel(channel)
-  if not is_text(channel) or #channel == 0 or #channel > CHANNEL_MOST then
-    errors.raise('invalid_argument',
-      ('a channel is a string of 1 to %d bytes of UTF-8 without zero bytes'):format(CHANNEL_MOST))
-  end
-end
-
---- The statement of notify, what it is given being checked.
----@param channel string
----@param payload string?
----@return string sql
----@return string[] params
----Raises invalid_argument.
-function listener.notice(channel, payload)
-  check_channel(channel)
-  if payload ~= nil and (not is_text(payload) or #payload > PAYLOAD_MOST) then
-    errors.raise('invalid_argument', ('a payload is a string of at most %d bytes of UTF-8 without '
-      .. 'zero bytes: store what is larger, and notify its id'):format(PAYLOAD_MOST))
-  end
-  return 'SELECT pg_notify($1, $2)', { channel, payload or '' }
-end
-
 local FIGURES = { 'listeners', 'listeners_deaf', 'notices', 'notices_dropped', 'notices_waiting',
   'notice_gaps' }
 
@@ -141,7 +111,7 @@ end
 ---@param fn fun(payload: string?, gap: 'gap'?)
 ---@return stores.Listener
 function listener.start(store, channel, fn)
-  check_channel(channel)
+  notice.check_channel(channel)
   arguments.check_function(fn, 'listen')
   if not wait.host.task() and not wait.host.spawn_lasting then
     errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')

@@ -13,6 +13,7 @@ local hints = require('stores.verbs.hints')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
+local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
 local registry = require('stores.tables.registry')
 local session = require('stores.updates.session')
@@ -267,7 +268,7 @@ end
 
 function Store:notify(channel, payload)
   check(self, 'notify')
-  local text, params = listener.notice(channel, payload)
+  local text, params = notice.statement(channel, payload)
   holds.check_connection(self)
   wait.slot(self.hub, self.engine:query(text, params, { transaction = false, readonly = true }))
 end

@@ -9,7 +9,7 @@ local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
-local listener = require('stores.listener')
+local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
 local seen = require('stores.verbs.seen')
 local shared = require('stores.verbs.shared')
@@ -88,7 +88,7 @@ end
 
 function Transaction:notify(channel, payload)
   self:check_usable()
-  local text, params = listener.notice(channel, payload)
+  local text, params = notice.statement(channel, payload)
   wait.slot(self.hub, self.tx:query(text, params, { readonly = true }, left(self)))
 end
 
