@@ -16,11 +16,13 @@ description = {
 }
 dependencies = {
   'lua == 5.1', -- LuaJIT 2.1
+  'argparse >= 0.7', -- of the command `stores` alone
 }
 build = {
   type = 'cmake',
   variables = {
     CMAKE_INSTALL_PREFIX = '$(PREFIX)',
+    CMAKE_INSTALL_BINDIR = '$(BINDIR)',
     STORES_LIBRARY = 'OFF',
     STORES_LUA_CMOD = '$(LIBDIR)',
     STORES_LUA_LMOD = '$(LUADIR)',

@@ -71,5 +71,6 @@ void stores__tick_register(lua_State *L);
 void stores__driver_register(lua_State *L);
 void stores__doorbell_register(lua_State *L);
 void stores__relay_register(lua_State *L);
+void stores__signals_register(lua_State *L);
 
 #endif

@@ -82,13 +82,9 @@ stores.flake = {
 ---@param opts? stores.StoreOptions
 ---@return stores.Store
 function stores.open(path, opts)
-  local servers = require('stores.local').up(path)
-  local db = {}
-  for key, value in pairs(servers.pg) do db[key] = value end
-  -- what an environment demands of other servers does not hold for a socket in an own folder
-  db.sslmode, db.target_session_attrs = 'disable', 'any'
-  db.params = { gssencmode = 'disable', channel_binding = 'disable' }
-  local ok, store = pcall(Store.new, db, servers.redis, opts)
+  local private = require('stores.local')
+  local servers = private.up(path)
+  local ok, store = pcall(Store.new, private.config(servers), servers.redis, opts)
   if not ok then
     servers.close()
     error(store, 0)

@@ -307,6 +307,27 @@ function local_servers.up(path, opts)
   return handle
 end
 
+--- Whether the servers of a folder run; false where there is no such folder. Starts nothing.
+---@param path string
+---@return boolean
+function local_servers.is_running(path)
+  places.check_path(path)
+  local ok, place = pcall(places.of, path)
+  return ok and running(place)
+end
+
+--- The database of private servers as Store.new takes it.
+---@param handle stores.local.Handle
+---@return stores.DbConfig
+function local_servers.config(handle)
+  local db = {}
+  for key, value in pairs(handle.pg) do db[key] = value end
+  -- what an environment demands of other servers does not hold for a socket in an own folder
+  db.sslmode, db.target_session_attrs = 'disable', 'any'
+  db.params = { gssencmode = 'disable', channel_binding = 'disable' }
+  return db
+end
+
 --- Stops the servers of a folder where nobody uses them, and ends `keep`, so that otherwise the
 --- last user stops them.
 ---@param path string

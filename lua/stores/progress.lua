@@ -9,7 +9,7 @@ ffi.cdef 'int isatty(int fd);'
 local progress = {}
 
 ---@class stores.Progress
----@field done integer
+---@field count integer
 local Progress = {}
 Progress.__index = Progress
 
@@ -24,10 +24,17 @@ function progress.thousands(number)
   return (text:gsub('^(-?),', '%1'))
 end
 
+---@class stores.ProgressOptions
+---@field terminal? boolean where it is left out, whether stderr is one
+---@field write? fun(text: string)
+---@field now? fun(): number
+---@field after? number seconds that pass before a bar is drawn
+---@field rate? boolean how many a second, and how long the rest will take, are told, too
+
 --- Begins to report on some work.
 ---@param what string
 ---@param total? integer steps; nil: not known
----@param options? {terminal: boolean?, write: (fun(text: string))?, now: (fun(): number)?}
+---@param options? stores.ProgressOptions
 ---@return stores.Progress
 function progress.new(what, total, options)
   options = options or {}
@@ -36,35 +43,62 @@ function progress.new(what, total, options)
   local self = setmetatable({
     what = what,
     total = total,
-    done = 0,
+    count = 0,
+    rate = options.rate,
     terminal = terminal,
     write = options.write or function(text) io.stderr:write(text) end,
     now = options.now or wait.host.now,
   }, Progress)
   self.began = self.now()
-  self.next = self.began + (terminal and 0 or LINE)
+  self.next = self.began + (terminal and options.after or terminal and 0 or LINE)
   return self
 end
 
+-- Hours, minutes and seconds, as a clock has them.
+local function clock(seconds)
+  seconds = math.ceil(seconds)
+  local hours, minutes = math.floor(seconds / 3600), math.floor(seconds / 60) % 60
+  if hours > 0 then return ('%d:%02d:%02d'):format(hours, minutes, seconds % 60) end
+  return ('%d:%02d'):format(minutes, seconds % 60)
+end
+
+-- How fast it was so far, and how long the rest takes at that.
+function Progress:pace()
+  local seconds = self.now() - self.began
+  if not self.rate or seconds <= 0 or self.count == 0 then return '' end
+  local rate = self.count / seconds
+  local text = (', %s/s'):format(rate < 10 and ('%.1f'):format(rate) or progress.thousands(rate))
+  if not self.total or self.count >= self.total then return text end
+  return ('%s, %s left'):format(text, clock((self.total - self.count) / rate))
+end
+
 function Progress:text()
-  local counted = progress.thousands(self.done)
-  if not self.total then return ('%s: %s'):format(self.what, counted) end
-  local share = self.total > 0 and math.min(self.done / self.total, 1) or 1
+  local counted = progress.thousands(self.count)
+  if not self.total then return ('%s: %s%s'):format(self.what, counted, self:pace()) end
+  local share = self.total > 0 and math.min(self.count / self.total, 1) or 1
   counted = ('%s of %s'):format(counted, progress.thousands(self.total))
   if not self.terminal then
-    return ('%s: %s (%d %%)'):format(self.what, counted, share * 100)
+    return ('%s: %s (%d %%)%s'):format(self.what, counted, share * 100, self:pace())
   end
   local filled = math.floor(share * WIDTH)
-  return ('%s [%s%s] %s'):format(self.what, ('#'):rep(filled), ('.'):rep(WIDTH - filled), counted)
+  return ('%s [%s%s] %s%s'):format(self.what, ('#'):rep(filled), ('.'):rep(WIDTH - filled), counted,
+    self:pace())
 end
 
 --- Some more is done.
 ---@param steps? integer 1 where it is left out
 function Progress:step(steps)
-  self.done = self.done + (steps or 1)
+  self:at(self.count + (steps or 1))
+end
+
+--- So much is done by now.
+---@param count integer
+function Progress:at(count)
+  self.count = count
   local now = self.now()
   if now < self.next then return end
   self.next = now + (self.terminal and REDRAW or LINE)
+  self.is_drawn = self.terminal
   self.write(self.terminal and '\r' .. self:text() .. '\27[K' or self:text() .. '\n')
 end
 
@@ -72,8 +106,10 @@ end
 ---@return number seconds that it took
 function Progress:finish()
   local seconds = self.now() - self.began
-  if self.terminal then self.write('\r\27[K') end
+  if self.is_drawn then self.write('\r\27[K') end
   return seconds
 end
+
+Progress.done = Progress.finish
 
 return progress

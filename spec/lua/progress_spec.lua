@@ -67,6 +67,30 @@ describe('progress', function()
     assert.equal('inserted: 1,234,567', shown())
   end)
 
+  it('tells how fast it is, and how long the rest will take, where that is asked for', function()
+    local bar = progress.new('loaded', 100000, { terminal = true, rate = true, after = 2,
+      now = function() return time end, write = function(text) written[#written + 1] = text end })
+    time = time + 1
+    bar:at(10000)
+    assert.same({}, written) -- who is done by then saw nothing
+    time = time + 3
+    bar:at(20000)
+    assert.truthy(shown():find('20,000 of 100,000, 5,000/s, 0:16 left', 1, true), shown())
+    time = time + 16000
+    bar:at(30000)
+    assert.truthy(shown():find(', 1.9/s, 10:22:', 1, true), shown())
+    bar:done()
+    assert.equal('', shown())
+  end)
+
+  it('leaves a terminal alone on which it drew nothing', function()
+    local bar = progress.new('loaded', nil, { terminal = true, after = 2,
+      now = function() return time end, write = function(text) written[#written + 1] = text end })
+    bar:at(10)
+    bar:done()
+    assert.same({}, written)
+  end)
+
   it('takes work of no steps for done', function()
     local bar = new(0, true)
     bar:step(0)

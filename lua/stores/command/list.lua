@@ -1,0 +1,21 @@
+--- The commands, in the order in which pages tell of them. Each is a module of its own that returns
+--- a table: see stores.Command.
+
+---@class stores.Command
+---@field name string
+---@field summary string one line, without a full stop
+---@field text? string what it does, as paragraphs with blank lines between them
+---@field describe? fun(parser: table) adds arguments and options to its parser (lua-argparse)
+---@field example? string[] command lines, each with `# what it does` behind it where that helps
+---@field run fun(args: table, context: stores.CommandContext): integer? nil is 0; 1: it failed
+---@field is_local? boolean it never asks where the servers are
+
+---@type string[]
+return {
+  'stores.command.get',
+  'stores.command.find',
+  'stores.command.count',
+  'stores.command.set',
+  'stores.command.delete',
+  'stores.command.status',
+}

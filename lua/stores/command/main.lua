@@ -1,0 +1,2 @@
+--- What tools/stores runs.
+require('stores.command')(arg)
