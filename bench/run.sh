@@ -57,7 +57,7 @@ finish() {
     trap - EXIT
     [ ! -s "$data/nginx/nginx.pid" ] || kill "$(cat "$data/nginx/nginx.pid")"
     exec 9>&-
-    luajit tools/servers.lua down "$data" >/dev/null 2>&1
+    tools/stores down "$data" >/dev/null 2>&1
     rm -rf "$data"
     exit $status
 }
@@ -68,7 +68,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 exec 9>>"$data/users.lock"
 flock -s 9
-where=$(luajit tools/servers.lua up "$data") || exit 1
+where=$(tools/stores up --while-used "$data") || exit 1
 eval "$where"
 export PGHOST PGPORT PGUSER PGDATABASE REDIS_SOCKET
 STORES_BENCH_OUT=$out STORES_BENCH_DATA=$data luajit bench/run.lua "$@"

@@ -15,7 +15,7 @@ STORES_ROOT=$root
 . tools/env.sh
 
 stop() {
-    [ ! -d "$data" ] || luajit tools/servers.lua down "$data" >/dev/null
+    [ ! -d "$data" ] || tools/stores down "$data" >/dev/null
 }
 trap stop EXIT
 trap 'exit 129' HUP

@@ -14,7 +14,7 @@ mkdir -p -m 700 "$data" && data=$(cd "$data" && pwd) && mkdir -p "$data/nginx" |
 # The servers run as long as somebody holds this lock: nginx inherits it.
 exec 9>>"$data/users.lock"
 flock -s 9
-where=$(luajit tools/servers.lua up "$data") || exit 1
+where=$(tools/stores up --while-used "$data") || exit 1
 eval "$where"
 export PGHOST PGPORT PGUSER PGDATABASE REDIS_SOCKET
 luajit "$here/prepare.lua" || exit 1

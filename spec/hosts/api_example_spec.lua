@@ -132,7 +132,7 @@ describe('the API of the examples #slow', function()
 
   it('says 503 with Retry-After while PostgreSQL takes nobody in, and recovers', function()
     local admin = { host = folder, port = 5432, user = 'postgres', database = 'template1' }
-    local where = shell.output(("luajit '%s/tools/servers.lua' up '%s'"):format(root, folder))
+    local where = shell.output(("'%s/tools/stores' up --while-used '%s'"):format(root, folder))
     admin.host = where:match("PGHOST='(.-)'")
     admin.port = where:match('PGPORT=(%d+)')
     admin.user = where:match("PGUSER='(.-)'")

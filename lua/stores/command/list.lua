@@ -12,10 +12,14 @@
 
 ---@type string[]
 return {
+  'stores.command.up',
+  'stores.command.down',
   'stores.command.get',
   'stores.command.find',
   'stores.command.count',
   'stores.command.set',
   'stores.command.delete',
   'stores.command.status',
+  'stores.command.psql',
+  'stores.command.redis',
 }

@@ -48,7 +48,7 @@ local function described(elements)
   local items = {}
   for _, element in ipairs(elements) do
     if not element._hidden then
-      local label = table.concat(element:_get_label_lines(), ' '):gsub('%s+', ' ')
+      local label = table.concat(element:_get_label_lines(), ' '):gsub('%s+', ' '):gsub('^ ', '')
       -- an argument is called what the synopsis calls it
       if not element._aliases then label = element._argname or element._name end
       items[#items + 1] = { label = label, text = element:_get_description() }
