@@ -20,6 +20,7 @@ return {
   'stores.command.set',
   'stores.command.delete',
   'stores.command.status',
+  'stores.command.migrate',
   'stores.command.psql',
   'stores.command.redis',
 }

@@ -1,0 +1,183 @@
+--- stores migrate FILE [ACTION]
+
+local errors = require('stores.errors')
+local input = require('stores.command.input')
+local json = require('stores.json')
+local migrations = require('stores.migrations')
+local told = require('stores.command.migrations_told')
+
+-- ---- What is asked for --------------------------------------------------------------------------
+
+-- The database, or the shards: a store, whose cache is told; a config alone where nobody said
+-- whether there is a cache, for a run warns then.
+local function target(context)
+  local at = context.place()
+  if at.is_told then return context.store() end
+  return context.config().db
+end
+
+-- The options of a command line that migrations take.
+local function options(args, ...)
+  local opts = {}
+  for _, name in ipairs({ ... }) do opts[name] = args[name] end
+  return opts
+end
+
+-- Of shards an array of results, of one database a result: an array either way.
+local function by_shard(context, results)
+  return context.store().shards and results or { results }
+end
+
+local function seconds(text)
+  local number = tonumber(text)
+  if number and number >= 0 then return number end
+  return nil, ("'%s' is no number of seconds"):format(text)
+end
+
+-- ---- Running ------------------------------------------------------------------------------------
+
+local STOPPED = {}
+
+-- Between two statements everything is written down: a run that is stopped there goes on.
+local function listener(context, state)
+  local tell = told.listener(context)
+  return function(event)
+    if event.event == 'done' then state.ran = state.ran + 1 end
+    tell(event)
+    if (event.event == 'start' or event.event == 'statement') and context.stopping() then
+      state.stopped = state.stopped or event.name
+      error(STOPPED, 0)
+    end
+  end
+end
+
+local function run(args, context, list)
+  local opts = options(args, 'ledger', 'lock_wait', 'lock_timeout', 'timeout', 'unfinished',
+    'concurrency')
+  local state = { ran = 0 }
+  context.stopping() -- from now on it is looked at
+  opts.on = listener(context, state)
+  local ok, result = pcall(migrations.runMigrations, list, target(context), opts)
+  if state.stopped then
+    context.say(("stopped before '%s' was done, after %d that were; the same command goes on from "
+      .. 'there'):format(state.stopped, state.ran))
+    return 1
+  end
+  if not ok then error(result, 0) end
+  context.result({ ran = json.array(result.ran), skipped = json.array(result.skipped),
+    untold = json.array(result.untold or {}) }, { told.summary(result) })
+end
+
+local function plan(args, context, list)
+  local plans = by_shard(context, migrations.plan(list, context.store(),
+    options(args, 'ledger', 'concurrency')))
+  local pending, changed = 0, 0
+  for _, planned in ipairs(plans) do
+    for _, item in ipairs(planned) do
+      if item.action == 'changed' then changed = changed + 1 end
+      if item.action ~= 'skip' then pending = pending + 1 end
+    end
+  end
+  context.result({ pending = pending, plan = told.as_json(context, plans) }, function()
+    told.plan(context, plans)
+  end)
+  return changed > 0 and 1 or 0
+end
+
+local function status(args, context, list)
+  local states = by_shard(context, migrations.status(list, context.store(),
+    options(args, 'ledger', 'concurrency')))
+  context.result(told.as_json(context, states), function() told.status(context, states) end)
+end
+
+local function verify(args, context, list)
+  local reports = by_shard(context, migrations.verify(list, context.store(),
+    options(args, 'ledger', 'concurrency')))
+  local ok = true
+  for _, report in ipairs(reports) do ok = ok and report.ok end
+  context.result({ ok = ok, reports = told.as_json(context, reports) }, function()
+    told.verify(context, reports)
+  end)
+  return ok and 0 or 1
+end
+
+local function baseline(args, context, list)
+  local opts = options(args, 'ledger', 'lock_wait', 'concurrency', 'upto', 'accept')
+  local results = by_shard(context, migrations.baseline(list, context.store(), opts))
+  context.result(told.as_json(context, results), function()
+    for at, result in ipairs(results) do
+      for _, name in ipairs(result.ran) do
+        context.print(('%swritten down: %s'):format(told.shard(results, at), name))
+      end
+    end
+  end)
+end
+
+-- ---- The command --------------------------------------------------------------------------------
+
+---@type table<string, fun(args: table, context: stores.CommandContext, list: table): integer?>
+local ACTIONS = { run = run, plan = plan, status = status, verify = verify, baseline = baseline }
+
+-- `migrate plan FILE` is what some people write.
+local function in_order(args)
+  if ACTIONS[args.file] and args.action ~= nil and not ACTIONS[args.action] then
+    args.file, args.action = args.action, args.file
+  end
+end
+
+local function load(args, context)
+  local ok, list = pcall(migrations.load, args.file)
+  if ok then return list end
+  if errors.is(list, 'invalid_argument') then context.usage(list.message) end
+  error(list, 0)
+end
+
+return {
+  name = 'migrate',
+  summary = 'runs migrations, and tells how they stand',
+  text = [[
+FILE is a Lua file that returns a list of migrations. What ACTION is:
+
+  run        runs what the database does not have yet (where no action is named)
+  plan       tells what a run would do, and does nothing
+  status     tells how each stands: done, pending, changed ...
+  verify     compares the database with the list; exit code 1 where they differ
+  baseline   writes down that they ran, without running them
+
+One runner works at a time: others wait for it, look again, and find nothing to do, so that each of
+many processes that boot may call it. The cache is told of the rows that change. A run that is
+stopped, or killed, goes on where it was.]],
+  example = {
+    'stores migrate migrations.lua plan',
+    'stores migrate migrations.lua',
+    'stores migrate migrations.lua baseline --upto "users: e-mail is unique"',
+  },
+  describe = function(parser)
+    parser:argument('file', 'A Lua file that returns the list.'):argname('FILE')
+    parser:argument('action', 'run, plan, status, verify or baseline.'):args('?')
+      :argname('ACTION')
+    parser:option('--ledger', "The ledger's table.", nil):argname('TABLE')
+    parser:option('--lock-wait', 'Seconds to wait for another runner; 60.'):convert(seconds)
+      :argname('SECONDS')
+    parser:option('--lock-timeout', 'Seconds that a statement may wait for a lock; 5.')
+      :convert(seconds):argname('SECONDS')
+    parser:option('--timeout', 'Seconds that a statement may take; 3600.'):convert(seconds)
+      :argname('SECONDS')
+    parser:option('--unfinished', 'About a statement outside a transaction of which nobody knows '
+      .. 'how it ended: it is done, or is to run again.'):choices({ 'done', 'again' })
+    parser:option('--concurrency', 'Over shards: so many at a time, after the first; 8.')
+      :convert(input.count(1)):argname('N')
+    parser:option('--upto', 'Of baseline: the name of the last one; all where it is left out.')
+      :argname('NAME')
+    parser:flag('--accept', 'Of baseline: the new text of edited ones, too.')
+  end,
+  run = function(args, context)
+    in_order(args)
+    local action = ACTIONS[args.action or 'run']
+    if not action then
+      context.usage(("'%s' is no action: run, plan, status, verify or baseline"):format(
+        args.action))
+    end
+    return action(args, context, load(args, context))
+  end,
+}

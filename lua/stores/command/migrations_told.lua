@@ -1,0 +1,122 @@
+--- What stores migrate writes for people.
+
+local json = require('stores.json')
+
+local told = {}
+
+--- The name of a shard in front of a line; nothing where there is one.
+---@param results table[]
+---@param at integer
+---@return string
+function told.shard(results, at)
+  return results[2] and ('shard %d: '):format(at - 1) or ''
+end
+
+--- Results of shards as JSON: an array where there are shards.
+---@param context stores.CommandContext
+---@param results table[]
+---@return table
+function told.as_json(context, results)
+  if not context.store().shards then return results[1] end
+  local list = json.array()
+  for at, result in ipairs(results) do list[at] = { shard = at - 1, result = result } end
+  return list
+end
+
+-- ---- A run --------------------------------------------------------------------------------------
+
+local function seconds(number)
+  return number < 10 and ('%.1f s'):format(number) or ('%d s'):format(number)
+end
+
+local SAID = {
+  start = function(event)
+    return event.action ~= 'run' and ('%s (%s)'):format(event.name, event.action) or nil
+  end,
+  waiting = function(event)
+    return 'waiting for ' .. (event.holder and tostring(event.holder) or 'another runner')
+  end,
+  retry = function(event)
+    return ('%s: a lock is in the way (%s), try %d'):format(event.name, event.sqlstate, event.try)
+  end,
+  failed = function(event) return event.name .. ': failed' end,
+}
+
+--- A function that is told of the events of a run, and writes on stderr how it goes.
+---@param context stores.CommandContext
+---@return fun(event: table)
+function told.listener(context)
+  local now = require('stores.wait').host.now
+  local began = {}
+  return function(event)
+    local key = ('%s %s'):format(event.shard or '', event.name or '')
+    local text
+    if event.event == 'start' then began[key] = now() end
+    if event.event == 'done' then
+      text = ('%s: done (%s)'):format(event.name, seconds(now() - (began[key] or now())))
+    elseif SAID[event.event] then
+      text = SAID[event.event](event)
+    end
+    if text then
+      context.say((event.shard and ('shard %d: '):format(event.shard) or '') .. text)
+    end
+  end
+end
+
+--- What a run came to.
+---@param result stores.MigrationResult
+---@return string
+function told.summary(result)
+  return ('%d ran, %d had run before'):format(#result.ran, #result.skipped)
+end
+
+-- ---- Looks --------------------------------------------------------------------------------------
+
+local function how(item)
+  if item.difference then return item.difference end
+  if item.done then return ('%d of %d statements are done'):format(item.done, item.statements) end
+  return item.outside and 'outside of a transaction' or nil
+end
+
+---@param context stores.CommandContext
+---@param plans table[] of each shard
+function told.plan(context, plans)
+  local rows = {}
+  for at, planned in ipairs(plans) do
+    for _, item in ipairs(planned) do
+      rows[#rows + 1] = { told.shard(plans, at) .. item.action, item.name, how(item) }
+    end
+  end
+  context.table({ 'action', 'migration', '' }, rows)
+end
+
+---@param context stores.CommandContext
+---@param states table[] of each shard
+function told.status(context, states)
+  local rows = {}
+  for at, list in ipairs(states) do
+    for _, item in ipairs(list) do
+      rows[#rows + 1] = { told.shard(states, at) .. item.state, item.ran_on, item.name,
+        item.difference }
+    end
+  end
+  context.table({ 'state', 'ran on', 'migration', '' }, rows)
+end
+
+local KINDS = { 'pending', 'changed', 'unfinished', 'unknown', 'invalid_indexes' }
+
+---@param context stores.CommandContext
+---@param reports table[] of each shard
+function told.verify(context, reports)
+  for at, report in ipairs(reports) do
+    local before = told.shard(reports, at)
+    if report.ok then context.print(before .. 'as the list says') end
+    for _, kind in ipairs(KINDS) do
+      for _, name in ipairs(report[kind]) do
+        context.print(('%s%s: %s'):format(before, kind:gsub('_', ' '), name))
+      end
+    end
+  end
+end
+
+return told
