@@ -71,7 +71,7 @@ describe('stores migrate', function()
     run(file)
     assert.is_nil(store:find('things', '1').n)
     local text = shell.read(file):gsub('}$', [[
-      { name = 'n', migration = "UPDATE things SET value = '{\\"n\\": 1}'" } }]])
+      { name = 'n', migration = "UPDATE things SET value = '{\"n\": 1}'" } }]])
     shell.write(file, text)
     assert.equal(0, run(file).code)
     assert.equal(1, store:find('things', '1').n)
