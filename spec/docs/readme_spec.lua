@@ -220,8 +220,22 @@ for _, page in ipairs(RUN) do
     local program
 
     randomize(false) -- a page is read from above
-    setup(function() program = new_program() end)
-    teardown(function() close(program) end)
+    local define, declared = stores.define, {}
+
+    setup(function()
+      program = new_program()
+      function stores.define(name, ...)
+        declared[name] = true
+        return define(name, ...)
+      end
+    end)
+
+    -- A table that a page declares would be a declared one on the next page, too.
+    teardown(function()
+      stores.define = define
+      for name in pairs(declared) do define(name, {}) end
+      close(program)
+    end)
 
     for place, block in ipairs(blocks_of(page)) do
       if block.language == 'lua' and not is_excerpt(block) then
