@@ -142,6 +142,30 @@ describe('a migration that changes rows', function()
     assert.equal('untold', events[#events])
   end)
 
+  it('says so of each statement outside of a transaction, and of a run that fails', function()
+    store:query('CREATE TABLE crates (id bigint PRIMARY KEY, value jsonb)')
+    local down = { redis = { path = '/nowhere/redis.sock' } }
+    local list = { { name = 'both', transaction = false, migration = [[
+      UPDATE parts SET value = value; INSERT INTO crates VALUES (1, '{}'); SELECT 1]] } }
+    local result = migrations.runMigrations(list, db, down)
+    assert.same({ 'public.parts', 'public.crates' }, { unpack(result.untold) })
+    list = { { name = 'fails', transaction = false, migration =
+      'UPDATE parts SET value = value; SELECT 1/0' } }
+    local err = support.refused('migration_failed', '22012', migrations.runMigrations, list, db,
+      down)
+    assert.same({ 'public.parts' }, { unpack(err.untold) })
+    -- and those that the process has open hear of what was committed before that
+    local other = stores.Store.new(db, support.redis(), { prefix = 'another' })
+    hot(store)
+    hot(other)
+    list = set(7, 'fails too')
+    list[1].transaction, list[1].migration = false, list[1].migration .. '; SELECT 1/0'
+    support.refused('migration_failed', '22012', migrations.runMigrations, list, db)
+    assert.equal(7, store:find('parts', '1').n)
+    assert.equal(7, other:find('parts', '1').n)
+    other:close()
+  end)
+
   it('says so of the shards and stores whose Redis is down, and what to do', function()
     local said_of = function(target)
       local errors_file = os.tmpname()

@@ -256,6 +256,46 @@ function Ledger:done(runs, step, index)
     self.journal), { step.name, index })
 end
 
+-- How far a backfill went: the row of its statement 0.
+local PROGRESS = 'after %s, %d rows'
+local BEGINNING = '-9223372036854775808'
+
+--- How far a backfill went, of the journal's rows of a migration.
+---@param journal table? as unfinished gives it
+---@return string? after the id of its last row; nil where it says nothing of a backfill
+---@return integer? rows how many it went through
+function Ledger.progress_of(journal)
+  if not journal or not journal[0] then return nil end
+  local after, rows = journal[0].text:match('^after (%-?%d+), (%d+) rows$')
+  return after, tonumber(rows)
+end
+
+--- Reads how far a backfill went, and keeps other runners from going on before the end of the
+--- transaction.
+---@param tx table
+---@param step stores.MigrationStep
+---@return string? after nil: another runner has finished it
+---@return integer? rows
+function Ledger:progress(tx, step)
+  local found = tx:query(('INSERT INTO %s AS held (name, statement, text, runner)'
+    .. ' SELECT l.name, 0, $2::text, (SELECT %s FROM pg_stat_activity a'
+    .. ' WHERE a.pid = pg_backend_pid()) FROM %s l WHERE l.name = $1 AND l.ran IS NOT TRUE'
+    .. ' FOR SHARE ON CONFLICT (name, statement) DO UPDATE SET runner = excluded.runner'
+    .. ' RETURNING text'):format(self.journal, RUNNER, self.name),
+    { step.name, PROGRESS:format(BEGINNING, 0) })
+  return Ledger.progress_of({ [0] = found[1] })
+end
+
+--- Writes how far a backfill went.
+---@param tx table
+---@param step stores.MigrationStep
+---@param after string the id of its last row
+---@param rows integer how many it went through, all in all
+function Ledger:advance(tx, step, after, rows)
+  tx:query(('UPDATE %s SET text = $2 WHERE name = $1 AND statement = 0'):format(self.journal),
+    { step.name, PROGRESS:format(after, rows) })
+end
+
 --- Takes a statement out of the journal: the server said that it did nothing.
 ---@param tx table
 ---@param step stores.MigrationStep

@@ -1,14 +1,17 @@
 --- The list that a migration file returns: checked as a whole before anything runs.
 
 local errors = require('stores.errors')
+local names = require('stores.tables.names')
 local options = require('stores.config.options')
 
 local list = {}
 
 ---@class stores.Migration
 ---@field name string unique in its list, at most 1024 bytes
----@field type? 'db'|'lua' 'db' (the default) for SQL, 'lua' for a function
----@field migration string|fun(tx: table) SQL text, or for 'lua' a function of the transaction
+---@field type? 'db'|'lua'|'backfill'|'checkpoint' 'db' (the default) for SQL, 'lua' for a function
+---@field migration? string|fun(tx: table) SQL text, or for 'lua' a function of the transaction
+---@field file? string the file of its SQL, in place of `migration`
+---@field phase? 'contract' it runs where a run is told to finish, and is left out until then
 ---@field repeatable? boolean runs again when its text (or `version`) changed
 ---@field transaction? boolean false: statement by statement, outside a transaction
 ---@field lock_timeout? number seconds a statement may wait for a lock; 0, math.huge: for ever
@@ -17,12 +20,19 @@ local list = {}
 ---@field invalidates? string[] tables whose rows a DO or CALL outside a transaction changes
 ---@field rebuild? boolean an INVALID index that it left is dropped, and built again
 ---@field distribute? string on Citus: the column by which the tables that it creates are spread
----@field version? string of a 'lua' one: what stands in the ledger in place of a text
+---@field version? string of a function: what stands in the ledger in place of a text
+---@field table? string of a backfill: whose rows it goes through
+---@field fn? fun(document: table, tx: table): table|false|nil of a backfill: changes a document
+---@field batch? integer of a backfill: rows of one transaction, 1000 unless told otherwise
+---@field pause? number of a backfill: seconds between two of them, 0.01 unless told otherwise
+---@field replaces? string[] of a checkpoint: names of those that the list does not have any more
 
 ---@class stores.MigrationStep: stores.Migration
 ---@field text string what the ledger holds of it
----@field statements? stores.MigrationStatement[] of a 'db' one, filled by script.parse
+---@field statements? stores.MigrationStatement[] of one in SQL, filled by script.parse
 ---@field outside? boolean it runs outside a transaction, by its own word or by CONCURRENTLY
+---@field covers? stores.MigrationStep[] of a checkpoint that runs: those that it stands for
+---@field passes? boolean a checkpoint of a database that came there by the migrations before it
 
 local NAME_LIMIT = 1024
 
@@ -61,7 +71,9 @@ end
 
 local KEYS = {
   name = name_of,
-  type = options.one_of({ 'db', 'lua' }),
+  type = options.one_of({ 'db', 'lua', 'backfill', 'checkpoint' }),
+  file = options.text,
+  phase = options.one_of({ 'contract' }),
   migration = options.any('any'),
   repeatable = options.boolean,
   transaction = options.boolean,
@@ -72,6 +84,20 @@ local KEYS = {
   rebuild = options.boolean,
   distribute = options.text,
   version = options.text,
+  table = options.text,
+  fn = options.callback(),
+  batch = options.integer(1, 100000),
+  pause = list.seconds_or_zero,
+  replaces = options.names,
+}
+
+-- What only one type has a use for.
+local OF_BACKFILL = { 'table', 'fn', 'batch', 'pause' }
+local REFUSED = {
+  db = { 'version', 'replaces', unpack(OF_BACKFILL) },
+  lua = { 'replaces', 'file', unpack(OF_BACKFILL) },
+  backfill = { 'replaces', 'transaction', 'rebuild', 'distribute', 'invalidates' },
+  checkpoint = { 'version', 'phase', 'repeatable', 'transaction', unpack(OF_BACKFILL) },
 }
 
 local function refuse(where, message, ...)
@@ -86,8 +112,6 @@ local function check_text(step, where)
     refuse(where, 'holds no statement')
   elseif step.migration:find('%z') then
     refuse(where, 'holds a NUL byte')
-  elseif step.version then
-    refuse(where, "has a 'version', which is for type = 'lua'")
   end
 end
 
@@ -99,10 +123,62 @@ local function check_function(step, where)
   end
 end
 
+-- Either a function for the documents of a table, or a statement that says itself which rows.
+local function check_backfill(step, where)
+  if step.fn ~= nil and step.migration ~= nil then
+    refuse(where, "has both a 'fn' and a statement in 'migration'")
+  elseif step.fn then
+    if not step.table then refuse(where, "has a 'fn' for the documents of no 'table'") end
+    if not names.read(step.table) then refuse(where, "names no table: '%s'", step.table) end
+  elseif step.migration == nil then
+    refuse(where, "needs a 'fn' for the documents of its table, or SQL in 'migration'")
+  elseif step.version then
+    refuse(where, "has a 'version', which is for a 'fn'")
+  else
+    check_text(step, where)
+  end
+end
+
+local CHECKS = { db = check_text, checkpoint = check_text, lua = check_function,
+                 backfill = check_backfill }
+
 -- A function has no text that could be compared, so its author's version stands for it.
 local function ledger_text(step)
-  if step.type == 'db' then return step.migration end
-  return step.version and 'lua ' .. step.version or 'lua'
+  if type(step.migration) == 'string' then return step.migration end
+  return step.version and step.type .. ' ' .. step.version or step.type
+end
+
+local function check_keys(step, where)
+  for _, key in ipairs(REFUSED[step.type]) do
+    if step[key] ~= nil then
+      refuse(where, "has '%s', which is not for type = '%s'", key, step.type)
+    end
+  end
+end
+
+local function read_file(path, where)
+  local file, problem = io.open(path, 'rb')
+  local text = file and file:read('*a')
+  if file then file:close() end
+  if not text then
+    refuse(where, 'has a file that cannot be read: %s', tostring(problem or path))
+  end
+  return text
+end
+
+--- Takes the text of a file in place of its name, of each entry that has one.
+---@param entries any what a migration file returned
+---@param folder string where names of files begin, with its last slash
+function list.read_files(entries, folder)
+  if type(entries) ~= 'table' or entries.is_stores_definition then return end
+  for index, entry in ipairs(entries) do
+    if type(entry) == 'table' and type(entry.file) == 'string' and entry.migration == nil then
+      local path = entry.file:find('^/') and entry.file or folder .. entry.file
+      entry.migration, entry.file = read_file(path, 'migration ' .. index), nil
+    else
+      list.read_files(entry, folder)
+    end
+  end
 end
 
 local function read_entry(entry, index)
@@ -113,13 +189,17 @@ local function read_entry(entry, index)
   end
   local step = options.check(entry, { where = where, keys = KEYS })
   if not step.name then refuse(where, 'has no name') end
-  if step.migration == nil then refuse(where, "has no 'migration'") end
   step.type = step.type or 'db'
-  if step.type == 'db' then
-    check_text(step, where)
+  check_keys(step, where)
+  if step.file then
+    if step.migration ~= nil then refuse(where, "has a 'file' and a 'migration'") end
+    step.migration, step.file = read_file(step.file, where), nil
+  elseif step.migration == nil and step.type ~= 'backfill' then
+    refuse(where, "has no 'migration'")
+  end
+  CHECKS[step.type](step, where)
+  if type(step.migration) == 'string' then
     step.migration = step.migration:gsub('^\239\187\191', '') -- the byte order mark of a file
-  else
-    check_function(step, where)
   end
   step.text = ledger_text(step)
   return step
@@ -154,6 +234,13 @@ local function add_flat(flat, entries)
   return flat
 end
 
+--- The entries of a list, without those that stand for others.
+---@param entries (stores.Migration|stores.Definition|stores.Migration[])[]
+---@return stores.Migration[]
+function list.flat(entries)
+  return add_flat({}, entries)
+end
+
 --- Checks the whole list and gives a copy of its entries, in order, that the runner may mark.
 ---Raises invalid_argument or invalid_option, with the place and the name of the entry.
 ---@param entries (stores.Migration|stores.Definition|stores.Migration[])[]
@@ -162,6 +249,10 @@ function list.read(entries)
   local steps, first = {}, {}
   for index, entry in ipairs(add_flat({}, entries)) do
     local step = read_entry(entry, index)
+    if step.type == 'checkpoint' and index == 1 and not step.replaces then
+      refuse(("migration 1 '%s'"):format(step.name:sub(1, 80)), 'is a checkpoint and stands for '
+        .. 'none: name those that it took the place of in replaces = { .. }')
+    end
     if first[step.name] then
       refuse(("migration %d '%s'"):format(index, step.name:sub(1, 80)),
         'has the name of migration %d', first[step.name])

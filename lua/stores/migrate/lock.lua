@@ -10,6 +10,9 @@ local lock = {}
 
 local SHORTEST, LONGEST = 0.05, 0.5
 
+-- How long the lock may take to come free whose holder was ended.
+local TAKEN = 10
+
 local TRY = [[SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS mine,
   pg_backend_pid() AS pid, extract(epoch FROM clock_timestamp())::float8 AS now]]
 
@@ -47,16 +50,32 @@ local function refuse_pooler()
     .. ' which strands the lock of the migrations: give the db a migrate_url of the server itself')
 end
 
+local END = 'SELECT l.pid, pg_terminate_backend(l.pid) AS ended FROM pg_locks l WHERE ' .. THE_LOCK
+  .. ' AND l.pid <> pg_backend_pid()'
+
+-- Ends the session that holds the lock, as the caller asked for: once, for whoever takes it then is
+-- another one, who lives.
+local function take_over(session, key, by, notify)
+  notify({ event = 'takeover', holder = by })
+  local ok, err = pcall(session.query, session, END, { key })
+  if ok then return end
+  errors.raise('lock_timeout', ('another runner of the migrations (%s) cannot be ended: %s'):format(
+    by or 'unknown', tostring(err)), { cause = err })
+end
+
 -- Asks until the lock is granted or `limit` seconds have passed; gives the backend's pid.
-local function acquire(session, key, limit, notify)
+local function acquire(session, key, limit, notify, takeover)
   local began, said
   while true do
     local row = session:query(TRY, { key })[1]
     if row.mine then return row.pid end
     began = began or row.now
     local waited = row.now - began
-    local by = (not said or waited >= limit) and holder(session, key)
-    if waited >= limit then
+    local by = (not said or waited >= limit) and holder(session, key) or nil
+    if waited >= limit and takeover then
+      take_over(session, key, by, notify)
+      takeover, limit = false, waited + TAKEN
+    elseif waited >= limit then
       errors.raise('lock_timeout', ('waited %.1f s for another runner of the migrations%s'):format(
         waited, by and ' (' .. by .. ')' or ''))
     end
@@ -102,13 +121,14 @@ end
 ---@param limit number seconds to wait for another runner
 ---@param notify fun(event: table)
 ---@param fn fun(held: stores.MigrationLock): any
+---@param takeover? boolean whoever holds it after that time is ended
 ---@return any what fn returned
-function lock.hold(store, ledger, limit, notify, fn)
+function lock.hold(store, ledger, limit, notify, fn, takeover)
   local key = ledger.key
   return store:session(function(session)
     local held = setmetatable({ session = session, key = key }, Held)
     pcall(session.query, session, STAY)
-    held.pid = acquire(session, key, limit, notify)
+    held.pid = acquire(session, key, limit, notify, takeover)
     local ok, result = pcall(function()
       held:check()
       held.is_checked = worker.is_checked(session)

@@ -17,6 +17,8 @@ local run = {}
 ---@field journal table what Ledger:unfinished gave when the lock was taken
 ---@field seen table<string, string> texts of the ledger that differ from those of the list, by name
 ---@field workers table<string, string>? application names of who runs a migration, by its name
+---@field tell fun(step: stores.MigrationStep) after a transaction, when its work is not over yet
+---@field stopping fun(): boolean whether the caller wants it to stop at a safe place
 
 local LOCK_TIMEOUT = 5
 local LOCK_TRIES = 5
@@ -130,9 +132,10 @@ function run.transactional(context, step)
       if not context.ledger:claim(tx, step, context.seen[step.name] or '') then return false end
       if step.type == 'lua' then
         step.migration(tx)
-      else
+      elseif not step.passes then
         statements(context, step, tx, at)
       end
+      for _, covered in ipairs(step.covers or {}) do context.ledger:claim(tx, covered, '') end
       distribute.created(tx, step)
       context.store:note_written(tx)
       return true

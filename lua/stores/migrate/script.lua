@@ -69,12 +69,12 @@ local function note_other(step, count)
   end
 end
 
---- Splits the text of a 'db' step into `step.statements`, and says in `step.outside` whether they
---- run outside a transaction. Does nothing to a 'lua' step.
+--- Splits the text of a step into `step.statements`, and says in `step.outside` whether they run
+--- outside a transaction. Does nothing to a function.
 ---Raises invalid_argument where the text ends inside a string, a quoted name or a comment.
 ---@param step stores.MigrationStep
 function script.parse(step)
-  if step.type ~= 'db' or step.statements then return end
+  if type(step.migration) ~= 'string' or step.statements then return end
   local ok, found = pcall(sql.split, step.text, note_other(step, 0))
   if not ok then
     if not errors.is(found) then error(found, 0) end
@@ -112,6 +112,20 @@ local function is_utf8(text)
     or text:upper():match("UNICODE['\"%s]*$") ~= nil
 end
 
+-- A backfill is one statement, which is run again and again with other rows.
+local function backfill_objection(step, statement)
+  local _, names = sql.with_parameters(statement.text, { 'after', 'limit' })
+  if #step.statements > 1 then
+    return 'a backfill is one statement'
+  elseif not (names.after and names.limit) then
+    return 'the statement of a backfill takes $limit rows whose id is greater than $after'
+  elseif not statement.words.RETURNING and statement.words[1] ~= 'SELECT' then
+    return 'the statement of a backfill has to say which rows it took: end it with RETURNING id'
+  elseif statement.refuses or statement.commits then
+    return statement.words[1] .. ' cannot be a backfill'
+  end
+end
+
 -- Why a statement cannot be in its migration, or nil.
 local function objection(step, statement)
   local words, refuses = statement.words, statement.refuses
@@ -121,6 +135,11 @@ local function objection(step, statement)
       .. ' (with transaction = false each statement is on its own)'
   elseif sets_encoding(words) and not is_utf8(statement.text) then
     return words[1] .. ' of another encoding: the text of a migration is UTF-8'
+  elseif step.type == 'checkpoint' and refuses then
+    return refuses .. ' cannot be in a checkpoint, which is done as a whole or not at all: write it'
+      .. ' without CONCURRENTLY, for its tables are new and empty'
+  elseif step.type == 'backfill' then
+    return backfill_objection(step, statement)
   elseif step.outside and sets_session(words) then
     return words[1] .. ' would be of no effect on the next statement, which is on its own: say'
       .. ' settings = { name = value } in the migration'

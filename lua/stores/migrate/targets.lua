@@ -35,7 +35,14 @@ end
 --- thing in it.
 ---@param tx table
 function Target:note_written(tx)
-  if self.notes then self.written = caches.written(tx) end
+  if not self.notes then return end
+  self.written = self.written or {}
+  for _, name in ipairs(caches.written(tx)) do
+    if not self.written[name] then
+      self.written[name] = true
+      self.written[#self.written + 1] = name
+    end
+  end
 end
 
 -- The lock, a transaction and a look at the catalog at the same time.
@@ -107,8 +114,8 @@ function Target:find_caches()
   caches.wait_for_redis(self.writer)
 end
 
---- What a step of the run wrote that no cache was told of: the names of tables. Tells those caches
---- that are told afterwards.
+--- What was written since the last time that no cache was told of: the names of tables. Tells those
+--- caches that are told afterwards.
 ---@return string[]
 function Target:tell_written()
   local names, before = self.written or {}, self.bypassed

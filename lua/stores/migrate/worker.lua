@@ -75,6 +75,20 @@ local function remedy(found)
   return ('wait for its end, or end it: SELECT pg_terminate_backend(%d)'):format(found.pid)
 end
 
+local END = 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+  .. ' WHERE pid = $1::integer AND application_name = $2'
+
+-- Ends what was found, as the caller asked for.
+local function take_over(context, step, name, found)
+  context.notify({ event = 'takeover', name = step.name, holder = described(found) })
+  local ok, err = pcall(context.store.query, context.store, END, { found.pid, name })
+  if not ok then
+    failure.raise(step, nil, ('another runner still works on it (%s), and cannot be ended: %s')
+      :format(described(found), tostring(err)), remedy(found) .. ', as its own user or a superuser',
+      { sqlstate = errors.is(err) and err.sqlstate or nil, process = found.pid, cause = err })
+  end
+end
+
 --- Waits until nobody else runs a step: a runner that was killed, whose statement goes on, or one
 --- whose lock was lost. Raises, and names its process, where that takes long.
 ---@param context stores.MigrationRun
@@ -82,11 +96,15 @@ end
 ---@param patience number seconds that the caller would wait for a lock
 ---Raises migration_failed.
 function worker.wait_for_others(context, step, patience)
-  local name, waited, said = worker.name(context, step), 0, false
+  local name, waited, said, ended = worker.name(context, step), 0, false, nil
   local limit = math.min(patience, context.held.is_checked and LIVING or UNKNOWN)
   while true do
     local found = find(context, name)
     if not found then return end
+    if context.options.takeover and ended ~= found.pid then
+      take_over(context, step, name, found)
+      ended = found.pid
+    end
     if waited >= limit then
       failure.raise(step, nil, ('another runner still works on it: %s'):format(described(found)),
         remedy(found), { sqlstate = '55P03', process = found.pid, retryable = true })

@@ -182,6 +182,26 @@ function sql.split(text, stop)
   return statements
 end
 
+--- The text of a statement in which whole numbers by name are parameters: $after is $1. What is
+--- quoted stays as it is.
+---@param statement string
+---@param names string[] in the order of their numbers
+---@return string
+---@return table<string, boolean> found which of them it has
+function sql.with_parameters(statement, names)
+  local numbers, found, parts, dollar = {}, {}, {}, false
+  for number, name in ipairs(names) do numbers[name] = number end
+  for kind, from, to in tokens(statement) do
+    local piece = statement:sub(from, to)
+    if dollar and kind == 'word' and numbers[piece] then
+      found[piece], piece = true, numbers[piece] .. '::bigint'
+    end
+    dollar = piece == '$'
+    parts[#parts + 1] = piece
+  end
+  return table.concat(parts), found
+end
+
 --- The words of a statement outside quotes and comments, in upper case.
 ---@param statement string
 ---@param most integer? how many at most
