@@ -93,6 +93,16 @@ describe('the build #slow', function()
       assert.truthy(package.cpath:find('/usr/local/lib/lua/5.1/?.so', 1, true))
     end)
 
+    it('has the command, with its man page and completion', function()
+      local status, text = shell(('env -u LUA_PATH -u LUA_CPATH %s --version')
+        :format(quoted(prefix .. '/bin/stores')))
+      assert.equal(0, status, text)
+      assert.matches('^stores %d', text)
+      assert.matches('%.TH STORES 1', sh.read(prefix .. '/share/man/man1/stores.1'))
+      assert.matches('complete %-F _stores stores',
+        sh.read(prefix .. '/share/bash-completion/completions/stores'))
+    end)
+
     it('is another library to the linker with each minor version', function()
       local status, text = shell('readelf -d ' .. quoted(prefix .. '/lib/libstores.so'))
       assert.equal(0, status, text)

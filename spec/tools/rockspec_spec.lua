@@ -45,6 +45,13 @@ describe('luarocks make #slow', function()
     assert.equal('0.1.0\t' .. tree .. '/lib/lua/5.1/stores/core.so\n', text)
   end)
 
+  it('installs the command', function()
+    local status, text = shell(('env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH %s --version'):format(
+      quoted(tree .. '/bin/stores')))
+    assert.equal(0, status, text)
+    assert.equal('stores 0.1.0\n', text)
+  end)
+
   it('has the version of the library', function()
     local file = assert(io.open(root .. '/core/stores.h'))
     local version = file:read('*a'):match('STORES_VERSION "([%d.]+)"')

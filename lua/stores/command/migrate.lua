@@ -118,6 +118,8 @@ end
 ---@type table<string, fun(args: table, context: stores.CommandContext, list: table): integer?>
 local ACTIONS = { run = run, plan = plan, status = status, verify = verify, baseline = baseline }
 
+local NAMES = { 'run', 'plan', 'status', 'verify', 'baseline' }
+
 -- `migrate plan FILE` is what some people write.
 local function in_order(args)
   if ACTIONS[args.file] and args.action ~= nil and not ACTIONS[args.action] then
@@ -154,8 +156,9 @@ stopped, or killed, goes on where it was.]],
   },
   describe = function(parser)
     parser:argument('file', 'A Lua file that returns the list.'):argname('FILE')
-    parser:argument('action', 'run, plan, status, verify or baseline.'):args('?')
+    local action = parser:argument('action', 'run, plan, status, verify or baseline.'):args('?')
       :argname('ACTION')
+    action.completes = NAMES
     parser:option('--ledger', "The ledger's table.", nil):argname('TABLE')
     parser:option('--lock-wait', 'Seconds to wait for another runner; 60.'):convert(seconds)
       :argname('SECONDS')
