@@ -34,13 +34,12 @@ describe('the epoch of a table', function()
   local function cached(n)
     last = last + 1
     local id = tostring(last)
-    for _, name in ipairs({ 'public.docs', 'public.gate' }) do keys:ready(store, name) end
+    support.eventually(function() -- what the spec before turned may be turned once more
+      for _, name in ipairs({ 'public.docs', 'public.gate' }) do keys:ready(store, name) end
+      return #store:stats().turning == 0
+    end, 60, 'an end of all turns')
     store:insert('docs', { id = id, n = n })
-    -- what the spec before turned may be turned once more meanwhile; a find fills it again
-    support.eventually(function()
-      store:find('docs', id)
-      return (keys:row('public.docs', id) or ''):find('^V')
-    end, 60, 'the row in the cache')
+    keys:becomes('public.docs', id, 'V')
     return id
   end
 
@@ -166,6 +165,7 @@ describe('the epoch of a table', function()
       ]]):format(db.host, db.database, server.socket, id))
       assert.equal('commits', child:line())
       support.eventually(function() return keys:epoch('public.docs'):sub(1, 1) == 'B' end)
+      closed:holds_somebody_up()
       child:kill()
       for _ = 1, 10 do
         assert.equal(1, store:find('docs', id).n)

@@ -174,6 +174,7 @@ describe('an intent', function()
       local child = child_that_writes(id)
       assert(child:line())
       keys:becomes('public.docs', id, 'T=')
+      closed:holds_somebody_up()
       child:kill()
       for _ = 1, 4 do
         assert.equal(1, store:find('docs', id).n)

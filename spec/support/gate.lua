@@ -10,6 +10,7 @@ local support = require('spec.support')
 local gate = {}
 
 ---@class spec.Gate
+---@field db table
 ---@field open boolean
 local Gate = {}
 Gate.__index = Gate
@@ -36,7 +37,7 @@ end
 ---@param db table
 ---@return spec.Gate
 function gate.close(db)
-  local self = setmetatable({ open = false }, Gate)
+  local self = setmetatable({ db = db, open = false }, Gate)
   local holds = false
   self.task = stores.spawn(function()
     local holder = stores.Store.new(db, nil, { cache = false })
@@ -51,6 +52,14 @@ function gate.close(db)
   end)
   support.eventually(function() return holds end)
   return self
+end
+
+--- Waits until somebody is held up: a writer tells the cache before the server has its COMMIT.
+function Gate:holds_somebody_up()
+  support.eventually(function()
+    return support.psql(self.db, 'SELECT count(*) FROM pg_stat_activity'
+      .. " WHERE datname = current_database() AND wait_event_type = 'Lock'"):match('%d+') ~= '0'
+  end, 60, 'a COMMIT at the gate')
 end
 
 --- Lets them go on.
