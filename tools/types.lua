@@ -94,6 +94,42 @@ local function verbs_of(name, parent, targets, lines)
   return class(name .. (parent and ' : ' .. parent or ''), fields(name, targets, lines))
 end
 
+-- ---- Of shards ---------------------------------------------------------------------------------
+
+local ID = { name = 'id', type = 'stores.Id' }
+local TO_ALL = 'stores.ScatterOptions'
+
+-- A verb of shards: one that is not of a row takes what is for all of them, too, and says which
+-- failed.
+local function of_shards(row)
+  local takes, second = { unpack(row.takes) }, row.takes[2] and row.takes[2].name
+  if row.name == 'transaction' then table.insert(takes, 1, ID) end
+  local copy = { name = row.name, takes = takes, gives = { unpack(row.gives) },
+    options = row.options }
+  local is_of_row = second == 'id' or second == 'record' or row.name == 'transaction'
+  if is_of_row or not row.options or row.name == 'each' then return copy end
+  copy.options = nil
+  takes[#takes + 1] = { name = 'opts', is_optional = row.name ~= 'query',
+    type = ('stores.%sOptions|%s'):format(row.options, TO_ALL) }
+  if #row.gives > 0 then
+    table.insert(copy.gives, { name = 'failed', type = 'stores.Error[]|nil' })
+  end
+  return copy
+end
+
+local function verbs_of_shards()
+  local lines = { '---@overload fun(list: stores.ShardConfig[], opts?: stores.ShardsOptions): '
+    .. 'stores.Shards' }
+  for _, row in ipairs(list.verbs) do
+    if (row.on == 'both' or row.on == 'store') and not row.is_internal then
+      lines[#lines + 1] = '--- ' .. row.text
+      lines[#lines + 1] = ('---@field %s %s'):format(row.name, signature('stores.Shards',
+        of_shards(row)))
+    end
+  end
+  return class('stores.Shards', lines)
+end
+
 --- The files, by their paths.
 ---@return table<string, string>
 function types.files()
@@ -116,6 +152,7 @@ function types.files()
   add('try.lua', 'The verbs that raise nothing: true and their values, or false and the error.',
     { class('stores.Try', fields('stores.Try', { both = true, store = true }, {},
       '|stores.Error')) })
+  add('shards.lua', 'The verbs of shards.', { verbs_of_shards() })
   return made
 end
 

@@ -182,6 +182,21 @@ static void push_place(lua_State *L, struct stores__slot *slot, int at, int rows
     lua_pushstring(L, is_there ? stores_op_value(slot->op, at, column, NULL) : NULL);
 }
 
+/* A column of all rows. */
+static void push_places(lua_State *L, struct stores__slot *slot, int rows, int column) {
+    bool is_there = column < stores_op_columns(slot->op);
+    lua_createtable(L, rows, 0);
+    for (int at = 0; at < rows; at++) {
+        const char *text = is_there ? stores_op_value(slot->op, at, column, NULL) : NULL;
+        if (text != NULL) {
+            lua_pushstring(L, text);
+        } else {
+            lua_pushboolean(L, false);
+        }
+        lua_rawseti(L, -2, at + 1);
+    }
+}
+
 static int push_select(lua_State *L, struct stores__slot *slot) {
     int all = stores_op_rows(slot->op);
     int rows = slot->most >= 0 && slot->most < all ? slot->most : all;
@@ -202,6 +217,11 @@ static int push_select(lua_State *L, struct stores__slot *slot) {
         lua_rawseti(L, -2, at + 1);
     }
     mark_list(L, STORES__CODEC_ARRAY);
+    if (slot->places) {
+        push_places(L, slot, rows, 0);
+        push_places(L, slot, rows, 2);
+        return 3;
+    }
     /* where the next batch of a keyset begins */
     push_place(L, slot, rows - 1, rows, 0);
     if (slot->most < 0 && stores_op_columns(slot->op) < 3) return 2;

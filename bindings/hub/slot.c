@@ -40,6 +40,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->unless[0] = '\0';
     slot->abandoned = false;
     slot->most = -1;
+    slot->places = false;
     slot->op = NULL;
     hub->pending++;
     return slot;

@@ -11,7 +11,9 @@ enum stores__slot_kind {
     SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
     SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now, etag */
     SLOT_SELECT, /* an array of documents: of (id, value, keys) rows; then of the last one its id,
-                  * whether there are more, its keys, and of the first one its id and its keys */
+                  * whether there are more, its keys, and of the first one its id and its keys;
+                  * with `places` in place of all these an array of their ids, and one of their
+                  * keys, in which false stands for none */
     SLOT_ROWS, /* an array of row tables */
     SLOT_COUNT, /* how many were affected */
     SLOT_NOTHING, /* true */
@@ -36,6 +38,7 @@ struct stores__slot {
     char unless[STORES_ETAG_SIZE]; /* of DOCUMENT: where it has this etag true stands for it */
     int64_t id; /* of CHANGE: the row that was asked for */
     int most; /* of SELECT: so many rows are given, of one more only that it is there; -1: all */
+    bool places; /* of SELECT: for who merges; see SLOT_SELECT */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 

@@ -57,18 +57,20 @@ static int engine_write(lua_State *L) {
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }
 
-/* engine:select(table, sql, params, timeout, raw, rows, most) */
+/* engine:select(table, sql, params, timeout, raw, rows, most, places) */
 static int engine_select(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2), *sql = luaL_checkstring(L, 3);
     uint64_t ms = stores__ms_check(L, 5);
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
     int most = stores__most_check(L, 8);
+    bool places = lua_toboolean(L, 9);
     lua_settop(L, 8);
     stores_params params = stores__params_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT,
                                                  raw);
     slot->most = most;
+    slot->places = places;
     stores_call call = call_to(engine, slot, ms, true);
     return stores__slot_started(L, slot, stores_select(engine->engine, &call, table, sql, &params));
 }

@@ -1,62 +1,24 @@
---- Shards: several databases, and for each id the one that it belongs to.
+--- Shards: several databases, and for each id the one that it belongs to. They have the verbs of a
+--- store (shards/routes.lua).
 
-local config = require('stores.config.tables')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
-local options = require('stores.config.options')
+local health = require('stores.shards.health')
+local lists_of = require('stores.shards.config')
+local routes = require('stores.shards.routes')
 local Store = require('stores.store')
-
----@class stores.ShardConfig
----@field id integer from 0 on
----@field db stores.DbConfig
----@field redis? stores.RedisConfig|false
----@field opts? stores.StoreOptions
 
 ---@class stores.Shards
 ---@field shards stores.Store[] their stores, in the order of the shards, from shard 0 on
-local Shards = {}
+---@field size integer how many
+---@field timeout number seconds: the longest of those of its stores
+---@field concurrency integer how many shards one call asks at a time
+---@field breaker number seconds
+---@field health stores.shards.Health[]
+local Shards = { is_stores_target = true }
 Shards.__index = Shards
-
-local KNOWN = { db = true, redis = true, opts = true, id = true }
-
-local function refuse(message, ...)
-  errors.raise('invalid_option', message:format(...))
-end
-
-local function check_list(list)
-  if type(list) ~= 'table' or #list == 0 then
-    refuse('Shards.new takes a list of {db =, redis =, opts =, id =}')
-  end
-  for key in pairs(list) do
-    if type(key) ~= 'number' or key % 1 ~= 0 or key < 1 or key > #list then
-      refuse("the list of the shards has gaps, or names: '%s'", options.shown(tostring(key)))
-    end
-  end
-  local by_id = {}
-  for place = 1, #list do
-    local shard = list[place]
-    if type(shard) ~= 'table' then refuse('entry %d of the shards is no table', place) end
-    for key in pairs(shard) do
-      if not KNOWN[key] then
-        refuse("unknown key '%s' in entry %d of the shards: db, redis, opts and id are known",
-          options.shown(tostring(key)), place)
-      end
-    end
-    local id = shard.id
-    if type(id) ~= 'number' or id % 1 ~= 0 or id < 0 then
-      refuse('entry %d of the shards needs an id: a whole number from 0 on', place)
-    end
-    if by_id[id] then refuse('two shards have the id %d', id) end
-    by_id[id] = shard
-  end
-  for id = 0, #list - 1 do
-    if not by_id[id] then
-      refuse('the ids of %d shards are 0 to %d: %d is missing', #list, #list - 1, id)
-    end
-  end
-  return by_id
-end
+for name, verb in pairs(routes.verbs()) do Shards[name] = verb end
 
 -- Gives fn(..), or raises its error with the shard's name, and leaves no store of the list open.
 local function of_shard(id, stores, fn, ...)
@@ -67,53 +29,85 @@ local function of_shard(id, stores, fn, ...)
   error(value, 0)
 end
 
+local function finder(shards)
+  return function(_, name)
+    local verb = Shards[name]
+    if type(verb) ~= 'function' then return verb end
+    return function(_, ...) return pcall(verb, shards, ...) end
+  end
+end
+
 --- Makes the stores of a list of shards: {{db =, redis =, opts =, id = 0}, ...}, ids from 0 on.
 ---@param list stores.ShardConfig[]
+---@param opts? stores.ShardsOptions
 ---@return stores.Shards
 ---Raises invalid_option.
-function Shards.new(list)
+function Shards.new(list, opts)
   if list == Shards then
     errors.raise('invalid_argument', 'call it with a dot: Shards.new(list)')
   end
-  local by_id = check_list(list)
-  local count = #list
-  local flats, stores = {}, {}
-  for id = 0, count - 1 do
-    local shard = by_id[id]
-    flats[id] = of_shard(id, stores, config.resolve, shard.db, shard.redis, shard.opts)
-    flats[id].shard_id, flats[id].shard_count = id, count
+  local by_id = lists_of.check(list)
+  local checked = lists_of.check_options(opts)
+  local flats, stores, states, timeout = {}, {}, {}, 0
+  for id = 0, #list - 1 do
+    flats[id] = of_shard(id, stores, lists_of.resolve, by_id[id], #list)
   end
-  for id = 0, count - 1 do
-    stores[id + 1] = of_shard(id, stores, Store.from_config, flats[id])
+  for id = 0, #list - 1 do
+    local store = of_shard(id, stores, Store.from_config, flats[id])
+    stores[id + 1], states[id + 1] = store, health.new()
+    timeout = math.max(timeout, store.timeout)
   end
-  return setmetatable({ shards = stores, count = count }, Shards)
+  local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
+    concurrency = checked.concurrency, breaker = checked.breaker, health = states,
+    turn = math.random(#list) }, Shards)
+  shards.try = setmetatable({}, { __index = finder(shards) })
+  return shards
 end
 
-local function check_self(self, verb)
-  if getmetatable(self) ~= Shards then
-    errors.raise('invalid_argument', ('call it with a colon: shards:%s(...)'):format(verb))
-  end
+function Shards:check_usable()
+  self.shards[1]:check_usable()
 end
 
---- The store that an id belongs to: by the true modulo of the signed 64-bit id (-1 of 4 is 3).
+--- The place of the shard that an id belongs to: by the true modulo of the signed 64-bit id (-1 of
+--- 4 is 3), and one more.
 ---@param id stores.Id
----@return stores.Store
-function Shards:mod(id)
-  check_self(self, 'mod')
-  return self.shards[core.shard(ids.check(id), self.count) + 1]
+---@return integer
+function Shards:place_of(id)
+  return core.shard(ids.check(id), self.size) + 1
+end
+
+-- Whose turn it is to be given a row that is new.
+local function next_place(self)
+  self.turn = self.turn % self.size + 1
+  return self.turn
+end
+
+--- Where a record without an id goes: its store makes the id.
+---@return integer
+function Shards:next_place()
+  return next_place(self)
 end
 
 --- A new id, of any shard.
 ---@return string
-function Shards:generateId()
-  check_self(self, 'generateId')
-  return self.shards[math.random(self.count)]:generateId()
+function Shards:new_id()
+  return self.shards[next_place(self)]:generateId()
 end
 
---- Closes every store.
-function Shards:close()
-  check_self(self, 'close')
-  for _, store in ipairs(self.shards) do store:close() end
+--- Whether a shard may be used is asked before its first call.
+---@param place integer
+function Shards:check_shard(place)
+  self.health[place].ready = true
 end
 
-return setmetatable(Shards, { __call = function(_, list) return Shards.new(list) end })
+--- The store that an id belongs to.
+---@param id stores.Id
+---@return stores.Store
+function Shards:mod(id)
+  if getmetatable(self) ~= Shards then
+    errors.raise('invalid_argument', 'call it with a colon: shards:mod(...)')
+  end
+  return self.shards[self:place_of(id)]
+end
+
+return setmetatable(Shards, { __call = function(_, list, opts) return Shards.new(list, opts) end })

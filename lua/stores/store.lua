@@ -148,12 +148,12 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
   return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag)
 end
 
-function Store:start_select(name, text, params, timeout, raw, rows, most)
+function Store:start_select(name, text, params, timeout, raw, rows, most, places)
   if frames.count > 0 then
     holds.check_strict(self) -- what iterates was called before
     holds.check_connection(self)
   end
-  return self.engine:select(name, text, params, timeout, raw, rows, most)
+  return self.engine:select(name, text, params, timeout, raw, rows, most, places)
 end
 
 -- For the tables that it wrote its locks are asked, cascades and triggers included.

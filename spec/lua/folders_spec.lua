@@ -4,8 +4,8 @@
 
 local root = os.getenv('STORES_ROOT') or '.'
 
--- store:migrate needs the migrations, which need stores.
-local EXCEPTION = { from = 'stores.store', to = 'stores.migrations' }
+-- store:migrate needs the migrations, which need stores; and shards:migrate.
+local EXCEPTIONS = { from = { 'stores.store', 'stores.shards.routes' }, to = 'stores.migrations' }
 
 local function read(path)
   local file = assert(io.open(root .. '/' .. path))
@@ -49,8 +49,10 @@ local function modules()
   end
   pipe:close()
   found['stores.migrations'] = required_by('migrations.lua')
-  for place, name in ipairs(found[EXCEPTION.from]) do
-    if name == EXCEPTION.to then table.remove(found[EXCEPTION.from], place) end
+  for _, from in ipairs(EXCEPTIONS.from) do
+    for place, name in ipairs(found[from]) do
+      if name == EXCEPTIONS.to then table.remove(found[from], place) end
+    end
   end
   return found
 end

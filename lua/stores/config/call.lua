@@ -68,8 +68,9 @@ call.options = {
   option('strict', boolean, 'a verb of the store that the function calls raises `unsupported`'),
   option('combine', boolean, 'false: a transaction of its own, with a lock'),
   option('segment', boolean),
-  option('partial', boolean),
-  option('concurrency', integer(1, 100000)),
+  option('partial', boolean, 'of shards: the answer of those that do answer; behind all else that '
+    .. 'the call gives stands an array of the errors of the others'),
+  option('concurrency', integer(1, 100000), 'of shards: how many are asked at a time'),
 }
 
 ---@type stores.OptionSpec

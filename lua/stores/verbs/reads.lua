@@ -4,7 +4,6 @@
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
-local cursor = require('stores.sql.cursor')
 local errors = require('stores.errors')
 local etags = require('stores.etags')
 local ids = require('stores.ids')
@@ -15,6 +14,7 @@ local taken = require('stores.verbs.list').taken.store
 local selects = require('stores.verbs.select')
 local seen = require('stores.verbs.seen')
 local wait = require('stores.wait')
+local walks = require('stores.verbs.walks')
 
 local reads = {}
 
@@ -92,9 +92,16 @@ function reads:findAllByIds(name, list, opts)
   return found, missing
 end
 
--- The documents of a list, and its cursors. One row more than the page has tells whether there is
--- another one behind it; without a limit everything comes, and there is none.
-local function list(self, name, opts, build)
+--- The documents of a list, and its cursors. One row more than the page has tells whether there is
+--- another one behind it; without a limit everything comes, and there is none. A primitive of the
+--- verbs that give lists, which who has several stores does otherwise.
+---@param name string
+---@param opts table
+---@param build fun(page: stores.sql.Page?): string, string[] its statement and the parameters
+---@return stores.Document[]|stores.Plan documents
+---@return string? next
+---@return string? previous
+function reads:run_list(name, opts, build)
   if not opts.limit and not opts.after and not opts.before and not opts.explain
     and not self.tables[name] then
     local sql, params = build(nil)
@@ -118,70 +125,22 @@ function reads:findAll(name, opts)
   check(self, 'findAll')
   check_table(name)
   opts = check_options(opts, taken.findAll)
-  return list(self, name, opts, function(page) return query.find_all(opts, page) end)
-end
-
--- ---- each ---------------------------------------------------------------------------------------
-
----@class stores.Walk where an `each` is
----@field name string the table
----@field size integer of a batch
----@field opts table
----@field raw_opts table the same, for rows as they are stored
----@field position stores.sql.Position|nil
----@field over boolean
-
--- The statement of the batch at the place of a walk.
-local function batch_of(walk, size, self)
-  local page = { table = walk.name, position = walk.position, has_cursors = true }
-  local sql, params = query.each_batch(not walk.position and walk.opts.after or nil, size,
-    walk.opts, page)
-  if self then selects.check(self, walk.name, walk.opts, page) end
-  return sql, params
-end
-
-local function walk_on(walk, documents, last_id, _, last_keys)
-  if last_id then walk.position = cursor.position(last_id, last_keys) end
-  return documents
-end
-
--- The batch at the place of a walk. Where the value of a row cannot be read: those before it, and
--- its error, which is raised in its turn; who calls the iterator again gets the rows behind it.
-local function next_batch(self, walk)
-  local sql, params = batch_of(walk, walk.size)
-  local results = { pcall(select, self, walk.name, sql, params, walk.opts) }
-  if results[1] then
-    walk.over = #results[2] < walk.size
-    return walk_on(walk, unpack(results, 2, 6))
-  end
-  local err = results[2]
-  if not errors.is(err) or not err.index or err.row == 'NULL' then error(err, 0) end
-  local documents = {}
-  if err.index > 1 then
-    sql, params = batch_of(walk, err.index - 1)
-    documents = walk_on(walk, select(self, walk.name, sql, params, walk.opts))
-  end
-  -- as text it can be read, and says where the rows behind it begin
-  sql, params = batch_of(walk, 1)
-  walk_on(walk, select(self, walk.name, sql, params, walk.raw_opts))
-  return documents, err
+  return self:run_list(name, opts, function(page) return query.find_all(opts, page) end)
 end
 
 function reads:each(name, opts)
   check(self, 'each')
   check_table(name)
   opts = check_options(opts, taken.each)
-  local walk = { name = name, size = opts.batch or 500, opts = opts, position = nil, over = false,
-    raw_opts = { timeout = opts.timeout, raw = true } }
+  local walk = walks.new(self, name, opts)
   local batch, at, err = {}, 0, nil
-  batch_of(walk, walk.size, self) -- what is wrong is said here, and not in the middle of a loop
   return function()
     while batch[at + 1] == nil do
       local raised = err
       err = nil
       if raised then error(raised, 0) end
       if walk.over then return nil end
-      batch, err = next_batch(self, walk)
+      batch, err = walks.next(self, walk)
       at = 0
     end
     at = at + 1
@@ -195,7 +154,7 @@ function reads:findByJSON(name, doc, opts)
   check(self, 'findByJSON')
   check_table(name)
   opts = check_options(opts, taken.findByJSON)
-  return list(self, name, opts, function(page) return query.find_by_json(doc, opts, page) end)
+  return self:run_list(name, opts, function(page) return query.find_by_json(doc, opts, page) end)
 end
 
 function reads:findOne(name, doc, opts)
@@ -228,7 +187,7 @@ function reads:findByJsonArrayContains(name, key, value, opts)
   check(self, 'findByJsonArrayContains')
   check_table(name)
   opts = check_options(opts, taken.findByJsonArrayContains)
-  return list(self, name, opts, function(page)
+  return self:run_list(name, opts, function(page)
     return query.array_contains(key, value, opts, page)
   end)
 end
@@ -237,16 +196,17 @@ function reads:findByJsonSubContains(name, key, doc, opts)
   check(self, 'findByJsonSubContains')
   check_table(name)
   opts = check_options(opts, taken.findByJsonSubContains)
-  return list(self, name, opts, function(page) return query.sub_contains(key, doc, opts, page) end)
+  return self:run_list(name, opts, function(page)
+    return query.sub_contains(key, doc, opts, page)
+  end)
 end
 
 function reads:findByPath(name, path, vars, opts)
   check(self, 'findByPath')
   check_table(name)
   opts = check_options(opts, taken.findByPath)
-  local results = { pcall(list, self, name, opts, function(page)
-    return query.by_path(path, vars, opts, page)
-  end) }
+  local function build(page) return query.by_path(path, vars, opts, page) end
+  local results = { pcall(self.run_list, self, name, opts, build) }
   if results[1] then return unpack(results, 2, 4) end
   local err = results[2]
   if errors.is(err, 'query_failed') and err.sqlstate == SYNTAX_ERROR then

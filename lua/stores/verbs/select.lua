@@ -13,9 +13,10 @@ local function bring_up(definition, list, ...)
 end
 
 -- The same of a declared table: over documents that are not past their time, brought up.
-local function of_declared(self, definition, name, sql, params, opts, rows, most)
+local function of_declared(self, definition, name, sql, params, opts, rows, most, places)
   sql, params = seen.alive(self, definition, sql, params)
-  local slot = self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most)
+  local slot = self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most,
+    places)
   if rows then return wait.slot(self.hub, slot) end
   return bring_up(definition, wait.slot(self.hub, slot))
 end
@@ -28,14 +29,15 @@ end
 ---@param opts {timeout: number?, raw: boolean?}
 ---@param rows boolean? tables by column instead of documents
 ---@param most integer? so many documents
+---@param places boolean? of a store, documents: the place of each of them, for who merges
 ---@return table
 ---@return any ... of documents: the id of the last one, and what bindings/hub/slot.h says
-function select.run(self, name, sql, params, opts, rows, most)
+function select.run(self, name, sql, params, opts, rows, most, places)
   if self.tables[name] then
-    return of_declared(self, self.tables[name], name, sql, params, opts, rows, most)
+    return of_declared(self, self.tables[name], name, sql, params, opts, rows, most, places)
   end
   return wait.slot(self.hub,
-    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most))
+    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most, places))
 end
 
 --- What a list may ask of its table, once its statement is built.

@@ -1,0 +1,105 @@
+--- Which shards answer. One that does not is found out by a call that fails, or by calls that are
+--- given no answer for long; from then on calls to it fail at once, but for one from time to time,
+--- which asks first whether it is back. Nobody waits longer for that than `breaker` seconds.
+
+local errors = require('stores.errors')
+local wait = require('stores.wait')
+
+local health = {}
+
+---@class stores.shards.Health of one shard
+---@field down stores.Error? why it does not answer
+---@field asked_at number when it was asked last whether it is back
+---@field asking boolean somebody asks it
+---@field pending integer calls that are under way
+---@field silent_since number since when none of them has been answered
+---@field ready boolean it was found fit to be used (`check`)
+
+-- A shard that is down is asked again after so long, which is a round trip or less.
+local PAUSE = 0.2
+
+-- What says of a server that it cannot be reached, and what may say so.
+local UNREACHABLE = { connect_failed = true, connection_lost = true }
+local SILENT = { timeout = true, acquire_timeout = true }
+
+--- The state of a shard, which is taken for well.
+---@return stores.shards.Health
+function health.new()
+  return { down = nil, asked_at = 0, asking = false, pending = 0, silent_since = 0, ready = false }
+end
+
+local function copy(err)
+  local fields = {}
+  for key, value in pairs(err) do fields[key] = value end
+  return errors.new(err.code, err.message, fields)
+end
+
+local function fail(state)
+  local err = copy(state.down)
+  -- nothing of this call was done, whatever became of that one
+  err.outcome, err.retryable = 'none', true
+  error(err, 0)
+end
+
+local function ask(self, state, store, most)
+  state.asking, state.asked_at = true, store.hub:now()
+  local ok, err = pcall(function()
+    wait.slot(store.hub, store.engine:query('SELECT 1', {},
+      { transaction = false, readonly = true }, math.max(0.001, math.min(self.breaker, most))))
+  end)
+  state.asking = false
+  if ok then
+    state.down, state.silent_since = nil, store.hub:now()
+    return
+  end
+  if most >= self.breaker then state.down = err end
+  error(err, 0)
+end
+
+local function is_silent(self, state, now)
+  return state.pending > 0 and now - state.silent_since > self.breaker
+end
+
+-- Notes what an error says of the shard.
+local function note(self, state, store, err, began)
+  if not errors.is(err) then return end
+  if UNREACHABLE[err.code] then
+    state.down, state.asked_at = err, store.hub:now()
+  elseif SILENT[err.code] and store.hub:now() - began >= self.breaker then
+    -- or it was a call that took long: who asks finds out
+    state.asked_at, state.down = 0, err
+  else
+    state.silent_since = store.hub:now()
+  end
+end
+
+local function done(self, state, store, began, ok, ...)
+  state.pending = state.pending - 1
+  if ok then
+    state.silent_since = store.hub:now()
+    return ...
+  end
+  note(self, state, store, (...), began)
+  error((...), 0)
+end
+
+--- Calls fn(store, ...) for a shard, or raises why it cannot be used.
+---@param self stores.Shards
+---@param place integer
+---@param fn fun(store: stores.Store, ...: any): any
+---@param most number? seconds, within which that must be found out
+---@param ... any
+---@return any ...
+function health.call(self, place, fn, most, ...)
+  local state, store = self.health[place], self.shards[place]
+  if not store.engine then errors.raise('closed', 'the store is closed') end
+  local now = store.hub:now()
+  if state.down and (state.asking or now - state.asked_at < PAUSE) then fail(state) end
+  if state.down or is_silent(self, state, now) then ask(self, state, store, most or self.timeout) end
+  if not state.ready then self:check_shard(place, most or self.timeout) end
+  if state.pending == 0 then state.silent_since = now end
+  state.pending = state.pending + 1
+  return done(self, state, store, now, pcall(fn, store, ...))
+end
+
+return health

@@ -1,0 +1,145 @@
+--- The same call to several shards side by side: so many at a time, with one deadline for all of
+--- them. One that fails raises with the name of its shard, when the others have ended; or, where
+--- part of an answer is wanted, is named beside it.
+
+local call = require('stores.config.call')
+local errors = require('stores.errors')
+local frames = require('stores.updates.frames')
+local health = require('stores.shards.health')
+local holds = require('stores.updates.holds')
+local tasks = require('stores.tasks')
+
+local scatter = {}
+
+---@class stores.ScatterOptions
+---@field partial? boolean the answer of those that do answer; the last value names the others
+---@field concurrency? integer how many shards at a time
+---@field on? 'all'|stores.Id of query: where it runs
+
+---@class stores.shards.Failure : stores.Error
+---@field shard integer
+
+local OWN = call.allow('partial', 'concurrency')
+local NONE = {}
+
+--- Takes what is for the shards out of the options of a call.
+---@param opts table?
+---@return table? opts those of the verb
+---@return stores.ScatterOptions
+---Raises invalid_option.
+function scatter.split(opts)
+  if type(opts) ~= 'table' then return opts, NONE end
+  if opts.partial == nil and opts.concurrency == nil then return opts, NONE end
+  local rest, own = {}, {}
+  for key, value in pairs(opts) do
+    if OWN[key] then own[key] = value else rest[key] = value end
+  end
+  return rest, call.check(own, OWN)
+end
+
+-- Where a function of this coroutine holds a connection, it would be waited for in another one.
+local function look_around(stores)
+  for _, store in ipairs(stores) do
+    store:check_usable()
+    if frames.count > 0 then holds.check_connection(store) end
+  end
+end
+
+--- An error of a shard with its name.
+---@param err any
+---@return any
+function scatter.name(err)
+  if errors.is(err) and err.shard and not err.message:find('^shard %d') then
+    err.message = ('shard %d: %s'):format(err.shard, err.message)
+  end
+  return err
+end
+
+-- What is raised where some failed: the first one, which knows of the others. Where others have
+-- written, nobody can say that nothing was done.
+local function raise(failures, done, how)
+  local first = failures[1]
+  if errors.is(first) then
+    if #failures > 1 then first.failed = failures end
+    if how.writes and done > 0 then errors.was_begun(first) end
+  end
+  error(scatter.name(first), 0)
+end
+
+-- Whether it says of one shard that it did not answer, and not of the call that it is none.
+local function is_of_shard(err)
+  return errors.is(err) and err.shard ~= nil
+end
+
+--- Calls fn(store, timeout, place) for shards side by side.
+---@param self stores.Shards
+---@param how {timeout: number?, partial: boolean?, concurrency: integer?, writes: boolean?}
+---@param fn fun(store: stores.Store, timeout: number, place: integer): any
+---@param places integer[]? of self.shards; nil: all of them
+---@return any[] results by place; nil for those that failed
+---@return stores.shards.Failure[]? failed nil: none
+function scatter.run(self, how, fn, places)
+  look_around(self.shards)
+  if not places then
+    places = {}
+    for place = 1, self.size do places[place] = place end
+  end
+  local hub = self.shards[1].hub
+  local deadline = hub:now() + (how.timeout or self.timeout)
+  local results, errs, done = {}, {}, 0
+  local function one(place)
+    local ok, result = pcall(function()
+      return health.call(self, place, function(store)
+        local left = deadline - hub:now()
+        if left <= 0 then
+          errors.raise('timeout', 'there was no time left', { shard = store.shard })
+        end
+        return fn(store, left, place)
+      end, deadline - hub:now())
+    end)
+    if ok then results[place], done = result, done + 1 else errs[place] = result end
+  end
+  if #places == 1 then
+    one(places[1])
+  else
+    tasks.map(places, one, { concurrency = math.min(how.concurrency or self.concurrency, #places) })
+  end
+  local failures = {}
+  for _, place in ipairs(places) do
+    local err = errs[place]
+    if err ~= nil then
+      if not is_of_shard(err) then error(err, 0) end
+      failures[#failures + 1] = err
+    end
+  end
+  if #failures == 0 then return results, nil end
+  if not how.partial or done == 0 then raise(failures, done, how) end
+  for _, err in ipairs(failures) do scatter.name(err) end
+  return results, failures
+end
+
+--- The options of a verb without one of them.
+---@param opts any
+---@param name string
+---@return any
+function scatter.without(opts, name)
+  if type(opts) ~= 'table' or opts[name] == nil then return opts end
+  local copy = {}
+  for key, value in pairs(opts) do
+    if key ~= name then copy[key] = value end
+  end
+  return copy
+end
+
+--- The options of a verb, with what is left of the time.
+---@param opts table?
+---@param timeout number
+---@return table
+function scatter.within(opts, timeout)
+  local copy = {}
+  for key, value in pairs(opts or {}) do copy[key] = value end
+  copy.timeout = timeout
+  return copy
+end
+
+return scatter

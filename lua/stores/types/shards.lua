@@ -1,0 +1,72 @@
+---@meta
+-- The verbs of shards.
+-- Written by tools/docs.lua: change what it is made from.
+
+---@class stores.Shards
+---@overload fun(list: stores.ShardConfig[], opts?: stores.ShardsOptions): stores.Shards
+--- Finds a document by its id, in the cache first.
+---@field find fun(self: stores.Shards, table: string, id: stores.Id, opts?: stores.ReadOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
+--- Tells whether a row has the id, by the cache first.
+---@field exists fun(self: stores.Shards, table: string, id: stores.Id, opts?: stores.ExistsOptions): (is_there: boolean)
+--- Finds documents by their ids, in the cache first.
+---@field findAllByIds fun(self: stores.Shards, table: string, ids: stores.Id[], opts?: stores.ReadManyOptions|stores.ScatterOptions): (documents: stores.Document[]|table<string, stores.Document>, missing: string[], failed: stores.Error[]|nil)
+--- Finds every document of a table.
+---@field findAll fun(self: stores.Shards, table: string, opts?: stores.ListOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
+--- Reads a table batch by batch: `for document in store:each(table)`.
+---@field each fun(self: stores.Shards, table: string, opts?: stores.EachOptions): (iterator: (fun(): (stores.Document|nil)))
+--- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`.
+---@field findByJSON fun(self: stores.Shards, table: string, doc?: table, opts?: stores.CriteriaOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
+--- Finds the first document that contains `doc`.
+---@field findOne fun(self: stores.Shards, table: string, doc?: table, opts?: stores.OneOptions|stores.ScatterOptions): (document: stores.Document|nil, failed: stores.Error[]|nil)
+--- Counts the documents that contain `doc`, or all of them.
+---@field count fun(self: stores.Shards, table: string, doc?: table, opts?: stores.CountOptions|stores.ScatterOptions): (count: integer, failed: stores.Error[]|nil)
+--- Finds the document that has a value which no two rows share, in the cache first.
+---@field findBy fun(self: stores.Shards, table: string, path: stores.Path, value: any, opts?: stores.UniqueOptions|stores.ScatterOptions): (document: stores.Document|nil, failed: stores.Error[]|nil)
+--- Finds the documents whose array at `key` contains `value`.
+---@field findByJsonArrayContains fun(self: stores.Shards, table: string, key: stores.Path, value: any, opts?: stores.CriteriaOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
+--- Finds the documents whose object at `key` contains `doc`.
+---@field findByJsonSubContains fun(self: stores.Shards, table: string, key: stores.Path, doc: table, opts?: stores.CriteriaOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
+--- Finds the documents in which an SQL/JSON path finds something (`@?`).
+---@field findByPath fun(self: stores.Shards, table: string, jsonpath: string, vars?: table<string, any>, opts?: stores.PathOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
+--- Inserts a record, which gets an id where it has none.
+---@field insert fun(self: stores.Shards, table: string, record: table, opts?: stores.WriteOptions): (record: table, etag: stores.Etag|nil)
+--- Replaces the document of the row `record.id`.
+---@field update fun(self: stores.Shards, table: string, record: table, opts?: stores.ReplaceOptions): (found: boolean, etag: stores.Etag|nil)
+--- Inserts a record, or replaces the document of the row that has its id.
+---@field upsert fun(self: stores.Shards, table: string, record: table, opts?: stores.UpsertOptions): (record: table, inserted: boolean, etag: stores.Etag|nil)
+--- Sets one value of a document, in one statement on the server.
+---@field updateProperty fun(self: stores.Shards, table: string, id: stores.Id, key: stores.Path, value: any, opts?: stores.ChangeOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
+--- Makes several changes to a document, in one statement on the server.
+---@field patch fun(self: stores.Shards, table: string, id: stores.Id, changes: stores.Patch, opts?: stores.ChangeOptions): (document: stores.Document|nil, etag: stores.Etag|nil)
+--- Changes a document by a Lua function, inside a transaction that holds the row's lock.
+---@field updateObject fun(self: stores.Shards, table: string, id: stores.Id, fn: fun(document: table?): (table|false|nil), opts?: stores.UpdateOptions): (document: stores.Document|false|nil)
+--- Deletes a row.
+---@field delete fun(self: stores.Shards, table: string, id: stores.Id, opts?: stores.DeleteOptions): (found: boolean)
+--- Makes several changes to all documents that contain `doc` and meet `where`, in one statement.
+---@field patchWhere fun(self: stores.Shards, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions|stores.ScatterOptions): (ids: string[]|stores.Plan, failed: stores.Error[]|nil)
+--- Deletes all rows whose documents contain `doc` and meet `where`, in one statement.
+---@field deleteWhere fun(self: stores.Shards, table: string, doc?: table, opts?: stores.ManyOptions|stores.ScatterOptions): (ids: string[]|stores.Plan, failed: stores.Error[]|nil)
+--- Runs SQL, in a transaction of its own.
+---@field query fun(self: stores.Shards, sql: string, params?: any[], opts: stores.QueryOptions|stores.ScatterOptions): (rows: stores.Rows, affected: integer, failed: stores.Error[]|nil)
+--- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises.
+---@field transaction fun(self: stores.Shards, id: stores.Id, fn: fun(tx: stores.Transaction): (...: any), opts?: stores.TransactionOptions): (...: any)
+--- Tells the cache of a write that Stores did not see: of a row, or of a whole table.
+---@field invalidate fun(self: stores.Shards, table: string, id?: stores.Id, opts?: stores.TimeoutOptions)
+--- Removes from Redis what the cache will never read again.
+---@field sweep fun(self: stores.Shards, opts?: stores.TimeoutOptions|stores.ScatterOptions): (unlinked: integer, failed: stores.Error[]|nil)
+--- Brings the stored documents of a declared table up to its version, batch by batch.
+---@field upgrade fun(self: stores.Shards, table: string, opts?: stores.UpgradeOptions|stores.ScatterOptions): (count: integer, last: string|nil, failed: stores.Error[]|nil)
+--- Deletes the documents of a declared table that are past their time, batch by batch.
+---@field expire fun(self: stores.Shards, table: string, opts?: stores.ExpireOptions|stores.ScatterOptions): (count: integer, failed: stores.Error[]|nil)
+--- Calls `fn(payload)` for each notification of a channel from now on.
+---@field listen fun(self: stores.Shards, channel: string, fn: fun(payload: string?, gap: 'gap'?)): (listener: stores.Listener)
+--- Notifies all who listen to a channel.
+---@field notify fun(self: stores.Shards, channel: string, payload?: string)
+--- Runs what is new in a list of migrations.
+---@field migrate fun(self: stores.Shards, list: stores.Migration[], opts?: stores.MigrationOptions): (result: stores.MigrationResult)
+--- Makes a new id, as `insert` does.
+---@field generateId fun(self: stores.Shards): (id: string)
+--- Tells what the engine counted, and how it is.
+---@field stats fun(self: stores.Shards): (figures: table<string, any>)
+--- Ends what is pending, and closes every connection.
+---@field close fun(self: stores.Shards)

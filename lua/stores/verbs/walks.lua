@@ -1,0 +1,86 @@
+--- Where an `each` is in its table: batch by batch, each of which begins behind the last row of the
+--- one before.
+
+local cursor = require('stores.sql.cursor')
+local errors = require('stores.errors')
+local query = require('stores.sql.query')
+local selects = require('stores.verbs.select')
+
+local walks = {}
+
+---@class stores.Walk
+---@field name string the table
+---@field size integer of a batch
+---@field opts table
+---@field raw_opts table the same, for rows as they are stored
+---@field places boolean? the places of all rows are wanted, for who merges
+---@field position stores.sql.Position|nil
+---@field order stores.sql.Order
+---@field over boolean
+
+-- The statement of the batch at the place of a walk.
+local function batch_of(walk, size, self)
+  local page = { table = walk.name, position = walk.position, has_cursors = true }
+  local sql, params = query.each_batch(not walk.position and walk.opts.after or nil, size,
+    walk.opts, page)
+  if self then
+    selects.check(self, walk.name, walk.opts, page)
+    walk.order = page.order
+  end
+  return sql, params
+end
+
+-- The documents of a batch, and where it is wanted the ids and the keys of all of them.
+local function read(self, walk, size, opts)
+  local sql, params = batch_of(walk, size)
+  if not walk.places then
+    local documents, last_id, _, last_keys = selects.run(self, walk.name, sql, params, opts)
+    if last_id then walk.position = cursor.position(last_id, last_keys) end
+    return documents
+  end
+  local documents, ids, keys = selects.run(self, walk.name, sql, params, opts, nil, nil, true)
+  local last = #documents
+  if ids[last] then walk.position = cursor.position(ids[last], keys[last] or nil) end
+  return documents, ids, keys
+end
+
+--- Begins an `each`. What is wrong with it is said here, and not in the middle of a loop.
+---@param self stores.Store|stores.Transaction
+---@param name string
+---@param opts table
+---@param places boolean?
+---@return stores.Walk
+function walks.new(self, name, opts, places)
+  local walk = { name = name, size = opts.batch or 500, opts = opts, places = places,
+    position = nil, order = nil, over = false,
+    raw_opts = { timeout = opts.timeout, raw = true } }
+  batch_of(walk, walk.size, self)
+  return walk
+end
+
+--- The batch at the place of a walk. Where the value of a row cannot be read: those before it, and
+--- its error, which is raised in its turn; who goes on gets the rows behind it.
+---@param self stores.Store|stores.Transaction
+---@param walk stores.Walk
+---@return stores.Document[] documents
+---@return stores.Error? err of the row behind them, where the walk stands now
+---@return (string|false)[]? ids with places
+---@return (string|false)[]? keys
+function walks.next(self, walk)
+  local ok, documents, ids, keys = pcall(read, self, walk, walk.size, walk.opts)
+  if ok then
+    walk.over = #documents < walk.size
+    return documents, nil, ids, keys
+  end
+  local err = documents
+  if not errors.is(err) or not err.index or err.row == 'NULL' then error(err, 0) end
+  documents, ids, keys = {}, {}, {}
+  if err.index > 1 then
+    documents, ids, keys = read(self, walk, err.index - 1, walk.opts)
+  end
+  -- as text it can be read, and says where the rows behind it begin
+  read(self, walk, 1, walk.raw_opts)
+  return documents, err, ids, keys
+end
+
+return walks
