@@ -6,7 +6,7 @@ local support = require('spec.support')
 local three = require('spec.support.shards')
 
 local json, refused = stores.json, support.refused
-local COUNT, ROWS = 3, 120
+local COUNT, ROWS = 3, 60
 local shards, databases, whole, whole_db
 
 -- Values of all types, equals among them, nulls, and rows without a value.
@@ -43,12 +43,13 @@ end
 describe('a list of shards', function()
   it('is that of one store, in every order', function()
     for _, order in ipairs(ORDERS) do
-      for _, opts in ipairs({ {}, { where = { { 'n', '>', 4 } } }, { contains = { word = 'w3' } },
-        { fields = { 'word' } }, { raw = true } }) do
-        opts.order = order
-        assert.same(whole:findAll('things', opts), (shards:findAll('things', opts)),
-          name_of(order))
-      end
+      local opts = { order = order }
+      assert.same(whole:findAll('things', opts), (shards:findAll('things', opts)), name_of(order))
+    end
+    for _, opts in ipairs({ { where = { { 'n', '>', 4 } } }, { contains = { word = 'w3' } },
+      { fields = { 'word' } }, { raw = true } }) do
+      opts.order = { 'mixed', '-n' }
+      assert.same(whole:findAll('things', opts), (shards:findAll('things', opts)))
     end
     assert.same(whole:findByJSON('things', { n = 3 }), (shards:findByJSON('things', { n = 3 })))
     assert.same(whole:findByJsonArrayContains('things', 'mixed', 2),
@@ -97,7 +98,7 @@ describe('a list of shards', function()
 
   it('is read batch by batch', function()
     for _, order in ipairs(ORDERS) do
-      for _, batch in ipairs({ 1, 4, 500 }) do
+      for _, batch in ipairs({ 7, 500 }) do
         local expected, given = {}, {}
         for document in whole:each('things', { order = order, batch = batch }) do
           expected[#expected + 1] = document

@@ -95,8 +95,9 @@ function health.call(self, place, fn, most, ...)
   if not store.engine then errors.raise('closed', 'the store is closed') end
   local now = store.hub:now()
   if state.down and (state.asking or now - state.asked_at < PAUSE) then fail(state) end
-  if state.down or is_silent(self, state, now) then ask(self, state, store, most or self.timeout) end
-  if not state.ready then self:check_shard(place, most or self.timeout) end
+  most = most or self.timeout
+  if state.down or is_silent(self, state, now) then ask(self, state, store, most) end
+  if not state.ready then self:check_shard(place, most) end
   if state.pending == 0 then state.silent_since = now end
   state.pending = state.pending + 1
   return done(self, state, store, now, pcall(fn, store, ...))
