@@ -12,15 +12,17 @@ describe('the hint which row has a value', function()
     assert.is_true(result.complete)
     assert.is_true(result.states > 500, 'only ' .. result.states .. ' states')
     for _, step in ipairs({ 'moves the value', 'finds the row of the hint',
-      'finds that the hint is old', 'asks PostgreSQL', 'is forgotten' }) do
+      'finds that the hint is old', 'finds that the hint leads nowhere', 'asks PostgreSQL',
+      'sets or removes the hint', 'is lost', 'is set by who knows nothing', 'leads nowhere' }) do
       local taken = false
       for label in pairs(result.labels) do taken = taken or label:find(step, 1, true) ~= nil end
       assert.is_true(taken, step)
     end
   end)
 
-  for mutant, text in pairs({ unchecked = 'had not the value', nobody = 'nobody has the value',
-    copied = 'had not the value' }) do
+  for mutant, text in pairs({ unchecked = 'had not the value', digest = 'had not the value',
+    copied = 'had not the value', nobody = 'nobody has the value', lost = 'nobody has the value',
+    gone = 'nobody has the value', moved = 'nobody has the value' }) do
     it('makes a wrong one where it is ' .. mutant, function()
       local result = checker.run(hints.new({ [mutant] = true }))
       assert.is_not_nil(result.violation)
