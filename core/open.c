@@ -37,6 +37,11 @@ static const struct stores__part parts[] = {
         .stop = stores__reads_stop,
     },
     {
+        /* hints which rows to read */
+        .table_free = stores__hints_free,
+        .stop = stores__hints_stop,
+    },
+    {
         /* write */
         .open = stores__writes_open,
         .stop = stores__txs_stop,

@@ -144,6 +144,21 @@ STORES_API stores_op *stores_find(stores_engine *engine, const stores_call *call
                                   int64_t id);
 STORES_API stores_op *stores_find_many(stores_engine *engine, const stores_call *call,
                                        const char *table, const int64_t *ids, size_t count);
+/* Hints are for rows that are looked for by something else than their id, of which one row has at
+ * most: a key, any bytes, leads to the id of the row that had it last. They are in Redis, of all
+ * processes that share the cache, for as long as its `ttl`, and each may be lost, old, or wrong.
+ *
+ * find_hinted reads the row that the hint leads to as stores_find does. What it finds counts where
+ * the caller sees that the row has the key; otherwise PostgreSQL is to be asked, whose word alone
+ * it is that no row has it. affected: 1 where there was a hint, also to a row that is not there; 0
+ * where there was none, or Redis was not asked. */
+STORES_API stores_op *stores_find_hinted(stores_engine *engine, const stores_call *call,
+                                         const char *table, const char *key, size_t len);
+/* What PostgreSQL said: id, the row that has the key now; NULL: none has, and the hint is removed.
+ * It goes to Redis with what else the tick sends; nobody hears of what becomes of it, and where the
+ * engine has not met the table, or Redis cannot be reached, nothing is done. */
+STORES_API void stores_hint(stores_engine *engine, const char *table, const char *key, size_t len,
+                            const int64_t *id);
 STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *call,
                                    const stores_change *change);
 /* A SELECT that only reads; %T in the text is replaced by the quoted name of the table. */

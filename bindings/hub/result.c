@@ -144,6 +144,12 @@ static int push_found(lua_State *L, struct stores__slot *slot) {
     return 2;
 }
 
+static int push_hinted(lua_State *L, struct stores__slot *slot) {
+    push_doc(L, slot, 0, true);
+    lua_pushboolean(L, stores_op_affected(slot->op) > 0);
+    return 2;
+}
+
 static int push_change(lua_State *L, struct stores__slot *slot) {
     char etag[STORES_ETAG_SIZE];
     bool moved = stores_op_id(slot->op) != slot->id;
@@ -308,6 +314,7 @@ static int push_rows(lua_State *L, struct stores__slot *slot) {
 static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
     case SLOT_DOCUMENT: return push_found(L, slot);
+    case SLOT_HINTED: return push_hinted(L, slot);
     case SLOT_DOCUMENTS: return push_documents(L, slot);
     case SLOT_CHANGE: return push_change(L, slot);
     case SLOT_SELECT: return push_select(L, slot);

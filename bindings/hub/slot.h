@@ -8,6 +8,7 @@
 
 enum stores__slot_kind {
     SLOT_DOCUMENT, /* a document, or nil */
+    SLOT_HINTED, /* a document, or nil; whether there was a hint */
     SLOT_DOCUMENTS, /* an array with a document, or false, for each id */
     SLOT_CHANGE, /* found, inserted, document, the row's id where it is another one now, etag */
     SLOT_SELECT, /* an array of documents: of (id, value, keys) rows; then of the last one its id,

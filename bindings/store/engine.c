@@ -27,6 +27,32 @@ static int engine_find(lua_State *L) {
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
 
+/* engine:find_hinted(table, key, timeout, raw) */
+static int engine_find_hinted(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = stores__table_check(L, 2);
+    size_t len;
+    const char *key = luaL_checklstring(L, 3, &len);
+    uint64_t ms = stores__ms_check(L, 4);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_HINTED, lua_toboolean(L, 5));
+    stores_call call = call_to(engine, slot, ms, false);
+    return stores__slot_started(L, slot,
+                                stores_find_hinted(engine->engine, &call, table, key, len));
+}
+
+/* engine:hint(table, key, id or nil): nobody waits for it. What a view has for an id may be none. */
+static int engine_hint(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = stores__table_check(L, 2);
+    size_t len, id_len = 0;
+    const char *key = luaL_checklstring(L, 3, &len);
+    const char *text = luaL_optlstring(L, 4, NULL, &id_len);
+    int64_t id = 0;
+    if (text != NULL && !stores_id_parse(text, id_len, &id, NULL)) return 0;
+    stores_hint(engine->engine, table, key, len, text != NULL ? &id : NULL);
+    return 0;
+}
+
 /* engine:find_many(table, ids, timeout, cache, raw) */
 static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -231,6 +257,8 @@ static int engine_gc(lua_State *L) {
 
 static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"find_many", engine_find_many},
+                                          {"find_hinted", engine_find_hinted},
+                                          {"hint", engine_hint},
                                           {"write", engine_write},
                                           {"replace", engine_replace},
                                           {"select", engine_select},

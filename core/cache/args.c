@@ -65,6 +65,15 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
     stores__buf_add(buf, text, stores__id_write(id, text));
 }
 
+/* No row of any epoch: who looks for those (cache/sweep.c) goes by the slashes. */
+void stores__args_hint_key(struct stores__args *args, const struct stores__table *table,
+                           const char *digest) {
+    if (!begin_arg(args)) return;
+    add_table(args, table->epoch);
+    stores__buf_add(&args->buf, "=", 1);
+    stores__buf_str(&args->buf, digest);
+}
+
 bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
                        const char *cursor, const char *pattern) {
     struct stores__buf match = {0};

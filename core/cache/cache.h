@@ -160,6 +160,9 @@ void stores__args_epoch_key(struct stores__args *args, const struct stores__epoc
 /* The key of a row under an epoch. */
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id);
+/* The key of a hint which row has the value of this digest. */
+void stores__args_hint_key(struct stores__args *args, const struct stores__table *table,
+                           const char *digest);
 /* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
 bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
                        const char *cursor, const char *pattern);

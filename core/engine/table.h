@@ -84,6 +84,7 @@ struct stores__table {
     struct stores__epoch *epoch; /* of its oid; held. NULL: the engine does not cache */
     struct stores__orphans *orphans; /* read/orphans.c; made when it is needed */
     struct stores__reads *reads; /* the tick's reads (read/reads.c) */
+    struct stores__hints *hints; /* read/hints.c; made when it is needed */
     char name[]; /* "schema"."table" as quote_ident writes it */
 };
 

@@ -30,6 +30,8 @@ void stores__table_resolve(stores_op *op, const char *name);
  * what it said since the last text. keep: its catalog is what everybody else sees. */
 void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn,
                               struct stores__own_names *own, bool keep);
+/* The table that a name is known to mean just now, without a question; NULL: none is known. */
+struct stores__table *stores__table_known(stores_engine *engine, const char *name);
 void stores__own_names_free(struct stores__own_names *own);
 /* Forgets which names mean this table: they may mean another one by now. */
 void stores__table_forget(struct stores__table *table);

@@ -34,6 +34,11 @@ struct stores__table_name *stores__names_find(stores_engine *engine, const char 
     return NULL;
 }
 
+struct stores__table *stores__table_known(stores_engine *engine, const char *text) {
+    struct stores__table_name *name = stores__names_find(engine, text);
+    return name != NULL ? name->table : NULL;
+}
+
 static struct stores__table_name *oldest(stores_engine *engine) {
     return STORES__CONTAINER(engine->names->used.next, struct stores__table_name, lru);
 }

@@ -1,6 +1,7 @@
 /*
  * internal.h - reads as their own files see them, each of which calls those below it alone:
  *
+ *     hints.c    which row is to be read
  *     reads.c    ops, and the tick           cached.c   MGET, LEASE
  *     select.c   SELECT, FILL                rows.c     rows and batches of them
  *
@@ -86,6 +87,14 @@ struct stores__read_batch {
     size_t count;
     struct stores__read_row *rows[];
 };
+
+/* ---- reads.c --------------------------------------------------------------------------------- */
+
+/* Queues the rows whose ids the op's documents have. */
+void stores__read_begin(stores_op *op, struct stores__table *table);
+/* Rows of the table are read. Who may not read them from the cache, because of what Redis is, looks
+ * whether that is over. */
+void stores__reads_look(struct stores__table *table, bool readable);
 
 /* ---- rows.c ---------------------------------------------------------------------------------- */
 

@@ -19,10 +19,10 @@ static size_t take_queue(struct stores__list *queue, bool cached, struct stores_
     return count;
 }
 
-/* Who reads from the cache looks at Redis with each MGET; who may not, because of what Redis is,
- * looks whether that is over. */
-static void look(struct stores__table *table, bool readable) {
+/* Who reads from the cache looks at Redis with each MGET. */
+void stores__reads_look(struct stores__table *table, bool readable) {
     struct stores__cache *cache = table->engine->cache;
+    if (!stores__cache_covers(table)) return;
     stores__past_look(cache);
     if (readable || cache->closed) return;
     struct stores__node *node = stores__epoch_node(table->epoch);
@@ -49,7 +49,7 @@ static void flush_reads(struct stores__flush *flush) {
         return;
     }
     bool readable = stores__cache_readable(table);
-    if (looks && stores__cache_covers(table)) look(table, readable);
+    if (looks) stores__reads_look(table, readable);
     while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);
@@ -83,7 +83,7 @@ static stores_outcome leave_call(stores_op *op) {
     return STORES_OUTCOME_NONE;
 }
 
-static void read_resolved(stores_op *op, struct stores__table *table) {
+void stores__read_begin(stores_op *op, struct stores__table *table) {
     size_t count = op->doc_count;
     if (count == 0) {
         stores__op_finish(op);
@@ -125,7 +125,7 @@ stores_op *stores_find_many(stores_engine *engine, const stores_call *call, cons
     }
     for (size_t i = 0; i < count; i++) op->docs[i].id = ids[i];
     op->verb = count == 1 ? STORES__VERB_FIND : STORES__VERB_FIND_MANY;
-    op->resolved = read_resolved;
+    op->resolved = stores__read_begin;
     stores__table_resolve(op, table);
     if (op->state == STORES__OP_PENDING && op->leave == leave_call) {
         const struct stores__read_call *waits = op->stage;

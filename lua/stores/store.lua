@@ -9,7 +9,6 @@ local configs = require('stores.config.made')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
-local hints = require('stores.verbs.hints')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
@@ -101,7 +100,6 @@ function Store.from_config(flat)
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
-    hints = hints.new(), -- of findBy
     updating = {}, -- rows that updateObject changes, with who waits for them
     rows_updating = 0,
     conflicts = {}, -- rows that somebody else changed under a function, and when
@@ -133,6 +131,12 @@ end
 function Store:start_find(name, id, timeout, cache, raw, etag, unless)
   if frames.count > 0 then look_around(self, cache) end
   return self.engine:find(name, id, timeout, cache, raw, etag, unless)
+end
+
+-- Of findBy: the row that the hint of a key leads to.
+function Store:start_find_hinted(name, key, timeout, raw)
+  if frames.count > 0 then look_around(self) end
+  return self.engine:find_hinted(name, key, timeout, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw)

@@ -73,6 +73,8 @@ local record, escaped = core.json_decode(mixed), core.json_decode(escapes)
 -- of which what is copied is the greater part of the cost
 local large = { id = '1000', text = ('x'):rep(100000) }
 
+local UNIQUE = { unique = true }
+
 local function find(one)
   return function(number) assert(one:find('docs', id(number))) end
 end
@@ -121,6 +123,9 @@ local SCENARIOS = {
   { 'query, readonly, alone', function()
     local opts = { readonly = true }
     assert(#store:query('SELECT id, value FROM docs WHERE id = $1', { '1' }, opts) == 1)
+  end, 0, instructions = true },
+  { 'findBy cached, alone', function(number)
+    assert(store:findBy('docs', 'email', number .. '@x.org', UNIQUE))
   end, 0, instructions = true },
   { 'findByJSON, alone', function()
     store:findByJSON('docs', { name = 'user 7' }, { limit = 1 })

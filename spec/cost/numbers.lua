@@ -230,6 +230,17 @@ return {
     garbage = 1074,
     instructions = 45096,
   },
+  ['findBy cached, alone'] = {
+    pg_round_trips = 0,
+    pg_statements = 0,
+    redis_round_trips = 2,
+    redis_commands = 2,
+    syscalls = 6,
+    allocations = 16,
+    copied = 1156,
+    garbage = 858,
+    instructions = 53753,
+  },
   ['findByJSON, alone'] = {
     pg_round_trips = 1,
     pg_statements = 1,

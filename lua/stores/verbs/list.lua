@@ -162,7 +162,7 @@ verb('findBy', {
   gives = DOCUMENT,
   says = 'the document, or nil where no row has the value',
   text = 'Finds the document that has a value which no two rows share, in the cache first.',
-  home = 'verbs/unique', core = { 'find', 'select' }, spec = 'find_by',
+  home = 'verbs/unique', core = { 'find_hinted', 'hint', 'select' }, spec = 'find_by',
 })
 verb('findByJsonArrayContains', {
   takes = { TABLE, KEY, value('value', 'any') }, options = 'Criteria', gives = DOCUMENTS,

@@ -1,13 +1,12 @@
---- findBy: the document that has a value at a path which no two rows share. A hint of this process
---- says which row had it last; that row is read by its id, through the cache, and counts only where
---- it has the value still. Otherwise PostgreSQL is asked, and that nobody has the value is its word
+--- findBy: the document that has a value at a path which no two rows share. A hint in Redis says
+--- which row had it last; that row is read by its id, through the cache, and counts only where it
+--- has the value still. Otherwise PostgreSQL is asked, and that nobody has the value is its word
 --- alone, so that findBy is as fresh as find: spec/model/hints.lua.
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local expression = require('stores.sql.expression')
-local hints = require('stores.verbs.hints')
 local json = require('stores.json')
 local paths = require('stores.sql.paths')
 local seen = require('stores.verbs.seen')
@@ -45,23 +44,24 @@ end
 -- The value of the row is none that Lua can read: then it is not the one that is asked for.
 local UNREADABLE = { not_a_document = true, unreadable = true, invalid_document = true }
 
-local function find_and_compare(self, name, id, names, value, opts)
+local function find_and_compare(self, key, name, names, value, opts)
   local raw = arguments.raw_of(self, opts)
-  local document = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache, raw))
-  if document == nil then return nil end
-  if not has(raw and json.decode(document) or document, names, value) then return nil end
+  local document, is_hinted = wait.slot(self.hub,
+    self:start_find_hinted(name, key, opts.timeout, raw))
+  if document == nil or not has(raw and json.decode(document) or document, names, value) then
+    return nil, is_hinted
+  end
   local definition = self.tables[name]
-  return definition and seen.one(self, definition, document) or not definition and document or nil
+  if definition then document = seen.one(self, definition, document) end
+  return document, is_hinted
 end
 
--- The document that the hint leads to, where it has the value.
+-- The document that the hint leads to, where it has the value; and whether there was a hint.
 local function by_hint(self, key, name, names, value, opts)
-  local id = hints.look(self.hints, key)
-  if not id then return nil end
-  local ok, document = pcall(find_and_compare, self, name, id, names, value, opts)
-  if not ok and not (errors.is(document) and UNREADABLE[document.code]) then error(document, 0) end
-  if ok and document ~= nil then return document end
-  hints.keep(self.hints, key, nil)
+  local ok, document, is_hinted = pcall(find_and_compare, self, key, name, names, value, opts)
+  if ok then return document, is_hinted end
+  if not (errors.is(document) and UNREADABLE[document.code]) then error(document, 0) end
+  return nil, true
 end
 
 -- What is left of the time of a call that began so long ago.
@@ -95,14 +95,17 @@ function unique:findBy(name, path, value, opts)
       .. 'over %s', paths.show(names))
   end
   local text = paths.encode(names, value)
-  local key = self.hints and self.cached and opts.cache ~= false
-    and name .. '\0' .. expression.name(names) .. '\0' .. text
-  local began = self.hub:now()
-  local document = key and by_hint(self, key, name, names, value, opts) or nil
+  local key = self.start_find_hinted and self.cached and opts.cache ~= false
+    and expression.name(names) .. text
+  local began, document, is_hinted = self.hub:now(), nil, false
+  if key then document, is_hinted = by_hint(self, key, name, names, value, opts) end
   if document == nil then
     local id
     document, id = by_select(self, name, names, text, rest(self, opts, began))
-    if key and document ~= nil then hints.keep(self.hints, key, id) end
+    -- somebody may have closed the store meanwhile
+    if key and self.engine and (document ~= nil or is_hinted) then
+      self.engine:hint(name, key, document ~= nil and id or nil)
+    end
   end
   if document == nil and opts.must then
     errors.raise('not_found', ('%s has no row with this value at %s'):format(name,
