@@ -11,6 +11,7 @@
 --- `migration_failed`.
 
 local errors = require('stores.errors')
+local lint = require('stores.migrate.lint')
 local list = require('stores.migrate.list')
 local options = require('stores.config.options')
 local report = require('stores.migrate.report')
@@ -91,6 +92,10 @@ local PLAN = taking('the options of plan', 'ledger', 'concurrency', 'finish')
 local BASELINE = taking('the options of baseline', 'ledger', 'lock_wait', 'concurrency', 'on')
 BASELINE.keys.upto = options.text
 BASELINE.keys.accept = options.boolean
+local LINT = taking('the options of lint', 'ledger', 'concurrency', 'lock_timeout')
+LINT.keys.large = options.integer(0, 2 ^ 53)
+LINT.keys.all = options.boolean
+
 -- Over shards every name counts once: as run where any shard ran it.
 local function sum_of_shards(entries, shards)
   local sum = { ran = {}, skipped = {}, shards = {} }
@@ -199,6 +204,20 @@ function migrations.verify(entries, db, opts)
     local found = report.verify(entries, store, opts)
     return found
   end)
+end
+
+--- Says what in the list may hurt a database that is in use, and the safe form of each. With a
+--- database only what it has not run yet, and the sizes of its tables are known. Reads only.
+---@param entries stores.Migration[]
+---@param db? stores.MigrationPlace
+---@param opts? stores.LintOptions
+---@return stores.LintFinding[]
+function migrations.lint(entries, db, opts)
+  opts = options.check(opts, LINT)
+  local steps = list.read(entries)
+  if not db then return lint.run(steps, nil, opts) end
+  local findings = look(db, opts, function(store) return lint.over(entries, store, opts) end)
+  return type(db.shards) == 'table' and lint.merged(findings) or findings
 end
 
 --- Writes into the ledger that migrations ran, without running them: for a database that has their

@@ -1,15 +1,18 @@
 -- Writes what is said once, in the code, into where people and editors read it: the error codes of
 -- the core (core/stores.h), the verbs (lua/stores/verbs/list.lua) and their options
--- (lua/stores/config/call.lua) into docs/api.md, and the definitions in lua/stores/types/.
+-- (lua/stores/config/call.lua) into docs/api.md, the rules of the lint of migrations into
+-- docs/migrations.md, and the definitions in lua/stores/types/.
 --   . tools/env.sh; luajit tools/docs.lua           writes it
 --   . tools/env.sh; luajit tools/docs.lua --check   status 1 where it is not current
 local call = require('stores.config.call')
 local core = require('stores.core')
 local heads = require('tools.heads')
+local rules = require('stores.migrate.lint.rules')
 local types = require('tools.types')
 
 local ROOT = (os.getenv('STORES_ROOT') or '.') .. '/'
 local PAGE = 'docs/api.md'
+local MIGRATIONS = 'docs/migrations.md'
 
 local function by_status(a, b)
   if core.codes[a].http ~= core.codes[b].http then
@@ -41,6 +44,15 @@ local function option_table()
   return table.concat(lines, '\n') .. '\n'
 end
 
+-- The rules of the lint, with the safe form of each.
+local function rule_table()
+  local lines = { '| rule | what it finds | the safe form |', '|---|---|---|' }
+  for _, rule in ipairs(rules) do
+    lines[#lines + 1] = ('| `%s` | %s | %s |'):format(rule.name, rule.text, rule.safe)
+  end
+  return table.concat(lines, '\n') .. '\n'
+end
+
 local function contents(path)
   local file = io.open(path)
   if not file then return nil end
@@ -53,7 +65,7 @@ end
 local function between(page, what, text)
   local _, first = page:find(('<!-- %s: written by tools/docs.lua -->\n'):format(what), 1, true)
   local last = first and page:find(('<!-- end of %s -->\n'):format(what), first, true)
-  if not last then error(('%s lacks the lines that the %s stand between'):format(PAGE, what), 0) end
+  if not last then error(('a page lacks the lines that the %s stand between'):format(what), 0) end
   return page:sub(1, first) .. text .. page:sub(last)
 end
 
@@ -63,6 +75,7 @@ local function wanted()
   page = between(page, 'options', option_table())
   local files = types.files()
   files[PAGE] = heads.written(page)
+  files[MIGRATIONS] = between(assert(contents(ROOT .. MIGRATIONS)), 'rules', rule_table())
   return files
 end
 
