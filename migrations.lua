@@ -47,7 +47,7 @@ local migrations = {}
 ---@field shards? table
 ---@field pending? string[] of a dry run
 ---@field untold? string[] tables whose rows changed, and no cache was told
----@field stopped? boolean `stopping` said so, and not all of it ran
+---@field stopped? string `stopping` said so, and this one was not done
 
 ---@class stores.BaselineOptions
 ---@field ledger? string
@@ -105,6 +105,7 @@ local function sum_of_shards(entries, shards)
     item.result.shard = item.shard
     for _, name in ipairs(item.result.ran) do ran[name] = true end
     sum.stopped = sum.stopped or item.result.stopped
+    sum.covered = sum.covered or item.result.covered
     sum.later = sum.later or item.result.later
     runner.add_untold(sum, item.result.untold or {})
   end

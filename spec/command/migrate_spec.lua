@@ -35,7 +35,8 @@ describe('stores migrate', function()
     assert.equal('2 ran, 0 had run before\n', result.out, result.err)
     assert.matches('things: done %(%d', result.err)
     assert.equal('0 ran, 2 had run before\n', run(file).out)
-    assert.same({ ran = {}, skipped = { 'things', 'first' }, untold = {} },
+    assert.same({ ran = {}, skipped = { 'things', 'first' }, untold = {}, later = {},
+      covered = {} },
       json.decode(run(file, 'run', '--json').out))
     assert.matches('\ndone  +%d%d%d%d%-[^\n]*  things\n', run(file, 'status').out)
     assert.equal('done', json.decode(run(file, 'status', '--json').out)[1].state)

@@ -126,7 +126,7 @@ describe('a backfill', function()
   it('stops between two batches where it is told to, and goes on', function()
     local result = run({ double(), { name = 'next', migration = 'SELECT 1' } },
       { stopping = function() return count("value ? 'twice'") >= 10 end })
-    assert.is_true(result.stopped)
+    assert.equal('double', result.stopped)
     assert.same({}, result.ran)
     assert.equal(10, count("value ? 'twice'"))
     assert.same({ 'double', 'next' }, run({ double(), { name = 'next', migration = 'SELECT 1' } })

@@ -4,6 +4,7 @@ local errors = require('stores.errors')
 local input = require('stores.command.input')
 local json = require('stores.json')
 local migrations = require('stores.migrations')
+local place = require('stores.command.place')
 local told = require('stores.command.migrations_told')
 
 -- ---- What is asked for --------------------------------------------------------------------------
@@ -38,13 +39,15 @@ end
 
 local STOPPED = {}
 
--- Between two statements everything is written down: a run that is stopped there goes on.
+-- Between two statements everything is written down: a run that is stopped there goes on. So it is
+-- between two migrations, and two batches of a backfill, where the run itself asks.
 local function listener(context, state)
   local tell = told.listener(context)
   return function(event)
     if event.event == 'done' then state.ran = state.ran + 1 end
+    if event.event == 'start' then state.name = event.name end
     tell(event)
-    if (event.event == 'start' or event.event == 'statement') and context.stopping() then
+    if event.event == 'statement' and context.stopping() then
       state.stopped = state.stopped or event.name
       error(STOPPED, 0)
     end
@@ -53,29 +56,30 @@ end
 
 local function run(args, context, list)
   local opts = options(args, 'ledger', 'lock_wait', 'lock_timeout', 'timeout', 'unfinished',
-    'concurrency')
+    'concurrency', 'finish', 'takeover')
   local state = { ran = 0 }
   context.stopping() -- from now on it is looked at
-  opts.on = listener(context, state)
+  opts.on, opts.stopping = listener(context, state), context.stopping
   local ok, result = pcall(migrations.runMigrations, list, target(context), opts)
-  if state.stopped then
+  if state.stopped or ok and result.stopped then
     context.say(("stopped before '%s' was done, after %d that were; the same command goes on from "
-      .. 'there'):format(state.stopped, state.ran))
+      .. 'there'):format(state.stopped or result.stopped, state.ran))
     return 1
   end
   if not ok then error(result, 0) end
   context.result({ ran = json.array(result.ran), skipped = json.array(result.skipped),
-    untold = json.array(result.untold or {}) }, { told.summary(result) })
+    untold = json.array(result.untold or {}), later = json.array(result.later or {}),
+    covered = json.array(result.covered or {}) }, { told.summary(result) })
 end
 
 local function plan(args, context, list)
   local plans = by_shard(context, migrations.plan(list, context.store(),
-    options(args, 'ledger', 'concurrency')))
+    options(args, 'ledger', 'concurrency', 'finish')))
   local pending, changed = 0, 0
   for _, planned in ipairs(plans) do
     for _, item in ipairs(planned) do
       if item.action == 'changed' then changed = changed + 1 end
-      if item.action ~= 'skip' then pending = pending + 1 end
+      if item.action ~= 'skip' and item.action ~= 'later' then pending = pending + 1 end
     end
   end
   context.result({ pending = pending, plan = told.as_json(context, plans) }, function()
@@ -113,12 +117,22 @@ local function baseline(args, context, list)
   end)
 end
 
+-- Where nobody has said which database it is, the list alone is looked at.
+local function lint(args, context, list)
+  local findings = migrations.lint(list, place.is_said(args) and context.store() or nil,
+    options(args, 'ledger', 'concurrency', 'lock_timeout', 'large', 'all'))
+  context.result(json.array(findings), function() told.lint(context, findings) end)
+  return #findings > 0 and 1 or 0
+end
+
 -- ---- The command --------------------------------------------------------------------------------
 
 ---@type table<string, fun(args: table, context: stores.CommandContext, list: table): integer?>
-local ACTIONS = { run = run, plan = plan, status = status, verify = verify, baseline = baseline }
+local ACTIONS = { run = run, plan = plan, status = status, verify = verify, baseline = baseline,
+                  lint = lint }
 
-local NAMES = { 'run', 'plan', 'status', 'verify', 'baseline' }
+local NAMES = { 'run', 'plan', 'status', 'verify', 'baseline', 'lint' }
+local IN_WORDS = table.concat(NAMES, ', ', 1, #NAMES - 1) .. ' or ' .. NAMES[#NAMES]
 
 -- `migrate plan FILE` is what some people write.
 local function in_order(args)
@@ -145,6 +159,9 @@ FILE is a Lua file that returns a list of migrations. What ACTION is:
   status     tells how each stands: done, pending, changed ...
   verify     compares the database with the list; exit code 1 where they differ
   baseline   writes down that they ran, without running them
+  lint       says what in them may hurt a database in use, and the safe form of each; exit code 1
+             where there is something. Where no flag says which database it is, the list alone is
+             looked at
 
 One runner works at a time: others wait for it, look again, and find nothing to do, so that each of
 many processes that boot may call it. The cache is told of the rows that change. A run that is
@@ -152,13 +169,19 @@ stopped, or killed, goes on where it was.]],
   example = {
     'stores migrate migrations.lua plan',
     'stores migrate migrations.lua',
+    'stores migrate migrations.lua lint',
+    'stores migrate migrations.lua --finish',
     'stores migrate migrations.lua baseline --upto "users: e-mail is unique"',
   },
   describe = function(parser)
     parser:argument('file', 'A Lua file that returns the list.'):argname('FILE')
-    local action = parser:argument('action', 'run, plan, status, verify or baseline.'):args('?')
+    local action = parser:argument('action', IN_WORDS .. '.'):args('?')
       :argname('ACTION')
     action.completes = NAMES
+    parser:flag('--finish', "Runs those of phase = 'contract', too, when no program needs any more"
+      .. ' what they take away.')
+    parser:flag('--takeover', 'Ends what a killed runner left on the server, and the session of one'
+      .. ' that holds the lock longer than --lock-wait.')
     parser:option('--ledger', "The ledger's table.", nil):argname('TABLE')
     parser:option('--lock-wait', 'Seconds to wait for another runner; 60.'):convert(seconds)
       :argname('SECONDS')
@@ -173,13 +196,15 @@ stopped, or killed, goes on where it was.]],
     parser:option('--upto', 'Of baseline: the name of the last one; all where it is left out.')
       :argname('NAME')
     parser:flag('--accept', 'Of baseline: the new text of edited ones, too.')
+    parser:option('--large', 'Of lint: the bytes from which on a table is large; 67108864.')
+      :convert(input.count(0)):argname('BYTES')
+    parser:flag('--all', 'Of lint: also those that the database has run.')
   end,
   run = function(args, context)
     in_order(args)
     local action = ACTIONS[args.action or 'run']
     if not action then
-      context.usage(("'%s' is no action: run, plan, status, verify or baseline"):format(
-        args.action))
+      context.usage(("'%s' is no action: %s"):format(args.action, IN_WORDS))
     end
     return action(args, context, load(args, context))
   end,

@@ -40,6 +40,8 @@ local SAID = {
     return ('%s: a lock is in the way (%s), try %d'):format(event.name, event.sqlstate, event.try)
   end,
   failed = function(event) return event.name .. ': failed' end,
+  later = function(event) return event.name .. ': waits for --finish' end,
+  takeover = function(event) return 'ended ' .. tostring(event.holder or 'another runner') end,
 }
 
 --- A function that is told of the events of a run, and writes on stderr how it goes.
@@ -47,11 +49,18 @@ local SAID = {
 ---@return fun(event: table)
 function told.listener(context)
   local now = require('stores.wait').host.now
-  local began = {}
+  local began, bars = {}, {}
   return function(event)
     local key = ('%s %s'):format(event.shard or '', event.name or '')
     local text
     if event.event == 'start' then began[key] = now() end
+    if event.event == 'progress' then
+      bars[key] = bars[key] or context.progress(event.name, event.total)
+      bars[key]:at(event.rows)
+    elseif bars[key] then
+      bars[key]:done()
+      bars[key] = nil
+    end
     if event.event == 'done' then
       text = ('%s: done (%s)'):format(event.name, seconds(now() - (began[key] or now())))
     elseif SAID[event.event] then
@@ -67,7 +76,11 @@ end
 ---@param result stores.MigrationResult
 ---@return string
 function told.summary(result)
-  return ('%d ran, %d had run before'):format(#result.ran, #result.skipped)
+  local text = ('%d ran, %d had run before'):format(#result.ran, #result.skipped)
+  if result.covered then
+    text = ('%s, a checkpoint stands for %d'):format(text, #result.covered)
+  end
+  return result.later and ('%s, %d for --finish'):format(text, #result.later) or text
 end
 
 -- ---- Looks --------------------------------------------------------------------------------------
@@ -75,6 +88,8 @@ end
 local function how(item)
   if item.difference then return item.difference end
   if item.done then return ('%d of %d statements are done'):format(item.done, item.statements) end
+  if item.rows then return ('%d rows are done, to id %s'):format(item.rows, item.after) end
+  if item.missing then return ("the database lacks '%s'"):format(item.missing) end
   return item.outside and 'outside of a transaction' or nil
 end
 
@@ -97,7 +112,7 @@ function told.status(context, states)
   for at, list in ipairs(states) do
     for _, item in ipairs(list) do
       rows[#rows + 1] = { told.shard(states, at) .. item.state, item.ran_on, item.name,
-        item.difference }
+        how(item) }
     end
   end
   context.table({ 'state', 'ran on', 'migration', '' }, rows)
@@ -117,6 +132,18 @@ function told.verify(context, reports)
       end
     end
   end
+end
+
+--- What the lint found.
+---@param context stores.CommandContext
+---@param findings stores.LintFinding[]
+function told.lint(context, findings)
+  for _, finding in ipairs(findings) do
+    context.print(('%s%s: %s: %s'):format(finding.migration,
+      finding.line and (', line %d'):format(finding.line) or '', finding.rule, finding.message))
+    context.print('  ' .. finding.safe)
+  end
+  if #findings == 0 then context.print('nothing is found') end
 end
 
 return told

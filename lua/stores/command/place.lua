@@ -82,6 +82,13 @@ local function of_folder(path)
   return { from = '--data ' .. path, folder = path, is_told = true }
 end
 
+--- Whether the command line, or the environment, says where the servers are.
+---@param args table what the parser read
+---@return boolean
+function place.is_said(args)
+  return chosen(args) ~= nil or (os.getenv('STORES_CONFIG') or '') ~= ''
+end
+
 --- What the command line, or the environment, says; nothing is opened.
 ---@param args table what the parser read
 ---@return stores.CommandPlace

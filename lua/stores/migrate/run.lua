@@ -18,6 +18,7 @@ local run = {}
 ---@field seen table<string, string> texts of the ledger that differ from those of the list, by name
 ---@field workers table<string, string>? application names of who runs a migration, by its name
 ---@field tell fun(step: stores.MigrationStep) after a transaction, when its work is not over yet
+---@field at string the name of the one that is about to run, or does
 ---@field stopping fun(): boolean whether the caller wants it to stop at a safe place
 
 local LOCK_TIMEOUT = 5

@@ -97,8 +97,10 @@ local function new_context(store, state, planned, opts, notify, held, result)
     notify({ event = 'untold', name = step.name, tables = names })
   end
   function context.stopping()
-    if opts.stopping and opts.stopping() then result.stopped = true end
-    return result.stopped == true
+    if opts.stopping and not result.stopped and opts.stopping() then
+      result.stopped = context.at
+    end
+    return result.stopped ~= nil
   end
   for _, item in ipairs(planned) do
     if item.action == 'rerun' then context.seen[item.name] = state.rows[item.name].text end
@@ -142,6 +144,7 @@ local function run_locked(entries, store, opts, notify, held)
     if not plan.is_pending(item) then
       notify({ event = item.action == 'later' and 'later' or 'skip', name = item.name })
     elseif item.action ~= 'covered' then
+      context.at = item.name
       if context.stopping() then break end
       run_item(context, steps[place], item, result)
     end

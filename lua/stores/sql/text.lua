@@ -93,8 +93,8 @@ local function tokens(text)
   end
 end
 
---- Goes through the tokens of a text: the kind, the first and the last position of each, and whether
---- the text ends inside it.
+--- Goes through the tokens of a text: the kind, the first and the last position of each, and
+--- whether the text ends inside it.
 ---@type fun(text: string): fun(): stores.sql.Kind?, integer?, integer?, boolean?
 sql.tokens = tokens
 

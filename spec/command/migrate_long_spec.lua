@@ -1,0 +1,83 @@
+--- stores migrate: what takes long, waits for another day, or may hurt.
+-- Plain pass alone: programs of their own; what migrations do is in the passes of spec/migrate.
+
+local command = require('spec.support.command')
+local json = require('stores.json')
+local shell = require('spec.support.shell')
+local support = require('spec.support')
+
+describe('stores migrate', function()
+  local store, db, folder, file
+
+  before_each(function()
+    store, db = support.store({ 'things' })
+    store:query([[INSERT INTO things SELECT n, jsonb_build_object('id', n::text)
+      FROM generate_series(1, 40) AS n]])
+    folder = shell.folder()
+    file = folder .. '/list.lua'
+  end)
+
+  after_each(function()
+    support.close(store, db)
+    shell.run('rm -rf ' .. shell.quoted(folder))
+  end)
+
+  local function run(...) return command.run({ 'migrate', ... }, { db = db }) end
+
+  it('stops a backfill between two batches, and goes on from there', function()
+    shell.write(file, [[return { { name = 'seen', type = 'backfill', table = 'things', batch = 10,
+      pause = 0.3, fn = function(thing) thing.seen = (thing.seen or 0) + 1 end } }]])
+    local errors = folder .. '/errors'
+    local child = command.start({ 'migrate', file }, { db = db }, errors)
+    support.eventually(function() return store:count('things', { seen = 1 }) > 0 end, 20)
+    child:signal('INT')
+    child:wait()
+    assert.matches("stopped before 'seen' was done, after 0 that were", shell.read(errors))
+    local done = store:count('things', { seen = 1 })
+    assert.is_true(done < 40, tostring(done))
+    local status = run(file, 'status').out
+    assert.matches('unfinished +seen +' .. done .. ' rows are done, to id ' .. done, status)
+    assert.equal('1 ran, 0 had run before\n', run(file).out)
+    assert.equal(40, store:count('things', { seen = 1 }))
+  end)
+
+  it('runs contracts with --finish', function()
+    shell.write(file, [[return {
+      { name = 'old', migration = 'CREATE TABLE old (id int)' },
+      { name = 'no old', phase = 'contract', migration = 'DROP TABLE old' } }]])
+    local result = run(file)
+    assert.equal('1 ran, 0 had run before, 1 for --finish\n', result.out, result.err)
+    assert.matches('no old: waits for %-%-finish', result.err)
+    assert.equal(0, run(file, 'verify').code)
+    assert.equal(0, json.decode(run(file, 'plan', '--json').out).pending)
+    assert.equal(1, json.decode(run(file, 'plan', '--finish', '--json').out).pending)
+    assert.equal('1 ran, 1 had run before\n', run(file, '--finish', '--takeover').out)
+  end)
+
+  it('starts a new database from a checkpoint', function()
+    shell.write(file, [[return { { name = 'first', migration = 'SELECT 1/0' },
+      { name = 'all', type = 'checkpoint', migration = 'CREATE TABLE second (id int)' } }]])
+    assert.equal('1 ran, 0 had run before, a checkpoint stands for 1\n', run(file).out)
+    assert.same({ 'first', 'all' }, json.decode(run(file, '--json').out).skipped)
+  end)
+
+  it('says what may hurt, with the safe form, and fails then', function()
+    shell.write(file, [[return {
+      { name = 'index', migration = 'SELECT 1;\nCREATE INDEX i ON things (id)' },
+      { name = 'no things', migration = 'DROP TABLE things' } }]])
+    local result = run(file, 'lint', '--large', '0')
+    assert.equal(1, result.code, result.err)
+    assert.matches('^index, line 2: index: nobody writes to things %(about %d+ rows, 8.0 kB%)'
+      .. '[^\n]*\n  CREATE INDEX CONCURRENTLY IF NOT EXISTS name', result.out)
+    assert.matches('\nno things, line 1: drop: ', result.out)
+    -- the table is small
+    local findings = json.decode(run('lint', file, '--json').out)
+    assert.same({ 'drop' }, { findings[1].rule, (findings[2] or {}).rule })
+    -- and nobody knows how large it is
+    result = command.run({ 'migrate', file, 'lint', '--json' })
+    assert.equal(1, result.code, result.err)
+    assert.equal(2, #json.decode(result.out))
+    shell.write(file, "return { { name = 'fine', migration = 'CREATE TABLE fine (id int)' } }")
+    assert.same({ code = 0, out = 'nothing is found\n', err = '' }, run(file, 'lint'))
+  end)
+end)
