@@ -62,6 +62,18 @@ function clients.shard(args, context)
   return context.usage(('there is no shard %d'):format(args.shard or 0))
 end
 
+--- The same database, by the way that leads to the server itself where a pooler is before it.
+---@param db table of Store.new
+---@return table
+function clients.direct(db)
+  if not db.migrate_url then return db end
+  local own = {}
+  for key, value in pairs(db) do own[key] = value end
+  own.host, own.port, own.database, own.pooler, own.migrate_url = nil, nil, nil, nil, nil
+  own.url = db.migrate_url
+  return own
+end
+
 --- The last word of a command line of psql and its kin, and its environment.
 ---@param at stores.CommandPlace
 ---@param db table of Store.new

@@ -21,6 +21,8 @@ return {
   'stores.command.delete',
   'stores.command.status',
   'stores.command.migrate',
+  'stores.command.backup',
+  'stores.command.restore',
   'stores.command.psql',
   'stores.command.redis',
 }

@@ -22,8 +22,9 @@ function shell.line(words)
   return table.concat(parts, ' ')
 end
 
+--- Sets variables of this process, which its children have, too.
 ---@param variables table<string, string>
-local function set(variables)
+function shell.set(variables)
   for name, value in pairs(variables) do ffi.C.setenv(name, value, 1) end
 end
 
@@ -33,7 +34,7 @@ end
 ---@param redirect? string the shell's, behind the words
 ---@return integer status
 function shell.run(words, variables, redirect)
-  set(variables or {})
+  shell.set(variables or {})
   -- what is written before it comes before it
   io.stdout:flush()
   local status = os.execute(shell.line(words) .. (redirect and ' ' .. redirect or ''))
@@ -47,7 +48,7 @@ end
 ---@return string text
 ---@return integer status
 function shell.output(words, variables)
-  set(variables or {})
+  shell.set(variables or {})
   local pipe = assert(io.popen(shell.line(words) .. "; printf '\\n%d' $?"))
   local text, status = pipe:read('*a'):match('^(.*)\n(%d+)$')
   pipe:close()

@@ -1,0 +1,90 @@
+--- Programs that work while this one waits, which goes on turning its loop: their lines come as
+--- they are written, and they are ended where this command is to stop.
+
+local ffi = require('ffi')
+local shell = require('stores.command.shell')
+local tasks = require('stores.tasks')
+
+require('stores.local.system') -- declares read and poll
+
+ffi.cdef [[
+int fileno(void *file);
+struct stores_pollfd { int fd; short events, revents; };
+]]
+
+local C = ffi.C
+local child = {}
+
+local POLLIN, STEP = 1, 0.02
+local KEPT = 12 -- of the last lines, for messages
+
+-- In a session of its own, for a Ctrl-C of the terminal is for this process, which ends it then;
+-- and killed with it.
+local WAITER = 'exec setpriv --pdeathsig KILL sh -c %s'
+local STARTER = 'exec 2>/dev/null; setsid setpriv --pdeathsig KILL sh -c %s 2>&1 >/dev/null '
+  .. '</dev/null & echo $!; wait $!; echo "status $?"'
+
+---@class stores.ChildOptions
+---@field line? fun(text: string) told of each line
+---@field stopping? fun(): boolean
+
+-- What is there now: nil at the end.
+local function read_more(fd)
+  local poll = ffi.new('struct stores_pollfd', fd, POLLIN, 0)
+  if C.poll(poll, 1, 0) <= 0 then return '' end
+  local buffer = ffi.new('char[8192]')
+  local got = tonumber(C.read(fd, buffer, 8192))
+  return got > 0 and ffi.string(buffer, got) or nil
+end
+
+-- Calls fn with each line, and in between fn().
+local function each_line(fd, fn)
+  local text = ''
+  while true do
+    local more = read_more(fd)
+    if not more then return end
+    if more == '' then
+      fn(nil)
+      tasks.sleep(STEP)
+    else
+      text = text .. more
+      for line in text:gmatch('([^\n]*)\n') do fn(line) end
+      text = text:match('[^\n]*$')
+    end
+  end
+end
+
+--- Runs a line of the shell to its end; one program, behind `exec`, is killed with this process.
+--- What it writes to stderr is read, its stdout is not.
+---@param line string
+---@param opts stores.ChildOptions
+---@return integer status
+---@return string said its last lines
+---@return boolean stopped it was ended, for this command is to stop
+function child.run(line, opts)
+  local pipe = assert(io.popen(WAITER:format(shell.quoted(STARTER:format(shell.quoted(line))))))
+  local pid, status, stopped
+  local kept = {}
+  each_line(C.fileno(pipe), function(text)
+    if not text then
+      if opts.stopping and opts.stopping() and pid and not stopped then
+        stopped = true
+        os.execute(('kill -s TERM -- -%s 2>/dev/null'):format(pid))
+      end
+      return
+    end
+    if not pid then
+      pid = text
+      return
+    end
+    status = tonumber(text:match('^status (%d+)$')) or status
+    if text:find('^status %d+$') then return end
+    kept[#kept + 1] = text
+    if #kept > KEPT then table.remove(kept, 1) end
+    if opts.line then opts.line(text) end
+  end)
+  pipe:close()
+  return status or 1, table.concat(kept, '\n'), stopped or false
+end
+
+return child

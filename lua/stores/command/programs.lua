@@ -1,0 +1,46 @@
+--- The programs of PostgreSQL, of the version that a server needs: pg_dump does not dump a newer
+--- server than itself.
+
+local errors = require('stores.errors')
+local shell = require('stores.command.shell')
+
+local programs = {}
+
+local FOLDERS = 'ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null'
+
+local function major_of(path)
+  local text = shell.output({ path, '--version' })
+  return tonumber(text:match('(%d+)'))
+end
+
+--- Where a program is that suits a server, the oldest of those: the path, or its name where the one
+--- on the PATH will do.
+---@param name string
+---@param major integer of the server
+---@return string path
+---Raises unsupported.
+function programs.find(name, major)
+  local best, best_major
+  local function consider(path)
+    local own = major_of(path)
+    if own and own >= major and (not best or own < best_major) then best, best_major = path, own end
+  end
+  for folder in shell.output({ 'sh', '-c', FOLDERS }):gmatch('[^\n]+') do
+    local path = folder .. '/' .. name
+    if shell.has(path) then consider(path) end
+  end
+  if not best and shell.has(name) then consider(name) end
+  if best then return best end
+  errors.raise('unsupported', ('%s of PostgreSQL %d, or of a newer one, is not installed (Debian '
+    .. 'package: postgresql-client-%d)'):format(name, major, major))
+end
+
+--- The major version of a server.
+---@param store stores.Store
+---@return integer
+function programs.server_major(store)
+  return math.floor(store:query("SELECT current_setting('server_version_num')::int AS n", nil,
+    { readonly = true })[1].n / 10000)
+end
+
+return programs
