@@ -166,7 +166,7 @@ describe('over shards', function()
     assert.equal(2, store:count('users'))
     assert.equal(2, other:count('users'))
     assert.equal('4\n', command.must({ 'count', 'users', unpack(where) }))
-    assert.equal('{"id": "2"}\n{"id": "4"}\n{"id": "1"}\n',
+    assert.equal('{"id": "1"}\n{"id": "2"}\n{"id": "3"}\n',
       command.must({ 'find', 'users', '--limit', '3', unpack(where) }))
     assert.is_string(run('status'))
   end)

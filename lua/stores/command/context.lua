@@ -81,7 +81,7 @@ local function add_servers(context, args)
     if store then return store end
     local stores, config = require('stores'), context.config()
     if config.shards then
-      store = place.checked(config, stores.Shards.new, config.shards)
+      store = place.checked(config, stores.Shards.new, config.shards, config.shards_opts)
     else
       store = place.checked(config, stores.Store.new, config.db, config.redis, config.opts)
     end

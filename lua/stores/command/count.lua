@@ -13,10 +13,7 @@ return {
   end,
   run = function(args, context)
     local doc, opts = criteria.read(args, context)
-    local sum = 0
-    for _, store in ipairs(context.stores()) do
-      sum = sum + store:count(args.table, doc, opts)
-    end
+    local sum = context.store():count(args.table, doc, opts)
     context.result({ count = sum }, { ('%d'):format(sum) })
   end,
 }

@@ -22,30 +22,9 @@ local function options(args, opts)
   return opts
 end
 
--- All shards, one after the other: each has its own order.
-local function over_shards(context, args, doc, opts)
-  if args.after then context.usage('a list over several shards has no cursor') end
-  local found, left = json.array(), opts.limit
-  for _, store in ipairs(context.stores()) do
-    opts.limit = left
-    for _, document in ipairs((store:findByJSON(args.table, doc, opts))) do
-      found[#found + 1] = document
-    end
-    left = opts.limit and opts.limit - #found or nil
-    if left and left <= 0 then break end
-  end
-  return found
-end
-
-local function list(context, args, doc, opts)
-  local store = context.store()
-  if store.shards then return over_shards(context, args, doc, opts) end
-  return store:findByJSON(args.table, doc, opts)
-end
-
 local function explain(context, args, doc, opts)
   opts.explain = true
-  local plan = context.stores()[1]:findByJSON(args.table, doc, opts)
+  local plan = context.store():findByJSON(args.table, doc, opts)
   context.result(plan, function() return pretty.lines(plan) end)
 end
 
@@ -57,7 +36,7 @@ Lists documents, one a line, in the order of their ids where --order says no oth
 are more, the cursor of the next page is told on stderr; with --json it is `next` of the one object
 that is written, whose `documents` are an array.
 
-Lists are always asked of PostgreSQL.]],
+Lists are always asked of PostgreSQL; over shards, of all of them, merged into one order.]],
   example = {
     [[stores find users '{"state": "open"}' --limit 20]],
     [=[stores find users --where '[["age", ">=", 18]]' --order=-age,name --fields name,age]=],
@@ -80,7 +59,7 @@ Lists are always asked of PostgreSQL.]],
     local doc, opts = criteria.read(args, context)
     options(args, opts)
     if args.explain then return explain(context, args, doc, opts) end
-    local documents, next_cursor = list(context, args, doc, opts)
+    local documents, next_cursor = context.store():findByJSON(args.table, doc, opts)
     context.result({ documents = json.array(documents), next = next_cursor or json.null },
       function()
         for _, document in ipairs(documents) do context.print(pretty.line(document)) end

@@ -16,6 +16,7 @@ local place = {}
 ---@field redis? table|false
 ---@field opts? table
 ---@field shards? table[] of Shards.new; db, redis and opts are nil then
+---@field shards_opts? table
 ---@field folder? string of private servers
 ---@field is_told? boolean false: nobody said whether somebody caches what is in the database
 
@@ -43,7 +44,7 @@ end
 -- What a file returned, as a place; nil: it is none.
 local function read(db, redis, opts)
   if type(db) ~= 'table' then return nil end
-  if db[1] ~= nil then return { shards = db } end
+  if db[1] ~= nil then return { shards = db, shards_opts = redis } end
   if type(db.db) == 'table' then return { db = db.db, redis = db.redis, opts = db.opts } end
   return { db = db, redis = redis, opts = opts }
 end
