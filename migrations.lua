@@ -157,7 +157,7 @@ function migrations.runMigrations(entries, db, opts)
   end)
   if not ok then
     warn_of_failure(result, is_known)
-    error(result, 0)
+    errors.throw(result)
   end
   result = shards and sum_of_shards(entries, shards) or result
   if result.untold then warn(result.untold, is_known) end

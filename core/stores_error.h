@@ -128,6 +128,11 @@ typedef struct stores_error {
     char hint[256];
     char constraint[64];
     char table[264]; /* as SQL writes it: "schema"."table" */
+    int position; /* of a character in statement, from 1, where the server named one; else 0 */
+    /* The SQL that PostgreSQL refused, "" where it was none of the caller's work: a verb's, or the
+     * caller's own, with what the caller wrote into it. A longer one is cut, to what stands around
+     * the position. */
+    char statement[1024];
 } stores_error;
 
 #define STORES_ERROR_INIT STORES_SIZED(stores_error)

@@ -48,7 +48,7 @@ static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *e
         lua_setfield(L, -2, "index");
     }
     stores__slot_free(slot); /* the row's id may lie in the result, which goes with it */
-    lua_error(L);
+    stores__error_throw(L);
 }
 
 static const char raw_hint[] = "{raw = true} gives the JSON text as it is stored";
@@ -337,7 +337,7 @@ static int result_push(lua_State *L, struct stores__slot *slot) {
     if (error != NULL) {
         stores__error_push(L, error);
         stores__slot_free(slot);
-        return lua_error(L);
+        return stores__error_throw(L);
     }
     int values = push_values(L, slot);
     if (began > 0) hub->decode = (double)(uv_hrtime() - began) / 1e9;

@@ -223,7 +223,7 @@ static int engine_new(lua_State *L) {
     if (engine->engine == NULL) {
         stores__engine_mute(L, engine);
         stores__error_push(L, &error);
-        return lua_error(L);
+        return stores__error_throw(L);
     }
     stores__engine_attach(engine);
     stores__watch_engine(engine);

@@ -23,7 +23,7 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__shard *sh
     const char *text = lua_tolstring(L, index, &len);
     if (!stores_id_parse(text, len, &id, &error)) {
         stores__error_push(L, &error);
-        lua_error(L);
+        stores__error_throw(L);
     }
     if (shard != NULL && shard->count > 0 && stores_shard_of(id, shard->count) != shard->number) {
         memset(&error, 0, sizeof error);
@@ -34,7 +34,7 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__shard *sh
                  "the id belongs to shard %d of %d, this is shard %d",
                  stores_shard_of(id, shard->count), shard->count, shard->number);
         stores__error_push(L, &error);
-        lua_error(L);
+        stores__error_throw(L);
     }
     return id;
 }

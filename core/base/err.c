@@ -73,6 +73,15 @@ void stores__error_set(stores_error *e, stores_code code, const char *format, ..
     va_end(args);
 }
 
+void stores__error_reword(stores_error *e, const char *format, ...) {
+    char text[sizeof e->message + 4];
+    va_list args;
+
+    va_start(args, format);
+    if (vsnprintf(text, sizeof text, format, args) >= 0) copy(e->message, sizeof e->message, text);
+    va_end(args);
+}
+
 /* ---- On the heap ---------------------------------------------------------------------------- */
 
 /* One for each outcome. Whoever asks again is given what those who hold one have already. */
@@ -290,4 +299,34 @@ void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *me
     copy(e->hint, sizeof e->hint, hint && hint[0] ? hint : own_hint);
     copy(e->constraint, sizeof e->constraint, constraint);
     copy(e->table, sizeof e->table, table);
+}
+
+/* ---- The statement --------------------------------------------------------------------------- */
+
+static bool begins_character(char byte) {
+    return ((unsigned char)byte & 0xC0) != 0x80;
+}
+
+/* The offset of a character that is counted from 1; of the end, where there are fewer. */
+static size_t offset_of(const char *text, int position) {
+    size_t at = 0;
+
+    for (; text[at]; at++) {
+        if (begins_character(text[at]) && --position == 0) break;
+    }
+    return at;
+}
+
+void stores__error_statement(stores_error *e, const char *sql) {
+    size_t len = strlen(sql), room = sizeof e->statement - 1, from = 0, i;
+
+    if (e->code == STORES_OK) return;
+    if (len > room && e->position > 0) {
+        size_t at = offset_of(sql, e->position);
+        /* what led to the place tells more than what follows it */
+        if (at > room / 4 * 3) from = at - room / 4 * 3;
+        while (!begins_character(sql[from])) from++;
+        for (i = 0; i < from; i++) e->position -= begins_character(sql[i]);
+    }
+    copy(e->statement, sizeof e->statement, sql + from);
 }

@@ -37,5 +37,11 @@ void stores__error_free(stores_error *e);
 void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *message,
                            const char *detail, const char *hint, const char *constraint,
                            const char *table);
+/* Says the same error in other words. The arguments may point into e. */
+void stores__error_reword(stores_error *e, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Takes in the statement that the server refused; its position in it, where the server named one,
+ * is set before, and is one in what is kept of it afterwards. */
+void stores__error_statement(stores_error *e, const char *sql);
 
 #endif

@@ -67,6 +67,7 @@ struct stores__table {
     /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no
      * row does not mean that the id is taken. */
     bool may_take_rows;
+    char lacks[192]; /* what it lacks to be one of Stores, in words; "": nothing */
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
     bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
@@ -102,6 +103,9 @@ void stores__table_used(struct stores__table *table);
 /* A statement of the table's own, which lives as long as it does (table_sql.c); NULL: no memory. */
 const char *stores__table_sql_make(struct stores__table *table, enum stores__table_text text);
 void stores__table_sql_free(struct stores__table *table);
+/* Says of an error of the server which of the engine's statements failed, and what the table lacks,
+ * where that is why. table NULL: it is about none. */
+void stores__table_explain(const struct stores__table *table, const char *sql, stores_error *error);
 /* sql with %T replaced by the table's name, the caller's to free; NULL: no memory. */
 char *stores__table_expand(const struct stores__table *table, const char *sql);
 

@@ -1,4 +1,6 @@
 /* The statements of a table that come again and again, as they are prepared. */
+#include <stdio.h>
+
 #include "sql/text.h"
 #include "engine/table.h"
 
@@ -53,4 +55,36 @@ void stores__table_sql_free(struct stores__table *table) {
 
 char *stores__table_expand(const struct stores__table *table, const char *sql) {
     return stores__sql_replace(sql, table->name);
+}
+
+/* What a statement of the engine fails with where a column or an index is not what it takes it
+ * for. */
+static bool is_of_shape(const char *sqlstate) {
+    static const char *const states[] = {
+        "42703", /* there is no such column */
+        "42804", "42846", "42883", /* it is of another type */
+        "22003", /* its type holds less */
+        "42P10" /* no unique index */
+    };
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        if (strcmp(sqlstate, states[i]) == 0) return true;
+    }
+    return false;
+}
+
+static void name_lacks(const struct stores__table *table, stores_error *error) {
+    stores__error_reword(error,
+                         "the table %s is none of Stores, which have (id bigint PRIMARY KEY, value"
+                         " jsonb): %s; the server says: %s",
+                         table->name, table->lacks, error->message);
+    snprintf(error->table, sizeof error->table, "%s", table->name);
+}
+
+void stores__table_explain(const struct stores__table *table, const char *sql,
+                           stores_error *error) {
+    if (error->code == STORES_OK) return;
+    stores__error_statement(error, sql);
+    if (table != NULL && table->lacks[0] != '\0' && is_of_shape(error->sqlstate)) {
+        name_lacks(table, error);
+    }
 }

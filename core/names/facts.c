@@ -105,6 +105,27 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "tree.oid),"                                                                                   \
     " " DOMAINS("pg_catalog.to_regclass($1)") ", " DEFINITIONS
 
+/* No unique index on the id alone. Of partitioned tables it is made of more. */
+#define UNKEYED                                                                                    \
+    "c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i"                            \
+    "  JOIN pg_catalog.pg_attribute a"                                                             \
+    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"                      \
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
+
+/* What the table lacks to be one of Stores, all of it, in words; "": nothing. A domain is taken for
+ * one of the right type. */
+#define LACKS                                                                                      \
+    "pg_catalog.concat_ws(', ', (SELECT pg_catalog.string_agg(CASE"                                \
+    "  WHEN a.attname IS NULL THEN 'no column ' || w.name"                                         \
+    "  WHEN a.atttypid <> w.type AND t.typtype <> 'd' THEN w.name || ' is '"                       \
+    "  || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' and not ' || w.type::text END,"     \
+    "  ', ' ORDER BY w.name) FROM (VALUES ('id', 'pg_catalog.int8'::pg_catalog.regtype),"          \
+    "  ('value', 'pg_catalog.jsonb'::pg_catalog.regtype)) w (name, type)"                          \
+    "  LEFT JOIN pg_catalog.pg_attribute a"                                                        \
+    "  ON a.attrelid = c.oid AND a.attname = w.name::pg_catalog.name AND a.attnum > 0"             \
+    "  LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid),"                                     \
+    " CASE WHEN " UNKEYED " THEN 'no primary key on id' END)"
+
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
  * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its
  * parent too, and is cached there alone; what is inherited without partitions can be taken away
@@ -139,12 +160,9 @@ const char stores__facts_sql[] = OF_TABLE
     " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"
     "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2"
     "  ELSE 1 END,"
-    " c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
-    "  JOIN pg_catalog.pg_attribute a"
-    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1),"
+    " " UNKEYED ","
     " c.relkind = 'p' OR " HAS_DOMAINS ", calls.print <> '',"
-    " c.relkind = 'v' OR c.relrowsecurity"
+    " c.relkind = 'v' OR c.relrowsecurity, " LACKS
     " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -199,6 +217,8 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->calls = says(result, row, 11);
     table->loose = table->calls || says(result, row, 10);
     table->runs = says(result, row, 12);
+    const char *lacks = stores__pg_value(result, row, 13, NULL);
+    snprintf(table->lacks, sizeof table->lacks, "%s", lacks ? lacks : "");
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
     table->known = print != NULL;

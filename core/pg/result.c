@@ -40,6 +40,8 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
                           PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
                           PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
                           PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
+    if (position != NULL) error->position = atoi(position);
     if (error->hint[0] == '\0' && is_name_of_ours(sqlstate, error->message)) {
         strcpy(error->hint,
                "its session is not the one that prepared it: where a pooler in transaction"

@@ -189,6 +189,15 @@ static void take_past(struct stores__read_batch *batch, struct pg_result *result
     stores__pg_result_free(result);
 }
 
+static enum stores__table_text text_of(const struct stores__read_batch *batch) {
+    return batch->count == 1 ? STORES__FIND_SQL : STORES__FIND_ANY_SQL;
+}
+
+static void explain(struct stores__read_batch *batch) {
+    stores__table_explain(batch->table, stores__table_sql(batch->table, text_of(batch)),
+                          &batch->error);
+}
+
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (index > batch->select) {
@@ -207,6 +216,7 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         }
         return;
     }
+    if (index == batch->select) explain(batch);
     stores__pg_explain_read_only(req, &batch->error);
     batch->stale_plan = stores__pg_stale_plan(req);
     batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
@@ -293,8 +303,7 @@ static void add_guard(struct stores__read_batch *batch) {
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
-    const char *sql = stores__table_sql(batch->table, batch->count == 1 ? STORES__FIND_SQL
-                                                                        : STORES__FIND_ANY_SQL);
+    const char *sql = stores__table_sql(batch->table, text_of(batch));
     if (batch->count > 1) stores__buf_str(&ids, "{");
     for (size_t i = 0; i < batch->count; i++) {
         char id[STORES__ID_SIZE];

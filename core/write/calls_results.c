@@ -29,6 +29,9 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
     if (!stores__pg_result_ok(result, &error)) {
         if (call->error == NULL && error.code != STORES_OK) {
             stores__pg_explain_read_only(req, &error);
+            bool own = call->step == CALL_RUNNING &&
+                       (call->options.simple || index == call->statement);
+            if (own) stores__table_explain(call->table, call->sql, &error);
             call->error = stores__error_dup(&error);
             call->stray_cancel = stores__pg_stray_cancel(call->conn, req, &error);
         }

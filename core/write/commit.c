@@ -161,6 +161,7 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     }
     commit->answered = true;
     if (!stores__pg_result_ok(result, &error)) {
+        stores__error_statement(&error, "COMMIT");
         replace_error(commit, stores__error_dup(&error));
         /* a server that goes down may have done it already */
         if (error.code == STORES_CONNECTION_LOST) {

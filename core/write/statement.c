@@ -249,6 +249,7 @@ static bool is_key_of_ids(const char *detail) {
 }
 
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error) {
+    stores__table_explain(statement->table, statement->sql, error);
     bool inserts = statement->kind == STORES_INSERT || statement->kind == STORES_UPSERT;
     if (error->code != STORES_DUPLICATE || !inserts || !is_key_of_ids(error->detail) ||
         !may_be(statement->table, error->table)) {
@@ -257,6 +258,7 @@ void stores__statement_explain(const struct stores__statement *statement, stores
     stores_error server = *error;
     duplicate(statement, error);
     memcpy(error->sqlstate, server.sqlstate, sizeof error->sqlstate);
+    memcpy(error->statement, server.statement, sizeof error->statement);
 }
 
 /* ---- What RETURNING says --------------------------------------------------------------------- */

@@ -227,6 +227,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     }
     free(tx->txop->sql);
     tx->txop->sql = sql;
+    tx->txop->table = stores__table_hold(table);
     tx->txop->guarded = op->engine->cache != NULL && !tx->options.readonly &&
                         !tx->options.session && !(table->cacheable && know(tx, sql).only_reads);
     stores__tx_start(tx);

@@ -61,13 +61,21 @@ static bool session_wrote(const struct stores__txop *txop, const char *tag) {
     return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
 }
 
+/* Of the op's own statement, and not of our BEGIN or what stands behind. */
+static bool is_own(const struct stores__txop *txop, int index) {
+    return txop->simple ? txop->at >= 0 : index == txop->at;
+}
+
 static void failed(stores_tx *tx, int index, stores_error *error) {
     const struct stores__txop *txop = tx->txop;
     if (tx->failed || error->code == STORES_OK) return;
     tx->failed = true;
     stores__pg_explain_read_only(&tx->req, error);
-    if (txop->statement != NULL && index == txop->at) {
+    bool own = is_own(txop, index);
+    if (own && txop->statement != NULL) {
         stores__statement_explain(txop->statement, error);
+    } else if (own && txop->sql != NULL) {
+        stores__table_explain(txop->table, txop->sql, error);
     }
     if (stores__pg_stale_plan(&tx->req)) {
         /* the transaction failed with it; as after any conflict, the next run of it works */
@@ -108,7 +116,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         failed(tx, index, &error);
     } else if (txop->facts_at >= 0 && index == txop->facts_at) {
         stores__tx_take_facts(tx, result);
-    } else if (txop->simple ? txop->at >= 0 : index == txop->at) { /* not our BEGIN */
+    } else if (is_own(txop, index)) {
         take_own(tx, result);
         return;
     } else if (index == txop->at + 1) {

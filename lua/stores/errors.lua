@@ -15,6 +15,10 @@ local core = require('stores.core')
 ---@field constraint string? the name of the constraint that refused
 ---@field table string?
 ---@field shard integer?
+---@field statement string? the SQL that PostgreSQL refused; of migration_failed which one of its
+--- statements, and its text is in cause.statement
+---@field position integer? of a character in the statement, from 1
+---@field traceback string? where the store has traceback = true: the stack of who called
 ---@field row string? the id of the row whose value cannot be read, or that is another one by now
 ---@field gone boolean? of a conflict: whether no row has the id any more
 ---@field etag string? of a conflict: the one that the row has now
@@ -77,12 +81,30 @@ function errors.was_begun(err)
   err.outcome, err.retryable = 'unknown', false
 end
 
+local leaving -- of the host; nil: an error leaves as it is
+
+--- Has a host say what is raised in the place of an error of Stores: some show what nobody catches
+--- to people, and know strings alone.
+---@param fn fun(err: stores.Error): any
+function errors.on_leaving(fn)
+  leaving = fn
+  core.set_leaving(fn)
+end
+
+--- Raises what was caught before, or made, as it is. All of the library that a caller may hear of
+--- is raised by this.
+---@param err any
+function errors.throw(err)
+  if leaving and errors.is(err) then err = leaving(err) end
+  error(err, 0)
+end
+
 --- Raises an error. The value is a table, so no position is put before the message.
 ---@param code string
 ---@param message string?
 ---@param fields table?
 function errors.raise(code, message, fields)
-  error(errors.new(code, message, fields), 0)
+  errors.throw(errors.new(code, message, fields))
 end
 
 --- Whether a value is an error of Stores, made here or in the core.
@@ -93,6 +115,14 @@ function errors.is(value, code)
   -- debug.getmetatable sees through a __metatable field and needs no type check.
   if debug.getmetatable(value) ~= Error then return false end
   return code == nil or value.code == code
+end
+
+--- What a value that was raised says of itself. Raises nothing: it may be anybody's.
+---@param err any
+---@return string
+function errors.text(err)
+  local ok, text = pcall(tostring, err)
+  return ok and type(text) == 'string' and text or 'an error without a text'
 end
 
 --- 'a string', 'an integer', 'nil': the type of a value for a message, and never the value itself.

@@ -87,7 +87,7 @@ function stores.open(path, opts)
   local ok, store = pcall(Store.new, private.config(servers), servers.redis, opts)
   if not ok then
     servers.close()
-    error(store, 0)
+    errors.throw(store)
   end
   store.servers = servers
   return store

@@ -76,7 +76,8 @@ end
 local function call(self, payload, gap)
   local ok, err = pcall(self.fn, payload, gap)
   if ok then return end
-  local text = ("the function of a listener to '%s' failed: %s"):format(self.channel, tostring(err))
+  local text = ("the function of a listener to '%s' failed: %s"):format(self.channel,
+    errors.text(err))
   if not self.log or not pcall(self.log, text) then wait.report(text) end
 end
 
@@ -126,12 +127,12 @@ function listener.start(store, channel, fn)
     tasks.spawn_lasting(function()
       local delivered, why = pcall(deliver, self)
       self:stop()
-      if not delivered and not errors.is(why, 'closed') then error(why, 0) end
+      if not delivered and not errors.is(why, 'closed') then errors.throw(why) end
     end)
   end)
   if not ok then
     self:stop()
-    error(err, 0)
+    errors.throw(err)
   end
   return self
 end

@@ -285,7 +285,7 @@ function local_servers.up(path, opts)
     local ok, failure = pcall(start, place, opts)
     if not ok then
       leave(place, lock)
-      error(failure, 0)
+      errors.throw(failure)
     end
   end
 

@@ -61,7 +61,7 @@ local function tell(hook, event)
   if hook.is_off then return end
   local ok, err = pcall(hook.fn, event)
   if not ok then
-    wait.report('a hook of stores.on failed: ' .. tostring(err))
+    wait.report('a hook of stores.on failed: ' .. errors.text(err))
   end
 end
 
@@ -109,7 +109,7 @@ local function tell_all(store, verb, name, record, began, ok, ...)
 end
 
 local function pass_on(ok, ...)
-  if not ok then error((...), 0) end
+  if not ok then errors.throw((...)) end
   return ...
 end
 

@@ -26,7 +26,7 @@ local function of_shard(id, stores, fn, ...)
   if ok then return value end
   for _, store in ipairs(stores) do store:close() end
   if errors.is(value) then value.message = ('shard %d: %s'):format(id, value.message) end
-  error(value, 0)
+  errors.throw(value)
 end
 
 local function finder(shards)

@@ -19,6 +19,7 @@ local session = require('stores.updates.session')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
 local taken = require('stores.verbs.list').taken.store
+local traced = require('stores.verbs.traced')
 local transaction = require('stores.updates.transaction')
 local updates = require('stores.updates.object')
 local wait = require('stores.wait')
@@ -48,7 +49,7 @@ end
 
 local function finder(proxy, store)
   return function(_, name)
-    local verb = Store[name]
+    local verb = getmetatable(store)[name]
     if type(verb) ~= 'function' then return verb end
     return tried(verb, proxy, store)
   end
@@ -64,6 +65,7 @@ local function try(store)
 end
 
 Store.__index = Store -- a table, for every call looks up several methods
+local Traced -- of those with traceback = true; made for the first of them
 
 --- Makes a store; nothing is connected before the first call needs it.
 ---@param db stores.DbConfig where PostgreSQL is
@@ -96,6 +98,7 @@ function Store.from_config(flat)
     poolsize = flat.poolsize or POOLSIZE,
     shard = flat.shard_id,
     cached = flat.cache,
+    traceback = flat.traceback,
     tables = registry.view(flat.tables), -- of those that are declared, by name
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
@@ -105,6 +108,10 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
+  if flat.traceback then
+    Traced = Traced or traced.class(Store, 'store')
+    setmetatable(store, Traced)
+  end
   configs[store] = flat
   store.try = try(store)
   opened = opened + 1
@@ -185,7 +192,7 @@ function Store:query(text, params, opts)
     if not ok then
       -- what came before it stays, unless it only read
       if i > 1 and not checked.readonly then errors.was_begun(result) end
-      error(result, 0)
+      errors.throw(result)
     end
     rows, affected = result, count
   end

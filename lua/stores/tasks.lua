@@ -100,7 +100,7 @@ function Task:join()
     while not self.done do wait.host.park() end
   end
   failed[self] = nil
-  if not self.ok then error(self.results[1], 0) end
+  if not self.ok then errors.throw(self.results[1]) end
   return unpack(self.results, 1, self.results.n)
 end
 
@@ -129,11 +129,11 @@ function tasks.run(fn, ...)
   end
   if not ok then
     give_up(task)
-    error(err, 0)
+    errors.throw(err)
   end
   local lost = take_failed()
   if not task.ok then lost = task end
-  if lost then error(lost.results[1], 0) end
+  if lost then errors.throw(lost.results[1]) end
   return unpack(task.results, 1, task.results.n)
 end
 
@@ -165,7 +165,7 @@ local function join_all(list, count)
     local ok, value = pcall(Task.join, list[i])
     if ok then results[i] = value else failure = failure or { value } end
   end
-  if failure then error(failure[1], 0) end
+  if failure then errors.throw(failure[1]) end
   return results
 end
 
@@ -214,7 +214,7 @@ local function run_map(list, fn, concurrency)
   local workers = {}
   for i = 1, math.min(concurrency, #list) do workers[i] = start_awaited(work, all) end
   join_all(workers, #workers)
-  if all.failure then error(all.failure[1], 0) end
+  if all.failure then errors.throw(all.failure[1]) end
   return all.results
 end
 

@@ -42,14 +42,14 @@ wait.watch = nil
 ---@param err any
 function wait.report(err)
   if wait.host.report then return wait.host.report(err) end
-  io.stderr:write('stores: ', tostring(err), '\n')
+  io.stderr:write('stores: ', errors.text(err), '\n')
 end
 
 local count = 0
 
 local function observed(hub, ok, ...)
   wait.observer(hub)
-  if not ok then error((...), 0) end
+  if not ok then errors.throw((...)) end
   return ...
 end
 

@@ -180,6 +180,46 @@ static void test_blocked(void) {
     CHECK_INT(strlen(e.message), 400);
 }
 
+static void test_statement(void) {
+    char text[4001];
+    stores__error_set(&e, STORES_QUERY_FAILED, "x");
+    e.position = 8;
+    stores__error_statement(&e, "SELECT a");
+    CHECK_STR(e.statement, "SELECT a");
+    CHECK_INT(e.position, 8);
+    /* a longer one is cut behind the place, between two characters */
+    for (size_t i = 0; i < sizeof text - 1; i += 2) memcpy(text + i, "\xC3\xA4", 2);
+    text[sizeof text - 1] = '\0';
+    stores__error_set(&e, STORES_QUERY_FAILED, "x");
+    stores__error_statement(&e, text);
+    CHECK_INT(strlen(e.statement), sizeof e.statement - 2);
+    CHECK_INT(e.position, 0);
+    /* or before it, and the place is one of what is left */
+    text[3000] = 'x';
+    text[3001] = 'y';
+    e.position = 1501;
+    stores__error_statement(&e, text);
+    CHECK_INT(strlen(e.statement), sizeof e.statement - 2);
+    CHECK_INT(e.statement[2 * (e.position - 1)], 'x');
+    CHECK_INT((unsigned char)e.statement[0], 0xC3);
+    /* where it is far from the end of what the server counted, the end */
+    e.position = 100000;
+    stores__error_statement(&e, text);
+    CHECK(strlen(e.statement) < sizeof e.statement);
+    /* one that stands behind a failed one has nothing to tell */
+    stores__error_set(&e, STORES_OK, "%s", "");
+    stores__error_statement(&e, "SELECT a");
+    CHECK_STR(e.statement, "");
+}
+
+static void test_reword(void) {
+    from_pg("42703", "no column", NULL);
+    stores__error_reword(&e, "the table: %s", e.message);
+    CHECK_STR(e.message, "the table: no column");
+    CHECK_STR(e.sqlstate, "42703");
+    CHECK_INT(e.code, STORES_QUERY_FAILED);
+}
+
 int main(void) {
     test_codes();
     test_set();
@@ -188,5 +228,7 @@ int main(void) {
     test_hints();
     test_values();
     test_blocked();
+    test_statement();
+    test_reword();
     return check_report();
 }

@@ -63,6 +63,12 @@ static void test_reads(stores_engine *engine) {
     op = stores_query(engine, NULL, "SELECT 1/0", NULL, NULL);
     CHECK_STR(code_of(op), "invalid_argument");
     CHECK_STR(stores_op_error(op)->sqlstate, "22012");
+    CHECK_INT(stores_op_error(op)->position, 0);
+    stores_op_free(op);
+    op = stores_query(engine, NULL, "SELECT 1 + nothing", NULL, NULL);
+    CHECK_STR(code_of(op), "query_failed");
+    CHECK_STR(stores_op_error(op)->statement, "SELECT 1 + nothing");
+    CHECK_INT(stores_op_error(op)->position, 12);
     stores_op_free(op);
 }
 

@@ -111,6 +111,8 @@ static void test_fields(void) {
     FIELD(stores_error, hint, 1056);
     FIELD(stores_error, constraint, 1312);
     FIELD(stores_error, table, 1376);
+    FIELD(stores_error, position, 1640);
+    FIELD(stores_error, statement, 1644);
     FIELD(stores_config, size, 0);
     FIELD(stores_config, loop, 8);
     FIELD(stores_config, pg_keys, 16);

@@ -143,7 +143,7 @@ local OPTS = {
     timeout = seconds(HOUR, true), on_cache_failure = one_of({ 'bypass', 'error' }),
     unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
-    log = options.callback('fun(text: string)'), name = options.text,
+    traceback = options.boolean, log = options.callback('fun(text: string)'), name = options.text,
     metrics = options.any('stores.MetricsOptions'),
     tables = options.definitions,
   },

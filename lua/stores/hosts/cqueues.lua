@@ -219,7 +219,7 @@ function host.turn_until(done, what)
     for _, co in ipairs(starting) do controller:attach(co) end
     if controller:empty() then break end
     local ok, why = controller:step()
-    if not ok then error(why, 0) end
+    if not ok then errors.throw(why) end
   end
   -- what the last call left to be sent
   host.hub():flush()
@@ -227,7 +227,7 @@ end
 
 --- Told of a task that failed while no stores.run is there to raise its error.
 function host.report(err)
-  io.stderr:write('stores: ', tostring(err), '\n')
+  io.stderr:write('stores: ', errors.text(err), '\n')
 end
 
 --- Monotonic seconds.

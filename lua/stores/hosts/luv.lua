@@ -42,7 +42,7 @@ local function turn(why, done, ...)
     if defect then
       local err = defect
       defect = nil
-      error(err, 0)
+      errors.throw(err)
     end
     if not alive and not done(...) and not luv.busy() and not luv.hub():ready() then
       errors.raise('internal', why)
@@ -69,7 +69,7 @@ function luv.block(on, slot)
   local ok, err = turn_heeding(on, 'the call is not under way', on.done, on, slot)
   if not ok then on:abandon(slot) end
   on:flush()
-  if not ok then error(err, 0) end
+  if not ok then errors.throw(err) end
 end
 
 --- Turns the loop until done(what) is true.
@@ -83,7 +83,7 @@ function luv.turn_until(done, what)
   turning = false
   -- what is no error of Stores came from outside: a signal, which ends all that this turns
   if not ok and not errors.is(err) then luv.give_up(on) else on:flush() end
-  if not ok then error(err, 0) end
+  if not ok then errors.throw(err) end
 end
 
 return luv

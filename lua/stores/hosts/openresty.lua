@@ -5,6 +5,7 @@ local core = require('stores.core')
 local errors = require('stores.errors')
 local nginx_lasting = require('stores.hosts.nginx_lasting')
 local nginx_loop = require('stores.hosts.nginx_loop')
+local nginx_uncaught = require('stores.hosts.nginx_uncaught')
 local semaphore = require('ngx.semaphore')
 local wraps = require('stores.hosts.wraps')
 
@@ -61,9 +62,6 @@ local searched_at = -math.huge
 -- nginx keeps the coroutines of its light threads in a table of the registry, and those that it
 -- will use again, which have an empty stack. One that is not there was ended.
 local function find_anchors(co)
-  local now = host.now()
-  if now - searched_at < BEGINS then return end
-  searched_at = now
   for key, value in pairs(debug.getregistry()) do
     if type(key) == 'userdata' and type(value) == 'table' then
       for _, one in pairs(value) do
@@ -73,17 +71,34 @@ local function find_anchors(co)
   end
 end
 
+local function is_in(list, co)
+  for _, one in pairs(list or {}) do -- it has gaps
+    if one == co then return true end
+  end
+  return false
+end
+
 --- Whether the coroutine that runs is a light thread, which nginx knows until it ends; others, of
 --- coroutine.create, are known to who resumes them alone.
 ---@param co thread
 ---@return boolean
 function host.is_anchored(co)
-  anchors = anchors or find_anchors(co)
-  for _, one in pairs(anchors or {}) do -- it has gaps
-    if one == co then return true end
+  local now = not anchors and host.now()
+  if now and now - searched_at >= BEGINS then
+    searched_at = now
+    anchors = find_anchors(co)
   end
-  return false
+  return is_in(anchors, co)
 end
+
+-- The same for an error: it is rare, and the search is worth it each time.
+local function is_light_thread(co)
+  anchors = anchors or find_anchors(co)
+  return is_in(anchors, co)
+end
+
+-- a tail call: what stands above is who raises
+errors.on_leaving(function(err) return nginx_uncaught.leaving(err, is_light_thread) end)
 
 --- The light threads that there are.
 ---@return table<thread, boolean>
@@ -169,7 +184,7 @@ function host.turn_until()
 end
 
 local function pass_on(ok, ...)
-  if not ok then error((...), 0) end
+  if not ok then errors.throw((...)) end
   return ...
 end
 
@@ -189,7 +204,7 @@ end
 --- cut off is no error of the program.
 function host.report(err)
   local is_cut = ngx.worker.exiting() and errors.is(err, 'closed')
-  ngx.log(is_cut and ngx.NOTICE or ngx.ERR, 'stores: ', tostring(err))
+  ngx.log(is_cut and ngx.NOTICE or ngx.ERR, 'stores: ', errors.text(err))
 end
 
 --- Whether the worker was told to end: calls that it has begun go on, and what is due later may not

@@ -59,7 +59,7 @@ function standalone.turn_until(done, what)
   turning = false
   -- what is no error of Stores came from outside: a signal, which ends all that this turns
   if not ok and not errors.is(err) then standalone.give_up(on) else on:flush() end
-  if not ok then error(err, 0) end
+  if not ok then errors.throw(err) end
 end
 
 --- Monotonic seconds.

@@ -66,7 +66,7 @@ function hosts.new(name, get_loop)
 
   --- Told of an error that no task catches: a defect.
   function host.defect(err)
-    io.stderr:write('stores: ', tostring(err), '\n')
+    io.stderr:write('stores: ', errors.text(err), '\n')
   end
 
   --- Told of a task that failed while no stores.run is there to raise its error.

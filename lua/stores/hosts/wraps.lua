@@ -96,7 +96,7 @@ function wraps.new(wait, park, owns)
   -- What a wrap gives to who called it, after the waits that it passes on.
   local function pass_on(co, ok, ...)
     wrapped[co], stuck[co] = true, nil
-    if not ok then error((...), 0) end
+    if not ok then errors.throw((...)) end
     if (...) == WAIT then
       local _, on, slot = ...
       wait(on, slot)

@@ -3,6 +3,7 @@
 --- kept there, so that counters never go back; what it was then is not.
 
 local configs = require('stores.config.made')
+local errors = require('stores.errors')
 local json = require('stores.json')
 local places = require('stores.metrics.places')
 local process = require('stores.metrics.process')
@@ -69,7 +70,7 @@ local function tell_all()
     local ok, err = pcall(tell, share)
     if not ok and not reported then
       reported = true
-      wait.report('metrics are not shared: ' .. tostring(err))
+      wait.report('metrics are not shared: ' .. errors.text(err))
     end
   end
 end
@@ -171,7 +172,7 @@ function shared.add(sum, where)
     place:lock()
     local ok, err = pcall(gather, place, sum)
     place:unlock()
-    if not ok then error(err, 0) end
+    if not ok then errors.throw(err) end
   end
 end
 

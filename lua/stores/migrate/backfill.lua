@@ -49,7 +49,7 @@ end
 local function blame(err, id)
   if not errors.is(err) then error({ cause = err, document = id }, 0) end
   err.document = id
-  error(err, 0)
+  errors.throw(err)
 end
 
 local function by_function(tx, step, after, size, call)
@@ -118,7 +118,7 @@ local function fail(context, step, state, cause)
       and ('run again: it goes on behind the id %s'):format(state.after) or nil,
     fields = { after = state.after, rows = state.rows, document = id } })
   worker.explain(context, step, err)
-  error(err, 0)
+  errors.throw(err)
 end
 
 -- Two looks find nothing where there is nothing: rows that the first one met may have been deleted

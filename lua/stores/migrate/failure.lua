@@ -30,7 +30,8 @@ function failure.new(step, statement, cause, more)
   local text = tostring(cause)
   if errors.is(cause) then
     text = cause.message
-    for _, key in ipairs({ 'sqlstate', 'detail', 'hint', 'constraint', 'table', 'outcome' }) do
+    for _, key in ipairs({ 'sqlstate', 'detail', 'hint', 'constraint', 'table', 'outcome',
+                           'position', 'traceback' }) do
       fields[key] = cause[key]
     end
   end
@@ -52,7 +53,7 @@ end
 ---@param hint? string
 ---@param fields? table
 function failure.raise(step, statement, message, hint, fields)
-  error(failure.new(step, statement, message, { hint = hint, fields = fields }), 0)
+  errors.throw(failure.new(step, statement, message, { hint = hint, fields = fields }))
 end
 
 return failure

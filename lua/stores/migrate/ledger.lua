@@ -72,7 +72,7 @@ function Ledger.find(runs, name)
       errors.raise('invalid_option', ("ledger must be table or schema.table: '%s'"):format(name),
         { cause = rows })
     end
-    error(rows, 0)
+    errors.throw(rows)
   end
   local found = rows[1]
   if found.homeless then
@@ -103,7 +103,7 @@ local function create(store, statement)
   local ok, err = pcall(store.in_transaction, store, function(tx) tx:query(statement) end)
   if ok then return end
   local lost_race = errors.is(err) and (err.sqlstate == '23505' or err.sqlstate == '42P07')
-  if not lost_race then error(err, 0) end
+  if not lost_race then errors.throw(err) end
 end
 
 --- Makes the table if it is not there. Only under the runner's lock.

@@ -107,7 +107,7 @@ function Held:check()
   local ok, rows = pcall(self.session.query, self.session, MINE, { self.key })
   if not ok then
     if errors.is(rows) and rows.sqlstate == nil then lost(rows) end
-    error(rows, 0)
+    errors.throw(rows)
   end
   if rows[1].pid ~= self.pid then refuse_pooler() end
   if rows[1].mine then return end
@@ -136,7 +136,7 @@ function lock.hold(store, ledger, limit, notify, fn, takeover)
     end)
     -- A session that broke lost the lock with its connection.
     pcall(session.query, session, 'SELECT pg_advisory_unlock(hashtextextended($1, 0))', { key })
-    if not ok then error(result, 0) end
+    if not ok then errors.throw(result) end
     return result
   end, { timeout = math.huge })
 end

@@ -46,7 +46,7 @@ local function drop_invalid(context, step, name)
   local session = context.held.session
   local ok, err = with_settings(session, run.settings(context, step, step.lock_timeout or 0, true),
     function() session:query('DROP INDEX CONCURRENTLY IF EXISTS ' .. name) end)
-  if not ok then error(err, 0) end
+  if not ok then errors.throw(err) end
 end
 
 -- How the index stands that the statement wants to make; raises where it is INVALID already.
@@ -118,11 +118,11 @@ end
 
 local function raise_partial(context, step, at, cause)
   pcall(tell, context, step) -- what it committed before it failed is there
-  error(failure.new(step, at, cause, {
+  errors.throw(failure.new(step, at, cause, {
     message = 'it may have committed on its way before that, and is not repeated',
     hint = "look what it has done, then run again with unfinished = 'done' or unfinished = 'again'",
     fields = { outcome = 'unknown', retryable = false },
-  }), 0)
+  }))
 end
 
 -- Runs a statement on the session that holds the lock. Gives false where another runner has it.
@@ -156,11 +156,11 @@ local function alone(context, step, at, seen)
   end
   local left = before and new_invalid(context, before) or {}
   if #left > 0 then
-    error(failure.new(step, at, err, { hint = index.remedy(left),
+    errors.throw(failure.new(step, at, err, { hint = index.remedy(left),
       message = 'it left the INVALID index ' .. table.concat(left, ', '),
-      fields = { invalid_indexes = left } }), 0)
+      fields = { invalid_indexes = left } }))
   end
-  error(err, 0)
+  errors.throw(err)
 end
 
 local function in_own_transaction(context, step, at, seen)
@@ -190,7 +190,7 @@ local function perform(context, step, at, seen)
     err = failure.new(step, at, err)
     worker.explain(context, step, err)
   end
-  error(err, 0)
+  errors.throw(err)
 end
 
 -- A statement was begun, and nobody wrote down how it ended: the process or its connection died.

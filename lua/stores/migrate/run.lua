@@ -104,7 +104,7 @@ function run.retrying(context, step, fn)
     local ok, result = pcall(fn)
     if ok then return result end
     local state = errors.is(result) and result.outcome ~= 'unknown' and result.sqlstate
-    if not AGAIN[state] or try == tries then error(result, 0) end
+    if not AGAIN[state] or try == tries then errors.throw(result) end
     context.notify({ event = 'retry', name = step.name, try = try, sqlstate = state })
     pause(0.1 * try, 0.5 * try)
   end
@@ -145,7 +145,7 @@ function run.transactional(context, step)
   if not ok then
     local err = failure.new(step, at.statement, result)
     worker.explain(context, step, err)
-    error(err, 0)
+    errors.throw(err)
   end
   return result
 end

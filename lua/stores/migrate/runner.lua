@@ -67,7 +67,7 @@ local function run_one(context, step, item)
   end)
   if not ok then
     context.notify({ event = 'failed', name = step.name, error = ran })
-    error(ran, 0)
+    errors.throw(ran)
   end
   local ends = ran and 'done' or ran == false and 'skip' or 'stopped'
   context.notify({ event = ends, name = step.name })
@@ -121,7 +121,7 @@ local function run_item(context, step, item, result)
   context.tell(step) -- what it committed before it failed is there
   if not ok then
     if errors.is(ran) then ran.ran, ran.untold = result.ran, result.untold end
-    error(ran, 0)
+    errors.throw(ran)
   elseif ran == nil then
     return
   end

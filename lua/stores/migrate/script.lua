@@ -77,7 +77,7 @@ function script.parse(step)
   if type(step.migration) ~= 'string' or step.statements then return end
   local ok, found = pcall(sql.split, step.text, note_other(step, 0))
   if not ok then
-    if not errors.is(found) then error(found, 0) end
+    if not errors.is(found) then errors.throw(found) end
     errors.raise(found.code, ("migration '%s': %s"):format(step.name, found.message),
       { migration = step.name, line = found.line, cause = found })
   end

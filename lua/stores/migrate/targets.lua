@@ -146,7 +146,7 @@ local function over_store(db, opts, fn)
   pcall(target.store.close, target.store)
   if not ok then
     explain(result)
-    error(result, 0)
+    errors.throw(result)
   end
   return result
 end
@@ -183,13 +183,13 @@ local function over_shards(stores, opts, concurrency, fn)
   if not one(1) then
     local cause = results[1].error
     if type(cause) == 'table' then cause.shard = cause.shard or 0 end
-    error(cause, 0)
+    errors.throw(cause)
   end
   local rest = {}
   for place = 2, #stores do rest[#rest + 1] = place end
   if #rest > 0 then tasks.map(rest, one, { concurrency = concurrency }) end
   local failed = failed_shards(results)
-  if failed then error(failed, 0) end
+  if failed then errors.throw(failed) end
   return results
 end
 

@@ -38,7 +38,7 @@ local function fail(state)
   local err = copy(state.down)
   -- nothing of this call was done, whatever became of that one
   err.outcome, err.retryable = 'none', true
-  error(err, 0)
+  errors.throw(err)
 end
 
 local function ask(self, state, store, most)
@@ -53,7 +53,7 @@ local function ask(self, state, store, most)
     return
   end
   if most >= self.breaker then state.down = err end
-  error(err, 0)
+  errors.throw(err)
 end
 
 local function is_silent(self, state, now)
@@ -80,7 +80,7 @@ local function done(self, state, store, began, ok, ...)
     return ...
   end
   note(self, state, store, (...), began)
-  error((...), 0)
+  errors.throw((...))
 end
 
 --- Calls fn(store, ...) for a shard, or raises why it cannot be used.

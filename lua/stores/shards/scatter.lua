@@ -108,7 +108,7 @@ function scatter.run(self, how, fn, places)
   for _, place in ipairs(places) do
     local err = errs[place]
     if err ~= nil then
-      if not is_of_shard(err) then error(err, 0) end
+      if not is_of_shard(err) then errors.throw(err) end
       failures[#failures + 1] = err
     end
   end

@@ -77,6 +77,7 @@
 ---@field segment? boolean
 ---@field tables? stores.Definition[]
 ---@field timeout? number
+---@field traceback? boolean
 ---@field transaction? boolean
 ---@field ttl? number
 ---@field unsafe_eviction? boolean

@@ -57,7 +57,7 @@ function backfill.upgrade(store, name, opts)
         { timeout = opts.timeout })
       if not ok then
         if errors.is(stored) then stored.after, stored.count = last or opts.after, count end
-        error(stored, 0)
+        errors.throw(stored)
       end
       if stored then count = count + 1 end
       last = row.row_id

@@ -109,7 +109,7 @@ local function sleep(store, call)
   call.slot, call.sleep = store.hub:sleep(math.min(left, 1e6))
   local ok, err = pcall(wait.slot, store.hub, call.slot)
   call.slot = false
-  if not ok then error(err, 0) end
+  if not ok then errors.throw(err) end
   return true
 end
 
@@ -266,7 +266,7 @@ local function sleep_in(store, row, call)
   if ok then return woken end
   rows.remove(row, call)
   call.state = 'left'
-  error(woken, 0)
+  errors.throw(woken)
 end
 
 -- Follows the states of a call until it is served.
@@ -364,11 +364,11 @@ function updates.run(store, name, id, fn, opts)
     end
     call.store, call.row, call.dropped = store, row, dropped
     local ok, err = frames.run(store.hub, call, pcall, follow, store, row, name, call)
-    if not ok then error(err, 0) end
+    if not ok then errors.throw(err) end
   end
   if not call.ok then
     if call.definition then call.definition:explain(call.err) end
-    error(call.err, 0)
+    errors.throw(call.err)
   end
   return call.result
 end

@@ -1,6 +1,7 @@
 --- A connection of its own without a transaction, for what belongs to a session: advisory locks,
 --- and statements that refuse transactions.
 
+local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local query = require('stores.sql.query')
 local statements = require('stores.sql.statements')
@@ -46,7 +47,7 @@ function session.run(store, fn, opts)
   local tx = store.engine:tx({ session = true })
   local own = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
   local results = frames.run(store.hub, { dropped = dropped, tx = tx }, run, own, fn)
-  if not results[1] then error(results[2], 0) end
+  if not results[1] then errors.throw(results[2]) end
   return unpack(results, 2, table.maxn(results))
 end
 

@@ -15,6 +15,7 @@ local seen = require('stores.verbs.seen')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
 local taken = require('stores.verbs.list').taken.tx
+local traced = require('stores.verbs.traced')
 local wait = require('stores.wait')
 
 local transaction = {}
@@ -26,6 +27,7 @@ local transaction = {}
 local Transaction = { is_stores_target = true, takes = taken, attempt = 1, strict = false }
 for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
+local Traced -- those of stores with traceback = true; made for the first of them
 
 -- What another attempt may mend, where nothing was done.
 transaction.RETRIED = { serialization = true, deadlock = true }
@@ -147,7 +149,7 @@ function Transaction:updateObject(name, id, fn, opts)
   local ok, stored = pcall(store_changed, self, name, id, row, changed, opts)
   if ok then return stored end
   definition:explain(stored)
-  error(stored, 0)
+  errors.throw(stored)
 end
 
 -- No closures: what LuaJIT has compiled keeps those that it calls, with all that they know, and so
@@ -184,7 +186,7 @@ function Transaction:transaction(fn)
   if not self.over then
     pcall(roll_back_to, self)
   end
-  error(results[2], 0)
+  errors.throw(results[2])
 end
 
 --- The time that is left of the transaction's, for what is not to fail before it is sent.
@@ -210,6 +212,7 @@ end
 ---@return stores.Transaction
 function transaction.begin(store, options, ends)
   holds.check_begin(store)
+  if store.traceback and not Traced then Traced = traced.class(Transaction, 'tx') end
   -- all of its fields at once: a table that grows is made again each time
   return setmetatable({
     store = store,
@@ -228,7 +231,7 @@ function transaction.begin(store, options, ends)
     idle = 0,
     is_over = false,
     is_anchored = false,
-  }, Transaction)
+  }, store.traceback and Traced or Transaction)
 end
 
 --- Runs fn(...), which catches its errors; where its coroutine is dropped meanwhile, the
@@ -332,7 +335,7 @@ function transaction.retry(store, retries, ends, codes, attempt, ...)
     local err = results[2]
     if try > retries or not transaction.may_retry(err, codes)
       or not back_off(store, try, ends) then
-      error(err, 0)
+      errors.throw(err)
     end
   end
 end

@@ -123,7 +123,7 @@ local function run(self, work)
   local results = { pcall(send, self, work, 'insert', work.doc) }
   if results[1] then return unpack(results, 2, 6) end
   local err = results[2]
-  if not errors.is(err, 'duplicate') or err.constraint then error(err, 0) end
+  if not errors.is(err, 'duplicate') or err.constraint then errors.throw(err) end
   return self:in_lock(locked, work)
 end
 
@@ -135,7 +135,7 @@ function guarded.write(self, work)
   local results = { pcall(run, self, work) }
   if results[1] then return unpack(results, 2, 6) end
   work.definition:explain(results[2])
-  error(results[2], 0)
+  errors.throw(results[2])
 end
 
 --- patchWhere and deleteWhere: what of them a declared table cannot have.

@@ -6,6 +6,7 @@
 local arguments = require('stores.verbs.arguments')
 local changes = require('stores.sql.changes')
 local check_options = require('stores.config.call').check
+local errors = require('stores.errors')
 local guarded = require('stores.verbs.guarded')
 local names = require('stores.tables.names')
 local select = require('stores.verbs.select')
@@ -25,7 +26,7 @@ local function run(self, name, sql, params, opts, page)
   local ok, rows = pcall(self.run_change, self, name, sql, params, opts.timeout)
   if not ok then
     if self.tables[name] then self.tables[name]:explain(rows) end
-    error(rows, 0)
+    errors.throw(rows)
   end
   local ids = {}
   for i, row in ipairs(rows) do ids[i] = row.id end

@@ -138,7 +138,7 @@ function reads:each(name, opts)
     while batch[at + 1] == nil do
       local raised = err
       err = nil
-      if raised then error(raised, 0) end
+      if raised then errors.throw(raised) end
       if walk.over then return nil end
       batch, err = walks.next(self, walk)
       at = 0
@@ -212,7 +212,7 @@ function reads:findByPath(name, path, vars, opts)
   if errors.is(err, 'query_failed') and err.sqlstate == SYNTAX_ERROR then
     err = errors.of_caller(err) -- of the path: the statement is ours
   end
-  error(err, 0)
+  errors.throw(err)
 end
 
 return reads

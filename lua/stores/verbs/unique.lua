@@ -60,7 +60,7 @@ end
 local function by_hint(self, key, name, names, value, opts)
   local ok, document, is_hinted = pcall(find_and_compare, self, key, name, names, value, opts)
   if ok then return document, is_hinted end
-  if not (errors.is(document) and UNREADABLE[document.code]) then error(document, 0) end
+  if not (errors.is(document) and UNREADABLE[document.code]) then errors.throw(document) end
   return nil, true
 end
 

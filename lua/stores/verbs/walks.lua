@@ -73,7 +73,7 @@ function walks.next(self, walk)
     return documents, nil, ids, keys
   end
   local err = documents
-  if not errors.is(err) or not err.index or err.row == 'NULL' then error(err, 0) end
+  if not errors.is(err) or not err.index or err.row == 'NULL' then errors.throw(err) end
   documents, ids, keys = {}, {}, {}
   if err.index > 1 then
     documents, ids, keys = read(self, walk, err.index - 1, walk.opts)

@@ -76,7 +76,7 @@ function writes:insert(name, record, opts)
     -- an id that was made here and is taken is drawn again; everything else is the caller's
     if given or try == GENERATED_TRIES or not errors.is(err, 'duplicate') or err.constraint then
       if not given then take_back(record, err) end
-      error(err, 0)
+      errors.throw(err)
     end
   end
 end

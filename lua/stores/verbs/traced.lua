@@ -1,0 +1,54 @@
+--- The option `traceback` of a store: what its verbs raise has the stack of who called. A store
+--- without it pays nothing, for its verbs are the plain ones.
+
+local errors = require('stores.errors')
+local list = require('stores.verbs.list')
+local wraps = require('stores.hosts.wraps')
+
+local traced = {}
+
+-- The innermost call that failed says where: an error that passes through others keeps it. Called
+-- as a tail call by what stands in for a verb, so that level 2 is the caller.
+local function pass_on(ok, ...)
+  if ok then return ... end
+  local err = ...
+  if errors.is(err) and not err.traceback then err.traceback = debug.traceback('', 2):sub(2) end
+  return errors.throw(err)
+end
+
+-- An iterator raises long after the verb that gave it.
+local function iterator(fn)
+  return function() return pass_on(pcall(fn)) end
+end
+
+local function pass_iterator_on(ok, ...)
+  if ok then return iterator((...)) end
+  return pass_on(ok, ...)
+end
+
+-- By its name, for stores.on puts others in the place of verbs.
+local function stand_in(class, name)
+  if name == 'each' then
+    return function(self, ...) return pass_iterator_on(pcall(class[name], self, ...)) end
+  end
+  return function(self, ...) return pass_on(pcall(class[name], self, ...)) end
+end
+
+wraps.unpin(iterator)
+
+--- A class like the given one, whose verbs are traced.
+---@param class table
+---@param on 'store'|'tx'
+---@return table
+function traced.class(class, on)
+  local made = setmetatable({}, { __index = class })
+  for _, verb in ipairs(list.verbs) do
+    if (verb.on == on or verb.on == 'both') and type(class[verb.name]) == 'function' then
+      made[verb.name] = stand_in(class, verb.name)
+    end
+  end
+  made.__index = made
+  return made
+end
+
+return traced
