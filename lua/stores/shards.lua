@@ -8,6 +8,7 @@ local health = require('stores.shards.health')
 local lists_of = require('stores.shards.config')
 local routes = require('stores.shards.routes')
 local Store = require('stores.store')
+local traced = require('stores.verbs.traced')
 
 ---@class stores.Shards
 ---@field shards stores.Store[] their stores, in the order of the shards, from shard 0 on
@@ -19,6 +20,7 @@ local Store = require('stores.store')
 local Shards = { is_stores_target = true }
 Shards.__index = Shards
 for name, verb in pairs(routes.verbs()) do Shards[name] = verb end
+local Traced -- those of which a store has traceback = true
 
 -- Gives fn(..), or raises its error with the shard's name, and leaves no store of the list open.
 local function of_shard(id, stores, fn, ...)
@@ -31,7 +33,7 @@ end
 
 local function finder(shards)
   return function(_, name)
-    local verb = Shards[name]
+    local verb = getmetatable(shards)[name]
     if type(verb) ~= 'function' then return verb end
     return function(_, ...) return pcall(verb, shards, ...) end
   end
@@ -48,7 +50,7 @@ function Shards.new(list, opts)
   end
   local by_id = lists_of.check(list)
   local checked = lists_of.check_options(opts)
-  local flats, stores, states, timeout = {}, {}, {}, 0
+  local flats, stores, states, timeout, traces = {}, {}, {}, 0, false
   for id = 0, #list - 1 do
     flats[id] = of_shard(id, stores, lists_of.resolve, by_id[id], #list)
   end
@@ -56,10 +58,15 @@ function Shards.new(list, opts)
     local store = of_shard(id, stores, Store.from_config, flats[id])
     stores[id + 1], states[id + 1] = store, health.new()
     timeout = math.max(timeout, store.timeout)
+    traces = traces or store.traceback
   end
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
     turn = math.random(#list) }, Shards)
+  if traces then
+    Traced = Traced or traced.class(Shards, 'store')
+    setmetatable(shards, Traced)
+  end
   shards.try = setmetatable({}, { __index = finder(shards) })
   return shards
 end
@@ -104,7 +111,7 @@ end
 ---@param id stores.Id
 ---@return stores.Store
 function Shards:mod(id)
-  if getmetatable(self) ~= Shards then
+  if type(self) ~= 'table' or not self.is_stores_target then
     errors.raise('invalid_argument', 'call it with a colon: shards:mod(...)')
   end
   return self.shards[self:place_of(id)]

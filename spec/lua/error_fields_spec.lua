@@ -39,7 +39,7 @@ describe('an error of', function()
       fn(tx, 'a transaction')
       error('undone', 0)
     end)
-    fn(shards:mod('1'), 'shards')
+    fn(shards:mod('1'), 'a shard')
   end
 
   -- The error of a call; what it undoes in a transaction is a savepoint's.
@@ -262,6 +262,27 @@ describe('the stack of who called', function()
     local function changes(tx) tx:query('SELECT nothing') return true end
     local _, err = pcall(store.transaction, store, changes)
     assert.truthy(err.traceback:find(line_of(changes), 1, true), err.traceback)
+  end)
+
+  it('of shards has the place of the call, also where several are asked', function()
+    local shards = stores.Shards.new({ { id = 0, db = db, opts = { traceback = true } },
+      { id = 1, db = db, opts = { traceback = true } } })
+    for _, call in ipairs({
+      function() local all = shards:findAll('nowhere') return all end,
+      function() local one = shards:find('nowhere', '1') return one end,
+      function() local rows = shards:query('SELECT nothing', nil, { on = 'all' }) return rows end,
+      function()
+        local done = shards:transaction('1', function(tx) tx:find('nowhere', '1') end)
+        return done
+      end,
+    }) do
+      local ok, err = pcall(asks_here, call)
+      assert.is_false(ok)
+      assert.truthy(err.traceback:find(line_of(asks_here), 1, true), err.traceback)
+    end
+    assert.is_false((shards.try:findAll('nowhere')))
+    assert.equal('1', shards:mod('1').try and shards:upsert('docs', { id = '1' }).id)
+    shards:close()
   end)
 
   it('is not there where nobody asked, and leaves what others raise alone', function()

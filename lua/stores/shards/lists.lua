@@ -232,7 +232,7 @@ function lists.each(self, name, opts)
     if not stream then return nil end
     local item = stream.items[stream.at]
     stream.at = stream.at + 1
-    if item.err then error(scatter.name(item.err), 0) end
+    if item.err then errors.throw(scatter.name(item.err)) end
     return item.document
   end
 end

@@ -261,7 +261,7 @@ function routes:listen(channel, fn)
     local ok, one = pcall(health.call, self, place, self.shards[place].listen, nil, channel, fn)
     if not ok then
       for _, other in ipairs(listeners) do other:stop() end
-      error(scatter.name(one), 0)
+      errors.throw(scatter.name(one))
     end
     listeners[place] = one
   end
@@ -276,7 +276,7 @@ function routes:notify(channel, payload)
       payload)
     if ok then return end
     local may_go_on = self.health[place].down and errors.is(err) and err.outcome == 'none'
-    if not may_go_on or place == self.size then error(scatter.name(err), 0) end
+    if not may_go_on or place == self.size then errors.throw(scatter.name(err)) end
   end
 end
 

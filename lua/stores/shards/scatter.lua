@@ -63,7 +63,7 @@ local function raise(failures, done, how)
     if #failures > 1 then first.failed = failures end
     if how.writes and done > 0 then errors.was_begun(first) end
   end
-  error(scatter.name(first), 0)
+  errors.throw(scatter.name(first))
 end
 
 -- Whether it says of one shard that it did not answer, and not of the call that it is none.

@@ -7,12 +7,19 @@ local wraps = require('stores.hosts.wraps')
 
 local traced = {}
 
--- The innermost call that failed says where: an error that passes through others keeps it. Called
--- as a tail call by what stands in for a verb, so that level 2 is the caller.
+local made_in = setmetatable({}, { __mode = 'kv' }) -- error -> the coroutine of its stack
+
+-- The innermost call that failed says where: an error that passes through others keeps it. What
+-- shards do side by side they do in other coroutines than the caller's, whose stack comes behind.
+-- Called as a tail call by what stands in for a verb, so that level 2 is the caller.
 local function pass_on(ok, ...)
   if ok then return ... end
-  local err = ...
-  if errors.is(err) and not err.traceback then err.traceback = debug.traceback('', 2):sub(2) end
+  local err, co = (...), coroutine.running() or debug
+  if errors.is(err) and made_in[err] ~= co then
+    local stack = debug.traceback('', 2):sub(2)
+    err.traceback = err.traceback and err.traceback .. '\n' .. stack or stack
+    made_in[err] = co
+  end
   return errors.throw(err)
 end
 
