@@ -311,6 +311,20 @@ static int push_rows(lua_State *L, struct stores__slot *slot) {
     return 2;
 }
 
+static int push_texts(lua_State *L, struct stores__slot *slot) {
+    size_t count = stores_op_document_count(slot->op);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        const char *text = NULL;
+        size_t len = 0;
+        if (!stores_op_document(slot->op, i, NULL, &text, &len)) continue;
+        lua_pushlstring(L, text, len);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_pushnumber(L, (lua_Number)count);
+    return 2;
+}
+
 static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
     case SLOT_DOCUMENT: return push_found(L, slot);
@@ -319,6 +333,7 @@ static int push_values(lua_State *L, struct stores__slot *slot) {
     case SLOT_CHANGE: return push_change(L, slot);
     case SLOT_SELECT: return push_select(L, slot);
     case SLOT_ROWS: return push_rows(L, slot);
+    case SLOT_TEXTS: return push_texts(L, slot);
     case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
     default: lua_pushboolean(L, 1); return 1;
     }

@@ -17,6 +17,7 @@ enum stores__slot_kind {
                   * keys, in which false stands for none */
     SLOT_ROWS, /* an array of row tables */
     SLOT_COUNT, /* how many were affected */
+    SLOT_TEXTS, /* an array of texts, nil for what is not there, and how many */
     SLOT_NOTHING, /* true */
     SLOT_SLEEP
 };

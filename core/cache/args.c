@@ -31,8 +31,28 @@ static void add_table(struct stores__args *args, const struct stores__epoch *epo
     stores__buf_str(&args->buf, epoch->tag);
 }
 
+/* What the keys of rows under an epoch begin with; gives where in it the epoch stands. */
+static size_t add_rows(struct stores__args *args, const struct stores__epoch *epoch,
+                       const char *text) {
+    size_t at = args->buf.len;
+    add_table(args, epoch);
+    stores__buf_add(&args->buf, "/", 1);
+    size_t place = args->buf.len - at;
+    stores__buf_str(&args->buf, text);
+    stores__buf_add(&args->buf, "/", 1);
+    return place;
+}
+
 void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch) {
     if (begin_arg(args)) add_table(args, epoch);
+}
+
+void stores__args_key(struct stores__args *args, const struct stores__epoch *epoch,
+                      const char *text, int64_t id) {
+    char digits[STORES__ID_SIZE];
+    if (!begin_arg(args)) return;
+    add_rows(args, epoch, text);
+    stores__buf_add(&args->buf, digits, stores__id_write(id, digits));
 }
 
 /* Whether the last row key is of this epoch: what it begins with serves the next one, too. */
@@ -53,11 +73,7 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
         memcpy(buf->data + at, buf->data + args->rows_at, args->rows_len);
         buf->len += args->rows_len;
     } else {
-        add_table(args, table->epoch);
-        stores__buf_add(buf, "/", 1);
-        args->rows_epoch = buf->len - at;
-        stores__buf_str(buf, epoch);
-        stores__buf_add(buf, "/", 1);
+        args->rows_epoch = add_rows(args, table->epoch, epoch);
         args->rows_of = table;
         args->rows_at = at;
         args->rows_len = buf->len - at;

@@ -157,7 +157,10 @@ void stores__args_add(struct stores__args *args, const void *data, size_t len);
 void stores__args_str(struct stores__args *args, const char *text);
 /* The key of an epoch. */
 void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch);
-/* The key of a row under an epoch. */
+/* The key of a row under an epoch, which this process need not believe in. */
+void stores__args_key(struct stores__args *args, const struct stores__epoch *epoch,
+                      const char *text, int64_t id);
+/* The same of a table that was met: many of them, one after the other. */
 void stores__args_row_key(struct stores__args *args, const struct stores__table *table,
                           const char *epoch, int64_t id);
 /* The key of a hint which row has the value of this digest. */

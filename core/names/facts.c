@@ -262,3 +262,14 @@ void stores_uncached(stores_engine *engine,
         if (table->known && !table->cacheable) uncached(arg, table->name, table->uncached);
     }
 }
+
+void stores_tables(stores_engine *engine,
+                   void (*table)(void *arg, const char *name, uint32_t oid, const char *uncached,
+                                 bool reaches, bool cascades),
+                   void *arg) {
+    for (struct stores__list *at = engine->tables.next; at != &engine->tables; at = at->next) {
+        const struct stores__table *met = STORES__CONTAINER(at, struct stores__table, link);
+        if (!met->known) continue;
+        table(arg, met->name, met->oid, met->uncached, met->reaches, met->cascades);
+    }
+}

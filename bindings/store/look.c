@@ -1,0 +1,103 @@
+/* look.c - what the commands that look are told of the cache: functions of the module, for no
+ * program calls them. */
+#include "store/engine.h"
+#include "values/args.h"
+#include "values/ids.h"
+
+/* An oid at index; nil: 0. */
+static uint32_t oid_check(lua_State *L, int index) {
+    return (uint32_t)luaL_optnumber(L, index, 0);
+}
+
+/* core.cache_key(engine, oid, epoch, id) -> the key of the row; without an epoch, of the table's
+ * epoch; nil where it is not known yet */
+static int look_key(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *epoch = luaL_optstring(L, 3, NULL);
+    int64_t id = 0;
+    char key[STORES_KEY_SIZE];
+    if (epoch != NULL) {
+        size_t len = 0;
+        const char *text = luaL_checklstring(L, 4, &len);
+        if (!stores_id_parse(text, len, &id, NULL)) return luaL_argerror(L, 4, "no id");
+    }
+    size_t len = stores_cache_key(engine->engine, oid_check(L, 2), epoch, id, key);
+    if (len == 0) return 0;
+    lua_pushlstring(L, key, len);
+    return 1;
+}
+
+/* core.cache_is_ours(engine, oid, epoch) -> whether it is of the present runs of both servers */
+static int look_is_ours(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *epoch = luaL_checkstring(L, 3);
+    lua_pushboolean(L, stores_cache_is_ours(engine->engine, oid_check(L, 2), epoch));
+    return 1;
+}
+
+/* core.cache_nodes(engine) -> how many nodes have keys; 0: that is not known yet */
+static int look_nodes(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)stores_cache_nodes(stores__engine_check(L, 1)->engine));
+    return 1;
+}
+
+/* core.redis(engine, oid or nil, node, {word, ...}, timeout): the texts of the answer, and how many
+ * there are */
+static int look_redis(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    uint32_t oid = oid_check(L, 2);
+    size_t node = (size_t)luaL_optnumber(L, 3, 0);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    uint64_t ms = stores__ms_check(L, 5);
+    lua_settop(L, 5);
+    int count = (int)lua_objlen(L, 4);
+    const char **words = lua_newuserdata(L, ((size_t)count + 1) * sizeof *words);
+    size_t *lens = lua_newuserdata(L, ((size_t)count + 1) * sizeof *lens);
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(L, 4, i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING) return luaL_argerror(L, 4, "a word is no string");
+        words[i] = lua_tolstring(L, -1, &lens[i]); /* the table keeps it */
+        lua_pop(L, 1);
+    }
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_TEXTS, false);
+    stores_call call = {.size = sizeof call,
+                        .timeout_ms = ms,
+                        .inside = engine->inside,
+                        .cb = stores__slot_done,
+                        .arg = slot};
+    return stores__slot_started(L, slot,
+                                stores_redis(engine->engine, &call, oid, node, count, words, lens));
+}
+
+/* Stack: the table of tables. */
+static void add_table(void *arg, const char *name, uint32_t oid, const char *uncached, bool reaches,
+                      bool cascades) {
+    lua_State *L = arg;
+    lua_createtable(L, 0, 4);
+    lua_pushnumber(L, oid);
+    lua_setfield(L, -2, "oid");
+    lua_pushstring(L, uncached);
+    lua_setfield(L, -2, "uncached");
+    lua_pushboolean(L, reaches);
+    lua_setfield(L, -2, "reaches");
+    lua_pushboolean(L, cascades);
+    lua_setfield(L, -2, "cascades");
+    lua_setfield(L, -2, name);
+}
+
+/* core.tables(engine) -> {[name] = {oid =, uncached =, reaches =, cascades =}} of those that it has
+ * met */
+static int look_tables(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    lua_newtable(L);
+    stores_tables(engine->engine, add_table, L);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"cache_key", look_key},     {"cache_is_ours", look_is_ours},
+                                     {"cache_nodes", look_nodes}, {"redis", look_redis},
+                                     {"tables", look_tables},     {NULL, NULL}};
+
+void stores__look_register(lua_State *L) {
+    luaL_register(L, NULL, functions);
+}
