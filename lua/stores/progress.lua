@@ -1,10 +1,8 @@
 --- Progress of long work on stderr: a bar that is drawn again in place on a terminal, plain lines
 --- elsewhere (a log, a pipe), where short work says nothing at all.
 
-local ffi = require('ffi')
+local system = require('stores.local.system')
 local wait = require('stores.wait')
-
-ffi.cdef 'int isatty(int fd);'
 
 local progress = {}
 
@@ -39,7 +37,7 @@ end
 function progress.new(what, total, options)
   options = options or {}
   local terminal = options.terminal
-  if terminal == nil then terminal = ffi.C.isatty(2) == 1 end
+  if terminal == nil then terminal = system.is_terminal(2) end
   local self = setmetatable({
     what = what,
     total = total,

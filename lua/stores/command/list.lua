@@ -25,4 +25,12 @@ return {
   'stores.command.restore',
   'stores.command.psql',
   'stores.command.redis',
+  'stores.command.cache',
+  'stores.command.invalidate',
+  'stores.command.sweep',
+  'stores.command.why',
+  'stores.command.doctor',
+  'stores.command.top',
+  'stores.command.repl',
+  'stores.command.bench',
 }

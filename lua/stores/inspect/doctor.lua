@@ -1,4 +1,5 @@
---- What is wrong with the servers, the tables and the cache, by how bad it is, each with what to do.
+--- What is wrong with the servers, the tables and the cache, by how bad it is, each with what to
+--- do.
 
 local errors = require('stores.errors')
 

@@ -1,5 +1,5 @@
---- The least of HTTP: a GET of a page of a server near by, over TCP or a unix socket. It blocks, and
---- not for long.
+--- The least of HTTP: a GET of a page of a server near by, over TCP or a unix socket. It blocks,
+--- and not for long.
 
 local ffi = require('ffi')
 

@@ -139,8 +139,8 @@ function keys.orphans(store, one)
 end
 
 --- Takes away what nobody reads: the epochs of tables that are no more, and with them their rows;
---- then the rows of dead epochs. What a transaction that is not over yet makes loses its epoch, too,
---- which is as safe as an empty Redis: nothing counts then.
+--- then the rows of dead epochs. What a transaction that is not over yet makes loses its epoch,
+--- too, which is as safe as an empty Redis: nothing counts then.
 ---@param store stores.Store
 ---@return {epochs: integer, rows: integer}
 ---Raises cache_failure.

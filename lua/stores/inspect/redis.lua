@@ -1,5 +1,5 @@
---- What Redis says, for those who look: commands that only read, and none that a user with the least
---- rights may not send (docs/redis.md).
+--- What Redis says, for those who look: commands that only read, and none that a user with the
+--- least rights may not send (docs/redis.md).
 
 local core = require('stores.core')
 local errors = require('stores.errors')
@@ -18,7 +18,7 @@ local MOST = 200 -- keys of one script: others wait while it runs
 function redis.ready(store)
   if not store.cached then return false, 'no Redis is configured' end
   wait.slot(store.hub, store.engine:meet())
-  local hub, stats = store.hub, nil
+  local hub, stats = store.hub
   local deadline = hub:now() + PATIENCE
   repeat
     stats = store:stats()

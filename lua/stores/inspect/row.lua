@@ -1,9 +1,9 @@
 --- One row on both sides: what Redis holds of it, what PostgreSQL does, and whether that agrees.
 ---
---- The two cannot be read at one moment. So Redis is read before and after PostgreSQL: where it held
---- the same both times, nobody has announced a change in between, for who writes announces before
---- its commit. A value that came and went and came again would look the same, so a difference is
---- believed when it was seen several times.
+--- The two cannot be read at one moment. So Redis is read before and after PostgreSQL: where it
+--- held the same both times, nobody has announced a change in between, for who writes announces
+--- before its commit. A value that came and went and came again would look the same, so a
+--- difference is believed when it was seen several times.
 
 local catalog = require('stores.inspect.catalog')
 local entry = require('stores.inspect.entry')

@@ -56,8 +56,8 @@ function scrape.of(source)
   local place = http.place(source, '/metrics')
   if place then return function() return scrape.read(http.get(place)) end end
   if source:find('^%a+://') then
-    errors.raise('invalid_option', 'figures come from a folder, from http://host:port/path, or from '
-      .. 'unix:/path/of/socket')
+    errors.raise('invalid_option', 'figures come from a folder, from http://host:port/path, or '
+      .. 'from unix:/path/of/socket')
   end
   local stat = system.stat(system.real_path(source) or source)
   if not stat or stat.kind ~= 'directory' then

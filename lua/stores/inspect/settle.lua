@@ -42,8 +42,8 @@ function settle.is_over(store, name, oid)
   end)
 end
 
---- Has the announcements of dead writers taken away: who reads such a row twice asks PostgreSQL what
---- became of the transaction, and takes them out of Redis.
+--- Has the announcements of dead writers taken away: who reads such a row twice asks PostgreSQL
+--- what became of the transaction, and takes them out of Redis.
 ---@param store stores.Store
 ---@param name string
 ---@param list string[] ids

@@ -1,5 +1,5 @@
---- Two looks at the figures of running processes, one after the other, as a page for people: calls a
---- second, hits, how long calls take, the pool, what turns.
+--- Two looks at the figures of running processes, one after the other, as a page for people:
+--- calls a second, hits, how long calls take, the pool, what turns.
 
 local top = {}
 
@@ -101,8 +101,8 @@ function top.between(before, now, seconds)
   local function per_second(name) return rate(before, now, seconds, 'stores_' .. name) end
   local hits = per_second('hits_total') + per_second('negative_hits_total')
   local reads = hits + per_second('misses_total')
-  local report = { seconds = seconds, workers = sum_of(now, 'stores_workers'), verbs = {}, pool = {},
-    calls = per_second('calls_total'), hits = reads > 0 and hits / reads or nil,
+  local report = { seconds = seconds, workers = sum_of(now, 'stores_workers'), verbs = {},
+    pool = {}, calls = per_second('calls_total'), hits = reads > 0 and hits / reads or nil,
     timeouts = per_second('timeouts_total'), commits = per_second('commits_total'),
     postgres = per_second('pg_round_trips_total'), redis = per_second('redis_round_trips_total'),
     bypassed = per_second('bypassed_total'), lost = per_second('pg_lost_total'),
@@ -150,7 +150,9 @@ function top.lines(report)
   for _, one in ipairs(report.turning) do
     add('turning     %s, since %.0f s', one.table, one.value)
   end
-  for _, one in ipairs(report.uncached) do add('not cached  %s: %s', one.table, one.reason or '?') end
+  for _, one in ipairs(report.uncached) do
+    add('not cached  %s: %s', one.table, one.reason or '?')
+  end
   add('')
   add('%-24s %10s %10s %10s %10s', 'verb', 'calls/s', 'mean ms', '50 % ms', '99 % ms')
   for _, one in ipairs(report.verbs) do

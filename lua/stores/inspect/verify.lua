@@ -1,5 +1,5 @@
---- What Redis holds of a table, compared with PostgreSQL: all of it, or a sample. Nothing is locked,
---- and others go on writing: see row.lua for why what differs does so in truth.
+--- What Redis holds of a table, compared with PostgreSQL: all of it, or a sample. Nothing is
+--- locked, and others go on writing: see row.lua for why what differs does so in truth.
 
 local catalog = require('stores.inspect.catalog')
 local redis = require('stores.inspect.redis')
@@ -67,7 +67,8 @@ local function look_at_page(store, work, keys)
       some[#some + 1] = list[at]
     end
     if not look(store, work, some) then
-      work.report.nothing = 'the table was turned meanwhile: what was cached does not count any more'
+      work.report.nothing = 'the table was turned meanwhile: what was cached does not count '
+        .. 'any more'
       return false
     end
     work.progress(work.report.looked)

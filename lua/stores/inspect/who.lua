@@ -1,6 +1,7 @@
 --- Who is waited for: transactions as the sessions that run them, by pid and application_name.
 
 local catalog = require('stores.inspect.catalog')
+local errors = require('stores.errors')
 local json = require('stores.json')
 
 local who = {}
@@ -31,8 +32,9 @@ LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND p.transaction::text = split_part(w.who, '/', 2)
 ORDER BY w.who]]
 
--- An id that is not given out yet is of a server before its crash: who had it is over. A standby
--- would take one that it has not heard of for such a one.
+-- Who is not in the snapshot yet may be at work, or be of a server before its crash, which would
+-- make the question fail for all: those are asked about one by one. A standby would take one that
+-- it has not heard of for such a one.
 local TRANSACTIONS = [[
 SELECT x.id AS xid, CASE WHEN x.id::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 'unborn'
     ELSE pg_xact_status(x.id::xid8) END AS status, ]] .. SESSION .. [[
@@ -61,13 +63,14 @@ function who.writers(store, writers)
   return list
 end
 
-local function by_xid(store, xids)
-  local found = {}
-  for _, row in ipairs(catalog.ask(store, TRANSACTIONS, { '{' .. table.concat(xids, ',') .. '}' })) do
-    found[row.xid] = taken(row)
-    row.status = row.status or 'forgotten'
-  end
-  return found
+local STATUS = 'SELECT pg_xact_status($1::xid8) AS status'
+local NOT_BORN = '22023' -- "is in the future"
+
+local function status_of(store, xid)
+  local ok, rows = pcall(catalog.ask, store, STATUS, { xid })
+  if ok then return rows[1].status ~= json.null and rows[1].status or 'forgotten' end
+  if not errors.is(rows) or rows.sqlstate ~= NOT_BORN then error(rows, 0) end
+  return 'forgotten'
 end
 
 --- What became of transactions, and who runs those that live.
@@ -75,16 +78,14 @@ end
 ---@param xids string[]
 ---@return table<string, stores.Who> by their ids; empty on a standby, which does not know
 function who.transactions(store, xids)
-  if #xids == 0 then return {} end
-  local found, again = by_xid(store, xids), {}
-  for xid, one in pairs(found) do
-    if one.status == 'unborn' then again[#again + 1] = xid end
-  end
-  if #again == 0 then return found end
-  -- one that began a moment ago was not in the snapshot, and is now
-  for xid, one in pairs(by_xid(store, again)) do
-    if one.status == 'unborn' then one.status = 'forgotten' end
-    found[xid] = one
+  local found = {}
+  if #xids == 0 then return found end
+  local list = '{' .. table.concat(xids, ',') .. '}'
+  for _, row in ipairs(catalog.ask(store, TRANSACTIONS, { list })) do
+    local one = taken(row)
+    if one.status == 'unborn' then one.status = status_of(store, one.xid) end
+    one.status = one.status or 'forgotten'
+    found[one.xid] = one
   end
   return found
 end

@@ -66,8 +66,8 @@ local function turns_of(store, found, facts)
         one.moment, one.on)
     end
     if #list == 0 then
-      add('function', 'a key that is updated by others, or a check, a default, a domain or an index '
-        .. 'that calls a function which may write: any write may change other rows')
+      add('function', 'a key that is updated by others, or a check, a default, a domain or an '
+        .. 'index that calls a function which may write: any write may change other rows')
     end
   end
   if facts.cascades then

@@ -22,6 +22,7 @@ int connect(int fd, const void *address, unsigned int length);
 int poll(void *fds, unsigned long count, int timeout);
 int waitpid(int pid, int *status, int options);
 char *strerror(int errnum);
+int isatty(int fd);
 
 struct stores_sockaddr_un { unsigned short family; char path[108]; };
 
@@ -82,6 +83,10 @@ function system.pid() return C.getpid() end
 
 ---@return integer
 function system.euid() return tonumber(C.geteuid()) end
+
+---@param fd integer
+---@return boolean
+function system.is_terminal(fd) return C.isatty(fd) == 1 end
 
 ---@param seconds number
 function system.sleep(seconds) C.poll(nil, 0, math.ceil(seconds * 1000)) end

@@ -1,5 +1,5 @@
---- doctor: what is in Redis and of no use: announcements of dead writers, epochs of tables that are no
---- more or of another run of the servers, rows of dead epochs.
+--- doctor: what is in Redis and of no use: announcements of dead writers, epochs of tables that
+--- are no more or of another run of the servers, rows of dead epochs.
 
 local keys = require('stores.inspect.keys')
 local redis = require('stores.inspect.redis')
@@ -55,8 +55,8 @@ return function(work)
     end
   end
   if dead + gone > 0 then
-    work.add({ severity = 'note', code = 'dead_rows', text = ('%d cached rows are of dead epochs, %d '
-      .. 'epochs of tables that are no more: nobody reads them'):format(dead, gone),
+    work.add({ severity = 'note', code = 'dead_rows', text = ('%d cached rows are of dead epochs, '
+      .. '%d epochs of tables that are no more: nobody reads them'):format(dead, gone),
       advice = '`stores sweep` takes them away; `stores doctor --fix` does',
       fix = function()
         keys.sweep(work.store)

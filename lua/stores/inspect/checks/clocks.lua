@@ -1,5 +1,6 @@
---- doctor: whether the clocks of this machine, of PostgreSQL and of Redis agree. Ids have the time of
---- PostgreSQL's clock, what expires goes by it, and logs of several machines are read side by side.
+--- doctor: whether the clocks of this machine, of PostgreSQL and of Redis agree. Ids have the
+--- time of PostgreSQL's clock, what expires goes by it, and logs of several machines are read
+--- side by side.
 
 local ffi = require('ffi')
 

@@ -83,8 +83,8 @@ local function check_memory(work, memory)
       .. 'configuration' })
   end
   if most == 0 then
-    work.add({ severity = 'note', code = 'maxmemory', text = 'Redis has no maxmemory: it grows until '
-      .. 'the machine has no memory left', advice = 'CONFIG SET maxmemory to what is there' })
+    work.add({ severity = 'note', code = 'maxmemory', text = 'Redis has no maxmemory: it grows '
+      .. 'until the machine has no memory left', advice = 'CONFIG SET maxmemory to what is there' })
   elseif most and used and used > 0.95 * most and policy == 'noeviction' then
     work.add({ severity = 'warning', code = 'memory', text = ('Redis is full (%d of %d MB), and '
       .. 'evicts nothing: documents are not cached any more'):format(used / 1e6, most / 1e6),

@@ -1,5 +1,5 @@
---- doctor: tables that are not of the shape, rows that are not what they should be, indexes that are
---- missing or INVALID.
+--- doctor: tables that are not of the shape, rows that are not what they should be, indexes that
+--- are missing or INVALID.
 
 local catalog = require('stores.inspect.catalog')
 local rows = require('stores.inspect.rows')
