@@ -10,7 +10,7 @@ static uint32_t oid_check(lua_State *L, int index) {
 }
 
 /* core.cache_key(engine, oid, epoch, id) -> the key of the row; without an epoch, of the table's
- * epoch; nil where it is not known yet */
+ * epoch; nil where it is not known yet, or the id is none */
 static int look_key(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *epoch = luaL_optstring(L, 3, NULL);
@@ -19,7 +19,7 @@ static int look_key(lua_State *L) {
     if (epoch != NULL) {
         size_t len = 0;
         const char *text = luaL_checklstring(L, 4, &len);
-        if (!stores_id_parse(text, len, &id, NULL)) return luaL_argerror(L, 4, "no id");
+        if (!stores_id_parse(text, len, &id, NULL)) return 0;
     }
     size_t len = stores_cache_key(engine->engine, oid_check(L, 2), epoch, id, key);
     if (len == 0) return 0;

@@ -126,7 +126,7 @@ Runs lines of Lua, in which `store` is the store (or `shards`, where the configu
 shards), `stores` and `json` the modules. What a line gives is printed readably: documents with
 their members in order, lists of rows in columns. A chunk that is not complete goes on with the
 next line; an empty one drops it. `local` holds for its line alone: say `user =
-store:find('users', 1)`.
+store:find('users', '1')`.
 
 On a terminal, Tab completes verbs behind `store:`, tables inside of quotes and names; lines are
 kept in ~/.stores_history, or in the file that STORES_HISTORY names (nowhere, where that is

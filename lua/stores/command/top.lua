@@ -86,11 +86,13 @@ paragraph, and with --json a line.
 
 The figures are those of stores.metrics(). They come from
 
-  a folder               in which processes leave them: opts = { metrics = { folder = '/run/app' } }
-  http://host:port/path  a page of them, such as /metrics of examples/openresty
-  unix:/path/of/socket   the same by a unix socket; unix:/path/of/socket:/page names the page
+  a folder               in which processes leave them
+  http://host:port/path  a page of them, such as /metrics of nginx
+  unix:/path/of/socket   the same by a unix socket; a colon and the path of the
+                         page may stand behind it
 
-A configuration that has opts.metrics.folder says it as well.]],
+A process leaves them in a folder where its store is opened with opts = { metrics = { folder =
+'/run/app' } }. A configuration for --config that has it says which folder that is.]],
   example = {
     'stores top /run/app/metrics',
     'stores top http://127.0.0.1:8080/metrics --every 5',

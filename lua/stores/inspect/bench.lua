@@ -10,6 +10,7 @@ local tasks = require('stores.tasks')
 local bench = {}
 
 local ROWS, AT_ONCE = 1000, 64
+local PATIENCE, STEP = 5, 0.02 -- seconds
 
 ---@class stores.BenchFigure
 ---@field name string
@@ -54,7 +55,8 @@ end
 -- A bare round trip: the least that a call to this server could take.
 local function of_postgres(work)
   return work.store:session(function(session)
-    return measure(work, 'SELECT 1 of PostgreSQL', 1, function() session:query('SELECT 1') end)
+    session:query('PREPARE bare AS SELECT 1')
+    return measure(work, 'SELECT 1 of PostgreSQL', 1, function() session:query('EXECUTE bare') end)
   end)
 end
 
@@ -102,13 +104,16 @@ local function each_call(work, bare)
   both('insert', bare.postgres, insert)
 end
 
--- The table goes, and what Redis has of it, also where something failed.
+-- The table goes, and what Redis has of it, also where something failed. To drop it turned it: who
+-- ends the turn would write an epoch again.
 local function clear(work)
-  work.store:query('DROP TABLE IF EXISTS ' .. work.name)
-  if work.oid and work.report.is_cached then
-    pcall(redis.call, work.store, { oid = work.oid }, 'UNLINK', redis.key(work.store, work.oid))
-    work.store:sweep()
-  end
+  local store = work.store
+  store:query('DROP TABLE IF EXISTS ' .. work.name)
+  if not work.oid or not work.report.is_cached then return end
+  local deadline = store.hub:now() + PATIENCE
+  while #store:stats().turning > 0 and store.hub:now() < deadline do tasks.sleep(STEP) end
+  pcall(redis.call, store, { oid = work.oid }, 'UNLINK', redis.key(store, work.oid))
+  store:sweep()
 end
 
 local function run(work)

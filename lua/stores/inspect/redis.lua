@@ -101,7 +101,8 @@ function redis.read_key(store, key)
   local found = oid and { oid = tonumber(oid) }
   if found and rest ~= '' then found.epoch, found.id = rest:match('^/(.+)/(%-?%d+)$') end
   if not found or rest ~= '' and not found.id then return nil end
-  return redis.key(store, found.oid, found.epoch, found.id) == key and found or nil
+  local own = core.cache_key(store.engine, found.oid, found.epoch, found.id)
+  return own == key and found or nil
 end
 
 local function escaped(text)
