@@ -25,7 +25,7 @@ describe('the pages of stores', function()
     local status, text = shell.run(('LC_ALL=C MANWIDTH=80 man --warnings -l %s/stores.1 | col -b')
       :format(shell.quoted(folder)))
     assert.equal(0, status, text)
-    assert.is_nil(text:find('warning', 1, true), text:match('[^\n]*warning[^\n]*'))
+    assert.is_nil(text:match('[^\n]*warning:[^\n]*'))
     for _, module in ipairs(list) do
       local command = require(module)
       assert.truthy(text:find('\n   stores ' .. command.name .. '\n', 1, true), command.name)
