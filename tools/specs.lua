@@ -39,6 +39,10 @@ end
 assert(opts.logs and opts.data and opts.passes[1], 'see the head of tools/specs.lua')
 
 local root = assert(os.getenv('STORES_ROOT'))
+-- Debian's psql is a program of Perl that looks for the one of the server: specs start hundreds.
+local pipe = assert(io.popen('pg_config --bindir 2>/dev/null'))
+local path = table.concat({ pipe:read('*l') or '/usr/bin', os.getenv('PATH') }, ':')
+pipe:close()
 local counts = { success = 0, failure = 0, pending = 0 }
 local log_of_all = assert(io.open(opts.logs .. '/specs.log', 'w'))
 
@@ -55,7 +59,7 @@ local function environment(job, item)
   local all, list = uv.os_environ(), {}
   all.STORES_TEST_PASS, all.STORES_TEST_DIR = item.pass, job.folder
   all.STORES_TEST_PGHOST, all.STORES_TEST_REDIS_SOCKET = job.host, job.redis
-  all.STORES_TEST_POOLER, all.STORES_TEST_ROOM = nil, opts.data
+  all.STORES_TEST_POOLER, all.STORES_TEST_ROOM, all.PATH = nil, opts.data, path
   for name, value in pairs(all) do list[#list + 1] = name .. '=' .. value end
   return list
 end

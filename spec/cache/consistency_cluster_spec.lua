@@ -31,7 +31,7 @@ describe('#slow while slots move between the nodes of a cluster', function()
   end
 
   local function start(options)
-    local all = { workers = 4, coroutines = 8, rows = 16, timeout = 10, pause = 0.02 }
+    local all = { workers = 4, coroutines = 8, rows = 16, timeout = 10, pause = 0.06 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
     run:go_on(300)

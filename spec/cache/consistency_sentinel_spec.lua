@@ -26,7 +26,7 @@ describe('#slow when Redis fails over', function()
 
   local function start(options)
     -- most of the time passes while sentinels make up their minds
-    local all = { workers = 4, coroutines = 4, rows = 16, timeout = 10, pause = 0.06 }
+    local all = { workers = 4, coroutines = 4, rows = 16, timeout = 10, pause = 0.1 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
     run:go_on(300)

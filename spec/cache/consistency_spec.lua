@@ -5,7 +5,7 @@
 local harness = require('spec.consistency.harness')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 40000)
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 15000)
 local ROUND = 200000 -- the history of a round is held in memory
 local BROKEN = (os.getenv('STORES_BUILD') or 'build') .. '/broken'
 
@@ -43,7 +43,7 @@ describe('#slow the live harness', function()
 
   for _, rows in ipairs({ 8, 64 }) do
     it(('finds none over %d rows either'):format(rows), function()
-      run = harness.start(own, { calls = 12000, rows = rows })
+      run = harness.start(own, { calls = 6000, rows = rows })
       local violations = finish(60)
       assert.equal(0, #violations, harness.show(violations))
     end)
@@ -52,7 +52,7 @@ describe('#slow the live harness', function()
   it('finds none where rows are evicted under their readers', function()
     own:redis_cli('CONFIG SET maxmemory-policy volatile-random')
     finally(function() own:redis_cli('CONFIG SET maxmemory 0') end)
-    run = harness.start(own, { calls = 12000 })
+    run = harness.start(own, { calls = 6000 })
     run:go_on(1000)
     local used = own:redis_cli('INFO memory'):match('used_memory:(%d+)')
     own:redis_cli('CONFIG SET maxmemory ' .. used)
@@ -70,8 +70,8 @@ describe('#slow the live harness', function()
     end
     file:close()
     local violations = {}
-    for _ = 1, 5 do
-      run = harness.start(own, { calls = 30000, build = BROKEN })
+    for _ = 1, 12 do
+      run = harness.start(own, { calls = 12000, build = BROKEN })
       violations = finish(60)
       if #violations > 0 then break end
     end

@@ -26,15 +26,15 @@ describe('#slow over TLS', function()
   end
 
   it('the live harness finds no stale read and no lost write', function()
-    run = harness.start(own, { calls = 15000 })
+    run = harness.start(own, { calls = 6000 })
     local figures = judge({ keep = 120 })
     assert.same({}, figures.failures)
-    assert.is_true(figures.stats.hits > 1000, 'the cache was hardly used: ' .. figures.stats.hits)
+    assert.is_true(figures.stats.hits > 300, 'the cache was hardly used: ' .. figures.stats.hits)
   end)
 
   local function start()
     run = harness.start(own, { workers = 4, coroutines = 8, rows = 16, timeout = 10,
-      pause = 0.015 })
+      pause = 0.04 })
     run:go_on(300, 60)
   end
 

@@ -30,7 +30,7 @@ function process.now() return uv.hrtime() / 1e9 end
 ---@param what string
 ---@return any
 function process.wait(condition, seconds, what)
-  local deadline = process.now() + seconds
+  local deadline, pause = process.now() + seconds, 2
   while true do
     uv.run('nowait')
     local value = condition()
@@ -38,7 +38,8 @@ function process.wait(condition, seconds, what)
     if process.now() > deadline then
       error(('it did not happen within %g s: %s'):format(seconds, what), 2)
     end
-    uv.sleep(2)
+    uv.sleep(pause)
+    pause = math.min(pause * 1.5, 50) -- who asks is a process of its own, and two cores are few
   end
 end
 
