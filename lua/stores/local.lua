@@ -346,4 +346,33 @@ function local_servers.down(path)
   return was_running and 'stopped' or 'not running'
 end
 
+--- Calls fn while nobody uses the servers of a folder, and nobody can begin to; they do not run
+--- then, also where they were to stay.
+---@param path string
+---@param fn fun(place: stores.local.Place): any
+---@return any result what fn returned
+---Raises what fn raises, and invalid_argument (the path, or the servers are in use).
+function local_servers.alone(path, fn)
+  places.check_path(path)
+  local place = places.of(path)
+  places.check_contents(place.folder)
+  local lock = open_lock(place)
+  if not (lock_within(lock, 'exclusive', 0.2) or exclusive(lock)) then
+    system.close_lock(lock)
+    errors.raise('invalid_argument', ('the servers of %s are in use'):format(place.folder))
+  end
+  run_script(place, { 'stop', place.folder, place.sockets, '0' })
+  local ok, result = pcall(fn, place)
+  release(place, lock, true)
+  if not ok then error(result, 0) end
+  return result
+end
+
+--- Whether the servers of a folder are to stay when nobody uses them.
+---@param path string
+---@return boolean
+function local_servers.is_kept(path)
+  return kept(places.of(path))
+end
+
 return local_servers

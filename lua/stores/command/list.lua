@@ -14,6 +14,7 @@
 return {
   'stores.command.up',
   'stores.command.down',
+  'stores.command.upgrade',
   'stores.command.get',
   'stores.command.find',
   'stores.command.count',

@@ -159,9 +159,9 @@ FILE is a Lua file that returns a list of migrations. What ACTION is:
   status     tells how each stands: done, pending, changed ...
   verify     compares the database with the list; exit code 1 where they differ
   baseline   writes down that they ran, without running them
-  lint       says what in them may hurt a database in use, and the safe form of each; exit code 1
-             where there is something. Where no flag says which database it is, the list alone is
-             looked at
+  lint       says what in them may hurt a database in use, and the safe form of
+             each; exit code 1 where there is something. Where no flag says which
+             database it is, the list alone is looked at
 
 One runner works at a time: others wait for it, look again, and find nothing to do, so that each of
 many processes that boot may call it. The cache is told of the rows that change. A run that is

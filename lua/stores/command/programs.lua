@@ -35,6 +35,22 @@ function programs.find(name, major)
     .. 'package: postgresql-client-%d)'):format(name, major, major))
 end
 
+--- The newest server that is installed: what makes a new folder of private servers.
+---@return integer major
+---Raises unsupported.
+function programs.newest_server()
+  local newest
+  local paths = shell.output({ 'sh', '-c', FOLDERS .. '; dirname "$(command -v postgres)" '
+    .. '2>/dev/null' })
+  for path in paths:gmatch('[^\n]+') do
+    if shell.has(path .. '/postgres') and shell.has(path .. '/initdb') then
+      newest = math.max(newest or 0, major_of(path .. '/postgres') or 0)
+    end
+  end
+  if newest then return newest end
+  errors.raise('unsupported', 'no PostgreSQL server is installed (Debian package: postgresql)')
+end
+
 --- The major version of a server.
 ---@param store stores.Store
 ---@return integer

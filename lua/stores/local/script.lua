@@ -74,7 +74,7 @@ find_postgres() {
     [ -n "$bin" ] && return
     [ -n "$known" ] || fail "no PostgreSQL server is installed (Debian package: postgresql-15)"
     fail "the folder was made by PostgreSQL $made_by; installed is PostgreSQL$known." \
-        "Install postgresql-$made_by, or dump the data there and load it into a new folder"
+        "Install postgresql-$made_by, and go over with: stores upgrade DIR"
 }
 
 # What a program said, from its first complaint on.
