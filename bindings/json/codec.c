@@ -84,5 +84,7 @@ void stores__json_fields(lua_State *L, int index) {
     lua_setfield(L, module, "array_metatable");
     lua_rawgeti(L, module + 1, STORES__CODEC_ROWS);
     lua_setfield(L, module, "rows_metatable");
+    lua_rawgeti(L, module + 1, STORES__CODEC_AFFECTED);
+    lua_setfield(L, module, "affected");
     lua_settop(L, module - 1);
 }

@@ -43,7 +43,7 @@ describe('a list', function()
   setup(function() store, db = support.store({ 'docs' }) end)
   teardown(function() support.close(store, db) end)
 
-  local function lists(target)
+  local function lists(target, on)
     return {
       findAll = target:findAll('docs'), page = target:findAll('docs', { limit = 3 }),
       before = target:findAll('docs', { limit = 3, before = '100' }),
@@ -54,7 +54,9 @@ describe('a list', function()
       findByJsonSubContains = target:findByJsonSubContains('docs', 'a', { b = 1 }),
       findByPath = target:findByPath('docs', '$.a'),
       raw = target:findAll('docs', { raw = true }),
-      query = target:query('SELECT 1 WHERE false'),
+      query = target:query('SELECT 1 WHERE false', nil, on),
+      patched = (target:patchWhere('docs', { a = 1 }, { set = { b = 1 } })),
+      deleted = (target:deleteWhere('docs', { a = 1 })),
     }
   end
 
@@ -71,6 +73,16 @@ describe('a list', function()
     are_arrays(lists(store))
     store:transaction(function(tx) are_arrays(lists(tx)) end)
     assert.equal('{}', json.encode(store:findAllByIds('docs', {}, { as = 'map' })))
+  end)
+
+  it('is one of shards, too, whose rows tell what they affected beside', function()
+    local shards = stores.Shards.new({ { id = 0, db = db }, { id = 1, db = db } })
+    are_arrays(lists(shards, { on = 'all' }))
+    local rows, affected = shards:query('SELECT 1 AS one', nil, { on = 'all' })
+    assert.equal('[{"one":1},{"one":1}]', json.encode(rows))
+    assert.equal('[{"one":1},{"one":1}]', dkjson.encode(rows))
+    assert.same({ 2, 2, 2 }, { rows.affected, affected, #rows })
+    shards:close()
   end)
 
   it('of documents, or of rows, is an array of them', function()

@@ -4,6 +4,7 @@
 
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
+local core = require('stores.core')
 local errors = require('stores.errors')
 local health = require('stores.shards.health')
 local json = require('stores.json')
@@ -52,7 +53,7 @@ local function sum(results, count)
 end
 
 local function concat(results, count)
-  local all = {}
+  local all = json.array()
   for place = 1, count do
     for _, value in ipairs(results[place] or {}) do all[#all + 1] = value end
   end
@@ -199,12 +200,9 @@ function routes:query(text, params, opts)
   end
   local results, failed = all_of(self, 'query', 3, { writes = not opts.readonly }, text, params,
     opts)
-  local rows, affected = concat(results, self.size), 0
-  for at = 1, self.size do
-    affected = affected + (results[at] and results[at].affected or 0)
-    if results[at] then rows = setmetatable(rows, getmetatable(results[at])) end
-  end
-  rows.affected = affected
+  local rows, affected = setmetatable(concat(results, self.size), core.rows_metatable), 0
+  for at = 1, self.size do affected = affected + (results[at] and results[at].affected or 0) end
+  core.affected[rows] = affected -- no member, which JSON would see
   if failed then return rows, affected, failed end
   return rows, affected
 end

@@ -8,6 +8,7 @@ local changes = require('stores.sql.changes')
 local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local guarded = require('stores.verbs.guarded')
+local json = require('stores.json')
 local names = require('stores.tables.names')
 local select = require('stores.verbs.select')
 local seen = require('stores.verbs.seen')
@@ -28,7 +29,7 @@ local function run(self, name, sql, params, opts, page)
     if self.tables[name] then self.tables[name]:explain(rows) end
     errors.throw(rows)
   end
-  local ids = {}
+  local ids = json.array()
   for i, row in ipairs(rows) do ids[i] = row.id end
   return ids
 end
