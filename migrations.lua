@@ -13,10 +13,12 @@
 local errors = require('stores.errors')
 local lint = require('stores.migrate.lint')
 local list = require('stores.migrate.list')
+local new = require('stores.migrate.new')
 local options = require('stores.config.options')
 local report = require('stores.migrate.report')
 local runner = require('stores.migrate.runner')
 local targets = require('stores.migrate.targets')
+local trial = require('stores.migrate.trial')
 
 local migrations = {}
 
@@ -49,6 +51,12 @@ local migrations = {}
 ---@field untold? string[] tables whose rows changed, and no cache was told
 ---@field stopped? string `stopping` said so, and this one was not done
 
+---@class stores.VerifyOptions
+---@field ledger? string
+---@field concurrency? integer
+---@field schema? boolean
+---@field scratch? stores.DbConfig a server where databases may be made, in place of a private one
+
 ---@class stores.BaselineOptions
 ---@field ledger? string
 ---@field lock_wait? number
@@ -79,6 +87,11 @@ local KEYS = {
   prefix = options.text,
 }
 
+local function a_table(value)
+  if type(value) == 'table' then return value end
+  return nil, 'a table, got ' .. errors.kind(value)
+end
+
 -- The checks of the named options, for a function that takes only those.
 local function taking(where, ...)
   local keys = {}
@@ -92,6 +105,11 @@ local PLAN = taking('the options of plan', 'ledger', 'concurrency', 'finish')
 local BASELINE = taking('the options of baseline', 'ledger', 'lock_wait', 'concurrency', 'on')
 BASELINE.keys.upto = options.text
 BASELINE.keys.accept = options.boolean
+local VERIFY = taking('the options of verify', 'ledger', 'concurrency')
+VERIFY.keys.schema = options.boolean
+VERIFY.keys.scratch = a_table
+local TEST = taking('the options of test', 'on')
+TEST.keys.scratch = a_table
 local LINT = taking('the options of lint', 'ledger', 'concurrency', 'lock_timeout')
 LINT.keys.large = options.integer(0, 2 ^ 53)
 LINT.keys.all = options.boolean
@@ -192,19 +210,36 @@ function migrations.status(entries, db, opts)
 end
 
 --- Compares a database with the list: what it has that the list does not, what it lacks, what was
---- edited, what stopped half-way, and which INVALID indexes failed concurrent builds left. Reads
---- only.
+--- edited, what stopped half-way, and which INVALID indexes failed concurrent builds left. With
+--- `schema` also its tables, with what the migrations that it has run make of an empty database on
+--- a private server, or on the one of `scratch`. Only reads the database.
 ---@param entries stores.Migration[]
 ---@param db stores.MigrationPlace
----@param opts? {ledger?: string, concurrency?: integer}
+---@param opts? stores.VerifyOptions
 ---@return stores.MigrationReport
 function migrations.verify(entries, db, opts)
-  opts = options.check(opts, LOOK)
+  opts = options.check(opts, VERIFY)
   list.read(entries)
   return look(db, opts, function(store)
-    local found = report.verify(entries, store, opts)
+    local found, done = report.verify(entries, store, opts)
+    if opts.schema or opts.scratch then
+      found.differences = trial.differences(entries, done, store, opts)
+      found.ok = found.ok and #found.differences == 0
+    end
     return found
   end)
+end
+
+--- Runs all migrations of a list on a private server, or on the one of `scratch`: from empty, in
+--- two phases where there are contracts, and from each checkpoint; and compares the schemas.
+---Raises migration_failed where one fails, or where the schemas differ (field differences).
+---@param entries stores.Migration[]
+---@param opts? {scratch?: stores.DbConfig, on?: fun(event: table)}
+---@return {ways: string[]} what was tried
+function migrations.test(entries, opts)
+  opts = options.check(opts, TEST)
+  list.read(entries)
+  return trial.run(entries, opts)
 end
 
 --- Says what in the list may hurt a database that is in use, and the safe form of each. With a
@@ -219,6 +254,15 @@ function migrations.lint(entries, db, opts)
   if not db then return lint.run(steps, nil, opts) end
   local findings = look(db, opts, function(store) return lint.over(entries, store, opts) end)
   return type(db.shards) == 'table' and lint.merged(findings) or findings
+end
+
+--- Adds an entry to a migration file, which is made where there is none.
+---@param file string
+---@param name string
+---@param opts? {type?: 'db'|'lua'|'backfill'}
+---@return string text of the entry
+function migrations.new(file, name, opts)
+  return new.add(file, name, opts, migrations.load)
 end
 
 --- Writes into the ledger that migrations ran, without running them: for a database that has their
