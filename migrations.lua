@@ -242,6 +242,13 @@ function migrations.test(entries, opts)
   return trial.run(entries, opts)
 end
 
+--- A difference of two schemas, for people.
+---@param difference stores.SchemaDifference
+---@return string
+function migrations.describe(difference)
+  return trial.describe(difference)
+end
+
 --- Says what in the list may hurt a database that is in use, and the safe form of each. With a
 --- database only what it has not run yet, and the sizes of its tables are known. Reads only.
 ---@param entries stores.Migration[]

@@ -120,7 +120,7 @@ describe('the schema of a live database', function()
   local function told()
     local lines = {}
     for place, one in ipairs(verify().differences) do
-      lines[place] = require('stores.migrate.trial').describe(one)
+      lines[place] = migrations.describe(one)
     end
     return table.concat(lines, '\n')
   end

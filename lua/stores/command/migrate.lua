@@ -94,9 +94,15 @@ local function status(args, context, list)
   context.result(told.as_json(context, states), function() told.status(context, states) end)
 end
 
+-- A server where databases may be made, in place of a private one.
+local function with_scratch(args, opts)
+  opts.scratch = args.scratch and { url = args.scratch } or nil
+  return opts
+end
+
 local function verify(args, context, list)
   local reports = by_shard(context, migrations.verify(list, context.store(),
-    options(args, 'ledger', 'concurrency')))
+    with_scratch(args, options(args, 'ledger', 'concurrency', 'schema'))))
   local ok = true
   for _, report in ipairs(reports) do ok = ok and report.ok end
   context.result({ ok = ok, reports = told.as_json(context, reports) }, function()
@@ -125,19 +131,38 @@ local function lint(args, context, list)
   return #findings > 0 and 1 or 0
 end
 
+-- On a server of its own: nothing of the program's database is needed.
+local function try(args, context, list)
+  local result = migrations.test(list, with_scratch(args, { on = told.trials(context) }))
+  context.result({ ways = json.array(result.ways) }, function() return told.tried(result) end)
+end
+
+local function new(args, context)
+  if not args.name then context.usage('new takes the NAME of the migration') end
+  local ok, entry = pcall(migrations.new, args.file, args.name, options(args, 'type'))
+  if not ok and errors.is(entry, 'invalid_argument') and not entry.entry then
+    context.usage(entry.message)
+  end
+  if not ok then error(entry, 0) end
+  context.result({ file = args.file, entry = entry }, { args.file .. ' has now', entry:sub(1, -2) })
+end
+
 -- ---- The command --------------------------------------------------------------------------------
 
 ---@type table<string, fun(args: table, context: stores.CommandContext, list: table): integer?>
 local ACTIONS = { run = run, plan = plan, status = status, verify = verify, baseline = baseline,
-                  lint = lint }
+                  lint = lint, test = try, new = new }
 
-local NAMES = { 'run', 'plan', 'status', 'verify', 'baseline', 'lint' }
+local NAMES = { 'run', 'plan', 'status', 'verify', 'baseline', 'lint', 'test', 'new' }
 local IN_WORDS = table.concat(NAMES, ', ', 1, #NAMES - 1) .. ' or ' .. NAMES[#NAMES]
 
 -- `migrate plan FILE` is what some people write.
-local function in_order(args)
+local function in_order(args, context)
   if ACTIONS[args.file] and args.action ~= nil and not ACTIONS[args.action] then
     args.file, args.action = args.action, args.file
+  end
+  if args.name and args.action ~= 'new' then
+    context.usage(("'%s' is too much: only new takes a NAME"):format(args.name))
   end
 end
 
@@ -157,11 +182,18 @@ FILE is a Lua file that returns a list of migrations. What ACTION is:
   run        runs what the database does not have yet (where no action is named)
   plan       tells what a run would do, and does nothing
   status     tells how each stands: done, pending, changed ...
-  verify     compares the database with the list; exit code 1 where they differ
+  verify     compares the database with the list, and with --schema its tables
+             with what the list makes on a private server; exit code 1 where they
+             differ
   baseline   writes down that they ran, without running them
   lint       says what in them may hurt a database in use, and the safe form of
              each; exit code 1 where there is something. Where no flag says which
              database it is, the list alone is looked at
+  test       runs all of them on a private server, in every way in which a
+             database may come to them: from empty, from each checkpoint, contracts
+             at the end; and compares the schemas
+  new        adds one that is called NAME to the file, which is made where there
+             is none
 
 One runner works at a time: others wait for it, look again, and find nothing to do, so that each of
 many processes that boot may call it. The cache is told of the rows that change. A run that is
@@ -169,7 +201,9 @@ stopped, or killed, goes on where it was.]],
   example = {
     'stores migrate migrations.lua plan',
     'stores migrate migrations.lua',
+    'stores migrate migrations.lua new "users have a city"',
     'stores migrate migrations.lua lint',
+    'stores migrate migrations.lua test',
     'stores migrate migrations.lua --finish',
     'stores migrate migrations.lua baseline --upto "users: e-mail is unique"',
   },
@@ -178,6 +212,7 @@ stopped, or killed, goes on where it was.]],
     local action = parser:argument('action', IN_WORDS .. '.'):args('?')
       :argname('ACTION')
     action.completes = NAMES
+    parser:argument('name', 'Of new: what the migration is called.'):args('?'):argname('NAME')
     parser:flag('--finish', "Runs those of phase = 'contract', too, when no program needs any more"
       .. ' what they take away.')
     parser:flag('--takeover', 'Ends what a killed runner left on the server, and the session of one'
@@ -199,13 +234,18 @@ stopped, or killed, goes on where it was.]],
     parser:option('--large', 'Of lint: the bytes from which on a table is large; 67108864.')
       :convert(input.count(0)):argname('BYTES')
     parser:flag('--all', 'Of lint: also those that the database has run.')
+    parser:flag('--schema', 'Of verify: its tables, too.')
+    parser:option('--scratch', 'Of test and verify: a server where databases may be made, in place'
+      .. ' of a private one.'):argname('URL')
+    parser:option('--type', 'Of new: what it is; db where it is left out.')
+      :choices({ 'db', 'lua', 'backfill' })
   end,
   run = function(args, context)
-    in_order(args)
+    in_order(args, context)
     local action = ACTIONS[args.action or 'run']
     if not action then
       context.usage(("'%s' is no action: %s"):format(args.action, IN_WORDS))
     end
-    return action(args, context, load(args, context))
+    return action(args, context, action ~= new and load(args, context) or nil)
   end,
 }

@@ -1,6 +1,7 @@
 --- What stores migrate writes for people.
 
 local json = require('stores.json')
+local migrations = require('stores.migrations')
 
 local told = {}
 
@@ -118,6 +119,24 @@ function told.status(context, states)
   context.table({ 'state', 'ran on', 'migration', '' }, rows)
 end
 
+-- What is told on the way of a test: the ways, and the migrations of each.
+---@param context stores.CommandContext
+---@return fun(event: table)
+function told.trials(context)
+  return function(event)
+    if event.event == 'way' then context.say(event.way) end
+  end
+end
+
+--- What a test came to.
+---@param result {ways: string[]}
+---@return string[] lines
+function told.tried(result)
+  local lines = {}
+  for at, way in ipairs(result.ways) do lines[at] = 'good ' .. way end
+  return lines
+end
+
 local KINDS = { 'pending', 'changed', 'unfinished', 'unknown', 'invalid_indexes' }
 
 ---@param context stores.CommandContext
@@ -130,6 +149,9 @@ function told.verify(context, reports)
       for _, name in ipairs(report[kind]) do
         context.print(('%s%s: %s'):format(before, kind:gsub('_', ' '), name))
       end
+    end
+    for _, one in ipairs(report.differences or {}) do
+      context.print(before .. migrations.describe(one))
     end
   end
 end
