@@ -30,6 +30,8 @@ Exit code 1 where there is an error.]],
     parser:flag('--fix', 'Mends what is safe to be mended.')
     parser:option('--processes', 'How many processes there are, each with a pool.')
       :convert(input.count(1)):argname('N')
+    parser:option('--long', 'From so many seconds on an open transaction is told of (300).')
+      :convert(input.count(0)):argname('SECONDS')
     parser:flag('--all', 'Looks at every row of large tables, too.')
   end,
   run = function(args, context)
@@ -38,7 +40,7 @@ Exit code 1 where there is an error.]],
     local seen = 0
     shards.tell(context, function(store)
       local report = doctor.look(store, { fix = args.fix, processes = args.processes,
-        all = args.all, stopping = context.stopping, progress = function(count)
+        all = args.all, long = args.long, stopping = context.stopping, progress = function(count)
           progress:step(count - seen)
           seen = count
         end })

@@ -20,7 +20,9 @@ local catalog = {}
 ---@field has_gin boolean an index over the documents
 ---@field in_extension boolean
 
-local COLUMN = [[(SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+-- The type of a column; of a domain that under it.
+local COLUMN = [[(SELECT format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
+    NULL) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
   WHERE a.attrelid = c.oid AND a.attname = '%s' AND NOT a.attisdropped)]]
 
 local TABLES = [[
@@ -126,10 +128,14 @@ end
 ---@param oid integer
 ---@return stores.TableFacts?
 function catalog.facts(store, name, oid)
-  wait.slot(store.hub, store:start_select(name, 'SELECT 1 FROM %T LIMIT 0', {}, nil, true, true))
+  local ok, err = pcall(function()
+    return wait.slot(store.hub, store:start_select(name, 'SELECT 1 FROM %T LIMIT 0', {}, nil, true,
+      true))
+  end)
   for _, facts in pairs(core.tables(store.engine)) do
     if facts.oid == oid then return facts end
   end
+  if not ok then error(err, 0) end -- what cannot be read is known all the same, if it was met
   return nil
 end
 

@@ -19,6 +19,7 @@ local doctor = {}
 ---@field add fun(finding: stores.Finding)
 ---@field fact fun(text: string)
 ---@field all boolean? every row is looked at
+---@field long number seconds from which on a transaction is told of
 ---@field processes integer? how many processes there are to be
 ---@field has_redis boolean set by the first check
 ---@field stopping (fun(): boolean)?
@@ -35,6 +36,7 @@ local CHECKS = {
   require('stores.inspect.checks.cached'),
 }
 
+local LONG = 300 -- seconds
 local ORDER = { error = 1, warning = 2, note = 3 }
 
 local function by_severity(findings)
@@ -48,14 +50,15 @@ end
 
 --- Looks at everything.
 ---@param store stores.Store
----@param opts? {all: boolean?, processes: integer?, fix: boolean?, stopping: (fun(): boolean)?,
---- progress: fun(count: integer)?}
+---@param opts? {all: boolean?, long: number?, processes: integer?, fix: boolean?,
+--- stopping: (fun(): boolean)?, progress: fun(count: integer)?}
 ---@return stores.DoctorReport
 function doctor.look(store, opts)
   opts = opts or {}
   local report = { facts = {}, findings = {} }
-  local work = { store = store, all = opts.all, processes = opts.processes, has_redis = false,
-    stopping = opts.stopping, progress = opts.progress }
+  local work = { store = store, all = opts.all, long = opts.long or LONG,
+    processes = opts.processes, has_redis = false, stopping = opts.stopping,
+    progress = opts.progress }
   function work.add(finding) table.insert(report.findings, finding) end
   function work.fact(text) table.insert(report.facts, text) end
   for _, check in ipairs(CHECKS) do

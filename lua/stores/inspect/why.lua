@@ -229,7 +229,8 @@ function why.look(store, name, opts)
     indexes = indexes_of(store, found) }
   cache_of(store, report, found, opts)
   report.is_cached = #report.reasons == 0
-  if found.id_type and found.value_type == 'jsonb' then
+  local holds_rows = found.kind == 'r' or found.kind == 'p'
+  if holds_rows and found.id_type and found.value_type == 'jsonb' then
     report.rows = rows.look(store, found, opts.all)
   end
   return report

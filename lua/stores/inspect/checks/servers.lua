@@ -7,7 +7,6 @@ local who = require('stores.inspect.who')
 
 local OLDEST_POSTGRES, OLDEST_REDIS, OLDEST_VALKEY = 130000, 7, 7.2
 local MUCH = 0.8
-local LONG = 300 -- seconds of a transaction
 
 local SERVER = [[
 SELECT current_setting('server_version') AS version,
@@ -63,7 +62,7 @@ local function check_postgres(work)
       advice = 'let the store find the primary: target_session_attrs = "primary"' })
   end
   check_pools(work, server)
-  for _, one in ipairs(catalog.ask(work.store, LONGEST, { tostring(LONG) })) do
+  for _, one in ipairs(catalog.ask(work.store, LONGEST, { tostring(work.long) })) do
     for _, key in ipairs({ 'application', 'user', 'state', 'address' }) do
       if type(one[key]) ~= 'string' or one[key] == '' then one[key] = nil end
     end

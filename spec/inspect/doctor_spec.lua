@@ -1,0 +1,300 @@
+--- stores doctor: each thing that it finds, made for real, seen, and gone where its advice is
+--- followed.
+-- Plain pass alone: programs of their own, whose calls other specs take through the other passes.
+
+local cache = require('spec.support.cache')
+local command = require('spec.support.command')
+local gate = require('spec.support.gate')
+local json = require('stores.json')
+local postgres = require('spec.support.postgres')
+local process = require('spec.support.process')
+local redis = require('spec.support.redis')
+local shell = require('spec.support.shell')
+local stores = require('stores')
+local support = require('spec.support')
+
+local root = os.getenv('STORES_ROOT') or '.'
+local pg, rd, db, store, keys
+
+local function open()
+  store = stores.Store.new(db, rd:config({ timeout = 2 }))
+end
+
+setup(function()
+  pg = postgres.start({ max_connections = 20, superuser_reserved_connections = 3 })
+  rd = redis.start({ maxmemory = '100mb' })
+  db = pg:config()
+  open()
+  store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+  store:query('CREATE INDEX ON docs USING gin (value jsonb_path_ops)')
+  keys = cache.of(db, rd.socket)
+end)
+
+teardown(function()
+  support.close(store)
+  rd:remove()
+  pg:remove()
+end)
+
+local function run(words, opts)
+  local all = { 'doctor' }
+  for _, word in ipairs(words) do all[#all + 1] = word end
+  opts = opts or {}
+  opts.db, opts.redis = opts.db or db, opts.redis or rd:config({ timeout = 2 })
+  return command.run(all, opts)
+end
+
+-- What it finds of a kind, of a table where one is named; nil: nothing.
+local function finding(code, words, opts, name)
+  local all = { '--json' }
+  for _, word in ipairs(words or {}) do all[#all + 1] = word end
+  local result = run(all, opts)
+  local ok, report = pcall(json.decode, result.out)
+  assert(ok, result.out .. result.err)
+  local found
+  for _, one in ipairs(report.findings) do
+    if one.code == code and (not name or one.table == name) then
+      assert.is_nil(found, result.out)
+      found = one
+    end
+  end
+  return found, result.code
+end
+
+describe('stores doctor', function()
+  it('finds nothing where nothing is wrong, and tells which servers these are', function()
+    local result = run({})
+    assert.equal(0, result.code, result.err)
+    assert.matches('^PostgreSQL %d+[%d.]* [^\n]*: %d+ of 17 connections in use, room for 1 '
+      .. 'processes with a pool of 10\nRedis %d+%.%d+[^\n]*, maxmemory%-policy noeviction\n', result.out)
+    assert.matches('\nnothing is wrong\n$', result.out)
+  end)
+
+  it('counts pools against max_connections', function()
+    local found, code = finding('pool', { '--processes', '3' })
+    assert.equal('error', found.severity)
+    assert.equal(1, code)
+    assert.equal('3 processes with pools of 10 may ask for 30 connections, and PostgreSQL gives 17',
+      found.text)
+    local size = tonumber(found.advice:match('or poolsize to (%d+)'))
+    local opts = { db = pg:config({ poolsize = size }) }
+    assert.is_nil((finding('pool', { '--processes', '3' }, opts)))
+    found = finding('pool', {}, { db = pg:config({ poolsize = 18 }) })
+    assert.matches('^a pool of 18 connections does not fit into the 17', found.text)
+  end)
+
+  it('sees that most connections are in use', function()
+    local others = {}
+    for at = 1, 14 do
+      others[at] = stores.Store.new(db, nil, { cache = false })
+      others[at]:query('SELECT 1')
+    end
+    local found = finding('connections')
+    for _, one in ipairs(others) do one:close() end
+    assert.equal('warning', found.severity)
+    assert.matches('%d+ of 17 connections are in use', found.text)
+    support.eventually(function() return not finding('connections') end)
+  end)
+
+  it('tells of transactions that stay open, and who has them', function()
+    local other = stores.Store.new(pg:config({ application_name = 'the report' }), nil,
+      { cache = false })
+    local ok = pcall(other.transaction, other, function(tx)
+      local pid = tx:query('SELECT pg_backend_pid() AS pid', nil, { readonly = true })[1].pid
+      stores.sleep(0.01)
+      local found = finding('long_transaction', { '--long', '0' })
+      assert.equal('warning', found.severity)
+      assert.truthy(found.text:find(("process %d 'the report' of postgres, idle in transaction")
+        :format(pid), 1, true), found.text)
+      assert.is_nil((finding('long_transaction')))
+      pg:psql(found.advice:match('SELECT pg_terminate_backend%(%d+%)'))
+      tx:query('SELECT 1')
+    end)
+    assert.is_false(ok)
+    other:close()
+    assert.is_nil((finding('long_transaction', { '--long', '0' })))
+  end)
+
+  it('finds a policy of eviction that is wrong, and a Redis that is full or without a bound',
+    function()
+      rd:cli('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lfu')
+      local found, code = finding('eviction')
+      assert.equal(1, code)
+      assert.matches('maxmemory%-policy allkeys%-lfu', found.text)
+      local setting, value = found.advice:match('CONFIG SET (%S+) ([%w-]+)')
+      rd:cli('CONFIG', 'SET', setting, value)
+      assert.is_nil((finding('eviction')))
+      rd:cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+      rd:cli('CONFIG', 'SET', 'maxmemory', '0')
+      assert.equal('note', finding('maxmemory').severity)
+      rd:cli('CONFIG', 'SET', 'maxmemory', rd:info('used_memory'))
+      assert.matches('^Redis is full', finding('memory').text)
+      rd:cli('CONFIG', 'SET', 'maxmemory', '100mb')
+      assert.is_nil((finding('memory')))
+      assert.is_nil((finding('maxmemory')))
+    end)
+
+  it('finds a Redis that is away, and one that refuses what the cache needs', function()
+    local away = redis.new()
+    local found, code = finding('redis', {}, { redis = away:config() })
+    assert.equal('error', found.severity)
+    assert.equal(1, code)
+    away:remove()
+    rd:cli('ACL', 'SETUSER', 'weak', 'on', '>secret', '~*', '+@all', '-info')
+    local opts = { redis = rd:config({ timeout = 2, username = 'weak', password = 'secret' }) }
+    assert.equal('error', finding('redis', {}, opts).severity)
+    rd:cli('ACL', 'SETUSER', 'weak', '-@all', '+ping', '+info', '+select', '+mget', '+get', '+set',
+      '+del', '+unlink', '+scan', '+eval', '+evalsha', '+role')
+    assert.matches('\nnothing is wrong\n$', run({}, opts).out)
+  end)
+
+  it('finds clocks that differ', function()
+    local library = os.tmpname()
+    assert.equal(0, (shell.run(('cc -shared -fPIC -o %s %s/spec/support/shifted_clock.c -ldl')
+      :format(shell.quoted(library), shell.quoted(root)))))
+    local function look(seconds)
+      local result = run({ '--json' }, { env = { LD_PRELOAD = library,
+        STORES_CLOCK_AHEAD = tostring(seconds) } })
+      local texts = {}
+      for _, one in ipairs(json.decode(result.out).findings) do
+        if one.code == 'clock' then texts[#texts + 1] = one.severity .. ': ' .. one.text end
+      end
+      return table.concat(texts, '\n'), result.code
+    end
+    local text, code = look(20)
+    assert.equal(0, code)
+    assert.matches("^warning: PostgreSQL's clock is [%d.]+ s behind this machine's\n"
+      .. "warning: Redis's clock is [%d.]+ s behind this machine's$", text)
+    text, code = look(-3600)
+    assert.equal(1, code)
+    assert.matches("^error: PostgreSQL's clock is [%d.]+ s ahead of this machine's\nerror: Redis",
+      text)
+    assert.equal('', (look(0)))
+    os.remove(library)
+  end)
+
+  it('finds tables that are not of the shape, which its advice mends', function()
+    store:query('CREATE TABLE odd (id integer, value json)')
+    local result = run({})
+    for advice in result.out:gmatch('%-> (ALTER TABLE public%.odd [^\n]+)') do
+      store:query(advice)
+    end
+    assert.matches('public%.odd is not of the shape [^\n]*: its id is integer', result.out)
+    assert.matches('public%.odd is not of the shape [^\n]*: its value is json,', result.out)
+    assert.is_nil((finding('shape')))
+    store:query('DROP TABLE odd')
+  end)
+
+  it('finds rows that are no objects, or have the id of another one', function()
+    pg:psql([[INSERT INTO docs VALUES (1, '{"id": "2", "n": 1}'), (2, '{"id": "2"}'), (3, '[1]')]])
+    local found = finding('other_id')
+    assert.equal('1 rows of public.docs have the id of another one in their documents, which '
+      .. 'readers by SQL see: 1', found.text)
+    pg:psql((found.advice:match('^(UPDATE .-);')))
+    assert.is_nil((finding('other_id')))
+    assert.matches('"id": "1"', pg:psql('SELECT value FROM docs WHERE id = 1'))
+    found = finding('no_object')
+    assert.equal('error', found.severity)
+    assert.matches('cannot be read: 3$', found.text)
+    pg:psql("DELETE FROM docs WHERE jsonb_typeof(value) IS DISTINCT FROM 'object'")
+    command.must({ 'invalidate', 'docs' }, { db = db, redis = rd:config({ timeout = 2 }) })
+    assert.is_nil((finding('no_object')))
+  end)
+
+  it('finds an index that is INVALID, and one that is missing', function()
+    pg:psql([[CREATE TABLE twins (id bigint PRIMARY KEY, value jsonb);
+      INSERT INTO twins VALUES (1, '{"a": 1}'), (2, '{"a": 1}')]])
+    pg:psql("CREATE UNIQUE INDEX CONCURRENTLY one_a ON twins ((value -> 'a'))")
+    local found = finding('invalid_index')
+    assert.equal('warning', found.severity)
+    assert.matches('^the index one_a of twins is INVALID', found.text)
+    pg:psql(found.advice:match('DROP INDEX CONCURRENTLY .*$'))
+    assert.is_nil((finding('invalid_index')))
+    found = finding('no_gin')
+    assert.equal('note', found.severity)
+    pg:psql(found.advice)
+    assert.is_nil((finding('no_gin')))
+    pg:psql("INSERT INTO twins SELECT n, '{}' FROM generate_series(10, 2000) n; ANALYZE twins; "
+      .. 'DROP INDEX twins_value_idx')
+    assert.equal('warning', finding('no_gin').severity)
+    store:query('DROP TABLE twins')
+    run({ '--fix' })
+  end)
+
+  it('finds announcements of a writer that was killed, and takes them away', function()
+    gate.install(store)
+    keys:ready(store, 'public.docs')
+    store:insert('docs', { id = '7', n = 1 })
+    stores.run(function()
+      local closed = gate.close(db)
+      local writer = process.lua(([[
+        local stores = require('stores')
+        local store = stores.Store.new(%s)
+        store:transaction(function(tx)
+          tx:insert('gate', { id = '1' })
+          tx:update('docs', { id = '7', n = 2 })
+        end)
+      ]]):format(command.config(db, rd:config({ timeout = 2 })):gsub('^return ', '')))
+      closed:holds_somebody_up()
+      assert.is_nil((finding('orphans', {}, nil, 'public.docs'))) -- it lives
+      writer:kill()
+      closed:release()
+    end)
+    local found
+    support.eventually(function()
+      found = finding('orphans', {}, nil, 'public.docs')
+      return found
+    end)
+    assert.equal('warning', found.severity)
+    assert.matches('^1 announcements of dead writers stand at rows of public%.docs %(7%)',
+      found.text)
+    assert.is_true(found.is_fixable)
+    assert.is_true(finding('orphans', { '--fix' }, nil, 'public.docs').is_fixed)
+    assert.is_nil((finding('orphans')))
+    assert.not_equal('T', (keys:row('public.docs', '7') or ' '):sub(1, 1))
+    store:query('DROP TABLE gate, gate_raw, bars CASCADE; DROP FUNCTION gate_again')
+    run({ '--fix' })
+  end)
+
+  it('finds what nobody reads in Redis, and takes it away', function()
+    run({ '--fix' })
+    assert.is_nil((finding('dead_rows')))
+    keys:ready(store, 'public.docs')
+    store:upsert('docs', { id = '8' })
+    keys:becomes('public.docs', '8', 'V')
+    store:query('CREATE TABLE going (id bigint PRIMARY KEY, value jsonb)')
+    keys:ready(store, 'public.going')
+    store:query('DROP TABLE going')
+    store:invalidate('docs')
+    local found = finding('dead_rows')
+    assert.equal('note', found.severity)
+    local rows, epochs = found.text:match('^(%d+) cached rows are of dead epochs, (%d+) epochs')
+    assert.is_true(tonumber(rows) >= 1)
+    assert.equal('1', epochs)
+    local result = run({ '--fix' })
+    assert.matches('nobody reads them %(mended%)\n', result.out)
+    assert.is_nil((finding('dead_rows')))
+  end)
+
+  it('finds epochs of another run of the servers, and turns them', function()
+    keys:ready(store, 'public.docs')
+    store:close()
+    pg:restart('fast')
+    db = pg:config()
+    keys = cache.of(db, rd.socket)
+    local found = finding('dead_epoch')
+    assert.equal('public.docs', found.table)
+    assert.is_true(finding('dead_epoch', { '--fix' }).is_fixed)
+    assert.is_nil((finding('dead_epoch')))
+    assert.equal('V', keys:epoch('public.docs'):sub(1, 1))
+    open()
+  end)
+
+  it('says what a role may not look at, and goes on', function()
+    pg:psql([[CREATE ROLE blind LOGIN; CREATE TABLE hidden (id bigint PRIMARY KEY, value jsonb)]])
+    local found, code = finding('query_failed', {}, { db = pg:config({ user = 'blind' }) })
+    assert.equal(1, code)
+    assert.matches('permission denied for table', found.text)
+    pg:psql('DROP TABLE hidden; DROP ROLE blind')
+  end)
+end)
