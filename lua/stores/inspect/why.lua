@@ -88,13 +88,13 @@ local TROUBLE = {
     .. 'role, or give the store a prefix' },
 }
 
--- Reads of a row that need not be there: what the cache is refused shows in the first of them. The
--- facts that a read needs come with the first one, and the lease with one that has them.
+-- Reads of rows that nobody has, so that none is cached: what the cache is refused shows in one of
+-- them. The facts that a read needs come with the first, and a lease with one that has them.
 local READS, STEP = 4, 0.03
 
 local function provoke(store, name)
   for _ = 1, READS do
-    if not pcall(store.exists, store, name, '0') then return end
+    if not pcall(store.exists, store, name, store:generateId()) then return end
     tasks.sleep(STEP)
   end
 end
