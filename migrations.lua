@@ -220,10 +220,11 @@ end
 function migrations.verify(entries, db, opts)
   opts = options.check(opts, VERIFY)
   list.read(entries)
+  local known = {}
   return look(db, opts, function(store)
     local found, done = report.verify(entries, store, opts)
     if opts.schema or opts.scratch then
-      found.differences = trial.differences(entries, done, store, opts)
+      found.differences = trial.differences(entries, done, store, opts, known)
       found.ok = found.ok and #found.differences == 0
     end
     return found

@@ -199,6 +199,27 @@ describe('a backfill', function()
       { double({ version = '3' }) })
   end)
 
+  it('begins anew where it is repeatable and its version changed half way', function()
+    local function entry(version, broken)
+      return double({ version = version, repeatable = true, fn = function(document)
+        if broken and document.n == 17 then error('broken') end
+        document.version = version
+      end })
+    end
+    support.refused('migration_failed', 'broken', run, { entry('1', true) })
+    assert.equal('resume', migrations.plan({ entry('1') }, db)[1].action)
+    assert.equal('rerun', migrations.plan({ entry('2') }, db)[1].action)
+    assert.same({ 'double' }, run({ entry('2') }).ran)
+    assert.equal(25, count("value->>'version' = '2'"))
+  end)
+
+  it('keeps its lock though the server ends sessions that say nothing', function()
+    store:query(('ALTER DATABASE %s SET idle_session_timeout = 200'):format(db.database))
+    local result = migrations.runMigrations({ double({ pause = 0.5 }) }, db, { redis = false })
+    assert.same({ 'double' }, result.ran)
+    assert.equal(25, count("value ? 'twice'"))
+  end)
+
   it('takes turns with another runner that believes to be alone', function()
     local function entry()
       return double({ batch = 3, pause = 0.001, fn = function(document)
@@ -209,7 +230,7 @@ describe('a backfill', function()
     local hold = target.hold
     target.hold = function(one, _, _, _, fn) -- a lock that excludes nobody
       return one:session(function(session)
-        return fn({ session = session, pid = 0, check = function() end })
+        return fn({ session = session, pid = 0, limits = {}, check = function() end })
       end)
     end
     local worker = require('stores.migrate.worker')

@@ -71,6 +71,29 @@ describe('a list that is tried', function()
       replaces = { 'old' }, migration = 'CREATE TABLE a ()' }, creates('c') }).ways)
   end)
 
+  it('takes what pg_dump writes for a checkpoint, and notes what is done to it', function()
+    local list = list_of()
+    local store, db = support.store({}, { no_redis = true })
+    store:migrate({ list[1], list[2], list[3], list[5], list[7],
+      { name = 'more', migration = [[CREATE VIEW v AS SELECT id FROM b;
+        CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; END;
+        COMMENT ON TABLE a IS 'it''s; a "comment"']] } }, { finish = true })
+    local pipe = assert(io.popen(("pg_dump -h '%s' -p %s -U %s --schema-only --no-owner"
+      .. " --exclude-table='migrations*' %s | grep -v '^\\\\'"):format(db.host, tostring(db.port),
+      db.user, db.database)))
+    local dump = pipe:read('*a')
+    pipe:close()
+    support.close(store, db)
+    assert.matches('set_config', dump)
+    local entries = { list[1], list[2], list[3], list[5], list[7],
+      { name = 'more', migration = [[CREATE VIEW v AS SELECT id FROM b;
+        CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; END]] },
+      { name = 'dump', type = 'checkpoint', migration = dump } }
+    assert.same({ 'from empty', "from the checkpoint 'dump'", 'in two phases' }, try(entries).ways)
+    entries[7].migration = dump:gsub('jsonb', 'json', 1)
+    support.refused('migration_failed', 'is json, not jsonb', try, entries)
+  end)
+
   it('has a private server where none is named, with the roles that it names', function()
     local result = migrations.test({ creates('a'),
       { name = 'rights', migration = 'GRANT SELECT ON a TO "the app", boss' } })

@@ -126,7 +126,8 @@ end
 local ENOUGH = 2
 
 local function go_through(context, step)
-  local after, rows = Ledger.progress_of(context.journal[step.name])
+  local journal = not context.seen[step.name] and context.journal[step.name] or nil
+  local after, rows = Ledger.progress_of(journal)
   local state, total, empty = { after = after, rows = rows or 0 }, estimate(context, step), 0
   while empty < ENOUGH do
     context.held:check()
@@ -154,6 +155,8 @@ function backfill.run(context, step)
   local ledger, store = context.ledger, context.store
   ledger:create_journal(store)
   local mine = store:in_transaction(function(tx)
+    -- what runs again begins anew
+    if context.seen[step.name] then ledger:unmark(tx, step, 0) end
     return ledger:begin(tx, step, context.seen[step.name] or '')
   end)
   if not mine then return false end

@@ -31,9 +31,18 @@ local MINE = 'SELECT pg_backend_pid() AS pid, EXISTS (SELECT FROM pg_locks l WHE
   .. THE_LOCK .. ' AND l.pid = pg_backend_pid()) AS mine'
 
 -- A session that says nothing for long is not to be ended for that: it holds the lock while others
--- work. The setting came with PostgreSQL 14.
-local STAY = "SELECT set_config(name, '0', false) FROM pg_settings"
-  .. " WHERE name = 'idle_session_timeout'"
+-- work; nor one whose statement takes long, for that has a limit of its own. The settings came with
+-- PostgreSQL 14 and 17.
+local STAY = "SELECT name, set_config(name, '0', false) FROM pg_settings"
+  .. " WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
+
+-- The names of those that this server has.
+local function stay(session)
+  local ok, rows = pcall(session.query, session, STAY)
+  local names = {}
+  for _, row in ipairs(ok and rows or {}) do names[row.name] = true end
+  return names
+end
 
 local function holder(session, key)
   local row = session:query(HOLDER, { key })[1]
@@ -92,6 +101,7 @@ end
 ---@field session table the connection that holds the lock, without a transaction
 ---@field pid integer
 ---@field key string
+---@field limits table<string, boolean> what ends sessions on this server, and is off here
 ---@field is_checked boolean the server ends what a runner leaves behind that is gone
 local Held = {}
 Held.__index = Held
@@ -127,7 +137,7 @@ function lock.hold(store, ledger, limit, notify, fn, takeover)
   local key = ledger.key
   return store:session(function(session)
     local held = setmetatable({ session = session, key = key }, Held)
-    pcall(session.query, session, STAY)
+    held.limits = stay(session)
     held.pid = acquire(session, key, limit, notify, takeover)
     local ok, result = pcall(function()
       held:check()

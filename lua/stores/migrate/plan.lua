@@ -53,7 +53,13 @@ local function may_resume(step, journal)
   return step.type == 'db' and not Ledger.progress_of(journal)
 end
 
+-- A repeatable one that became another one half way is to be done by that as a whole.
+local function begins_anew(step, row)
+  return step.type == 'backfill' and step.repeatable and row ~= nil and not is_same(step, row)
+end
+
 local function action_of(step, row, journal)
+  if journal and may_resume(step, journal) and begins_anew(step, row) then return 'rerun' end
   if journal then return may_resume(step, journal) and 'resume' or 'changed' end
   if not row or not row.ran then return 'run' end
   if is_same(step, row) then return 'skip' end
@@ -110,7 +116,7 @@ function plan.make(steps, state, finish)
     local step = steps[place]
     if RUNS[item.action] then
       script.parse(step)
-      if journals[place] then note_journal(item, step, journals[place]) end
+      if item.action == 'resume' then note_journal(item, step, journals[place]) end
       item.outside, item.statements = step.outside, step.statements and #step.statements
     end
   end

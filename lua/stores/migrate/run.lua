@@ -65,6 +65,9 @@ function run.settings(context, step, lock_timeout, finishes)
     { 'statement_timeout', timeout },
     { 'idle_in_transaction_session_timeout', timeout },
   }
+  if context.held.limits.transaction_timeout then
+    settings[#settings + 1] = { 'transaction_timeout', '0' }
+  end
   local names = {}
   for name in pairs(step.settings or {}) do names[#names + 1] = name end
   table.sort(names)

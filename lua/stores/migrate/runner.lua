@@ -118,13 +118,13 @@ end
 
 local function run_item(context, step, item, result)
   local ok, ran = pcall(run_one, context, step, item)
-  context.tell(step) -- what it committed before it failed is there
   if not ok then
+    pcall(context.tell, step) -- what it committed before it failed is there
     if errors.is(ran) then ran.ran, ran.untold = result.ran, result.untold end
     errors.throw(ran)
-  elseif ran == nil then
-    return
   end
+  context.tell(step)
+  if ran == nil then return end
   local names = ran and result.ran or result.skipped
   names[#names + 1] = item.name
   if ran then note_covered(result, step) end

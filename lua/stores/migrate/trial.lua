@@ -154,26 +154,32 @@ end
 
 -- ---- A live database ----------------------------------------------------------------------------
 
+local function schema_of(entries, opts)
+  return scratch.with(opts.scratch, function(place)
+    return place:with_database(function(store)
+      run(place, entries, store, { finish = true })
+      return read_schema(store)
+    end)
+  end)
+end
+
 --- Where the schema of a database differs from what the migrations make that it has run.
 ---@param entries stores.Migration[]
 ---@param done table<string, boolean> names of those that it has run
 ---@param target stores.MigrationTarget
 ---@param opts {ledger: string?, scratch: stores.DbConfig?}
+---@param known table<string, stores.SchemaObject[]> what others of the same state came to
 ---@return stores.SchemaDifference[]
-function trial.differences(entries, done, target, opts)
+function trial.differences(entries, done, target, opts, known)
   local ledger = plan.state(target, opts.ledger).ledger
   local found = schema.read(target, ledger.name, ledger.journal)
   local ran = {}
   for _, entry in ipairs(list.flat(entries)) do
     if done[entry.name] then ran[#ran + 1] = entry end
   end
-  local wanted = scratch.with(opts.scratch, function(place)
-    return place:with_database(function(store)
-      run(place, ran, store, { finish = true })
-      return read_schema(store)
-    end)
-  end)
-  return schema.compare(wanted, found)
+  local key = table.concat(names_of(ran, #ran), '\0')
+  known[key] = known[key] or schema_of(ran, opts)
+  return schema.compare(known[key], found)
 end
 
 --- A difference for people.
