@@ -15,6 +15,8 @@
     X(hits)                                                                                        \
     X(negative_hits)                                                                               \
     X(misses)                                                                                      \
+    X(hints_found)                                                                                 \
+    X(hints_missed)                                                                                \
     X(leases_granted)                                                                              \
     X(leases_refused)                                                                              \
     X(lease_waits)                                                                                 \

@@ -12,6 +12,7 @@ struct hint_call {
     struct stores__list link; /* of the queue, then of a batch */
     stores_op *op; /* NULL: it left */
     struct stores__table *table; /* held; NULL: not known yet */
+    bool asked; /* Redis */
     char digest[STORES__MD5_HEX + 1];
 };
 
@@ -49,7 +50,9 @@ static void told(struct hint_call *call, const char *text, size_t len) {
     if (op != NULL) {
         op->stage = NULL;
         op->leave = NULL;
+        struct stores__counters *counters = &op->engine->counters;
         op->affected = text != NULL && stores_id_parse(text, len, &op->docs[0].id, NULL);
+        if (call->asked) *(op->affected ? &counters->hints_found : &counters->hints_missed) += 1;
         if (op->affected) {
             stores__read_begin(op, call->table);
         } else {
@@ -106,6 +109,7 @@ static void send_some(struct stores__hints *hints) {
             free_call(call);
             continue;
         }
+        call->asked = true;
         stores__list_append(&batch->calls, &call->link);
         stores__args_hint_key(&args, table, call->digest);
         stores__op_phase(call->op, STORES__PHASE_REDIS);

@@ -28,7 +28,7 @@ describe('#slow the live harness', function()
   end
 
   it('finds no stale read and no lost write in 8 processes over 32 hot rows', function()
-    local left, seen, hits = CALLS, 0, 0
+    local left, seen, hits, hints = CALLS, 0, 0, 0
     while left > 0 do
       local calls = math.min(left, ROUND)
       run = harness.start(own, { calls = calls })
@@ -36,9 +36,11 @@ describe('#slow the live harness', function()
       assert.equal(0, #violations, harness.show(violations))
       assert.same({}, figures.failures)
       left, seen, hits = left - calls, seen + figures.calls, hits + figures.stats.hits
+      hints = hints + figures.stats.hints_found
     end
     assert.is_true(seen >= CALLS)
     assert.is_true(hits > CALLS / 10, 'the cache was hardly used: ' .. hits .. ' hits')
+    assert.is_true(hints > CALLS / 50, 'hints were hardly used: ' .. hints)
   end)
 
   for _, rows in ipairs({ 8, 64 }) do

@@ -6,6 +6,7 @@ local stores = require('stores')
 
 local checker = require('spec.consistency.checker')
 local history = require('spec.consistency.history')
+local keys = require('spec.consistency.keys')
 local process = require('spec.consistency.process')
 local shapes = require('spec.consistency.shapes')
 
@@ -53,27 +54,30 @@ local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NO
 ---@field first integer
 ---@field last integer
 ---@field offset integer row - offset is the id
----@field kind 'rows'|'mixed'|'lives'
+---@field kind 'rows'|'mixed'|'lives'|'keys'|'nomads' of the last two: keys.lua
 ---@field share integer of a hundred calls
 
 -- The tables of one schema; their rows begin behind `offset`.
 local function places_of(options, schema, database, offset)
   local rows = options.rows
   local hot, few = math.max(1, math.floor(rows / 2)), math.max(1, math.floor(rows / 4))
-  local lives = math.max(options.workers, rows - hot - few)
+  local lives, count = math.max(options.workers, rows - hot - few), 0
   local list = {
-    { short = 'hot', first = 1, last = hot, kind = 'rows', share = 65 },
-    { short = 'mixed', first = hot + 1, last = hot + few, kind = 'mixed', share = 20 },
-    { short = 'lives', first = hot + few + 1, last = hot + few + lives, kind = 'lives',
-      share = 15 },
+    { short = 'hot', rows = hot, kind = 'rows', share = 55 },
+    { short = 'mixed', rows = few, kind = 'mixed', share = 15 },
+    { short = 'lives', rows = lives, kind = 'lives', share = 10 },
+    { short = 'keys', rows = few, kind = 'keys', share = 12 },
+    { short = 'nomads', rows = lives, kind = 'nomads', share = 8 },
   }
   for _, place in ipairs(list) do
+    place.first, place.last = count + 1, count + place.rows
+    count = place.last
     place.schema, place.database, place.offset = schema, database, offset
     place.name = schema == 'public' and place.short or schema .. '.' .. place.short
     place.mirror = options.shape and place.name .. '_mirror'
     place.first, place.last = place.first + offset, place.last + offset
   end
-  return list, hot + few + lives
+  return list, count
 end
 
 local function places(options)
@@ -97,7 +101,9 @@ local function sql_of(run, place)
   local sql = shape and shapes.sql[shape]
     or 'CREATE TABLE @ (id bigint PRIMARY KEY, value jsonb);'
   lines[2] = sql:gsub('@', place.name)
-  if place.kind ~= 'lives' then
+  if keys.has(place) then
+    lines[3] = keys.sql(place, not shape)
+  elseif place.kind ~= 'lives' then
     lines[3] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'k', 'k' || i, 'v', 0)
       FROM generate_series(%d, %d) i;]]):format(place.name, place.first - place.offset,
         place.last - place.offset)
@@ -281,7 +287,8 @@ end
 local function lives_of(run)
   local lives = {}
   for _, place in ipairs(run.places) do
-    for row = place.first, place.last do lives[row] = place.kind == 'lives' end
+    local come_and_go = place.kind == 'lives' or place.kind == 'nomads'
+    for row = place.first, place.last do lives[row] = come_and_go end
   end
   return lives
 end
@@ -300,11 +307,34 @@ local function final_of(run)
     for _, document in ipairs(store:findAll(place.name)) do
       local by = {}
       for writer = 1, run.options.workers do by[writer] = document['w' .. writer] end
-      final[tonumber(document.id) + place.offset] = { version = document.v, by = by }
+      local number = keys.has(place) and keys.number(document) or tonumber(document.id)
+      if not keys.has(place) or keys.number(document) then
+        final[number + place.offset] = { version = document.v, by = by }
+      end
     end
     store:close()
   end
   return final
+end
+
+-- The documents of a table by their numbers.
+local function find_rows(store, place, name)
+  local ids, found = {}, {}
+  for row = place.first, place.last do ids[#ids + 1] = tostring(row - place.offset) end
+  for id, document in pairs(store:findAllByIds(name, ids, { as = 'map' })) do
+    found[tonumber(id)] = document
+  end
+  return found
+end
+
+-- The same by their values; and each of their rows is read, for the sake of its intents.
+local function find_keys(store, place, name)
+  local found = {}
+  for number = place.first - place.offset, place.last - place.offset do
+    store:findAllByIds(name, keys.ids(number))
+    found[number] = store:findBy(name, 'k', 'k' .. number, { unique = true })
+  end
+  return found
 end
 
 -- Two reads, more than 100 ms apart, resolve what dead writers left; and the cache says what the
@@ -316,15 +346,13 @@ local function read_twice(run, final)
     local store = by_database[place.database]
       or stores.Store.new(servers:config({ database = place.database }), servers:redis_config())
     by_database[place.database] = store
-    local ids = {}
-    for row = place.first, place.last do ids[#ids + 1] = tostring(row - place.offset) end
-    local found = store:findAllByIds(name, ids, { as = 'map' })
-    for _, id in ipairs(ids) do
-      local version = found[id] and found[id].v or false
-      local expected = final[tonumber(id) + place.offset].version
+    local found = (keys.has(place) and find_keys or find_rows)(store, place, name)
+    for number = place.first - place.offset, place.last - place.offset do
+      local version = found[number] and found[number].v or false
+      local expected = final[number + place.offset].version
       if version ~= expected then
-        report[#report + 1] = ('after all, row %s of %s reads as version %s and is at %s'):format(
-          id, name, tostring(version), tostring(expected))
+        report[#report + 1] = ('after all, row %d of %s reads as version %s and is at %s'):format(
+          number, name, tostring(version), tostring(expected))
       end
     end
   end

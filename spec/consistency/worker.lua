@@ -7,6 +7,7 @@
 
 local cjson = require('cjson')
 local history = require('spec.consistency.history')
+local keys = require('spec.consistency.keys')
 local stores = require('stores')
 
 local config = cjson.decode(arg[1])
@@ -93,7 +94,9 @@ local function record(kind, verb, place, attempt)
   local call = begin(kind, verb, row)
   if not call then return end
   local ok, result = pcall(attempt, id_of(place, row))
-  if ok then
+  if ok and result == false then
+    call.ended, call.outcome = now(), history.NONE
+  elseif ok then
     saw(call, result)
   else
     return failed(call, result)
@@ -233,6 +236,19 @@ function calls.query(place)
   end)
 end
 
+-- A value goes to another row, which has it from now on.
+function calls.move(place)
+  return record(history.WRITE, 'move', place, function(number)
+    return keys.move(store, place, number, add_one)
+  end)
+end
+
+calls['moving query'] = function(place)
+  return record(history.WRITE, 'moving query', place, function(number)
+    return keys.query(store, place, number, mine)
+  end)
+end
+
 -- ---- Rows that come and go ----------------------------------------------------------------------
 
 -- Each belongs to one writer, who gives it up where the outcome of a call is not known.
@@ -248,12 +264,16 @@ end
 local function change_life(place, row)
   local version = (states[row] or 0) + 1
   local id = id_of(place, row)
-  local verb = version % 2 == 0 and 'delete' or random() < 0.5 and 'insert' or 'upsert'
+  local wanders = place.kind == 'nomads'
+  local verb = version % 2 == 0 and 'delete' or not wanders and random() < 0.5 and 'insert'
+    or 'upsert'
   local call = begin(history.WRITE, verb, row)
   if not call then return end
   call.version = version
   given_up[row] = true -- nobody else may touch it meanwhile
   local ok, result = pcall(function()
+    if wanders and verb == 'delete' then return keys.go(store, place, id) end
+    if wanders then return keys.settle(store, place, id, { v = version, [mine] = version }) end
     if verb == 'delete' then return store:delete(place.name, id) end
     return store[verb](store, place.name,
       { id = id, k = 'k' .. id, v = version, [mine] = version })
@@ -276,12 +296,13 @@ local READS = { 'find', 'find', 'findAllByIds', 'findAllByIds', 'findBy' }
 local function live(place)
   local row = random() < 0.5 / calm and owned_row(place)
   if row then return change_life(place, row) end
+  if place.kind == 'nomads' then return calls.findBy(place) end
   return calls[READS[random(#READS)]](place)
 end
 
 -- ---- The run ------------------------------------------------------------------------------------
 
--- Of a hundred calls; the rest are finds.
+-- Of a hundred calls; the rest are finds, of keys by their value.
 local MIX = {
   rows = { { 'findAllByIds', 15 }, { 'findBy', 10 }, { 'patch', 14 },
     { 'updateObject', 12 }, { 'transaction', 5 }, { 'locked update', 4 } },
@@ -299,6 +320,8 @@ if config.shape then
   for _, mix in pairs(MIX) do mix[#mix + 1] = { 'undone', 4 } end
 end
 
+MIX.keys = { { 'move', 25 }, { 'moving query', 2 } }
+
 local total = 0
 for _, place in ipairs(config.tables) do total = total + place.share end
 
@@ -312,13 +335,13 @@ local function next_call()
       break
     end
   end
-  if place.kind == 'lives' then return live(place) end
+  if place.kind == 'lives' or place.kind == 'nomads' then return live(place) end
   dice = random(100 * calm)
   for _, choice in ipairs(MIX[place.kind]) do
     dice = dice - choice[2]
     if dice <= 0 then return calls[choice[1]](place) end
   end
-  return calls.find(place)
+  return (place.kind == 'keys' and calls.findBy or calls.find)(place)
 end
 
 stores.run(function()

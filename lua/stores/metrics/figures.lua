@@ -27,6 +27,8 @@ counters({
   hits = 'Reads by id that found a document in the cache.',
   negative_hits = 'Reads by id that found "no such row" in the cache.',
   misses = 'Reads by id that found nothing in the cache.',
+  hints_found = 'Calls of findBy that Redis had a hint for.',
+  hints_missed = 'Calls of findBy that it had none for.',
   leases_granted = 'Leases of missing rows that were granted, to fill them.',
   leases_refused = 'Leases of missing rows that another one had.',
   lease_waits = 'Waits for the lease of another one.',
