@@ -269,6 +269,16 @@ STORES_API stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call)
 /* Ends the use of a tx; one that is open is rolled back in the background. Does no I/O itself. */
 STORES_API void stores_tx_free(stores_tx *tx);
 
+/* ---- Documents that are past ------------------------------------------------------------- */
+
+/* Documents of the tables of this name have, at the path of count names, the time at which they are
+ * past: a number of seconds since 1970, or a text of RFC 3339 in UTC. None stays in the cache for
+ * longer; what is past, and comes from PostgreSQL, for no longer than that a row is not there. Who
+ * reads it sees to it that it is past. The name as calls write it; it counts for later calls, and
+ * replaces what was said before; count 0 takes it back. False: no memory, or it is no name. */
+STORES_API bool stores_expires(stores_engine *engine, const char *table, const char *const *path,
+                               size_t count);
+
 /* ---- LISTEN ------------------------------------------------------------------------------- */
 
 typedef struct stores_listener stores_listener;

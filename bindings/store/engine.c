@@ -53,6 +53,24 @@ static int engine_hint(lua_State *L) {
     return 0;
 }
 
+/* engine:expires(table, path): of stores that may be closed by now, or the parent's. An array of
+ * names; without one it is taken back. What there is no memory for lives as long as other rows. */
+static int engine_expires(lua_State *L) {
+    const struct stores__lua_engine *engine = luaL_checkudata(L, 1, STORES__ENGINE);
+    const char *table = stores__table_check(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    size_t count = lua_objlen(L, 3);
+    if (engine->engine == NULL || engine->hub->process != stores__process()) return 0;
+    const char **path = lua_newuserdata(L, (count + 1) * sizeof *path);
+    luaL_checkstack(L, (int)count + 4, "a path");
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, 3, (int)i + 1);
+        path[i] = luaL_checkstring(L, -1);
+    }
+    stores_expires(engine->engine, table, path, count);
+    return 0;
+}
+
 /* engine:find_many(table, ids, timeout, cache, raw) */
 static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -259,6 +277,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"find_many", engine_find_many},
                                           {"find_hinted", engine_find_hinted},
                                           {"hint", engine_hint},
+                                          {"expires", engine_expires},
                                           {"write", engine_write},
                                           {"replace", engine_replace},
                                           {"select", engine_select},

@@ -3,6 +3,7 @@
  *
  *   nodes.c     the servers, and their links
  *   args.c      the keys, in a command to Redis
+ *   life.c      how long a document may stay
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
  *   past.c      whose they are: where the server is another one, all beliefs are void
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one

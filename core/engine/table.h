@@ -81,6 +81,8 @@ struct stores__table {
 
     char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
 
+    const struct stores__expiry *expiry; /* names/expiry.c; NULL: its documents never are past */
+
     /* The cache's side (cache/cache.c, cache/epoch.c). */
     struct stores__epoch *epoch; /* of its oid; held. NULL: the engine does not cache */
     struct stores__orphans *orphans; /* read/orphans.c; made when it is needed */

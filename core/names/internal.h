@@ -1,6 +1,7 @@
 /*
  * internal.h - names as the files of this room see them. Each calls those above it alone:
  *
+ *   expiry.c      of which names the documents have a time at which they are past
  *   remembered.c  which table a name was said to mean
  *   facts.c       what the catalog says of a table; where it changed, its names are forgotten
  *   names.c       the questions to the server, and who waits for an answer
@@ -28,9 +29,14 @@ struct stores__names {
     struct stores__table_name *last; /* the one that was asked for last; NULL: none */
     struct stores__list used; /* the longest unused first */
     struct stores__list asked[STORES__NAME_BUCKETS];
+    struct stores__list expiries; /* struct stores__expiry */
     int count;
     unsigned forgotten; /* how often: an answer to an older question is not kept */
 };
+
+/* The table that the name means has the expiry of the name, where there is one. */
+void stores__expiry_give(stores_engine *engine, const char *text, struct stores__table *table);
+void stores__expiries_free(stores_engine *engine);
 
 /* NULL: it is not known. */
 struct stores__table_name *stores__names_find(stores_engine *engine, const char *text);

@@ -60,6 +60,7 @@ void stores__names_remember(stores_engine *engine, const char *text, struct stor
     stores__table_hold(table);
     stores__table_let_go(name->table);
     name->table = table;
+    stores__expiry_give(engine, text, table);
     name->asked_at = stores__now(engine);
 }
 
@@ -131,6 +132,7 @@ bool stores__names_open(stores_engine *engine, const stores_config *config, stor
         return false;
     }
     stores__list_init(&names->used);
+    stores__list_init(&names->expiries);
     for (int i = 0; i < STORES__NAME_BUCKETS; i++) stores__list_init(&names->asked[i]);
     engine->names = names;
     return true;
@@ -139,6 +141,7 @@ bool stores__names_open(stores_engine *engine, const stores_config *config, stor
 void stores__names_free(stores_engine *engine) {
     if (engine->names == NULL) return;
     stores__table_forget_names(engine);
+    stores__expiries_free(engine);
     free(engine->names);
     engine->names = NULL;
 }

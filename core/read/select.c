@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "cache/life.h"
 #include "cache/scripts.h"
 #include "base/ids.h"
 #include "names/names.h"
@@ -64,11 +65,10 @@ size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count) {
 
 /* What FILL puts for a line of the result; line -1: there is no such row. */
 static void add_fill(const struct stores__read_batch *from, struct stores__args *args, int line) {
-    const stores_config *config = &from->table->engine->config;
     size_t len = 0;
     const char *text = line < 0 ? NULL : stores__pg_value(from->result, line, 1, &len);
     char life[24];
-    stores__cache_ttl(line < 0 ? config->negative_ttl_ms : config->ttl_ms, life);
+    stores__cache_life(from->table, text, len, life);
     if (line < 0) {
         stores__args_add(args, "N", 1);
     } else if (text == NULL || len > STORES__VALUE_MAX) {

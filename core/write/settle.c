@@ -1,5 +1,6 @@
 #include "write/settle.h"
 
+#include "cache/life.h"
 #include "cache/scripts.h"
 
 struct settle_row {
@@ -186,8 +187,7 @@ static void settled(struct stores__redis_req *req, struct redisReply **reply) {
     free(settle);
 }
 
-static void add_value(struct stores__args *args, const struct settle_row *row, bool committed,
-                      const stores_config *config) {
+static void add_value(struct stores__args *args, const struct settle_row *row, bool committed) {
     char life[24];
     bool gone = row->doc.text == NULL;
     if (!committed || !row->publish || row->doc.len > STORES__VALUE_MAX) {
@@ -198,7 +198,7 @@ static void add_value(struct stores__args *args, const struct settle_row *row, b
         stores__args_add(args, "V", 1);
         stores__buf_add(&args->buf, row->doc.text, row->doc.len);
     }
-    stores__cache_ttl(gone ? config->negative_ttl_ms : config->ttl_ms, life);
+    stores__cache_life(row->table, row->doc.text, row->doc.len, life);
     stores__args_str(args, life);
 }
 
@@ -217,7 +217,7 @@ static void send_chunk(struct stores__settle *settle, size_t at, size_t end, con
     stores__args_str(&args, entry);
     stores__args_str(&args, committed ? "W" : "R");
     for (size_t i = at; i < end; i++) {
-        add_value(&args, &settle->rows[i], committed, &engine->config);
+        add_value(&args, &settle->rows[i], committed);
     }
     if (!stores__args_send(&args, engine->cache, &req->req, &script_settle, (int)(end - at))) {
         free(req);

@@ -67,6 +67,17 @@ end
 Store.__index = Store -- a table, for every call looks up several methods
 local Traced -- of those with traceback = true; made for the first of them
 
+-- No document of a declared table stays in the cache for longer than it is there.
+local function tell_expiry(store, definition)
+  store.engine:expires(definition.name, definition.expires or {})
+end
+
+function registry.added(definition)
+  for store in pairs(Store.open_stores) do
+    if not configs[store].tables then tell_expiry(store, definition) end
+  end
+end
+
 --- Makes a store; nothing is connected before the first call needs it.
 ---@param db stores.DbConfig where PostgreSQL is
 ---@param redis? stores.RedisConfig|false where Redis is; nil or false: no cache
@@ -116,6 +127,7 @@ function Store.from_config(flat)
   store.try = try(store)
   opened = opened + 1
   Store.open_stores[store] = opened
+  registry.each(flat.tables, function(definition) tell_expiry(store, definition) end)
   if flat.metrics then Store.watched.begin(store) end
   return store
 end

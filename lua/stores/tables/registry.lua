@@ -30,6 +30,19 @@ local view = view_of(defined)
 function registry.add(definition)
   defined[definition.key] = definition
   for name in pairs(view) do view[name] = nil end
+  registry.added(definition)
+end
+
+--- What is called with each that is added; store.lua sets it.
+---@param definition stores.Definition
+function registry.added(definition) -- luacheck: ignore definition
+end
+
+--- Calls a function with those definitions, or with all that are defined.
+---@param list stores.Definition[]?
+---@param fn fun(definition: stores.Definition)
+function registry.each(list, fn)
+  for _, definition in pairs(list or defined) do fn(definition) end
 end
 
 --- The definitions by the names of their tables, however these are written; false where there is
