@@ -22,7 +22,9 @@ extern int rl_attempted_completion_over;
 extern int rl_completion_append_character;
 extern const char *rl_completer_word_break_characters;
 extern const char *rl_readline_name;
+int rl_initialize(void);
 int rl_parse_and_bind(char *line);
+extern const char *rl_library_version;
 char *strdup(const char *text);
 unsigned int umask(unsigned int mask);
 struct stores_termios {
@@ -39,6 +41,8 @@ local prompt = {}
 local LIBRARIES = { 'libreadline.so.8', 'libreadline.so.7', 'libedit.so.2', 'libedit.so.0' }
 local BREAKS = ' \t\n\\`@$><=;|&{}()[],+-*/%^#~'
 local HISTORY_MOST = 1000
+-- What Ctrl-C does to the line, in the words of each.
+local CLEARS = { read = '"\\C-c": kill-whole-line', edit = 'bind "^C" em-kill-line' }
 
 ---@class stores.Prompt
 ---@field read fun(self: stores.Prompt, text: string): string? a line without its end; nil: there
@@ -62,14 +66,15 @@ end
 local Typed = {}
 Typed.__index = Typed
 
-local ISIG = 1 -- of modes: Ctrl-C is a signal
+local VINTR, NONE = 0, 0 -- the key that interrupts, of keys; no key
 
--- Runs fn while Ctrl-C is a key like others: it clears the line, and ends nothing.
+-- Runs fn while Ctrl-C is a key like others: it clears the line, and ends nothing. As a signal it
+-- would be raised by whatever Lua runs next, which is what completes a word, called by C.
 local function with_plain_keys(fn, ...)
   local before, now = ffi.new('struct stores_termios'), ffi.new('struct stores_termios')
   if ffi.C.tcgetattr(0, before) ~= 0 then return fn(...) end
   ffi.copy(now, before, ffi.sizeof(before))
-  now.modes = bit.band(now.modes, bit.bnot(ISIG))
+  now.keys[VINTR] = NONE
   ffi.C.tcsetattr(0, 0, now)
   local line = fn(...)
   ffi.C.tcsetattr(0, 0, before)
@@ -140,7 +145,9 @@ local function typed(library, opts)
   local self = setmetatable({ library = library, history = opts.history }, Typed)
   self.breaks, self.name = BREAKS, 'stores' -- which the library points to
   library.rl_completer_word_break_characters, library.rl_readline_name = self.breaks, self.name
-  local clears = '"\\C-c": kill-whole-line'
+  library.rl_initialize()
+  local is_edit = ffi.string(library.rl_library_version):find('EditLine', 1, true)
+  local clears = is_edit and CLEARS.edit or CLEARS.read
   library.rl_parse_and_bind(ffi.new('char[?]', #clears + 1, clears)) -- which it writes to
   library.using_history()
   library.stifle_history(HISTORY_MOST)

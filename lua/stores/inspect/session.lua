@@ -63,6 +63,7 @@ end
 ---@return string
 function session.words(err)
   local text = tostring(err)
+  if text:find('interrupted!$') then return 'interrupted' end -- by Ctrl-C
   if errors.is(err) and err.hint and not text:find(err.hint, 1, true) then
     text = text .. '\n  ' .. err.hint
   end
