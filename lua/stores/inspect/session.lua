@@ -19,7 +19,7 @@ function session.new(env)
 end
 
 local function is_open(problem)
-  return problem:find("'<eof>'", 1, true) ~= nil
+  return problem:find("near '<eof>'$") ~= nil
 end
 
 -- A chunk, as an expression where it is one; nil, and why not.

@@ -11,14 +11,6 @@ for word in ('and break do else elseif end false for function goto if in local n
   KEYWORDS[word] = true
 end
 
-local function key_of(key)
-  if type(key) == 'string' then
-    if key:find('^[%a_][%w_]*$') and not KEYWORDS[key] then return key end
-    return '[' .. ('%q'):format(key) .. ']'
-  end
-  return '[' .. tostring(key) .. ']'
-end
-
 local ESCAPES = { ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t', ['\\'] = '\\\\',
   ["'"] = "\\'" }
 
@@ -26,6 +18,14 @@ local function text_of(text)
   return "'" .. text:gsub("[%c\\']", function(char)
     return ESCAPES[char] or ('\\%03d'):format(char:byte())
   end) .. "'"
+end
+
+local function key_of(key)
+  if type(key) == 'string' then
+    if key:find('^[%a_][%w_]*$') and not KEYWORDS[key] then return key end
+    return '[' .. text_of(key) .. ']'
+  end
+  return '[' .. tostring(key) .. ']'
 end
 
 -- `id` first, numbers before names, names in the order of the alphabet.
