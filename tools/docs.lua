@@ -1,10 +1,12 @@
 -- Writes what is said once, in the code, into where people and editors read it: the error codes of
 -- the core (core/stores.h), the verbs (lua/stores/verbs/list.lua) and their options
 -- (lua/stores/config/call.lua) into docs/api.md, the rules of the lint of migrations into
--- docs/migrations.md, and the definitions in lua/stores/types/.
+-- docs/migrations.md, the definitions in lua/stores/types/, and the commands (lua/stores/command/)
+-- into docs/commands.md.
 --   . tools/env.sh; luajit tools/docs.lua           writes it
 --   . tools/env.sh; luajit tools/docs.lua --check   status 1 where it is not current
 local call = require('stores.config.call')
+local commands = require('tools.commands')
 local core = require('stores.core')
 local heads = require('tools.heads')
 local rules = require('stores.migrate.lint.rules')
@@ -75,6 +77,7 @@ local function wanted()
   page = between(page, 'options', option_table())
   local files = types.files()
   files[PAGE] = heads.written(page)
+  files['docs/commands.md'] = commands.page()
   files[MIGRATIONS] = between(assert(contents(ROOT .. MIGRATIONS)), 'rules', rule_table())
   return files
 end

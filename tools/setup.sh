@@ -11,7 +11,7 @@ case $group in
     demo) packages="$packages $servers iso-codes" ;;
     test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
         strace valgrind openssl pgbouncer nginx libnginx-mod-http-lua lua-nginx-redis wrk luarocks
-        g++ lua5.1 lua5.2 lua5.3 lua5.4 lua-sql-postgres lua-redis" ;;
+        man-db bsdextrautils g++ lua5.1 lua5.2 lua5.3 lua5.4 lua-sql-postgres lua-redis" ;;
     bench) packages="$packages $servers" ;;
     peers) packages="$packages $servers lua-sql-postgres lua-redis" ;;
     plot) packages="$packages $servers gnuplot-nox" ;;

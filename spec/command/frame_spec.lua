@@ -143,6 +143,53 @@ describe('the command stores', function()
     assert.matches('^stores %d+%.%d+%.%d+\n$', (command.must({ '--version' })))
   end)
 
+  it('shows examples that it takes', function()
+    local folder = shell.folder()
+    local definitions = require('stores.command.definitions')
+    shell.write(folder .. '/stores', '#!/bin/sh\nprintf "%s\\001" "$@" >>"$OUT"; echo >>"$OUT"\n')
+    shell.run('chmod +x ' .. shell.quoted(folder .. '/stores'))
+    for _, module in ipairs(require('stores.command.list')) do
+      for _, line in ipairs(require(module).example or {}) do
+        for name in line:gmatch('< ?(%S+)') do shell.write(folder .. '/' .. name, '') end
+        local _, said = shell.run(('>%s/out; cd %s && OUT=%s/out PATH=%s:"$PATH" sh -c %s </dev/null'):format(
+          folder, folder, folder, folder, shell.quoted(line)))
+        local seen = shell.read(folder .. '/out')
+        assert.is_not.equal('', seen, line .. ': ' .. said)
+        for words in seen:gmatch('([^\n]*)\n') do
+          local argv = {}
+          for word in words:gmatch('([^\001]*)\001') do argv[#argv + 1] = word end
+          local parser = definitions.parser()
+          local ok, problem = pcall(parser.parse, parser, argv)
+          assert.is_true(ok or require('stores.command.manual').is_asked(problem),
+            ('%s: %s'):format(line, tostring(problem)))
+        end
+      end
+    end
+    shell.run('rm -rf ' .. shell.quoted(folder))
+  end)
+
+  it('ends at a signal, and leaves no statement behind', function()
+    for _, signal in ipairs({ 'INT', 'TERM' }) do
+      store:transaction(function(tx)
+        tx:query('LOCK TABLE users')
+        local errors = os.tmpname()
+        local child = command.start({ 'find', 'users' }, { db = db }, errors)
+        local function waiting(count)
+          return function()
+            return support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = "
+              .. "'Lock' AND datname = current_database()"):find('^' .. count)
+          end
+        end
+        support.eventually(waiting(1), 30, 'it waits')
+        child:signal(signal)
+        child:wait()
+        support.eventually(waiting(0), 30, 'nothing runs on')
+        assert.equal(signal == 'INT' and 'stores: interrupted\n' or '', shell.read(errors))
+        os.remove(errors)
+      end, { timeout = 120 })
+    end
+  end)
+
   it('works through a link to it, from anywhere', function()
     local folder = shell.folder()
     local root = os.getenv('STORES_ROOT') or shell.output('pwd'):gsub('\n', '')

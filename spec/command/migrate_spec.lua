@@ -88,6 +88,20 @@ describe('stores migrate', function()
     assert.is_nil(result.err:find('no cache was told', 1, true), result.err)
   end)
 
+  it('runs in one of ten processes that begin at once, and in all of them it is done', function()
+    local children, ran = {}, 0
+    for at = 1, 10 do
+      children[at] = command.start({ 'migrate', file, '--json' }, { db = db }, folder .. '/errors')
+    end
+    for _, child in ipairs(children) do
+      local told = json.decode(child:wait())
+      assert.equal(2, #told.ran + #told.skipped)
+      if #told.ran > 0 then ran = ran + 1 end
+    end
+    assert.equal(1, ran)
+    assert.equal('1', store:find('things', '1').id)
+  end)
+
   it('is called with a list, and an action that is one', function()
     assert.equal(2, run(folder .. '/none.lua').code)
     assert.equal(2, run(file, 'plam').code)

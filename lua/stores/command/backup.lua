@@ -21,6 +21,7 @@ local function dump_one(dump, args, context, stopping)
   shell.set(dump.variables)
   local status, said, stopped = child.run('exec ' .. shell.line(words), {
     stopping = stopping,
+    idle = function() bar:at(done) end,
     line = function(text)
       if text:find('dumping contents of table', 1, true) then
         done = done + 1

@@ -27,6 +27,7 @@ local STARTER = 'exec 2>/dev/null; setsid setpriv --pdeathsig KILL sh -c %s 2>&1
 ---@class stores.ChildOptions
 ---@field line? fun(text: string) told of each line
 ---@field stopping? fun(): boolean
+---@field idle? fun() called now and then while no line comes
 
 -- What is there now: nil at the end.
 local function read_more(fd)
@@ -67,6 +68,7 @@ function child.run(line, opts)
   local kept = {}
   each_line(C.fileno(pipe), function(text)
     if not text then
+      if opts.idle then opts.idle() end
       if opts.stopping and opts.stopping() and pid and not stopped then
         stopped = true
         os.execute(('kill -s TERM -- -%s 2>/dev/null'):format(pid))

@@ -57,6 +57,13 @@ local function described(elements)
   return items
 end
 
+--- The options of a parser, with what they do.
+---@param parser table
+---@return {label: string, text: string}[]
+function manual.options(parser)
+  return described(parser._options)
+end
+
 local function add(sections, title, section)
   local content = section.items or section.lines
   if content and #content == 0 then return end

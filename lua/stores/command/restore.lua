@@ -53,6 +53,7 @@ local function restore_one(dump, args, context)
   shell.set(dump.variables)
   local status, said, stopped = child.run('exec ' .. shell.line(words), {
     stopping = context.stopping,
+    idle = function() bar:at(done) end,
     line = function(text)
       if text:find('processing data for table', 1, true) then
         done = done + 1
