@@ -145,20 +145,19 @@ describe('the command stores', function()
 
   it('shows examples that it takes', function()
     local folder = shell.folder()
-    local definitions = require('stores.command.definitions')
+    local parser = require('stores.command.definitions').parser()
     shell.write(folder .. '/stores', '#!/bin/sh\nprintf "%s\\001" "$@" >>"$OUT"; echo >>"$OUT"\n')
     shell.run('chmod +x ' .. shell.quoted(folder .. '/stores'))
     for _, module in ipairs(require('stores.command.list')) do
       for _, line in ipairs(require(module).example or {}) do
         for name in line:gmatch('< ?(%S+)') do shell.write(folder .. '/' .. name, '') end
-        local _, said = shell.run(('>%s/out; cd %s && OUT=%s/out PATH=%s:"$PATH" sh -c %s </dev/null'):format(
-          folder, folder, folder, folder, shell.quoted(line)))
+        local _, said = shell.run(("cd '%s' && >out && OUT='%s/out' PATH='%s':\"$PATH\" sh -c %s "
+          .. '</dev/null'):format(folder, folder, folder, shell.quoted(line)))
         local seen = shell.read(folder .. '/out')
         assert.is_not.equal('', seen, line .. ': ' .. said)
         for words in seen:gmatch('([^\n]*)\n') do
           local argv = {}
           for word in words:gmatch('([^\001]*)\001') do argv[#argv + 1] = word end
-          local parser = definitions.parser()
           local ok, problem = pcall(parser.parse, parser, argv)
           assert.is_true(ok or require('stores.command.manual').is_asked(problem),
             ('%s: %s'):format(line, tostring(problem)))
