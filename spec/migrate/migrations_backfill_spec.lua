@@ -2,6 +2,7 @@
 -- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
 
 local migrations = require('migrations')
+local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -153,6 +154,67 @@ describe('a backfill', function()
     end }) }, db, { redis = { path = '/nowhere/redis.sock' } })
     assert.same({ 'public.parts' }, { unpack(result.untold) })
     other:close()
+  end)
+
+  it("loses nobody's change, and no cached row is stale behind it", function()
+    local writers = {}
+    for n = 1, 2 do
+      writers[n] = process.lua(([[
+        local stores = require('stores')
+        local store = stores.Store.new({ host = %q, port = %d, user = %q, database = %q },
+          { path = %q, opts = { timeout = 2 } })
+        for turn = 1, 150 do
+          local id = tostring((turn * 7 + %d) %% 25 + 1)
+          store:updateObject('parts', id, function(part) part.changes = (part.changes or 0) + 1 end)
+          store:find('parts', tostring(turn %% 25 + 1))
+        end
+        store:close()
+        print('done')
+      ]]):format(db.host, db.port, db.user, db.database, support.redis().path, n))
+    end
+    local turn = 0
+    repeat
+      turn = turn + 1
+      run({ double({ name = 'turn ' .. turn, batch = 5, fn = function(document)
+        document.turn = turn
+      end }), statement({ name = 'sql ' .. turn, batch = 5, migration = ([[
+        UPDATE parts SET value = value || '{"sql": %d}' WHERE id IN
+          (SELECT id FROM parts WHERE id > $after ORDER BY id LIMIT $limit) RETURNING id]]):format(
+        turn) }) })
+      local sum = store:query("SELECT sum((value->>'changes')::int)::int AS n FROM parts")[1].n
+    until sum == 300 or turn > 200
+    for _, one in ipairs(writers) do assert.equal('done\n', one:wait()) end
+    assert.equal(300, store:query("SELECT sum((value->>'changes')::int)::int AS n FROM parts")[1].n)
+    run({ double({ name = 'last', fn = function(document) document.last = true end }) })
+    for id = 1, 25 do
+      local part = store:find('parts', tostring(id))
+      assert.is_true(part.last)
+      assert.same(store:find('parts', tostring(id), { cache = false }), part)
+      assert.equal(turn, part.turn)
+      assert.equal(turn, part.sql)
+    end
+  end)
+
+  it('runs on each shard by itself', function()
+    local other, other_db = support.store({ 'parts' })
+    store:query('DELETE FROM parts')
+    local shards = stores.Shards.new({ { id = 0, db = db, redis = support.redis() },
+                                       { id = 1, db = other_db, redis = support.redis() } })
+    for n = 1, 30 do
+      local id = shards:generateId()
+      shards:mod(id):insert('parts', { id = id, n = n })
+    end
+    local seen, here = {}, count('true')
+    local result = migrations.runMigrations({ double() }, shards, { on = function(event)
+      if event.event == 'progress' then seen[event.shard] = event.rows end
+    end })
+    assert.same({ 'double' }, result.ran)
+    assert.same({ [0] = here, 30 - here }, seen)
+    assert.equal(here, count("(value->>'twice')::int = 2 * (value->>'n')::int"))
+    assert.equal(30 - here, other:count('parts'))
+    for _, part in ipairs(other:findAll('parts')) do assert.equal(2 * part.n, part.twice) end
+    shards:close()
+    support.close(other, other_db)
   end)
 
   it('brings documents of older versions up, and has them checked', function()

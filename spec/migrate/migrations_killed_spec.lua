@@ -162,6 +162,22 @@ describe('a runner', function()
     assert.equal(30, store:count('parts', { seen = 1 }))
   end)
 
+  it('is one of ten that begin at once on a new database with a checkpoint', function()
+    local source = ([[{ { name = 'old', migration = 'SELECT 1/0' },
+      { name = 'now', type = 'checkpoint', migration = %s },
+      { name = 'no gate', phase = 'contract', migration = 'DROP TABLE gate' } }]]):format(SQL)
+    local all, ran = {}, 0
+    for n = 1, 10 do all[n] = start(source, '{ redis = false, lock_wait = 100, finish = true }') end
+    for n = 1, 10 do
+      local said = all[n]:wait()
+      local count = said:match('^ran (%d), skipped %d\n$')
+      assert.is_truthy(count, said)
+      ran = ran + tonumber(count)
+    end
+    assert.equal(2, ran)
+    assert.equal('one two three', logged())
+  end)
+
   describe('that takes over', function()
     -- A session that works on a migration, as a server would keep it that does not hear of its
     -- client's end.
