@@ -38,7 +38,24 @@ local migrations = {}
 ---@field redis? stores.RedisConfig|false with a db config: whose caches are to be told; false: none
 ---@field prefix? string with redis: the prefix of their keys, where they have one of their own
 ---@field stopping? fun(): boolean asked between migrations, and batches of a backfill: true stops
----@field on? fun(event: table) told of progress: event, name, statement, statements, line, shard
+---@field on? fun(event: stores.MigrationEvent) told of progress
+
+---@alias stores.MigrationEventName 'start'|'statement'|'progress'|'done'|'skip'|'stopped'|'failed'
+---|'later'|'retry'|'waiting'|'takeover'|'untold'|'baseline'|'way'
+
+---@class stores.MigrationEvent
+---@field event stores.MigrationEventName
+---@field name? string of the migration
+---@field shard? integer
+---@field statement? integer
+---@field statements? integer how many it has
+---@field line? integer of its text
+---@field rows? integer of a backfill: how many it has gone through
+---@field total? integer likewise: how many the table has, about
+---@field after? string likewise: the id of the last of them
+---@field holder? string who is waited for, or was ended
+---@field tables? string[] whose rows changed, and no cache was told
+---@field error? any
 
 ---@class stores.MigrationResult
 ---@field ran string[] the names of those that ran
@@ -63,7 +80,7 @@ local migrations = {}
 ---@field concurrency? integer
 ---@field upto? string the name of the last one; all unless told otherwise
 ---@field accept? boolean
----@field on? fun(event: table)
+---@field on? fun(event: stores.MigrationEvent)
 
 local CONCURRENCY = 8
 
@@ -108,7 +125,7 @@ BASELINE.keys.accept = options.boolean
 local VERIFY = taking('the options of verify', 'ledger', 'concurrency')
 VERIFY.keys.schema = options.boolean
 VERIFY.keys.scratch = a_table
-local TEST = taking('the options of test', 'on')
+local TEST = taking('the options of test', 'on', 'stopping')
 TEST.keys.scratch = a_table
 local LINT = taking('the options of lint', 'ledger', 'concurrency', 'lock_timeout')
 LINT.keys.large = options.integer(0, 2 ^ 53)
@@ -235,8 +252,8 @@ end
 --- two phases where there are contracts, and from each checkpoint; and compares the schemas.
 ---Raises migration_failed where one fails, or where the schemas differ (field differences).
 ---@param entries stores.Migration[]
----@param opts? {scratch?: stores.DbConfig, on?: fun(event: table)}
----@return {ways: string[]} what was tried
+---@param opts? {scratch?: stores.DbConfig, on?: fun(event: table), stopping?: fun(): boolean}
+---@return {ways: string[], stopped?: string} what was tried, and where it was stopped
 function migrations.test(entries, opts)
   opts = options.check(opts, TEST)
   list.read(entries)

@@ -93,6 +93,24 @@ describe('stores migrate', function()
     assert.matches('column public%.a%.id is integer, not text', result.err)
   end)
 
+  it('leaves nothing behind where it is stopped while it tries', function()
+    shell.write(file, [[return {
+      { name = 'a', migration = 'CREATE TABLE a (id int); SELECT pg_sleep(1.5)' },
+      { name = 'b', migration = 'CREATE TABLE b (id int)' } }]])
+    local errors = folder .. '/errors'
+    local child = command.start({ 'migrate', file, 'test', '--scratch',
+      ('postgresql://%s@/postgres?host=%s&port=%d'):format(db.user, db.host, db.port) }, {}, errors)
+    support.eventually(function()
+      return support.psql(db, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1.5)%' "
+        .. "AND state = 'active' AND pid <> pg_backend_pid()"):find('1')
+    end, 20)
+    child:signal('INT')
+    child:wait()
+    assert.matches('stopped from empty; nothing of it is kept', shell.read(errors))
+    assert.equal('0\n', support.psql(db, 'SELECT count(*) FROM pg_database'
+      .. " WHERE datname LIKE 'stores_scratch_%'"))
+  end)
+
   it('compares the tables of a database with what the list makes', function()
     shell.write(file, [[return { { name = 'a', migration = 'CREATE TABLE a (id int)' } }]])
     store:query('DROP TABLE things')

@@ -43,7 +43,8 @@ local CASES = {
       ORDERS .. 'ALTER TABLE orders ADD n int NOT NULL' } },
   check = {
     catches = { "ALTER TABLE orders ADD CONSTRAINT c CHECK (value ? 'a')",
-      "ALTER TABLE public.orders ADD CHECK (value ? 'a')" },
+      "ALTER TABLE public.orders ADD CHECK (value ? 'a')",
+      'ALTER TABLE orders ADD COLUMN n int CHECK (n > 0)' },
     passes = { "ALTER TABLE orders ADD CONSTRAINT c CHECK (value ? 'a') NOT VALID" } },
   ['foreign-key'] = {
     catches = { 'ALTER TABLE orders ADD CONSTRAINT k FOREIGN KEY (n) REFERENCES people (id)',

@@ -207,6 +207,30 @@ describe('a runner', function()
       assert.equal('x', logged())
     end)
 
+    it('ends an index build that was left, and builds it anew', function()
+      local source = [[{ { name = 'm', rebuild = true, migration =
+        'CREATE INDEX CONCURRENTLY IF NOT EXISTS parts_n ON parts (id)' } }]]
+      store:session(function(session)
+        session:query('BEGIN')
+        session:query('LOCK TABLE parts IN ROW EXCLUSIVE MODE')
+        local one = start(source)
+        wait_for(WAITING)
+        one:kill()
+        local ended
+        -- it is the session that holds the lock, too
+        local result = migrations.runMigrations(list_of(source), store, { takeover = true,
+          lock_wait = 0.2, on = function(event)
+            if event.event ~= 'takeover' then return end
+            ended = event.holder
+            session:query('ROLLBACK')
+          end })
+        assert.same({ 'm' }, result.ran)
+        assert.matches("process %d+ 'stores migration", ended)
+      end)
+      assert.equal(1, #store:query("SELECT FROM pg_index WHERE indexrelid = 'parts_n'::regclass"
+        .. ' AND indisvalid'))
+    end)
+
     it('says what is in its way where it may not end it', function()
       local role = 'weak_' .. db.database
       store:query(('CREATE ROLE %s LOGIN; GRANT ALL ON SCHEMA public TO %s;'

@@ -101,6 +101,7 @@ local function with_scratch(args, opts)
 end
 
 local function verify(args, context, list)
+  if args.schema then context.stopping() end -- or a signal would leave its server's folder behind
   local reports = by_shard(context, migrations.verify(list, context.store(),
     with_scratch(args, options(args, 'ledger', 'concurrency', 'schema'))))
   local ok = true
@@ -133,7 +134,13 @@ end
 
 -- On a server of its own: nothing of the program's database is needed.
 local function try(args, context, list)
-  local result = migrations.test(list, with_scratch(args, { on = told.trials(context) }))
+  context.stopping() -- from now on it is looked at, and the server of its own goes away
+  local result = migrations.test(list, with_scratch(args, { on = told.trials(context),
+    stopping = context.stopping }))
+  if result.stopped then
+    context.say(('stopped %s; nothing of it is kept'):format(result.stopped))
+    return 1
+  end
   context.result({ ways = json.array(result.ways) }, function() return told.tried(result) end)
 end
 

@@ -28,9 +28,13 @@ local function missing_role(place, err)
   return err.message:match('role "(.-)" does not exist')
 end
 
+-- It is to stop, and nothing of it is to be kept.
+local STOPPED = {}
+
 local function run(place, entries, store, opts)
   for _ = 1, MOST_ROLES do
     local ok, result = pcall(run_once, entries, store, opts)
+    if ok and result.stopped then error(STOPPED, 0) end
     if ok then return result end
     local role = missing_role(place, result)
     if not role then error(result, 0) end
@@ -93,12 +97,11 @@ local function ways_of(entries)
   return ways
 end
 
-local function go(place, way, notify)
+local function go(place, way, given)
   return place:with_database(function(store)
-    local opts = { on = notify, finish = true }
-    if way.is_two then
-      run(place, way.entries, store, { on = notify })
-    end
+    local opts = { on = given.on, stopping = given.stopping }
+    if way.is_two then run(place, way.entries, store, opts) end
+    opts.finish = true
     run(place, way.entries, store, opts)
     local again = run(place, way.entries, store, opts)
     if #again.ran > 0 then
@@ -127,8 +130,8 @@ end
 --- Runs a list on databases of its own in every way in which one may come to its schema, and
 --- compares the schemas.
 ---@param entries stores.Migration[]
----@param opts {scratch: stores.DbConfig?, on: (fun(event: table))?}
----@return {ways: string[]}
+---@param opts {scratch: stores.DbConfig?, on: (fun(event: table))?, stopping: (fun(): boolean)?}
+---@return {ways: string[], stopped: string?}
 ---Raises migration_failed.
 function trial.run(entries, opts)
   local notify = opts.on or function() end
@@ -137,8 +140,11 @@ function trial.run(entries, opts)
     local wanted
     for at, way in ipairs(ways) do
       notify({ event = 'way', way = way.name })
-      local ok, found = pcall(go, place, way, opts.on)
-      if not ok then
+      local ok, found = pcall(go, place, way, opts)
+      if not ok and found == STOPPED then
+        result.stopped = way.name
+        return result
+      elseif not ok then
         if errors.is(found) then
           found.way, found.message = way.name, ('%s: %s'):format(way.name, found.message)
         end

@@ -126,8 +126,18 @@ local function constraint(words, text)
   end
 end
 
-local check = constraint({ 'CHECK' }, 'all rows of %s are looked at, and nobody writes or reads it'
-  .. ' meanwhile')
+local LOOKED_AT = 'all rows of %s are looked at, and nobody writes or reads it meanwhile'
+
+local named_check = constraint({ 'CHECK' }, LOOKED_AT)
+
+local function check(at)
+  named_check(at)
+  each_action(at, function(action, name)
+    if action.kind == 'add_column' and action.reader:has('CHECK') then
+      at.say(LOOKED_AT:format(at.world:describe(name)), name)
+    end
+  end)
+end
 
 local named_key = constraint({ 'FOREIGN', 'KEY' }, 'each row of %s is looked up in the other table,'
   .. ' and nobody writes to the two meanwhile')
@@ -191,8 +201,9 @@ return {
     text = 'a new column that is NOT NULL and has no DEFAULT',
     safe = 'give it a DEFAULT, or add it without NOT NULL, and a backfill' },
   { name = 'check', check = check,
-    text = 'ADD CONSTRAINT .. CHECK on a large table without NOT VALID',
-    safe = 'NOT VALID, and VALIDATE CONSTRAINT in the next migration' },
+    text = 'ADD CONSTRAINT .. CHECK on a large table without NOT VALID, or a new column with a'
+      .. ' CHECK',
+    safe = 'ADD CONSTRAINT .. CHECK .. NOT VALID, and VALIDATE CONSTRAINT in the next migration' },
   { name = 'foreign-key', check = foreign_key,
     text = 'ADD FOREIGN KEY, or a column with REFERENCES, on a large table without NOT VALID',
     safe = 'ADD CONSTRAINT .. FOREIGN KEY .. NOT VALID, and VALIDATE CONSTRAINT in the next'
