@@ -225,11 +225,24 @@ describe('A deadline', function()
   end)
 
   it('counts from the call, also where the program did not come to the loop for a while', function()
+    -- A call that a busy machine keeps for as long as its deadline says nothing: it is made again.
+    -- One whose time was over before it began ends early.
+    local function ends_in_time(fn)
+      for _ = 1, 50 do
+        os.execute('sleep 0.3')
+        local began = postgres.now()
+        local ok, result = pcall(fn)
+        if ok then return result end
+        assert.equal('timeout', result.code)
+        assert.is_true(postgres.now() - began > short.timeout - 0.02, 'it ended too early')
+      end
+      error('the machine is too busy for any call to end')
+    end
     store:find('docs', '1')
-    os.execute('sleep 0.3')
-    assert.equal(1, store:find('docs', '1', short).n)
-    os.execute('sleep 0.3')
-    assert.equal(1, #store:findByJSON('docs', { n = 1 }, short))
+    assert.equal(1, ends_in_time(function() return store:find('docs', '1', short) end).n)
+    assert.equal(1, #ends_in_time(function()
+      return store:findByJSON('docs', { n = 1 }, short)
+    end))
   end)
 
   -- Seconds that the thread of this process had work and a core, or waited for a core: a busy

@@ -5,6 +5,16 @@ local prometheus = require('spec.support.prometheus')
 local stores = require('stores')
 local support = require('spec.support')
 
+-- Where processes share. This one goes on telling there when its stores are closed, also in what
+-- other specs of this file ask for: it stays until the last of them, whatever their order.
+local all
+setup(function()
+  all = os.tmpname()
+  os.remove(all)
+  assert(os.execute('mkdir ' .. all) == 0)
+end)
+teardown(function() os.execute(("rm -rf '%s'"):format(all)) end)
+
 describe('stores.metrics', function()
   local store, db
 
@@ -91,21 +101,14 @@ describe('stores.metrics', function()
 end)
 
 describe('the metrics of several processes', function()
-  local store, db, all, folder
+  local store, db, folder
   local count = 0
 
   setup(function()
     store, db = support.store({ 'users' }, { no_redis = true })
     store:insert('users', { id = '1', n = 1 })
-    all = os.tmpname()
-    os.remove(all)
-    assert(os.execute('mkdir ' .. all) == 0)
   end)
-  teardown(function()
-    support.close(store, db)
-    os.execute(("rm -rf '%s'"):format(all))
-  end)
-  -- this process goes on telling at the folders of those before
+  teardown(function() support.close(store, db) end)
   before_each(function()
     count = count + 1
     folder = all .. '/' .. count

@@ -4,11 +4,13 @@ local stores = require('stores')
 local support = require('spec.support')
 
 local json = stores.json
-local old_store, new_store, db
+local old_store, new_store, db, empty
 local second, third
 
 setup(function()
   old_store, db = support.store({ 'people' }, { tables = {} })
+  empty = support.db()
+  support.psql(empty, 'CREATE TABLE people (id bigint PRIMARY KEY, value jsonb)')
   local steps = {
     [2] = function(doc) doc.full, doc.name = doc.name, nil end,
     [3] = function(doc)
@@ -28,6 +30,7 @@ end)
 teardown(function()
   old_store:close()
   support.close(new_store, db)
+  support.drop(empty)
 end)
 before_each(function() new_store:query('DELETE FROM people') end)
 
@@ -62,8 +65,45 @@ describe('a document of an older version', function()
     for doc in t:each('people') do check(doc) end
     -- who asks for text gets what is stored
     assert.is_truthy(t:find('people', '1', { raw = true }):find('"name": "Ada"', 1, true))
-    assert.equal('unsupported', refused(t.findAll, t, 'people', { fields = { 'names' } }).code)
   end
+
+  -- Parts are those of what it is brought up to, and not of what is stored.
+  local function has_parts(t)
+    local fields = { 'names', { 'at', 'city' }, { 'at', 'none' }, { 'full', 'x' }, 'absent' }
+    local function check(doc)
+      assert.same({ id = '1', names = { 'Ada' }, at = { city = 'Paris' } }, doc)
+    end
+    check(t:findAll('people', { fields = fields })[1])
+    check(t:findAll('people', { fields = fields, limit = 1, order = { 'name' } })[1])
+    check(t:findOne('people', { name = 'Ada' }, { fields = fields }))
+    check(t:findByJSON('people', { name = 'Ada' }, { fields = fields })[1])
+    check(t:findByPath('people', '$ ? (@.name == "Ada")', nil, { fields = fields })[1])
+    for doc in t:each('people', { fields = fields, batch = 1 }) do check(doc) end
+    assert.same({ id = '1', _version = 3 }, t:findAll('people', { fields = { '_version' } })[1])
+    assert.equal('{"id": "1", "name": "Ada"}',
+      t:findAll('people', { fields = { 'name' }, raw = true })[1])
+    assert.equal('invalid_argument', refused(t.findAll, t, 'people', { fields = { 5 } }).code)
+    assert.equal('invalid_argument', refused(t.findAll, t, 'people', { fields = 'name' }).code)
+  end
+
+  it('is brought up before parts are made of it', function()
+    plain(1, '{"name": "Ada", "at": {"city": "Paris", "zip": 1}}')
+    has_parts(new_store)
+    new_store:transaction(has_parts)
+    local shards = stores.Shards.new({
+      { id = 0, db = db, opts = { tables = { third } } },
+      { id = 1, db = empty, opts = { tables = { third } } } })
+    has_parts(shards)
+    is_brought_up(stores.Shards.new({ { id = 0, db = db, opts = { tables = { third } } } }))
+    shards:close()
+    -- as a plain table has them
+    local unread = stores.Store.new(db, nil, { tables = {} })
+    local fields = { 'names', { 'at', 'city' }, { 'at', 'none' }, { 'name', 'x' }, 'absent' }
+    plain(2, '{"at": [1], "names": null}')
+    assert.same({ { id = '1', at = { city = 'Paris' } }, { id = '2', names = json.null } },
+      unread:findAll('people', { fields = fields }))
+    unread:close()
+  end)
 
   it('is brought up by each verb that reads', function()
     plain(1, '{"name": "Ada"}')

@@ -72,7 +72,8 @@ function Gather:run_list(name, opts, build)
   local shards = self.shards
   local is_page = opts.limit ~= nil and opts.limit > 0
   local page = { table = name, has_cursors = true, one_more = is_page, most = false,
-    order = false, back = false, group = false, contains = false }
+    order = false, back = false, group = false, contains = false,
+    whole = selects.takes_parts(shards.shards[1], shards.shards[1].tables[name], opts) }
   local sql, params = build(page)
   selects.check(shards.shards[1], name, opts, page)
   if opts.explain then return explain(self, name, opts, sql, params, page) end
@@ -81,7 +82,7 @@ function Gather:run_list(name, opts, build)
     partial = self.how.partial, concurrency = self.how.concurrency },
     function(store, timeout)
       return items_of(selects.run(store, name, sql, params,
-        { timeout = timeout, raw = opts.raw }, nil, nil, true))
+        { timeout = timeout, raw = opts.raw, fields = opts.fields }, nil, nil, true))
     end)
   self.failed = failed
   local found, asked = {}, nil

@@ -3,6 +3,7 @@
 
 local errors = require('stores.errors')
 local expression = require('stores.sql.expression')
+local json = require('stores.json')
 
 local fields = {}
 
@@ -40,13 +41,7 @@ local function members_of(object, tree)
   return '(' .. table.concat(parts, ' || ') .. ')'
 end
 
---- The document of a row as an expression over `id` and `value`: of all of it where nothing is
---- asked. A value that is no object stays what it is, and is refused as ever.
----@param list stores.Path[]?
----@return string sql
----Raises invalid_argument.
-function fields.document(list)
-  if list == nil then return 'value::text' end
+local function tree_of(list)
   if type(list) ~= 'table' then
     errors.raise('invalid_argument', "fields must be a list of names and paths such as {'name', "
       .. "{'address', 'city'}}, got " .. errors.kind(list))
@@ -61,6 +56,46 @@ function fields.document(list)
     local names = expression.names(path, ('field %d'):format(i))
     if names[1] ~= 'id' then add(tree, names) end
   end
+  return tree
+end
+
+-- The same of a table.
+local function part_of(object, tree)
+  local part = {}
+  for _, name in ipairs(tree.names) do
+    local member, inner = object[name], tree.members[name]
+    if inner == true then
+      part[name] = member
+    elseif type(member) == 'table' and not json.is_number(member) and member[1] == nil
+      and not json.is_array(member) then
+      part[name] = part_of(member, inner)
+    end
+  end
+  return part
+end
+
+--- Documents of which only some members are left, of whole ones.
+---@param list stores.Path[]
+---@param documents table[]
+---@return table[] documents the same array
+function fields.of(list, documents)
+  local tree = tree_of(list)
+  for i, document in ipairs(documents) do
+    local part = part_of(document, tree)
+    part.id = document.id
+    documents[i] = part
+  end
+  return documents
+end
+
+--- The document of a row as an expression over `id` and `value`: of all of it where nothing is
+--- asked. A value that is no object stays what it is, and is refused as ever.
+---@param list stores.Path[]?
+---@return string sql
+---Raises invalid_argument.
+function fields.document(list)
+  if list == nil then return 'value::text' end
+  local tree = tree_of(list)
   return ("(CASE WHEN jsonb_typeof(value) = 'object' THEN %s || jsonb_build_object('id', id::text) "
     .. 'ELSE value END)::text'):format(members_of('value', tree))
 end

@@ -17,6 +17,7 @@ local pages = {}
 ---@field table string? the table that cursors are of
 ---@field has_cursors boolean? the rows come with what a cursor needs
 ---@field one_more boolean? one row more is asked for, which tells whether there are more
+---@field whole boolean? documents come as a whole, and who asked makes parts of them
 ---@field most integer? told: how many of the rows that come are of the page
 ---@field order stores.sql.Order? told
 ---@field back boolean? told: it goes backwards
@@ -91,7 +92,8 @@ function pages.select(source, opts, add, page)
   page = page or {}
   local by, position = begin(opts, page)
   local parts = by:parts(position, page.back, source.fixed, add)
-  local output = 'id, ' .. fields.document(opts.fields)
+  local document = fields.document(opts.fields)
+  local output = 'id, ' .. (page.whole and fields.document(nil) or document)
   if page.has_cursors and by:values() then output = output .. ', ' .. by:values() end
   local limit = limited(opts, add, page)
   if parts and #parts > 1 and opts.limit and not source.fenced then

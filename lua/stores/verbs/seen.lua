@@ -2,7 +2,6 @@
 --- those of older versions are brought up, and criteria are refused that no index serves.
 
 local documents = require('stores.tables.documents')
-local errors = require('stores.errors')
 local json = require('stores.json')
 local order = require('stores.sql.order')
 local query = require('stores.sql.query')
@@ -98,12 +97,8 @@ end
 ---@param definition stores.Definition
 ---@param opts table
 ---@param page stores.sql.Page as the statement's builder left it
----Raises not_indexed, unsupported.
+---Raises not_indexed.
 function seen.check(definition, opts, page)
-  if definition.version and opts.fields then
-    errors.raise('unsupported', ("'fields' gives parts of documents, and those of %s are brought "
-      .. 'up to version %d as a whole'):format(definition.name, definition.version))
-  end
   if definition.strict and not opts.explain then
     strict.check(definition, page.group, page.order or order.read(nil), page.contains)
   end

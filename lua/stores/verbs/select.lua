@@ -1,6 +1,7 @@
 --- A statement over one table that only reads, and its plan where a call asks for that instead.
 
 local explain = require('stores.sql.explain')
+local fields = require('stores.sql.fields')
 local raw_of = require('stores.verbs.arguments').raw_of
 local seen = require('stores.verbs.seen')
 local wait = require('stores.wait')
@@ -12,12 +13,31 @@ local function bring_up(definition, list, ...)
   return list, ...
 end
 
+local function parts(definition, names, list, ...)
+  seen.bring_up(definition, list)
+  return fields.of(names, list), ...
+end
+
+--- Whether the parts that a call asks for are those of documents that have been brought up, which
+--- are made of the whole ones.
+---@param self stores.Store|stores.Transaction
+---@param definition stores.Definition|false|nil
+---@param opts {fields: stores.Path[]?, raw: boolean?}
+---@return boolean
+function select.takes_parts(self, definition, opts)
+  if not definition or not definition.version or opts.fields == nil then return false end
+  return not raw_of(self, opts)
+end
+
 -- The same of a declared table: over documents that are not past their time, brought up.
 local function of_declared(self, definition, name, sql, params, opts, rows, most, places)
   sql, params = seen.alive(self, definition, sql, params)
   local slot = self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most,
     places)
   if rows then return wait.slot(self.hub, slot) end
+  if select.takes_parts(self, definition, opts) then
+    return parts(definition, opts.fields, wait.slot(self.hub, slot))
+  end
   return bring_up(definition, wait.slot(self.hub, slot))
 end
 
@@ -45,7 +65,7 @@ end
 ---@param name string
 ---@param opts table
 ---@param page stores.sql.Page
----Raises not_indexed, unsupported.
+---Raises not_indexed.
 function select.check(self, name, opts, page)
   local definition = self.tables[name]
   if definition then seen.check(definition, opts, page) end

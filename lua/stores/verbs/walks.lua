@@ -17,10 +17,12 @@ local walks = {}
 ---@field position stores.sql.Position|nil
 ---@field order stores.sql.Order
 ---@field over boolean
+---@field whole boolean see stores.sql.Page
 
 -- The statement of the batch at the place of a walk.
 local function batch_of(walk, size, self)
-  local page = { table = walk.name, position = walk.position, has_cursors = true }
+  local page = { table = walk.name, position = walk.position, has_cursors = true,
+    whole = walk.whole }
   local sql, params = query.each_batch(not walk.position and walk.opts.after or nil, size,
     walk.opts, page)
   if self then
@@ -53,6 +55,7 @@ end
 function walks.new(self, name, opts, places)
   local walk = { name = name, size = opts.batch or 500, opts = opts, places = places,
     position = nil, order = nil, over = false,
+    whole = selects.takes_parts(self, self.tables[name], opts),
     raw_opts = { timeout = opts.timeout, raw = true } }
   batch_of(walk, walk.size, self)
   return walk
