@@ -110,8 +110,8 @@ function reads:run_list(name, opts, build)
   local is_page = opts.limit ~= nil and opts.limit > 0
   -- with all its members from the beginning, for a table that grows is made several times
   local page = { table = name, has_cursors = is_page, one_more = is_page, most = false,
-    order = false, back = false, group = false, contains = false,
-    whole = selects.takes_parts(self, self.tables[name], opts) }
+    order = false, back = false, group = false, contains = false }
+  if selects.takes_parts(self, self.tables[name], opts) then page.whole = true end
   local sql, params = build(page)
   selects.check(self, name, opts, page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
@@ -162,7 +162,8 @@ function reads:findOne(name, doc, opts)
   check(self, 'findOne')
   check_table(name)
   opts = check_options(opts, taken.findOne)
-  local page = { whole = selects.takes_parts(self, self.tables[name], opts) }
+  local page = {}
+  if selects.takes_parts(self, self.tables[name], opts) then page.whole = true end
   local sql, params = query.find_one(doc, opts, page)
   selects.check(self, name, opts, page)
   if opts.explain then return plan(self, name, sql, params, opts, page) end
