@@ -127,6 +127,26 @@ describe('a restore', function()
     end, { timeout = 300 })
   end
 
+  it('tells on a terminal how far it is, and how long the rest will take', function()
+    local screen = folder .. '/screen'
+    shell.write(screen, '')
+    local terminal = { db = db, terminal = screen }
+    local function shows(text)
+      return function() return shell.read(screen):find(text, 1, true) end
+    end
+    command.must({ 'backup', file }, served)
+    local child
+    store:transaction(function(tx)
+      tx:query('LOCK TABLE zebra IN ACCESS SHARE MODE')
+      child = command.start({ 'restore', file, '--replace', db.database }, terminal)
+      support.eventually(shows('tables restored [' .. ('.'):rep(30) .. '] 0 of 2'), 60, 'it waits')
+    end, { timeout = 100 })
+    child:wait()
+    assert.truthy(shows('2 tables restored from')(), shell.read(screen))
+    -- the bar is gone from its line
+    assert.matches('\r\27%[K2 tables restored', shell.read(screen))
+  end)
+
   it('stops at a signal, and nothing of it is there', function()
     blocked(function(child, tx)
       child:signal('INT')

@@ -14,7 +14,7 @@ local root = os.getenv('STORES_ROOT') or '.'
 ---@field env? table<string, string> more variables
 ---@field stdin? string what it reads; nothing where it is left out
 ---@field folder? string where it runs
----@field terminal? boolean on a terminal of its own: what it writes to both outputs is in `out`
+---@field terminal? string on a terminal of its own, whose output goes to this file as it comes
 
 -- A value as Lua's source has it.
 local function source(value)
@@ -58,7 +58,9 @@ local function line_of(words, opts)
   for _, word in ipairs(words) do parts[#parts + 1] = shell.quoted(tostring(word)) end
   local line = table.concat(parts, ' ')
   if opts.folder then line = ('cd %s && %s'):format(shell.quoted(opts.folder), line) end
-  if opts.terminal then line = ('script -qec %s /dev/null'):format(shell.quoted(line)) end
+  if opts.terminal then
+    line = ('script -qefc %s %s'):format(shell.quoted(line), shell.quoted(opts.terminal))
+  end
   return line, files, opts.stdin and file(opts.stdin) or '/dev/null'
 end
 

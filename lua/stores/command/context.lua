@@ -4,6 +4,7 @@ local core = require('stores.core')
 local json = require('stores.json')
 local place = require('stores.command.place')
 local progress = require('stores.progress')
+local system = require('stores.local.system')
 local usage = require('stores.command.usage')
 
 local Context = {}
@@ -149,8 +150,10 @@ local function add_work(context, command)
   function context.stopping()
     if not catching then
       catching = true
-      core.catch_signals(('stores: %s stops at the next safe place; once more ends it at once\n')
-        :format(command.name))
+      -- a terminal has a line of progress, and ^C behind it
+      core.catch_signals((system.is_terminal(2) and '\r\27[K' or '')
+        .. ('stores: %s stops at the next safe place; once more ends it at once\n'):format(
+        command.name))
     end
     return core.caught_signal() ~= nil
   end
