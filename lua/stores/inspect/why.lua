@@ -43,6 +43,8 @@ local ADVICE = {
   ['a partition'] = 'read and write the table above it',
 }
 
+local function code_of(words) return (words:gsub(' ', '_')) end
+
 local TRIGGERS = [[
 SELECT t.tgname::text AS name, t.tgrelid::regclass::text AS "on",
   CASE WHEN t.tgtype & 2 = 2 THEN 'before' WHEN t.tgtype & 64 = 64 THEN 'in place of'
@@ -171,7 +173,7 @@ local function cache_of(store, report, found, opts)
   if not store.cached then return add('no_redis', refusal, 'give the store a Redis') end
   if facts and facts.uncached ~= '' then
     local advice = ADVICE[facts.uncached]
-    add((facts.uncached:gsub(' ', '_')), UNCACHED[facts.uncached] or facts.uncached,
+    add(code_of(facts.uncached), UNCACHED[facts.uncached] or facts.uncached,
       advice and advice:format(found.name))
     return
   end
@@ -211,6 +213,15 @@ local function indexes_of(store, found)
     list[at] = { name = one.name, serves = serves(one), is_valid = one.is_valid }
   end
   return list
+end
+
+--- The codes of the reasons for which a table is not cached.
+---@return table<string, true>
+function why.codes()
+  local codes = { turning = true, no_redis = true, redis = true, nobody = true }
+  for words in pairs(UNCACHED) do codes[code_of(words)] = true end
+  for _, known in ipairs(TROUBLE) do codes[known[2]] = true end
+  return codes
 end
 
 -- ---- The whole ----------------------------------------------------------------------------------
