@@ -28,6 +28,11 @@ local function source(value)
   return '{ ' .. table.concat(parts, ', ') .. ' }'
 end
 
+--- A value as Lua's source has it.
+---@param value any
+---@return string
+command.source = source
+
 --- The text of a file for --config.
 ---@param db table
 ---@param redis? table|false

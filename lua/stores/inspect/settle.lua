@@ -35,8 +35,9 @@ end
 ---@param oid integer
 ---@return boolean
 function settle.is_over(store, name, oid)
+  local nobody = store:generateId() -- of this shard, and of no row
   return wait_for(store, function()
-    store:exists(name, '0')
+    store:exists(name, nobody)
     local epoch, is_ours = row.epoch(store, oid)
     return is_ours and epoch.state == 'valid'
   end)
