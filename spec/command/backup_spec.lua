@@ -60,6 +60,17 @@ describe('a backup', function()
     assert.equal('Ada', store:find('users', '1').name)
   end)
 
+  it('is read by nobody else, and not restored while the cache cannot be told', function()
+    command.must({ 'backup', file }, served)
+    assert.equal('600\n', shell.output('stat -c %a ' .. shell.quoted(file)))
+    store:update('users', { id = '1', name = 'Byron' })
+    local result = command.run({ 'restore', file, '--replace', db.database },
+      { db = db, redis = { path = '/tmp/no-such-redis.sock' } })
+    assert.equal(1, result.code)
+    assert.matches('cache_failure: Redis cannot be reached: nothing was done', result.err)
+    assert.equal('Byron', store:find('users', '1', { cache = false }).name)
+  end)
+
   it('is refused where there is a file already, and leaves no half', function()
     shell.write(file, 'mine')
     assert.equal(2, command.run({ 'backup', file }, served).code)

@@ -19,7 +19,7 @@ local function dump_one(dump, args, context, stopping)
   end
   local bar, done = context.progress(dumps.name(dump) .. 'tables saved', dump.tables), 0
   shell.set(dump.variables)
-  local status, said, stopped = child.run('exec ' .. shell.line(words), {
+  local status, said, stopped = child.run('umask 077; exec ' .. shell.line(words), {
     stopping = stopping,
     idle = function() bar:at(done) end,
     line = function(text)

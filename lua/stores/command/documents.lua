@@ -1,5 +1,7 @@
 --- The tables of a database that may hold documents, and how they are kept out of every cache.
 
+local caches = require('stores.migrate.caches')
+local errors = require('stores.errors')
 local siblings = require('stores.siblings')
 local tasks = require('stores.tasks')
 
@@ -54,6 +56,11 @@ local function wait_with_sign(store, names)
 end
 
 local function with_sign(store, names, work)
+  caches.wait_for_redis(store)
+  if store:stats().redis_up == 0 then
+    errors.raise('cache_failure', 'Redis cannot be reached: nothing was done, for what programs '
+      .. 'have cached would be read afterwards, too')
+  end
   local task, result
   store:transaction(function(tx)
     tx:query('SET LOCAL idle_in_transaction_session_timeout = 0')
