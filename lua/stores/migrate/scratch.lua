@@ -3,9 +3,7 @@
 
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
-local local_servers = require('stores.local')
 local siblings = require('stores.siblings')
-local system = require('stores.local.system')
 
 local scratch = {}
 
@@ -37,10 +35,12 @@ end
 
 local count = 0
 
+-- That of no other process.
 local function new_name()
   count = count + 1
-  local address = tostring({}):match('0x(%x+)') or ''
-  return ('stores_scratch_%d_%s_%d'):format(system.pid(), address, count)
+  local path = os.tmpname()
+  os.remove(path)
+  return ('stores_scratch_%s_%d_%d'):format(path:match('%w+$') or '', os.time(), count):lower()
 end
 
 --- Makes an empty database, calls fn(store) with a store over it, and drops it.
@@ -71,10 +71,13 @@ function Scratch:administer(sql)
 end
 
 local function remove(folder)
-  system.run({ '/bin/rm', '-rf', folder }, { 'PATH=/usr/bin:/bin' })
+  require('stores.local.system').run({ '/bin/rm', '-rf', folder }, { 'PATH=/usr/bin:/bin' })
 end
 
+-- What private servers need of the system is declared where it is used, and not for every program
+-- that migrates.
 local function on_private_server(fn)
+  local local_servers = require('stores.local')
   local folder = os.tmpname()
   os.remove(folder)
   local ok, handle = pcall(local_servers.up, folder, { postgres = SETTINGS })
