@@ -187,7 +187,9 @@ function migrations.runMigrations(entries, db, opts)
   opts = options.check(opts, RUN)
   list.read(entries)
   local concurrency, is_known = opts.concurrency or CONCURRENCY, targets.names_cache(db, opts)
+  local cluster = not opts.dry_run and targets.cluster(db) or nil
   local ok, result, shards = pcall(targets.each, db, opts, concurrency, function(store, shard)
+    if cluster then cluster:settle(store.store) end
     return runner.run(entries, store, opts, shard)
   end)
   if not ok then

@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 struct uv_loop_s;
+struct stores_engine;
 
 typedef enum stores_cache_failure {
     STORES_CACHE_FAILURE_BYPASS = 0, /* commit, remember the tables, turn them when Redis is back */
@@ -98,9 +99,22 @@ typedef struct stores_config {
      * redis_path: one that answers tells of the rest. A cluster behind one address needs them
      * not. */
     const char *const *redis_cluster;
+
+    /* A database that is a shard says so in its table stores_shard, and one that is another than
+     * shard_id of shard_count is refused when a connection is opened. With a strategy of another
+     * name the program knows whose an id is: ids of any shard are made and taken. */
+    const char *shard_strategy; /* "modulo": the true modulo of the id */
+    const char *shard_cluster; /* NULL: of whichever cluster */
+    bool any_shard; /* take the database whatever it says */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)
+
+/* Which shard of how many the database said that it is, when the last connection was opened;
+ * *strategy and *cluster are valid up to the next turn of the loop. False: it said nothing, or has
+ * not been met. */
+STORES_API bool stores_shard(const struct stores_engine *engine, int *shard, int *count,
+                             const char **strategy, const char **cluster);
 
 #ifdef __cplusplus
 }

@@ -99,7 +99,9 @@ extern "C" {
     X(INTERNAL, 42, "internal", 500, 0, "a defect in Stores")                                      \
     X(CONFLICT, 43, "conflict", 412, 0, "the row is not the one that was read")                    \
     X(NEWER_VERSION, 44, "newer_version", 409, 0, "a newer program wrote the document")            \
-    X(NOT_INDEXED, 45, "not_indexed", 400, 0, "no index of a strict table serves the criteria")
+    X(NOT_INDEXED, 45, "not_indexed", 400, 0, "no index of a strict table serves the criteria")    \
+    X(SHARD_MISMATCH, 46, "shard_mismatch", 500, 0, "the database is another shard than is said")  \
+    X(NOT_MIGRATED, 47, "not_migrated", 503, 1, "the database is behind in its migrations")
 
 typedef enum stores_code {
     STORES_OK = 0,

@@ -14,6 +14,8 @@ void stores__engine_mute(lua_State *L, struct stores__lua_engine *engine) {
     stores__messages_print(engine->hub, engine->log_function);
     luaL_unref(L, LUA_REGISTRYINDEX, engine->log_function);
     engine->log_function = LUA_NOREF;
+    luaL_unref(L, LUA_REGISTRYINDEX, engine->shard.owner);
+    engine->shard.owner = LUA_NOREF;
 }
 
 stores_engine *stores__engine_detach(lua_State *L, struct stores__lua_engine *engine) {

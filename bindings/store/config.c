@@ -142,6 +142,9 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     int_of(L, index, "max_waiters", &config->max_waiters);
     int_of(L, index, "shard_id", &config->shard_id);
     int_of(L, index, "shard_count", &config->shard_count);
+    config->shard_strategy = text_of(L, index, "shard_strategy");
+    config->shard_cluster = text_of(L, index, "shard_cluster");
+    config->any_shard = true_of(L, index, "any_shard");
     ms_of(L, index, "connect_timeout", &config->connect_timeout_ms);
     ms_of(L, index, "statement_timeout", &config->statement_timeout_ms);
     ms_of(L, index, "acquire_timeout", &config->acquire_timeout_ms);

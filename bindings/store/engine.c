@@ -191,13 +191,28 @@ static int engine_meet(lua_State *L) {
     return stores__slot_started(L, slot, stores_meet(engine->engine, &call));
 }
 
-/* engine:id() -> a new id, as text */
+enum { OWNER_TRIES = 4096 }; /* ids that a strategy of a caller's own is asked about */
+
+/* engine:id(any) -> a new id, as text; by a strategy of a caller's own it may be of any shard */
 static int engine_id(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    int64_t id = stores_generate_id(engine->engine);
-    if (id == 0) return stores__raise(L, STORES_INTERNAL, "the clock is out of the range of ids");
-    stores__id_push(L, id);
-    return 1;
+    bool any = lua_toboolean(L, 2);
+    for (int try = 0; try < OWNER_TRIES; try++) {
+        int64_t id = stores_generate_id(engine->engine);
+        if (id == 0) {
+            return stores__raise(L, STORES_INTERNAL, "the clock is out of the range of ids");
+        }
+        /* of a modulo the engine makes its own alone */
+        if (!any && engine->shard.owner != LUA_NOREF &&
+            stores__id_owner(L, id, &engine->shard) != engine->shard.number) {
+            continue;
+        }
+        stores__id_push(L, id);
+        return 1;
+    }
+    return stores__raise(L, STORES_UNSUPPORTED,
+                         "of %d ids that were made the strategy gives none to shard %d: say the id",
+                         OWNER_TRIES, engine->shard.number);
 }
 
 /* engine:sweep(timeout) */
@@ -230,10 +245,17 @@ static int engine_new(lua_State *L) {
     config.log_arg = engine;
     engine->shard.number = config.shard_id;
     engine->shard.count = config.shard_count;
+    engine->shard.owner = LUA_NOREF;
     stores__type_give(L, STORES__ENGINE, 1); /* the hub outlives its engines */
     lua_getfield(L, 2, "log");
     if (lua_isfunction(L, -1)) {
         engine->log_function = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else {
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, 2, "shard_owner");
+    if (lua_isfunction(L, -1)) {
+        engine->shard.owner = luaL_ref(L, LUA_REGISTRYINDEX);
     } else {
         lua_pop(L, 1);
     }

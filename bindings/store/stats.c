@@ -64,6 +64,18 @@ static int engine_stats(lua_State *L) {
         lua_pushstring(L, trouble);
         lua_setfield(L, -2, "redis_trouble");
     }
+    int shard, count;
+    const char *strategy, *cluster;
+    if (stores_shard(engine->engine, &shard, &count, &strategy, &cluster)) {
+        lua_createtable(L, 0, 4);
+        add_figure(L, "shard", shard);
+        add_figure(L, "count", count);
+        lua_pushstring(L, strategy);
+        lua_setfield(L, -2, "strategy");
+        lua_pushstring(L, cluster);
+        lua_setfield(L, -2, "cluster");
+        lua_setfield(L, -2, "shard");
+    }
     lua_newtable(L);
     stores_turning(engine->engine, add_turning, L);
     lua_setfield(L, -2, "turning");

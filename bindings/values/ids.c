@@ -7,6 +7,29 @@
 
 #include "error.h"
 
+int stores__id_owner(lua_State *L, int64_t id, const struct stores__shard *shard) {
+    if (shard->owner == LUA_NOREF) return stores_shard_of(id, shard->count);
+    luaL_checkstack(L, 4, "the owner of an id");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, shard->owner);
+    stores__id_push(L, id);
+    lua_pushinteger(L, shard->count);
+    lua_call(L, 2, 1);
+    int owner = (int)lua_tointeger(L, -1); /* the function is a wrapper, and checked that */
+    lua_pop(L, 1);
+    return owner;
+}
+
+static void refuse_shard(lua_State *L, int owner, const struct stores__shard *shard) {
+    stores_error error = STORES_ERROR_INIT;
+    error.code = STORES_WRONG_SHARD;
+    error.shard = shard->number;
+    snprintf(error.message, sizeof error.message,
+             "the id belongs to shard %d of %d, this is shard %d", owner, shard->count,
+             shard->number);
+    stores__error_push(L, &error);
+    stores__error_throw(L);
+}
+
 int64_t stores__id_check(lua_State *L, int index, const struct stores__shard *shard) {
     stores_error error; /* not filled in advance: it is large, and rarely needed */
     error.size = sizeof error;
@@ -25,16 +48,9 @@ int64_t stores__id_check(lua_State *L, int index, const struct stores__shard *sh
         stores__error_push(L, &error);
         stores__error_throw(L);
     }
-    if (shard != NULL && shard->count > 0 && stores_shard_of(id, shard->count) != shard->number) {
-        memset(&error, 0, sizeof error);
-        error.size = sizeof error;
-        error.code = STORES_WRONG_SHARD;
-        error.shard = shard->number;
-        snprintf(error.message, sizeof error.message,
-                 "the id belongs to shard %d of %d, this is shard %d",
-                 stores_shard_of(id, shard->count), shard->count, shard->number);
-        stores__error_push(L, &error);
-        stores__error_throw(L);
+    if (shard != NULL && shard->count > 0) {
+        int owner = stores__id_owner(L, id, shard);
+        if (owner != shard->number) refuse_shard(L, owner, shard);
     }
     return id;
 }

@@ -81,6 +81,7 @@ struct stores_engine {
     int part_count;
     struct stores__flake flake;
     bool met; /* a server */
+    struct stores__pg_shard shard; /* what its database said it is */
     int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */
     uint64_t clock_heard_ns;
     struct stores__spares spare_ops;

@@ -2,6 +2,16 @@
 #include "engine/engine.h"
 #include "engine/part.h"
 
+bool stores_shard(const stores_engine *engine, int *shard, int *count, const char **strategy,
+                  const char **cluster) {
+    if (engine->shard.count == 0) return false;
+    *shard = engine->shard.shard;
+    *count = engine->shard.count;
+    *strategy = engine->shard.strategy;
+    *cluster = engine->shard.cluster;
+    return true;
+}
+
 void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *name, double value),
                   void *arg) {
     const struct stores__counters *counters = &engine->counters;

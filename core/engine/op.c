@@ -187,8 +187,8 @@ static void destroy(stores_op *op) {
 static void settle(stores_op *op) {
     stores_engine *engine = op->engine;
     op->state = STORES__OP_DONE;
-    if (op->error != NULL && engine->flake.shard_count > 0) {
-        stores__error_shard(op->error, engine->flake.shard);
+    if (op->error != NULL && engine->config.shard_count > 0) {
+        stores__error_shard(op->error, engine->config.shard_id);
     }
     if (--engine->pending_count == 0) stores__engine_let_go(engine);
     if (op->freed) {

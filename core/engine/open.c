@@ -10,6 +10,7 @@
 static void connected(void *arg, const struct stores__pg_conn *conn) {
     stores_engine *engine = arg;
     stores__clock_told(engine, conn);
+    engine->shard = conn->shard;
     STORES__UPWARDS(engine, identity, engine, conn);
 }
 
@@ -47,6 +48,11 @@ static bool open_parts(stores_engine *engine, const stores_config *config, store
     return true;
 }
 
+/* Whose an id is its caller knows, and nobody else. */
+static bool knows_owners(const stores_config *config) {
+    return config->shard_strategy != NULL && strcmp(config->shard_strategy, "modulo") != 0;
+}
+
 static stores_engine *blank(const stores_config *config) {
     stores_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return NULL;
@@ -63,7 +69,7 @@ static stores_engine *blank(const stores_config *config) {
     engine->chance = stores__random_u64();
     stores__flake_init(&engine->flake,
                        config->simpleflake ? STORES__SIMPLEFLAKE_BITS : STORES__FLAKE_BITS,
-                       config->shard_id, config->shard_count);
+                       config->shard_id, knows_owners(config) ? 0 : config->shard_count);
     return engine;
 }
 

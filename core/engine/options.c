@@ -3,6 +3,8 @@
 #include "base/place.h"
 #include "base/sized.h"
 
+enum { MOST_OF_A_NAME = STORES__PG_SHARD_NAME - 1 };
+
 static bool check_tls(const stores_tls *tls, const char *path, stores_error *error) {
     stores_tls own;
 
@@ -50,6 +52,10 @@ static bool check(const stores_config *config, stores_error *error) {
     } else if (config->shard_count > 0 &&
                (config->shard_id < 0 || config->shard_id >= config->shard_count)) {
         stores__error_set(error, STORES_INVALID_OPTION, "shard_id is from 0 to shard_count - 1");
+    } else if ((config->shard_strategy && strlen(config->shard_strategy) > MOST_OF_A_NAME) ||
+               (config->shard_cluster && strlen(config->shard_cluster) > MOST_OF_A_NAME)) {
+        stores__error_set(error, STORES_INVALID_OPTION,
+                          "shard_strategy and shard_cluster have %d bytes at most", MOST_OF_A_NAME);
     } else {
         return check_sentinels(config, error);
     }
@@ -119,4 +125,5 @@ void stores__options_keep(stores_engine *engine, const stores_config *config) {
     own->redis_sentinels = NULL;
     own->redis_master = own->sentinel_username = own->sentinel_password = NULL;
     own->redis_cluster = NULL;
+    own->shard_strategy = own->shard_cluster = NULL;
 }

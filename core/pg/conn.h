@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/timers.h"
 #include "pg/params.h"
+#include "pg/shard.h"
 #include "sql/known.h"
 
 /* What the names of the engine's prepared statements begin with. */
@@ -84,7 +85,7 @@ struct stores__pg_identity {
 
 /* What may be asked about a server, from all of it to what nobody may refuse: columns of a SELECT
  * (identity.c). */
-enum { STORES__PG_IDENTITIES = 5 };
+enum { STORES__PG_IDENTITIES = 5, STORES__PG_IDENTITY_COLUMNS = 4 };
 const char *stores__pg_identity_columns(int which);
 /* Takes them from a result of one row, from a column on. False: there is no such row. */
 bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
@@ -112,6 +113,7 @@ struct stores__pg_conn {
 
     /* who the server is, as it said when this was opened */
     struct stores__pg_identity identity;
+    struct stores__pg_shard shard;
     bool standby;
     int64_t clock_ms; /* its clock, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
     uint64_t clock_heard_ns;
@@ -176,6 +178,8 @@ struct stores__pg_hooks {
 struct stores__pg_common {
     const struct stores__pg_hooks *hooks;
     struct stores__pg_params params;
+    struct stores__pg_shard wanted_shard;
+    bool any_shard; /* whichever shard the database is */
     char *on_connect; /* NULL: nothing */
     int identity_asked; /* which question about the server its role may ask (identity.c) */
     unsigned lost_statements; /* prepared ones that were not there, though nobody dropped them */

@@ -5,7 +5,8 @@
  *   start --> on_connecting, at each event --> greet --> ask --> greeting_done
  *                                                         ^           |
  *                may ask less, or settings by a statement +-----------+
- *                                                                     v
+ *                                               shard_done <-- ask_shard, where it is one
+ *                                                    |                v
  *                     ready() <-- set_up <-- on_connect_done <----- go_up
  *
  * Each of them may end in fail(), and failed(); the deadline of all is the wire's timer.
@@ -110,8 +111,9 @@ static void ask(struct stores__pg_wire *wire) {
     const char *settings = wire->conn->common->params.settings;
     if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     struct stores__buf sql = {0};
-    stores__buf_fmt(&sql, "SELECT %s%s, %s",
+    stores__buf_fmt(&sql, "SELECT %s, %s%s, %s",
                     stores__pg_identity_columns(wire->conn->common->identity_asked),
+                    STORES__PG_SHARD_COLUMN,
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
     memset(&wire->not_told, 0, sizeof wire->not_told);
@@ -128,6 +130,8 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         *(last ? &wire->not_told : &wire->refused) = error; /* else it is the settings */
     } else if (last) {
         stores__pg_identity_take(&wire->conn->identity, result, 0);
+        const char *shard = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
+        wire->has_shard = shard != NULL && shard[0] == 't';
         stores__pg_session_read(&wire->session, result);
     }
     stores__pg_result_free(result);
@@ -217,6 +221,41 @@ static void go_up(struct stores__pg_wire *wire) {
     }
 }
 
+static void took_shard(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    stores_error error;
+    (void)index;
+    if (stores__pg_result_ok(result, &error)) {
+        stores__pg_shard_take(&wire->conn->shard, result);
+    } else if (wire->refused.code == STORES_OK) {
+        wire->refused = error;
+    }
+    stores__pg_result_free(result);
+}
+
+static void shard_done(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    const struct stores__pg_common *common = wire->conn->common;
+    stores_error error;
+    if (end == STORES__PG_LOST) return;
+    if (wire->refused.code != STORES_OK) {
+        fail_refused(wire, "which shard the database is cannot be read");
+    } else if (stores__pg_shard_fits(&wire->conn->shard, &common->wanted_shard, common->any_shard,
+                                     PQdb(wire->pg), &error)) {
+        go_up(wire);
+    } else {
+        fail(wire, &error);
+    }
+}
+
+static void ask_shard(struct stores__pg_wire *wire) {
+    wire->greeting.result = took_shard;
+    wire->greeting.done = shard_done;
+    stores__pg_begin(wire->conn, &wire->greeting);
+    stores__pg_add(wire->conn, &wire->greeting, stores__pg_shard_sql, 0, NULL, false);
+    stores__pg_sync(wire->conn, &wire->greeting);
+}
+
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     struct stores__pg_common *common = wire->conn->common;
@@ -228,7 +267,11 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
         ask(wire);
     } else if (wire->conn->identity.database[0] == '\0') {
         fail_unknown(wire);
-    } else if (fits(wire)) {
+    } else if (!fits(wire)) {
+        return;
+    } else if (wire->has_shard) {
+        ask_shard(wire);
+    } else {
         go_up(wire);
     }
 }

@@ -55,7 +55,9 @@ static void name_past(struct stores__pg_identity *identity) {
 bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
                               int column) {
     memset(identity, 0, sizeof *identity);
-    if (stores__pg_rows(result) != 1 || stores__pg_columns(result) < column + 4) return false;
+    if (stores__pg_rows(result) != 1 ||
+        stores__pg_columns(result) < column + STORES__PG_IDENTITY_COLUMNS)
+        return false;
     take(identity->system, sizeof identity->system, result, column);
     take(identity->database, sizeof identity->database, result, column + 1);
     take(identity->timeline, sizeof identity->timeline, result, column + 2);

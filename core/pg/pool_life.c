@@ -93,6 +93,8 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->size = pool->limit = config->poolsize;
     pool->max_waiters = config->max_waiters;
     pool->pooler = config->transaction_pooler;
+    stores__pg_shard_want(&pool->common.wanted_shard, config);
+    pool->common.any_shard = config->any_shard;
     pool->acquire_timeout_ms = config->acquire_timeout_ms;
     pool->idle_ms = config->idle_timeout_ms;
     pool->age_ms = config->max_age_ms;

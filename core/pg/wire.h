@@ -64,6 +64,7 @@ struct stores__pg_wire {
     struct stores__pg_req nobody; /* who gets the answers that come too late (forsake.c) */
     struct stores__pg_session session;
     bool asked_again; /* the greeting, with settings before it */
+    bool has_shard; /* the database has the table that says which shard it is */
     stores_error not_told; /* why the server did not say who it is */
     stores_error refused; /* by on_connect */
     uint64_t answered_ns; /* when the last statement with a trace was answered */

@@ -1,13 +1,14 @@
 --- Shards: several databases, and for each id the one that it belongs to. They have the verbs of a
 --- store (shards/routes.lua).
 
-local core = require('stores.core')
+local arguments = require('stores.verbs.arguments')
 local errors = require('stores.errors')
-local ids = require('stores.ids')
 local health = require('stores.shards.health')
 local lists_of = require('stores.shards.config')
+local place = require('stores.shards.place')
 local routes = require('stores.shards.routes')
 local Store = require('stores.store')
+local strategy = require('stores.shards.strategy')
 local traced = require('stores.verbs.traced')
 
 ---@class stores.Shards
@@ -16,7 +17,10 @@ local traced = require('stores.verbs.traced')
 ---@field timeout number seconds: the longest of those of its stores
 ---@field concurrency integer how many shards one call asks at a time
 ---@field breaker number seconds
+---@field strategy stores.shards.Strategy
+---@field cluster string?
 ---@field health stores.shards.Health[]
+---@field places (stores.shards.Place|false)[] what their databases have said; false: nothing
 local Shards = { is_stores_target = true }
 Shards.__index = Shards
 for name, verb in pairs(routes.verbs()) do Shards[name] = verb end
@@ -52,7 +56,7 @@ function Shards.new(list, opts)
   local checked = lists_of.check_options(opts)
   local flats, stores, states, timeout, traces = {}, {}, {}, 0, false
   for id = 0, #list - 1 do
-    flats[id] = of_shard(id, stores, lists_of.resolve, by_id[id], #list)
+    flats[id] = of_shard(id, stores, lists_of.resolve, by_id[id], #list, checked)
   end
   for id = 0, #list - 1 do
     local store = of_shard(id, stores, Store.from_config, flats[id])
@@ -62,7 +66,8 @@ function Shards.new(list, opts)
   end
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
-    turn = math.random(#list) }, Shards)
+    strategy = checked.strategy, cluster = checked.cluster, places = {},
+    require_migrated = checked.require_migrated, turn = math.random(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')
     setmetatable(shards, Traced)
@@ -75,36 +80,73 @@ function Shards:check_usable()
   self.shards[1]:check_usable()
 end
 
---- The place of the shard that an id belongs to: by the true modulo of the signed 64-bit id (-1 of
---- 4 is 3), and one more.
+--- The place of the shard that an id belongs to: its number, and one more.
 ---@param id stores.Id
 ---@return integer
 function Shards:place_of(id)
-  return core.shard(ids.check(id), self.size) + 1
+  return strategy.owner(self.strategy, id, self.size) + 1
 end
 
 -- Whose turn it is to be given a row that is new.
-local function next_place(self)
+local function next_turn(self)
   self.turn = self.turn % self.size + 1
   return self.turn
 end
 
---- Where a record without an id goes: its store makes the id.
+-- An id of which nobody has asked whose it is.
+local function any_id(self)
+  return self.shards[1].engine:id(true)
+end
+
+--- Where a record without an id goes; its store makes the id. By a strategy of one's own not every
+--- shard may get ids that are new.
 ---@return integer
 function Shards:next_place()
-  return next_place(self)
+  if self.strategy.owner then return self:place_of(any_id(self)) end
+  return next_turn(self)
 end
 
 --- A new id, of any shard.
 ---@return string
 function Shards:new_id()
-  return self.shards[next_place(self)]:generateId()
+  if self.strategy.owner then return any_id(self) end
+  return self.shards[next_turn(self)]:generateId()
 end
 
---- Whether a shard may be used is asked before its first call.
----@param place integer
-function Shards:check_shard(place)
-  self.health[place].ready = true
+-- Whether its database has all migrations of a list.
+local function check_migrated(self, at)
+  local store = self.shards[at]
+  for _, one in ipairs(require('stores.migrations').status(self.require_migrated, store)) do
+    if one.state ~= 'done' and one.state ~= 'unknown' then
+      errors.raise('not_migrated', ("shard %d: the migration '%s' is %s there"):format(at - 1,
+        one.name, one.state), { shard = at - 1 })
+    end
+  end
+end
+
+--- Before the first call of a shard: whether it is the one that the list says, and has what is
+--- required.
+---@param at integer its place
+---@param timeout number
+---Raises shard_mismatch, not_migrated.
+function Shards:check_shard(at, timeout)
+  place.check(self, at, timeout)
+  if self.require_migrated then check_migrated(self, at) end
+  self.health[at].ready = true
+end
+
+--- Writes into each database which shard it is, where it does not say so yet. All have to be there;
+--- nothing is written where one of them is another shard, or of another cluster.
+---@return string cluster the id of the cluster
+---Raises shard_mismatch.
+function Shards:init()
+  arguments.check(self, 'init')
+  local found = {}
+  for at, store in ipairs(self.shards) do found[at] = place.met(store) or place.read(store) end
+  local cluster = place.cluster(self, found)
+  for _, store in ipairs(self.shards) do cluster:settle(store) end
+  for at, store in ipairs(self.shards) do self.places[at] = place.read(store) end
+  return cluster.id
 end
 
 --- The store that an id belongs to.

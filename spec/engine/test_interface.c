@@ -62,6 +62,8 @@ static const struct {
     {"conflict", 43},
     {"newer_version", 44},
     {"not_indexed", 45},
+    {"shard_mismatch", 46},
+    {"not_migrated", 47},
 };
 
 static void test_codes(void) {
@@ -157,6 +159,9 @@ static void test_fields(void) {
     FIELD(stores_config, sentinel_password, 288);
     FIELD(stores_config, sentinel_tls, 296);
     FIELD(stores_config, redis_cluster, 304);
+    FIELD(stores_config, shard_strategy, 312);
+    FIELD(stores_config, shard_cluster, 320);
+    FIELD(stores_config, any_shard, 328);
     FIELD(stores_tls, size, 0);
     FIELD(stores_tls, no_verify, 8);
     FIELD(stores_tls, ca, 16);

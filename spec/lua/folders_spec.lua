@@ -5,7 +5,8 @@
 local root = os.getenv('STORES_ROOT') or '.'
 
 -- store:migrate needs the migrations, which need stores; and shards:migrate.
-local EXCEPTIONS = { from = { 'stores.store', 'stores.shards.routes' }, to = 'stores.migrations' }
+local EXCEPTIONS = { to = 'stores.migrations',
+  from = { 'stores.store', 'stores.shards', 'stores.shards.routes' } }
 
 local function read(path)
   local file = assert(io.open(root .. '/' .. path))

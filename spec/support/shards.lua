@@ -28,7 +28,9 @@ end
 ---@param opened stores.Shards
 ---@param databases table[]
 function shards.close(opened, databases)
-  for place, store in ipairs(opened.shards) do support.close(store, databases[place]) end
+  for place, store in ipairs(opened.shards) do
+    support.close(store, databases and databases[place])
+  end
 end
 
 return shards

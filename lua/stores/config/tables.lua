@@ -144,7 +144,7 @@ local OPTS = {
     unsafe_eviction = options.boolean, flake = one_of({ 'flake', 'simpleflake' }),
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
     traceback = options.boolean, log = options.callback('fun(text: string)'), name = options.text,
-    metrics = options.any('stores.MetricsOptions'),
+    metrics = options.any('stores.MetricsOptions'), any_shard = options.boolean,
     tables = options.definitions,
   },
 }

@@ -5,6 +5,7 @@
 local caches = require('stores.migrate.caches')
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
+local places = require('stores.shards.place')
 local siblings = require('stores.siblings')
 local tasks = require('stores.tasks')
 
@@ -66,7 +67,9 @@ end
 
 local function of_config(db, opts)
   local flat = config.resolve(db, opts.redis or nil, { prefix = opts.prefix })
-  return siblings.make(flat, changes(flat.pooler, flat.migrate_url))
+  local changed = changes(flat.pooler, flat.migrate_url)
+  changed.any_shard = true -- each of them may be migrated by itself
+  return siblings.make(flat, changed)
 end
 
 local function is_store(db)
@@ -191,6 +194,25 @@ local function over_shards(stores, opts, concurrency, fn)
   local failed = failed_shards(results)
   if failed then errors.throw(failed) end
   return results
+end
+
+--- The cluster of shards, whose databases are to be told which of them each is; nil for all else. A
+--- shard that cannot be reached now says nothing, and is told when it is migrated.
+---@param db any
+---@return stores.shards.Cluster?
+---Raises shard_mismatch.
+function targets.cluster(db)
+  if type(db) ~= 'table' or type(db.shards) ~= 'table' or not db.strategy then return nil end
+  local found = {}
+  tasks.map(db.shards, function(store, at)
+    local ok, result = pcall(places.met, store)
+    if ok then
+      found[at] = result
+    elseif errors.is(result, 'shard_mismatch') then
+      error(result, 0)
+    end
+  end)
+  return places.cluster(db, found)
 end
 
 --- Calls fn(store, shard) for every database that `db` names; closes what it opened.

@@ -3,6 +3,7 @@
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local options = require('stores.config.options')
+local strategy = require('stores.shards.strategy')
 
 local lists = {}
 
@@ -15,6 +16,9 @@ local lists = {}
 ---@class stores.ShardsOptions
 ---@field concurrency? integer how many shards one call asks at a time; 16
 ---@field breaker? number seconds after which a shard that does not answer is taken for down; 2
+---@field strategy? 'modulo'|stores.ShardStrategy whose an id is
+---@field cluster? string what the databases say of themselves; nil: all of them the same
+---@field require_migrated? stores.Migration[] a shard that lacks one of them is refused
 
 local KNOWN = { db = true, redis = true, opts = true, id = true }
 
@@ -67,7 +71,9 @@ end
 ---@type stores.OptionSpec
 local OPTIONS = {
   where = 'the options of the shards', aliases = {},
-  keys = { concurrency = options.integer(1, 1000), breaker = options.seconds(60) },
+  keys = { concurrency = options.integer(1, 1000), breaker = options.seconds(60),
+    cluster = options.text, strategy = options.any('stores.ShardStrategy'),
+    require_migrated = options.any('stores.Migration[]') },
 }
 
 --- Checks the options of all shards.
@@ -78,16 +84,25 @@ function lists.check_options(opts)
   local checked = options.check(opts, OPTIONS)
   checked.concurrency = checked.concurrency or 16
   checked.breaker = checked.breaker or 2
+  checked.strategy = strategy.read(checked.strategy)
+  if checked.require_migrated ~= nil and type(checked.require_migrated) ~= 'table' then
+    refuse('require_migrated is a list of migrations')
+  elseif checked.cluster and (#checked.cluster > 100 or checked.cluster == '') then
+    refuse('cluster is a name of 100 bytes at most')
+  end
   return checked
 end
 
 --- The configuration of the store of a shard.
 ---@param shard stores.ShardConfig
 ---@param count integer
+---@param checked table the options of all
 ---@return table flat
-function lists.resolve(shard, count)
+function lists.resolve(shard, count, checked)
   local flat = config.resolve(shard.db, shard.redis, shard.opts)
   flat.shard_id, flat.shard_count = shard.id, count
+  flat.strategy, flat.shard_strategy = checked.strategy, checked.strategy.full_name
+  flat.shard_owner, flat.shard_cluster = checked.strategy.owner, checked.cluster
   return flat
 end
 

@@ -1,6 +1,7 @@
---- Which shards answer. One that does not is found out by a call that fails, or by calls that are
---- given no answer for long; from then on calls to it fail at once, but for one from time to time,
---- which asks first whether it is back. Nobody waits longer for that than `breaker` seconds.
+--- Which shards answer. One may not, where a call failed, or where calls have had no answer for
+--- long: then who calls next asks first. Where that fails it is down, and calls to it fail at once,
+--- but for one from time to time, which asks whether it is back. Nobody waits longer for that than
+--- `breaker` seconds.
 
 local errors = require('stores.errors')
 local wait = require('stores.wait')
@@ -8,7 +9,8 @@ local wait = require('stores.wait')
 local health = {}
 
 ---@class stores.shards.Health of one shard
----@field down stores.Error? why it does not answer
+---@field suspect boolean a call failed: it is asked first, before the next one
+---@field down stores.Error? why it did not answer when it was asked
 ---@field asked_at number when it was asked last whether it is back
 ---@field asking boolean somebody asks it
 ---@field pending integer calls that are under way
@@ -25,7 +27,8 @@ local SILENT = { timeout = true, acquire_timeout = true }
 --- The state of a shard, which is taken for well.
 ---@return stores.shards.Health
 function health.new()
-  return { down = nil, asked_at = 0, asking = false, pending = 0, silent_since = 0, ready = false }
+  return { suspect = false, down = nil, asked_at = 0, asking = false, pending = 0,
+    silent_since = 0, ready = false }
 end
 
 local function copy(err)
@@ -49,10 +52,13 @@ local function ask(self, state, store, most)
   end)
   state.asking = false
   if ok then
-    state.down, state.silent_since = nil, store.hub:now()
+    state.suspect, state.down, state.silent_since = false, nil, store.hub:now()
     return
   end
-  if most >= self.breaker then state.down = err end
+  -- who has less time than that has not waited for its answer
+  if most >= self.breaker or errors.is(err) and not SILENT[err.code] then
+    state.down, state.asked_at = err, store.hub:now()
+  end
   errors.throw(err)
 end
 
@@ -63,11 +69,8 @@ end
 -- Notes what an error says of the shard.
 local function note(self, state, store, err, began)
   if not errors.is(err) then return end
-  if UNREACHABLE[err.code] then
-    state.down, state.asked_at = err, store.hub:now()
-  elseif SILENT[err.code] and store.hub:now() - began >= self.breaker then
-    -- or it was a call that took long: who asks finds out
-    state.asked_at, state.down = 0, err
+  if UNREACHABLE[err.code] or SILENT[err.code] and store.hub:now() - began >= self.breaker then
+    state.suspect = true
   else
     state.silent_since = store.hub:now()
   end
@@ -96,8 +99,16 @@ function health.call(self, place, fn, most, ...)
   local now = store.hub:now()
   if state.down and (state.asking or now - state.asked_at < PAUSE) then fail(state) end
   most = most or self.timeout
-  if state.down or is_silent(self, state, now) then ask(self, state, store, most) end
-  if not state.ready then self:check_shard(place, most) end
+  if state.suspect or state.down or is_silent(self, state, now) then
+    ask(self, state, store, most)
+  end
+  if not state.ready then
+    local ok, err = pcall(self.check_shard, self, place, most)
+    if not ok then
+      note(self, state, store, err, now)
+      errors.throw(err)
+    end
+  end
   if state.pending == 0 then state.silent_since = now end
   state.pending = state.pending + 1
   return done(self, state, store, now, pcall(fn, store, ...))

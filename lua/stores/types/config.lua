@@ -63,6 +63,7 @@
 ---@field username? string
 
 ---@class stores.StoreOptions
+---@field any_shard? boolean
 ---@field cache? boolean
 ---@field combine? boolean
 ---@field flake? 'flake'|'simpleflake'

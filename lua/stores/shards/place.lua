@@ -1,0 +1,154 @@
+--- Which shard a database is: a row that it has itself, so that a list of shards with another
+--- count, with two hosts in each other's place, or with a database of another cluster is found out.
+--- The core looks at it whenever it opens a connection (core/pg/shard.h), and refuses what is not
+--- what the list says; here it is written, and the shards are compared with each other.
+
+local configs = require('stores.config.made')
+local errors = require('stores.errors')
+local json = require('stores.json')
+local wait = require('stores.wait')
+
+local place = {}
+
+---@class stores.shards.Place
+---@field shard integer
+---@field count integer
+---@field strategy string its name, and its version where it has one
+---@field cluster string
+
+local CREATE = [[
+  CREATE TABLE IF NOT EXISTS stores_shard (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    shard integer NOT NULL,
+    count integer NOT NULL,
+    strategy text NOT NULL,
+    version text,
+    cluster text NOT NULL,
+    CHECK (shard >= 0 AND shard < count))]]
+local LOCK = "SELECT pg_advisory_xact_lock(hashtext('stores_shard'))"
+local INSERT = [[
+  INSERT INTO stores_shard (shard, count, strategy, version, cluster) VALUES ($1, $2, $3, $4, $5)
+  ON CONFLICT DO NOTHING]]
+local THERE = "SELECT to_regclass('stores_shard') IS NOT NULL AS is_there"
+local READ = [[SELECT shard, count, strategy || coalesce(' ' || version, '') AS strategy, cluster
+  FROM stores_shard]]
+
+local function refuse(shard, message, ...)
+  errors.raise('shard_mismatch', ('shard %d: '):format(shard) .. message:format(...),
+    { shard = shard })
+end
+
+--- What the database says now, asked of it.
+---@param store stores.Store
+---@param timeout number?
+---@return stores.shards.Place? nil: nothing
+function place.read(store, timeout)
+  local function ask(sql)
+    return wait.slot(store.hub, store.engine:query(sql, {}, { transaction = false,
+      readonly = true }, timeout or store.timeout))
+  end
+  return ask(THERE)[1].is_there and ask(READ)[1] or nil
+end
+
+--- What the database said when the last connection to it was opened; one is, where there is none.
+---@param store stores.Store
+---@param timeout number?
+---@return stores.shards.Place?
+---Raises shard_mismatch.
+function place.met(store, timeout)
+  if not store.engine:met() then
+    wait.slot(store.hub, store.engine:meet(timeout or store.timeout))
+  end
+  return store:stats().shard
+end
+
+---@class stores.shards.Cluster the id that all its databases have
+---@field id string
+---@field is_given boolean the list says it, or a database has it
+local Cluster = {}
+Cluster.__index = Cluster
+
+local function new_id(store)
+  return ('%s-%08x'):format(store:generateId(), math.random(0, 2 ^ 31 - 1))
+end
+
+--- The cluster of shards: the one that their options name, or that a database says; a new one
+--- otherwise.
+---@param shards stores.Shards
+---@param found table<integer, stores.shards.Place?> by the place of the shard
+---@return stores.shards.Cluster
+---Raises shard_mismatch.
+function place.cluster(shards, found)
+  local id, of = shards.cluster, nil
+  for at = 1, shards.size do
+    local one = found[at]
+    if one and id and one.cluster ~= id then
+      refuse(at - 1, 'its database is of the cluster %s, and %s', one.cluster,
+        of and ('that of shard %d of the cluster %s'):format(of, id)
+          or ('the list is of the cluster ' .. id))
+    elseif one then
+      id, of = one.cluster, at - 1
+    end
+  end
+  return setmetatable({ id = id or new_id(shards.shards[1]), is_given = id ~= nil }, Cluster)
+end
+
+--- Writes which shard its database is into it, where it does not say so itself.
+---@param store stores.Store of a shard
+---Raises shard_mismatch.
+function Cluster:settle(store)
+  local flat = configs[store]
+  local rows = store:transaction(function(tx)
+    tx:query(LOCK)
+    tx:query(CREATE)
+    tx:query('GRANT SELECT ON stores_shard TO PUBLIC') -- every store of it looks
+    tx:query(INSERT, { flat.shard_id, flat.shard_count, flat.strategy.name,
+      flat.strategy.version or json.null, self.id })
+    return tx:query(READ)
+  end)
+  local found = rows[1]
+  if found.shard ~= flat.shard_id or found.count ~= flat.shard_count
+    or found.strategy ~= flat.shard_strategy then
+    refuse(flat.shard_id, 'its database is shard %d of %d, by %s', found.shard, found.count,
+      found.strategy)
+  elseif found.cluster ~= self.id and self.is_given then
+    refuse(flat.shard_id, 'its database is of the cluster %s, and not of %s', found.cluster,
+      self.id)
+  end
+  self.id, self.is_given = found.cluster, true
+end
+
+-- Compares what two databases say. One may have been told only since it was asked.
+local function compare(shards, at, other, timeout)
+  local known = shards.places
+  for silent, speaks in pairs({ [at] = other, [other] = at }) do
+    if known[speaks] and not known[silent] then
+      known[silent] = place.read(shards.shards[silent], timeout) or false
+    end
+    if known[speaks] and not known[silent] then
+      shards.health[silent].ready = false
+      refuse(silent - 1, 'its database does not say which shard it is, and that of shard %d does: '
+        .. 'shards:init() tells it, where it is the right one', speaks - 1)
+    end
+  end
+  if known[at] and known[at].cluster ~= known[other].cluster then
+    refuse(at - 1, 'its database is of the cluster %s, and that of shard %d of the cluster %s',
+      known[at].cluster, other - 1, known[other].cluster)
+  end
+end
+
+--- What shards do before the first call of one: whether its database says what those of the others
+--- say.
+---@param shards stores.Shards
+---@param at integer the place of the shard
+---@param timeout number
+---Raises shard_mismatch.
+function place.check(shards, at, timeout)
+  local known = shards.places
+  known[at] = place.met(shards.shards[at], timeout) or known[at] or false
+  for other = 1, shards.size do
+    if known[other] ~= nil and other ~= at then compare(shards, at, other, timeout) end
+  end
+end
+
+return place
