@@ -2,6 +2,7 @@
 --- them, and the check that nothing is left behind.
 
 local stores = require('stores')
+local over_shards = require('spec.support.over_shards')
 
 local support = {}
 
@@ -71,6 +72,10 @@ end
 --- Drops a database, whoever is still connected to it.
 ---@param db table
 function support.drop(db)
+  if db.shards then
+    for _, one in ipairs(db.shards) do support.drop(one) end
+    return
+  end
   local admin = stores.Store.new(support.config(), nil, { cache = false })
   admin:query('DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)', nil,
     { transaction = false })
@@ -84,14 +89,22 @@ end
 ---@return stores.Store
 ---@return table db
 function support.store(tables, opts, fields)
-  local db = support.db(fields)
   local no_redis = opts and opts.no_redis
   if no_redis then
     local rest = {}
     for key, value in pairs(opts) do if key ~= 'no_redis' then rest[key] = value end end
     opts = rest
   end
-  local store = stores.Store.new(db, not no_redis and support.redis() or nil, opts)
+  local store, db
+  local redis = not no_redis and support.redis() or nil
+  if over_shards.count then
+    local databases = {}
+    for place = 1, over_shards.count do databases[place] = support.db(fields) end
+    store, db = over_shards.open(databases, redis, opts)
+  else
+    db = support.db(fields)
+    store = stores.Store.new(db, redis, opts)
+  end
   for _, name in ipairs(tables or {}) do
     store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
   end
@@ -133,7 +146,9 @@ end
 ---@param store stores.Store
 ---@param db? table
 function support.close(store, db)
-  if store.engine then
+  if store.shards then
+    for _, one in ipairs(store.shards) do support.close(one) end
+  elseif store.engine then
     pcall(support.eventually, function() return not left_behind(store) end)
     local left = left_behind(store)
     store:close()
@@ -174,6 +189,11 @@ end
 ---@param sql string
 ---@return string
 function support.psql(db, sql)
+  if db.shards then
+    local text = {}
+    for _, one in ipairs(over_shards.of(db, sql)) do text[#text + 1] = support.psql(one, sql) end
+    return table.concat(text)
+  end
   local file = os.tmpname()
   local out = assert(io.open(file, 'w'))
   out:write(sql)
