@@ -99,7 +99,9 @@ local function add_servers(context, args)
   end
 
   function context.open(db, redis, opts)
-    local one = require('stores').Store.new(db, redis, opts)
+    local given = { any_shard = true } -- it is looked after by itself
+    for key, value in pairs(opts or {}) do given[key] = value end
+    local one = require('stores').Store.new(db, redis, given)
     opened[#opened + 1] = one
     return one
   end
