@@ -260,6 +260,28 @@ STORES_API stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, c
 STORES_API stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
                                       const stores_params *params,
                                       const stores_query_options *options);
+/* Many rows changed by one statement. */
+typedef struct stores_bulk {
+    size_t size;
+    stores_change_kind kind; /* what becomes of them; not MODIFY */
+    const char *table;
+    /* %T stands for the table. It gives the rows that it changed, their ids in the first column; or
+     * it is a COPY %T (..) FROM STDIN. */
+    const char *sql;
+    const stores_params *params; /* NULL: none */
+    const char *data; /* of a COPY: what it reads, in its text format, not NUL-terminated */
+    size_t len;
+    const int64_t *ids; /* of a COPY: those of its rows */
+    size_t id_count;
+} stores_bulk;
+
+#define STORES_BULK_INIT STORES_SIZED(stores_bulk)
+
+/* Its rows are announced to the cache as those of stores_tx_write are, and not published; more than
+ * some thousands turn the table. The op has what the statement gave, and how many rows it
+ * changed. */
+STORES_API stores_op *stores_tx_bulk(stores_tx *tx, const stores_call *call,
+                                     const stores_bulk *bulk);
 /* Savepoints are named by their depth, by the transaction itself. */
 STORES_API stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call);
 STORES_API stores_op *stores_tx_release(stores_tx *tx, const stores_call *call);

@@ -325,6 +325,27 @@ static int push_texts(lua_State *L, struct stores__slot *slot) {
     return 2;
 }
 
+/* NULL is false, so that the array has no gap. */
+static int push_columns(lua_State *L, struct stores__slot *slot) {
+    int rows = stores_op_rows(slot->op), columns = stores_op_columns(slot->op);
+    luaL_checkstack(L, columns + 4, "columns");
+    lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
+    for (int column = 0; column < columns; column++) {
+        lua_createtable(L, rows, 0);
+        for (int row = 0; row < rows; row++) {
+            size_t len = 0;
+            const char *text = stores_op_value(slot->op, row, column, &len);
+            if (text != NULL) {
+                lua_pushlstring(L, text, len);
+            } else {
+                lua_pushboolean(L, 0);
+            }
+            lua_rawseti(L, -2, row + 1);
+        }
+    }
+    return columns + 1;
+}
+
 static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
     case SLOT_DOCUMENT: return push_found(L, slot);
@@ -334,6 +355,7 @@ static int push_values(lua_State *L, struct stores__slot *slot) {
     case SLOT_SELECT: return push_select(L, slot);
     case SLOT_ROWS: return push_rows(L, slot);
     case SLOT_TEXTS: return push_texts(L, slot);
+    case SLOT_COLUMNS: return push_columns(L, slot);
     case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
     default: lua_pushboolean(L, 1); return 1;
     }

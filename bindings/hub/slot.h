@@ -16,6 +16,7 @@ enum stores__slot_kind {
                   * with `places` in place of all these an array of their ids, and one of their
                   * keys, in which false stands for none */
     SLOT_ROWS, /* an array of row tables */
+    SLOT_COLUMNS, /* how many were affected, and an array of texts for each column */
     SLOT_COUNT, /* how many were affected */
     SLOT_TEXTS, /* an array of texts, nil for what is not there, and how many */
     SLOT_NOTHING, /* true */

@@ -122,6 +122,27 @@ static int tx_select(lua_State *L) {
     return stores__slot_started(L, slot, stores_tx_select(tx->tx, &call, table, sql, &params));
 }
 
+/* tx:bulk(kind, table, sql, params, timeout, data, ids) */
+static int tx_bulk(lua_State *L) {
+    static const char *const kinds[] = {"insert", "update", "upsert", "delete", NULL};
+    struct lua_tx *tx = check_tx(L, 1);
+    struct stores__slot *slot;
+    stores_bulk bulk = STORES_BULK_INIT;
+    bulk.kind = (stores_change_kind)luaL_checkoption(L, 2, NULL, kinds);
+    bulk.table = stores__table_check(L, 3);
+    bulk.sql = luaL_checkstring(L, 4);
+    uint64_t ms = stores__ms_check(L, 6);
+    lua_settop(L, 8);
+    stores_params params = stores__params_check(L, 5);
+    bulk.params = &params;
+    if (!lua_isnil(L, 7)) {
+        bulk.data = luaL_checklstring(L, 7, &bulk.len);
+        bulk.ids = stores__ids_check(L, 8, &tx->engine->shard, &bulk.id_count);
+    }
+    stores_call call = new_call(L, tx, SLOT_COLUMNS, false, ms, &slot);
+    return stores__slot_started(L, slot, stores_tx_bulk(tx->tx, &call, &bulk));
+}
+
 /* tx:query(sql, params, options, timeout, raw) */
 static int tx_query(lua_State *L) {
     struct lua_tx *tx = check_tx(L, 1);
@@ -187,6 +208,7 @@ static const luaL_Reg tx_methods[] = {{"find", tx_find},
                                       {"write", tx_write},
                                       {"select", tx_select},
                                       {"query", tx_query},
+                                      {"bulk", tx_bulk},
                                       {"savepoint", tx_savepoint},
                                       {"release", tx_release},
                                       {"rollback_to", tx_rollback_to},

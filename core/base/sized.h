@@ -18,7 +18,8 @@
     X(tx_options, stores_tx_options, timeout_ms)                                                   \
     X(times, stores_times, postgres)                                                               \
     X(error, stores_error, table)                                                                  \
-    X(tls, stores_tls, server_name)
+    X(tls, stores_tls, server_name)                                                                \
+    X(bulk, stores_bulk, id_count)
 
 struct stores__sized {
     const char *name;

@@ -7,8 +7,9 @@
  *                         one before it failed), NULL
  *   SYNC                  [what failed as it committed, NULL,]     at PIPELINE_SYNC, behind which
  *                         PIPELINE_SYNC                            no NULL comes
- *   SIMPLE                a result for each of its statements,     at the NULL, and pipeline mode
- *                         NULL                                     begins again
+ *   SIMPLE                [COPY_IN, behind which it is fed,]       at the NULL, and pipeline mode
+ *                         a result for each of its statements,     begins again
+ *                         NULL
  *
  * A NULL where no result came says that libpq had no memory for one. Whoever is told of a result
  * may send, which moves the ring, or close the connection, which the wire outlives until all is
@@ -118,6 +119,11 @@ enum verdict {
 
 static enum verdict take_result(struct stores__pg_wire *wire, PGresult *result) {
     struct stores__pg_entry *entry = stores__pg_ring_at(&wire->ring, 0);
+    if (stores__pg_copy_takes(wire, result)) {
+        PQclear(result);
+        stores__pg_copy_feed(wire);
+        return GO_ON;
+    }
     if (stores__pg_is_copy(PQresultStatus(result))) {
         take_copy(wire, entry, result);
         return NO_MORE;
@@ -159,6 +165,7 @@ static enum verdict take_end(struct stores__pg_wire *wire) {
     struct stores__pg_entry over = stores__pg_ring_pop(&wire->ring);
     if (over.kind != ENTRY_SIMPLE) return GO_ON;
     free(over.trace);
+    memset(&wire->copy, 0, sizeof wire->copy);
     if (!PQenterPipelineMode(wire->pg)) stores__pg_break(wire);
     stores__pg_finish(wire, over.req, STORES__PG_SYNCED);
     return GO_ON;
@@ -170,7 +177,8 @@ static bool is_heard(const struct stores__pg_wire *wire) {
 
 static void take_answers(struct stores__pg_wire *wire) {
     enum verdict verdict = GO_ON;
-    while (verdict == GO_ON && is_heard(wire) && wire->ring.count > 0 && !PQisBusy(wire->pg)) {
+    while (verdict == GO_ON && is_heard(wire) && wire->ring.count > 0 && !wire->copy.feeding &&
+           !PQisBusy(wire->pg)) {
         PGresult *result = PQgetResult(wire->pg);
         verdict = result != NULL ? take_result(wire, result) : take_end(wire);
     }
@@ -220,7 +228,11 @@ void stores__pg_on_answer(uv_poll_t *poll, int status, int events) {
             stores__pg_break(wire);
             return;
         }
-        if (left == 0) stores__pg_watch(wire, UV_READABLE);
+        if (left == 0 && wire->copy.feeding) {
+            stores__pg_copy_feed(wire);
+        } else if (left == 0) {
+            stores__pg_watch(wire, UV_READABLE);
+        }
     }
     take_all(wire);
 }

@@ -229,6 +229,9 @@ void stores__pg_reset(struct stores__pg_conn *conn);
 /* Several statements in one text: leaves pipeline mode for it; the connection has nothing else in
  * flight. result() comes for each statement that gives one. */
 void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql);
+/* COPY .. FROM STDIN, which reads data: as stores__pg_simple. The data stay until done(). */
+void stores__pg_copy(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+                     const char *data, size_t len);
 /* The process that the server, or a pooler before it, said is to be canceled; 0: not connected. */
 int stores__pg_process(const struct stores__pg_conn *conn);
 /* How long a cancel may take to end a statement before its connection is given up (insist.h). */

@@ -89,6 +89,7 @@ void stores__pg_finish(struct stores__pg_wire *wire, struct stores__pg_req *req,
 void stores__pg_fail_pending(struct stores__pg_wire *wire) {
     PQclear(wire->prepare_error);
     wire->prepare_error = NULL;
+    memset(&wire->copy, 0, sizeof wire->copy); /* whose it is hears of the loss, and frees it */
     while (wire->ring.count > 0) {
         struct stores__pg_entry entry = stores__pg_ring_pop(&wire->ring);
         stores__pg_trace_lost(wire, &entry);

@@ -37,6 +37,13 @@ struct stores__pg_statement {
 
 enum { STATEMENT_BUCKETS = 256, STATEMENTS_MAX = 256 };
 
+/* What a COPY of the first entry is to read; all zero: there is none. */
+struct stores__pg_copying {
+    const char *data; /* the caller's */
+    size_t len, at;
+    bool feeding; /* the server takes it: until it has all, libpq has nothing to say */
+};
+
 struct stores__pg_wire {
     struct stores__pg_conn *conn;
     PGconn *pg;
@@ -60,6 +67,7 @@ struct stores__pg_wire {
     bool behind; /* a request in flight was sent before the one ahead of it was answered */
     size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (leave.c) */
     PGresult *prepare_error; /* why the statement behind it was aborted */
+    struct stores__pg_copying copy;
     struct stores__pg_req greeting;
     struct stores__pg_req nobody; /* who gets the answers that come too late (forsake.c) */
     struct stores__pg_session session;
@@ -116,6 +124,12 @@ static inline bool stores__pg_is_copy(ExecStatusType status) {
 
 /* answers.c: on_socket of a connection that is connected */
 void stores__pg_on_answer(uv_poll_t *poll, int status, int events);
+
+/* copy.c */
+/* Whether a result says that the server reads what a COPY of ours has for it. */
+bool stores__pg_copy_takes(struct stores__pg_wire *wire, const PGresult *result);
+/* Sends as much of it as the socket takes. The wire may be broken then. */
+void stores__pg_copy_feed(struct stores__pg_wire *wire);
 
 /* conn.c: stores__pg_add for a statement of this kind */
 bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,

@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-enum { NAMED_ROWS_MAX = 5000 }; /* more in one table: its epoch is turned instead */
-
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
     if (commit == NULL) return NULL;
@@ -62,7 +60,7 @@ static void take_last_xid(struct stores__commit *commit, const struct pg_result 
  * too, also where its lock is gone, for it was given back with a savepoint of the caller. Else the
  * named rows get their intents, but for those of a table with too many. */
 static enum stores__commit_step after_statements(struct stores__commit *commit) {
-    size_t most = commit->reaches ? 0 : NAMED_ROWS_MAX;
+    size_t most = commit->reaches || commit->large ? 0 : STORES__NAMED_ROWS_MAX;
     stores__settle_turn_large(commit->rows, most, commit, stores__commit_turn);
     if (commit->no_memory) {
         fail(commit, STORES_NO_MEMORY, "no memory for the intents");

@@ -21,6 +21,8 @@
 
 struct stores__commit;
 
+enum { STORES__NAMED_ROWS_MAX = 5000 }; /* of one transaction; more in one table turn it */
+
 /* error NULL: committed. Otherwise error->outcome says what became of it. The connection is the
  * owner's again: it is idle where error is NULL or the server rolled back. */
 typedef void (*stores__commit_done)(void *arg, const stores_error *error);
@@ -58,6 +60,11 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
 void stores__commit_refuse(struct stores__commit *commit);
 /* Whether it did. */
 bool stores__commit_is_refused(const struct stores__commit *commit);
+/* Whether so many rows more can be named. */
+bool stores__commit_has_room(const struct stores__commit *commit, size_t count);
+/* More rows of the table were changed than can be named: it is turned, and with it every other one
+ * of which a row was named. */
+void stores__commit_large(struct stores__commit *commit, struct stores__table *table);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
 /* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns

@@ -42,7 +42,7 @@ struct stores__commit {
     struct stores__settle *rows; /* the named rows, and what becomes of them */
     struct stores__epoch **turns; /* held */
     size_t turn_count, turn_room;
-    bool reaches, locks_known, no_memory;
+    bool reaches, large, locks_known, no_memory;
 
     struct stores__pg_req req;
     int asked; /* the index of the question which tables were written */

@@ -88,6 +88,16 @@ void stores__commit_row(struct stores__commit *commit, struct stores__table *tab
     }
 }
 
+bool stores__commit_has_room(const struct stores__commit *commit, size_t count) {
+    return stores__settle_count(commit->rows) + count <= STORES__NAMED_ROWS_MAX;
+}
+
+void stores__commit_large(struct stores__commit *commit, struct stores__table *table) {
+    if (!stores__cache_covers(table)) return;
+    commit->large = true;
+    stores__commit_turn(commit, table);
+}
+
 void stores__commit_refuse(struct stores__commit *commit) {
     commit->no_memory = true;
 }

@@ -17,6 +17,7 @@ void stores__txop_free(struct stores__txop *txop) {
     if (txop == NULL) return;
     if (txop->result != NULL) stores__pg_result_free(txop->result);
     stores__statement_free(txop->statement);
+    stores__tx_copy_free(txop->copy);
     stores__table_let_go(txop->table);
     free(txop->sql);
     free(txop->memory);
@@ -218,7 +219,7 @@ static void ask_unsure(stores_tx *tx) {
 enum next {
     NEXT_LOST,
     NEXT_ROLLBACK, /* the op left: so does the transaction */
-    NEXT_TEXT, /* BEGIN is out; now the text of several statements */
+    NEXT_TEXT, /* BEGIN is out; now the text of several statements, or a COPY */
     NEXT_WAS_ENDED,
     NEXT_UNSURE,
     NEXT_FAIL,
@@ -231,7 +232,7 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
     const struct stores__txop *txop = tx->txop;
     if (end == STORES__PG_LOST) return NEXT_LOST;
     if (tx->op == NULL) return NEXT_ROLLBACK;
-    if (!tx->failed && txop->simple && txop->at < 0) return NEXT_TEXT;
+    if (!tx->failed && stores__tx_owes(tx)) return NEXT_TEXT;
     if (tx->begun && (txop->ended || !stores__pg_in_transaction(tx->conn))) return NEXT_WAS_ENDED;
     if (tx->failed) {
         bool ends = (txop->commit && !tx->options.session) || txop->undo;

@@ -4,6 +4,7 @@
  *     tx_ops.c      what callers may ask of it, one call (a txop) at a time
  *     tx.c          its life: connection, what comes behind each call, COMMIT or ROLLBACK
  *     tx_send.c     what a call sends, and what its results are of
+ *     tx_bulk.c     what the statement of many rows sends, and gave
  *     tx_facts.c, tx_docs.c, starve.c
  *
  * Its state goes one way: NEW ──> OPEN ──> ENDING ──> ENDED, or from any of them to a later one.
@@ -34,6 +35,7 @@ enum stores__tx_state {
 enum stores__txop_kind {
     TXOP_FIND,
     TXOP_WRITE,
+    TXOP_BULK,
     TXOP_SELECT,
     TXOP_QUERY,
     TXOP_SAVEPOINT,
@@ -51,6 +53,24 @@ enum stores__txop_behind {
     BEHIND_WROTE /* in a session: whether it wrote */
 };
 
+/* A COPY cannot stand among the statements of a request: three of them follow each other, of which
+ * the first and the last may be left out. */
+enum stores__copy_sent {
+    COPY_NOTHING,
+    COPY_OPENING, /* BEGIN, and what has to be known of the table */
+    COPY_ITSELF,
+    COPY_QUESTION /* what is asked behind it */
+};
+
+struct stores__tx_copy {
+    enum stores__copy_sent sent;
+    bool confirms;
+    char *data;
+    size_t len;
+    int64_t *ids; /* of its rows */
+    size_t count;
+};
+
 struct stores__txop {
     stores_tx *tx;
     enum stores__txop_kind kind;
@@ -58,7 +78,8 @@ struct stores__txop {
     char *sql, *memory;
     int count;
     const char **values;
-    struct stores__statement *statement; /* WRITE */
+    struct stores__statement *statement; /* WRITE, BULK */
+    struct stores__tx_copy *copy; /* BULK: its statement is a COPY; NULL: it is none */
     bool commit; /* WRITE: commit right after it */
     bool simple, readonly, lock;
     bool guarded; /* the server sees to it that it only reads */
@@ -115,6 +136,10 @@ void stores__tx_insider(stores_tx *tx, stores_op *op);
 void stores__tx_answer(stores_tx *tx, const stores_error *error);
 /* Sends the op under way; the owner of what comes behind it is set before (tx->req.done). */
 void stores__tx_send(stores_tx *tx);
+/* Whether more is to be sent for the op under way. */
+bool stores__tx_owes(const stores_tx *tx);
+/* What is asked behind a write. */
+void stores__tx_add_behind(stores_tx *tx, bool confirms);
 /* The one that was kept before goes. */
 void stores__tx_keep_error(stores_tx *tx, stores_error *error);
 
@@ -129,6 +154,17 @@ void stores__tx_ask_facts(stores_tx *tx);
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result);
 /* The locks that kept them so are given back. */
 void stores__tx_forget_facts(stores_tx *tx);
+
+/* The arguments of a BULK. False: no memory (tx_bulk.c). */
+bool stores__tx_bulk_take(struct stores__txop *txop, const stores_bulk *bulk,
+                          const stores_params *params);
+bool stores__tx_bulk_bind(struct stores__txop *txop, struct stores__table *table);
+void stores__tx_copy_free(struct stores__tx_copy *copy); /* NULL is allowed */
+/* Sends the next part of a COPY. False: that is its opening, which is the caller's. */
+bool stores__tx_copy_send(stores_tx *tx, bool begin);
+bool stores__tx_copy_owes(const stores_tx *tx);
+/* The rows that it changed, which the result names, or the COPY had. */
+void stores__tx_bulk_took(stores_tx *tx, const struct pg_result *result);
 
 /* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False:
  * no memory (tx_docs.c). */

@@ -1,4 +1,5 @@
 /* What callers may ask of a transaction: one op at a time. */
+#include "base/sized.h"
 #include "write/arguments.h"
 #include "write/tx_internal.h"
 
@@ -173,19 +174,25 @@ stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *ta
     return op;
 }
 
-static void write_resolved(stores_op *op, struct stores__table *table) {
-    stores_tx *tx = op->stage;
+static void start_write(stores_tx *tx, stores_op *op, struct stores__table *table) {
     stores_error error;
-    tx->txop->table = stores__table_hold(table);
-    if (!stores__statement_bind(tx->txop->statement, table)) {
-        no_memory(op);
-    } else if (tx->options.session && stores__cache_covers(table)) {
+    if (tx->options.session && stores__cache_covers(table)) {
         stores__op_failf(op, STORES_UNSUPPORTED,
                          "a session has no transaction whose writes could be told to Redis");
     } else if (!stores__commit_may_write(table, &error)) {
         stores__op_fail(op, &error);
     } else {
         stores__tx_start(tx);
+    }
+}
+
+static void write_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    tx->txop->table = stores__table_hold(table);
+    if (!stores__statement_bind(tx->txop->statement, table)) {
+        no_memory(op);
+    } else {
+        start_write(tx, op, table);
     }
 }
 
@@ -204,6 +211,43 @@ stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_
     op->id = op->docs[0].id = known.change->id;
     op->resolved = write_resolved;
     resolve(tx, op, known.change->table);
+    return op;
+}
+
+static void bulk_resolved(stores_op *op, struct stores__table *table) {
+    stores_tx *tx = op->stage;
+    tx->txop->table = stores__table_hold(table);
+    if (!stores__tx_bulk_bind(tx->txop, table)) {
+        no_memory(op);
+    } else {
+        start_write(tx, op, table);
+    }
+}
+
+stores_op *stores_tx_bulk(stores_tx *tx, const stores_call *call, const stores_bulk *given) {
+    struct stores__txop *txop;
+    stores_error error;
+    stores_bulk own;
+    stores_params own_params;
+    stores_op *op = new_op(tx, call, TXOP_BULK, &txop);
+    if (txop == NULL) return op;
+    const stores_bulk *bulk = stores__bulk_given(given, &own, &error);
+    if (bulk == NULL) {
+        stores__op_fail(op, &error);
+        return op;
+    }
+    const stores_params *params = bulk->params;
+    if (!stores__params_fit(op, &params, &own_params)) return op;
+    if ((unsigned)bulk->kind >= STORES_MODIFY || bulk->sql == NULL) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "the rows have no statement, or no kind");
+        return op;
+    }
+    if (!stores__tx_bulk_take(txop, bulk, params)) {
+        no_memory(op);
+        return op;
+    }
+    op->resolved = bulk_resolved;
+    resolve(tx, op, bulk->table);
     return op;
 }
 

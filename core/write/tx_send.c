@@ -40,6 +40,7 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
         if (tx->failed) stores__tx_keep_error(tx, stores__error_dup(&error));
         if (stores__statement_fires(txop->statement)) stores__pg_foreign(tx->conn, NULL);
         break;
+    case TXOP_BULK: stores__tx_bulk_took(tx, result); /* fall through */
     default:
         if (txop->result == NULL || stores__pg_has_rows(result) ||
             !stores__pg_has_rows(txop->result)) {
@@ -72,10 +73,11 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
     tx->failed = true;
     stores__pg_explain_read_only(&tx->req, error);
     bool own = is_own(txop, index);
-    if (own && txop->statement != NULL) {
+    if (own && txop->kind == TXOP_WRITE) {
         stores__statement_explain(txop->statement, error);
     } else if (own && txop->sql != NULL) {
-        stores__table_explain(txop->table, txop->sql, error);
+        const struct stores__statement *statement = txop->statement;
+        stores__table_explain(txop->table, statement ? statement->sql : txop->sql, error);
     }
     if (stores__pg_stale_plan(&tx->req)) {
         /* the transaction failed with it; as after any conflict, the next run of it works */
@@ -152,23 +154,34 @@ static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop 
            stores__sql_stands_anywhere(txop->sql) && !stores__sql_only_reads(txop->sql);
 }
 
+void stores__tx_add_behind(stores_tx *tx, bool confirms) {
+    struct stores__txop *txop = tx->txop;
+    if (confirms) {
+        const char *values[] = {txop->table->name};
+        txop->behind = BEHIND_PRINT;
+        stores__pg_add(tx->conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
+    } else if (!tx->xid_known) {
+        /* for the intents, and to ask after a COMMIT that was lost */
+        txop->behind = BEHIND_XID;
+        stores__pg_add(tx->conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
+    }
+}
+
+bool stores__tx_owes(const stores_tx *tx) {
+    const struct stores__txop *txop = tx->txop;
+    return txop->copy != NULL ? stores__tx_copy_owes(tx) : txop->simple && txop->at < 0;
+}
+
 static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
     struct stores__pg_conn *conn = tx->conn;
     char text[80];
     switch (txop->kind) {
     case TXOP_WRITE:
-        stores__statement_choose(txop->statement, tx->options.session);
+        stores__statement_choose(txop->statement, tx->options.session); /* fall through */
+    case TXOP_BULK:
         stores__pg_add(conn, &tx->req, txop->statement->sql, txop->statement->count,
                        txop->statement->values, true);
-        if (confirms) {
-            const char *values[] = {txop->table->name};
-            txop->behind = BEHIND_PRINT;
-            stores__pg_add(conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
-        } else if (!tx->xid_known) {
-            /* for the intents, and to ask after a COMMIT that was lost */
-            txop->behind = BEHIND_XID;
-            stores__pg_add(conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
-        }
+        stores__tx_add_behind(tx, confirms);
         break;
     case TXOP_SAVEPOINT:
     case TXOP_RELEASE:
@@ -210,7 +223,8 @@ static void add_idle_limit(stores_tx *tx) {
 
 /* The caller's text in what is sent; NULL: there is none. */
 static const char *foreign_text(const struct stores__txop *txop) {
-    if (txop->kind == TXOP_WRITE) return txop->statement->foreign ? txop->statement->sql : NULL;
+    const struct stores__statement *statement = txop->statement;
+    if (statement != NULL) return statement->foreign ? statement->sql : NULL;
     return txop->kind == TXOP_QUERY || txop->kind == TXOP_SELECT ? txop->sql : NULL;
 }
 
@@ -229,17 +243,19 @@ void stores__tx_send(stores_tx *tx) {
         stores__pg_simple(tx->conn, &tx->req, txop->sql);
         return;
     }
+    if (txop->copy != NULL && stores__tx_copy_send(tx, begin)) return;
     stores__pg_begin(tx->conn, &tx->req);
     if (begin) {
         stores__pg_add(tx->conn, &tx->req, begin_sql(tx), 0, NULL, true);
         add_idle_limit(tx);
     }
-    if (txop->kind == TXOP_WRITE && tx->engine->cache != NULL && !tx->options.session) {
+    if (txop->statement != NULL && tx->engine->cache != NULL && !tx->options.session) {
         confirms = stores__tx_add_facts(tx);
     }
     txop->at = tx->req.added;
-    if (txop->simple) {
+    if (txop->simple || txop->copy != NULL) {
         txop->at = -1;
+        if (txop->copy != NULL) txop->copy->confirms = confirms;
     } else {
         add_op(tx, txop, confirms);
     }

@@ -179,11 +179,6 @@ function Store:start_select(name, text, params, timeout, raw, rows, most, places
   return self.engine:select(name, text, params, timeout, raw, rows, most, places)
 end
 
--- For the tables that it wrote its locks are asked, cascades and triggers included.
-function Store:run_change(_, text, params, timeout)
-  return self:query(text, params, { timeout = timeout, transaction = true, raw = false })
-end
-
 local function run_text(self, text, params, checked, raw)
   local list = query.params(params)
   if frames.count > 0 then holds.check_connection(self) end
@@ -223,7 +218,7 @@ end
 -- What has to hold a row's lock, in a transaction of its own.
 function Store:in_lock(fn, work)
   return transaction.run(self, function(tx) return fn(tx, work) end,
-    { timeout = work.opts.timeout })
+    { timeout = work.opts.timeout, retries = work.retries })
 end
 
 function Store:upgrade(name, opts)

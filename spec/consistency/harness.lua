@@ -28,6 +28,7 @@ local harness = {}
 ---@field shape string? of spec/consistency/shapes.lua: each table has a mirror, which is read, too
 ---@field tenants integer? so many schemas beside public have the tables, by search_path
 ---@field databases integer? so many databases have the tables, on one Redis
+---@field bulk boolean? half of the writes are of many rows, by the verbs for that
 ---@field seed integer?
 
 ---@class consistency.Run
@@ -163,6 +164,7 @@ local function start_worker(run, writer, db, redis, capacity)
     path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
     coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
     shape = options.shape, tenants = options.tenants, calm = options.calm,
+    bulk = options.bulk,
     db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
   }) }, { env = env })

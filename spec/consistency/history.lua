@@ -35,7 +35,8 @@ history.OPEN, history.DONE, history.NONE, history.TORN = 0, 1, 2, 3
 history.ABSENT = -1
 history.VERBS = { 'find', 'findAllByIds', 'patch', 'updateObject', 'transaction', 'locked update',
   'query', 'insert', 'upsert', 'delete', 'tenant read', 'tenant write', 'undone', 'findBy',
-  'move', 'moving query' }
+  'move', 'moving query',
+  'updateEach', 'insertMany', 'upsertMany', 'deleteMany' }
 
 local time = ffi.new('struct consistency_time')
 local MONOTONIC = 1

@@ -60,7 +60,9 @@ local function step_of_sql(sql)
   sql = sql:upper()
   if sql:find('^BEGIN') and not sql:find('READ ONLY') then return 'begin' end
   if sql:find('^COMMIT') then return 'commit' end
-  if sql:find('^UPDATE') or sql:find('^INSERT') or sql:find('^DELETE') then return 'dml' end
+  if sql:find('^UPDATE') or sql:find('^INSERT') or sql:find('^DELETE') or sql:find('^COPY') then
+    return 'dml'
+  end
 end
 
 -- Which step of a write a message is.

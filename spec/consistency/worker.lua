@@ -249,6 +249,29 @@ calls['moving query'] = function(place)
   end)
 end
 
+-- Several rows at once, of which all change, or none.
+function calls.updateEach(place)
+  local records, documents, wanted = {}, {}, {}
+  for _ = 1, random(1, 4) do
+    local row = pick(place)
+    if not records[row] then
+      records[row] = begin(history.WRITE, 'updateEach', row)
+      if not records[row] then break end
+      wanted[#wanted + 1] = id_of(place, row)
+    end
+  end
+  if not wanted[1] then return end
+  local ok, err = pcall(store.updateEach, store, place.name, nil, function(document)
+    add_one(document)
+    documents[document.id] = document -- of the last attempt
+  end, { where = { { 'id', 'in', wanted } } })
+  local at = now()
+  for row, call in pairs(records) do
+    if ok then saw(call, documents[id_of(place, row)], at) else failed(call, err) end
+  end
+  return not ok and err or nil
+end
+
 -- ---- Rows that come and go ----------------------------------------------------------------------
 
 -- Each belongs to one writer, who gives it up where the outcome of a call is not known.
@@ -291,9 +314,48 @@ local function change_life(place, row)
   return err
 end
 
+-- Several rows that are there, or several that are not, in one call of a verb for many.
+local function change_lives(place)
+  local rows, records, list = {}, {}, {}
+  for _ = 1, random(2, 6) do
+    local row = owned_row(place)
+    if row and (not rows[1] or (states[row] or 0) % 2 == (states[rows[1]] or 0) % 2) then
+      given_up[row] = true -- nobody else may touch it meanwhile, nor is it taken twice
+      rows[#rows + 1] = row
+    end
+  end
+  if not rows[1] then return end
+  local verb = (states[rows[1]] or 0) % 2 == 1 and 'deleteMany'
+    or random() < 0.5 and 'insertMany' or 'upsertMany'
+  for i, row in ipairs(rows) do
+    local id, version = id_of(place, row), (states[row] or 0) + 1
+    records[i] = begin(history.WRITE, verb, row)
+    if not records[i] then return end
+    records[i].version = version
+    list[i] = verb == 'deleteMany' and id
+      or { id = id, k = 'k' .. id, v = version, [mine] = version }
+  end
+  local ok, results = pcall(store[verb], store, place.name, list)
+  for i, row in ipairs(rows) do
+    local call, version = records[i], (states[row] or 0) + 1
+    if not ok then
+      call.version = version
+      failed(call, results)
+      if call.outcome == history.NONE then given_up[row] = nil end
+    elseif results[i] == true or results[i] == 'inserted' then
+      done(call, version)
+      states[row], given_up[row] = version, nil
+    else
+      call.outcome = history.TORN -- the row was not as its owner left it
+    end
+  end
+  return not ok and results or nil
+end
+
 local READS = { 'find', 'find', 'findAllByIds', 'findAllByIds', 'findBy' }
 
 local function live(place)
+  if config.bulk and place.kind == 'lives' and random() < 0.4 / calm then return change_lives(place) end
   local row = random() < 0.5 / calm and owned_row(place)
   if row then return change_life(place, row) end
   if place.kind == 'nomads' then return calls.findBy(place) end
@@ -315,6 +377,10 @@ if config.tenants then
     mix[#mix + 1] = { 'tenant read', 5 }
     mix[#mix + 1] = { 'tenant write', 5 }
   end
+end
+if config.bulk then
+  require('stores.bulk.put').COPY_FROM = 2 -- as if they were very many
+  for _, kind in ipairs({ 'rows', 'mixed' }) do table.insert(MIX[kind], 1, { 'updateEach', 15 }) end
 end
 if config.shape then
   for _, mix in pairs(MIX) do mix[#mix + 1] = { 'undone', 4 } end

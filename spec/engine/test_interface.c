@@ -205,6 +205,15 @@ static void test_fields(void) {
     FIELD(stores_tx_options, session, 13);
     FIELD(stores_tx_options, close, 14);
     FIELD(stores_tx_options, timeout_ms, 16);
+    FIELD(stores_bulk, size, 0);
+    FIELD(stores_bulk, kind, 8);
+    FIELD(stores_bulk, table, 16);
+    FIELD(stores_bulk, sql, 24);
+    FIELD(stores_bulk, params, 32);
+    FIELD(stores_bulk, data, 40);
+    FIELD(stores_bulk, len, 48);
+    FIELD(stores_bulk, ids, 56);
+    FIELD(stores_bulk, id_count, 64);
     FIELD(stores_statement, size, 0);
     FIELD(stores_statement, sql, 8);
     FIELD(stores_statement, connection, 16);

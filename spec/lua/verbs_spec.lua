@@ -67,6 +67,7 @@ end
 -- What the checks of a verb let pass, so that they come to its options.
 local VALUES = { table = 'users', id = '1', ids = {}, doc = { a = 1 }, key = 'a', value = 1,
   jsonpath = '$.a', record = { id = '1' }, changes = { inc = { a = 1 } }, fn = function() end,
+  records = {}, change = function() end,
   sql = 'SELECT 1', channel = 'c' }
 
 local function call(target, row, opts)
@@ -81,7 +82,7 @@ describe('the table of verbs', function()
     -- how a store is made, and the primitives under the verbs
     local OTHERS = { new = true, from_config = true, check_usable = true, start_find = true,
       start_find_hinted = true, start_find_many = true, start_write = true, start_select = true,
-      run_change = true, run_list = true, in_lock = true, store_and_commit = true,
+      start_bulk = true, run_list = true, in_lock = true, store_and_commit = true,
       lock_row = true, rest_of_it = true, around = true, end_use = true }
     local function unknown(class, target)
       local names = {}

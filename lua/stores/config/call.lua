@@ -52,7 +52,12 @@ call.options = {
     .. '[criteria.md](criteria.md#explain)'),
   option('all', boolean, 'criteria that match every row are meant'),
   option('predicate', boolean, 'the path is a predicate: documents for which it is true'),
-  option('batch', integer(1, 100000), 'documents in one batch; 500'),
+  option('batch', integer(1, 100000), 'documents in one batch; 500, of bulk verbs 5000'),
+  option('conflict', one_of({ 'fail', 'ignore', 'replace' }), "where a row has the id already: "
+    .. "`'fail'`, the default, raises `duplicate`; `'ignore'` leaves the row, also where another "
+    .. "unique value is there; `'replace'` gives it the new document"),
+  option('progress', options.callback('fun(count: integer, after: integer|string)'), 'called '
+    .. 'behind each chunk with how many there were, and what `after` would go on with'),
   option('unique', boolean, 'a unique index is over the path: one row at most has the value'),
   option('pause', seconds(HOUR), 'seconds to wait behind each batch'),
   option('create', boolean, 'where no row has the id, the function is called with nil, and makes '

@@ -3,6 +3,7 @@
 --- one that is new has a route by itself; all others stand here.
 
 local arguments = require('stores.verbs.arguments')
+local bulk = require('stores.shards.bulk')
 local call = require('stores.config.call')
 local core = require('stores.core')
 local errors = require('stores.errors')
@@ -327,7 +328,7 @@ function routes.verbs()
   local verbs = {}
   for _, row in ipairs(list.verbs) do
     if (row.on == 'both' or row.on == 'store') and not row.is_internal then
-      verbs[row.name] = routes[row.name] or made(row)
+      verbs[row.name] = routes[row.name] or bulk[row.name] or made(row)
     end
   end
   return verbs

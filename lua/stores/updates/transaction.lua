@@ -70,10 +70,8 @@ function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
   return self.tx:select(name, sql, params, left(self, timeout), raw, rows, most)
 end
 
-function Transaction:run_change(name, text, params, timeout)
-  local rows = self:query(text, params, { timeout = timeout, raw = false })
-  for _, row in ipairs(rows) do holds.lock(self, name, row.id) end
-  return rows
+function Transaction:start_bulk(kind, name, sql, params, timeout, data, list)
+  return self.tx:bulk(kind, name, sql, params, left(self, timeout), data, list)
 end
 
 function Transaction:generateId()

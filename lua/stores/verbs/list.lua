@@ -59,6 +59,10 @@ list.options = {
   Transaction = { 'timeout', 'isolation', 'readonly', 'retries', 'strict' },
   Upgrade = { 'timeout', 'batch', 'pause', 'after' },
   Expire = { 'timeout', 'batch', 'pause' },
+  Insert = { 'timeout', 'conflict', 'etag', 'batch', 'transaction', 'after', 'progress' },
+  UpsertMany = { 'timeout', 'etag', 'batch', 'transaction', 'after', 'progress' },
+  DeleteMany = { 'timeout', 'batch', 'transaction', 'after', 'progress' },
+  UpdateEach = { 'timeout', 'where', 'all', 'batch', 'pause', 'after', 'progress' },
   Timeout = { 'timeout' },
 }
 
@@ -85,6 +89,10 @@ local FOUND_DOCUMENT = { value('document', 'stores.Document|nil'), ETAG }
 local FOUND = { value('found', 'boolean') }
 local ROWS = { value('rows', 'stores.Rows'), value('affected', 'integer') }
 local NOTHING = {}
+local RECORDS = value('records', 'table[]|fun(): (table|nil)')
+local STORED_MANY = { value('results', "('inserted'|'replaced'|'ignored')[]"),
+  value('counts', '{inserted: integer, replaced: integer, ignored: integer}'),
+  value('etags', '(stores.Etag|false)[]|nil') }
 
 ---@type stores.Verb[] in the order of docs/api.md
 list.verbs = {}
@@ -250,14 +258,45 @@ verb('patchWhere', {
   says = 'the ids of the rows that were changed, in no order',
   text = 'Makes several changes to all documents that contain `doc` and meet `where`, in one '
     .. 'statement.',
-  home = 'verbs/many', core = { 'query' }, spec = 'many',
+  home = 'verbs/many', core = { 'bulk' }, spec = 'many',
 })
 verb('deleteWhere', {
   takes = { TABLE, maybe('doc', 'table') }, options = 'Many',
   gives = { value('ids', 'string[]|stores.Plan') },
   says = 'the ids of the rows that were deleted, in no order',
   text = 'Deletes all rows whose documents contain `doc` and meet `where`, in one statement.',
-  home = 'verbs/many', core = { 'query' }, spec = 'many',
+  home = 'verbs/many', core = { 'bulk' }, spec = 'many',
+})
+
+-- ---- Many at once ------------------------------------------------------------------------------
+
+verb('insertMany', {
+  takes = { TABLE, RECORDS }, options = 'Insert', gives = STORED_MANY,
+  says = 'what became of each record, how many of them became what, and with `etag` their etags',
+  text = 'Inserts many records, chunk by chunk.',
+  home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
+})
+verb('upsertMany', {
+  takes = { TABLE, RECORDS }, options = 'UpsertMany', gives = STORED_MANY,
+  says = 'what became of each record, how many of them became what, and with `etag` their etags',
+  text = 'Inserts many records, or replaces the documents of the rows that have their ids.',
+  home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
+})
+verb('deleteMany', {
+  takes = { TABLE, value('ids', 'stores.Id[]') }, options = 'DeleteMany',
+  gives = { value('deleted', 'boolean[]'), value('count', 'integer') },
+  says = 'whether there was a row for each id, and how many there were',
+  text = 'Deletes many rows by their ids.',
+  home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
+})
+verb('updateEach', {
+  takes = { TABLE, maybe('doc', 'table'), value('change', 'fun(document: table): (table|false|nil)') },
+  options = 'UpdateEach',
+  gives = { value('count', 'integer'), value('last', 'string|nil') },
+  says = 'how many were changed, and the id of the last row',
+  text = 'Changes every document that contains `doc` and meets `where` by a Lua function, batch by '
+    .. 'batch.',
+  home = 'verbs/bulk', core = { 'bulk', 'select' }, spec = 'update_each',
 })
 
 -- ---- SQL and transactions ----------------------------------------------------------------------

@@ -1,7 +1,6 @@
 --- The verbs that change all rows that meet criteria, of a store and of a transaction. They are one
---- statement, whose rows nobody knows beforehand: the cache forgets the whole table, as it does
---- after a query that writes. What differs between the two is the primitive run_change. What each
---- verb takes and gives: list.lua.
+--- statement, whose rows nobody knows beforehand, but before COMMIT: what it gives is told to the
+--- cache. What each verb takes and gives: list.lua.
 
 local arguments = require('stores.verbs.arguments')
 local changes = require('stores.sql.changes')
@@ -9,7 +8,7 @@ local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local guarded = require('stores.verbs.guarded')
 local json = require('stores.json')
-local names = require('stores.tables.names')
+local put = require('stores.bulk.put')
 local select = require('stores.verbs.select')
 local seen = require('stores.verbs.seen')
 local taken = require('stores.verbs.list').taken.store
@@ -18,20 +17,21 @@ local many = {}
 
 local check, check_table = arguments.check, arguments.check_table
 
--- Runs a change, in which %T stands outside of quotes alone, and gives the ids of its rows.
-local function run(self, name, sql, params, opts, page)
+local function change(tx, work)
+  local _, ids = put.run(tx, work.kind, work.name, {}, work.sql, work.params, work.opts.timeout)
+  put.hold(tx, work.name, ids)
+  return ids
+end
+
+-- Runs a change, and gives the ids of its rows.
+local function run(self, kind, name, sql, params, opts, page)
   select.check(self, name, opts, page)
   if opts.explain then return select.plan(self, name, sql, params, opts, page) end
-  local quoted = names.sql(name)
-  sql = sql:gsub('%%T', function() return quoted end, 1)
-  local ok, rows = pcall(self.run_change, self, name, sql, params, opts.timeout)
-  if not ok then
-    if self.tables[name] then self.tables[name]:explain(rows) end
-    errors.throw(rows)
-  end
-  local ids = json.array()
-  for i, row in ipairs(rows) do ids[i] = row.id end
-  return ids
+  local ok, ids = pcall(self.in_lock, self, change, { kind = kind, name = name, sql = sql,
+    params = params, opts = opts })
+  if ok then return json.array(ids) end
+  if self.tables[name] then self.tables[name]:explain(ids) end
+  errors.throw(ids)
 end
 
 function many:patchWhere(name, doc, spec, opts)
@@ -41,7 +41,7 @@ function many:patchWhere(name, doc, spec, opts)
   if self.tables[name] then guarded.check_many(self.tables[name]) end
   local page = {}
   local sql, params = changes.patch(doc, spec, opts, page)
-  return run(self, name, sql, params, opts, page)
+  return run(self, 'update', name, sql, params, opts, page)
 end
 
 function many:deleteWhere(name, doc, opts)
@@ -50,7 +50,7 @@ function many:deleteWhere(name, doc, opts)
   opts = check_options(opts, taken.deleteWhere)
   local page = {}
   local sql, params = changes.delete(doc, opts, page, seen.condition(self, self.tables[name]))
-  return run(self, name, sql, params, opts, page)
+  return run(self, 'delete', name, sql, params, opts, page)
 end
 
 return many

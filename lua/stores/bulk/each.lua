@@ -1,0 +1,113 @@
+--- updateEach: every document that meets criteria is changed by a function of Lua, batch by batch.
+--- A batch is looked up, then locked and looked at again in one transaction with what is stored.
+
+local documents = require('stores.tables.documents')
+local errors = require('stores.errors')
+local holds = require('stores.updates.holds')
+local ids = require('stores.ids')
+local json = require('stores.json')
+local put = require('stores.bulk.put')
+local query = require('stores.sql.query')
+local seen = require('stores.verbs.seen')
+local select = require('stores.verbs.select')
+local sql = require('stores.bulk.sql')
+local wait = require('stores.wait')
+
+local each = {}
+
+local BATCH = 500
+
+-- The rows of the batch behind an id.
+local function look(self, walk)
+  local page = {}
+  local text, params = query.each_batch(walk.last, walk.size, walk.criteria, page)
+  select.check(self, walk.name, walk.criteria, page)
+  if walk.definition then text, params = seen.alive(self, walk.definition, text, params) end
+  local rows = wait.slot(self.hub, self:start_select(walk.name, 'SELECT id::text AS row_id FROM ('
+    .. text .. ') AS page ORDER BY id', params, walk.opts.timeout, false, true))
+  local list = {}
+  for i = 1, #rows do list[i] = rows[i].row_id end
+  return list
+end
+
+-- What the function makes of a row; nil: it is left as it is.
+local function change(tx, walk, row)
+  local document, old, definition = row, nil, walk.definition
+  if definition then
+    document, old = documents.to_change(definition, row, seen.now(tx))
+    if document == nil then return nil end
+  end
+  local id = row.id
+  local result = walk.fn(document)
+  if result == nil then result = document end
+  if result == false then return nil end
+  if type(result) ~= 'table' or json.is_array(result) then
+    errors.raise('invalid_document',
+      'the function of updateEach returns a document, false, or nothing; got '
+      .. errors.kind(result))
+  end
+  if result.id == nil then result.id = id end
+  if ids.parse(result.id) ~= id then
+    errors.raise('id_mismatch', 'the function changed the id of the document')
+  end
+  result.id = id
+  if definition then documents.check(definition, result, old) end
+  return id, json.encode(result)
+end
+
+local function update_batch(tx, walk)
+  local condition, params = query.condition(query.containment(walk.doc, walk.opts), walk.opts)
+  for i = 1, #walk.list do holds.lock(tx, walk.name, walk.list[i]) end
+  local text, all = sql.lock(walk.list, condition ~= '' and condition or nil, params)
+  local rows = wait.slot(tx.hub, tx:start_select(walk.name, text, all, walk.opts.timeout, false))
+  local list, texts = {}, {}
+  for i = 1, #rows do
+    local id, changed = change(tx, walk, rows[i])
+    if id then list[#list + 1], texts[#texts + 1] = id, changed end
+  end
+  if #list == 0 then return 0 end
+  local update, given = sql.update('[' .. table.concat(texts, ',') .. ']')
+  local ok, count = pcall(put.run, tx, 'update', walk.name, list, update, given, walk.opts.timeout)
+  if ok then return count end
+  if walk.definition then walk.definition:explain(count) end
+  errors.throw(count)
+end
+
+local function stopped(walk, err)
+  if errors.is(err) then err.count, err.after = walk.count, walk.last end
+  errors.throw(err)
+end
+
+--- Changes the documents. Who is interrupted goes on behind the id in the error's `after`.
+---@param self stores.Store|stores.Transaction
+---@param name string
+---@param doc table?
+---@param fn fun(document: table): (table|false|nil)
+---@param opts table
+---@return integer count
+---@return string? last
+---Raises empty_criteria and what the function raises.
+function each.update(self, name, doc, fn, opts)
+  query.containment(doc, opts) -- what is wrong with the criteria is said at once
+  local empty = type(doc) == 'table' and next(doc) == nil
+  local where = opts.where
+  if type(where) == 'table' and next(where) == nil then where = nil end
+  local walk = { name = name, doc = doc, fn = fn, opts = opts, definition = self.tables[name],
+    size = opts.batch or BATCH, last = opts.after, count = 0, list = nil,
+    criteria = { where = where, contains = not empty and doc or nil } }
+  while true do
+    local ok, list = pcall(look, self, walk)
+    if not ok then stopped(walk, list) end
+    walk.list = list
+    if #list > 0 then
+      local done, count = pcall(self.in_lock, self, update_batch, walk)
+      if not done then stopped(walk, count) end
+      walk.count, walk.last = walk.count + count, list[#list]
+      if opts.progress then opts.progress(walk.count, walk.last) end
+    end
+    if #list < walk.size then return walk.count, walk.last end
+    if opts.pause then wait.slot(self.hub, self.hub:sleep(opts.pause)) end
+  end
+end
+
+return each
