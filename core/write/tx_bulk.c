@@ -51,8 +51,8 @@ bool stores__tx_bulk_bind(struct stores__txop *txop, struct stores__table *table
     if (statement->sql == NULL) return false;
     /* the caller's expressions may leave something in the session */
     struct stores__sql_texts *texts = &table->engine->pool.common.texts;
-    statement->foreign = txop->copy == NULL && stores__sql_know(texts, statement->sql).effect ==
-                                                   STORES__SQL_SESSION;
+    struct stores__sql_known known = stores__sql_know(texts, statement->sql);
+    statement->foreign = txop->copy == NULL && known.effect == STORES__SQL_SESSION;
     return true;
 }
 

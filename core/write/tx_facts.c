@@ -67,3 +67,16 @@ bool stores__tx_add_facts(stores_tx *tx) {
     }
     return true;
 }
+
+void stores__tx_add_behind(stores_tx *tx, bool confirms) {
+    struct stores__txop *txop = tx->txop;
+    if (confirms) {
+        const char *values[] = {txop->table->name};
+        txop->behind = BEHIND_PRINT;
+        stores__pg_add(tx->conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
+    } else if (!tx->xid_known) {
+        /* for the intents, and to ask after a COMMIT that was lost */
+        txop->behind = BEHIND_XID;
+        stores__pg_add(tx->conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
+    }
+}

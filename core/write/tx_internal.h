@@ -138,8 +138,6 @@ void stores__tx_answer(stores_tx *tx, const stores_error *error);
 void stores__tx_send(stores_tx *tx);
 /* Whether more is to be sent for the op under way. */
 bool stores__tx_owes(const stores_tx *tx);
-/* What is asked behind a write. */
-void stores__tx_add_behind(stores_tx *tx, bool confirms);
 /* The one that was kept before goes. */
 void stores__tx_keep_error(stores_tx *tx, stores_error *error);
 
@@ -147,6 +145,8 @@ void stores__tx_keep_error(stores_tx *tx, stores_error *error);
  * of its table in front of it, where they are in doubt. True: they are to be confirmed behind
  * it. */
 bool stores__tx_add_facts(stores_tx *tx);
+/* Adds what is asked behind a write. */
+void stores__tx_add_behind(stores_tx *tx, bool confirms);
 /* The catalog's word on the table, behind its write. */
 void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result);
 /* The question for the facts of the op's table, and its answer. */

@@ -154,19 +154,6 @@ static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop 
            stores__sql_stands_anywhere(txop->sql) && !stores__sql_only_reads(txop->sql);
 }
 
-void stores__tx_add_behind(stores_tx *tx, bool confirms) {
-    struct stores__txop *txop = tx->txop;
-    if (confirms) {
-        const char *values[] = {txop->table->name};
-        txop->behind = BEHIND_PRINT;
-        stores__pg_add(tx->conn, &tx->req, stores__facts_print_sql(txop->table), 1, values, true);
-    } else if (!tx->xid_known) {
-        /* for the intents, and to ask after a COMMIT that was lost */
-        txop->behind = BEHIND_XID;
-        stores__pg_add(tx->conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
-    }
-}
-
 bool stores__tx_owes(const stores_tx *tx) {
     const struct stores__txop *txop = tx->txop;
     return txop->copy != NULL ? stores__tx_copy_owes(tx) : txop->simple && txop->at < 0;

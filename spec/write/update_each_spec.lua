@@ -1,4 +1,4 @@
---- updateEach: which documents the function gets, what it may do, and how it goes on after an error.
+--- updateEach: which documents the function gets, what it may do, how it goes on after an error.
 
 local stores = require('stores')
 local support = require('spec.support')

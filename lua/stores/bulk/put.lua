@@ -52,7 +52,10 @@ function put.run(tx, kind, name, ids, text, params, timeout, data)
   return wait.slot(tx.hub, tx:start_bulk(kind, name, text, params, timeout, data, data and ids))
 end
 
-local function ask_kind(tx, work)
+--- Asks how a table can be written.
+---@param tx stores.Transaction
+---@param work {name: string, opts: table, plain: boolean?}
+function put.ask_kind(tx, work)
   local rows = wait.slot(tx.hub, tx:start_select(work.name, sql.KIND, { names.sql(work.name) },
     work.opts.timeout, false, true))
   work.plain = rows[1] ~= nil and rows[1].plain == true
@@ -96,12 +99,13 @@ end
 
 -- A row that nobody replaced: a newer program wrote it.
 local function check_versions(work, chunk, became)
-  if work.conflict ~= 'replace' or not work.definition or not work.definition.version then return end
+  local definition = work.definition
+  if work.conflict ~= 'replace' or not definition or not definition.version then return end
   for _, id in ipairs(chunk.ids) do
     if not became[id] then
       errors.raise('newer_version', ('the document %s of %s is of a newer version than %d'):format(
-        id, work.definition.name, work.definition.version), { table = work.definition.name,
-        row = id, known_version = work.definition.version,
+        id, definition.name, definition.version), { table = definition.name,
+        row = id, known_version = definition.version,
         hint = 'a newer program wrote it, and it can be read here' })
     end
   end
@@ -156,7 +160,9 @@ end
 ---@return table<string, string>? tags
 function put.chunk(tx, work, chunk)
   local is_many = #chunk.ids >= put.COPY_FROM
-  if work.plain == nil and (work.conflict == 'replace' or is_many) then ask_kind(tx, work) end
+  if work.plain == nil and (work.conflict == 'replace' or is_many) then
+    put.ask_kind(tx, work)
+  end
   make_room(tx, work, chunk)
   local ok, became, tags = pcall(write, tx, work, chunk)
   if not ok then

@@ -102,7 +102,9 @@ end
 ---@param text string
 ---@return string
 function sql.copied(text)
-  if text:find('[\\\t\r\n]') then
+  -- plain ones are found many times faster than a pattern
+  if text:find('\\', 1, true) or text:find('\t', 1, true) or text:find('\n', 1, true)
+    or text:find('\r', 1, true) then
     return (text:gsub('[\\\t\r\n]', { ['\\'] = '\\\\', ['\t'] = ' ', ['\r'] = ' ', ['\n'] = ' ' }))
   end
   return text

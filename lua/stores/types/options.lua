@@ -34,10 +34,17 @@
 ---@field must? boolean raise `not_found` instead of giving nil or false
 ---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
 
+---@class stores.DeleteManyOptions
+---@field timeout? number the deadline of this call
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
+---@field transaction? boolean false: the statements run as they come, each on its own
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
+
 ---@class stores.EachOptions
 ---@field timeout? number the deadline of this call
 ---@field raw? boolean documents as JSON text
----@field batch? integer documents in one batch; 500
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
@@ -50,8 +57,17 @@
 
 ---@class stores.ExpireOptions
 ---@field timeout? number the deadline of this call
----@field batch? integer documents in one batch; 500
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field pause? number seconds to wait behind each batch
+
+---@class stores.InsertManyOptions
+---@field timeout? number the deadline of this call
+---@field conflict? 'fail'|'ignore'|'replace' where a row has the id already: `'fail'`, the default, raises `duplicate`; `'ignore'` leaves the row, also where another unique value is there; `'replace'` gives it the new document
+---@field etag? boolean give the etag of the document, too: the new one, of a write
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
+---@field transaction? boolean false: the statements run as they come, each on its own
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.ListOptions
 ---@field timeout? number the deadline of this call
@@ -162,6 +178,15 @@
 ---@field retries? integer how often the function runs again after a deadlock or a serialization failure
 ---@field combine? boolean false: a transaction of its own, with a lock
 
+---@class stores.UpdateEachOptions
+---@field timeout? number the deadline of this call
+---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
+---@field all? boolean criteria that match every row are meant
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
+---@field pause? number seconds to wait behind each batch
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
+
 ---@class stores.UpdateInsideOptions
 ---@field timeout? number the deadline of this call
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
@@ -171,7 +196,7 @@
 
 ---@class stores.UpgradeOptions
 ---@field timeout? number the deadline of this call
----@field batch? integer documents in one batch; 500
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field pause? number seconds to wait behind each batch
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
 
@@ -180,6 +205,14 @@
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field if_match? stores.Etag only where the row still has this etag; `conflict` where it has another one, or is gone
 ---@field etag? boolean give the etag of the document, too: the new one, of a write
+
+---@class stores.UpsertManyOptions
+---@field timeout? number the deadline of this call
+---@field etag? boolean give the etag of the document, too: the new one, of a write
+---@field batch? integer documents in one batch; 500, of bulk verbs 5000
+---@field transaction? boolean false: the statements run as they come, each on its own
+---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.WriteOptions
 ---@field timeout? number the deadline of this call

@@ -45,6 +45,14 @@
 ---@field patchWhere fun(self: stores.Try, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
 ---@field deleteWhere fun(self: stores.Try, table: string, doc?: table, opts?: stores.ManyOptions): (ok: boolean, ids: string[]|stores.Plan|stores.Error)
+--- Inserts many records, chunk by chunk. Gives what became of each record, the counts of that, and with `etag` their etags.
+---@field insertMany fun(self: stores.Try, table: string, records: table[]|fun(): (table|nil), opts?: stores.InsertManyOptions): (ok: boolean, results: ('inserted'|'replaced'|'ignored')[]|stores.Error, counts: table<string, integer>|nil, etags: (stores.Etag|false)[]|nil|nil)
+--- Inserts many records, or replaces the documents of the rows that have their ids. Gives what became of each record, the counts of that, and with `etag` their etags.
+---@field upsertMany fun(self: stores.Try, table: string, records: table[]|fun(): (table|nil), opts?: stores.UpsertManyOptions): (ok: boolean, results: ('inserted'|'replaced'|'ignored')[]|stores.Error, counts: table<string, integer>|nil, etags: (stores.Etag|false)[]|nil|nil)
+--- Deletes many rows by their ids. Gives whether there was a row for each id, and how many there were.
+---@field deleteMany fun(self: stores.Try, table: string, ids: stores.Id[], opts?: stores.DeleteManyOptions): (ok: boolean, deleted: boolean[]|stores.Error, count: integer|nil)
+--- Changes all documents that contain `doc` and meet `where` by a function, in batches. Gives how many were changed, and the id of the last row.
+---@field updateEach fun(self: stores.Try, table: string, doc?: table, change: fun(document: table): (table|false|nil), opts?: stores.UpdateEachOptions): (ok: boolean, count: integer|stores.Error, last: string|nil|nil)
 --- Runs SQL, in a transaction of its own. Gives an array of rows, and how many were given or changed, which is its `affected`, too.
 ---@field query fun(self: stores.Try, sql: string, params?: any[], opts?: stores.QueryOptions): (ok: boolean, rows: stores.Rows|stores.Error, affected: integer|nil)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises. Gives what `fn` returns.

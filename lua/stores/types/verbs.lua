@@ -41,6 +41,14 @@
 ---@field patchWhere fun(self: stores.Verbs, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions): (ids: string[]|stores.Plan)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement. Gives the ids of the rows that were deleted, in no order.
 ---@field deleteWhere fun(self: stores.Verbs, table: string, doc?: table, opts?: stores.ManyOptions): (ids: string[]|stores.Plan)
+--- Inserts many records, chunk by chunk. Gives what became of each record, the counts of that, and with `etag` their etags.
+---@field insertMany fun(self: stores.Verbs, table: string, records: table[]|fun(): (table|nil), opts?: stores.InsertManyOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil)
+--- Inserts many records, or replaces the documents of the rows that have their ids. Gives what became of each record, the counts of that, and with `etag` their etags.
+---@field upsertMany fun(self: stores.Verbs, table: string, records: table[]|fun(): (table|nil), opts?: stores.UpsertManyOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil)
+--- Deletes many rows by their ids. Gives whether there was a row for each id, and how many there were.
+---@field deleteMany fun(self: stores.Verbs, table: string, ids: stores.Id[], opts?: stores.DeleteManyOptions): (deleted: boolean[], count: integer)
+--- Changes all documents that contain `doc` and meet `where` by a function, in batches. Gives how many were changed, and the id of the last row.
+---@field updateEach fun(self: stores.Verbs, table: string, doc?: table, change: fun(document: table): (table|false|nil), opts?: stores.UpdateEachOptions): (count: integer, last: string|nil)
 --- Makes a new id, as `insert` does. Gives a string.
 ---@field generateId fun(self: stores.Verbs): (id: string)
 

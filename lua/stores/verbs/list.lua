@@ -5,6 +5,7 @@
 --- it.
 
 local call = require('stores.config.call')
+local sets = require('stores.verbs.sets')
 
 local list = {}
 
@@ -18,7 +19,7 @@ local list = {}
 ---@field text string what it does, as one sentence
 ---@field section string? of docs/api.md, where it is not called like the verb
 ---@field is_internal boolean? no program should call it, and docs/api.md tells nothing of it
----@field untold boolean? stores.on('call') tells of the calls that it makes, and not of itself
+---@field untold boolean? stores.on('call') tells of its calls, and not of itself
 ---@field home string its file in lua/stores/
 ---@field core string[]? what it starts: methods of the core's engine, or of its transaction
 ---@field spec string? the file of spec/ that shows it, without _spec.lua
@@ -28,43 +29,7 @@ local list = {}
 ---@field type string in LuaCATS
 ---@field is_optional boolean? an argument that may be left out
 
---- The sets of options, in the order in which pages name them. LuaCATS knows each by a class:
---- stores.ReadOptions and so on.
----@type table<string, string[]>
-list.options = {
-  Read = { 'timeout', 'cache', 'raw', 'must', 'etag', 'if_none_match' },
-  ReadInside = { 'timeout', 'cache', 'raw', 'must', 'etag', 'if_none_match', 'lock' },
-  Exists = { 'timeout', 'cache' },
-  ReadMany = { 'timeout', 'cache', 'raw', 'as' },
-  List = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'contains', 'fields',
-    'explain' },
-  Each = { 'timeout', 'raw', 'batch', 'after', 'order', 'where', 'contains', 'fields' },
-  Criteria = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'all',
-    'explain' },
-  Unique = { 'timeout', 'cache', 'raw', 'must', 'unique' },
-  One = { 'timeout', 'raw', 'order', 'where', 'fields', 'all', 'must', 'explain' },
-  Count = { 'timeout', 'where', 'all', 'explain' },
-  Path = { 'timeout', 'raw', 'limit', 'after', 'before', 'order', 'where', 'fields', 'predicate',
-    'all', 'explain' },
-  Write = { 'timeout', 'cache', 'etag' },
-  Replace = { 'timeout', 'cache', 'must', 'if_match', 'etag' },
-  Upsert = { 'timeout', 'cache', 'if_match', 'etag' },
-  Delete = { 'timeout', 'cache', 'must', 'if_match' },
-  Change = { 'timeout', 'cache', 'raw', 'must', 'if_match', 'etag' },
-  Update = { 'timeout', 'cache', 'raw', 'must', 'create', 'retries', 'combine' },
-  UpdateInside = { 'timeout', 'cache', 'raw', 'must', 'create' },
-  Many = { 'timeout', 'where', 'all', 'explain' },
-  Query = { 'timeout', 'raw', 'transaction', 'readonly', 'invalidates' },
-  QueryInside = { 'timeout', 'raw', 'readonly' },
-  Transaction = { 'timeout', 'isolation', 'readonly', 'retries', 'strict' },
-  Upgrade = { 'timeout', 'batch', 'pause', 'after' },
-  Expire = { 'timeout', 'batch', 'pause' },
-  Insert = { 'timeout', 'conflict', 'etag', 'batch', 'transaction', 'after', 'progress' },
-  UpsertMany = { 'timeout', 'etag', 'batch', 'transaction', 'after', 'progress' },
-  DeleteMany = { 'timeout', 'batch', 'transaction', 'after', 'progress' },
-  UpdateEach = { 'timeout', 'where', 'all', 'batch', 'pause', 'after', 'progress' },
-  Timeout = { 'timeout' },
-}
+list.options = sets
 
 local function value(name, type, is_optional)
   return { name = name, type = type, is_optional = is_optional }
@@ -80,7 +45,6 @@ local UPDATER = value('fn', 'fun(document: table?): (table|false|nil)')
 local IN_TRANSACTION = value('fn', 'fun(tx: stores.Transaction): (...: any)')
 local IN_SESSION = value('fn', 'fun(session: stores.Session): (...: any)')
 local SQL, PARAMS = value('sql', 'string'), maybe('params', 'any[]')
-
 local DOCUMENT = { value('document', 'stores.Document|nil') }
 local DOCUMENTS = { value('documents', 'stores.Document[]|stores.Plan'),
   value('next', 'string|nil'), value('previous', 'string|nil') }
@@ -89,10 +53,11 @@ local FOUND_DOCUMENT = { value('document', 'stores.Document|nil'), ETAG }
 local FOUND = { value('found', 'boolean') }
 local ROWS = { value('rows', 'stores.Rows'), value('affected', 'integer') }
 local NOTHING = {}
+local CHANGE = value('change', 'fun(document: table): (table|false|nil)')
+local MANY_SAY = 'what became of each record, the counts of that, and with `etag` their etags'
 local RECORDS = value('records', 'table[]|fun(): (table|nil)')
 local STORED_MANY = { value('results', "('inserted'|'replaced'|'ignored')[]"),
-  value('counts', '{inserted: integer, replaced: integer, ignored: integer}'),
-  value('etags', '(stores.Etag|false)[]|nil') }
+  value('counts', 'table<string, integer>'), value('etags', '(stores.Etag|false)[]|nil') }
 
 ---@type stores.Verb[] in the order of docs/api.md
 list.verbs = {}
@@ -271,14 +236,12 @@ verb('deleteWhere', {
 -- ---- Many at once ------------------------------------------------------------------------------
 
 verb('insertMany', {
-  takes = { TABLE, RECORDS }, options = 'Insert', gives = STORED_MANY,
-  says = 'what became of each record, how many of them became what, and with `etag` their etags',
+  takes = { TABLE, RECORDS }, options = 'InsertMany', gives = STORED_MANY, says = MANY_SAY,
   text = 'Inserts many records, chunk by chunk.',
   home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
 })
 verb('upsertMany', {
-  takes = { TABLE, RECORDS }, options = 'UpsertMany', gives = STORED_MANY,
-  says = 'what became of each record, how many of them became what, and with `etag` their etags',
+  takes = { TABLE, RECORDS }, options = 'UpsertMany', gives = STORED_MANY, says = MANY_SAY,
   text = 'Inserts many records, or replaces the documents of the rows that have their ids.',
   home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
 })
@@ -290,12 +253,10 @@ verb('deleteMany', {
   home = 'verbs/bulk', core = { 'bulk' }, spec = 'bulk',
 })
 verb('updateEach', {
-  takes = { TABLE, maybe('doc', 'table'), value('change', 'fun(document: table): (table|false|nil)') },
-  options = 'UpdateEach',
+  takes = { TABLE, maybe('doc', 'table'), CHANGE }, options = 'UpdateEach',
   gives = { value('count', 'integer'), value('last', 'string|nil') },
   says = 'how many were changed, and the id of the last row',
-  text = 'Changes every document that contains `doc` and meets `where` by a Lua function, batch by '
-    .. 'batch.',
+  text = 'Changes all documents that contain `doc` and meet `where` by a function, in batches.',
   home = 'verbs/bulk', core = { 'bulk', 'select' }, spec = 'update_each',
 })
 
