@@ -46,6 +46,14 @@
 ---@field patchWhere fun(self: stores.Shards, table: string, doc?: table, changes: stores.Patch, opts?: stores.ManyOptions|stores.ScatterOptions): (ids: string[]|stores.Plan, failed: stores.Error[]|nil)
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement.
 ---@field deleteWhere fun(self: stores.Shards, table: string, doc?: table, opts?: stores.ManyOptions|stores.ScatterOptions): (ids: string[]|stores.Plan, failed: stores.Error[]|nil)
+--- Inserts many records, chunk by chunk.
+---@field insertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.InsertManyOptions|stores.ScatterOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil, failed: stores.Error[]|nil)
+--- Inserts many records, or replaces the documents of the rows that have their ids.
+---@field upsertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.UpsertManyOptions|stores.ScatterOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil, failed: stores.Error[]|nil)
+--- Deletes many rows by their ids.
+---@field deleteMany fun(self: stores.Shards, table: string, ids: stores.Id[], opts?: stores.DeleteManyOptions|stores.ScatterOptions): (deleted: boolean[], count: integer, failed: stores.Error[]|nil)
+--- Changes all documents that contain `doc` and meet `where` by a function, in batches.
+---@field updateEach fun(self: stores.Shards, table: string, doc?: table, change: fun(document: table): (table|false|nil), opts?: stores.UpdateEachOptions|stores.ScatterOptions): (count: integer, last: string|nil, failed: stores.Error[]|nil)
 --- Runs SQL, in a transaction of its own.
 ---@field query fun(self: stores.Shards, sql: string, params?: any[], opts: stores.QueryOptions|stores.ScatterOptions): (rows: stores.Rows, affected: integer, failed: stores.Error[]|nil)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises.
