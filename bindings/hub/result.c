@@ -335,11 +335,10 @@ static int push_columns(lua_State *L, struct stores__slot *slot) {
         for (int row = 0; row < rows; row++) {
             size_t len = 0;
             const char *text = stores_op_value(slot->op, row, column, &len);
-            if (text != NULL) {
+            if (text != NULL)
                 lua_pushlstring(L, text, len);
-            } else {
+            else
                 lua_pushboolean(L, 0);
-            }
             lua_rawseti(L, -2, row + 1);
         }
     }
