@@ -1,7 +1,7 @@
 /*
  * stores.h - the header of libstores: PostgreSQL jsonb documents behind a Redis cache that never
  * lies. C11; libuv's header is not needed. It includes stores_config.h, what an engine is made of,
- * and stores_error.h, which stand beside it.
+ * stores_error.h and stores_tx.h, which stand beside it.
  *
  * How it works. An engine lives on one libuv loop and belongs to one thread. A call gives an op;
  * the op completes exactly once, from the loop, never inside the call that started it; then its
@@ -221,76 +221,6 @@ STORES_API void stores_time_calls(stores_engine *engine, bool on);
  * yet is not sent. NULL is allowed. */
 STORES_API void stores_op_free(stores_op *op);
 
-/* ---- Transactions ------------------------------------------------------------------------- */
-
-typedef enum stores_isolation {
-    STORES_READ_COMMITTED = 0,
-    STORES_REPEATABLE_READ = 1,
-    STORES_SERIALIZABLE = 2
-} stores_isolation;
-
-typedef struct stores_tx_options {
-    size_t size;
-    stores_isolation isolation;
-    bool readonly;
-    bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks); it
-                   * is closed afterwards */
-    bool close; /* the connection is closed afterwards, for what no reset of a session takes back */
-    uint64_t timeout_ms; /* how long it may take: the server ends one that is idle for longer, whose
-                          * client is gone without a word. 0: as long as a call of the engine */
-} stores_tx_options;
-
-#define STORES_TX_OPTIONS_INIT STORES_SIZED(stores_tx_options)
-
-/*
- * A transaction takes its connection at its first op and gives it back at commit or rollback. One
- * op at a time: another one meanwhile completes with `tx_busy`. NULL: no memory.
- */
-STORES_API stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options);
-/* Reads the row in the transaction; lock: FOR UPDATE. Never through the cache. */
-STORES_API stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table,
-                                     int64_t id, bool lock);
-STORES_API stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
-                                          const int64_t *ids, size_t count);
-/* commit: commit right after it, in the same op (the op is done when the server said COMMIT). */
-STORES_API stores_op *stores_tx_write(stores_tx *tx, const stores_call *call,
-                                      const stores_change *change, bool commit);
-STORES_API stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *table,
-                                       const char *sql, const stores_params *params);
-STORES_API stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *sql,
-                                      const stores_params *params,
-                                      const stores_query_options *options);
-/* Many rows changed by one statement. */
-typedef struct stores_bulk {
-    size_t size;
-    stores_change_kind kind; /* what becomes of them; not MODIFY */
-    const char *table;
-    /* %T stands for the table. It gives the rows that it changed, their ids in the first column; or
-     * it is a COPY %T (..) FROM STDIN. */
-    const char *sql;
-    const stores_params *params; /* NULL: none */
-    const char *data; /* of a COPY: what it reads, in its text format, not NUL-terminated */
-    size_t len;
-    const int64_t *ids; /* of a COPY: those of its rows */
-    size_t id_count;
-} stores_bulk;
-
-#define STORES_BULK_INIT STORES_SIZED(stores_bulk)
-
-/* Its rows are announced to the cache as those of stores_tx_write are, and not published; more than
- * some thousands turn the table. The op has what the statement gave, and how many rows it
- * changed. */
-STORES_API stores_op *stores_tx_bulk(stores_tx *tx, const stores_call *call,
-                                     const stores_bulk *bulk);
-/* Savepoints are named by their depth, by the transaction itself. */
-STORES_API stores_op *stores_tx_savepoint(stores_tx *tx, const stores_call *call);
-STORES_API stores_op *stores_tx_release(stores_tx *tx, const stores_call *call);
-STORES_API stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *call);
-STORES_API stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call);
-STORES_API stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call);
-/* Ends the use of a tx; one that is open is rolled back in the background. Does no I/O itself. */
-STORES_API void stores_tx_free(stores_tx *tx);
-
 /* ---- Documents that are past ------------------------------------------------------------- */
 
 /* Documents of the tables of this name have, at the path of count names, the time at which they are
@@ -431,5 +361,7 @@ STORES_API stores_op *stores_redis(stores_engine *engine, const stores_call *cal
 #ifdef __cplusplus
 }
 #endif
+
+#include "stores_tx.h"
 
 #endif

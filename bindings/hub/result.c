@@ -333,12 +333,9 @@ static int push_columns(lua_State *L, struct stores__slot *slot) {
     for (int column = 0; column < columns; column++) {
         lua_createtable(L, rows, 0);
         for (int row = 0; row < rows; row++) {
-            size_t len = 0;
-            const char *text = stores_op_value(slot->op, row, column, &len);
-            if (text != NULL)
-                lua_pushlstring(L, text, len);
-            else
-                lua_pushboolean(L, 0);
+            const char *text = stores_op_value(slot->op, row, column, NULL);
+            lua_pushstring(L, text);
+            if (text == NULL) lua_pushboolean(L, 0), lua_replace(L, -2);
             lua_rawseti(L, -2, row + 1);
         }
     }

@@ -380,7 +380,8 @@ if config.tenants then
 end
 if config.bulk then
   require('stores.bulk.put').COPY_FROM = 2 -- as if they were very many
-  for _, kind in ipairs({ 'rows', 'mixed' }) do table.insert(MIX[kind], 1, { 'updateEach', 15 }) end
+  table.insert(MIX.rows, 1, { 'updateEach', 15 })
+  table.insert(MIX.mixed, 1, { 'updateEach', 15 })
 end
 if config.shape then
   for _, mix in pairs(MIX) do mix[#mix + 1] = { 'undone', 4 } end

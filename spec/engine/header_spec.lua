@@ -1,4 +1,4 @@
---- stores.h, the header: with the two that it includes it stands alone in C and in C++, and says
+--- stores.h, the header: with those that it includes it stands alone in C and in C++, and says
 --- what the library exports.
 -- Plain pass alone: compilers and linkers in processes of their own.
 
@@ -11,7 +11,7 @@ local quoted, shell = sh.quoted, sh.run
 -- With those that it includes.
 local function read_header()
   local text = ''
-  for _, name in ipairs({ 'stores_error', 'stores_config', 'stores' }) do
+  for _, name in ipairs({ 'stores_error', 'stores_config', 'stores', 'stores_tx' }) do
     local file = assert(io.open(('%s/core/%s.h'):format(root, name)))
     text = text .. file:read('*a')
     file:close()
