@@ -15,7 +15,8 @@ local put = {}
 ---@field definition stores.Definition?
 ---@field opts table
 ---@field plain boolean? it is a table whose rows COPY may write; nil: nobody has asked
----@field results string[]? where each record's is noted
+---@field keeps boolean? each record's result is noted
+---@field results string[]?
 ---@field etags (string|false)[]?
 ---@field counts table<string, integer>
 
@@ -119,7 +120,7 @@ local WORDS = { t = 'inserted', f = 'replaced' }
 ---@param became table<string, string>?
 ---@param tags table<string, string>?
 function put.note(work, chunk, became, tags)
-  local results, counts = work.results, work.counts
+  local results, counts = work.keeps and work.results, work.counts
   for i = 1, chunk.count do
     local id = chunk.of[i]
     local word = became and (WORDS[became[id]] or 'ignored') or 'inserted'

@@ -6,6 +6,7 @@ local call = require('stores.config.call')
 local errors = require('stores.errors')
 local health = require('stores.shards.health')
 local ids = require('stores.ids')
+local json = require('stores.json')
 local scatter = require('stores.shards.scatter')
 local source = require('stores.bulk.source')
 local taken = require('stores.verbs.list').taken.store
@@ -106,7 +107,7 @@ end
 local function store_many(self, verb, name, records, opts)
   local from, take = taker(self, records, opts)
   local first = from.index
-  local into = { results = {}, etags = opts.etag and {} or nil, first = first,
+  local into = { results = json.array(), etags = opts.etag and json.array() or nil, first = first,
     counts = { inserted = 0, replaced = 0, ignored = 0 } }
   local rest = but(opts, 'after', 'progress')
   while true do
@@ -119,7 +120,9 @@ local function store_many(self, verb, name, records, opts)
       if errors.is(err) then err.index, err.after = nil, nil end -- of the shard's own part
       errors.throw(err)
     end
-    if not from.is_list then into.results = {} end
+    if not from.is_list then
+      into.results, into.etags = json.array(), opts.etag and json.array() or nil
+    end
     if opts.progress then opts.progress(from.index - first, from.index) end
   end
   return into.results, into.counts, into.etags
@@ -142,7 +145,7 @@ function verbs:deleteMany(name, list, opts)
   check(self, 'deleteMany')
   opts = call.check(opts, taken.deleteMany)
   local all, first = source.ids(list), source.after(opts)
-  local rest, deleted, count, is_first = but(opts, 'after', 'progress'), {}, 0, true
+  local rest, deleted, count, is_first = but(opts, 'after', 'progress'), json.array(), 0, true
   local wanted = {}
   for place, id in ipairs(all) do
     deleted[place] = false

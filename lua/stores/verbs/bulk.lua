@@ -4,6 +4,7 @@ local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local each = require('stores.bulk.each')
 local errors = require('stores.errors')
+local json = require('stores.json')
 local put = require('stores.bulk.put')
 local source = require('stores.bulk.source')
 local seen = require('stores.verbs.seen')
@@ -45,7 +46,8 @@ end
 local function new_work(self, name, records, conflict, opts)
   local is_list = type(records) == 'table'
   local work = { name = name, conflict = conflict, opts = opts, definition = self.tables[name],
-    results = is_list and {} or nil, etags = is_list and opts.etag and {} or nil, counts = {},
+    results = json.array(), etags = opts.etag and json.array() or nil, counts = {},
+    keeps = is_list, -- of what a function gives nothing is kept
     -- what a function gave once it does not give again
     retries = not is_list and 0 or nil, made = {} }
   reset(work)
@@ -69,7 +71,7 @@ local function store_all(tx, work)
   while true do
     local chunk = from:chunk()
     if not chunk then return end
-    if work.results and next(chunk.made) then
+    if work.keeps and next(chunk.made) then
       work.made[#work.made + 1] = { made = chunk.made, records = chunk.records }
     end
     put.note(work, chunk, put.chunk(tx, work, chunk))
@@ -134,7 +136,7 @@ local function store_many(self, name, records, conflict, opts)
       errors.throw(err)
     end
   end
-  return work.results or {}, work.counts, work.etags
+  return work.results, work.counts, work.etags
 end
 
 function bulk:insertMany(name, records, opts)
@@ -193,7 +195,8 @@ function bulk:deleteMany(name, list, opts)
   opts = check_options(opts, taken.deleteMany)
   local first = source.after(opts)
   local work = { name = name, ids = source.ids(list), opts = opts, definition = self.tables[name],
-    size = opts.batch or source.ROWS, first = first, at = first, count = 0, deleted = {} }
+    size = opts.batch or source.ROWS, first = first, at = first, count = 0,
+    deleted = json.array() }
   for i = 1, math.min(first, #work.ids) do work.deleted[i] = false end
   if is_whole(self, opts) then
     self:in_lock(delete_all, work)
