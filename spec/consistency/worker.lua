@@ -355,7 +355,9 @@ end
 local READS = { 'find', 'find', 'findAllByIds', 'findAllByIds', 'findBy' }
 
 local function live(place)
-  if config.bulk and place.kind == 'lives' and random() < 0.4 / calm then return change_lives(place) end
+  if config.bulk and place.kind == 'lives' and random() < 0.4 / calm then
+    return change_lives(place)
+  end
   local row = random() < 0.5 / calm and owned_row(place)
   if row then return change_life(place, row) end
   if place.kind == 'nomads' then return calls.findBy(place) end
