@@ -99,6 +99,29 @@ describe('a backfill', function()
     assert.equal(25, store:count('sums'))
   end)
 
+  it('leaves nothing in the session of its next batch, nor of the next migration', function()
+    local seen = {}
+    run({ double({ batch = 5, fn = function(document, tx)
+      if document.n % 5 ~= 1 then return false end
+      seen[#seen + 1] = tx:query("SELECT current_setting('work_mem') AS mem")[1].mem
+      tx:query("SET work_mem = '77MB'; SELECT set_config('search_path', 'nowhere', false)")
+      return false
+    end }), { name = 'next', migration = [[CREATE TABLE seen AS SELECT
+      current_setting('work_mem') AS mem, current_setting('search_path') AS path]] } })
+    assert.equal(5, #seen)
+    for _, mem in ipairs(seen) do assert.not_equal('77MB', mem) end
+    local row = store:query('SELECT * FROM seen')[1]
+    assert.not_equal('77MB', row.mem)
+    assert.is_nil(row.path:find('nowhere', 1, true))
+  end)
+
+  it('names the row that is no document', function()
+    store:query("INSERT INTO parts VALUES (12345, '[1]')")
+    local err = support.refused('migration_failed', 'the row 12345 is not an object', run,
+      { double() })
+    assert.equal('20', err.after)
+  end)
+
   it('goes on behind the last batch where it failed, and names the document', function()
     local broken = true
     local function entry()
