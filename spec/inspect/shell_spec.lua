@@ -69,7 +69,7 @@ describe('stores shell', function()
 
   it('completes verbs and tables on a terminal, and keeps its lines to itself', function()
     os.remove(history)
-    local result = run({}, { terminal = true,
+    local result = run({}, { terminal = '/dev/null',
       stdin = "store:cou\t('us\t')\nprint('a' .. 'b')\n\4" })
     assert.equal(0, result.code, result.out)
     assert.matches("store:count%('users'%)[^\n]*\n.-3\r?\n", result.out)
@@ -79,7 +79,7 @@ describe('stores shell', function()
   end)
 
   it('reads plain lines where it is told to', function()
-    local result = run({ '--plain' }, { terminal = true, stdin = "store:count('users')\n\4" })
+    local result = run({ '--plain' }, { terminal = '/dev/null', stdin = "store:count('users')\n\4" })
     assert.equal(0, result.code, result.out)
     assert.matches('\nstores> 3\r?\n', result.out)
   end)
