@@ -39,7 +39,10 @@ describe('the epoch of a table', function()
       return #store:stats().turning == 0
     end, 60, 'an end of all turns')
     store:insert('docs', { id = id, n = n })
-    keys:becomes('public.docs', id, 'V')
+    support.eventually(function() -- or what was started again knows it no more
+      store:find('docs', id)
+      return (keys:row('public.docs', id) or ''):find('^V')
+    end, 60, 'the row in the cache')
     return id
   end
 

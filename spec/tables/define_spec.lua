@@ -8,6 +8,8 @@ local store, db
 
 setup(function()
   store, db = support.store({ 'people', 'strict_people' })
+end)
+before_each(function() -- another spec may have defined it otherwise
   stores.define('strict_people', { strict = true,
     indexes = { 'age', { 'address', 'city' }, { 'state', '-created' } }, unique = { 'email' } })
 end)
@@ -44,13 +46,13 @@ describe('stores.define', function()
   end)
 
   it('is known to stores that were made before, however the name is written', function()
-    assert.is_false(store.tables.people)
-    local definition = stores.define('people', { hold = true })
-    for _, name in ipairs({ 'people', 'People', '"people"', 'public.people', '"public".PEOPLE' }) do
+    assert.is_false(store.tables.folk)
+    local definition = stores.define('folk', { hold = true })
+    for _, name in ipairs({ 'folk', 'Folk', '"folk"', 'public.folk', '"public".FOLK' }) do
       assert.equal(definition, store.tables[name], name)
     end
-    assert.is_false(store.tables['"People"'])
-    assert.is_false(store.tables['other.people'])
+    assert.is_false(store.tables['"Folk"'])
+    assert.is_false(store.tables['other.folk'])
     assert.is_false(store.tables['not a name'])
   end)
 
