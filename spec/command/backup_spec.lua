@@ -4,6 +4,7 @@
 local command = require('spec.support.command')
 local json = require('stores.json')
 local shell = require('spec.support.shell')
+local stores = require('stores')
 local support = require('spec.support')
 
 local store, db, folder, served, file
@@ -99,24 +100,37 @@ describe('a backup', function()
     support.close(other, other_db)
   end)
 
-  it('of shards is a folder', function()
-    local other, other_db = support.store({ 'users' })
-    other:insert('users', { id = '2', name = 'Grace' })
+  it('of shards is a folder, and each of them is looked after by itself, too', function()
+    local opts = { any_shard = true }
+    local one, one_db = support.store({ 'users' }, opts)
+    local two, two_db = support.store({ 'users' }, opts)
+    one:insert('users', { id = '2', name = 'Grace' })
+    two:insert('users', { id = '1', name = 'Ada' })
+    local shards = stores.Shards.new({ { id = 0, db = one_db }, { id = 1, db = two_db } })
+    shards:init()
+    shards:close()
     local function shard(id, of)
       return command.config(of):gsub('^return (%b{}), (%b{}), nil$',
         ('{ id = %d, db = %%1, redis = %%2 }'):format(id))
     end
-    shell.write(folder .. '/shards.lua', ('return { %s, %s }'):format(shard(0, db),
-      shard(1, other_db)))
+    shell.write(folder .. '/shards.lua', ('return { %s, %s }'):format(shard(0, one_db),
+      shard(1, two_db)))
     local where = { env = { STORES_CONFIG = folder .. '/shards.lua' } }
     command.must({ 'backup', file }, where)
     assert.equal('shard-0.dump\nshard-1.dump\n', shell.output('ls ' .. shell.quoted(file)))
-    other:query('DROP TABLE users')
-    store:query('DROP TABLE users, zebra')
+    one:query('DROP TABLE users, stores_shard')
+    two:query('DROP TABLE users, stores_shard')
     command.must({ 'restore', file }, where)
-    assert.equal('Grace', other:find('users', '2').name)
-    assert.equal('Ada', store:find('users', '1').name)
-    support.close(other, other_db)
+    assert.equal('Grace', one:find('users', '2').name)
+    assert.equal('Ada', two:find('users', '1').name)
+
+    command.must({ 'status' }, { db = one_db })
+    command.must({ 'backup', file .. '0' }, { db = one_db })
+    command.must({ 'restore', file .. '0', '--replace', one_db.database }, { db = one_db })
+    local result = command.run({ 'get', 'users', '2' }, { db = one_db })
+    assert.matches('shard_mismatch', result.err)
+    support.close(one, one_db)
+    support.close(two, two_db)
   end)
 end)
 

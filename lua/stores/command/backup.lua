@@ -45,6 +45,7 @@ end
 
 return {
   name = 'backup',
+  any_shard = true,
   summary = 'saves the database in a file',
   text = [[
 Writes the database as it was at one moment, by pg_dump, while others go on using it. Where FILE is

@@ -59,7 +59,15 @@ local function texts(rows)
   return list
 end
 
-local function add_servers(context, args)
+-- Options of a store; those that look after a server do so whichever shard it is.
+local function options(opts, any_shard)
+  if not any_shard then return opts end
+  local given = { any_shard = true }
+  for key, value in pairs(opts or {}) do given[key] = value end
+  return given
+end
+
+local function add_servers(context, command, args)
   local at, store, servers
   local opened = {}
 
@@ -84,7 +92,8 @@ local function add_servers(context, args)
     if config.shards then
       store = place.checked(config, stores.Shards.new, config.shards, config.shards_opts)
     else
-      store = place.checked(config, stores.Store.new, config.db, config.redis, config.opts)
+      store = place.checked(config, stores.Store.new, config.db, config.redis,
+        options(config.opts, command.any_shard))
     end
     return store
   end
@@ -99,9 +108,7 @@ local function add_servers(context, args)
   end
 
   function context.open(db, redis, opts)
-    local given = { any_shard = true } -- it is looked after by itself
-    for key, value in pairs(opts or {}) do given[key] = value end
-    local one = require('stores').Store.new(db, redis, given)
+    local one = require('stores').Store.new(db, redis, options(opts, true))
     opened[#opened + 1] = one
     return one
   end
@@ -166,7 +173,7 @@ end
 ---@return stores.CommandContext
 function Context.new(command, args)
   local context = { json = args.json == true, stdin = io.stdin, stdout = io.stdout }
-  add_servers(context, args)
+  add_servers(context, command, args)
   add_writing(context)
   add_work(context, command)
   function context.usage(message)

@@ -9,6 +9,7 @@
 ---@field example? string[] command lines, each with `# what it does` behind it where that helps
 ---@field run fun(args: table, context: stores.CommandContext): integer? nil is 0; 1: it failed
 ---@field is_local? boolean it never asks where the servers are
+---@field any_shard? boolean it may be given one of several shards by itself
 
 ---@type string[]
 return {

@@ -74,6 +74,7 @@ end
 
 return {
   name = 'restore',
+  any_shard = true,
   summary = 'puts the database back from the file of a backup',
   text = [[
 Restores what `stores backup` wrote into the database, by pg_restore, in one transaction: all of it,

@@ -81,6 +81,7 @@ end
 
 return {
   name = 'status',
+  any_shard = true,
   summary = 'tells whether the servers are there, and which they are',
   text = [[
 Asks PostgreSQL, and Redis where there is a cache, of every shard. Exit code 1 where one of them
