@@ -364,7 +364,7 @@ function local_servers.alone(path, fn)
   run_script(place, { 'stop', place.folder, place.sockets, '0' })
   local ok, result = pcall(fn, place)
   release(place, lock, true)
-  if not ok then error(result, 0) end
+  if not ok then errors.throw(result) end
   return result
 end
 

@@ -3,6 +3,7 @@
 -- Plain pass alone: nginx is a process of its own, which no pass reaches.
 
 local nginx = require('spec.support.nginx')
+local shell = require('spec.support.shell')
 local support = require('spec.support')
 
 describe('an error that nobody catches, in nginx', function()
@@ -107,6 +108,13 @@ describe('an error that nobody catches, in nginx', function()
     logs('header_filter_by_lua*: unsupported: ')
     local log = logs('log_by_lua*: unsupported: ')
     assert.is_nil(log:find('unknown reason', 1, true))
+  end)
+
+  it('is raised by what knows of that, wherever verbs raise', function()
+    local lines = shell.output(([[cd '%s/lua/stores' && grep -nE '(^|[^a-z_.])error\(.*, 0\)' \
+      store.lua wait.lua tasks.lua listener.lua observe.lua shards.lua verbs/*.lua updates/*.lua \
+      shards/*.lua tables/*.lua sql/*.lua]]):format(os.getenv('STORES_ROOT') or '.'))
+    assert.equal('', lines)
   end)
 
   it('stops nginx before it starts, with its text', function()

@@ -209,7 +209,7 @@ function targets.cluster(db)
     if ok then
       found[at] = result
     elseif errors.is(result, 'shard_mismatch') then
-      error(result, 0)
+      errors.throw(result)
     end
   end)
   return places.cluster(db, found)
