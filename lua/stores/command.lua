@@ -86,6 +86,7 @@ end
 ---@param argv string[]
 ---@return integer status
 function command.run(argv)
+  if argv[1] == 'help' then argv = { argv[2] or '--help', argv[2] and '--help' } end
   local parser, by_name = definitions.parser()
   local ok, result = pcall(parser.parse, parser, argv)
   if not ok then

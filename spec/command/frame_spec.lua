@@ -141,6 +141,8 @@ describe('the command stores', function()
       assert.is_nil(page:match('\n    %-%-[^\n]*\n    %-%-[^\n ]*\n    %-%-'), page)
     end
     assert.matches('^stores %d+%.%d+%.%d+\n$', (command.must({ '--version' })))
+    assert.equal(text, (command.must({ 'help' })))
+    assert.equal(command.must({ 'get', '--help' }), (command.must({ 'help', 'get' })))
   end)
 
   it('shows examples that it takes', function()

@@ -108,15 +108,27 @@ local function tables_in(context, servers)
 end
 
 local function copy(context, old, new, major)
-  local failed = false
-  local status, said, stopped = child.run(LINE:format(client('pg_dumpall', major, old),
+  local failed, done, complaints = false, 0, {}
+  local bar = context.progress('tables brought over', tables_in(context, old))
+  shell.set({ LC_ALL = 'C' }) -- what these programs say is read
+  local status, said, stopped = child.run(LINE:format(client('pg_dumpall', major, old) .. ' -v',
     client('psql', major, new)), {
     stopping = context.stopping,
-    line = function(text) failed = failed or text == FAILED end,
+    idle = function() bar:at(done) end,
+    line = function(text)
+      if text:find('dumping contents of table', 1, true) then done = done + 1 end
+      if text:find('ERROR', 1, true) or text:find('error:', 1, true) then
+        complaints[#complaints + 1] = text
+      end
+      failed = failed or text == FAILED
+      bar:at(done)
+    end,
   })
+  bar:done()
   if stopped then return false end
   if failed or status ~= 0 then
-    errors.raise('query_failed', 'the data could not be brought over: ' .. said)
+    errors.raise('query_failed', 'the data could not be brought over: '
+      .. (complaints[1] and table.concat(complaints, '; ') or said))
   end
   return true
 end
