@@ -8,6 +8,40 @@ local wraps = require('stores.hosts.wraps')
 local traced = {}
 
 local made_in = setmetatable({}, { __mode = 'kv' }) -- error -> the coroutine of its stack
+local OWN = debug.getinfo(1, 'S').source:match('^(.*)verbs/traced%.lua$') -- begins our own sources
+local MOST = 40 -- lines of a stack
+
+local function place_of(info)
+  local where = info.currentline > 0 and ('%s:%d'):format(info.short_src, info.currentline)
+    or info.short_src
+  if info.what == 'main' then return where .. ': in main chunk' end
+  if info.name then return ("%s: in function '%s'"):format(where, info.name) end
+  if info.what == 'C' then return where .. ': in ?' end
+  return ('%s: in function <%s:%d>'):format(where, info.short_src, info.linedefined)
+end
+
+local function is_own(info)
+  return info ~= nil and OWN ~= nil and info.source:sub(1, #OWN) == OWN
+end
+
+-- As debug.traceback tells it, but for two things: what this library calls by itself, and the
+-- pcall by which it does, are left out; and so there is room for all that the program calls.
+local function stack_from(level)
+  local lines, at = { 'stack traceback:' }, level + 1
+  local info = debug.getinfo(at, 'Sln')
+  while info do
+    local outer = debug.getinfo(at + 1, 'Sln')
+    if not is_own(info) and not (info.what == 'C' and is_own(outer)) then
+      if #lines > MOST then
+        lines[#lines + 1] = '\t...'
+        break
+      end
+      lines[#lines + 1] = '\t' .. place_of(info)
+    end
+    at, info = at + 1, outer
+  end
+  return table.concat(lines, '\n')
+end
 
 -- The innermost call that failed says where: an error that passes through others keeps it. What
 -- shards do side by side they do in other coroutines than the caller's, whose stack comes behind.
@@ -16,7 +50,7 @@ local function pass_on(ok, ...)
   if ok then return ... end
   local err, co = (...), coroutine.running() or debug
   if errors.is(err) and made_in[err] ~= co then
-    local stack = debug.traceback('', 2):sub(2)
+    local stack = stack_from(2)
     err.traceback = err.traceback and err.traceback .. '\n' .. stack or stack
     made_in[err] = co
   end
