@@ -26,6 +26,11 @@ function over_shards.open(databases, redis, opts)
     for key, value in pairs(given or {}) do all[key] = value end
     return stores.Shards.query(self, sql, params, all)
   end
+  -- where a spec only makes its rows in one transaction, it need be none
+  function shards:transaction(id, fn, given)
+    if type(id) == 'function' then return id(self) end
+    return stores.Shards.transaction(self, id, fn, given)
+  end
   return shards, { shards = databases }
 end
 

@@ -1,0 +1,162 @@
+--- One shard of three that is down: its calls fail soon, those of the others do not wait for it,
+--- and it is taken as soon as it is back.
+-- Not in the gc pass: it is about servers that end; what hangs on values of Lua is in verbs_spec.
+
+local postgres = require('spec.support.postgres')
+local redis = require('spec.support.redis')
+local stores = require('stores')
+local support = require('spec.support')
+
+local refused = support.refused
+local BREAKER, PATIENCE = 1, 60
+local pairs_of, shards = {}, nil
+
+setup(function()
+  local list = {}
+  for id = 0, 2 do
+    local pair = { pg = postgres.start(), redis = redis.start() }
+    pairs_of[id + 1] = pair
+    list[id + 1] = { id = id, db = pair.pg:config({ poolsize = 4, acquire_timeout = PATIENCE }),
+      redis = pair.redis:config({ timeout = 2 }), opts = { timeout = PATIENCE } }
+  end
+  shards = stores.Shards.new(list, { breaker = BREAKER })
+  shards:migrate({ { name = 'docs', migration =
+    'CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb NOT NULL)' } })
+end)
+
+teardown(function()
+  for _, store in ipairs(shards.shards) do support.close(store) end
+  for _, pair in ipairs(pairs_of) do
+    pair.pg:remove()
+    pair.redis:remove()
+  end
+end)
+
+local now = postgres.now
+
+-- Whether an error says of the shard 1 that it does not answer.
+local function is_of_the_shard(err)
+  return stores.errors.is(err) and err.shard == 1
+end
+
+-- Calls that go on until `load.is_over`: each writes a row of its own and reads it. What was
+-- acknowledged is kept; the longest call that failed, too.
+local function begin_load(load)
+  load.done, load.failed, load.kept, load.longest = { 0, 0, 0 }, 0, {}, 0
+  local tasks = {}
+  for worker = 1, 24 do
+    tasks[worker] = stores.spawn(function()
+      local id, n = tostring(worker + 1000), 0
+      local place = shards:place_of(id)
+      while not load.is_over do
+        n = n + 1
+        local began = now()
+        local ok, err = pcall(function()
+          shards:upsert('docs', { id = id, n = n })
+          load.kept[id] = n
+          assert(shards:find('docs', id).n == n)
+        end)
+        if ok then
+          load.done[place] = load.done[place] + 1
+        else
+          if not is_of_the_shard(err) then error(err, 0) end
+          load.failed = load.failed + 1
+          load.longest = math.max(load.longest, now() - began)
+          stores.sleep(0.01)
+        end
+      end
+    end)
+  end
+  return tasks
+end
+
+describe('a shard that is killed in the middle of a load', function()
+  it('fails its own calls alone, loses nothing, and is back by itself', function()
+    stores.run(function()
+      local load = { is_over = false }
+      local tasks = begin_load(load)
+      local function all_have(more, places)
+        local before = { unpack(load.done) }
+        support.eventually(function()
+          for _, place in ipairs(places) do
+            if load.done[place] < before[place] + more then return false end
+          end
+          return true
+        end, PATIENCE)
+      end
+      all_have(50, { 1, 2, 3 })
+      local pair = pairs_of[2]
+      pair.redis:kill()
+      pair.pg:stop('immediate')
+      support.eventually(function() return load.failed > 50 end, PATIENCE)
+      all_have(200, { 1, 3 })
+      pair.redis:start()
+      pair.pg:start()
+      all_have(50, { 1, 2, 3 })
+      load.is_over = true
+      for _, task in ipairs(tasks) do task:join() end
+      -- far less than the call, and its wait for a connection, may take
+      assert.is_true(load.longest < PATIENCE / 2, tostring(load.longest))
+      for id, n in pairs(load.kept) do
+        assert.equal(n, shards:find('docs', id).n)
+        assert.equal(n, shards:find('docs', id, { cache = false }).n)
+      end
+    end)
+  end)
+end)
+
+describe('a shard that is down', function()
+  it('is named by calls to all, or beside their answer', function()
+    local total = shards:count('docs')
+    local own = shards.shards[2]:count('docs')
+    pairs_of[2].pg:stop('immediate')
+    local err = refused('connect_failed', 'shard 1: ', function()
+      support.eventually(function() shards:count('docs') end)
+    end)
+    assert.equal(1, err.shard)
+    assert.is_true(err.retryable)
+    local count, failed = shards:count('docs', nil, { partial = true })
+    assert.equal(total - own, count)
+    assert.equal(1, #failed)
+    assert.equal(1, failed[1].shard)
+    assert.matches('^shard 1: ', failed[1].message)
+    pairs_of[2].pg:start()
+    support.eventually(function() return (shards.try:count('docs')) end, PATIENCE)
+    assert.equal(total, shards:count('docs'))
+  end)
+
+  it('is not asked by every call', function()
+    pairs_of[2].pg:stop('immediate')
+    support.eventually(function() return not shards.try:find('docs', '1', { cache = false }) end)
+    local attempts = shards.shards[2]:stats().pg_connect_failures
+    for _ = 1, 1000 do refused('connect_failed', nil, shards.find, shards, 'docs', '1') end
+    assert.is_true(shards.shards[2]:stats().pg_connect_failures - attempts < 200)
+    pairs_of[2].pg:start()
+    support.eventually(function() return (shards.try:find('docs', '1', { cache = false })) end,
+      PATIENCE)
+  end)
+end)
+
+describe('a shard that hangs', function()
+  it('holds up the calls that were under way, and those that come later for no longer', function()
+    stores.run(function()
+      shards:find('docs', '1', { cache = false })
+      pairs_of[2].pg:freeze()
+      local first = stores.spawn(pcall, shards.find, shards, 'docs', '1',
+        { cache = false, timeout = 2 * BREAKER })
+      stores.sleep(1.5 * BREAKER)
+      local began = now()
+      refused('timeout', nil, shards.find, shards, 'docs', '4', { cache = false })
+      assert.is_true(now() - began < PATIENCE / 2)
+      assert.is_nil(shards:find('docs', '3', { cache = false })) -- of another one
+      assert.is_false(first:join())
+      began = now()
+      for _ = 1, 20 do pcall(shards.find, shards, 'docs', '4', { cache = false }) end
+      assert.is_true(now() - began < PATIENCE / 2)
+      pairs_of[2].pg:thaw()
+      support.eventually(function()
+        return (shards.try:find('docs', '4', { cache = false }))
+      end, PATIENCE)
+    end)
+  end)
+end)
