@@ -21,6 +21,7 @@ local scatter = {}
 
 local OWN = call.allow('partial', 'concurrency')
 local NONE = {}
+local SHORTEST = 0.001 -- seconds that a call takes as its timeout
 
 --- Takes what is for the shards out of the options of a call.
 ---@param opts table?
@@ -87,15 +88,18 @@ function scatter.run(self, how, fn, places)
   local hub = self.shards[1].hub
   local deadline = hub:now() + (how.timeout or self.timeout)
   local results, errs, done = {}, {}, 0
+  local function left(place)
+    local seconds = deadline - hub:now()
+    if seconds < SHORTEST then
+      errors.raise('timeout', 'there was no time left', { shard = place - 1 })
+    end
+    return seconds
+  end
   local function one(place)
     local ok, result = pcall(function()
       return health.call(self, place, function(store)
-        local left = deadline - hub:now()
-        if left <= 0 then
-          errors.raise('timeout', 'there was no time left', { shard = store.shard })
-        end
-        return fn(store, left, place)
-      end, deadline - hub:now())
+        return fn(store, left(place), place)
+      end, left(place))
     end)
     if ok then results[place], done = result, done + 1 else errs[place] = result end
   end
