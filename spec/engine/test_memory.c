@@ -287,6 +287,50 @@ static void test_opening(bool cache, bool own_loop) {
     turn_for(5); /* what was begun on the loop ends with it */
 }
 
+/* ---- Looking into the cache ------------------------------------------------------------------ */
+
+static const char *ask_redis(stores_engine *engine) {
+    static const char *const words[] = {"MGET", "a", "b"};
+    static const size_t lens[] = {4, 1, 1};
+    stores_call call = {.size = sizeof call, .timeout_ms = DEADLINE_MS};
+    stores_op *op = stores_redis(engine, &call, 7, 0, 3, words, lens);
+    return op != NULL ? end_of(op) : "no_memory";
+}
+
+/* A reply that there was no memory for costs the link, which is made anew. */
+static void wait_for_redis(stores_engine *engine) {
+    for (int i = 0; i < 1000 && strcmp(ask_redis(engine), "ok") != 0; i++) turn_for(5);
+    CHECK_STR(ask_redis(engine), "ok");
+}
+
+static void test_looking(void) {
+    stores_engine *engine = engine_new(true);
+    char key[STORES_KEY_SIZE];
+    bool met = true;
+    CHECK_STR(end_of(stores_find(engine, NULL, "docs", 50)), "ok");
+    size_t len = stores_cache_key(engine, 7, "epoch", 1, key);
+    CHECK(len > 0);
+    for (int at = 1; met; at++) {
+        fail_at = at;
+        size_t now = stores_cache_key(engine, 7, "epoch", 1, key);
+        met = fail_at == 0;
+        fail_at = 0;
+        CHECK(now == len || (met && now == 0));
+    }
+    met = true;
+    for (int at = 1; met && at < MOST; at++) {
+        wait_for_redis(engine);
+        fail_at = at;
+        const char *end = ask_redis(engine);
+        met = fail_at == 0;
+        fail_at = 0;
+        if (!met) CHECK_STR(end, "ok");
+    }
+    CHECK(!met);
+    no_op_left(engine);
+    engine_close(engine);
+}
+
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
 static void test_tls(void) {
@@ -323,6 +367,7 @@ int main(void) {
     for (int kind = 0; kind < 4; kind++) test_opening(kind & 1, kind & 2);
     test_segment();
     test_owed();
+    test_looking();
     for (int cache = 0; cache < 2; cache++) {
         test_calls(cache, &fail_at);
         test_calls(cache, &fail_result_at);

@@ -252,8 +252,8 @@ describe('stores doctor', function()
       return found
     end)
     assert.equal('warning', found.severity)
-    assert.matches('^1 announcements of dead writers stand at rows of public%.docs %(7%)',
-      found.text)
+    assert.matches('^1 announcements of writers that died, or are busy elsewhere, stand at rows of '
+      .. 'public%.docs %(7%)', found.text)
     assert.is_true(found.is_fixable)
     assert.is_true(finding('orphans', { '--fix' }, nil, 'public.docs').is_fixed)
     assert.is_nil((finding('orphans')))
@@ -304,5 +304,23 @@ describe('stores doctor', function()
     assert.equal(1, code)
     assert.matches('permission denied for table', found.text)
     pg:psql('DROP TABLE hidden; DROP ROLE blind')
+  end)
+end)
+
+describe('of a standby, stores doctor #slow', function()
+  it('says that it is one', function()
+    local own = require('spec.consistency.servers').start() -- which is for the plain pass
+    own:psql('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+    own:add_standby()
+    local at = { host = own.home, port = 5433, user = 'postgres', database = 'postgres',
+      target_session_attrs = 'any' }
+    local found, code = finding('standby', {}, { db = at, redis = own:redis_config() })
+    assert.equal('warning', found.severity)
+    assert.matches('this PostgreSQL is a standby', found.text)
+    assert.matches('target_session_attrs', found.advice)
+    local result = run({}, { db = at, redis = own:redis_config() })
+    own:remove()
+    assert.equal(1, code) -- there is no cache behind it
+    assert.matches('error    Redis: PostgreSQL does not tell which past it has', result.out)
   end)
 end)

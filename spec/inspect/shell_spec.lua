@@ -79,7 +79,8 @@ describe('stores shell', function()
   end)
 
   it('reads plain lines where it is told to', function()
-    local result = run({ '--plain' }, { terminal = '/dev/null', stdin = "store:count('users')\n\4" })
+    local result = run({ '--plain' }, { terminal = '/dev/null',
+      stdin = "store:count('users')\n\4" })
     assert.equal(0, result.code, result.out)
     assert.matches('\nstores> 3\r?\n', result.out)
   end)

@@ -55,8 +55,13 @@ end
 -- A bare round trip: the least that a call to this server could take.
 local function of_postgres(work)
   return work.store:session(function(session)
-    session:query('PREPARE bare AS SELECT 1')
-    return measure(work, 'SELECT 1 of PostgreSQL', 1, function() session:query('EXECUTE bare') end)
+    local statement = 'SELECT 1'
+    -- behind a pooler the next statement may be on another connection
+    if work.store.pooler ~= 'transaction' then
+      session:query('PREPARE bare AS SELECT 1')
+      statement = 'EXECUTE bare'
+    end
+    return measure(work, 'SELECT 1 of PostgreSQL', 1, function() session:query(statement) end)
   end)
 end
 

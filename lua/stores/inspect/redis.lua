@@ -28,7 +28,10 @@ function redis.ready(store)
     end
     tasks.sleep(STEP)
   until hub:now() > deadline
-  return false, stats.redis_trouble or 'Redis does not answer'
+  if stats.redis_trouble then return false, stats.redis_trouble end
+  return false, stats.redis_up == 1
+    and 'PostgreSQL does not tell which past it has: it is a standby'
+    or 'Redis does not answer'
 end
 
 --- Raises where it is not ready.

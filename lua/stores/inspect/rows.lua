@@ -7,6 +7,7 @@ local rows = {}
 
 local PAGES = 5000 -- 40 MB in pages of 8 kB
 local SHOWN = 5
+local LONG = math.huge -- seconds
 
 ---@class stores.RowsReport
 ---@field looked integer rows that were looked at
@@ -34,6 +35,14 @@ function rows.mend(name)
     name, OTHER_ID)
 end
 
+-- Of a large table that takes longer than a statement may otherwise.
+local function ask_long(store, sql)
+  return store:transaction(function(tx)
+    tx:query('SET LOCAL statement_timeout = 0', nil, { readonly = true })
+    return tx:query(sql, nil, { readonly = true, raw = false, timeout = LONG })
+  end, { readonly = true, timeout = LONG })
+end
+
 --- Looks at the rows of a table that has an id and a value of the right kind.
 ---@param store stores.Store
 ---@param found stores.CatalogTable
@@ -43,7 +52,7 @@ function rows.look(store, found, all)
   local share = (all or found.pages <= PAGES) and 1 or PAGES / found.pages
   local from = found.name
   if share < 1 then from = ('%s TABLESAMPLE SYSTEM (%.6f)'):format(from, share * 100) end
-  local report = catalog.ask(store, SQL .. from)[1]
+  local report = (all and ask_long or catalog.ask)(store, SQL .. from)[1]
   report.share = share
   for _, list in ipairs({ 'no_object_ids', 'other_id_ids' }) do
     if type(report[list]) ~= 'table' then report[list] = {} end

@@ -1,6 +1,7 @@
 --- doctor: what is in Redis and of no use: announcements of dead writers, epochs of tables that
 --- are no more or of another run of the servers, rows of dead epochs.
 
+local catalog = require('stores.inspect.catalog')
 local keys = require('stores.inspect.keys')
 local redis = require('stores.inspect.redis')
 local settle = require('stores.inspect.settle')
@@ -22,15 +23,17 @@ local function check_orphans(work, one)
   local list = {}
   for at, orphan in ipairs(orphans) do list[at] = orphan.id end
   work.add({ severity = 'warning', code = 'orphans', table = one.name,
-    text = ('%d announcements of dead writers stand at rows of %s (%s), which are read from '
-      .. 'PostgreSQL until then'):format(#orphans, one.name, table.concat(list, ' ', 1,
-      math.min(#list, 5))),
+    text = ('%d announcements of writers that died, or are busy elsewhere, stand at rows of %s '
+      .. '(%s), which are read from PostgreSQL until that is over'):format(#orphans,
+      one.name, table.concat(list, ' ', 1, math.min(#list, 5))),
     advice = 'whoever reads such a row twice takes it away; `stores doctor --fix` does',
     fix = function() return settle.orphans(work.store, one.name, one.oid, list) end })
 end
 
 local function check_epoch(work, one)
   if one.is_ours then return end
+  local facts = catalog.facts(work.store, one.name, one.oid)
+  if not facts or facts.uncached ~= '' then return end -- nobody will ever look at it again
   work.add({ severity = 'note', code = 'dead_epoch', table = one.name,
     text = ('the epoch of %s is of another run of the servers: what is cached of it is nobody\'s')
       :format(one.name),
