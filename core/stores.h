@@ -115,10 +115,14 @@ typedef struct stores_change {
     const char *expected; /* UPDATE: only where the row still holds this text, which a read gave;
                              affected is 0 elsewhere. NULL: whatever it holds */
     const char *expr;
-    const stores_params *params; /* for MODIFY: $2 and on; NULL: none */
+    const stores_params *params; /* for MODIFY: $2 and on; for condition; NULL: none */
     const char *etag; /* only where the row's text has this etag (stores_op_etag); affected is 0
                          where it has another one, or no row has the id. NULL: whatever it holds.
                          An UPSERT then inserts nothing. Not for INSERT, nor beside expected */
+    const char *condition; /* UPDATE, DELETE, MODIFY: only where this SQL expression over `value` is
+                              true; affected is 0 elsewhere. Its parameters are params: $3 and on
+                              of an UPDATE, $2 and on of a DELETE, of a MODIFY those of expr. Not
+                              beside expected and etag. NULL: whatever the row holds */
 } stores_change;
 
 #define STORES_CHANGE_INIT STORES_SIZED(stores_change)

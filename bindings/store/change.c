@@ -19,6 +19,14 @@ stores_change stores__change_check(lua_State *L, int index, const struct stores_
     return change;
 }
 
+void stores__change_condition(lua_State *L, int index, stores_change *change,
+                              stores_params *params) {
+    change->condition = lua_tostring(L, index);
+    if (change->condition == NULL || change->kind == STORES_MODIFY) return;
+    *params = stores__params_check(L, index - 3);
+    change->params = params;
+}
+
 void stores__slot_find_etag(lua_State *L, int index, struct stores__slot *slot) {
     size_t len = 0;
     const char *unless = lua_tolstring(L, index + 1, &len);

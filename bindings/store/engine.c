@@ -85,14 +85,16 @@ static int engine_find_many(lua_State *L) {
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
 
-/* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params, if_match, etag) */
+/* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params, if_match, etag, condition)
+ */
 static int engine_write(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 6);
     bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
-    lua_settop(L, 12);
+    lua_settop(L, 13);
     stores_params params;
     stores_change change = stores__change_check(L, 2, &engine->shard, &params);
+    stores__change_condition(L, 13, &change, &params);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     stores__slot_write_etag(L, 11, &change, slot);
     slot->commits = true;

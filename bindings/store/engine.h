@@ -28,6 +28,10 @@ static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int 
  * point to *params; what else it points to is anchored on the stack. */
 stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,
                                    stores_params *params);
+/* The condition at index, whose parameters, where they are not those of an expr, stand three before
+ * it, as those of an expr do. */
+void stores__change_condition(lua_State *L, int index, stores_change *change,
+                              stores_params *params);
 /* What is asked of etags: of a find whether it is to be given, at index, and behind it the one
  * whose document is not to be given. */
 void stores__slot_find_etag(lua_State *L, int index, struct stores__slot *slot);

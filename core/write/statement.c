@@ -11,17 +11,21 @@ static enum stores__guard guard_of(const stores_change *change) {
     return replaces ? STORES__THAT_TEXT : STORES__ANY;
 }
 
+static bool has_json(const stores_change *change) {
+    return change->kind != STORES_MODIFY && change->kind != STORES_DELETE;
+}
+
 /* How many parameters stand between the id and the guard's. */
 static int count_own(const struct stores__known_change *known) {
-    if (known->change->kind == STORES_MODIFY) return known->params ? known->params->count : 0;
-    return known->change->kind != STORES_DELETE;
+    return has_json(known->change) + (known->params ? known->params->count : 0);
 }
 
 /* The parameters behind the id. */
 static const char *param(const struct stores__known_change *known, int index) {
     const stores_change *change = known->change;
     if (index == count_own(known)) return change->etag ? change->etag : change->expected;
-    return change->kind == STORES_MODIFY ? known->params->values[index] : change->json;
+    if (!has_json(change)) return known->params->values[index];
+    return index == 0 ? change->json : known->params->values[index - 1];
 }
 
 /* False: the op has failed. */
@@ -34,6 +38,20 @@ static bool etag_fits(stores_op *op, const stores_change *change) {
                          "a change expects a text, or an etag, and not both");
     } else if (!stores_is_etag(change->etag, strlen(change->etag))) {
         stores__op_failf(op, STORES_INVALID_ARGUMENT, "the etag is none: it has 32 hex digits");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* False: the op has failed. */
+static bool condition_fits(stores_op *op, const stores_change *change) {
+    if (change->condition == NULL) return true;
+    if (change->kind == STORES_INSERT || change->kind == STORES_UPSERT) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "what may be inserted has no condition");
+    } else if (change->expected != NULL || change->etag != NULL) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT,
+                         "a change has a condition, or expects what it is of, and not both");
     } else {
         return true;
     }
@@ -53,8 +71,8 @@ bool stores__change_fits(stores_op *op, const stores_change *given,
                          (int)change->kind);
     } else if (change->kind < STORES_DELETE && change->json == NULL) {
         stores__op_failf(op, STORES_INVALID_DOCUMENT, "the document is missing");
-    } else if (etag_fits(op, change)) {
-        if (change->kind == STORES_MODIFY) known->params = change->params;
+    } else if (etag_fits(op, change) && condition_fits(op, change)) {
+        if (change->kind == STORES_MODIFY || change->condition) known->params = change->params;
         return stores__params_fit(op, &known->params, &known->own_params);
     }
     return false;
@@ -78,13 +96,15 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     statement->values = calloc((size_t)statement->count, sizeof *statement->values);
     statement->name = stores__strdup(change->table ? change->table : "");
     if (modify) statement->expr = stores__strdup(change->expr ? change->expr : "value");
+    if (change->condition) statement->condition = stores__strdup(change->condition);
     stores__buf_fmt(&buf, "%lld", (long long)change->id);
     stores__buf_add(&buf, "", 1);
     for (int i = 0; i < params; i++) {
         const char *value = param(known, i);
         if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);
     }
-    if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr)) {
+    if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr) ||
+        (change->condition && !statement->condition)) {
         stores__buf_free(&buf);
         stores__statement_free(statement);
         return NULL;
@@ -99,16 +119,22 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     return statement;
 }
 
-/* The text of a MODIFY; NULL: no memory. */
-static const char *make_modify(struct stores__statement *statement,
-                               const struct stores__table *table) {
+/* The text of a MODIFY, and of what has a condition; NULL: no memory. */
+static const char *make_text(struct stores__statement *statement,
+                             const struct stores__table *table) {
     struct stores__buf buf = {0};
-    stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1::bigint", table->name,
-                    statement->expr);
+    bool deletes = statement->kind == STORES_DELETE;
+    if (deletes) {
+        stores__buf_fmt(&buf, "DELETE FROM %s WHERE id = $1::bigint", table->name);
+    } else {
+        stores__buf_fmt(&buf, "UPDATE %s SET value = %s WHERE id = $1::bigint", table->name,
+                        statement->expr ? statement->expr : "$2");
+    }
+    if (statement->condition) stores__buf_fmt(&buf, " AND (%s)", statement->condition);
     if (statement->guard == STORES__THAT_ETAG) {
         stores__buf_fmt(&buf, STORES__HAS_ETAG "$%d", statement->count);
     }
-    stores__buf_str(&buf, " RETURNING id, value::text");
+    stores__buf_str(&buf, deletes ? " RETURNING id" : " RETURNING id, value::text");
     const char *text = stores__buf_text(&buf);
     /* what the triggers of the table do is known from the table */
     struct stores__sql_texts *texts = &table->engine->pool.common.texts;
@@ -123,6 +149,10 @@ static const char *make_modify(struct stores__statement *statement,
 bool stores__statement_bind(struct stores__statement *statement, struct stores__table *table) {
     stores__table_let_go(statement->table);
     statement->table = stores__table_hold(table);
+    if (statement->condition != NULL) {
+        statement->sql = make_text(statement, table);
+        return statement->sql != NULL;
+    }
     switch (statement->kind) {
     case STORES_INSERT:
         /* which of them is sent is chosen later: both are there by then */
@@ -144,7 +174,7 @@ bool stores__statement_bind(struct stores__statement *statement, struct stores__
         statement->sql = stores__table_sql(table, statement->guard ? STORES__DELETE_ETAG_SQL
                                                                    : STORES__DELETE_SQL);
         break;
-    case STORES_MODIFY: statement->sql = make_modify(statement, table); break;
+    case STORES_MODIFY: statement->sql = make_text(statement, table); break;
     }
     return statement->sql != NULL;
 }
@@ -154,6 +184,7 @@ void stores__statement_free(struct stores__statement *statement) {
     stores__table_let_go(statement->table);
     free(statement->made);
     free(statement->expr);
+    free(statement->condition);
     free(statement->name);
     free(statement->memory);
     free(statement->values);

@@ -20,7 +20,7 @@ struct stores__statement {
     enum stores__guard guard;
     bool inserts_new; /* an INSERT that gives no row where the id is taken */
     const char *sql; /* the table's own, or made; set by bind */
-    char *made, *expr, *name;
+    char *made, *expr, *condition, *name;
     int count; /* parameters */
     char *memory; /* of the parameters */
     const char **values;
@@ -29,7 +29,7 @@ struct stores__statement {
 /* A caller's change as this library knows it: *change itself, or what was filled in here. */
 struct stores__known_change {
     const stores_change *change;
-    const stores_params *params; /* of a MODIFY; NULL: none */
+    const stores_params *params; /* of a MODIFY, and of a condition; NULL: none */
     stores_change own_change;
     stores_params own_params;
 };

@@ -163,12 +163,14 @@ function Store:start_find_many(name, list, timeout, cache, raw)
   return self.engine:find_many(name, list, timeout, cache, raw)
 end
 
-function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag)
+function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
+  condition)
   if frames.count > 0 then
     holds.check(self, name, id)
     holds.check_connection(self)
   end
-  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag)
+  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
+    condition)
 end
 
 function Store:start_select(name, text, params, timeout, raw, rows, most, places)

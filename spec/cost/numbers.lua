@@ -132,7 +132,7 @@ return {
     allocations = 12,
     copied = 431,
     garbage = 488,
-    instructions = 28405,
+    instructions = 30998,
   },
   ['update uncached, 256 in flight'] = {
     pg_round_trips = 8,

@@ -187,6 +187,7 @@ static void test_fields(void) {
     FIELD(stores_change, expr, 48);
     FIELD(stores_change, params, 56);
     FIELD(stores_change, etag, 64);
+    FIELD(stores_change, condition, 72);
     FIELD(stores_query_options, size, 0);
     FIELD(stores_query_options, autocommit, 8);
     FIELD(stores_query_options, readonly, 9);

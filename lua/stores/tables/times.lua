@@ -90,6 +90,20 @@ function times.is_alive_sql(path, number, text)
     number, as_text, expression.literal(TEXT_SQL), as_text, text)
 end
 
+--- The condition that the time at a path is to come, or that there is none. Of what is no time it
+--- is false.
+---@param path string[]
+---@param number string placeholder of the parameter, a jsonb
+---@param text string the same, a text
+---@return string sql
+function times.is_to_come_sql(path, number, text)
+  local value, as_text = expression.plain(path), expression.text(path)
+  return ("CASE coalesce(jsonb_typeof(%s), 'null') WHEN 'null' THEN true WHEN 'number' THEN "
+    .. "(%s) > %s WHEN 'string' THEN %s ~ %s AND rtrim(%s, 'Z') COLLATE \"C\" > %s "
+    .. "ELSE false END"):format(value, value, number, as_text, expression.literal(TEXT_SQL),
+    as_text, text)
+end
+
 --- The rows whose time is over, by the index over the path, for each of the two forms of a time.
 ---@param path string[]
 ---@param now number

@@ -1,11 +1,15 @@
 --- Writes to declared tables. A document is checked before anything is sent. Where what the row
---- holds decides (its version, its time), and where the server computes what a function is to
---- check, the row is locked and looked at first, in a transaction.
+--- holds decides (its version, its time), one statement asks for what nearly every row is: of this
+--- program's version, its time to come. Where it met no such row, and where the server computes
+--- what a function is to check, the row is locked and looked at first, in a transaction.
 
 local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
+local expression = require('stores.sql.expression')
 local json = require('stores.json')
+local query = require('stores.sql.query')
 local seen = require('stores.verbs.seen')
+local times = require('stores.tables.times')
 local versions = require('stores.tables.versions')
 local wait = require('stores.wait')
 
@@ -112,9 +116,67 @@ local function looks(work)
   return definition.looks or (kind == 'modify' and definition.validate ~= nil)
 end
 
+-- ---- Without a lock -----------------------------------------------------------------------------
+
+-- Whether one statement may do: of a store that has heard the server's clock.
+local function may_ask(self, work)
+  local kind = work.kind
+  return not self.store and work.opts.if_match == nil and self.engine:met()
+    and (kind == 'update' or kind == 'delete' or kind == 'modify' and not work.definition.validate)
+end
+
+-- What a modification leaves as it is, for it is not looked at.
+local function is_same(work, path)
+  local made = ('(SELECT %s FROM (SELECT (%s) AS value) AS made)'):format(expression.plain(path),
+    work.expr)
+  return ('%s IS NOT DISTINCT FROM (%s)'):format(made, expression.plain(path))
+end
+
+-- The row that one statement may write, and the parameters of the statement behind the id.
+local function condition(self, work)
+  local definition, parts = work.definition, {}
+  local params, add = query.new_params(work.id, unpack(work.params or { work.doc and '' or nil }))
+  if definition.expires then
+    local number, text = times.params(seen.now(self))
+    parts[1] = times.is_to_come_sql(definition.expires, add(number, 'jsonb'), add(text, 'text'))
+    if work.expr then parts[2] = is_same(work, definition.expires) end
+  end
+  if definition.version and work.kind ~= 'delete' then
+    local member = { definition.version_member }
+    local value = expression.plain(member)
+    if definition.version == 1 then
+      value = ("coalesce(%s, '1'::jsonb)"):format(expression.of(member))
+    end
+    parts[#parts + 1] = ("(%s) = '%d'::jsonb"):format(value, definition.version)
+    if work.expr and definition.expires then parts[#parts + 1] = is_same(work, member) end
+  end
+  table.remove(params, 1)
+  if work.doc then table.remove(params, 1) end -- the core has it
+  return table.concat(parts, ' AND '), params
+end
+
+-- Gives what the write gives where it met such a row.
+local function ask(self, work)
+  local opts, sql, params = work.opts, condition(self, work)
+  return wait.slot(self.hub, self:start_write(work.kind, work.name, work.id, work.doc, opts.timeout,
+    opts.cache, work.raw, work.expr, params, nil, opts.etag, sql))
+end
+
+local function ask_or_look(self, work)
+  local began, opts = self.hub:now(), work.opts
+  local results = { ask(self, work) }
+  if results[1] then return unpack(results, 1, 5) end
+  local left = (opts.timeout or self.timeout) - (self.hub:now() - began)
+  work.opts = setmetatable({ timeout = math.max(left, 0.001) }, { __index = opts })
+  return self:in_lock(locked, work)
+end
+
 local function run(self, work)
   if work.doc then documents.check(work.definition, work.doc, nil) end
-  if looks(work) then return self:in_lock(locked, work) end
+  if looks(work) then
+    if may_ask(self, work) then return ask_or_look(self, work) end
+    return self:in_lock(locked, work)
+  end
   if work.kind ~= 'insert' or not work.definition.expires or not work.is_given then
     return send(self, work, work.kind, work.doc)
   end
