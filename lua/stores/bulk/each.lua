@@ -101,6 +101,31 @@ local function stopped(walk, err)
   errors.throw(err)
 end
 
+local function new_walk(self, name, doc, fn, opts)
+  query.containment(doc, opts) -- what is wrong with the criteria is said at once
+  local empty = type(doc) == 'table' and next(doc) == nil
+  local where = opts.where
+  if type(where) == 'table' and next(where) == nil then where = nil end
+  return { name = name, doc = doc, fn = fn, opts = opts, definition = self.tables[name],
+    size = opts.batch or BATCH, last = opts.after, count = 0, list = nil,
+    criteria = { where = where, contains = not empty and doc or nil } }
+end
+
+--- Changes one batch of all documents of a table, in a transaction of the caller's.
+---@param tx stores.Transaction
+---@param name string
+---@param fn fun(document: table): (table|false|nil)
+---@param opts {batch: integer, after: string?, timeout: number?}
+---@return integer count of the rows that it looked at
+---@return string? last the id of the last of them
+function each.batch(tx, name, fn, opts)
+  local walk = new_walk(tx, name, {}, fn, { batch = opts.batch, after = opts.after, all = true,
+    timeout = opts.timeout })
+  walk.list = look(tx, walk)
+  if #walk.list > 0 then update_batch(tx, walk) end
+  return #walk.list, walk.list[#walk.list]
+end
+
 --- Changes the documents. Who is interrupted goes on behind the id in the error's `after`.
 ---@param self stores.Store|stores.Transaction
 ---@param name string
@@ -111,13 +136,7 @@ end
 ---@return string? last
 ---Raises empty_criteria and what the function raises.
 function each.update(self, name, doc, fn, opts)
-  query.containment(doc, opts) -- what is wrong with the criteria is said at once
-  local empty = type(doc) == 'table' and next(doc) == nil
-  local where = opts.where
-  if type(where) == 'table' and next(where) == nil then where = nil end
-  local walk = { name = name, doc = doc, fn = fn, opts = opts, definition = self.tables[name],
-    size = opts.batch or BATCH, last = opts.after, count = 0, list = nil,
-    criteria = { where = where, contains = not empty and doc or nil } }
+  local walk = new_walk(self, name, doc, fn, opts)
   while true do
     local ok, list = pcall(look, self, walk)
     if not ok then stopped(walk, list) end

@@ -3,6 +3,7 @@
 --- the last batch, and two runners that both believe to be alone take turns.
 
 local Ledger = require('stores.migrate.ledger')
+local each = require('stores.bulk.each')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local json = require('stores.json')
@@ -19,61 +20,47 @@ local BATCH, PAUSE = 1000, 0.01
 -- The connection is reset behind each batch, and used for the next one.
 local BATCHWISE = { timeout = math.huge }
 
--- By the number: what is given out is text.
-local IDS = 'SELECT t.id::text AS id FROM %s AS t WHERE t.id > $1::bigint ORDER BY t.id'
-  .. ' LIMIT $2::bigint FOR UPDATE'
-
 local ROWS = 'SELECT greatest(reltuples, 0)::bigint::text AS rows FROM pg_class'
   .. ' WHERE oid = to_regclass($1)'
 
 -- ---- A function of a document -------------------------------------------------------------------
 
--- What the function made of a document, or nil where it left it as it was.
+-- What the function made of a document, or false where it left it as it was.
 local function changed(step, tx, document)
-  local id, before = document.id, json.encode(document)
+  local before = json.encode(document)
   local result = step.fn(document, tx)
-  if result == false then return nil end
   if result == nil then result = document end
-  if type(result) ~= 'table' or json.is_array(result) then
-    errors.raise('invalid_document',
-      'the function of a backfill gives a document, false, or nothing; got ' .. errors.kind(result))
+  if result and type(result) == 'table' then
+    if result.id == nil then result.id = document.id end
+    if json.encode(result) == before then return false end
   end
-  if result.id == nil then result.id = id end
-  if tostring(result.id) ~= tostring(id) then
-    errors.raise('id_mismatch', 'the function of a backfill changed the id of the document')
-  end
-  return json.encode(result) ~= before and result or nil
+  return result
 end
 
--- Raises what a document was in the way of, with its id.
+-- What the server did not refuse is of the document that was looked at last.
 local function blame(err, id)
   if not errors.is(err) then error({ cause = err, document = id }, 0) end
-  err.document = id
-  errors.throw(err)
+  if not err.sqlstate then err.document = err.document or id end
+  error(err, 0)
 end
 
-local function by_function(tx, step, after, size, call)
-  local rows = tx:query(IDS:format(names.sql(step.table)), { after, size }, call)
-  if #rows == 0 then return nil, 0 end
-  local ids = {}
-  for place, row in ipairs(rows) do ids[place] = row.id end
-  for _, document in ipairs((tx:findAllByIds(step.table, ids, call))) do
-    local ok, err = pcall(function()
-      local result = changed(step, tx, document)
-      if result then tx:update(step.table, result, call) end
-    end)
-    if not ok then blame(err, tostring(document.id)) end
-  end
-  return ids[#ids], #ids
+local function by_function(tx, step, at, size, call)
+  local id
+  local ok, count, last = pcall(each.batch, tx, step.table, function(document)
+    id = document.id
+    return changed(step, tx, document)
+  end, { batch = size, after = at.rows > 0 and at.after or nil, timeout = call.timeout })
+  if not ok then blame(count, id) end
+  return last, count
 end
 
 -- ---- A statement --------------------------------------------------------------------------------
 
 local LAST = 'WITH batch AS (%s) SELECT max(id)::text AS last, count(*)::int AS rows FROM batch'
 
-local function by_statement(tx, step, after, size, call)
+local function by_statement(tx, step, at, size, call)
   local statement = sql.with_parameters(step.statements[1].text, { 'after', 'limit' })
-  local row = tx:query(LAST:format(statement), { after, size }, call)[1]
+  local row = tx:query(LAST:format(statement), { at.after, ('%d'):format(size) }, call)[1]
   return row.last ~= json.null and row.last or nil, row.rows
 end
 
@@ -87,12 +74,12 @@ end
 -- One batch. Gives how far the backfill is then, and whether there was a row.
 local function batch(context, step)
   local take = step.fn and by_function or by_statement
-  local call, size = run.call(context, step), ('%d'):format(step.batch or BATCH)
+  local call, size = run.call(context, step), step.batch or BATCH
   return context.store:in_transaction(function(tx)
     run.set_local(tx, run.settings(context, step))
     local after, rows = context.ledger:progress(tx, step)
     if not after then return { is_gone = true }, false end
-    local last, count = take(tx, step, after, size, call)
+    local last, count = take(tx, step, { after = after, rows = rows }, size, call)
     if last then
       after, rows = last, rows + count
       context.ledger:advance(tx, step, after, rows)
