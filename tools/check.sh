@@ -33,7 +33,7 @@ if [ "${1:-}" = --fix ]; then
 fi
 
 scripts() {
-    for script in tools/*.sh .ci/run; do
+    for script in tools/*.sh tools/stores examples/*/*.sh .ci/run; do
         sh -n "$script" || return 1
     done
 }
