@@ -93,8 +93,10 @@ local verb, cached = name:match('^(.-)_(cached)$')
 local call = name:find('^list_%d') and list_of(tonumber(name:match('%d+')))
   or assert(workloads[verb or name], 'there is no workload ' .. name)
 local port, ca = os.getenv('REDIS_PORT'), os.getenv('REDIS_CA')
-local redis = port and { host = '127.0.0.1', port = port, opts = { tls = ca and { ca = ca } } }
-  or { path = os.getenv('REDIS_SOCKET') }
+-- The ceilings wait as long as it takes, too.
+local opts = { timeout = 2, tls = ca and { ca = ca } }
+local redis = port and { host = '127.0.0.1', port = port, opts = opts }
+  or { path = os.getenv('REDIS_SOCKET'), opts = opts }
 local store = stores.Store.new({
   host = os.getenv('PGHOST'), port = os.getenv('PGPORT'), user = os.getenv('PGUSER'),
   database = os.getenv('PGDATABASE'), poolsize = tonumber(os.getenv('STORES_BENCH_POOL')),

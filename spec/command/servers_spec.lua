@@ -42,6 +42,7 @@ describe('private servers from a shell', function()
   end)
 
   it('run as long as they are used, where no more is asked for', function()
+    shell.output('mkdir -p ' .. shell.quoted(folder)) -- nobody may have made it yet
     local status, text = shell.run(([[exec 9>>%s/users.lock; flock -s 9
       %s up --while-used %s >/dev/null && %s down %s; echo $?
       %s redis --data %s PING]]):gsub('%%s', (function()

@@ -154,7 +154,7 @@ end
 
 ---@return table
 function Servers:redis_config(fields)
-  local at = self.group and self.group:config({}) or { path = self.home .. '/redis.sock' }
+  local at = self.group and self.group:config() or { path = self.home .. '/redis.sock' }
   if self.cluster then at = self.cluster:config({ timeout = 5 }) end
   if self.tls then
     at = { host = '127.0.0.1', port = self.tls.port, opts = { tls = { ca = self.tls.ca } } }
