@@ -51,6 +51,7 @@ local migrations = {}
 ---@field statements? integer how many it has
 ---@field line? integer of its text
 ---@field rows? integer of a backfill: how many it has gone through
+---@field from? integer likewise: how many before this run
 ---@field total? integer likewise: how many the table has, about
 ---@field after? string likewise: the id of the last of them
 ---@field holder? string who is waited for, or was ended

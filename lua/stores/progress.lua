@@ -27,6 +27,7 @@ end
 ---@field write? fun(text: string)
 ---@field now? fun(): number
 ---@field after? number seconds that pass before a bar is drawn
+---@field from? integer steps that were done before it began
 ---@field rate? boolean how many a second, and how long the rest will take, are told, too
 
 --- Begins to report on some work.
@@ -42,6 +43,7 @@ function progress.new(what, total, options)
     what = what,
     total = total,
     count = 0,
+    from = options.from or 0,
     rate = options.rate,
     terminal = terminal,
     write = options.write or function(text) io.stderr:write(text) end,
@@ -63,8 +65,8 @@ end
 -- How fast it was so far, and how long the rest takes at that.
 function Progress:pace()
   local seconds = self.now() - self.began
-  if not self.rate or seconds <= 0 or self.count == 0 then return '' end
-  local rate = self.count / seconds
+  if not self.rate or seconds <= 0 or self.count <= self.from then return '' end
+  local rate = (self.count - self.from) / seconds
   local text = (', %s/s'):format(rate < 10 and ('%.1f'):format(rate) or progress.thousands(rate))
   if not self.total or self.count >= self.total then return text end
   return ('%s, %s left'):format(text, clock((self.total - self.count) / rate))

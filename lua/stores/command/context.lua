@@ -23,7 +23,7 @@ local Context = {}
 ---@field say fun(text: string) on stderr, for people
 ---@field result fun(value: any, lines: string[]|fun(): string[]?)
 ---@field table fun(headings: string[], rows: any[][])
----@field progress fun(what: string, total?: integer): stores.Progress
+---@field progress fun(what: string, total?: integer, from?: integer): stores.Progress
 ---@field stopping fun(): boolean
 ---@field usage fun(message: string)
 ---@field close fun()
@@ -152,8 +152,8 @@ end
 local function add_work(context, command)
   local catching = false
 
-  function context.progress(what, total)
-    return progress.new(what, total, { after = PATIENCE, rate = true })
+  function context.progress(what, total, from)
+    return progress.new(what, total, { after = PATIENCE, rate = true, from = from })
   end
 
   function context.stopping()

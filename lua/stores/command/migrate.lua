@@ -101,9 +101,11 @@ local function with_scratch(args, opts)
 end
 
 local function verify(args, context, list)
-  if args.schema then context.stopping() end -- or a signal would leave its server's folder behind
+  local opts = with_scratch(args, options(args, 'ledger', 'concurrency'))
+  opts.schema = not args.no_schema
+  if opts.schema then context.stopping() end -- or a signal would leave its server's folder behind
   local reports = by_shard(context, migrations.verify(list, context.store(),
-    with_scratch(args, options(args, 'ledger', 'concurrency', 'schema'))))
+    opts))
   local ok = true
   for _, report in ipairs(reports) do ok = ok and report.ok end
   context.result({ ok = ok, reports = told.as_json(context, reports) }, function()
@@ -189,9 +191,8 @@ FILE is a Lua file that returns a list of migrations. What ACTION is:
   run        runs what the database does not have yet (where no action is named)
   plan       tells what a run would do, and does nothing
   status     tells how each stands: done, pending, changed ...
-  verify     compares the database with the list, and with --schema its tables
-             with what the list makes on a private server; exit code 1 where they
-             differ
+  verify     compares the database with the list, and its tables with those that
+             the list makes on a private server; exit code 1 where they differ
   baseline   writes down that they ran, without running them
   lint       says what in them may hurt a database in use, and the safe form of
              each; exit code 1 where there is something. Where no flag says which
@@ -241,7 +242,8 @@ stopped, or killed, goes on where it was.]],
     parser:option('--large', 'Of lint: the bytes from which on a table is large; 67108864.')
       :convert(input.count(0)):argname('BYTES')
     parser:flag('--all', 'Of lint: also those that the database has run.')
-    parser:flag('--schema', 'Of verify: its tables, too.')
+    parser:flag('--no-schema', 'Of verify: not its tables, which takes a moment and needs the'
+      .. ' programs of PostgreSQL, or --scratch.')
     parser:option('--scratch', 'Of test and verify: a server where databases may be made, in place'
       .. ' of a private one.'):argname('URL')
     parser:option('--type', 'Of new: what it is; db where it is left out.')

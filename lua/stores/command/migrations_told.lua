@@ -56,7 +56,7 @@ function told.listener(context)
     local text
     if event.event == 'start' then began[key] = now() end
     if event.event == 'progress' then
-      bars[key] = bars[key] or context.progress(event.name, event.total)
+      bars[key] = bars[key] or context.progress(event.name, event.total, event.from)
       bars[key]:at(event.rows)
     elseif bars[key] then
       bars[key]:done()

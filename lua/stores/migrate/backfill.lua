@@ -127,7 +127,7 @@ local function go_through(context, step)
     if state.is_gone then return false end
     context.tell(step)
     context.notify({ event = 'progress', name = step.name, rows = state.rows, total = total,
-      after = state.after })
+      after = state.after, from = rows })
     empty = some and 0 or empty + 1
     if some and (step.pause or PAUSE) > 0 then tasks.sleep(step.pause or PAUSE) end
   end
