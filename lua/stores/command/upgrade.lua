@@ -185,8 +185,10 @@ local function upgrade(context, place, version, args)
   clean(place)
   make(place)
   local major = programs.newest_server()
-  if not bring_over(context, place, major, { timeout = args.timeout }) then
+  local ok, result = pcall(bring_over, context, place, major, { timeout = args.timeout })
+  if not ok or not result then
     clean(place)
+    if not ok then error(result, 0) end
     return nil
   end
   if version_of(below(place, 'upgrade.new/pgdata')) ~= major then
