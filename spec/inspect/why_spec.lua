@@ -24,6 +24,12 @@ teardown(function()
   server:remove()
 end)
 
+-- What a spec that fails leaves behind is none of the others'.
+after_each(function()
+  server:cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+  server:cli('CONFIG', 'SET', 'min-replicas-to-write', '0')
+end)
+
 local function why(name, opts)
   local result = command.run({ 'why', name }, opts or served)
   return result.out, result.code, result.err
