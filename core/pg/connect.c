@@ -227,7 +227,7 @@ static void took_shard(struct stores__pg_req *req, int index, struct pg_result *
     (void)index;
     if (stores__pg_result_ok(result, &error)) {
         stores__pg_shard_take(&wire->conn->shard, result);
-    } else if (wire->refused.code == STORES_OK) {
+    } else if (wire->refused.code == STORES_OK && !wire->conn->common->any_shard) {
         wire->refused = error;
     }
     stores__pg_result_free(result);

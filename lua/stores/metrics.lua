@@ -91,4 +91,18 @@ function metrics.text(opts)
   return prometheus.text(sum)
 end
 
+--- The same of some stores alone.
+---@param list stores.Store[]
+---@param as 'text'|'table'|nil
+---@return string|table
+function metrics.of(list, as)
+  local sum = snapshot.sum()
+  for _, store in ipairs(list) do
+    local figures_of_store = {}
+    snapshot.add_store(figures_of_store, store, shared.name_of(store))
+    sum:add(figures_of_store)
+  end
+  return as == 'table' and tables_of(sum) or prometheus.text(sum)
+end
+
 return metrics

@@ -5,6 +5,7 @@ local arguments = require('stores.verbs.arguments')
 local errors = require('stores.errors')
 local health = require('stores.shards.health')
 local lists_of = require('stores.shards.config')
+local metrics = require('stores.metrics')
 local place = require('stores.shards.place')
 local routes = require('stores.shards.routes')
 local Store = require('stores.store')
@@ -147,6 +148,18 @@ function Shards:init()
   for _, store in ipairs(self.shards) do cluster:settle(store) end
   for at, store in ipairs(self.shards) do self.places[at] = place.read(store) end
   return cluster.id
+end
+
+--- The figures of all its stores, each with its shard as a label, as stores.metrics gives them.
+---@param opts? {as: 'text'|'table'?}
+---@return string|table
+function Shards:metrics(opts)
+  arguments.check_self(self, 'metrics')
+  local as = opts and opts.as
+  if as ~= nil and as ~= 'text' and as ~= 'table' then
+    errors.raise('invalid_option', "as is 'text' or 'table'")
+  end
+  return metrics.of(self.shards, as)
 end
 
 --- The store that an id belongs to.

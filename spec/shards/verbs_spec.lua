@@ -156,6 +156,12 @@ describe('shards', function()
     assert.equal(6, stats.calls - before.calls)
     assert.equal(3, #stats.shards)
     assert.equal(2, stats.shards[1].calls - before.shards[1].calls)
+    local text = shards:metrics()
+    for number = 0, 2 do
+      assert.matches(('\nstores_calls_total{store="[^"]*",shard="%d"} '):format(number), text)
+    end
+    assert.is_table(shards:metrics({ as = 'table' })[1].series)
+    refused('invalid_option', nil, shards.metrics, shards, { as = 'x' })
   end)
 
   it('forget a table, sweep, and raise what is no use to any of them', function()
