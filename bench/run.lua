@@ -25,6 +25,8 @@ local function read_options()
       options.http = true
     elseif option == '--lists' then
       options.lists = true
+    elseif option == '--bulk' then
+      options.bulk = true
     elseif option == '--peers' then
       options.peers = true
     elseif option == '--only' then
@@ -109,6 +111,12 @@ if options.lists then
   options.rows = options.rows == 100000 and 200000 or options.rows
   print(table.concat(system.describe(true), '\n') .. '\n')
   require('bench.lists')(options)
+  os.exit(0)
+end
+if options.bulk then
+  options.rows = options.rows == 100000 and 1000000 or options.rows
+  print(table.concat(system.describe(true), '\n') .. '\n')
+  require('bench.bulk')(options)
   os.exit(0)
 end
 ceilings.fill(options.rows)

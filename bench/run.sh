@@ -6,6 +6,8 @@
 #   sh bench/run.sh --plot      curves over rows, coroutines and processes, as SVG in build/bench
 #   sh bench/run.sh --lists     lists of 20 documents out of 200,000, each form of criteria and order,
 #                               beside the same statement in pgbench
+#   sh bench/run.sh --bulk      1,000,000 documents by `stores import` and `stores export`, beside
+#                               psql's \copy of the same lines; --rows N: so many
 #   sh bench/run.sh --http      the example API in nginx beside lua-nginx-redis, by wrk (bench/http.lua)
 # Options:
 #   --seconds S   of one measurement        --repeat N   measurements of each
@@ -23,13 +25,13 @@ for argument in "$@"; do
         --plot) group=plot ;;
         --peers) group=peers ;;
         --http) group=http ;;
-        --lists) ;;
+        --lists | --bulk) ;;
         --quick) ;;
         --seconds | --repeat | --rows | --only) value='value ' ;;
         'value '*) value='' ;;
         *)
-            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http | --lists] [--seconds S]" \
-                "[--repeat N] [--rows N] [--only TEXT]" >&2
+            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http | --lists | --bulk]" \
+                "[--seconds S] [--repeat N] [--rows N] [--only TEXT]" >&2
             exit 2
             ;;
     esac

@@ -147,6 +147,8 @@ int stores__json_number_new(lua_State *L);
 int stores__json_number_is(lua_State *L);
 int stores__json_encode_lua(lua_State *L);
 int stores__json_decode_lua(lua_State *L);
+/* check.c: the same, where nobody wants the value. */
+int stores__json_check_lua(lua_State *L);
 /* The encoder's part that may raise: run by stores__json_encode in a protected call. */
 int stores__json_encode_protected(lua_State *L);
 
