@@ -64,10 +64,8 @@ void stores__json_open(lua_State *L) {
 
 void stores__json_fields(lua_State *L, int index) {
     static const luaL_Reg functions[] = {
-        {"json_encode", stores__json_encode_lua},
-        {"json_decode", stores__json_decode_lua},
-        {"json_check", stores__json_check_lua},
-        {"number", stores__json_number_new},
+        {"json_encode", stores__json_encode_lua}, {"json_decode", stores__json_decode_lua},
+        {"json_check", stores__json_check_lua},   {"number", stores__json_number_new},
         {"is_number", stores__json_number_is},
     };
     lua_pushvalue(L, index);
