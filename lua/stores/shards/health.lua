@@ -53,6 +53,7 @@ local function ask(self, state, store, most)
   state.asking = false
   if ok then
     state.suspect, state.down, state.silent_since = false, nil, store.hub:now()
+    state.pending = 0 -- of those that are left some may have been dropped by their callers
     return
   end
   -- who has less time than that has not waited for its answer
@@ -77,7 +78,7 @@ local function note(self, state, store, err, began)
 end
 
 local function done(self, state, store, began, ok, ...)
-  state.pending = state.pending - 1
+  state.pending = math.max(0, state.pending - 1)
   if ok then
     state.silent_since = store.hub:now()
     return ...
