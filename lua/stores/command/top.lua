@@ -76,7 +76,6 @@ end
 
 return {
   name = 'top',
-  is_local = true,
   summary = 'shows live figures of running processes',
   text = [[
 Shows how many calls a second running processes make, how many reads find their document in the
