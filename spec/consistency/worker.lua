@@ -381,7 +381,7 @@ if config.tenants then
   end
 end
 if config.bulk then
-  require('stores.bulk.put').COPY_FROM = 2 -- as if they were very many
+  require('stores.verbs.bulk.put').COPY_FROM = 2 -- as if they were very many
   table.insert(MIX.rows, 1, { 'updateEach', 15 })
   table.insert(MIX.mixed, 1, { 'updateEach', 15 })
 end

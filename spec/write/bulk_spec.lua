@@ -1,7 +1,7 @@
 --- insertMany, upsertMany and deleteMany: what becomes of each row, what an error leaves, how the
 --- work is cut into chunks, and that no cache shows what was before.
 
-local put = require('stores.bulk.put')
+local put = require('stores.verbs.bulk.put')
 local stores = require('stores')
 local support = require('spec.support')
 

@@ -1,7 +1,7 @@
 --- The verbs for many rows over declared tables, over tables that PostgreSQL does more with, and
 --- over shards.
 
-local put = require('stores.bulk.put')
+local put = require('stores.verbs.bulk.put')
 local stores = require('stores')
 local support = require('spec.support')
 

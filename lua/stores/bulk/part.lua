@@ -2,7 +2,7 @@
 --- transaction while the next one gathers. What the server refuses of it is found out by halves.
 
 local errors = require('stores.errors')
-local put = require('stores.bulk.put')
+local put = require('stores.verbs.bulk.put')
 local tasks = require('stores.tasks')
 
 local part = {}

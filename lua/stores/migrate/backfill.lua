@@ -3,7 +3,7 @@
 --- the last batch, and two runners that both believe to be alone take turns.
 
 local Ledger = require('stores.migrate.ledger')
-local each = require('stores.bulk.each')
+local each = require('stores.verbs.bulk.each')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local json = require('stores.json')

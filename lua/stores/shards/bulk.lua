@@ -8,7 +8,7 @@ local health = require('stores.shards.health')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local scatter = require('stores.shards.scatter')
-local source = require('stores.bulk.source')
+local source = require('stores.verbs.bulk.source')
 local taken = require('stores.verbs.list').taken.store
 
 local verbs = {}

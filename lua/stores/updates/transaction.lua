@@ -70,6 +70,16 @@ function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
   return self.tx:select(name, sql, params, left(self, timeout), raw, rows, most)
 end
 
+-- Rows that it is known to hold: more would take memory without end.
+local HELD = 10000
+
+-- What calls of its own function would wait for.
+function Transaction:hold_rows(name, list)
+  self.held = (self.held or 0) + #list
+  if self.held > HELD then return end
+  for i = 1, #list do holds.lock(self, name, list[i]) end
+end
+
 function Transaction:start_bulk(kind, name, sql, params, timeout, data, list)
   return self.tx:bulk(kind, name, sql, params, left(self, timeout), data, list)
 end

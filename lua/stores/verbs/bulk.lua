@@ -2,13 +2,13 @@
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
-local each = require('stores.bulk.each')
+local each = require('stores.verbs.bulk.each')
 local errors = require('stores.errors')
 local json = require('stores.json')
-local put = require('stores.bulk.put')
-local source = require('stores.bulk.source')
+local put = require('stores.verbs.bulk.put')
+local source = require('stores.verbs.bulk.source')
 local seen = require('stores.verbs.seen')
-local sql = require('stores.bulk.sql')
+local sql = require('stores.verbs.bulk.sql')
 local taken = require('stores.verbs.list').taken.store
 local wait = require('stores.wait')
 

@@ -8,7 +8,7 @@ local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local guarded = require('stores.verbs.guarded')
 local json = require('stores.json')
-local put = require('stores.bulk.put')
+local put = require('stores.verbs.bulk.put')
 local select = require('stores.verbs.select')
 local seen = require('stores.verbs.seen')
 local taken = require('stores.verbs.list').taken.store
@@ -19,7 +19,7 @@ local check, check_table = arguments.check, arguments.check_table
 
 local function change(tx, work)
   local _, ids = put.run(tx, work.kind, work.name, {}, work.sql, work.params, work.opts.timeout)
-  put.hold(tx, work.name, ids)
+  tx:hold_rows(work.name, ids)
   return ids
 end
 

@@ -3,14 +3,13 @@
 
 local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
-local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
-local put = require('stores.bulk.put')
+local put = require('stores.verbs.bulk.put')
 local query = require('stores.sql.query')
 local seen = require('stores.verbs.seen')
 local select = require('stores.verbs.select')
-local sql = require('stores.bulk.sql')
+local sql = require('stores.verbs.bulk.sql')
 local wait = require('stores.wait')
 
 local each = {}
@@ -77,7 +76,7 @@ local function lock(tx, walk)
   local text, all = sql.lock(walk.list, condition ~= '' and condition or nil, params)
   if walk.plain == nil then put.ask_kind(tx, walk) end
   if not walk.plain then return lock_as_write(tx, walk, text, all) end
-  for i = 1, #walk.list do holds.lock(tx, walk.name, walk.list[i]) end
+  tx:hold_rows(walk.name, walk.list)
   return (wait.slot(tx.hub, tx:start_select(walk.name, text, all, walk.opts.timeout, false)))
 end
 

@@ -1,10 +1,9 @@
 --- Writes a chunk of documents in a transaction, and tells what became of each.
 
 local errors = require('stores.errors')
-local holds = require('stores.updates.holds')
 local names = require('stores.tables.names')
 local seen = require('stores.verbs.seen')
-local sql = require('stores.bulk.sql')
+local sql = require('stores.verbs.bulk.sql')
 local wait = require('stores.wait')
 
 local put = {}
@@ -22,19 +21,6 @@ local put = {}
 
 -- From so many rows on COPY is faster than INSERT (bench/run.sh --bulk).
 put.COPY_FROM = 100
--- Rows that a transaction is known to hold: more would take memory without end.
-local HELD = 10000
-
---- What a call of the transaction's own function would wait for.
----@param tx stores.Transaction
----@param name string
----@param list string[] ids
-function put.hold(tx, name, list)
-  tx.bulk_rows = (tx.bulk_rows or 0) + #list
-  if tx.bulk_rows > HELD then return end
-  for i = 1, #list do holds.lock(tx, name, list[i]) end
-end
-
 --- Runs one statement over many rows.
 ---@param tx stores.Transaction
 ---@param kind 'insert'|'update'|'upsert'|'delete'
@@ -49,7 +35,7 @@ end
 ---@return string[]? more what else it gave of each
 ---@return string[]? etags
 function put.run(tx, kind, name, ids, text, params, timeout, data)
-  put.hold(tx, name, ids)
+  tx:hold_rows(name, ids)
   return wait.slot(tx.hub, tx:start_bulk(kind, name, text, params, timeout, data, data and ids))
 end
 
