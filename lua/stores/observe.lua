@@ -6,6 +6,7 @@ local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local optimistic = require('stores.updates.optimistic')
+local selects = require('stores.verbs.select')
 local Store = require('stores.store')
 local verbs = require('stores.verbs.list').verbs
 local wait = require('stores.wait')
@@ -158,6 +159,7 @@ local function watch_calls()
   wait.observe(add_times)
   for _, verb in ipairs(told_verbs) do
     Store[verb.name] = watched(verb, Store[verb.name])
+    selects.told[verb.name] = watched(verb, selects.run)
   end
 end
 

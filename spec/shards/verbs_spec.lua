@@ -164,6 +164,27 @@ describe('shards', function()
     refused('invalid_option', nil, shards.metrics, shards, { as = 'x' })
   end)
 
+  it('are told to hooks, a call of each shard', function()
+    local heard = {}
+    local off = stores.on('call', function(event)
+      heard[#heard + 1] = ('%s %s %s'):format(event.verb, event.table, event.shard)
+    end)
+    for _, call in ipairs({
+      { 'findAll users', function() shards:findAll('users', { limit = 2 }) end },
+      { 'findOne users', function() shards:findOne('users', { n = 1 }) end },
+      { 'count users', function() shards:count('users') end },
+    }) do
+      heard = {}
+      call[2]()
+      table.sort(heard)
+      assert.same({ call[1] .. ' 0', call[1] .. ' 1', call[1] .. ' 2' }, heard)
+    end
+    heard = {}
+    shards:find('users', '1')
+    assert.same({ 'find users 1' }, heard)
+    off()
+  end)
+
   it('forget a table, sweep, and raise what is no use to any of them', function()
     shards:invalidate('users')
     assert.is_number(shards:sweep())

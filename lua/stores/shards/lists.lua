@@ -19,6 +19,7 @@ local lists = {}
 
 ---@class stores.shards.Gather a call of a verb that gives lists: what the verb takes for a store
 ---@field shards stores.Shards
+---@field verb string
 ---@field how stores.ScatterOptions
 ---@field failed stores.shards.Failure[]?
 local Gather = { is_stores_target = true }
@@ -81,7 +82,8 @@ function Gather:run_list(name, opts, build)
   local answers, failed = scatter.run(shards, { timeout = opts.timeout,
     partial = self.how.partial, concurrency = self.how.concurrency },
     function(store, timeout)
-      return items_of(selects.run(store, name, sql, params,
+      local run = selects.told[self.verb] or selects.run
+      return items_of(run(store, name, sql, params,
         { timeout = timeout, raw = opts.raw, fields = opts.fields }, nil, nil, true))
     end)
   self.failed = failed
@@ -103,9 +105,9 @@ function Gather:run_list(name, opts, build)
 end
 
 -- The options of a call, and the target of its verb.
-local function gather(self, opts)
+local function gather(self, verb, opts)
   local rest, how = scatter.split(opts)
-  return setmetatable({ shards = self, how = how, failed = nil }, Gather), rest
+  return setmetatable({ shards = self, verb = verb, how = how, failed = nil }, Gather), rest
 end
 
 --- A verb that gives a list in pages, by that of a store. Behind what it gives stand, where part of
@@ -119,7 +121,7 @@ function lists.verb(name, place)
     arguments.check(self, name)
     local given = { ... }
     local target
-    target, given[place] = gather(self, given[place])
+    target, given[place] = gather(self, name, given[place])
     local documents, onward, back = verb(target, unpack(given, 1, place))
     if target.failed then return documents, onward, back, target.failed end
     return documents, onward, back
@@ -131,7 +133,7 @@ function lists.findOne(self, name, doc, opts)
   arguments.check(self, 'findOne')
   arguments.check_table(name)
   local target
-  target, opts = gather(self, opts)
+  target, opts = gather(self, 'findOne', opts)
   opts = check_options(opts, taken.findOne)
   local found = target:run_list(name, opts, function(page)
     page.one_more = false

@@ -8,6 +8,10 @@ local wait = require('stores.wait')
 
 local select = {}
 
+---@type table<string, function> select.run as a call of the verb of that name, for who asks several
+--- stores: observe.lua sets those that hooks are told of
+select.told = {}
+
 local function bring_up(definition, list, ...)
   seen.bring_up(definition, list)
   return list, ...
