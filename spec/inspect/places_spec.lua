@@ -45,7 +45,7 @@ describe('in a cluster, the commands that look #slow', function()
     for _, name in ipairs(TABLES) do
       local out = command.must({ 'cache', name, '1' }, served)
       assert.matches('^' .. name .. ' 1: they agree', out)
-      assert.matches('1 cached rows were compared with PostgreSQL, 1 agree\n',
+      assert.matches('1 cached row compared with PostgreSQL, of which 1 agree\n',
         (command.must({ 'cache', 'verify', name }, served)))
     end
     assert.matches('^public%.docs is cached', (command.must({ 'why', 'docs' }, served)))

@@ -59,7 +59,7 @@ describe('stores top', function()
   it('shows the figures of a folder, look by look, until it has enough', function()
     is_alive(look(folder))
     local out = command.must({ 'top', folder, '--count', '2', '--every', '0.3' })
-    local _, count = out:gsub('stores top  [^\n]+  %d%d:%d%d:%d%d\n1 processes  [%d,]+ calls/s  '
+    local _, count = out:gsub('stores top  [^\n]+  %d%d:%d%d:%d%d\n1 process  [%d,]+ calls/s  '
       .. 'hits [%d.-]+ ?%%?  pending %d+  transactions %d+\n', '')
     assert.equal(2, count, out)
     assert.matches('\nverb +calls/s +mean ms +50 %% ms +99 %% ms\n', out)

@@ -249,8 +249,8 @@ describe('stores why', function()
       assert.truthy(out:find(lack, 1, true), out)
     end
     out = is_cached('rows_of')
-    assert.truthy(out:find('all 5 rows were looked at\n  1 hold no object: 4\n  1 have the id of '
-      .. 'another row: 3\n', 1, true), out)
+    assert.truthy(out:find('looked at: 5 rows, all of the table\n  no object: 1 row: 4\n'
+      .. '  the id of another row: 1 row: 3\n', 1, true), out)
   end)
 
   it('fails for a table that is not there', function()

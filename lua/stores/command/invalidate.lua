@@ -1,6 +1,7 @@
 --- stores invalidate TABLE [ID ...]
 
 local catalog = require('stores.inspect.catalog')
+local counted = require('stores.inspect.counted')
 local input = require('stores.command.input')
 local json = require('stores.json')
 local redis = require('stores.inspect.redis')
@@ -15,7 +16,7 @@ local function rows(args, context)
     store:invalidate(args.table, id)
   end
   context.result({ table = args.table, ids = json.array(args.id) },
-    { ('%s: %d rows are read anew'):format(args.table, #args.id) })
+    { ('%s: %s to be read anew'):format(args.table, counted(#args.id, 'row')) })
 end
 
 -- Of a table that somebody writes, the turn goes on behind this command: it is safe at once.

@@ -1,5 +1,6 @@
 --- stores sweep
 
+local counted = require('stores.inspect.counted')
 local keys = require('stores.inspect.keys')
 local shards = require('stores.command.shards')
 
@@ -13,8 +14,8 @@ goes through all keys of the database by SCAN, and does no harm at any time.]],
   example = { 'stores sweep' },
   run = function(_, context)
     shards.tell(context, keys.sweep, function(report)
-      return { ('%d rows of dead epochs and %d epochs of tables that are no more were removed')
-        :format(report.rows, report.epochs) }
+      return { ('removed: %s of dead epochs, %s of tables that are no more'):format(
+        counted(report.rows, 'row'), counted(report.epochs, 'epoch')) }
     end)
   end,
 }

@@ -1,6 +1,7 @@
 --- What is wrong with the servers, the tables and the cache, by how bad it is, each with what to
 --- do.
 
+local counted = require('stores.inspect.counted')
 local errors = require('stores.errors')
 
 local doctor = {}
@@ -124,7 +125,8 @@ function doctor.lines(report)
     if not finding.is_fixed then lines[#lines + 1] = '         -> ' .. finding.advice end
   end
   lines[#lines + 1] = #report.findings == 0 and 'nothing is wrong'
-    or ('%d errors, %d warnings, %d notes'):format(counts.error, counts.warning, counts.note)
+    or table.concat({ counted(counts.error, 'error'), counted(counts.warning, 'warning'),
+      counted(counts.note, 'note') }, ', ')
   return lines
 end
 

@@ -1,6 +1,8 @@
 --- Two looks at the figures of running processes, one after the other, as a page for people:
 --- calls a second, hits, how long calls take, the pool, what turns.
 
+local counted = require('stores.inspect.counted')
+
 local top = {}
 
 local function sum_of(figures, name, label, value)
@@ -133,8 +135,9 @@ end
 function top.lines(report)
   local lines = {}
   local function add(text, ...) lines[#lines + 1] = text:format(...) end
-  add('%d processes  %s calls/s  hits %s  pending %d  transactions %d', report.workers,
-    whole(report.calls), report.hits and ('%.1f %%'):format(report.hits * 100) or '-',
+  add('%s  %s calls/s  hits %s  pending %d  transactions %d',
+    counted(report.workers, 'process'), whole(report.calls),
+    report.hits and ('%.1f %%'):format(report.hits * 100) or '-',
     report.pending, report.transactions)
   add('timeouts %.3g/s  commits %s/s  round trips: PostgreSQL %s/s, Redis %s/s', report.timeouts,
     whole(report.commits), whole(report.postgres), whole(report.redis))

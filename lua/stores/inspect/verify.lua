@@ -2,6 +2,7 @@
 --- locked, and others go on writing: see row.lua for why what differs does so in truth.
 
 local catalog = require('stores.inspect.catalog')
+local counted = require('stores.inspect.counted')
 local redis = require('stores.inspect.redis')
 local row = require('stores.inspect.row')
 
@@ -117,8 +118,8 @@ end
 ---@return string[]
 function verify.lines(report)
   if report.nothing then return { ('%s: %s'):format(report.table, report.nothing) } end
-  local lines = { ('%s: %d cached rows were compared with PostgreSQL, %d agree'):format(
-    report.table, report.looked, report.agree) }
+  local lines = { ('%s: %s compared with PostgreSQL, of which %d agree'):format(
+    report.table, counted(report.looked, 'cached row'), report.agree) }
   local function add(text, ...) lines[#lines + 1] = text:format(...) end
   if report.intent > 0 then add('%d are announced as changing', report.intent) end
   if report.lease > 0 then add('%d are about to be filled', report.lease) end

@@ -2,6 +2,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local core = require('stores.core')
+local counted = require('stores.inspect.counted')
 local expression = require('stores.sql.expression')
 local indexes = require('stores.sql.indexes')
 local redis = require('stores.inspect.redis')
@@ -250,14 +251,15 @@ end
 local function add_rows(add, report)
   local seen = report.rows
   if not seen then return end
-  local of = seen.share == 1 and 'all %d rows were looked at'
-    or ('%%d rows were looked at, %.2g %%%% of the table'):format(seen.share * 100)
-  add(of, seen.looked)
+  add('looked at: %s, %s', counted(seen.looked, 'row'), seen.share == 1 and 'all of the table'
+    or ('%.2g %% of the table'):format(seen.share * 100))
   if seen.no_object > 0 then
-    add('  %d hold no object: %s', seen.no_object, table.concat(seen.no_object_ids, ' '))
+    add('  no object: %s: %s', counted(seen.no_object, 'row'),
+      table.concat(seen.no_object_ids, ' '))
   end
   if seen.other_id > 0 then
-    add('  %d have the id of another row: %s', seen.other_id, table.concat(seen.other_id_ids, ' '))
+    add('  the id of another row: %s: %s', counted(seen.other_id, 'row'),
+      table.concat(seen.other_id_ids, ' '))
   end
 end
 

@@ -2,6 +2,7 @@
 --- are no more or of another run of the servers, rows of dead epochs.
 
 local catalog = require('stores.inspect.catalog')
+local counted = require('stores.inspect.counted')
 local keys = require('stores.inspect.keys')
 local redis = require('stores.inspect.redis')
 local settle = require('stores.inspect.settle')
@@ -23,8 +24,8 @@ local function check_orphans(work, one)
   local list = {}
   for at, orphan in ipairs(orphans) do list[at] = orphan.id end
   work.add({ severity = 'warning', code = 'orphans', table = one.name,
-    text = ('%d announcements of writers that died, or are busy elsewhere, stand at rows of %s '
-      .. '(%s), which are read from PostgreSQL until that is over'):format(#orphans,
+    text = ('%s of writers that died, or are busy elsewhere, at rows of %s (%s), which are '
+      .. 'read from PostgreSQL until that is over'):format(counted(#orphans, 'announcement'),
       one.name, table.concat(list, ' ', 1, math.min(#list, 5))),
     advice = 'whoever reads such a row twice takes it away; `stores doctor --fix` does',
     fix = function() return settle.orphans(work.store, one.name, one.oid, list) end })
@@ -58,8 +59,9 @@ return function(work)
     end
   end
   if dead + gone > 0 then
-    work.add({ severity = 'note', code = 'dead_rows', text = ('%d cached rows are of dead epochs, '
-      .. '%d epochs of tables that are no more: nobody reads them'):format(dead, gone),
+    work.add({ severity = 'note', code = 'dead_rows', text = ('%s of dead epochs, %s of tables '
+      .. 'that are no more: nobody reads them'):format(counted(dead, 'cached row'),
+      counted(gone, 'epoch')),
       advice = '`stores sweep` takes them away; `stores doctor --fix` does',
       fix = function()
         keys.sweep(work.store)

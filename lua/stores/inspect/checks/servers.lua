@@ -2,6 +2,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local core = require('stores.core')
+local counted = require('stores.inspect.counted')
 local redis = require('stores.inspect.redis')
 local who = require('stores.inspect.who')
 
@@ -49,9 +50,9 @@ end
 local function check_postgres(work)
   local server = catalog.ask(work.store, SERVER)[1]
   local room = server.most - server.kept
-  work.fact(('PostgreSQL %s: %d of %d connections in use, room for %d processes with a pool of %d')
-    :format(server.version, server.used, room, math.floor(room / work.store.poolsize),
-    work.store.poolsize))
+  work.fact(('PostgreSQL %s: %d of %d connections in use, room for %s with a pool of %d')
+    :format(server.version, server.used, room,
+    counted(math.floor(room / work.store.poolsize), 'process'), work.store.poolsize))
   if server.number < OLDEST_POSTGRES then
     work.add({ severity = 'error', code = 'version', text = 'PostgreSQL is older than 13',
       advice = 'upgrade it' })

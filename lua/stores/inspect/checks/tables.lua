@@ -2,6 +2,7 @@
 --- are missing or INVALID.
 
 local catalog = require('stores.inspect.catalog')
+local counted = require('stores.inspect.counted')
 local rows = require('stores.inspect.rows')
 
 local MANY = 1000 -- rows: a search that reads fewer of them needs no index
@@ -45,16 +46,17 @@ local function check_rows(work, found)
   local report = rows.look(work.store, found, work.all)
   if report.no_object > 0 then
     work.add({ severity = 'error', code = 'no_object', table = found.name,
-      text = ('%d rows%s of %s hold no object, and cannot be read: %s'):format(report.no_object,
-        of(report), found.name, table.concat(report.no_object_ids, ' ')),
+      text = ('%s%s of %s: no object, and so not to be read: %s'):format(
+        counted(report.no_object, 'row'), of(report), found.name,
+        table.concat(report.no_object_ids, ' ')),
       advice = ("SELECT id, value FROM %s WHERE jsonb_typeof(value) IS DISTINCT FROM 'object'; "
         .. 'change or delete them, and then `stores invalidate %s`'):format(found.name,
         found.name) })
   end
   if report.other_id > 0 then
     work.add({ severity = 'warning', code = 'other_id', table = found.name,
-      text = ('%d rows%s of %s have the id of another one in their documents, which readers by SQL '
-        .. 'see: %s'):format(report.other_id, of(report), found.name,
+      text = ('%s%s of %s with the id of another one in the document, which readers by SQL see: '
+        .. '%s'):format(counted(report.other_id, 'row'), of(report), found.name,
         table.concat(report.other_id_ids, ' ')),
       advice = rows.mend(found.name) .. ('; and then `stores invalidate %s`'):format(found.name) })
   end
