@@ -333,7 +333,7 @@ STORES_API void stores_uncached(stores_engine *engine,
  * them, but intents under them have no lifetime. op's affected: how many were unlinked. */
 STORES_API stores_op *stores_sweep(stores_engine *engine, const stores_call *call);
 
-/* ---- Looking into the cache: for tools that tell people what is there -------------------------- */
+/* ---- Looking into the cache: for tools that tell people what is there ----------------------- */
 
 /* Calls table for every table that this engine has met: its oid; why its rows are not cached, in
  * the words of stores_uncached, or ""; whether any write to it may change rows that it does not

@@ -54,8 +54,8 @@ void stores__json_open(lua_State *L);
 
 /*
  * Sets the codec's fields of the table at index: json_encode, json_decode, null, array_metatable,
- * rows_metatable, affected, number, is_number. The functions return nil and a message where they refuse;
- * stores.json raises.
+ * rows_metatable, affected, number, is_number. The functions return nil and a message where they
+ * refuse; stores.json raises.
  */
 void stores__json_fields(lua_State *L, int index);
 

@@ -40,7 +40,7 @@ static int engine_find_hinted(lua_State *L) {
                                 stores_find_hinted(engine->engine, &call, table, key, len));
 }
 
-/* engine:hint(table, key, id or nil): nobody waits for it. What a view has for an id may be none. */
+/* engine:hint(table, key, id or nil): nobody waits for it. An id of a view may be none. */
 static int engine_hint(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);

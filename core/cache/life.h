@@ -7,7 +7,7 @@
 
 #include "engine/table.h"
 
-/* Where the time stands, of the tables of one name; who remembers names owns it (names/expiry.c). */
+/* Where the time stands, of the tables of one name; owned by names/expiry.c. */
 struct stores__expiry {
     struct stores__list link;
     char *path; /* as stores__json_at takes it */

@@ -13,7 +13,7 @@ struct look {
     stores_op *op; /* NULL: it left */
 };
 
-/* ---- Names --------------------------------------------------------------------------------------- */
+/* ---- Names ---------------------------------------------------------------------------------- */
 
 size_t stores_cache_key(stores_engine *engine, uint32_t table, const char *epoch, int64_t id,
                         char out[STORES_KEY_SIZE]) {
@@ -61,7 +61,7 @@ static struct stores__node *node_at(struct stores__cache *cache, size_t index) {
     return node;
 }
 
-/* ---- The words of Redis -------------------------------------------------------------------------- */
+/* ---- The words of Redis --------------------------------------------------------------------- */
 
 static size_t count_texts(const struct redisReply *reply) {
     size_t elements = stores__redis_count(reply), count = 0;
