@@ -4,11 +4,13 @@
 local ffi = require('ffi')
 local shell = require('stores.command.shell')
 local tasks = require('stores.tasks')
+local wait = require('stores.wait')
 
 require('stores.local.system') -- declares read and poll
 
 ffi.cdef [[
 int fileno(void *file);
+int kill(int pid, int signal);
 struct stores_pollfd { int fd; short events, revents; };
 ]]
 
@@ -16,6 +18,7 @@ local C = ffi.C
 local child = {}
 
 local POLLIN, STEP = 1, 0.02
+local SIGKILL, SIGTERM = 9, 15
 local KEPT = 12 -- of the last lines, for messages
 
 -- In a session of its own, for a Ctrl-C of the terminal is for this process, which ends it then;
@@ -24,10 +27,13 @@ local WAITER = 'exec setpriv --pdeathsig KILL sh -c %s'
 local STARTER = 'exec 2>/dev/null; setsid setpriv --pdeathsig KILL sh -c %s 2>&1 >/dev/null '
   .. '</dev/null & echo $!; wait $!; echo "status $?"'
 
+child.PATIENCE = 10 -- seconds for a program to end that was asked to: then it is killed
+
 ---@class stores.ChildOptions
 ---@field line? fun(text: string) told of each line
 ---@field stopping? fun(): boolean
----@field idle? fun() called now and then while no line comes
+---@field patience? number child.PATIENCE where it is left out
+---@field idle? fun() called now and then
 
 -- What is there now: nil at the end.
 local function read_more(fd)
@@ -44,13 +50,25 @@ local function each_line(fd, fn)
   while true do
     local more = read_more(fd)
     if not more then return end
-    if more == '' then
-      fn(nil)
-      tasks.sleep(STEP)
-    else
-      text = text .. more
-      for line in text:gmatch('([^\n]*)\n') do fn(line) end
-      text = text:match('[^\n]*$')
+    text = text .. more
+    for line in text:gmatch('([^\n]*)\n') do fn(line) end
+    text = text:match('[^\n]*$')
+    fn(nil)
+    if more == '' then tasks.sleep(STEP) end
+  end
+end
+
+-- Ends the programs of a session: asks them once it is there, which it is not as soon as its number
+-- is known, and kills them where they do not end by themselves.
+local function stopper(patience)
+  local now = wait.host.now
+  local asked, killed
+  return function(pid)
+    if not asked then
+      if C.kill(-pid, SIGTERM) == 0 then asked = now() end
+    elseif not killed and now() - asked > patience then
+      killed = true
+      C.kill(-pid, SIGKILL)
     end
   end
 end
@@ -61,22 +79,22 @@ end
 ---@param opts stores.ChildOptions
 ---@return integer status
 ---@return string said its last lines
----@return boolean stopped it was ended, for this command is to stop
+---@return boolean stopped it was ended, for this command is to stop; false: it was done before
 function child.run(line, opts)
   local pipe = assert(io.popen(WAITER:format(shell.quoted(STARTER:format(shell.quoted(line))))))
   local pid, status, stopped
-  local kept = {}
+  local kept, stop = {}, stopper(opts.patience or child.PATIENCE)
   each_line(C.fileno(pipe), function(text)
     if not text then
       if opts.idle then opts.idle() end
-      if opts.stopping and opts.stopping() and pid and not stopped then
+      if opts.stopping and opts.stopping() and pid and not status then
         stopped = true
-        os.execute(('kill -s TERM -- -%s 2>/dev/null'):format(pid))
+        stop(pid)
       end
       return
     end
     if not pid then
-      pid = text
+      pid = tonumber(text)
       return
     end
     status = tonumber(text:match('^status (%d+)$')) or status
@@ -86,7 +104,7 @@ function child.run(line, opts)
     if opts.line then opts.line(text) end
   end)
   pipe:close()
-  return status or 1, table.concat(kept, '\n'), stopped or false
+  return status or 1, table.concat(kept, '\n'), stopped == true and status ~= 0
 end
 
 return child
