@@ -111,6 +111,19 @@ static place skip_value(struct check *c, place at, int depth) {
     }
 }
 
+/* Pushes the id that the document says, where it is one as it stands there. */
+static void push_id(lua_State *L, const struct check *c) {
+    bool quoted = *c->id == '"';
+    const char *text = (const char *)c->id + quoted;
+    size_t len = (size_t)(c->id_end - c->id) - 2 * quoted;
+    int64_t id;
+    if (stores_id_parse(text, len, &id, NULL)) {
+        lua_pushlstring(L, text, len);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
 /* core.json_check(text) -> its id as text, or true where it has none; nil: ask the decoder */
 int stores__json_check_lua(lua_State *L) {
     size_t len;
@@ -118,17 +131,13 @@ int stores__json_check_lua(lua_State *L) {
     place at = (place)luaL_checklstring(L, 1, &len);
     c.end = at + len;
     at = skip_space(&c, at);
-    if (at < c.end && *at == '{')
-        at = skip_value(&c, at, 0);
-    else
-        at = NULL;
+    at = at < c.end && *at == '{' ? skip_value(&c, at, 0) : NULL;
     if (at == NULL || skip_space(&c, at) < c.end) {
         lua_pushnil(L);
     } else if (c.id == NULL) {
         lua_pushboolean(L, 1);
     } else {
-        bool quoted = *c.id == '"';
-        lua_pushlstring(L, (const char *)c.id + quoted, (size_t)(c.id_end - c.id) - 2 * quoted);
+        push_id(L, &c);
     }
     return 1;
 }

@@ -69,17 +69,8 @@ local function store_of(self, line)
   return self.stores[line % #self.stores + 1]
 end
 
--- What is to be stored for a line: an id, and a text. Raises for what is none. Most lines need no
--- look at more than their ids.
+-- What is to be stored for a line: an id, and a text. Raises for what is none.
 local function read(self, line, text)
-  local said = not self.definition and core.json_check(text)
-  if said == true then
-    local id = store_of(self, line):generateId()
-    return id, with_id(text, id)
-  elseif said then
-    local ok, id = pcall(core.check_id, said)
-    if ok then return id, text end
-  end
   local document, why = core.json_decode(text)
   if document == nil then errors.raise('invalid_document', why) end
   if type(document) ~= 'table' or json.is_array(document) or json.is_number(document) then
@@ -112,7 +103,14 @@ end
 ---@param text string
 ---Raises what the server raises that is not about a line, and `duplicate` with conflict 'fail'.
 function Load:line(line, text)
-  if text:find('%S') then
+  -- most lines need no look at more than their ids
+  local said = not self.definition and core.json_check(text)
+  if said == true then
+    local id = store_of(self, line):generateId()
+    self:add(line, id, with_id(text, id), text)
+  elseif said then
+    self:add(line, said, text, text)
+  elseif text:find('%S') then
     local ok, id, document = pcall(read, self, line, text)
     if ok then
       self:add(line, id, document, text)

@@ -63,6 +63,7 @@ local OF_ROWS = { constraint = true, duplicate = true, invalid_document = true, 
   invalid_argument = true, query_failed = true, newer_version = true }
 
 local function store_chunk(tx, work)
+  tx.held = math.huge -- no function of anybody runs in it, whose calls could wait for its rows
   local became = put.chunk(tx, work, work.chunk)
   if work.place then work.place(tx, work.chunk.last) end
   return { became }
