@@ -41,6 +41,23 @@ describe('stores migrate', function()
     assert.equal(40, store:count('things', { seen = 1 }))
   end)
 
+  it('stops while it waits for another runner', function()
+    shell.write(file, "return { { name = 'a', migration = 'SELECT pg_sleep(30)' } }")
+    local first = command.start({ 'migrate', file }, { db = db }, folder .. '/first')
+    support.eventually(function()
+      return #store:query("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)%'"
+        .. " AND state = 'active' AND pid <> pg_backend_pid()") > 0
+    end, 20)
+    local errors = folder .. '/errors'
+    local second = command.start({ 'migrate', file }, { db = db }, errors)
+    support.eventually(function() return shell.read(errors):find('waiting for process') end, 20)
+    second:signal('INT')
+    second:wait()
+    assert.matches("stopped before 'a' was done, after 0 that were", shell.read(errors))
+    first:signal('KILL')
+    first:wait()
+  end)
+
   it('runs contracts with --finish', function()
     shell.write(file, [[return {
       { name = 'old', migration = 'CREATE TABLE old (id int)' },

@@ -313,14 +313,14 @@ describe('a backfill', function()
     end
     local target = require('stores.migrate.lock')
     local hold = target.hold
-    target.hold = function(one, _, _, _, fn) -- a lock that excludes nobody
+    target.hold = function(one, _, _, fn) -- a lock that excludes nobody
       return one:session(function(session)
         return fn({ session = session, pid = 0, limits = {}, check = function() end })
       end)
     end
     local worker = require('stores.migrate.worker')
     local wait = worker.wait_for_others
-    worker.wait_for_others = function() end
+    worker.wait_for_others = function() return true end
     local function one() run({ entry() }) end
     local ok, err = pcall(stores.all, { one, one })
     target.hold, worker.wait_for_others = hold, wait
@@ -347,6 +347,24 @@ describe('a backfill', function()
     support.refused('invalid_argument', "'batch', which is not for type = 'db'", run,
       { { name = 'x', migration = 'SELECT 1', batch = 7 } })
     support.refused('invalid_option', 'batch', run, { double({ batch = 0 }) })
+  end)
+
+  it('is refused at the batch whose statement would not end', function()
+    local again = statement({ migration = SQL:gsub('id > %$after AND NOT value %? \'twice\'',
+      'id >= $after') })
+    local err = support.refused('migration_failed', nil, run, { again })
+    assert.matches('took a row again that a batch had before', err.message)
+    local state = migrations.status({ again }, db)[1]
+    assert.same({ 'unfinished', '25' }, { state.state, state.after })
+    assert.same({ 'double' }, run({ statement() }).ran)
+  end)
+
+  it('is refused where its ids are no integers, and leaves nothing', function()
+    store:query("CREATE TABLE texts (id text PRIMARY KEY, n int); INSERT INTO texts VALUES ('a')")
+    local err = support.refused('migration_failed', nil, run, { statement({ migration = [[UPDATE texts SET n = 1 WHERE id IN
+      (SELECT id FROM texts WHERE id > $after::text ORDER BY id LIMIT $limit) RETURNING id]] }) })
+    assert.matches('of the type text', err.message)
+    assert.equal(0, store:query('SELECT count(n)::int AS n FROM texts')[1].n)
   end)
 
   it('says which statement it was that gives no ids', function()

@@ -56,12 +56,32 @@ end
 
 -- ---- A statement --------------------------------------------------------------------------------
 
-local LAST = 'WITH batch AS (%s) SELECT max(id)::text AS last, count(*)::int AS rows FROM batch'
+-- Whether it goes on is NULL where the ids are no integers.
+local LAST = [[
+WITH batch AS (%s)
+SELECT max(id)::text AS last, count(*)::int AS rows, pg_typeof(max(id))::text AS type,
+  CASE WHEN pg_typeof(max(id))::text IN ('bigint', 'integer', 'smallint')
+    THEN max(id)::text::bigint > $1::bigint END AS goes_on
+FROM batch]]
+
+-- What took the row of the last batch again would do so for ever.
+local function check_last(row)
+  if row.goes_on == json.null then
+    errors.raise('invalid_argument', ('a backfill goes by ids that are integers, and those of its'
+      .. ' statement are of the type %s'):format(row.type),
+      { hint = "type = 'lua', or several migrations, do the same in parts" })
+  elseif not row.goes_on then
+    errors.raise('invalid_argument', 'its statement took a row again that a batch had before',
+      { hint = 'take the rows WHERE id > $after ORDER BY id LIMIT $limit' })
+  end
+end
 
 local function by_statement(tx, step, at, size, call)
   local statement = sql.with_parameters(step.statements[1].text, { 'after', 'limit' })
   local row = tx:query(LAST:format(statement), { at.after, ('%d'):format(size) }, call)[1]
-  return row.last ~= json.null and row.last or nil, row.rows
+  if row.last == json.null then return nil, row.rows end
+  check_last(row)
+  return row.last, row.rows
 end
 
 -- ---- Batches ------------------------------------------------------------------------------------

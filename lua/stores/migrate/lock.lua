@@ -72,12 +72,15 @@ local function take_over(session, key, by, notify)
     by or 'unknown', tostring(err)), { cause = err })
 end
 
--- Asks until the lock is granted or `limit` seconds have passed; gives the backend's pid.
-local function acquire(session, key, limit, notify, takeover)
+-- Asks until the lock is granted or the time is up; gives the backend's pid, or nil where the
+-- caller wants it to stop.
+local function acquire(session, key, wait)
   local began, said
+  local limit, takeover, notify = wait.limit, wait.takeover, wait.notify
   while true do
     local row = session:query(TRY, { key })[1]
     if row.mine then return row.pid end
+    if wait.stopping and wait.stopping() then return nil end
     began = began or row.now
     local waited = row.now - began
     local by = (not said or waited >= limit) and holder(session, key) or nil
@@ -125,20 +128,25 @@ function Held:check()
   if not self.session:query(TRY, { self.key })[1].mine then lost() end
 end
 
+---@class stores.MigrationLockWait
+---@field limit number seconds to wait for another runner
+---@field notify fun(event: table)
+---@field takeover? boolean whoever holds it after that time is ended
+---@field stopping? fun(): boolean whether the caller waits no longer
+
 --- Runs fn(held) while this process holds the lock of one ledger, on a connection of its own.
 ---@param store stores.MigrationTarget
 ---@param ledger stores.Ledger
----@param limit number seconds to wait for another runner
----@param notify fun(event: table)
+---@param wait stores.MigrationLockWait
 ---@param fn fun(held: stores.MigrationLock): any
----@param takeover? boolean whoever holds it after that time is ended
----@return any what fn returned
-function lock.hold(store, ledger, limit, notify, fn, takeover)
+---@return any what fn returned; nil: the caller wanted it to stop before it had the lock
+function lock.hold(store, ledger, wait, fn)
   local key = ledger.key
   return store:session(function(session)
     local held = setmetatable({ session = session, key = key }, Held)
     held.limits = stay(session)
-    held.pid = acquire(session, key, limit, notify, takeover)
+    held.pid = acquire(session, key, wait)
+    if not held.pid then return nil end
     local ok, result = pcall(function()
       held:check()
       held.is_checked = worker.is_checked(session)

@@ -61,8 +61,10 @@ local function run_one(context, step, item)
     statements = item.statements })
   context.held:check()
   local ok, ran = pcall(function()
-    worker.wait_for_others(context, step,
-      math.min(context.options.lock_wait or LOCK_WAIT, run.patience(context, step)))
+    local is_free = worker.wait_for_others(context, step,
+      math.min(context.options.lock_wait or LOCK_WAIT, run.patience(context, step)),
+      context.stopping)
+    if not is_free then return nil end
     return performer(step)(context, step)
   end)
   if not ok then
@@ -172,9 +174,13 @@ function runner.run(entries, store, opts, shard)
     for _, name in ipairs(result.skipped) do notify({ event = 'skip', name = name }) end
     return result
   end
-  return lock.hold(store, state.ledger, opts.lock_wait or LOCK_WAIT, notify, function(held)
+  local wait = { limit = opts.lock_wait or LOCK_WAIT, notify = notify, takeover = opts.takeover,
+                 stopping = opts.stopping }
+  local done = lock.hold(store, state.ledger, wait, function(held)
     return run_locked(entries, store, opts, notify, held)
-  end, opts.takeover)
+  end)
+  if not done then result.stopped = pending[1] end
+  return done or result
 end
 
 local function baseline_locked(entries, store, opts, notify)
@@ -207,7 +213,8 @@ end
 function runner.baseline(entries, store, opts, shard)
   local notify = runner.notifier(opts, shard)
   local ledger = plan.state(store, opts.ledger).ledger
-  return lock.hold(store, ledger, opts.lock_wait or LOCK_WAIT, notify, function()
+  local wait = { limit = opts.lock_wait or LOCK_WAIT, notify = notify }
+  return lock.hold(store, ledger, wait, function()
     return baseline_locked(entries, store, opts, notify)
   end)
 end

@@ -94,13 +94,16 @@ end
 ---@param context stores.MigrationRun
 ---@param step stores.MigrationStep
 ---@param patience number seconds that the caller would wait for a lock
+---@param stopping? fun(): boolean whether the caller waits no longer
+---@return boolean is_free false: it was told to stop
 ---Raises migration_failed.
-function worker.wait_for_others(context, step, patience)
+function worker.wait_for_others(context, step, patience, stopping)
   local name, waited, said, ended = worker.name(context, step), 0, false, nil
   local limit = math.min(patience, context.held.is_checked and LIVING or UNKNOWN)
   while true do
     local found = find(context, name)
-    if not found then return end
+    if not found then return true end
+    if stopping and stopping() then return false end
     if context.options.takeover and ended ~= found.pid then
       take_over(context, step, name, found)
       ended = found.pid
