@@ -110,8 +110,11 @@ local CASES = {
     catches = { 'TRUNCATE orders', 'TRUNCATE TABLE ONLY orders CASCADE' },
     passes = { ORDERS .. 'TRUNCATE orders', { phase = 'contract', 'TRUNCATE orders' } } },
   ['mass-change'] = {
-    catches = { "UPDATE orders SET value = '{}'", 'DELETE FROM ONLY orders' },
-    passes = { "UPDATE orders SET value = '{}' WHERE id = 1", ORDERS .. 'DELETE FROM orders' } },
+    catches = { "UPDATE orders SET value = '{}'", 'DELETE FROM ONLY orders',
+      'UPDATE orders SET value = (SELECT value FROM people p WHERE p.id = orders.id)',
+      'WITH old AS (SELECT 1 WHERE true) DELETE FROM orders' },
+    passes = { "UPDATE orders SET value = '{}' WHERE id = 1", ORDERS .. 'DELETE FROM orders',
+      'WITH old AS (SELECT 1) DELETE FROM orders WHERE id IN (SELECT * FROM old)' } },
   uncached = {
     catches = { 'ALTER TABLE orders ENABLE ROW LEVEL SECURITY', 'ALTER TABLE orders SET UNLOGGED',
       'CREATE UNLOGGED TABLE sums (id bigint PRIMARY KEY, value jsonb)',

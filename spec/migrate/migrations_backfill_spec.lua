@@ -361,7 +361,8 @@ describe('a backfill', function()
 
   it('is refused where its ids are no integers, and leaves nothing', function()
     store:query("CREATE TABLE texts (id text PRIMARY KEY, n int); INSERT INTO texts VALUES ('a')")
-    local err = support.refused('migration_failed', nil, run, { statement({ migration = [[UPDATE texts SET n = 1 WHERE id IN
+    local err = support.refused('migration_failed', nil, run, { statement({ migration = [[
+      UPDATE texts SET n = 1 WHERE id IN
       (SELECT id FROM texts WHERE id > $after::text ORDER BY id LIMIT $limit) RETURNING id]] }) })
     assert.matches('of the type text', err.message)
     assert.equal(0, store:query('SELECT count(n)::int AS n FROM texts')[1].n)

@@ -52,9 +52,18 @@ local function truncate(at)
   end
 end
 
+-- A WHERE of its own: one in parentheses is of another query.
+local function chooses(reader)
+  for place = reader.at, #reader.words do
+    local word = reader.words[place]
+    if word.kind == 'word' and word.value == 'WHERE' and word.depth == 0 then return true end
+  end
+  return false
+end
+
 local function mass_change(at)
   local found, name = at.found, at.found.tables[1]
-  if found.kind ~= 'update' and found.kind ~= 'delete' or found.reader:has('WHERE') then return end
+  if found.kind ~= 'update' and found.kind ~= 'delete' or chooses(found.reader) then return end
   if at.world:is_large(name, at.here) then
     at.say(('all rows of %s stay locked to the end of one transaction, and what they were stays on'
       .. ' the disk'):format(at.world:describe(name)), name)

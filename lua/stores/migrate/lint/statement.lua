@@ -178,6 +178,18 @@ local KINDS = {
   { { 'SELECT' }, 'select', nothing },
 }
 
+local BEHIND_WITH = { UPDATE = true, DELETE = true, INSERT = true, SELECT = true }
+
+-- The queries of a WITH stand in parentheses.
+local function pass_with(reader)
+  if not reader:take('WITH') then return end
+  local word = reader:peek()
+  while word and not (word.depth == 0 and word.kind == 'word' and BEHIND_WITH[word.value]) do
+    reader.at = reader.at + 1
+    word = reader:peek()
+  end
+end
+
 --- Reads a statement.
 ---@param text string
 ---@param line? integer where it begins
@@ -186,6 +198,7 @@ function statement.read(text, line)
   local reader = Reader.new(text)
   local found = { kind = 'other', tables = {}, actions = {}, reader = reader, line = line,
                   whole = Reader.new(text) }
+  pass_with(reader)
   for _, row in ipairs(KINDS) do
     if reader:take(unpack(row[1])) then
       found.kind = row[2]
