@@ -4,8 +4,10 @@
 
 local cache = require('spec.support.cache')
 local command = require('spec.support.command')
+local doctor = require('stores.inspect.doctor')
 local gate = require('spec.support.gate')
 local json = require('stores.json')
+local keys_of_redis = require('stores.inspect.keys')
 local postgres = require('spec.support.postgres')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
@@ -299,11 +301,34 @@ describe('stores doctor', function()
   end)
 
   it('says what a role may not look at, and goes on', function()
-    pg:psql([[CREATE ROLE blind LOGIN; CREATE TABLE hidden (id bigint PRIMARY KEY, value jsonb)]])
-    local found, code = finding('query_failed', {}, { db = pg:config({ user = 'blind' }) })
+    pg:psql([[CREATE ROLE blind LOGIN; CREATE TABLE hidden (id bigint PRIMARY KEY, value jsonb);
+      CREATE TABLE seen (id bigint PRIMARY KEY, value jsonb); INSERT INTO seen VALUES (1, '[]');
+      GRANT SELECT ON seen TO blind]])
+    local as_blind = { db = pg:config({ user = 'blind' }) }
+    local found, code = finding('query_failed', {}, as_blind, 'public.hidden')
     assert.equal(1, code)
-    assert.matches('permission denied for table', found.text)
-    pg:psql('DROP TABLE hidden; DROP ROLE blind')
+    assert.matches('^the rows of public.hidden could not be looked at: permission', found.text)
+    assert.matches('^1 row of public.seen: no object', finding('no_object', {}, as_blind).text)
+    pg:psql('DROP TABLE hidden, seen; DROP ROLE blind')
+  end)
+
+  it('tells what it has found where it is stopped, and mends nothing', function()
+    keys:ready(store, 'public.docs')
+    store:upsert('docs', { id = '9' })
+    keys:becomes('public.docs', '9', 'V')
+    store:invalidate('docs')
+    nothing_turns()
+    local looks = 0
+    local report = doctor.look(store, { fix = true, stopping = function()
+      looks = looks + 1
+      return looks > 1 -- one check was made
+    end })
+    assert.is_false(report.is_whole)
+    assert.matches('^PostgreSQL', report.facts[1])
+    assert.same({ epochs = 0, rows = 0, is_whole = false }, keys_of_redis.sweep(store, {
+      stopping = function() return true end }))
+    assert.is_truthy(finding('dead_rows'))
+    run({ '--fix' })
   end)
 end)
 

@@ -243,7 +243,7 @@ describe('stores why', function()
       CREATE TABLE rows_of (id bigint PRIMARY KEY, value jsonb);
       INSERT INTO rows_of VALUES (1, '{"id": "1"}'), (2, '{"id": 2}'), (3, '{"id": "9"}'),
         (4, '[]'), (5, '{}')]])
-    local out = why('odd')
+    local out = is_refused('odd', 'it is none of Stores: no verb can read its rows')
     for _, lack in ipairs({ 'its id is integer, and should be bigint: ALTER TABLE public.odd',
       'its value is json, and should be jsonb: ALTER', 'no index says that an id is there' }) do
       assert.truthy(out:find(lack, 1, true), out)
@@ -251,6 +251,18 @@ describe('stores why', function()
     out = is_cached('rows_of')
     assert.truthy(out:find('looked at: 5 rows, all of the table\n  no object: 1 row: 4\n'
       .. '  the id of another row: 1 row: 3\n', 1, true), out)
+  end)
+
+  it('tells a role that may not read the rows all the rest', function()
+    store:query('CREATE TABLE hidden (id bigint PRIMARY KEY, value jsonb); '
+      .. 'CREATE ROLE why_blind LOGIN')
+    local as_blind = {}
+    for key, value in pairs(db) do as_blind[key] = value end
+    as_blind.user = 'why_blind'
+    local out = is_cached('hidden', { db = as_blind, redis = served.redis })
+    assert.matches('its indexes serve\n  hidden_pkey: ids\nits rows could not be looked at: '
+      .. 'permission denied', out)
+    store:query('DROP TABLE hidden; DROP ROLE why_blind')
   end)
 
   it('fails for a table that is not there', function()

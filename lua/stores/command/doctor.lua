@@ -50,6 +50,11 @@ Exit code 1 where there is an error.]],
     end, doctor.lines)
     progress:finish()
     for _, report in ipairs(reports) do
+      if not report.is_whole then
+        context.say('stopped: not all of it was looked at' .. (args.fix
+          and ', and what was not is not mended' or ''))
+        return 1
+      end
       if doctor.is_ill(report) then return 1 end
     end
     return 0

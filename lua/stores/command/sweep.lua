@@ -13,9 +13,22 @@ reads them, and values among them expire by themselves; announcements of dead wr
 goes through all keys of the database by SCAN, and does no harm at any time.]],
   example = { 'stores sweep' },
   run = function(_, context)
-    shards.tell(context, keys.sweep, function(report)
+    local progress, seen, is_whole = context.progress('keys of Redis'), 0, true
+    shards.tell(context, function(store)
+      local before = seen
+      local report = keys.sweep(store, { stopping = context.stopping, progress = function(count)
+        seen = before + count
+        progress:at(seen)
+      end })
+      is_whole = is_whole and report.is_whole
+      return report
+    end, function(report)
       return { ('removed: %s of dead epochs, %s of tables that are no more'):format(
         counted(report.rows, 'row'), counted(report.epochs, 'epoch')) }
     end)
+    progress:finish()
+    if is_whole then return 0 end
+    context.say('stopped before anything was removed: begin again')
+    return 1
   end,
 }

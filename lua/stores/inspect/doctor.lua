@@ -29,6 +29,7 @@ local doctor = {}
 ---@class stores.DoctorReport
 ---@field facts string[]
 ---@field findings stores.Finding[]
+---@field is_whole boolean false: it was stopped
 
 local CHECKS = {
   require('stores.inspect.checks.servers'),
@@ -56,13 +57,15 @@ end
 ---@return stores.DoctorReport
 function doctor.look(store, opts)
   opts = opts or {}
-  local report = { facts = {}, findings = {} }
+  local report = { facts = {}, findings = {}, is_whole = true }
   local work = { store = store, all = opts.all, long = opts.long or LONG,
     processes = opts.processes, has_redis = false, stopping = opts.stopping,
     progress = opts.progress }
   function work.add(finding) table.insert(report.findings, finding) end
   function work.fact(text) table.insert(report.facts, text) end
+  local function is_stopped() return opts.stopping ~= nil and opts.stopping() end
   for _, check in ipairs(CHECKS) do
+    if is_stopped() then break end
     local ok, err = pcall(check, work)
     if not ok then
       -- what one check may not ask, another one may
@@ -72,7 +75,9 @@ function doctor.look(store, opts)
     end
   end
   by_severity(report.findings)
-  if opts.fix then doctor.fix(report) end
+  report.is_whole = not is_stopped()
+  -- what was not looked at to its end is left as it is
+  if opts.fix and report.is_whole then doctor.fix(report) end
   return report
 end
 
@@ -105,7 +110,8 @@ function doctor.plain(report)
       advice = finding.advice, table = finding.table, is_fixable = finding.fix ~= nil,
       is_fixed = finding.is_fixed or false }
   end
-  return { facts = json.array(report.facts), findings = json.array(findings) }
+  return { facts = json.array(report.facts), findings = json.array(findings),
+    is_whole = report.is_whole }
 end
 
 --- A report as lines.

@@ -142,17 +142,19 @@ end
 --- then the rows of dead epochs. What a transaction that is not over yet makes loses its epoch,
 --- too, which is as safe as an empty Redis: nothing counts then.
 ---@param store stores.Store
----@return {epochs: integer, rows: integer}
+---@param opts? {progress: fun(count: integer)?, stopping: (fun(): boolean)?} as keys.count's
+---@return {epochs: integer, rows: integer, is_whole: boolean}
 ---Raises cache_failure.
-function keys.sweep(store)
-  local epochs = 0
-  for _, one in ipairs(keys.count(store).tables) do
+function keys.sweep(store, opts)
+  local epochs, found = 0, keys.count(store, opts)
+  if not found.is_whole then return { epochs = 0, rows = 0, is_whole = false } end
+  for _, one in ipairs(found.tables) do
     if not one.name and one.epoch.name then
       epochs = epochs + tonumber(redis.call(store, { oid = one.oid }, 'UNLINK',
         redis.key(store, one.oid))[1])
     end
   end
-  return { epochs = epochs, rows = store:sweep() }
+  return { epochs = epochs, rows = store:sweep(), is_whole = true }
 end
 
 return keys

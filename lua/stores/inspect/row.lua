@@ -7,6 +7,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local entry = require('stores.inspect.entry')
+local errors = require('stores.errors')
 local ids = require('stores.ids')
 local redis = require('stores.inspect.redis')
 local tasks = require('stores.tasks')
@@ -153,7 +154,7 @@ function row.look(store, name, id)
     report.verdict = 'uncached'
     return report
   end
-  if not is_ready then redis.must_be_ready(store) end
+  if not is_ready then errors.raise('cache_failure', why) end
   report.verdict = look_often(store, report, found.oid)
   report.lives = lives(store, report, found.oid)
   if report.redis.state == 'intent' then report.intents = intents(store, report.redis.xids) end

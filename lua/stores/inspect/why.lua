@@ -2,6 +2,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local core = require('stores.core')
+local errors = require('stores.errors')
 local counted = require('stores.inspect.counted')
 local expression = require('stores.sql.expression')
 local indexes = require('stores.sql.indexes')
@@ -21,6 +22,7 @@ local why = {}
 ---@field waits_for stores.Who[]? who a turn waits for
 ---@field lacks {text: string, advice: string}[]
 ---@field rows stores.RowsReport?
+---@field unseen string? why the rows could not be looked at
 ---@field indexes {name: string, serves: string, is_valid: boolean}[]
 
 -- ---- What its kind says -------------------------------------------------------------------------
@@ -165,6 +167,9 @@ local function epoch_of(store, report, found)
     or 'nobody has read it so far', advice = 'the next read makes up for it' })
 end
 
+-- What an id may be to be asked for, though it should be bigint.
+local READABLE = { bigint = true, integer = true, smallint = true }
+
 local function cache_of(store, report, found, opts)
   local is_ready, refusal = redis.ready(store)
   local facts = catalog.facts(store, found.name, found.oid)
@@ -181,6 +186,10 @@ local function cache_of(store, report, found, opts)
   if not is_ready then
     table.insert(report.reasons, trouble_of(store) or { code = 'redis', text = refusal })
     return
+  end
+  -- after what its kind says, which is the nearer reason
+  if not READABLE[found.id_type] or found.value_type ~= 'jsonb' then
+    return add('shape', 'it is none of Stores: no verb can read its rows')
   end
   provoke(store, found.name)
   local trouble = trouble_of(store)
@@ -219,7 +228,7 @@ end
 --- The codes of the reasons for which a table is not cached.
 ---@return table<string, true>
 function why.codes()
-  local codes = { turning = true, no_redis = true, redis = true, nobody = true }
+  local codes = { turning = true, no_redis = true, redis = true, nobody = true, shape = true }
   for words in pairs(UNCACHED) do codes[code_of(words)] = true end
   for _, known in ipairs(TROUBLE) do codes[known[2]] = true end
   return codes
@@ -243,13 +252,22 @@ function why.look(store, name, opts)
   report.is_cached = #report.reasons == 0
   local holds_rows = found.kind == 'r' or found.kind == 'p'
   if holds_rows and found.id_type and found.value_type == 'jsonb' then
-    report.rows = rows.look(store, found, opts.all)
+    local ok, seen = pcall(rows.look, store, found, opts.all)
+    if ok then
+      report.rows = seen
+    elseif errors.is(seen) and seen.sqlstate then
+      -- a role that may not read them hears the rest
+      report.unseen = seen.message
+    else
+      error(seen, 0)
+    end
   end
   return report
 end
 
 local function add_rows(add, report)
   local seen = report.rows
+  if report.unseen then add('its rows could not be looked at: %s', report.unseen) end
   if not seen then return end
   add('looked at: %s, %s', counted(seen.looked, 'row'), seen.share == 1 and 'all of the table'
     or ('%.2g %% of the table'):format(seen.share * 100))

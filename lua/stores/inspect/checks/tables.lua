@@ -3,6 +3,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local counted = require('stores.inspect.counted')
+local errors = require('stores.errors')
 local rows = require('stores.inspect.rows')
 
 local MANY = 1000 -- rows: a search that reads fewer of them needs no index
@@ -62,19 +63,32 @@ local function check_rows(work, found)
   end
 end
 
+local function check_table(work, found)
+  local lacks = catalog.lacks(found)
+  for _, lack in ipairs(lacks) do
+    work.add({ severity = 'warning', code = 'shape', table = found.name,
+      text = ('%s is not of the shape (id bigint PRIMARY KEY, value jsonb): %s'):format(
+        found.name, lack.text), advice = lack.advice })
+  end
+  if found.value_type ~= 'jsonb' then return end
+  if #lacks == 0 then check_gin(work, found) end
+  check_rows(work, found)
+end
+
+local NO_TABLE = '42P01' -- dropped since it was listed
+
 --- Adds what it finds.
 ---@param work stores.DoctorWork
 return function(work)
   for _, found in ipairs(catalog.tables(work.store)) do
-    local lacks = catalog.lacks(found)
-    for _, lack in ipairs(lacks) do
-      work.add({ severity = 'warning', code = 'shape', table = found.name,
-        text = ('%s is not of the shape (id bigint PRIMARY KEY, value jsonb): %s'):format(
-          found.name, lack.text), advice = lack.advice })
-    end
-    if found.value_type == 'jsonb' then
-      check_rows(work, found)
-      if #lacks == 0 then check_gin(work, found) end
+    if work.stopping and work.stopping() then return end
+    local ok, err = pcall(check_table, work, found)
+    -- one that this role may not read hides no other one
+    if not ok and (not errors.is(err) or not err.sqlstate) then error(err, 0) end
+    if not ok and err.sqlstate ~= NO_TABLE then
+      work.add({ severity = 'error', code = err.code, table = found.name,
+        text = ('the rows of %s could not be looked at: %s'):format(found.name, err.message),
+        advice = 'ask as a role that may read them' })
     end
   end
   check_indexes(work)
