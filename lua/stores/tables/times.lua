@@ -8,11 +8,12 @@ local json = require('stores.json')
 
 local times = {}
 
-local TEXT = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.?%d*Z$'
+local SECONDS = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d'
+local WHOLE, FRACTION = SECONDS .. 'Z$', SECONDS .. '%.%d+Z$'
 local TEXT_SQL = '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z$'
 
 local function is_text(value)
-  return type(value) == 'string' and value:find(TEXT) and not value:find('.Z', 1, true)
+  return type(value) == 'string' and (value:find(WHOLE) or value:find(FRACTION)) ~= nil
 end
 
 local function in_range(value, first, last)
