@@ -132,22 +132,34 @@ local LINT = taking('the options of lint', 'ledger', 'concurrency', 'lock_timeou
 LINT.keys.large = options.integer(0, 2 ^ 53)
 LINT.keys.all = options.boolean
 
--- Over shards every name counts once: as run where any shard ran it.
+-- Over shards every name counts once: as the first of these that it is on any of them.
+local COUNTED = { 'ran', 'covered', 'pending', 'later', 'skipped' }
+
+local function kind_of(name, shards)
+  for _, kind in ipairs(COUNTED) do
+    for _, item in ipairs(shards) do
+      for _, one in ipairs(item.result[kind] or {}) do
+        if one == name then return kind end
+      end
+    end
+  end
+  return nil -- the run was stopped before it
+end
+
 local function sum_of_shards(entries, shards)
   local sum = { ran = {}, skipped = {}, shards = {} }
-  local ran = {}
   for place, item in ipairs(shards) do
     sum.shards[place] = item.result
     item.result.shard = item.shard
-    for _, name in ipairs(item.result.ran) do ran[name] = true end
     sum.stopped = sum.stopped or item.result.stopped
-    sum.covered = sum.covered or item.result.covered
-    sum.later = sum.later or item.result.later
     runner.add_untold(sum, item.result.untold or {})
   end
   for _, entry in ipairs(list.read(entries)) do
-    local names = ran[entry.name] and sum.ran or sum.skipped
-    names[#names + 1] = entry.name
+    local kind = kind_of(entry.name, shards)
+    if kind then
+      sum[kind] = sum[kind] or {}
+      table.insert(sum[kind], entry.name)
+    end
   end
   return sum
 end

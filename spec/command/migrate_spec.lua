@@ -42,6 +42,16 @@ describe('stores migrate', function()
     assert.equal('done', json.decode(run(file, 'status', '--json').out)[1].state)
   end)
 
+  it('tells programs, too, of which tables no cache was told', function()
+    run(file)
+    shell.write(file, [[return {
+      { name = 'second', migration = "INSERT INTO things VALUES (2, '{}')" } }]])
+    local result = command.run({ 'migrate', file, '--json', '--url',
+      ('postgresql://%s@/%s?host=%s&port=%d'):format(db.user, db.database, db.host, db.port) })
+    assert.equal(0, result.code, result.err)
+    assert.same({ 'public.things' }, json.decode(result.out).untold)
+  end)
+
   it('compares, and fails where something differs', function()
     local result = run(file, 'verify', '--no-schema')
     assert.equal(1, result.code)

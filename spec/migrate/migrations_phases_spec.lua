@@ -72,6 +72,24 @@ describe('a list of migrations', function()
       assert.equal('old done, drop old done, new done', states(LIST))
     end)
 
+    it('counts each once over shards, as what became of it', function()
+      local other = support.db()
+      local shards = stores.Shards.new({ { db = db, id = 0, opts = { cache = false } },
+                                         { db = other, id = 1, opts = { cache = false } } })
+      assert.same({ 'old', 'new' }, migrations.runMigrations(LIST, shards,
+        { dry_run = true }).pending)
+      local result = migrations.runMigrations(LIST, shards)
+      assert.same({ 'old', 'new' }, result.ran)
+      assert.same({ 'drop old' }, result.later)
+      assert.same({}, result.skipped)
+      assert.same({ 'old', 'new' }, migrations.runMigrations(LIST, shards).skipped)
+      result = migrations.runMigrations({ LIST[1], { name = 'late', migration = 'SELECT 1' } },
+        shards, { stopping = function() return true end })
+      assert.same({ 'late', 'old' }, { result.stopped, unpack(result.skipped) })
+      support.close(shards)
+      support.drop(other)
+    end)
+
     it('finishes one that failed in part with the next run that finishes', function()
       local list = { LIST[1], { name = 'drop', phase = 'contract', transaction = false,
         migration = 'CREATE TABLE one (); DROP TABLE old, nowhere' } }

@@ -7,6 +7,7 @@ local lock = require('stores.migrate.lock')
 local outside = require('stores.migrate.outside')
 local plan = require('stores.migrate.plan')
 local run = require('stores.migrate.run')
+local targets = require('stores.migrate.targets')
 local worker = require('stores.migrate.worker')
 
 local runner = {}
@@ -80,13 +81,7 @@ end
 ---@param result {untold: string[]?}
 ---@param names string[]
 function runner.add_untold(result, names)
-  if #names > 0 then result.untold = result.untold or {} end
-  for _, name in ipairs(names) do
-    if not result.untold[name] then
-      result.untold[name] = true
-      result.untold[#result.untold + 1] = name
-    end
-  end
+  if #names > 0 then result.untold = targets.joined(result.untold or {}, names) end
 end
 
 local function new_context(store, state, planned, opts, notify, held, result)

@@ -18,6 +18,20 @@ local targets = {}
 local Target = {}
 Target.__index = Target
 
+--- Adds those names to a list that are not in it yet.
+---@param list string[]
+---@param names string[]
+---@return string[] list
+function targets.joined(list, names)
+  local known = {}
+  for _, name in ipairs(list) do known[name] = true end
+  for _, name in ipairs(names) do
+    if not known[name] then list[#list + 1] = name end
+    known[name] = true
+  end
+  return list
+end
+
 -- Every single query of the runner is a read; what it writes goes through the two below.
 local READ = { readonly = true, transaction = true }
 
@@ -37,13 +51,7 @@ end
 ---@param tx table
 function Target:note_written(tx)
   if not self.notes then return end
-  self.written = self.written or {}
-  for _, name in ipairs(caches.written(tx)) do
-    if not self.written[name] then
-      self.written[name] = true
-      self.written[#self.written + 1] = name
-    end
-  end
+  self.written = targets.joined(self.written or {}, caches.written(tx))
 end
 
 -- The lock, a transaction and a look at the catalog at the same time.
