@@ -3,6 +3,7 @@
 
 local command = require('spec.support.command')
 local json = require('stores.json')
+local pgbouncer = require('spec.support.pgbouncer')
 local shell = require('spec.support.shell')
 local stores = require('stores')
 local support = require('spec.support')
@@ -183,6 +184,31 @@ describe('a restore', function()
       assert.equal('Byron', tx:find('users', '1').name)
     end)
     assert.equal('Byron', store:find('users', '1').name)
+  end)
+
+  it('behind a pooler of transactions goes to the server itself, or is refused', function()
+    local pooler = pgbouncer.start('transaction')
+    local pooled = pooler:config({ database = db.database, pooler = 'transaction' })
+    command.must({ 'backup', file }, served)
+    local result = command.run({ 'restore', file, '--replace', db.database }, { db = pooled })
+    assert.equal(1, result.code)
+    assert.matches('give db.migrate_url', result.err)
+    assert.is_nil(store:find('zebra', '7'))
+    os.remove(file)
+
+    pooled.migrate_url = ('postgresql://%s@/%s?host=%s&port=%d'):format(db.user, db.database,
+      db.host, db.port)
+    served = { db = pooled }
+    blocked(function(child)
+      store:find('users', '1')
+      local before = store:stats().hits
+      for _ = 1, 5 do assert.equal('Byron', store:find('users', '1').name) end
+      assert.equal(before, store:stats().hits)
+      child:signal('TERM')
+      child:wait()
+    end)
+    assert.equal('Byron', store:find('users', '1').name)
+    pooler:stop()
   end)
 
   it('is a time in which nobody reads from the cache, also when it is killed', function()

@@ -74,16 +74,27 @@ local function with_sign(store, names, work)
   return result[2]
 end
 
+-- Whose sign it is has to have a session of its own, which no pooler of transactions gives.
+local function sibling(store)
+  if store.pooler == 'transaction' and not store.migrate_url then
+    errors.raise('invalid_option', "pooler = 'transaction' cannot hold the sign by which nobody "
+      .. 'reads from the cache meanwhile: give db.migrate_url, which goes to the server itself')
+  end
+  return siblings.of(store, { poolsize = 2, min_idle = 0, timeout = ENDLESS,
+    statement_timeout = ENDLESS, pooler = 'session',
+    pg = store.migrate_url and { url = store.migrate_url } or nil })
+end
+
 --- Calls work() while nobody reads documents from a cache, or puts them into one; at its end, also
 --- where this process is killed, all of them are read anew.
 ---@param store stores.Store
 ---@param work fun(): any
 ---@return any result what work returned
+---Raises cache_failure, invalid_option.
 function documents.turned(store, work)
   local names = store.cached and documents.tables(store) or {}
   if #names == 0 then return work() end
-  local own = siblings.of(store, { poolsize = 2, min_idle = 0, timeout = ENDLESS,
-    statement_timeout = ENDLESS })
+  local own = sibling(store)
   local ok, result = pcall(tasks.run, with_sign, own, names, work)
   own:close()
   if not ok then error(result, 0) end
