@@ -45,8 +45,11 @@ describe('in a cluster, the commands that look #slow', function()
     for _, name in ipairs(TABLES) do
       local out = command.must({ 'cache', name, '1' }, served)
       assert.matches('^' .. name .. ' 1: they agree', out)
-      assert.matches('1 cached row compared with PostgreSQL, of which 1 agree\n',
-        (command.must({ 'cache', 'verify', name }, served)))
+      -- what other commands asked for, which is not there, is cached as such
+      local rows, agree = command.must({ 'cache', 'verify', name }, served)
+        :match('(%d+) cached rows? compared with PostgreSQL, of which (%d+) agree\n')
+      assert.is_true(tonumber(rows) >= 1)
+      assert.equal(rows, agree)
     end
     assert.matches('^public%.docs is cached', (command.must({ 'why', 'docs' }, served)))
   end)
