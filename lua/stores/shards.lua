@@ -22,6 +22,7 @@ local traced = require('stores.verbs.traced')
 ---@field cluster string?
 ---@field health stores.shards.Health[]
 ---@field places (stores.shards.Place|false)[] what their databases have said; false: nothing
+---@field where table<integer, string> where those are that say nothing
 local Shards = { is_stores_target = true }
 Shards.__index = Shards
 for name, verb in pairs(routes.verbs()) do Shards[name] = verb end
@@ -67,7 +68,7 @@ function Shards.new(list, opts)
   end
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
-    strategy = checked.strategy, cluster = checked.cluster, places = {},
+    strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {},
     require_migrated = checked.require_migrated, turn = math.random(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')
@@ -142,8 +143,11 @@ end
 ---Raises shard_mismatch.
 function Shards:init()
   arguments.check(self, 'init')
-  local found = {}
-  for at, store in ipairs(self.shards) do found[at] = place.met(store) or place.read(store) end
+  local found, where = {}, {}
+  for at, store in ipairs(self.shards) do
+    found[at], where[at] = place.read(store), place.where(store)
+  end
+  place.apart(where, self.size)
   local cluster = place.cluster(self, found)
   for _, store in ipairs(self.shards) do cluster:settle(store) end
   for at, store in ipairs(self.shards) do self.places[at] = place.read(store) end

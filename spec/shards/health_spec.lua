@@ -159,4 +159,25 @@ describe('a shard that hangs', function()
       end, PATIENCE)
     end)
   end)
+
+  it('holds up nobody but the first who calls, also before it has answered once', function()
+    stores.run(function()
+      local list = {}
+      for id, pair in ipairs(pairs_of) do
+        list[id] = { id = id - 1, db = pair.pg:config({ poolsize = 4,
+          acquire_timeout = PATIENCE }), redis = false, opts = { timeout = PATIENCE } }
+      end
+      local others = stores.Shards.new(list, { breaker = BREAKER })
+      pairs_of[2].pg:freeze()
+      local first = stores.spawn(pcall, others.find, others, 'docs', '1',
+        { timeout = PATIENCE / 2 })
+      stores.sleep(1.5 * BREAKER)
+      refused('timeout', nil, others.find, others, 'docs', '4')
+      assert.is_false(first.done)
+      assert.is_nil(others:find('docs', '3'))
+      pairs_of[2].pg:thaw()
+      first:join()
+      others:close()
+    end)
+  end)
 end)

@@ -161,6 +161,25 @@ describe('a database of shards', function()
     support.drop(db)
   end)
 
+  it('is refused as two shards also where it does not say it, and is told nothing', function()
+    local fresh, db = support.store({ 'things' })
+    support.close(fresh)
+    local list = list_of({ 1, 2 })
+    list[1].db, list[2].db = db, db
+    local some = Shards.new(list)
+    local before = support.psql(db, 'SELECT count(*) FROM things')
+    some:insert('things', { id = '2' })
+    for _, call in ipairs({ function() some:insert('things', { id = '1' }) end,
+      function() some:count('things') end, function() some:init() end,
+      function() some:migrate(TABLE) end }) do
+      refused('shard_mismatch', 'shard 1: its database is that of shard 0', call)
+    end
+    assert.equal(before + 1, tonumber(support.psql(db, 'SELECT count(*) FROM things')))
+    assert.matches('^t', support.psql(db, "SELECT to_regclass('stores_shard') IS NULL"))
+    some:close()
+    support.drop(db)
+  end)
+
   it('needs not say it', function()
     local some, own = three.open(2, { 'things' })
     some:insert('things', { id = '1' })

@@ -211,15 +211,15 @@ end
 ---Raises shard_mismatch.
 function targets.cluster(db)
   if type(db) ~= 'table' or type(db.shards) ~= 'table' or not db.strategy then return nil end
-  local found = {}
+  local found, where = {}, {}
   tasks.map(db.shards, function(store, at)
-    local ok, result = pcall(places.met, store)
-    if ok then
-      found[at] = result
-    elseif errors.is(result, 'shard_mismatch') then
-      errors.throw(result)
-    end
+    local ok, err = pcall(function()
+      found[at] = places.met(store)
+      where[at] = places.where(store)
+    end)
+    if not ok and errors.is(err, 'shard_mismatch') then errors.throw(err) end
   end)
+  places.apart(where, #db.shards)
   return places.cluster(db, found)
 end
 

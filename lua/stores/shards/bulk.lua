@@ -22,12 +22,24 @@ local function but(opts, ...)
   return rest
 end
 
--- What some shards have done stays.
-local function of_part(is_first, ok, ...)
-  if ok then return ... end
-  local err = ...
-  if not is_first then errors.was_begun(err) end
-  errors.throw(scatter.name(err))
+-- Takes what is for the shards out of the options of a verb that stores.
+local function split_options(opts, name)
+  local own
+  opts, own = scatter.split(opts)
+  if own.partial ~= nil then
+    errors.raise('invalid_option', ("%s raises where a shard fails: option 'partial' does not "
+      .. 'belong to it'):format(name))
+  end
+  return call.check(opts, taken[name]), own
+end
+
+-- What was done before stays.
+local function throw(err, is_begun)
+  if errors.is(err) then
+    if is_begun then errors.was_begun(err) end
+    err.index, err.after, err.count = nil, nil, nil -- of the shard's own part
+  end
+  errors.throw(err)
 end
 
 -- ---- By ids -------------------------------------------------------------------------------------
@@ -44,37 +56,30 @@ local function split(self, items, id_of)
   return parts
 end
 
-local function put_back(parts, from, made)
-  for shard = from, table.maxn(parts) do
-    for _, record in ipairs(parts[shard] and parts[shard].items or {}) do
-      if made[record] then record.id = nil end
-    end
-  end
-end
-
-local function store_part(self, verb, name, parts, opts, made, into)
-  local is_first = true
+-- Calls fn(store, part, opts) for the shards that have a part, side by side; each has the time of a
+-- store's call.
+local function over(self, parts, opts, own, fn, failed)
+  local places = {}
   for shard = 1, self.size do
-    local part = parts[shard]
-    if part then
-      local ok, results, counts, etags = pcall(health.call, self, shard, self.shards[shard][verb],
-        nil, name, part.items, opts)
-      if not ok then
-        put_back(parts, shard + (errors.is(results) and results.outcome == 'none' and 0 or 1), made)
-      end
-      of_part(is_first, ok, results)
-      is_first = false
-      for word, count in pairs(counts) do into.counts[word] = into.counts[word] + count end
-      for i, place in ipairs(part.places) do
-        into.results[into.first + place] = results[i]
-        if etags then into.etags[into.first + place] = etags[i] end
-      end
-    end
+    if parts[shard] then places[#places + 1] = shard end
+  end
+  if not places[1] then return end
+  scatter.run(self, { timeout = opts.timeout, concurrency = own.concurrency, writes = true,
+    is_long = true, failed = failed }, function(store, _, shard)
+      fn(store, parts[shard], opts)
+    end, places)
+end
+
+-- Takes ids that were made here out of the records of a part that were not stored: of chunks by
+-- themselves those before the one that failed are.
+local function put_back(part, err, made)
+  if not errors.is(err) or err.outcome ~= 'none' then return end
+  for i = (err.after or 0) + 1, #part.items do
+    if made[part.items[i]] then part.items[i].id = nil end
   end
 end
 
-local function give_ids(self, items)
-  local made = {}
+local function give_ids(self, items, made)
   for _, record in ipairs(items) do
     arguments.check_record(record)
     if record.id == nil then
@@ -83,7 +88,6 @@ local function give_ids(self, items)
       record.id = ids.parse(record.id)
     end
   end
-  return made
 end
 
 local function id_of_record(record) return record.id end
@@ -104,22 +108,44 @@ local function taker(self, records, opts)
   end
 end
 
+-- The items by their shards, with ids.
+local function prepare(self, items, made)
+  give_ids(self, items, made)
+  return split(self, items, id_of_record)
+end
+
+local function store_items(self, verb, name, items, opts, own, into)
+  local made = {}
+  local ok, parts = pcall(prepare, self, items, made)
+  if not ok then
+    for record in pairs(made) do record.id = nil end
+    errors.throw(parts)
+  end
+  over(self, parts, opts, own, function(store, part, rest)
+    local results, counts, etags = store[verb](store, name, part.items, rest)
+    for word, count in pairs(counts) do into.counts[word] = into.counts[word] + count end
+    for i, place in ipairs(part.places) do
+      into.results[into.first + place] = results[i]
+      if etags then into.etags[into.first + place] = etags[i] end
+    end
+  end, function(shard, err) put_back(parts[shard], err, made) end)
+end
+
 local function store_many(self, verb, name, records, opts)
+  local own
+  opts, own = split_options(opts, verb)
   local from, take = taker(self, records, opts)
   local first = from.index
   local into = { results = json.array(), etags = opts.etag and json.array() or nil, first = first,
     counts = { inserted = 0, replaced = 0, ignored = 0 } }
   local rest = but(opts, 'after', 'progress')
+  local is_begun = false
   while true do
     local items = take()
     if not items then break end
-    local made = give_ids(self, items)
-    local ok, err = pcall(store_part, self, verb, name, split(self, items, id_of_record), rest,
-      made, into)
-    if not ok then
-      if errors.is(err) then err.index, err.after = nil, nil end -- of the shard's own part
-      errors.throw(err)
-    end
+    local ok, err = pcall(store_items, self, verb, name, items, rest, own, into)
+    if not ok then throw(err, is_begun) end
+    is_begun = true
     if not from.is_list then
       into.results, into.etags = json.array(), opts.etag and json.array() or nil
     end
@@ -131,36 +157,33 @@ end
 -- Inserts many records, each into the shard of its id.
 function verbs:insertMany(name, records, opts)
   check(self, 'insertMany')
-  return store_many(self, 'insertMany', name, records, call.check(opts, taken.insertMany))
+  return store_many(self, 'insertMany', name, records, opts)
 end
 
 function verbs:upsertMany(name, records, opts)
   check(self, 'upsertMany')
-  return store_many(self, 'upsertMany', name, records, call.check(opts, taken.upsertMany))
+  return store_many(self, 'upsertMany', name, records, opts)
 end
 
 local function itself(id) return id end
 
 function verbs:deleteMany(name, list, opts)
   check(self, 'deleteMany')
-  opts = call.check(opts, taken.deleteMany)
+  local own
+  opts, own = split_options(opts, 'deleteMany')
   local all, first = source.ids(list), source.after(opts)
-  local rest, deleted, count, is_first = but(opts, 'after', 'progress'), json.array(), 0, true
-  local wanted = {}
+  local deleted, wanted, count = json.array(), {}, 0
   for place, id in ipairs(all) do
     deleted[place] = false
     if place > first then wanted[#wanted + 1] = id end
   end
-  local parts = split(self, wanted, itself)
-  for shard = 1, self.size do
-    local part = parts[shard]
-    if part then
-      local gone, number = of_part(is_first, pcall(health.call, self, shard,
-        self.shards[shard].deleteMany, nil, name, part.items, rest))
-      is_first, count = false, count + number
-      for i, place in ipairs(part.places) do deleted[first + place] = gone[i] end
-    end
-  end
+  local parts, rest = split(self, wanted, itself), but(opts, 'after', 'progress')
+  local ok, err = pcall(over, self, parts, rest, own, function(store, part)
+    local gone, number = store:deleteMany(name, part.items, rest)
+    count = count + number
+    for i, place in ipairs(part.places) do deleted[first + place] = gone[i] end
+  end)
+  if not ok then throw(err, false) end
   if opts.progress then opts.progress(#wanted, #all) end
   return deleted, count
 end

@@ -87,6 +87,13 @@ local function done(self, state, store, began, ok, ...)
   errors.throw((...))
 end
 
+-- The look before the first call is one that is under way, too: who comes while a server does not
+-- answer it does not wait for his own.
+local function checked(self, place, fn, most, ...)
+  if not self.health[place].ready then self:check_shard(place, most) end
+  return fn(self.shards[place], ...)
+end
+
 --- Calls fn(store, ...) for a shard, or raises why it cannot be used.
 ---@param self stores.Shards
 ---@param place integer
@@ -103,16 +110,9 @@ function health.call(self, place, fn, most, ...)
   if state.suspect or state.down or is_silent(self, state, now) then
     ask(self, state, store, most)
   end
-  if not state.ready then
-    local ok, err = pcall(self.check_shard, self, place, most)
-    if not ok then
-      note(self, state, store, err, now)
-      errors.throw(err)
-    end
-  end
   if state.pending == 0 then state.silent_since = now end
   state.pending = state.pending + 1
-  return done(self, state, store, now, pcall(fn, store, ...))
+  return done(self, state, store, now, pcall(checked, self, place, fn, most, ...))
 end
 
 return health

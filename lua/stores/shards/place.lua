@@ -30,6 +30,11 @@ local INSERT = [[
   INSERT INTO stores_shard (shard, count, strategy, version, cluster) VALUES ($1, $2, $3, $4, $5)
   ON CONFLICT DO NOTHING]]
 local THERE = "SELECT to_regclass('stores_shard') IS NOT NULL AS is_there"
+-- Which database of which run of a server, and where in it tables are looked for. Everybody may ask
+-- it; a server that is a copy of another one has another run.
+local WHERE = [[
+  SELECT oid || '/' || pg_postmaster_start_time() || '/' || coalesce(current_schema(), '') AS at
+  FROM pg_database WHERE datname = current_database()]]
 local READ = [[SELECT shard, count, strategy || coalesce(' ' || version, '') AS strategy, cluster
   FROM stores_shard]]
 
@@ -38,16 +43,38 @@ local function refuse(shard, message, ...)
     { shard = shard })
 end
 
+local function ask(store, sql, timeout)
+  return wait.slot(store.hub, store.engine:query(sql, {}, { transaction = false,
+    readonly = true }, timeout or store.timeout))[1]
+end
+
 --- What the database says now, asked of it.
 ---@param store stores.Store
 ---@param timeout number?
 ---@return stores.shards.Place? nil: nothing
 function place.read(store, timeout)
-  local function ask(sql)
-    return wait.slot(store.hub, store.engine:query(sql, {}, { transaction = false,
-      readonly = true }, timeout or store.timeout))
+  return ask(store, THERE, timeout).is_there and ask(store, READ, timeout) or nil
+end
+
+--- Where a shard is: two that say the same are in one database.
+---@param store stores.Store
+---@param timeout number?
+---@return string
+function place.where(store, timeout)
+  return ask(store, WHERE, timeout).at
+end
+
+--- Refuses shards of which two are in one database.
+---@param where table<integer, string?> by the place of the shard; nil: nobody knows
+---@param count integer
+---Raises shard_mismatch.
+function place.apart(where, count)
+  local of = {}
+  for at = 1, count do
+    local other = where[at] and of[where[at]]
+    if other then refuse(at - 1, 'its database is that of shard %d', other - 1) end
+    if where[at] then of[where[at]] = at end
   end
-  return ask(THERE)[1].is_there and ask(READ)[1] or nil
 end
 
 --- What the database said when the last connection to it was opened; one is, where there is none.
@@ -146,6 +173,10 @@ end
 function place.check(shards, at, timeout)
   local known = shards.places
   known[at] = place.met(shards.shards[at], timeout) or known[at] or false
+  if not known[at] then
+    shards.where[at] = place.where(shards.shards[at], timeout)
+    place.apart(shards.where, shards.size)
+  end
   for other = 1, shards.size do
     if known[other] ~= nil and other ~= at then compare(shards, at, other, timeout) end
   end

@@ -79,8 +79,8 @@ local function all_of(self, name, opts_at, how, ...)
     errors.raise('invalid_option', 'a plan is one of all shards: partial does not go with explain')
   end
   local results, failed = scatter.run(self, { timeout = opts.timeout, partial = own.partial,
-    concurrency = own.concurrency, writes = how.writes and not opts.explain },
-    function(store, timeout)
+    concurrency = own.concurrency, writes = how.writes and not opts.explain,
+    failed = how.failed }, function(store, timeout)
       local args = { unpack(given, 1, opts_at) }
       args[opts_at] = scatter.within(given[opts_at], timeout)
       if not how.pack then return (store[name](store, unpack(args, 1, opts_at))) end
@@ -226,9 +226,26 @@ function routes:invalidate(name, id, opts)
   all_of(self, 'invalidate', 3, { writes = true }, name, nil, opts)
 end
 
+-- Who goes on does so behind one id, in all shards: the least of those at which one stopped.
+local function stop_upgrade(err, failed, opts)
+  if not errors.is(err) then errors.throw(err) end
+  local least, is_known = nil, true
+  for _, after in ipairs(failed) do
+    is_known = is_known and after
+    if is_known and (not least or merge.compare_ids(after, least) < 0) then least = after end
+  end
+  if failed[1] ~= nil then err.after = is_known and least or opts and opts.after end
+  errors.throw(err)
+end
+
 -- The last row of all is the one with the largest id.
 function routes:upgrade(name, opts)
-  local results, failed = all_of(self, 'upgrade', 2, { writes = true, pack = true }, name, opts)
+  local stopped = {}
+  local ok, results, failed = pcall(all_of, self, 'upgrade', 2,
+    { writes = true, pack = true, failed = function(_, err)
+      stopped[#stopped + 1] = errors.is(err) and err.after and tostring(err.after) or false
+    end }, name, opts)
+  if not ok then stop_upgrade(results, stopped, opts) end
   local count, last = 0, nil
   for place = 1, self.size do
     local answer = results[place]

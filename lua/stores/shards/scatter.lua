@@ -56,14 +56,21 @@ function scatter.name(err)
   return err
 end
 
--- What is raised where some failed: the first one, which knows of the others. Where others have
--- written, nobody can say that nothing was done.
-local function raise(failures, done, how)
-  local first = failures[1]
-  if errors.is(first) then
-    if #failures > 1 then first.failed = failures end
-    if how.writes and done > 0 then errors.was_begun(first) end
+-- Where one has written, or may have, nobody can say that nothing was done.
+local function note_begun(err, errs, done, how)
+  if not how.writes then return end
+  local is_begun = done > 0
+  for _, other in pairs(errs) do
+    is_begun = is_begun or errors.is(other) and other.outcome ~= 'none'
+      or errors.is(other) and (other.count or 0) > 0
   end
+  if is_begun then errors.was_begun(err) end
+end
+
+-- What is raised where some failed: the first one, which knows of the others.
+local function raise(failures)
+  local first = failures[1]
+  if errors.is(first) and #failures > 1 then first.failed = failures end
   errors.throw(scatter.name(first))
 end
 
@@ -74,7 +81,9 @@ end
 
 --- Calls fn(store, timeout, place) for shards side by side.
 ---@param self stores.Shards
----@param how {timeout: number?, partial: boolean?, concurrency: integer?, writes: boolean?}
+---@param how {timeout: number?, partial: boolean?, concurrency: integer?, writes: boolean?,
+---is_long: boolean?, failed: (fun(place: integer, err: any))?} is_long: the time is that of each
+---shard; failed: is told of each that fails, with its own error
 ---@param fn fun(store: stores.Store, timeout: number, place: integer): any
 ---@param places integer[]? of self.shards; nil: all of them
 ---@return any[] results by place; nil for those that failed
@@ -89,6 +98,7 @@ function scatter.run(self, how, fn, places)
   local deadline = hub:now() + (how.timeout or self.timeout)
   local results, errs, done = {}, {}, 0
   local function left(place)
+    if how.is_long then return how.timeout or self.timeout end
     local seconds = deadline - hub:now()
     if seconds < SHORTEST then
       errors.raise('timeout', 'there was no time left', { shard = place - 1 })
@@ -101,7 +111,12 @@ function scatter.run(self, how, fn, places)
         return fn(store, left(place), place)
       end, left(place))
     end)
-    if ok then results[place], done = result, done + 1 else errs[place] = result end
+    if ok then
+      results[place], done = result, done + 1
+    else
+      errs[place] = result
+      if how.failed then how.failed(place, result) end
+    end
   end
   if #places == 1 then
     one(places[1])
@@ -112,12 +127,18 @@ function scatter.run(self, how, fn, places)
   for _, place in ipairs(places) do
     local err = errs[place]
     if err ~= nil then
-      if not is_of_shard(err) then errors.throw(err) end
+      if not is_of_shard(err) then
+        note_begun(err, errs, done, how)
+        errors.throw(err)
+      end
       failures[#failures + 1] = err
     end
   end
   if #failures == 0 then return results, nil end
-  if not how.partial or done == 0 then raise(failures, done, how) end
+  if not how.partial or done == 0 then
+    note_begun(failures[1], errs, done, how)
+    raise(failures)
+  end
   for _, err in ipairs(failures) do scatter.name(err) end
   return results, failures
 end

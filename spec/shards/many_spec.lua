@@ -1,0 +1,109 @@
+--- Many rows of several shards: side by side, and what is known where some of it failed.
+
+local stores = require('stores')
+local support = require('spec.support')
+local three = require('spec.support.shards')
+
+local refused = support.refused
+local shards, databases
+
+setup(function()
+  local people = stores.define('people', { version = 2, upgrade = { [2] = function(doc)
+    if doc.bad then stores.errors.raise('conflict', 'not this one') end
+    return doc
+  end } })
+  shards, databases = three.open(3, { 'items', 'people' }, nil, { tables = { people } })
+end)
+teardown(function() three.close(shards, databases) end)
+before_each(function()
+  shards:query('DELETE FROM items', nil, { on = 'all' })
+  for _, store in ipairs(shards.shards) do store:invalidate('items') end
+end)
+
+describe('many rows of several shards', function()
+  it('are stored side by side', function()
+    stores.run(function()
+      shards:insert('items', { id = '3' })
+      local task
+      shards:transaction('3', function(tx)
+        tx:updateProperty('items', '3', 'n', 1)
+        task = stores.spawn(shards.upsertMany, shards, 'items', { { id = '3' }, { id = '4' } })
+        support.eventually(function() return shards:exists('items', '4') end)
+        assert.is_false(task.done)
+      end)
+      assert.same({ 'replaced', 'inserted' }, (task:join()))
+    end)
+  end)
+
+  it('are stored by one after the other where that is wanted', function()
+    local list = {}
+    for n = 1, 9 do list[n] = { id = tostring(n) } end
+    local _, counts = shards:insertMany('items', list, { concurrency = 1 })
+    assert.equal(9, counts.inserted)
+    local ids = { '1', '2', '3', '4', '5', '6', '7', '8', '9', '10' }
+    local deleted, count = shards:deleteMany('items', ids, { concurrency = 2 })
+    assert.same({ 9, true, false }, { count, deleted[9], deleted[10] })
+    refused('invalid_option', "'partial' does not belong", shards.insertMany, shards, 'items', {},
+      { partial = true })
+  end)
+
+  it('keep the ids that were made for those that are stored, and no others', function()
+    shards:insert('items', { id = '4' })
+    local list = { { id = '4' } }
+    for n = 2, 40 do list[n] = { n = n } end
+    local err = refused('duplicate', 'id 4', shards.insertMany, shards, 'items', list)
+    assert.same({ 1, 'unknown' }, { err.shard, err.outcome })
+    local kept = 0
+    for n = 2, 40 do
+      if list[n].id then
+        kept = kept + 1
+        assert.equal(n, shards:find('items', list[n].id).n)
+      end
+    end
+    assert.is_true(kept > 0 and kept < 39)
+    assert.equal(kept + 1, shards:count('items'))
+    local first = { n = 1 }
+    refused('invalid_document', 'a record is', shards.insertMany, shards, 'items', { first, 7 })
+    assert.is_nil(first.id)
+  end)
+
+  it('keep them for the chunks of a shard that went by themselves', function()
+    local list = {}
+    for n = 1, 30 do list[n] = { n = n } end
+    list[31] = { id = '3', n = 31 }
+    shards:insert('items', { id = '3' })
+    local err = refused('duplicate', 'id 3', shards.insertMany, shards, 'items', list,
+      { transaction = false, batch = 2 })
+    assert.equal('unknown', err.outcome)
+    local kept = 0
+    for n = 1, 30 do kept = kept + (list[n].id and 1 or 0) end
+    assert.equal(kept + 1, shards:count('items'))
+  end)
+
+  it('are not said to be untouched where an earlier part of them is stored', function()
+    local n = 0
+    local err = refused('duplicate', nil, shards.insertMany, shards, 'items', function()
+      n = n + 1
+      return n <= 12 and { id = tostring(n <= 6 and 3 * n or 3) } or nil
+    end, { batch = 2 })
+    assert.same({ 'unknown', false }, { err.outcome, err.retryable })
+    assert.equal(6, shards:count('items'))
+  end)
+end)
+
+describe('an upgrade of shards that stops in two of them', function()
+  it('goes on behind the one that came less far', function()
+    for id = 1, 12 do
+      shards:query('INSERT INTO people VALUES ($1, $2::jsonb)', { tostring(id),
+        (id == 9 or id == 4) and '{"bad": true}' or '{}' }, { on = tostring(id) })
+    end
+    local err = refused('conflict', 'not this one', shards.upgrade, shards, 'people')
+    assert.equal('1', err.after)
+    for id = 4, 9, 5 do
+      shards:query("UPDATE people SET value = '{}' WHERE id = $1", { tostring(id) },
+        { on = tostring(id) })
+    end
+    shards:upgrade('people', { after = err.after })
+    assert.equal(12, shards:count('people', { _version = 2 }))
+  end)
+end)
