@@ -32,7 +32,9 @@ errors.Error = Error
 
 function Error.__tostring(self)
   local text = self.code .. ': ' .. self.message
-  if self.sqlstate then text = text .. ' (SQLSTATE ' .. self.sqlstate .. ')' end
+  local state = self.sqlstate and 'SQLSTATE ' .. self.sqlstate
+  -- that of a migration has it in its words
+  if state and not text:find(state, 1, true) then text = ('%s (%s)'):format(text, state) end
   if self.hint then text = text .. '; hint: ' .. self.hint end
   return text
 end

@@ -49,8 +49,9 @@ describe('stores migrate', function()
         .. " AND state = 'active' AND pid <> pg_backend_pid()") > 0
     end, 20)
     local errors = folder .. '/errors'
+    shell.write(errors, '') -- to be looked at before there is a process
     local second = command.start({ 'migrate', file }, { db = db }, errors)
-    support.eventually(function() return shell.read(errors):find('waiting for process') end, 20)
+    support.eventually(function() return shell.read(errors):find('waiting for process') end, 25)
     second:signal('INT')
     second:wait()
     assert.matches("stopped before 'a' was done, after 0 that were", shell.read(errors))
@@ -157,7 +158,9 @@ describe('stores migrate', function()
   end)
 
   it('adds a migration to a file', function()
+    shell.write(file .. '.new', 'another file')
     local result = command.run({ 'migrate', file, 'new', 'users have a city' })
+    assert.equal('another file', shell.read(file .. '.new'))
     assert.equal(0, result.code, result.err)
     assert.matches("has now\n  { name = 'users have a city'", result.out)
     assert.equal(0, command.run({ 'migrate', 'new', file, 'more', '--type', 'backfill' }).code)

@@ -47,6 +47,8 @@ describe('an error', function()
     local err = errors.new('deadlock', 'broken', { sqlstate = '40P01' })
     assert.equal('deadlock: broken (SQLSTATE 40P01)', tostring(err))
     assert.equal('failed: deadlock: broken (SQLSTATE 40P01)', 'failed: ' .. err)
+    err.message = 'SQLSTATE 40P01: broken'
+    assert.equal('deadlock: SQLSTATE 40P01: broken', tostring(err))
     assert.is_true(err.retryable)
   end)
 

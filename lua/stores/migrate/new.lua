@@ -69,10 +69,16 @@ local function names_of(entries)
   return names
 end
 
+-- A file that is not there yet, whoever else may have one.
+local function beside_of(path)
+  repeat path = path .. '.new' until not read(path)
+  return path
+end
+
 -- Whether a text returns what the file does, and the entry behind it. It is written beside the
 -- file, so that what it requires and reads is found.
 local function is_good(path, text, name, before, load)
-  local beside = path .. '.new'
+  local beside = beside_of(path)
   write(beside, text)
   local ok, entries = pcall(load, beside)
   os.remove(beside)
