@@ -312,6 +312,20 @@ describe('stores doctor', function()
     pg:psql('DROP TABLE hidden, seen; DROP ROLE blind')
   end)
 
+  it('does not wait for a table that somebody has locked', function()
+    local report
+    store:query('CREATE TABLE busy (id bigint PRIMARY KEY, value jsonb)')
+    store:transaction(function(tx)
+      tx:query('LOCK TABLE busy IN ACCESS EXCLUSIVE MODE')
+      report = finding('locked', {}, nil, 'public.busy')
+      assert.equal(tx:query('SELECT pg_backend_pid() AS pid')[1].pid,
+        store:query(report.advice)[1].pid)
+    end)
+    assert.equal('warning', report.severity)
+    assert.is_nil((finding('locked')))
+    store:query('DROP TABLE busy')
+  end)
+
   it('tells what it has found where it is stopped, and mends nothing', function()
     keys:ready(store, 'public.docs')
     store:upsert('docs', { id = '9' })

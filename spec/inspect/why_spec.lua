@@ -253,6 +253,19 @@ describe('stores why', function()
       .. '  the id of another row: 1 row: 3\n', 1, true), out)
   end)
 
+  it('does not wait for a table that is locked, and tells how to see who has it', function()
+    store:query('CREATE TABLE busy (id bigint PRIMARY KEY, value jsonb)')
+    local advice
+    store:transaction(function(tx)
+      tx:query('LOCK TABLE busy IN ACCESS EXCLUSIVE MODE')
+      is_refused('busy', 'somebody has locked it (ACCESS EXCLUSIVE)')
+      advice = report_of('busy').reasons[1].advice
+      assert.equal(tx:query('SELECT pg_backend_pid() AS pid')[1].pid, store:query(advice)[1].pid)
+    end)
+    is_cached('busy')
+    store:query('DROP TABLE busy')
+  end)
+
   it('tells a role that may not read the rows all the rest', function()
     store:query('CREATE TABLE hidden (id bigint PRIMARY KEY, value jsonb); '
       .. 'CREATE ROLE why_blind LOGIN')

@@ -1,6 +1,7 @@
 --- stores export TABLE
 
 local criteria_of = require('stores.command.criteria')
+local errors = require('stores.errors')
 local gzip = require('stores.bulk.gzip')
 local input = require('stores.command.input')
 local progress = require('stores.progress')
@@ -9,7 +10,9 @@ local unload = require('stores.bulk.unload')
 local BATCH = 5000
 
 local function plain_writer(path, is_more)
-  local file = path and assert(io.open(path, is_more and 'a' or 'w')) or io.stdout
+  local file, why = io.stdout, nil
+  if path then file, why = io.open(path, is_more and 'a' or 'w') end
+  if not file then errors.raise('invalid_argument', 'cannot open ' .. why) end
   return {
     write = function(_, text)
       local ok, problem = file:write(text)

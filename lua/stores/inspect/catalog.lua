@@ -19,18 +19,22 @@ local catalog = {}
 ---@field is_keyed boolean an index says that an id is there once
 ---@field has_gin boolean an index over the documents
 ---@field in_extension boolean
+---@field is_locked boolean somebody has all of it, or waits for that: who reads it waits, too
 
 -- The type of a column; of a domain that under it.
 local COLUMN = [[(SELECT format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
     NULL) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
   WHERE a.attrelid = c.oid AND a.attname = '%s' AND NOT a.attisdropped)]]
 
+-- To ask how large a table is takes a lock of it: where somebody has all of it, or waits for that,
+-- the size is what the catalog last knew.
 local TABLES = [[
 SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, c.relname) AS name, c.relkind::text AS kind,
   c.reltuples::float8 AS rows,
-  (coalesce(CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_relation_size(t.relid))
+  CASE WHEN k.is_locked THEN c.relpages::float8 ELSE
+    (coalesce(CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_relation_size(t.relid))
     FROM pg_partition_tree(c.oid) t) ELSE pg_relation_size(c.oid) END, 0)
-    / current_setting('block_size')::int)::float8 AS pages,
+    / current_setting('block_size')::int)::float8 END AS pages, k.is_locked,
   ]] .. COLUMN:format('id') .. [[ AS id_type,
   ]] .. COLUMN:format('value') .. [[ AS value_type,
   EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'id'
@@ -44,6 +48,9 @@ SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, c.relname) AS name, c.re
   EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
     AND d.deptype = 'e') AS in_extension
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT c.oid IN (SELECT l.relation FROM pg_locks l
+  WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.database = (SELECT d.oid
+  FROM pg_database d WHERE d.datname = current_database())) AS is_locked) k
 WHERE ]]
 
 --- SQL of a look, which changes nothing.
@@ -114,6 +121,14 @@ function catalog.lacks(row)
     add('no index says that an id is there once', alter .. 'ADD PRIMARY KEY (id)')
   end
   return list
+end
+
+--- Who has a locked table, as SQL that tells.
+---@param row stores.CatalogTable
+---@return string
+function catalog.who_locks(row)
+  return ('SELECT a.pid, a.application_name, a.query FROM pg_locks l JOIN pg_stat_activity a '
+    .. "USING (pid) WHERE l.relation = %d AND l.mode = 'AccessExclusiveLock'"):format(row.oid)
 end
 
 ---@class stores.TableFacts what the core knows of a table

@@ -228,7 +228,8 @@ end
 --- The codes of the reasons for which a table is not cached.
 ---@return table<string, true>
 function why.codes()
-  local codes = { turning = true, no_redis = true, redis = true, nobody = true, shape = true }
+  local codes = { turning = true, no_redis = true, redis = true, nobody = true, shape = true,
+    locked = true }
   for words in pairs(UNCACHED) do codes[code_of(words)] = true end
   for _, known in ipairs(TROUBLE) do codes[known[2]] = true end
   return codes
@@ -247,7 +248,13 @@ function why.look(store, name, opts)
   opts = opts or {}
   local found = catalog.table(store, name)
   local report = { table = found.name, reasons = {}, turns = {}, lacks = catalog.lacks(found),
-    indexes = indexes_of(store, found) }
+    indexes = found.is_locked and {} or indexes_of(store, found) }
+  if found.is_locked then
+    report.reasons[1] = { code = 'locked', text = 'somebody has locked it (ACCESS EXCLUSIVE): who '
+      .. 'reads it waits, and nothing else can be told', advice = catalog.who_locks(found) }
+    report.is_cached = false
+    return report
+  end
   cache_of(store, report, found, opts)
   report.is_cached = #report.reasons == 0
   local holds_rows = found.kind == 'r' or found.kind == 'p'

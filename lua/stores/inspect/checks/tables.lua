@@ -72,7 +72,10 @@ local function check_table(work, found)
   end
   if found.value_type ~= 'jsonb' then return end
   if #lacks == 0 then check_gin(work, found) end
-  check_rows(work, found)
+  if not found.is_locked then return check_rows(work, found) end
+  work.add({ severity = 'warning', code = 'locked', table = found.name,
+    text = found.name .. ' is locked by somebody (ACCESS EXCLUSIVE): who reads it waits, and its '
+      .. 'rows were not looked at', advice = catalog.who_locks(found) })
 end
 
 local NO_TABLE = '42P01' -- dropped since it was listed
@@ -84,7 +87,9 @@ return function(work)
     if work.stopping and work.stopping() then return end
     local ok, err = pcall(check_table, work, found)
     -- one that this role may not read hides no other one
-    if not ok and (not errors.is(err) or not err.sqlstate) then error(err, 0) end
+    if not ok and (not errors.is(err) or not err.sqlstate and err.code ~= 'timeout') then
+      error(err, 0)
+    end
     if not ok and err.sqlstate ~= NO_TABLE then
       work.add({ severity = 'error', code = err.code, table = found.name,
         text = ('the rows of %s could not be looked at: %s'):format(found.name, err.message),
