@@ -38,8 +38,8 @@ describe('shards', function()
   end)
 
   it('send a verb of a row to the shard that it belongs to', function()
-    for i = -4, 4 do
-      local id = tostring(i)
+    for i = 500, 508 do
+      local id = tostring(i - 1004 * (i % 2)) -- of either sign
       assert.equal(id, shards:insert('users', { id = id, n = i }).id)
       assert.is_true(shards:mod(id):exists('users', id))
       assert.equal(i, shards:find('users', id).n)
