@@ -42,6 +42,17 @@ describe('a list that is tried', function()
     assert.equal('0\n', databases())
   end)
 
+  it('says which database it cannot take back', function()
+    local err = support.refused('query_failed', 'template database', try, { { name = 'template',
+      migration = 'UPDATE pg_database SET datistemplate = true WHERE datname = current_database()'
+    } })
+    local name = err.hint:match('the database (stores_scratch_[%w_]+) is left')
+    assert.is_string(name, err.hint)
+    support.psql(support.config(), ('ALTER DATABASE %s IS_TEMPLATE false'):format(name))
+    support.psql(support.config(), ('DROP DATABASE %s'):format(name))
+    assert.equal('0\n', databases())
+  end)
+
   it('is refused where a checkpoint makes another schema', function()
     local err = support.refused('migration_failed', "from the checkpoint 'first' than it is from"
       .. ' empty', try, list_of('CREATE TABLE a (id bigint PRIMARY KEY, value json, m int)'))

@@ -56,8 +56,13 @@ function Scratch:with_database(fn)
     if not done then error(value, 0) end
     return value
   end)
-  pcall(self.administer, self, ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(name))
+  local dropped, why = pcall(self.administer, self,
+    ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(name))
   if not ok then error(result, 0) end
+  if not dropped then
+    if errors.is(why) then why.hint = ('the database %s is left on the server'):format(name) end
+    error(why, 0)
+  end
   return result
 end
 
