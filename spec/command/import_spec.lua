@@ -158,6 +158,13 @@ describe('stores import', function()
 end)
 
 describe('stores export', function()
+  it('says that its file cannot be opened', function()
+    local result = command.run({ 'export', 'users', '--output', '/no/such/folder/x' }, served)
+    assert.equal(1, result.code)
+    assert.equal('stores: invalid_argument: cannot open /no/such/folder/x: No such file or '
+      .. 'directory\n', result.err)
+  end)
+
   before_each(function()
     local list = {}
     for n = 1, 1200 do list[n] = { id = tostring(n), n = n, text = 'line\n' .. n } end
