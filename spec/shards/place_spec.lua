@@ -13,6 +13,7 @@ local shards, databases, cluster
 setup(function()
   shards, databases = three.open(3)
   shards:migrate(TABLE)
+  for number = 1, 3 do shards:upsert('things', { id = tostring(number) }) end
   cluster = shards:stats().shards[1]
 end)
 teardown(function() three.close(shards, databases) end)
@@ -65,7 +66,6 @@ describe('a database of shards', function()
         cluster = rows[1].cluster }, rows[number + 1])
     end
     assert.equal(rows[1].cluster, shards:init())
-    for number = 1, 3 do shards:upsert('things', { id = tostring(number) }) end
     with({ 1, 2, 3 }, nil, function(some)
       assert.equal(3, some:count('things'))
       assert.same({ shard = 2, count = 3, strategy = 'modulo', cluster = rows[1].cluster },

@@ -10,13 +10,15 @@ local COUNT = 100000
 describe('100,000 documents, #slow', function()
   local shards, databases
 
-  setup(function() shards, databases = three.open(3, { 'docs' }, nil, { cache = false }) end)
-  teardown(function() three.close(shards, databases) end)
-
-  it('are spread within 2 %', function()
+  setup(function()
+    shards, databases = three.open(3, { 'docs' }, nil, { cache = false })
     local list = {}
     for i = 1, COUNT do list[i] = i end
     stores.map(list, function(n) shards:insert('docs', { n = n }) end, { concurrency = 1000 })
+  end)
+  teardown(function() three.close(shards, databases) end)
+
+  it('are spread within 2 %', function()
     for _, store in ipairs(shards.shards) do
       local share = store:count('docs') / COUNT * 3
       assert.is_true(share > 0.98 and share < 1.02, tostring(share))

@@ -217,6 +217,7 @@ describe('of shards, a verb for many rows', function()
   teardown(function()
     for i, store in ipairs(shards.shards) do support.close(store, databases[i]) end
   end)
+  before_each(function() shards:deleteWhere('items', {}, { all = true }) end)
 
   it('takes each row to the shard of its id', function()
     local list = {}
