@@ -14,7 +14,7 @@ int stores__id_owner(lua_State *L, int64_t id, const struct stores__shard *shard
     stores__id_push(L, id);
     lua_pushinteger(L, shard->count);
     lua_call(L, 2, 1);
-    int owner = (int)lua_tointeger(L, -1); /* the function is a wrapper, and checked that */
+    int owner = (int)lua_tonumber(L, -1); /* the function is a wrapper, and checked that */
     lua_pop(L, 1);
     return owner;
 }

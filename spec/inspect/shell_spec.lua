@@ -64,7 +64,7 @@ describe('stores shell', function()
     assert.equal('1\tAda 2\n2\tAda 2\n2\ntrue\n', result.out:gsub("'", ''))
     assert.matches('stop', result.err)
     assert.equal('Bob', store:find('users', '2').name)
-    store:update('users', { id = '2', name = 'Ada 2' })
+    store:update('users', { id = '2', name = 'Ada 2', tags = json.array({ 'a' }) })
   end)
 
   it('completes verbs and tables on a terminal, and keeps its lines to itself', function()
