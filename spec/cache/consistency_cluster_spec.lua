@@ -31,14 +31,14 @@ describe('#slow while slots move between the nodes of a cluster', function()
   end
 
   local function start(options)
-    local all = { workers = 4, coroutines = 8, rows = 16, timeout = 10, pause = 0.06 }
+    local all = { workers = 4, coroutines = 8, rows = 16, timeout = 10, pause = 0.1 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
     run:go_on(300)
   end
 
   local function judge()
-    run:go_on(500, 60)
+    run:go_on(300, 60)
     local violations, figures = run:finish()
     run = nil
     assert.equal(0, #violations, harness.show(violations))

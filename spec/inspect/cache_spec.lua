@@ -180,10 +180,11 @@ describe('stores cache verify', function()
 
   it('counts what is announced, and finds nothing wrong in it', function()
     cached('107')
+    local before = json.decode(select(2, verify('--json'))).intent -- of other specs
     announce('107', number('SELECT pg_current_xact_id()') + 2 ^ 40)
     local code, out = verify('--json')
     assert.equal(0, code)
-    assert.equal(1, json.decode(out).intent)
+    assert.equal(before + 1, json.decode(out).intent)
     server:cli('DEL', keys:key('public.docs', '107'))
   end)
 

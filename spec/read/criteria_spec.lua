@@ -1,5 +1,6 @@
 --- The verbs that look into documents: findByJSON, findOne, count, findByJsonArrayContains,
 --- findByJsonSubContains, findByPath. What they match, and that they do it by the GIN index.
+-- Plain pass alone: SQL that plain Lua writes.
 
 local query = require('stores.sql.query')
 local stores = require('stores')

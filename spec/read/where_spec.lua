@@ -1,5 +1,6 @@
 --- The option `where`: what each condition matches, in a store and in a transaction, for every verb
 --- that takes it; and what is refused.
+-- Plain pass alone: a condition is SQL that plain Lua writes; its values are those of other verbs.
 
 local stores = require('stores')
 local support = require('spec.support')
