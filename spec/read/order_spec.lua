@@ -2,6 +2,7 @@
 --- goes on from: cursors, which take any order, and say what they are not for.
 -- Plain pass alone: an order is SQL that plain Lua writes; what C does with rows is in
 -- spec/read/cursor_spec.lua.
+
 local stores = require('stores')
 local support = require('spec.support')
 
