@@ -170,11 +170,13 @@ describe('a database of shards', function()
     local before = support.psql(db, 'SELECT count(*) FROM things')
     some:insert('things', { id = '2' })
     for _, call in ipairs({ function() some:insert('things', { id = '1' }) end,
-      function() some:count('things') end, function() some:init() end,
-      function() some:migrate(TABLE) end }) do
+      function() some:count('things') end, function() some:init() end }) do
       refused('shard_mismatch', 'shard 1: its database is that of shard 0', call)
     end
     assert.equal(before + 1, tonumber(support.psql(db, 'SELECT count(*) FROM things')))
+    -- migrations are of a database, which they change once
+    local result = some:migrate({ { name = 'once', migration = 'CREATE TABLE once (id bigint)' } })
+    assert.same({ 1, 0 }, { #result.shards[1].ran, #result.shards[2].ran })
     assert.matches('^t', support.psql(db, "SELECT to_regclass('stores_shard') IS NULL"))
     some:close()
     support.drop(db)

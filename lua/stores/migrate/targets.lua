@@ -205,7 +205,8 @@ local function over_shards(stores, opts, concurrency, fn)
 end
 
 --- The cluster of shards, whose databases are to be told which of them each is; nil for all else. A
---- shard that cannot be reached now says nothing, and is told when it is migrated.
+--- shard that cannot be reached now says nothing, and is told when it is migrated. A database that
+--- two of the list share is migrated once, and told nothing: the first verb is refused there.
 ---@param db any
 ---@return stores.shards.Cluster?
 ---Raises shard_mismatch.
@@ -219,7 +220,7 @@ function targets.cluster(db)
     end)
     if not ok and errors.is(err, 'shard_mismatch') then errors.throw(err) end
   end)
-  places.apart(where, #db.shards)
+  if places.shared(where, #db.shards) then return nil end
   return places.cluster(db, found)
 end
 

@@ -64,17 +64,27 @@ function place.where(store, timeout)
   return ask(store, WHERE, timeout).at
 end
 
+--- Two shards that are in one database.
+---@param where table<integer, string?> by the place of the shard; nil: nobody knows
+---@param count integer
+---@return integer? at the place of the second one; nil: there are no two
+---@return integer? other
+function place.shared(where, count)
+  local of = {}
+  for at = 1, count do
+    local other = where[at] and of[where[at]]
+    if other then return at, other end
+    if where[at] then of[where[at]] = at end
+  end
+end
+
 --- Refuses shards of which two are in one database.
 ---@param where table<integer, string?> by the place of the shard; nil: nobody knows
 ---@param count integer
 ---Raises shard_mismatch.
 function place.apart(where, count)
-  local of = {}
-  for at = 1, count do
-    local other = where[at] and of[where[at]]
-    if other then refuse(at - 1, 'its database is that of shard %d', other - 1) end
-    if where[at] then of[where[at]] = at end
-  end
+  local at, other = place.shared(where, count)
+  if at then refuse(at - 1, 'its database is that of shard %d', other - 1) end
 end
 
 --- What the database said when the last connection to it was opened; one is, where there is none.
