@@ -4,6 +4,7 @@
 local dkjson = require('dkjson')
 local stores = require('stores')
 local support = require('spec.support')
+local two = require('spec.support.shards')
 
 local json = stores.json
 
@@ -76,13 +77,13 @@ describe('a list', function()
   end)
 
   it('is one of shards, too, whose rows tell what they affected beside', function()
-    local shards = stores.Shards.new({ { id = 0, db = db }, { id = 1, db = db } })
+    local shards, databases = two.open(2, { 'docs' })
     are_arrays(lists(shards, { on = 'all' }))
     local rows, affected = shards:query('SELECT 1 AS one', nil, { on = 'all' })
     assert.equal('[{"one":1},{"one":1}]', json.encode(rows))
     assert.equal('[{"one":1},{"one":1}]', dkjson.encode(rows))
     assert.same({ 2, 2, 2 }, { rows.affected, affected, #rows })
-    shards:close()
+    two.close(shards, databases)
   end)
 
   it('of documents, or of rows, is an array of them', function()

@@ -6,6 +6,7 @@ local migrations = require('stores.migrations')
 local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
+local two = require('spec.support.shards')
 
 local refused = support.refused
 
@@ -265,8 +266,7 @@ describe('the stack of who called', function()
   end)
 
   it('of shards has the place of the call, also where several are asked', function()
-    local shards = stores.Shards.new({ { id = 0, db = db, opts = { traceback = true } },
-      { id = 1, db = db, opts = { traceback = true } } })
+    local shards, databases = two.open(2, { 'docs' }, nil, { traceback = true })
     for _, call in ipairs({
       function() local all = shards:findAll('nowhere') return all end,
       function() local one = shards:find('nowhere', '1') return one end,
@@ -284,7 +284,7 @@ describe('the stack of who called', function()
     assert.is_false((shards.try:findAll('nowhere')))
     assert.equal('11', shards:mod('11'):insert('docs', { id = '11' }).id)
     assert.is_true(shards:delete('docs', '11'))
-    shards:close()
+    two.close(shards, databases)
   end)
 
   it('is not there where nobody asked, and leaves what others raise alone', function()
