@@ -25,7 +25,9 @@ local KEPT = 12 -- of the last lines, for messages
 -- and killed with it.
 local WAITER = 'exec setpriv --pdeathsig KILL sh -c %s'
 local STARTER = 'exec 2>/dev/null; setsid setpriv --pdeathsig KILL sh -c %s 2>&1 >/dev/null '
-  .. '</dev/null & echo $!; wait $!; echo "status $?"'
+  .. '</dev/null & wait $!; echo "status $?"'
+-- Said by the session itself, so that it is there, and before anything that the program says.
+local NUMBER = 'echo $$ >&2; '
 
 child.PATIENCE = 10 -- seconds for a program to end that was asked to: then it is killed
 
@@ -58,8 +60,7 @@ local function each_line(fd, fn)
   end
 end
 
--- Ends the programs of a session: asks them once it is there, which it is not as soon as its number
--- is known, and kills them where they do not end by themselves.
+-- Ends the programs of a session: asks them, and kills them where they do not end by themselves.
 local function stopper(patience)
   local now = wait.host.now
   local asked, killed
@@ -81,7 +82,8 @@ end
 ---@return string said its last lines
 ---@return boolean stopped it was ended, for this command is to stop; false: it was done before
 function child.run(line, opts)
-  local pipe = assert(io.popen(WAITER:format(shell.quoted(STARTER:format(shell.quoted(line))))))
+  local pipe = assert(io.popen(WAITER:format(shell.quoted(STARTER:format(
+    shell.quoted(NUMBER .. line))))))
   local pid, status, stopped
   local kept, stop = {}, stopper(opts.patience or child.PATIENCE)
   each_line(C.fileno(pipe), function(text)
@@ -93,12 +95,11 @@ function child.run(line, opts)
       end
       return
     end
-    if not pid then
-      pid = tonumber(text)
+    local ended = tonumber(text:match('^status (%d+)$'))
+    if ended or not pid then
+      status, pid = ended, pid or tonumber(text)
       return
     end
-    status = tonumber(text:match('^status (%d+)$')) or status
-    if text:find('^status %d+$') then return end
     kept[#kept + 1] = text
     if #kept > KEPT then table.remove(kept, 1) end
     if opts.line then opts.line(text) end
