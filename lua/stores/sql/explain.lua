@@ -3,6 +3,7 @@
 
 local expression = require('stores.sql.expression')
 local indexes = require('stores.sql.indexes')
+local json = require('stores.json')
 local serving = require('stores.sql.serving')
 
 local explain = {}
@@ -62,6 +63,11 @@ local function missing(catalog, page, name)
   return verdict.missing and expression.create(name, verdict.missing)
 end
 
+-- A cost that is too large for a double the server writes as no JSON has it.
+local function finite(text)
+  return (text:gsub('([^\\]": )Infinity', '%11.7976931348623157e308'))
+end
+
 --- Asks for the plan of a statement.
 ---@param ask fun(self: any, name: string, sql: string, params: string[], opts: table, rows: true):
 ---  table[]
@@ -73,8 +79,9 @@ end
 ---@param opts {timeout: number?, raw: false}
 ---@return stores.Plan
 function explain.run(ask, self, name, sql, params, page, opts)
-  local rows = ask(self, name, 'EXPLAIN (VERBOSE, FORMAT JSON) ' .. sql, params, opts, true)
-  local plan = rows[1]['QUERY PLAN'][1].Plan
+  local raw = { timeout = opts.timeout, raw = true }
+  local rows = ask(self, name, 'EXPLAIN (VERBOSE, FORMAT JSON) ' .. sql, params, raw, true)
+  local plan = json.decode(finite(rows[1]['QUERY PLAN']))[1].Plan
   local schema, relation = relation_of(plan)
   local catalog = relation and ask(self, name, CATALOG, { schema, relation }, opts, true)
   return { sql = (sql:gsub('%%T', function() return name end)), params = params,
