@@ -111,6 +111,8 @@ function run.one(world, seed)
   local log = { 'seed ' .. seed, table.concat(schema.sql, '\n') }
   local function elsewhere(sql) world.truth:query(sql) end
   local made, why = pcall(elsewhere, table.concat(schema.sql, '\n'))
+  -- triggers of chance may change the row that is being changed, which no database would have
+  if not made and why.sqlstate == '27000' then return nil end
   if not made then error(table.concat(log, '\n') .. '\n' .. tostring(why), 0) end
   local violation
   for _ = 1, OPERATIONS do
