@@ -5,6 +5,7 @@ local call = require('stores.config.call')
 local config = require('stores.config.tables')
 local list = require('stores.verbs.list')
 local options = require('stores.config.options')
+local sorted = require('stores.sorted')
 
 local types = {}
 
@@ -14,13 +15,6 @@ local HEAD = [[
 -- Written by tools/docs.lua: change what it is made from.
 
 ]]
-
-local function sorted(set)
-  local names = {}
-  for name in pairs(set) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
 
 -- A line for editors: Markdown, on one line.
 local function remark(text)

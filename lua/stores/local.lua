@@ -13,6 +13,7 @@ local errors = require('stores.errors')
 local options = require('stores.config.options')
 local places = require('stores.local.place')
 local script = require('stores.local.script')
+local sorted = require('stores.sorted')
 local system = require('stores.local.system')
 
 local local_servers = {}
@@ -113,10 +114,7 @@ local function run_script(place, arguments, redis)
 end
 
 local function sorted_pairs(map)
-  local names = {}
-  for name in pairs(map or {}) do names[#names + 1] = name end
-  table.sort(names)
-  local i = 0
+  local names, i = sorted(map or {}), 0
   return function()
     i = i + 1
     return names[i], names[i] and map[names[i]]

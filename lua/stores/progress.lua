@@ -22,6 +22,14 @@ function progress.thousands(number)
   return (text:gsub('^(-?),', '%1'))
 end
 
+--- How long some work took, and how fast it was: `in 2.0 s (1,000/s)`.
+---@param count integer
+---@param seconds number
+---@return string
+function progress.took(count, seconds)
+  return ('in %.1f s (%s/s)'):format(seconds, progress.thousands(count / math.max(seconds, 0.001)))
+end
+
 ---@class stores.ProgressOptions
 ---@field terminal? boolean where it is left out, whether stderr is one
 ---@field write? fun(text: string)

@@ -3,7 +3,7 @@
 -- Plain pass alone: the runners are processes of their own.
 
 local migrations = require('migrations')
-local process = require('spec.support.process')
+local runners = require('spec.support.runners')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -27,19 +27,11 @@ describe('a runner', function()
     support.close(store, db)
   end)
 
-  -- A runner in a process of its own; it prints how it ended.
   local function start(list_source, opts_source)
-    local one = process.lua(([[
-      local list = %s
-      local db = { host = %q, port = %d, user = %q, database = %q }
-      local ok, result = pcall(require('migrations').runMigrations, list, db, %s)
-      print(ok and ('ran ' .. #result.ran .. ', skipped ' .. #result.skipped) or tostring(result))
-    ]]):format(list_source, db.host, db.port, db.user, db.database, opts_source or '{}'))
+    local one = runners.start(db, list_source, opts_source)
     others[#others + 1] = one
     return one
   end
-
-  local function list_of(source) return assert(loadstring('return ' .. source))() end
 
   local function logged()
     return store:query("SELECT coalesce(string_agg(what, ' ' ORDER BY n), '') AS words FROM log")[1]
@@ -72,7 +64,7 @@ describe('a runner', function()
     end)
     opts = opts or {}
     opts.finish, opts.redis = true, false
-    return migrations.runMigrations(list_of(source), db, opts)
+    return migrations.runMigrations(runners.list(source), db, opts)
   end
 
   local SQL = [==[ [[INSERT INTO log (what) VALUES ('one'); INSERT INTO log (what) SELECT 'two'
@@ -218,7 +210,7 @@ describe('a runner', function()
         one:kill()
         local ended
         -- it is the session that holds the lock, too
-        local result = migrations.runMigrations(list_of(source), store, { takeover = true,
+        local result = migrations.runMigrations(runners.list(source), store, { takeover = true,
           lock_wait = 0.2, on = function(event)
             if event.event ~= 'takeover' then return end
             ended = event.holder
@@ -252,7 +244,7 @@ describe('a runner', function()
 
     it('ends who holds the lock longer than it waits for it', function()
       local source, first = ("{ { name = 'm', migration = %s } }"):format(SQL), nil
-      local list = list_of(source)
+      local list = runners.list(source)
       behind('LOCK TABLE gate', function()
         first = start(source, '{ lock_timeout = 0 }')
         wait_for(WAITING)

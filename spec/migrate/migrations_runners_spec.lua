@@ -3,7 +3,7 @@
 -- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
 
 local migrations = require('migrations')
-local process = require('spec.support.process')
+local runners = require('spec.support.runners')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -24,19 +24,11 @@ describe('runners of migrations', function()
 
   local function run(list, opts) return migrations.runMigrations(list, store, opts) end
 
-  -- A runner in a process of its own; it prints how it ended.
   local function start(list_source, opts_source)
-    local one = process.lua(([[
-      local list = %s
-      local db = { host = %q, port = %d, user = %q, database = %q }
-      local ok, result = pcall(require('migrations').runMigrations, list, db, %s)
-      print(ok and ('ran ' .. #result.ran .. ', skipped ' .. #result.skipped) or tostring(result))
-    ]]):format(list_source, db.host, db.port, db.user, db.database, opts_source or '{}'))
+    local one = runners.start(db, list_source, opts_source)
     others[#others + 1] = one
     return one
   end
-
-  local function list_of(source) return assert(loadstring('return ' .. source))() end
 
   local function logged()
     local rows = store:query('SELECT what FROM log ORDER BY n')
@@ -84,7 +76,7 @@ describe('runners of migrations', function()
       assert.matches('^ran %d, skipped %d\n$', said)
       first:wait()
       assert.equal('one two three', logged())
-      assert.same({ 'm' }, run(list_of(source)).skipped)
+      assert.same({ 'm' }, run(runners.list(source)).skipped)
     end
   end)
 
@@ -102,7 +94,7 @@ describe('runners of migrations', function()
       stores.sleep(0.3)
     end
     for _, one in ipairs(all) do one:wait() end
-    run(list_of(source))
+    run(runners.list(source))
     assert.equal('1 2 3 4 5 6 7 8 9 10 11 12', logged())
   end)
 
@@ -162,7 +154,7 @@ describe('runners of migrations', function()
     local first = start(source)
     wait_for(ASLEEP)
     first:kill()
-    local list = list_of(source)
+    local list = runners.list(source)
     list[1].migration = list[1].migration:gsub('90', '0')
     local err = support.refused('migration_failed', 'nothing says how it ended', run, list)
     assert.equal(1, err.statement)

@@ -1,7 +1,6 @@
 --- stores copy TABLE
 
 local criteria_of = require('stores.command.criteria')
-local input = require('stores.command.input')
 local load = require('stores.bulk.load')
 local place = require('stores.command.place')
 local progress = require('stores.progress')
@@ -62,8 +61,8 @@ local function copy(args, context)
   local counts = loader.counts
   context.result({ table = args.table, inserted = counts.inserted, replaced = counts.replaced,
     ignored = counts.ignored, finished = finished, seconds = seconds },
-    { ('%s: %s documents, in %.1f s (%s/s)'):format(name, progress.thousands(count), seconds,
-      progress.thousands(count / math.max(seconds, 0.001))) })
+    { ('%s: %s documents, %s'):format(name, progress.thousands(count),
+      progress.took(count, seconds)) })
   if finished then return nil end
   context.say(('stopped: --after %s goes on behind it'):format(walk.last))
   return 1
@@ -94,12 +93,7 @@ Ctrl-C ends it behind a batch, and says how to go on.]],
     parser:option('--conflict', 'Where a row has the id already: `fail` ends the copy, `ignore` '
       .. 'leaves the row, `replace` gives it the document.'):choices({ 'fail', 'ignore',
         'replace' }):default('fail')
-    parser:option('--after', 'What a copy that was stopped said: what comes behind it.')
-      :argname('ID')
-    parser:option('--batch', 'Documents of a batch.'):default(tostring(BATCH))
-      :convert(input.count(1)):argname('N')
-    parser:option('--timeout', 'Seconds that a batch may take.'):default('300')
-      :convert(input.count(1)):argname('SECONDS')
+    criteria_of.describe_walk(parser, 'a copy', BATCH)
   end,
   run = function(args, context)
     if not args.to and not args.as then

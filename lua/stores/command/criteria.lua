@@ -14,6 +14,19 @@ function criteria.describe(parser)
     .. '{"all": [..], "any": [..], "none": [..]}, as docs/criteria.md has them.'):argname('JSON')
 end
 
+--- Adds what commands that go through a table batch by batch share.
+---@param parser table
+---@param what string that was stopped, with its article
+---@param batch integer documents of a batch, where nothing else is said
+function criteria.describe_walk(parser, what, batch)
+  parser:option('--after', ('What %s that was stopped said: what comes behind it.'):format(what))
+    :argname('ID')
+  parser:option('--batch', 'Documents of a batch.'):default(tostring(batch))
+    :convert(input.count(1)):argname('N')
+  parser:option('--timeout', 'Seconds that a batch may take.'):default('300')
+    :convert(input.count(1)):argname('SECONDS')
+end
+
 -- In Lua a list may have names beside it; in JSON it is an object then.
 local function where(text, context)
   local given = input.value(context, text, '--where')

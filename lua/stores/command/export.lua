@@ -3,7 +3,6 @@
 local criteria_of = require('stores.command.criteria')
 local errors = require('stores.errors')
 local gzip = require('stores.bulk.gzip')
-local input = require('stores.command.input')
 local progress = require('stores.progress')
 local unload = require('stores.bulk.unload')
 
@@ -48,8 +47,8 @@ local function export(args, context, doc, opts)
     end)
   local seconds = bar:done()
   out:close()
-  context.say(('%s: %s documents, in %.1f s (%s/s)'):format(args.table, progress.thousands(written),
-    seconds, progress.thousands(written / math.max(seconds, 0.001))))
+  context.say(('%s: %s documents, %s'):format(args.table, progress.thousands(written),
+    progress.took(written, seconds)))
   if finished then return nil end
   context.say(('stopped: --after %s goes on behind it'):format(place or ''))
   return 1
@@ -75,12 +74,7 @@ batch, and says from where on to go on; what comes then is written behind what i
     parser:argument('table', 'The table.')
     criteria_of.describe(parser)
     parser:option('--output', 'The file that is written.'):argname('FILE')
-    parser:option('--after', 'What an export that was stopped said: what comes behind it.')
-      :argname('ID')
-    parser:option('--batch', 'Documents of a batch.'):default(tostring(BATCH))
-      :convert(input.count(1)):argname('N')
-    parser:option('--timeout', 'Seconds that a batch may take.'):default('300')
-      :convert(input.count(1)):argname('SECONDS')
+    criteria_of.describe_walk(parser, 'an export', BATCH)
   end,
   run = function(args, context)
     local doc, opts = criteria_of.read(args, context)

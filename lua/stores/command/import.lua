@@ -83,8 +83,7 @@ local function tell(args, context, loader, out, seconds, finished)
   context.result({ table = args.table, lines = line, inserted = counts.inserted,
     replaced = counts.replaced, ignored = counts.ignored, rejected = counts.rejected,
     finished = finished, seconds = seconds, rejects = counts.rejected > 0 and out.path or nil },
-    { ('%s: %s, in %.1f s (%s/s)'):format(args.table, words(counts), seconds,
-      progress.thousands(stored / math.max(seconds, 0.001))) })
+    { ('%s: %s, %s'):format(args.table, words(counts), progress.took(stored, seconds)) })
   if counts.rejected > 0 then context.say('what was left out is in ' .. out.path) end
   if not finished then
     context.say(('stopped behind line %d: %s'):format(line, go_on(args, line)))

@@ -1,19 +1,13 @@
 --- What may stand where a word begins: verbs behind `store:`, members behind a dot, names of tables
 --- inside of quotes, and else what there is by name.
 
+local sorted = require('stores.sorted')
 local verbs = require('stores.verbs.list').verbs
 
 local complete = {}
 
 local KEYWORDS = { 'and', 'break', 'do', 'else', 'elseif', 'end', 'false', 'for', 'function', 'if',
   'in', 'local', 'nil', 'not', 'or', 'repeat', 'return', 'then', 'true', 'until', 'while' }
-
-local function sorted(set)
-  local list = {}
-  for name in pairs(set) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
 
 local function take(found, before, word, candidates)
   for _, candidate in ipairs(candidates) do

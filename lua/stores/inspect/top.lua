@@ -2,6 +2,7 @@
 --- calls a second, hits, how long calls take, the pool, what turns.
 
 local counted = require('stores.inspect.counted')
+local sorted = require('stores.sorted')
 
 local top = {}
 
@@ -46,16 +47,11 @@ local function quantile(buckets, part)
 end
 
 local function verbs_of(now)
-  local names, seen = {}, {}
+  local names = {}
   for _, one in ipairs(now.stores_call_seconds_count or {}) do
-    local name = one.labels.verb
-    if name and not seen[name] then
-      seen[name] = true
-      names[#names + 1] = name
-    end
+    if one.labels.verb then names[one.labels.verb] = true end
   end
-  table.sort(names)
-  return names
+  return sorted(names)
 end
 
 local function add_verbs(report, before, now, seconds)

@@ -1,6 +1,7 @@
 --- Figures in the text format of Prometheus, version 0.0.4.
 
 local figures = require('stores.metrics.figures')
+local sorted = require('stores.sorted')
 
 local prometheus = {}
 
@@ -20,13 +21,6 @@ local function add_histogram(lines, name, labels, value)
   end
   lines[#lines + 1] = ('%s_sum{%s} %s'):format(name, labels, number(value.sum))
   lines[#lines + 1] = ('%s_count{%s} %s'):format(name, labels, number(below))
-end
-
-local function sorted(set)
-  local names = {}
-  for name in pairs(set) do names[#names + 1] = name end
-  table.sort(names)
-  return names
 end
 
 --- The text of a sum.

@@ -4,6 +4,7 @@ local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
 local pause = require('stores.migrate.pause')
+local sorted = require('stores.sorted')
 local worker = require('stores.migrate.worker')
 
 local run = {}
@@ -68,10 +69,7 @@ function run.settings(context, step, lock_timeout, finishes)
   if context.held.limits.transaction_timeout then
     settings[#settings + 1] = { 'transaction_timeout', '0' }
   end
-  local names = {}
-  for name in pairs(step.settings or {}) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(sorted(step.settings or {})) do
     settings[#settings + 1] = { name, tostring(step.settings[name]) }
   end
   for _, pair in ipairs(worker.settings(context, step, finishes)) do
