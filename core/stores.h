@@ -344,6 +344,11 @@ STORES_API void stores_tables(stores_engine *engine,
                                             const char *uncached, bool reaches, bool cascades),
                               void *arg);
 
+/* Where the rows of a table are, as far as this engine knows without a question: "distributed" over
+ * the workers of a Citus cluster, a copy on each of them ("reference"), or NULL: on the server that
+ * it is connected to, or it has not met that table. */
+STORES_API const char *stores_spread(stores_engine *engine, const char *table);
+
 enum { STORES_KEY_SIZE = 640 };
 /* The key in Redis of the epoch of a table, which its oid names, or of a row under an epoch that is
  * given. Returns its length; 0: PostgreSQL was not met yet, or there is no cache. */

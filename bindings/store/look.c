@@ -94,9 +94,21 @@ static int look_tables(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {{"cache_key", look_key},     {"cache_is_ours", look_is_ours},
-                                     {"cache_nodes", look_nodes}, {"redis", look_redis},
-                                     {"tables", look_tables},     {NULL, NULL}};
+/* core.spread(engine, table) -> 'distributed', 'reference'; nil: neither, or not met yet */
+static int look_spread(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *spread = stores_spread(engine->engine, luaL_checkstring(L, 2));
+    lua_pushstring(L, spread); /* nil for NULL */
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"cache_key", look_key},
+                                     {"cache_is_ours", look_is_ours},
+                                     {"cache_nodes", look_nodes},
+                                     {"redis", look_redis},
+                                     {"tables", look_tables},
+                                     {"spread", look_spread},
+                                     {NULL, NULL}};
 
 void stores__look_register(lua_State *L) {
     luaL_register(L, NULL, functions);

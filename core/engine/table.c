@@ -22,6 +22,7 @@ static void free_table(struct stores__table *table) {
     STORES__DOWNWARDS(table->engine, table_free, table);
     stores__table_sql_free(table);
     table->engine->table_count--;
+    free(table->shards);
     free(table);
 }
 

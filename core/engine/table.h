@@ -51,6 +51,14 @@ enum stores__upsert {
     STORES__UPSERT_UPDATE_FIRST /* what knows no ON CONFLICT: INSTEAD OF triggers, foreign tables */
 };
 
+/* Where the rows of a table are, where the server is one of several (Citus). */
+enum stores__spread {
+    STORES__SPREAD_NONE, /* on this server */
+    STORES__SPREAD_BY_ID, /* on several, each row by the hash of its id */
+    STORES__SPREAD_OTHERWISE, /* on others, by something else */
+    STORES__SPREAD_COPIED /* all of them on each: a reference table */
+};
+
 struct stores__table {
     struct stores__list link; /* engine->tables */
     struct stores__list unused; /* engine->tables_unused, where nobody holds it */
@@ -73,6 +81,10 @@ struct stores__table {
     bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
     bool loose; /* partitions, domains, functions change under a writer's lock on the table */
     bool calls; /* its definitions call functions that somebody wrote, which may be replaced */
+    enum stores__spread spread;
+    /* BY_ID: from which hash on each shard has the ids; may be none, for it is but a hint */
+    int32_t *shards;
+    size_t shard_count;
     bool runs; /* to read it may run somebody's functions: a view, row security */
     char print[STORES__PRINT_TEXT];
     bool facts_committed;

@@ -4,7 +4,9 @@
 
 #include "cache/cache.h"
 #include "names/names.h"
+#include "names/spread.h"
 
+enum { SPREAD = 14 }; /* the column behind all others, where it is asked for */
 enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
 
 /* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
@@ -132,39 +134,47 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
  * without a lock on the parent, so that neither is cached. A foreign key that cascades on updates
  * matters where it refers to more than the id, which no verb changes. A check, a default or
  * an index may call a function that writes: one that is not VOLATILE must not. */
-const char stores__facts_sql[] = OF_TABLE
-    ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"
-    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"
-    " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'"
-    "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"
-    "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"
-    "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"
-    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
-    "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"
-    "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"
-    "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"
-    "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"
-    " EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid"
-    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')"
-    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
-    "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"
-    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"
-    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"
-    " OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'),"
-    " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"
-    "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"
-    " " IS_WIDE ", " PRINT_SOME " || calls.print,"
-    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"
-    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"
-    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"
-    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"
-    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2"
-    "  ELSE 1 END,"
-    " " UNKEYED ","
-    " c.relkind = 'p' OR " HAS_DOMAINS ", calls.print <> '',"
-    " c.relkind = 'v' OR c.relrowsecurity, " LACKS
-    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.oid = pg_catalog.to_regclass($1)";
+#define FACTS(more)                                                                                \
+    OF_TABLE                                                                                       \
+    ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                                   \
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"                             \
+    " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'" \
+    "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
+    "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"   \
+    "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"                 \
+    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"                \
+    "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"                      \
+    "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"               \
+    "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"              \
+    "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"                                  \
+    " EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid"               \
+    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')"                                           \
+    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"       \
+    "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"                                 \
+    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"                      \
+    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"                                      \
+    " OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'),"                              \
+    " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"          \
+    "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"                               \
+    " " IS_WIDE ", " PRINT_SOME " || calls.print,"                                                 \
+    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"            \
+    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"                      \
+    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"                                              \
+    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"                     \
+    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2"        \
+    "  ELSE 1 END,"                                                                                \
+    " " UNKEYED ","                                                                                \
+    " c.relkind = 'p' OR " HAS_DOMAINS ", calls.print <> '',"                                      \
+    " c.relkind = 'v' OR c.relrowsecurity, " LACKS more                                            \
+    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"  \
+    " WHERE c.oid = pg_catalog.to_regclass($1)"
+
+static const char plain_sql[] = FACTS("");
+static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
+
+const char *stores__facts_sql(const stores_engine *engine) {
+    return engine->pool.common.citus ? spread_sql : plain_sql;
+}
 
 static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
                                 " FROM pg_catalog.pg_class c"
@@ -219,6 +229,8 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->runs = says(result, row, 12);
     const char *lacks = stores__pg_value(result, row, 13, NULL);
     snprintf(table->lacks, sizeof table->lacks, "%s", lacks ? lacks : "");
+    bool is_told = stores__pg_columns(result) > SPREAD;
+    stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
     table->known = print != NULL;

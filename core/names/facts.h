@@ -17,8 +17,9 @@ struct stores__facts_asked {
     bool committed; /* what everybody sees: not a standby, nor what a transaction has made itself */
 };
 
-/* The statement that asks the catalog, and its one parameter: the quoted name. */
-extern const char stores__facts_sql[];
+/* The statement that asks the catalog of the server that the engine has met, and its one
+ * parameter: the quoted name. */
+const char *stores__facts_sql(const stores_engine *engine);
 /* When the statement is sent. */
 struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed);
 /* Takes the answer. False: no memory, and the table is not known. */

@@ -125,7 +125,7 @@ static void put(struct question *question, struct stores__pg_conn *conn, bool co
     question->conn = conn;
     question->asked = stores__facts_ask(question->engine, committed);
     stores__pg_begin(conn, &question->req);
-    stores__pg_add(conn, &question->req, stores__facts_sql, 1, values, true);
+    stores__pg_add(conn, &question->req, stores__facts_sql(question->engine), 1, values, true);
     stores__pg_sync(conn, &question->req);
 }
 

@@ -91,6 +91,10 @@ const char *stores__pg_identity_columns(int which);
 bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
                               int column);
 
+/* Whether tables of the database may be spread over several servers: a column of a SELECT. */
+#define STORES__PG_CITUS_COLUMN                                                                    \
+    "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
+
 enum stores__pg_place {
     STORES__PG_CONNECTING,
     STORES__PG_IDLE,
@@ -115,6 +119,7 @@ struct stores__pg_conn {
     struct stores__pg_identity identity;
     struct stores__pg_shard shard;
     bool standby;
+    bool citus; /* its database has tables that are spread over several servers */
     int64_t clock_ms; /* its clock, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
     uint64_t clock_heard_ns;
 
@@ -180,6 +185,7 @@ struct stores__pg_common {
     struct stores__pg_params params;
     struct stores__pg_shard wanted_shard;
     bool any_shard; /* whichever shard the database is */
+    bool citus; /* as the last connection that was opened has it */
     char *on_connect; /* NULL: nothing */
     int identity_asked; /* which question about the server its role may ask (identity.c) */
     unsigned lost_statements; /* prepared ones that were not there, though nobody dropped them */

@@ -111,9 +111,9 @@ static void ask(struct stores__pg_wire *wire) {
     const char *settings = wire->conn->common->params.settings;
     if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
     struct stores__buf sql = {0};
-    stores__buf_fmt(&sql, "SELECT %s, %s%s, %s",
+    stores__buf_fmt(&sql, "SELECT %s, %s, %s%s, %s",
                     stores__pg_identity_columns(wire->conn->common->identity_asked),
-                    STORES__PG_SHARD_COLUMN,
+                    STORES__PG_SHARD_COLUMN, STORES__PG_CITUS_COLUMN,
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
     memset(&wire->not_told, 0, sizeof wire->not_told);
@@ -132,6 +132,8 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         stores__pg_identity_take(&wire->conn->identity, result, 0);
         const char *shard = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
         wire->has_shard = shard != NULL && shard[0] == 't';
+        const char *citus = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS + 1, NULL);
+        wire->conn->citus = citus != NULL && citus[0] == 't';
         stores__pg_session_read(&wire->session, result);
     }
     stores__pg_result_free(result);
@@ -209,6 +211,7 @@ static void fail_unknown(struct stores__pg_wire *wire) {
 static void go_up(struct stores__pg_wire *wire) {
     struct stores__pg_conn *conn = wire->conn;
     conn->standby = conn->identity.timeline[0] == '\0';
+    conn->common->citus = conn->citus;
     conn->clock_ms = wire->session.clock_ms;
     conn->clock_heard_ns = wire->session.heard_ns;
     stores__pg_enter(wire, WIRE_UP);

@@ -13,7 +13,8 @@ static void add_check(struct stores__segment *segment, struct stores__table *tab
     struct stores__segment_check *check = &segment->checked[segment->checks++];
     check->table = table;
     check->asked = stores__facts_ask(segment->engine, committed);
-    stores__pg_add(segment->conn, &segment->req, stores__facts_sql, 1, values, true);
+    stores__pg_add(segment->conn, &segment->req, stores__facts_sql(segment->engine), 1, values,
+                   true);
 }
 
 void stores__segment_add_checks(struct stores__segment *segment) {

@@ -39,7 +39,7 @@ void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
 void stores__tx_ask_facts(stores_tx *tx) {
     const char *values[] = {tx->txop->table->name};
     tx->txop->asked = stores__facts_ask(tx->engine, false);
-    stores__pg_add(tx->conn, &tx->req, stores__facts_sql, 1, values, true);
+    stores__pg_add(tx->conn, &tx->req, stores__facts_sql(tx->engine), 1, values, true);
 }
 
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result) {
