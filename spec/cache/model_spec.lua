@@ -216,6 +216,8 @@ for i, case in ipairs {
   { 'the same, counted versions, 2 commits', 2, 2, 2, 'crash evict again', 100000 },
   { 'savepoints that were rolled back', 2, 2, false, 'crash evict rollback deletes savepoint',
     60000 },
+  { 'rows of other servers', 2, 2, false, 'crash evict rollback deletes workers', 60000 },
+  { 'the same, counted versions, 3 commits', 2, 2, 3, 'crash evict workers', 40000 },
   { 'rows that are not locked', 2, 2, false, 'crash evict rollback deletes no_locks', 60000 },
   { 'everything but deletes at once', 2, 1, false,
     'crash evict rollback outside admin again savepoint', 150000 },
@@ -266,6 +268,10 @@ for i, case in ipairs {
   { 'the same, counted versions, 2 commits', 2, 1, 1, 2, 'row bypass outside',
     'crash evict move forget', 30000 },
   { 'the same, dead epochs kept', 1, 1, 1, false, 'row bulk', 'crash evict move', 10000 },
+  { 'rows of other servers', 2, 1, 1, false, 'row bulk', 'crash evict rollback wipe workers forget',
+    20000 },
+  { 'the same, counted versions, 2 commits, two end turns', 2, 1, 2, 2, 'row bulk',
+    'crash evict workers forget', 20000 },
   { 'bulk and row writers, dead epochs kept', 2, 2, 1, false, 'row bulk', 'crash evict wipe',
     2000000, deep = true },
   { 'every role, two end turns, wiped', 2, 2, 2, false, 'row bulk bypass outside',
@@ -309,8 +315,7 @@ describe('the row protocol has no violation', function()
     })
     assert.is_true(known > 60, known)
     for _, where in ipairs { 'wrote', 'intent', 'COMMIT sent', 'committed', 'acked', 'rolled back',
-      'no row', 'savepoint undone',
-      'savepoint, intent' } do
+      'no row', 'savepoint undone', 'savepoint, intent', 'prepared' } do
       assert.is_true(taken['writer: dies, ' .. where], where)
     end
     for _, where in ipairs { 'missed', 'leased', 'selected', 'answered', 'waits', 'meets T' } do

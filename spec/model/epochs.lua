@@ -48,6 +48,11 @@
 --
 -- Where there is no epoch, nothing is turned: nothing counts, and who needs an epoch sets B<new>.
 --
+-- Where rows are on other servers than the one that commits (`workers`: Citus), the coordinator has
+-- committed, and its locks are gone, before the server that has the row: until then that one has
+-- the writer's locks, also where the writer is dead, or its caller was told with a warning, and
+-- nobody but the server's recovery ends it. That write need not be seen before.
+--
 -- Simplified: there is no N (it behaves as V); an empty restart is FLUSHALL; a dump is taken while
 -- the row is absent or V (under an epoch of another server nothing is read, whatever it holds); a
 -- SELECT without FILL is one step with the look at the key that led to it.
@@ -82,12 +87,15 @@ local U_NAMES = { [0] = 'idle', 'saw B', 'waits', 'listed early' }
 local W_ROLE, W_E, W_ENTRY, W_VER, W_WAITED, W_TURNED, W_OPEN = 1, 2, 3, 4, 5, 6, 7
 local W_IDLE, W_WROTE, W_READY, W_SENT, W_DONE, W_ACKED, W_UNDONE = 0, 1, 2, 3, 4, 5, 6
 local W_DYING, W_ZOMBIE, W_OVER, W_EARLY, W_SIGN, W_RUNS = 7, 8, 9, 10, 11, 12
+local W_PREPARED, W_LEFT = 13, 14 -- of several servers
 local W_NAMES = { [0] = 'idle', 'wrote', 'ready', 'COMMIT sent', 'committed', 'acked',
   'rolled back', 'dead, open', 'dead, COMMIT in flight', 'over', 'turned early', 'signed',
-  'dead, its statement may begin' }
+  'dead, its statement may begin', 'prepared', 'left prepared' }
 local SIGNED = { [W_SIGN] = true, [W_EARLY] = true, [W_RUNS] = true } -- in the role alone
 local HOLDS = {} -- where a writer holds the row's lock, and the table's
-for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE } do HOLDS[pc] = true end
+for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE, W_PREPARED, W_LEFT } do
+  HOLDS[pc] = true
+end
 local ROW, BULK, BYPASS, OUTSIDE, REACH, ALONE, DEMOTED = 1, 2, 3, 4, 5, 6, 7
 local ROLES = { row = ROW, bulk = BULK, bypass = BYPASS, outside = OUTSIDE, reach = REACH,
   alone = ALONE, demoted = DEMOTED }
@@ -138,12 +146,14 @@ epochs.mutants = {
     needs = { roles = { 'row' }, move = true } },
   ['commit without a word where the slot of an INTENT moves'] = { no_turn_moving = true,
     needs = { roles = { 'row' }, move = true } },
+  ['list the writers of the coordinator alone'] = { coordinator_alone = true,
+    needs = { roles = { 'row', 'bulk' }, workers = true } },
   ['turn before and after a statement outside of transactions, whose process dies'] = {
     no_signs = true, needs = { roles = { 'alone' }, crash = true } },
 }
 
 --- A model. config: writers, readers, turners, roles, commits (nil: any number), and the
--- ingredients crash, evict, rollback, wipe, dump, past, ddl, move, blind (anybody turns the table
+-- ingredients crash, evict, rollback, wipe, dump, past, ddl, move, workers, blind (anybody turns the table
 -- at any time, as store:invalidate(table) does); forget (see forget_dead, for larger bounds);
 -- mutant, invariant as in rows.lua.
 function epochs.new(config)
@@ -403,6 +413,26 @@ function epochs.new(config)
         emit('writer: reaches Redis, turns, outcome unknown', who)
       end
     end
+    if config.workers and pc == W_SENT and role <= BULK then
+      copy(t, s)
+      t[w] = W_PREPARED
+      if m.coordinator_alone then t[w + W_WAITED] = 0 end
+      emit('writer: COMMIT takes effect at the coordinator', who)
+    elseif pc == W_PREPARED then
+      copy(t, s)
+      takes_effect(t, w)
+      t[w] = W_DONE
+      emit('worker: COMMIT PREPARED', who)
+      copy(t, s)
+      t[w] = W_LEFT
+      emit('writer: answers its caller, who is warned, or dies', who)
+    elseif pc == W_LEFT then
+      copy(t, s)
+      takes_effect(t, w)
+      saw(t, t[CUR])
+      over(t, w)
+      emit('worker: recovers what was prepared', who)
+    end
     if role == DEMOTED and (pc == W_READY or pc == W_SENT) and s[w + W_TURNED] == 0
       and not m.no_turn then
       copy(t, s)
@@ -509,6 +539,7 @@ function epochs.new(config)
   local function writer_dies(s, t, emit, w, who)
     local pc = s[w]
     if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER or pc == W_RUNS then return end
+    if pc == W_PREPARED or pc == W_LEFT then return end -- see where it is left
     ffi.copy(t, s, size)
     if pc == W_WROTE or pc == W_READY then
       t[w] = W_DYING
@@ -640,7 +671,8 @@ function epochs.new(config)
     t[u] = to
     for w = W0, W_LAST, WRITER do
       local signed = s[w + W_ROLE] == ALONE and SIGNED[s[w]] and not m.no_signs
-      if HOLDS[s[w]] or signed then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
+      local unseen = m.coordinator_alone and (s[w] == W_PREPARED or s[w] == W_LEFT)
+      if HOLDS[s[w]] and not unseen or signed then t[w + W_WAITED] = bor(t[w + W_WAITED], bits) end
     end
     emit('turner: lists the transactions on the table', who)
   end

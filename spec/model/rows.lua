@@ -27,6 +27,15 @@
 --    COMMIT of a writer whose intent was lost until that writer's SETTLE, or until the key is
 --    absent or T again (the ttl, for a writer that died).
 --
+--  * where the row is on another server than the one that commits (`workers`: Citus): a write that
+--    was acknowledged while it was prepared there, of which a warning told, need not be seen until
+--    it took effect there; from then on, strict.
+--
+-- Several servers (`workers`). The coordinator has committed, and says so to whoever asks, before
+-- the server that has the row does: between the two the row is as it was, and its lock is held. It
+-- may lose that server in between, which its caller hears as a warning, or end. It may also say
+-- that a transaction was undone, whose COMMIT is under way to that server.
+--
 -- Not modelled: several rows (rows are independent: scripts treat each key alone), the epoch
 -- (epochs.lua), clocks: whatever has a lifetime may vanish at any time, and whatever waits may wait
 -- for ever.
@@ -53,11 +62,14 @@ local W_VER, W_KIND, W_ENTRY, W_LOST, W_COPY, W_NOPUB, W_LATE = 1, 2, 3, 4, 5, 6
 local W_IDLE, W_WROTE, W_READY, W_SENT, W_DONE, W_ACKED, W_UNDONE = 0, 1, 2, 3, 4, 5, 6
 local W_DYING, W_ZOMBIE, W_OVER, W_NOROW, W_SAVEPOINT = 7, 8, 9, 10, 11
 local W_EMPTY, W_NOROW_READY, W_CLEANED = 12, 13, 14
+local W_PREPARED, W_LEFT, W_WARNED = 15, 16, 17 -- of several servers
 local W_NAMES = { [0] = 'idle', 'wrote', 'intent', 'COMMIT sent', 'committed', 'acked',
   'rolled back', 'dead, open', 'dead, COMMIT in flight', 'over', 'no row', 'savepoint undone',
-  'savepoint, intent', 'no row, intent', 'cleaned' }
+  'savepoint, intent', 'no row, intent', 'cleaned', 'prepared', 'dead, prepared',
+  'acked, prepared' }
 local HOLDS = {} -- where a writer holds the row's lock
-for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE } do HOLDS[pc] = true end
+for _, pc in ipairs { W_WROTE, W_READY, W_SENT, W_DYING, W_ZOMBIE, W_PREPARED, W_LEFT,
+  W_WARNED } do HOLDS[pc] = true end
 local PHANTOM = 99 -- a version that was never committed
 
 -- A reader's bytes: where it is, what its SELECT gave, is the key's lease its own, is a late copy
@@ -86,10 +98,21 @@ rows.mutants = {
   ['publish what a savepoint undid'] = { publish_undone = true, needs = { savepoint = true } },
   ['LEASE sent twice with one token'] = { lease_again = true, needs = { evict = true } },
   ['SELECT before LEASE'] = { select_first = true, needs = { } },
+  -- Of several servers.
+  ['believe that the coordinator has committed'] = { by_status = true, needs = { workers = true } },
+  ['believe that the coordinator has aborted'] = { by_abort = true,
+    needs = { workers = true, crash = true } },
+  ['publish what was acknowledged with a warning'] = { settle_warned = true,
+    needs = { workers = true } },
+  ['delete what was acknowledged with a warning'] = { settle_warned = true, no_publish = true,
+    needs = { workers = true } },
+  ['settle where COMMIT failed on the way to another server'] = { settle_failed = true,
+    needs = { workers = true } },
 }
 
 --- A model. config: writers, readers, commits (nil: any number), and the ingredients crash, evict,
 -- rollback, deletes, outside, admin, again (INTENT may time out and be sent again), savepoint,
+-- workers (the row is on another server than the one that commits),
 -- no_locks (rows are not locked: not PostgreSQL, but the protocol holds without); mutant (a name of
 -- rows.mutants), invariant (default true).
 function rows.new(config)
@@ -209,6 +232,7 @@ function rows.new(config)
     t[w + W_VER] = version
     if t[OUT] == 1 then t[OUT] = 2 end
     if t[w + W_LOST] == 1 and t[KEY] >= V and t[KEY] <= L then t[HOLE] = dead and 2 or 1 end
+    if t[w] == W_WARNED then t[ACKED] = version end
     if dead then
       over(t, w)
     else
@@ -358,12 +382,43 @@ function rows.new(config)
     end
   end
 
+  local function writer_on_workers(s, t, emit, w, who)
+    local pc = s[w]
+    if pc == W_SENT then
+      copy(t, s)
+      t[w] = W_PREPARED
+      emit('writer: COMMIT takes effect at the coordinator', who)
+      copy(t, s) -- what is on its way to the other server may arrive, or be undone there
+      t[w] = W_ZOMBIE
+      if m.settle_failed then settle(t, w, false, true) end
+      emit('writer: COMMIT fails between the servers', who)
+    elseif pc == W_PREPARED then
+      copy(t, s)
+      takes_effect(t, w, false)
+      emit('worker: COMMIT PREPARED', who)
+      copy(t, s)
+      t[w] = W_WARNED
+      if m.settle_warned then
+        t[w + W_VER] = PHANTOM
+        settle(t, w, not m.no_publish, true)
+      end
+      emit('writer: answers its caller, who is warned', who)
+    elseif pc == W_LEFT or pc == W_WARNED then
+      copy(t, s)
+      takes_effect(t, w, true)
+      emit('worker: recovers what was prepared', who)
+    end
+  end
+
   -- "Dies" stands for an unknown outcome too: the writer lives on, but leaves its intent alone.
   local function writer_dies(s, t, emit, w, who)
     local pc = s[w]
     if pc == W_IDLE or pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER then return end
+    if pc == W_LEFT or pc == W_WARNED then return end
     ffi.copy(t, s, size)
-    if pc == W_WROTE or pc == W_READY then
+    if pc == W_PREPARED then
+      t[w] = W_LEFT
+    elseif pc == W_WROTE or pc == W_READY then
       t[w], t[w + W_KIND] = W_DYING, 0
     elseif pc == W_SENT then
       t[w] = W_ZOMBIE
@@ -455,6 +510,8 @@ function rows.new(config)
     for w = W0, W_LAST, BLOCK do
       local pc = s[w]
       local is_over = pc == W_DONE or pc == W_ACKED or pc == W_UNDONE or pc == W_OVER
+        or m.by_status and (pc == W_PREPARED or pc == W_LEFT or pc == W_WARNED)
+        or m.by_abort and pc == W_ZOMBIE
       if s[w + W_ENTRY] == 1 and (is_over or m.by_ttl) then
         ffi.copy(t, s, size)
         settle(t, w, false, false)
@@ -579,6 +636,7 @@ function rows.new(config)
       else
         writer_before_commit(s, t, emit, w, i)
         writer_after_commit(s, t, emit, w, i)
+        if config.workers then writer_on_workers(s, t, emit, w, i) end
         if config.crash then writer_dies(s, t, emit, w, i) end
         late_intent(s, t, emit, w, i)
         late_settle(s, t, emit, w, i)
