@@ -6,21 +6,26 @@
 -- logs/PASS/FILE.log, and here too where something failed. The last line is
 -- `specs: N passed, N failed, N pending`; all that is printed is in logs/specs.log, too.
 --
+-- All of that keeps two cores busy: what a file costs is what it takes of them, not how long it
+-- waits. logs/processor has that of each, the dearest first, and here are the first ten.
+--
 -- Not every file is run in every pass: C units have no collector, and a file with a line
 -- `-- Plain pass alone: why` or `-- Not in the gc pass: why` is kept to that pass, or from it.
 --
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
 local children = require('tools.specs.children')
+local costs = require('tools.specs.costs')
 local items = require('tools.specs.items')
+local proc = require('tools.specs.proc')
 local uv = require('luv')
-
-local SLOWEST = 10
 
 ---@class Job
 ---@field folder string of its servers
 ---@field host string of its PostgreSQL
 ---@field redis string the socket of its Redis
+---@field servers integer[] the pids of both
+---@field work number seconds of a core that they had taken when the file began
 ---@field stdin uv_pipe_t of who holds them; its end stops them
 
 local opts = { passes = {}, files = {}, jobs = 1 }
@@ -83,30 +88,20 @@ local function result_of(text)
     text:sub((text:find('\n', from, true) or from) + 1)
 end
 
--- The text without its last two lines, and the seconds that those tell; the lines are not there
--- where the shell was killed.
-local function without_times(text)
-  local from = text:find('%d+m[%d.]+s %d+m[%d.]+s\n%d+m[%d.]+s %d+m[%d.]+s\n$')
-  if not from then return text, nil end
-  local work = 0
-  for minutes, seconds in text:sub(from):gmatch('(%d+)m([%d.]+)s') do
-    work = work + minutes * 60 + seconds
-  end
-  return text:sub(1, from - 1), work
-end
-
 -- The counts of an item that ended, and what is told of it; nil where it has no end of its own.
 local function verdict(item, code, text)
   if not items.is_unit(item.file) then return result_of(text) end
   return { success = code == 0 and 1 or 0, failure = code == 0 and 0 or 1, pending = 0 }, text
 end
 
+---@param job Job
 ---@param item Item
 ---@param code integer
-local function judge(item, code)
-  local text, work = without_times(items.read(item.log))
+local function judge(job, item, code)
+  local text, took = costs.read(items.read(item.log))
   local result, told = verdict(item, code, text)
-  item.work = work
+  took.servers = took.servers + proc.work(job.servers) - job.work
+  item.took = took
   if not result then
     result = { success = 0, failure = 1, pending = 0 }
     told = ('busted did not finish (status %d):\n%s'):format(code, told:sub(-4000))
@@ -125,7 +120,7 @@ end
 
 -- ---- Jobs ---------------------------------------------------------------------------------------
 
-local list, next_item, times = items.list(opts), 1, {}
+local list, next_item, done = items.list(opts), 1, {}
 
 ---@param job Job
 local function work(job)
@@ -134,12 +129,13 @@ local function work(job)
   next_item = next_item + 1
   local log = assert(uv.fs_open(item.log, 'w', tonumber('644', 8)))
   local began = uv.hrtime()
+  job.work = proc.work(job.servers)
   children.spawn(items.command(item, opts.seed), {
     env = environment(job, item), cwd = root, stdio = { nil, log, log },
   }, function(code)
     item.seconds = (uv.hrtime() - began) / 1e9
-    times[#times + 1] = item
-    judge(item, code)
+    done[#done + 1] = item
+    judge(job, item, code)
     work(job)
   end)
   uv.fs_close(log)
@@ -154,6 +150,11 @@ local HOLDER = [[
   io.read()
   handle.close()
 ]]
+
+-- The number with which a file begins.
+local function pid_in(file)
+  return tonumber(items.read(file):match('^%d+')) or error('no pid in ' .. file)
+end
 
 ---@param number integer
 local function start_job(number)
@@ -172,7 +173,10 @@ local function start_job(number)
     said = said .. (data or '')
     if job.redis then return end
     job.folder, job.host, job.redis = said:match('^(.-)\n(.-)\n(.-)\n')
-    if job.redis then work(job) end
+    if not job.redis then return end
+    job.servers = { pid_in(job.folder .. '/pgdata/postmaster.pid'),
+      pid_in(job.folder .. '/redis.pid') }
+    work(job)
   end)
 end
 
@@ -211,17 +215,7 @@ end
 uv.run()
 
 items.write_times(opts.logs, list)
-table.sort(times, function(a, b) return a.seconds > b.seconds end)
-local slowest, work_of_all = {}, 0
-for i, item in ipairs(times) do
-  work_of_all = work_of_all + (item.work or 0)
-  if i <= SLOWEST then
-    slowest[i] = ('%s %.0f s (%.0f s of work)'):format(item.name, item.seconds, item.work or 0)
-  end
-end
-say('slowest: ' .. table.concat(slowest, ', '))
-say(('work: %.0f s of a core, and %.0f s of their servers'):format(work_of_all,
-  math.max(0, children.work() - work_of_all)))
+costs.write(opts.logs .. '/processor', done, children.work(), say)
 say(('specs: %d passed, %d failed, %d pending'):format(counts.success, counts.failure,
   counts.pending))
 os.exit(counts.failure == 0 and 0 or 1)

@@ -96,6 +96,25 @@ describe('tools/specs.lua #slow', function()
     assert.is_nil(text:find('gc d_spec', 1, true))
   end)
 
+  it('tells where the processor went: to a file, its programs, and servers', function()
+    local text = said({ ['a_spec.lua'] = ([[
+      it('is busy', function()
+        while os.clock() < 0.3 do end
+        local busy = "luajit -e 'while os.clock() < 0.3 do end'"
+        os.execute(busy)
+        os.execute("setsid sh -c \"" .. busy .. "; touch %s/done\" &")
+        while not io.open('%s/done') do os.execute('sleep 0.05') end
+      end)]]):format(folder, folder), ['b_spec.lua'] = "it('passes', function() end)" },
+      '--pass=plain')
+    assert.matches('\ndearest: plain a_spec %d+ s of a core, plain b_spec', text)
+    local costs = {}
+    for number in read(folder .. '/logs/processor'):match('([^\n]*)plain a_spec'):gmatch('%S+') do
+      costs[#costs + 1] = tonumber(number)
+    end
+    for i, least in ipairs({ 0.9, 0.3, 0.3, 0.3, 0.9 }) do assert.is_true(costs[i] >= least, i) end
+    assert.is_true(costs[3] < costs[1] - 0.5)
+  end)
+
   -- The processes below one, each with the moment of its start, for numbers come again.
   local function family(pid)
     local parents, began = {}, {}

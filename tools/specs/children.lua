@@ -1,6 +1,7 @@
 -- The processes that a run of the specs starts, and all that they start in turn: whoever lost its
 -- parent becomes a child of this process, so that all of them can be ended together.
 local ffi = require('ffi')
+local proc = require('tools.specs.proc')
 local uv = require('luv')
 
 local children = {}
@@ -44,34 +45,8 @@ local deaths = uv.new_signal()
 deaths:start('sigchld', bury_orphans)
 deaths:unref()
 
-local function stat_of(pid)
-  local file = io.open('/proc/' .. pid .. '/stat')
-  local text = file and file:read('*a') or '' -- nil: it went between the opening and the reading
-  if file then file:close() end
-  return text:match('^%d+ %((.*)%) (%a) (%d+)')
-end
-
--- All descendants: pid -> the name of its program.
 local function descendants()
-  local parents, names, found = {}, {}, {}
-  local scan = uv.fs_scandir('/proc')
-  while true do
-    local name = uv.fs_scandir_next(scan)
-    if not name then break end
-    if name:find('^%d+$') then
-      local comm, state, parent = stat_of(name)
-      if state and state ~= 'Z' then
-        names[tonumber(name)], parents[tonumber(name)] = comm, tonumber(parent)
-      end
-    end
-  end
-  local me = ffi.C.getpid()
-  for pid in pairs(parents) do
-    local ancestor = pid
-    while ancestor and ancestor ~= me do ancestor = parents[ancestor] end
-    if ancestor and pid ~= me then found[pid] = names[pid] end
-  end
-  return found
+  return proc.descendants({ [ffi.C.getpid()] = true })
 end
 
 -- Ends every descendant. A PostgreSQL gets half a second for it: killed, it would leave its shared
@@ -82,8 +57,8 @@ function children.end_all()
     local all = descendants()
     if next(all) == nil or uv.hrtime() - began > 5e9 then return end
     local mercy = uv.hrtime() - began < 0.5e9
-    for pid, name in pairs(all) do
-      uv.kill(pid, name == 'postgres' and mercy and 'sigquit' or 'sigkill')
+    for pid, process in pairs(all) do
+      uv.kill(pid, process.name == 'postgres' and mercy and 'sigquit' or 'sigkill')
     end
     uv.sleep(10)
   end

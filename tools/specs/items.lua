@@ -13,7 +13,12 @@ local root = assert(os.getenv('STORES_ROOT'))
 ---@field log string
 ---@field guess number seconds that it may take
 ---@field seconds number?
----@field work number? seconds of a core that it took, its servers not counted
+---@field took Took? seconds of a core
+
+---@class Took
+---@field itself number
+---@field programs number that it started and waited for
+---@field servers number of the job, and those that it started
 
 --- What a file holds; '' where there is none.
 ---@param path string
@@ -146,18 +151,13 @@ local function unit_words(item)
   return { root .. '/build/unit/' .. name }
 end
 
--- Its last two lines are what `times` says.
-local TIMED = '"$@"; code=$?; times; exit $code'
-
---- What runs it.
+--- What runs it; the last line that it prints is of tools/specs/measured.lua.
 ---@param item Item
 ---@param seed integer?
 ---@return string[]
 function items.command(item, seed)
   -- each dies with the one that started it, however that ends
-  local words = { 'setpriv', '--pdeathsig', 'KILL', 'sh', '-c', TIMED, 'sh', 'setpriv',
-    '--pdeathsig', 'KILL', 'timeout', '--foreground', '-k', '10', LIMIT, 'setpriv', '--pdeathsig',
-    'KILL' }
+  local words = { 'setpriv', '--pdeathsig', 'KILL', 'luajit', 'tools/specs/measured.lua', LIMIT }
   local program = items.is_unit(item.file) and unit_words(item) or busted_words(item, seed)
   for _, word in ipairs(program) do words[#words + 1] = word end
   return words
