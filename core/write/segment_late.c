@@ -28,21 +28,39 @@ static void give_up(struct stores__segment *segment) {
     stores__pg_give_up_in(segment->conn, STORES__PG_GRACE_MS);
 }
 
+/* One that waits for its row as long as it takes. A turn ends by itself, and so does a segment of
+ * several. */
+static bool may_yield(const struct stores__segment *segment) {
+    return segment->count == 1 && segment->looks >= LATE_LOOKS && !segment->rotates &&
+           !segment->ending && !segment->yields && !segment->given_up;
+}
+
+static struct stores__write *only_write(const struct stores__segment *segment) {
+    return STORES__CONTAINER(segment->writes.next, struct stores__write, link);
+}
+
 /* Where rows that somebody holds took all the connections, a write whose row is free had to wait
  * for that somebody: the one that is late for longest is undone, and takes turns with the
  * others. */
-static void yield(struct stores__writes *writes) {
-    if (stores__list_empty(&writes->queue) && stores__list_empty(&writes->alone)) return;
+static void yield(struct stores__writes *writes, enum stores__segment_place place) {
     for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
         struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
-        if (segment->place != SEGMENT_LATE || segment->count != 1 || segment->ending ||
-            segment->yields || segment->given_up) {
-            continue;
-        }
+        if (segment->place != place || !may_yield(segment)) continue;
         segment->yields = true;
+        only_write(segment)->yielded = true;
         stores__pg_cancel(segment->conn);
         return;
     }
+}
+
+static void look_at(struct stores__segment *segment) {
+    segment->looks++;
+    if (segment->yields && !segment->ending && !segment->failed) {
+        stores__pg_cancel(segment->conn); /* one that came before its statement had no effect */
+    }
+    if (segment->looks < LATE_LOOKS) return;
+    make_way(segment);
+    if (!is_wanted(segment)) give_up(segment);
 }
 
 void stores__segments_look(struct stores__timer *timer) {
@@ -54,11 +72,11 @@ void stores__segments_look(struct stores__timer *timer) {
         next = at->next;
         if (segment->conn == NULL) continue;
         any = true;
-        if (++segment->looks < LATE_LOOKS) continue;
-        make_way(segment);
-        if (!is_wanted(segment)) give_up(segment);
+        look_at(segment);
     }
-    if (stores__segments_crowd(writes)) yield(writes);
+    bool waiting = !stores__list_empty(&writes->queue) || !stores__list_empty(&writes->alone);
+    if (waiting && stores__segments_crowd(writes)) yield(writes, SEGMENT_LATE);
+    if (stores__segments_alone_crowd(writes)) yield(writes, SEGMENT_ALONE);
     if (any) stores__segments_watch(writes);
 }
 

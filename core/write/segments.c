@@ -92,11 +92,11 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     take_writes(segment);
     bool others = !stores__list_empty(&writes->alone);
     if (others) stores__flush_at_end(writes->engine, &writes->flush); /* the next may wait now */
-    segment->rotates = segment->place == SEGMENT_ALONE && others;
     if (segment->count == 0) {
         stores__segment_close(segment);
         return;
     }
+    segment->rotates = segment->place == SEGMENT_ALONE && (others || segment->order[0]->yielded);
     if (segment->count > 1 || writes->engine->cache != NULL || segment->rotates) {
         segment->commit = stores__commit_new(writes->engine);
         if (segment->commit == NULL) {
@@ -131,15 +131,22 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     stores__segment_close(segment);
 }
 
+static bool alone_has_room(const struct stores__writes *writes) {
+    return writes->counts[SEGMENT_ALONE] * ALONE_SHARE < writes->engine->pool.size;
+}
+
+bool stores__segments_alone_crowd(const struct stores__writes *writes) {
+    return !alone_has_room(writes) && next_alone(writes) != NULL;
+}
+
 /* A write that runs alone may wait for a row whose holder waits for another write: those that wait
  * must not stand before the others, nor take every connection. */
 static bool may_start(const struct stores__writes *writes, enum stores__segment_place place) {
-    int running = writes->counts[place];
     if (stores__closing(writes->engine) || stores__segments_crowd(writes)) return false;
     if (place == SEGMENT_RUNNING) {
-        return !stores__list_empty(&writes->queue) && running < SEGMENTS_MAX;
+        return !stores__list_empty(&writes->queue) && writes->counts[place] < SEGMENTS_MAX;
     }
-    return running * ALONE_SHARE < writes->engine->pool.size && next_alone(writes) != NULL;
+    return alone_has_room(writes) && next_alone(writes) != NULL;
 }
 
 /* False: it waits for a connection, and others had better wait with it, not with one request

@@ -26,6 +26,7 @@ struct stores__write {
     unsigned char lost_tries;
     bool unsure; /* an INSERT that gave no row */
     bool rotated; /* it had a turn alone, and waits for longer in the next ones */
+    bool yielded; /* it made way once: since then it takes turns, and is not undone again */
     stores_error *error; /* its own; NULL: none */
 };
 
@@ -124,5 +125,7 @@ void stores__segments_watch(struct stores__writes *writes);
 void stores__segments_look(struct stores__timer *timer);
 /* Those that are not answered have so many connections that no other one may start. */
 bool stores__segments_crowd(const struct stores__writes *writes);
+/* Those that run alone have all the connections that they may take, and another one waits. */
+bool stores__segments_alone_crowd(const struct stores__writes *writes);
 
 #endif

@@ -85,6 +85,32 @@ describe('Writes that are not answered', function()
       end)
     end
 
+    -- a segment of several is broken up at once, and its writes run alone, of which each waited for
+    -- as long as it took, in all the connections that such writes may take
+    it('since they were broken up let others go' .. how, function()
+      store_of(8, redis)
+      stores.run(function()
+        local done, tasks = 0, {}
+        local function write(i, ms)
+          tasks[#tasks + 1] = stores.spawn(function()
+            store:updateProperty('docs', tostring(i), 'seen', i, { timeout = ms })
+            done = done + 1
+          end)
+        end
+        while_locked('1, 2, 3, 4, 5', function()
+          for i = 1, 4 do write(i, 9 * LONG) end
+          local waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hung'"
+            .. " AND wait_event_type = 'Lock' AND query_start < now() - interval '300 ms'"
+          support.eventually(function() return tonumber(support.psql(db, waiting)) == 4 end, LONG)
+          write(5, 9 * LONG)
+          assert.is_true(store:update('docs', { id = '20', n = 100 }, { timeout = LONG }))
+          assert.equal(0, done)
+        end)
+        for _, task in ipairs(tasks) do task:join() end
+        assert.equal(5, done)
+      end)
+    end)
+
     it('for their backends hang are given up, and those after them go on' .. how, function()
       store_of(5, redis)
       stores.run(function()
