@@ -1,6 +1,7 @@
 /* The statements of a table that come again and again, as they are prepared. */
 #include <stdio.h>
 
+#include "base/worker.h"
 #include "sql/text.h"
 #include "engine/table.h"
 
@@ -80,10 +81,46 @@ static void name_lacks(const struct stores__table *table, stores_error *error) {
     snprintf(error->table, sizeof error->table, "%s", table->name);
 }
 
+/* The second part of the quoted name, as the catalog has it. */
+static void bare_name(const struct stores__table *table, char out[64]) {
+    const char *at = table->name;
+    size_t len = 0;
+    for (bool quoted = false; *at != '\0' && (quoted || *at != '.'); at++) quoted ^= *at == '"';
+    for (at += *at == '.' ? 1 : 0; *at != '\0' && len < 63; at++) {
+        if (*at == '"' && at[1] != '"') continue; /* of two quotes the second one stays */
+        if (*at == '"') at++;
+        out[len++] = *at;
+    }
+    out[len] = '\0';
+}
+
+/* The names of the table, and not those of a shard of it: the coordinator says none of either, or
+ * it has the shard itself. */
+static void name_whole(const struct stores__table *table, stores_error *error) {
+    char name[64], told[sizeof error->table];
+    bare_name(table, name);
+    if (error->table[0] == '\0') {
+        strcpy(error->table, name);
+        return;
+    }
+    snprintf(told, sizeof told, "%s", error->table);
+    if (!stores__worker_unsuffix(told) || strcmp(told, name) != 0) return;
+    const char *suffix = error->table + strlen(told);
+    size_t len = strlen(error->constraint), tail = strlen(suffix);
+    if (len > tail && strcmp(error->constraint + len - tail, suffix) == 0) {
+        error->constraint[len - tail] = '\0';
+    }
+    strcpy(error->table, name);
+}
+
 void stores__table_explain(const struct stores__table *table, const char *sql,
                            stores_error *error) {
     if (error->code == STORES_OK) return;
     stores__error_statement(error, sql);
+    if (table != NULL && table->spread != STORES__SPREAD_NONE &&
+        strncmp(error->sqlstate, "23", 2) == 0) {
+        name_whole(table, error);
+    }
     if (table != NULL && table->lacks[0] != '\0' && is_of_shape(error->sqlstate)) {
         name_lacks(table, error);
     }

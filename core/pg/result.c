@@ -2,6 +2,7 @@
 #include <libpq-fe.h>
 #include <stdio.h>
 
+#include "base/worker.h"
 #include "pg/conn.h"
 
 void stores__pg_result_free(void *result) {
@@ -35,7 +36,9 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
                           PQresultErrorMessage(result));
         return false;
     }
-    stores__error_from_pg(error, sqlstate, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY),
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    stores__error_from_pg(error, sqlstate, message,
                           PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
                           PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
                           PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
@@ -46,6 +49,12 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
         strcpy(error->hint,
                "its session is not the one that prepared it: where a pooler in transaction"
                " mode stands before the server, say pooler = 'transaction'");
+    }
+    stores__worker_names(error, message, context);
+    if (stores__worker_lost(sqlstate, message, context)) {
+        error->code = STORES_CONNECTION_LOST;
+        error->retryable = true;
+        return false;
     }
     /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
      * nothing of this connection, which goes on */

@@ -3,7 +3,8 @@
  *
  *     hints.c    which row is to be read
  *     reads.c    ops, and the tick           cached.c   MGET, LEASE
- *     select.c   SELECT, FILL                rows.c     rows and batches of them
+ *     select.c   SELECT, FILL                shards.c   rows of one shard
+ *     rows.c     rows and batches of them
  *
  * Where a row is, which functions of rows.c alone change:
  *
@@ -134,6 +135,16 @@ void stores__rows_phase(struct stores__table *table, struct stores__read_row **r
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows, size_t count);
 /* Rows of one id become one row and its twins; returns how many are left. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
+
+/* ---- shards.c -------------------------------------------------------------------------------- */
+
+/* Puts rows in the order of their table's shards, where it is worth a statement for each of those;
+ * false: it is not. */
+bool stores__rows_group(const struct stores__table *table, struct stores__read_row **rows,
+                        size_t count);
+/* How many of such rows, from the first one on, are of the shard of the first. */
+size_t stores__rows_of_shard(const struct stores__table *table, struct stores__read_row **rows,
+                             size_t count);
 
 /* ---- cached.c -------------------------------------------------------------------------------- */
 

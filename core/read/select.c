@@ -231,9 +231,29 @@ static void count_retry(struct stores__read_row *row, unsigned retries) {
     }
 }
 
+/* What one row of several servers fails with is no matter of the others. */
+static bool try_each(struct stores__read_batch *batch, enum stores__pg_end end) {
+    struct stores__table *table = batch->table;
+    bool of_workers = table->spread != STORES__SPREAD_NONE && end != STORES__PG_LOST &&
+                      batch->result == NULL && strncmp(batch->error.sqlstate, "42", 2) != 0;
+    if (!of_workers || batch->count < 2 || stores__closing(table->engine)) return false;
+    table->engine->counters.read_retries++;
+    for (size_t i = 0; i < batch->count; i++) {
+        count_retry(batch->rows[i], 1);
+        batch->rows[i]->fill = false; /* as above */
+        stores__rows_select(table, &batch->rows[i], 1);
+    }
+    return true;
+}
+
+/* Its own connection, or the one of a coordinator to a worker. */
+static bool was_lost(const struct stores__read_batch *batch, enum stores__pg_end end) {
+    if (batch->result != NULL) return false;
+    return end == STORES__PG_LOST || batch->error.code == STORES_CONNECTION_LOST;
+}
+
 static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
-    bool again = batch->stale_plan || (end == STORES__PG_LOST && batch->result == NULL) ||
-                 batch->stray_cancel;
+    bool again = batch->stale_plan || was_lost(batch, end) || batch->stray_cancel;
     if (batch->stale_plan) stores__pg_forget_statements(batch->conn);
     if (!again || stores__closing(batch->table->engine)) return false;
     for (size_t i = 0; i < batch->count; i++) {
@@ -249,7 +269,7 @@ static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end)
 
 static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
-    if (!try_again(batch, end)) {
+    if (!try_again(batch, end) && !try_each(batch, end)) {
         if (batch->result != NULL) {
             batch->blob = stores__blob_new(batch->result, stores__pg_result_free);
             if (batch->blob != NULL) {
@@ -345,8 +365,10 @@ static void select_refused(struct stores__pg_wait *wait, const stores_error *err
 void stores__rows_select(struct stores__table *table, struct stores__read_row **rows,
                          size_t count) {
     count = stores__rows_merge_twins(rows, count);
-    for (size_t at = 0; at < count; at += STORES__SELECT_ROWS) {
-        size_t n = count - at < STORES__SELECT_ROWS ? count - at : STORES__SELECT_ROWS;
+    bool grouped = stores__rows_group(table, rows, count);
+    for (size_t at = 0, n; at < count; at += n) {
+        n = grouped ? stores__rows_of_shard(table, rows + at, count - at) : count - at;
+        if (n > STORES__SELECT_ROWS) n = STORES__SELECT_ROWS;
         struct stores__read_batch *batch = stores__batch_new(table, rows + at, n);
         if (batch == NULL) {
             stores__rows_no_memory(rows + at, n);

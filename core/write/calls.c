@@ -139,8 +139,14 @@ static bool run_again(struct stores__own_call *call) {
     return true;
 }
 
+/* A coordinator of Citus lost one, and says so on a connection that goes on. */
+static bool lost_worker(const struct stores__own_call *call) {
+    return call->step == CALL_RUNNING && call->error != NULL &&
+           call->error->code == STORES_CONNECTION_LOST;
+}
+
 static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
-    if (end != STORES__PG_LOST) {
+    if (end != STORES__PG_LOST && !lost_worker(call)) {
         bool stray = call->error != NULL && call->stray_cancel;
         return call->step == CALL_RUNNING && stray && run_again(call);
     }

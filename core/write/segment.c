@@ -219,7 +219,9 @@ static void lost(struct stores__segment *segment) {
 
 static void committed_itself(struct stores__segment *segment) {
     if (segment->stale_plan) stores__pg_forget_statements(segment->conn);
-    if (segment->failed) {
+    if (segment->failed && segment->error.code == STORES_CONNECTION_LOST) {
+        lost(segment); /* the coordinator lost a worker, which may have committed */
+    } else if (segment->failed) {
         end_undone(segment, &segment->error);
     } else {
         segment->engine->counters.commits++;
