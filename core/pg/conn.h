@@ -142,6 +142,7 @@ struct stores__pg_conn {
     /* whether it answers (idle.c, lanes.c) */
     struct stores__pg_req ping; /* an idle connection is asked whether it lives */
     uint64_t pinged_at;
+    bool is_another; /* its database says of itself what it did not say when this was opened */
     unsigned silent; /* looks of the pool since it was heard last, while it owes an answer */
     uint64_t stalled_at;
     bool proven; /* STALLED: it had just said that it lives when it was given what it owes */
@@ -183,8 +184,7 @@ struct stores__pg_hooks {
 struct stores__pg_common {
     const struct stores__pg_hooks *hooks;
     struct stores__pg_params params;
-    struct stores__pg_shard wanted_shard;
-    bool any_shard; /* whichever shard the database is */
+    struct stores__pg_shard_place shard;
     bool citus; /* as the last connection that was opened has it */
     char *on_connect; /* NULL: nothing */
     int identity_asked; /* which question about the server its role may ask (identity.c) */

@@ -130,8 +130,8 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         *(last ? &wire->not_told : &wire->refused) = error; /* else it is the settings */
     } else if (last) {
         stores__pg_identity_take(&wire->conn->identity, result, 0);
-        const char *shard = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
-        wire->has_shard = shard != NULL && shard[0] == 't';
+        const char *mark = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
+        wire->has_shard = stores__pg_shard_mark(&wire->conn->shard, mark);
         const char *citus = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS + 1, NULL);
         wire->conn->citus = citus != NULL && citus[0] == 't';
         stores__pg_session_read(&wire->session, result);
@@ -224,13 +224,24 @@ static void go_up(struct stores__pg_wire *wire) {
     }
 }
 
+/* Whether its database is the shard that is meant. */
+static void judge(struct stores__pg_wire *wire) {
+    stores_error error;
+    if (stores__pg_shard_fits(&wire->conn->shard, &wire->conn->common->shard, PQdb(wire->pg),
+                              &error)) {
+        go_up(wire);
+    } else {
+        fail(wire, &error);
+    }
+}
+
 static void took_shard(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     stores_error error;
     (void)index;
     if (stores__pg_result_ok(result, &error)) {
         stores__pg_shard_take(&wire->conn->shard, result);
-    } else if (wire->refused.code == STORES_OK && !wire->conn->common->any_shard) {
+    } else if (wire->refused.code == STORES_OK && !wire->conn->common->shard.any) {
         wire->refused = error;
     }
     stores__pg_result_free(result);
@@ -238,24 +249,22 @@ static void took_shard(struct stores__pg_req *req, int index, struct pg_result *
 
 static void shard_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    const struct stores__pg_common *common = wire->conn->common;
-    stores_error error;
     if (end == STORES__PG_LOST) return;
     if (wire->refused.code != STORES_OK) {
         fail_refused(wire, "which shard the database is cannot be read");
-    } else if (stores__pg_shard_fits(&wire->conn->shard, &common->wanted_shard, common->any_shard,
-                                     PQdb(wire->pg), &error)) {
-        go_up(wire);
     } else {
-        fail(wire, &error);
+        judge(wire);
     }
 }
 
 static void ask_shard(struct stores__pg_wire *wire) {
     wire->greeting.result = took_shard;
     wire->greeting.done = shard_done;
+    struct stores__buf sql = {0};
+    stores__pg_shard_read(&wire->conn->shard, &sql);
     stores__pg_begin(wire->conn, &wire->greeting);
-    stores__pg_add(wire->conn, &wire->greeting, stores__pg_shard_sql, 0, NULL, false);
+    stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+    stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);
 }
 
@@ -275,7 +284,7 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
     } else if (wire->has_shard) {
         ask_shard(wire);
     } else {
-        go_up(wire);
+        judge(wire);
     }
 }
 

@@ -1,6 +1,7 @@
 /*
- * Connections that nobody uses: how long they stay, whether they still live. They are looked at
- * when one is to be granted, for a loop that did not turn (a plain script, a process that was
+ * Connections that nobody uses: how long they stay, whether they still live, and whether their
+ * database still says of itself what it said when they were opened. They are looked at when one is
+ * to be granted, for a loop that did not turn (a plain script, a process that was
  * stopped) ran no timer meanwhile; and from time to time, so that a pool that is left alone
  * shrinks.
  */
@@ -22,21 +23,72 @@ static uint64_t heard_at(const struct stores__pg_conn *conn) {
     return conn->pinged_at > conn->idle_since ? conn->pinged_at : conn->idle_since;
 }
 
+static void took_pong(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
+    stores_error error;
+    (void)index;
+    if (stores__pg_result_ok(result, &error)) {
+        conn->is_another = !stores__pg_shard_holds(&conn->shard, result);
+    } else {
+        conn->is_another = error.code != STORES_OK; /* its table is gone, or may not be read */
+    }
+    stores__pg_result_free(result);
+}
+
+/* The database says something else by now: all go, and new connections look whether it is what is
+ * meant. Those that nobody uses go at once, for cached reads are right as long as one is open. */
+static void renew_all(struct stores__pg_pool *pool) {
+    stores__pg_pool_renew(pool, UINT64_MAX);
+    stores__timer_set(pool->timers, &pool->reaper, uv_now(pool->loop));
+}
+
 static void ponged(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, ping);
+    struct stores__pg_pool *pool = conn->pool;
     if (end != STORES__PG_SYNCED) return;
-    conn->pinged_at = uv_now(conn->pool->loop);
-    conn->pool->serve(conn->pool);
+    conn->pinged_at = uv_now(pool->loop);
+    if (conn->is_another && !pool->closing) renew_all(pool);
+    pool->serve(pool);
 }
 
 void stores__pool_ping(struct stores__pg_conn *conn) {
+    struct stores__buf sql = {0};
     conn->pinged_at = uv_now(conn->pool->loop);
     conn->silent = 0;
+    conn->is_another = false;
     conn->ping.result = NULL;
     conn->ping.done = ponged;
+    if (!conn->common->shard.any) {
+        stores__pg_shard_ask(&conn->shard, &sql);
+        conn->ping.result = took_pong;
+        conn->pool->looked_at = conn->pinged_at;
+    }
+    const char *text = stores__buf_text(&sql);
+    if (text == NULL || sql.len == 0) {
+        conn->ping.result = NULL;
+        text = "SELECT 1";
+    }
     stores__pg_begin(conn, &conn->ping);
-    stores__pg_add(conn, &conn->ping, "SELECT 1", 0, NULL, false);
+    stores__pg_add(conn, &conn->ping, text, 0, NULL, false);
     stores__pg_sync(conn, &conn->ping);
+    stores__buf_free(&sql);
+}
+
+/* Nobody has seen for so long what the database says. */
+static bool look_is_due(const struct stores__pg_pool *pool, unsigned times) {
+    return !pool->common.shard.any && uv_now(pool->loop) >= pool->looked_at + times * pool->ping_ms;
+}
+
+void stores__pool_look_busy(struct stores__pg_conn *conn) {
+    if (look_is_due(conn->pool, 2) && conn->in_flight == 0) stores__pool_ping(conn);
+}
+
+/* Connections that are used live, but do not look. */
+static void look_around(struct stores__pg_pool *pool) {
+    struct stores__pg_conn *conn = look_is_due(pool, 1) ? stores__pool_first_free(pool) : NULL;
+    /* lanes that are never without work are not given back */
+    if (conn == NULL && look_is_due(pool, 2)) conn = stores__pool_lane(pool, NULL);
+    if (conn != NULL) stores__pool_ping(conn);
 }
 
 int stores__pool_asked(const struct stores__pg_pool *pool) {
@@ -101,6 +153,7 @@ static void reap(struct stores__timer *timer) {
             stores__pool_ping(conn);
         }
     }
+    look_around(pool);
     ask_asides(pool, now);
     if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
     if (stores__pg_open_count(pool) + pool->counts[STORES__PG_ASIDE] > 0 || pool->min_idle > 0) {

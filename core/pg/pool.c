@@ -140,6 +140,7 @@ static void give_back(struct stores__pg_conn *conn) {
         conn->silent = 0;
         conn->texts = 0;
         stores__pool_move(conn, STORES__PG_IDLE);
+        stores__pool_look_busy(conn);
     }
     stores__pool_serve(pool);
 }

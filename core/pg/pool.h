@@ -54,6 +54,7 @@ struct stores__pg_pool {
     struct stores__timer retry, reaper;
     struct stores__timer watch; /* looks at what is silent, while somebody waits for it */
     uint64_t doubted_at; /* a connection was lost: those not heard of since are asked first */
+    uint64_t looked_at; /* when a database was asked last what it says of itself */
     uint64_t renewed_at; /* when a server that refuses writes had the pool renewed */
     int failures; /* in a row: the back-off */
     stores_error last_error;

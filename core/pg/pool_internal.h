@@ -88,7 +88,11 @@ enum stores__pool_fitness {
     STORES__POOL_SPENT
 };
 enum stores__pool_fitness stores__pool_fitness(struct stores__pg_conn *conn);
+/* Asks it whether it lives, and what its database says of itself. */
 void stores__pool_ping(struct stores__pg_conn *conn);
+/* It was given back in a pool that is too busy for anybody to have looked what the database says of
+ * itself. */
+void stores__pool_look_busy(struct stores__pg_conn *conn);
 /* How many are being asked, and may still answer any moment. */
 int stores__pool_asked(const struct stores__pg_pool *pool);
 void stores__pool_idle_init(struct stores__pg_pool *pool);

@@ -13,6 +13,7 @@ static void ready(struct stores__pg_conn *conn) {
     pool->failures = 0;
     pool->last_error.code = STORES_OK;
     pool->common.stats.connects++;
+    if (pool->looked_at == 0) pool->looked_at = uv_now(pool->loop); /* it has just looked itself */
     if (conn->aside == NULL) stores__pool_move(conn, STORES__PG_IDLE);
     pool->connected(pool->arg, conn);
     if (pool->counts[STORES__PG_IDLE] < pool->min_idle) stores__pool_grow(pool);
@@ -93,8 +94,7 @@ bool stores__pg_pool_open(struct stores__pg_pool *pool, uv_loop_t *loop,
     pool->size = pool->limit = config->poolsize;
     pool->max_waiters = config->max_waiters;
     pool->pooler = config->transaction_pooler;
-    stores__pg_shard_want(&pool->common.wanted_shard, config);
-    pool->common.any_shard = config->any_shard;
+    stores__pg_shard_want(&pool->common.shard, config);
     pool->acquire_timeout_ms = config->acquire_timeout_ms;
     pool->idle_ms = config->idle_timeout_ms;
     pool->age_ms = config->max_age_ms;

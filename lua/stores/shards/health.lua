@@ -15,7 +15,13 @@ local health = {}
 ---@field asking boolean somebody asks it
 ---@field pending integer calls that are under way
 ---@field silent_since number since when none of them has been answered
----@field ready boolean it was found fit to be used (`check`)
+---@field ready boolean it was found fit to be used (`look`)
+---@field look stores.shards.Look? the look that is under way
+
+---@class stores.shards.Look before the first call of a shard: whether it is fit to be used
+---@field ends number when its caller has no time left
+---@field joiners {slot: integer, sleep: any}[] calls that wait for it
+---@field err any why it is not
 
 -- A shard that is down is asked again after so long, which is a round trip or less.
 local PAUSE = 0.2
@@ -28,7 +34,7 @@ local SILENT = { timeout = true, acquire_timeout = true }
 ---@return stores.shards.Health
 function health.new()
   return { suspect = false, down = nil, asked_at = 0, asking = false, pending = 0,
-    silent_since = 0, ready = false }
+    silent_since = 0, ready = false, look = nil }
 end
 
 local function copy(err)
@@ -43,6 +49,48 @@ local function fail(state)
   err.outcome, err.retryable = 'none', true
   errors.throw(err)
 end
+
+-- ---- The look before the first call -------------------------------------------------------------
+
+local function begin(self, state, place, ends)
+  local hub = self.shards[place].hub
+  local mine = { ends = ends, joiners = {}, err = nil }
+  state.look = mine
+  local ok, err = pcall(self.check_shard, self, place, math.max(ends - hub:now(), 0.001))
+  if state.look == mine then state.look = nil end
+  if not ok then mine.err = err end
+  for _, joiner in ipairs(mine.joiners) do hub:wake(joiner.slot, joiner.sleep) end
+  if not ok then errors.throw(err) end
+end
+
+-- Waits for the look of another call. What that had no time for says nothing to this one, which
+-- looks by itself then; so it does where the other one was dropped by its caller.
+local function join(self, place, one, ends)
+  local hub = self.shards[place].hub
+  local slot, sleep = hub:sleep(math.max(math.min(ends, one.ends) - hub:now(), 0.001))
+  one.joiners[#one.joiners + 1] = { slot = slot, sleep = sleep }
+  wait.slot(hub, slot)
+  if errors.is(one.err) and not SILENT[one.err.code] then errors.throw(copy(one.err)) end
+  if hub:now() >= ends then
+    errors.raise('timeout', 'the shard was not looked at in time', { shard = place - 1 })
+  end
+end
+
+-- All who come first wait for one look.
+local function look(self, state, place, most)
+  local hub = self.shards[place].hub
+  local ends = hub:now() + most
+  while not state.ready do
+    local other = state.look
+    if other and other.ends > hub:now() then
+      join(self, place, other, ends)
+    else
+      begin(self, state, place, ends)
+    end
+  end
+end
+
+-- ---- Asking whether it is back ------------------------------------------------------------------
 
 local function ask(self, state, store, most)
   state.asking, state.asked_at = true, store.hub:now()
@@ -90,7 +138,8 @@ end
 -- The look before the first call is one that is under way, too: who comes while a server does not
 -- answer it does not wait for his own.
 local function checked(self, place, fn, most, ...)
-  if not self.health[place].ready then self:check_shard(place, most) end
+  local state = self.health[place]
+  if not state.ready then look(self, state, place, most) end
   return fn(self.shards[place], ...)
 end
 

@@ -27,16 +27,24 @@ local CREATE = [[
     CHECK (shard >= 0 AND shard < count))]]
 local LOCK = "SELECT pg_advisory_xact_lock(hashtext('stores_shard'))"
 local INSERT = [[
-  INSERT INTO stores_shard (shard, count, strategy, version, cluster) VALUES ($1, $2, $3, $4, $5)
+  INSERT INTO %s (shard, count, strategy, version, cluster) VALUES ($1, $2, $3, $4, $5)
   ON CONFLICT DO NOTHING]]
-local THERE = "SELECT to_regclass('stores_shard') IS NOT NULL AS is_there"
+-- Where it is (core/pg/shard.h): where search_path looks for it; otherwise in another schema, which
+-- may be another shard's.
+local MARK = [[
+  SELECT quote_ident(n.nspname) || '.stores_shard' AS name,
+    n.nspname = ANY (current_schemas(false)) AS is_here
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relname = 'stores_shard' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND n.nspname !~ '^pg_'
+  ORDER BY array_position(current_schemas(false), n.nspname), c.oid LIMIT 1]]
 -- Which database of which run of a server, and where in it tables are looked for. Everybody may ask
 -- it; a server that is a copy of another one has another run.
 local WHERE = [[
   SELECT oid || '/' || pg_postmaster_start_time() || '/' || coalesce(current_schema(), '') AS at
   FROM pg_database WHERE datname = current_database()]]
 local READ = [[SELECT shard, count, strategy || coalesce(' ' || version, '') AS strategy, cluster
-  FROM stores_shard]]
+  FROM %s]]
 
 local function refuse(shard, message, ...)
   errors.raise('shard_mismatch', ('shard %d: '):format(shard) .. message:format(...),
@@ -48,12 +56,27 @@ local function ask(store, sql, timeout)
     readonly = true }, timeout or store.timeout))[1]
 end
 
+-- What the table says, and its name; `rows` gives the first row of a text. What one says that is
+-- not where search_path looks, and not of this shard, stands behind that.
+local function find(store, rows)
+  local mark = rows(MARK)
+  if not mark then return nil, nil, nil end
+  local found, flat = rows(READ:format(mark.name)), configs[store]
+  if not mark.is_here and not (found and found.shard == flat.shard_id
+    and found.count == flat.shard_count and found.strategy == flat.shard_strategy) then
+    return nil, nil, found
+  end
+  return found, mark.name, nil
+end
+
 --- What the database says now, asked of it.
 ---@param store stores.Store
 ---@param timeout number?
 ---@return stores.shards.Place? nil: nothing
+---@return stores.shards.Place? other what it says in another schema
 function place.read(store, timeout)
-  return ask(store, THERE, timeout).is_there and ask(store, READ, timeout) or nil
+  local found, _, other = find(store, function(sql) return ask(store, sql, timeout) end)
+  return found, other
 end
 
 --- Where a shard is: two that say the same are in one database.
@@ -135,15 +158,20 @@ end
 ---Raises shard_mismatch.
 function Cluster:settle(store)
   local flat = configs[store]
-  local rows = store:transaction(function(tx)
+  local found = store:transaction(function(tx)
+    local function rows(sql) return tx:query(sql)[1] end
     tx:query(LOCK)
-    tx:query(CREATE)
-    tx:query('GRANT SELECT ON stores_shard TO PUBLIC') -- every store of it looks
-    tx:query(INSERT, { flat.shard_id, flat.shard_count, flat.strategy.name,
+    local there, name = find(store, rows)
+    if there then return there end
+    if not name then
+      tx:query(CREATE)
+      name = rows(MARK).name
+      tx:query(('GRANT SELECT ON %s TO PUBLIC'):format(name)) -- every store of it looks
+    end
+    tx:query(INSERT:format(name), { flat.shard_id, flat.shard_count, flat.strategy.name,
       flat.strategy.version or json.null, self.id })
-    return tx:query(READ)
+    return rows(READ:format(name))
   end)
-  local found = rows[1]
   if found.shard ~= flat.shard_id or found.count ~= flat.shard_count
     or found.strategy ~= flat.shard_strategy then
     refuse(flat.shard_id, 'its database is shard %d of %d, by %s', found.shard, found.count,
@@ -174,6 +202,22 @@ local function compare(shards, at, other, timeout)
   end
 end
 
+local function same_database(a, b)
+  return a:match('^[^/]*/[^/]*') == b:match('^[^/]*/[^/]*')
+end
+
+-- Where a database says nothing but in another schema: that is a shard's that is there, too, or its
+-- own, which nobody has told to this one.
+local function look_elsewhere(shards, at, timeout)
+  local _, other = place.read(shards.shards[at], timeout)
+  local store = other and shards.shards[other.shard + 1]
+  if not store or other.shard == at - 1 then return end
+  if not same_database(shards.where[at], place.where(store, timeout)) then
+    refuse(at - 1, 'its database is shard %d of %d, which stands in a schema that is not in '
+      .. 'search_path', other.shard, other.count)
+  end
+end
+
 --- What shards do before the first call of one: whether its database says what those of the others
 --- say.
 ---@param shards stores.Shards
@@ -186,6 +230,7 @@ function place.check(shards, at, timeout)
   if not known[at] then
     shards.where[at] = place.where(shards.shards[at], timeout)
     place.apart(shards.where, shards.size)
+    look_elsewhere(shards, at, timeout)
   end
   for other = 1, shards.size do
     if known[other] ~= nil and other ~= at then compare(shards, at, other, timeout) end
