@@ -1,5 +1,6 @@
 --- Very many documents: `stores import` and `stores export` beside psql's \copy of the same lines,
 --- into and out of tables of one shape: bench/run.sh --bulk.
+local report = require('bench.report')
 local system = require('bench.system')
 
 local TABLE = [[
@@ -46,12 +47,16 @@ end
 local function show(what, rows, ours, theirs)
   print(('%-36s %10.0f /s   %10.0f /s  %6.2f x   at least 0.5'):format(what, rows / ours,
     rows / theirs, theirs / ours))
+  report.row(what, report.whole(rows / ours), report.whole(rows / theirs),
+    ('%.2f'):format(theirs / ours))
   io.stdout:flush()
 end
 
 return function(options)
   local rows = options.rows
   local lines, copied = write_lines(rows)
+  report.begin('bulk', { 'documents a second', 'Stores', 'psql', 'ratio' },
+    ('once, %s documents'):format(report.whole(rows)))
   print(('%-36s %13s   %13s'):format(('%d documents'):format(rows), 'Stores', 'psql'))
   for _, indexed in ipairs({ true, false }) do
     local what = indexed and 'with a GIN index' or 'without one'

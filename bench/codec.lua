@@ -1,12 +1,11 @@
 --- The JSON codec beside lua-cjson, on the same text in the same process.
----
----     luajit bench/codec.lua [seconds per measurement]
----
---- Prints, for each text, microseconds of both and the ratio; above 1 is faster than cjson.
+--- Prints, for each text, microseconds of both and the ratio; above 1 is faster than cjson:
+--- bench/run.sh --codec.
 local cjson = require('cjson')
 local core = require('stores.core')
+local report = require('bench.report')
 
-local SECONDS = tonumber(arg and arg[1]) or 0.3
+local seconds -- of a measurement
 local ISO_CODES = '/usr/share/iso-codes/json'
 
 local function read(path)
@@ -51,10 +50,10 @@ local function time(fn, argument, rounds)
   return os.clock() - start
 end
 
---- How often a call fits into a sixth of SECONDS.
+--- How often a call fits into a sixth of a measurement.
 local function rounds_of(fn, argument)
   local rounds = 1
-  while time(fn, argument, rounds) < SECONDS / 6 do rounds = rounds * 2 end
+  while time(fn, argument, rounds) < seconds / 6 do rounds = rounds * 2 end
   return rounds
 end
 
@@ -70,12 +69,13 @@ local function compare(name, ours, our_argument, theirs, their_argument, divisor
   local scale = 1e6 / (divisor or 1)
   print(('%-34s %11.2f us %11.2f us %8.2f'):format(name, our_best * scale, their_best * scale,
     their_best / our_best))
+  return ('%.2f'):format(their_best / our_best)
 end
 
 local function measure(name, text)
-  compare(name .. ' decode', core.json_decode, text, cjson.decode, text)
-  compare(name .. ' encode', core.json_encode, core.json_decode(text), cjson.encode,
-    cjson.decode(text))
+  report.row(name, compare(name .. ' decode', core.json_decode, text, cjson.decode, text),
+    compare(name .. ' encode', core.json_encode, core.json_decode(text), cjson.encode,
+      cjson.decode(text)))
 end
 
 --- Each record of a file of iso-codes as a text of its own.
@@ -98,23 +98,30 @@ local function measure_records(name, path)
       for i = 1, #list do fn(list[i]) end
     end
   end
-  compare(name .. ' records decode', each(core.json_decode), texts, each(cjson.decode), texts,
-    #texts)
-  compare(name .. ' records encode', each(core.json_encode), values, each(cjson.encode), theirs,
-    #texts)
+  report.row(name .. ' records',
+    compare(name .. ' records decode', each(core.json_decode), texts, each(cjson.decode), texts,
+      #texts),
+    compare(name .. ' records encode', each(core.json_encode), values, each(cjson.encode), theirs,
+      #texts))
 end
 
-print(('%-34s %14s %14s %8s'):format('', 'stores', 'cjson', 'ratio'))
-for _, name in ipairs { 'iso_3166-1', 'iso_3166-2', 'iso_639-3', 'iso_4217' } do
-  local path = ISO_CODES .. '/' .. name .. '.json'
-  measure_records(name, path)
-  local text = read(path)
-  if text then measure(name .. ' whole', text) end
-end
-for _, size in ipairs { 1000, 100000 } do
-  local label = size == 1000 and '1 KB' or '100 KB'
-  measure(label .. ' mixed', document(size, mixed_member))
-  measure(label .. ' numbers', document(size, number_member))
-  measure(label .. ' text', document(size, text_member))
-  measure(label .. ' escapes', document(size, escape_member))
+---@param options table of bench/run.lua
+return function(options)
+  seconds = options.seconds * 0.3
+  report.begin('codec', { 'text', 'decode', 'encode' },
+    ('best of 5 times %g s of each'):format(seconds))
+  print(('%-34s %14s %14s %8s'):format('', 'stores', 'cjson', 'ratio'))
+  for _, name in ipairs { 'iso_3166-1', 'iso_3166-2', 'iso_639-3', 'iso_4217' } do
+    local path = ISO_CODES .. '/' .. name .. '.json'
+    measure_records(name, path)
+    local text = read(path)
+    if text then measure(name .. ' whole', text) end
+  end
+  for _, size in ipairs { 1000, 100000 } do
+    local label = size == 1000 and '1 KB' or '100 KB'
+    measure(label .. ' mixed', document(size, mixed_member))
+    measure(label .. ' numbers', document(size, number_member))
+    measure(label .. ' text', document(size, text_member))
+    measure(label .. ' escapes', document(size, escape_member))
+  end
 end

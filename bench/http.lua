@@ -5,6 +5,7 @@
 ---   static             Lua that says a constant of the same length
 --- Beside the rates: what of the worker's own time a request takes, which other users of the
 --- machine change least.
+local report = require('bench.report')
 local system = require('bench.system')
 
 local CONNECTIONS = 64
@@ -144,7 +145,8 @@ end
 
 --- Measures all of them in turns, and prints a table.
 ---@param options table of bench/run.lua
-return function(options)
+---@param told string how much is measured
+return function(options, told)
   local key, text = make_document()
   local port = start(key, text)
   local seconds = math.ceil(options.seconds) -- wrk takes whole ones
@@ -161,13 +163,16 @@ return function(options)
   for i in ipairs(TARGETS) do
     rates[i], times[i] = system.median(rates[i]), system.median(times[i])
   end
-  print(table.concat(system.describe(), '\n'))
   print(system.run('nginx -v'):match('[^\n]+') .. ', one worker; wrk -t1 -c' .. CONNECTIONS
     .. (', median of %d measurements of %g s'):format(options.repeats, options.seconds))
   print(('\n%-18s %12s %14s %12s'):format('', 'requests /s', 'lua-nginx-redis', 'worker us'))
+  report.begin('http', { '', 'requests a second', 'beside lua-nginx-redis', 'us of the worker' },
+    told)
   for i, target in ipairs(TARGETS) do
     local wanted = i == 1 and '   at least 1.3, aim 1.6' or ''
     print(('%-18s %12.0f %13.2f x %12.1f%s'):format(target[1], rates[i], rates[i] / rates[3],
       times[i], wanted))
+    report.row(target[1], report.whole(rates[i]), ('%.2f'):format(rates[i] / rates[3]),
+      ('%.1f'):format(times[i]))
   end
 end

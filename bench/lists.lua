@@ -3,6 +3,7 @@
 local ceilings = require('bench.ceilings')
 local forms = require('bench.forms')
 local query = require('stores.sql.query')
+local report = require('bench.report')
 local stores = require('stores')
 local system = require('bench.system')
 
@@ -69,9 +70,11 @@ local function pgbench(command)
   return tonumber(text:match('tps = ([%d.]+)')) or error('pgbench said: ' .. text, 0)
 end
 
-return function(options)
+return function(options, told)
   fill(options.rows)
   print(('%-20s %12s %12s %14s %8s'):format('list', 'Stores', 'Stores, 1', 'pgbench', 'ratio'))
+  report.begin('lists', { 'list', ('Stores, %d in flight'):format(IN_FLIGHT), 'Stores, alone',
+    'pgbench', 'ratio' }, told)
   for i, form in ipairs(forms) do
     if not options.only or form.name:find(options.only, 1, true) then
       local after
@@ -97,6 +100,8 @@ return function(options)
       local rate = system.median(together)
       print(('%-20s %10.0f/s %10.0f/s %12.0f/s %8.2f'):format(form.name, rate,
         system.median(alone), best, rate / best))
+      report.row(form.name, report.whole(rate), report.whole(system.median(alone)),
+        report.whole(best), ('%.2f'):format(rate / best))
       io.stdout:flush()
     end
   end

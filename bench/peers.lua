@@ -1,6 +1,7 @@
 --- Stores beside what people write by hand with the clients that Debian packages (bench/peer.lua).
 --- A blocking client is run in 1, 4 and 16 processes, and the best of the sums counts.
 local ceilings = require('bench.ceilings')
+local report = require('bench.report')
 local system = require('bench.system')
 
 -- name, workload, calls in flight of Stores
@@ -41,9 +42,11 @@ local function measure(name, in_flight, options)
   return system.median(ours), system.median(alone), theirs
 end
 
-return function(options)
+return function(options, told)
   print(('%-28s %6s %11s %11s %12s %13s %13s %9s %7s'):format('workload', 'flight', 'Stores',
     'Stores, 1', 'by hand, 1', 'by hand, 4', 'by hand, 16', 'x best', 'x 1'))
+  report.begin('peers', { 'workload', 'in flight', 'Stores', 'Stores, alone', 'by hand, 1',
+    'by hand, 4', 'by hand, 16', 'x best', 'x 1' }, told)
   for _, workload in ipairs(WORKLOADS) do
     local title, name, in_flight = unpack(workload)
     local only = options.only
@@ -56,6 +59,9 @@ return function(options)
       local best = math.max(unpack(theirs))
       print(('%-28s %6d %9.0f/s %9.0f/s %10.0f/s %11.0f/s %11.0f/s %9.2f %7.2f'):format(title,
         in_flight, ours, alone, theirs[1], theirs[2], theirs[3], ours / best, alone / theirs[1]))
+      report.row(title, report.whole(in_flight), report.whole(ours), report.whole(alone),
+        report.whole(theirs[1]), report.whole(theirs[2]), report.whole(theirs[3]),
+        ('%.2f'):format(ours / best), ('%.2f'):format(alone / theirs[1]))
       io.stdout:flush()
     end
   end
@@ -64,4 +70,5 @@ return function(options)
 by hand: lua-sql-postgres, lua-redis and cjson under LuaJIT (bench/peer.lua), in 1, 4 and 16
 processes; x best: Stores in flight beside the best of these; x 1: Stores, one call at a time,
 beside one process of these]])
+  require('bench.stale')(options)
 end

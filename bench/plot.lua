@@ -1,5 +1,6 @@
 --- How the figures go with rows, with coroutines and with processes: one SVG each, by gnuplot.
 local ceilings = require('bench.ceilings')
+local report = require('bench.report')
 local system = require('bench.system')
 
 local WORKLOADS = {
@@ -71,20 +72,24 @@ plot %s
   print('drawn: ' .. base .. '.svg')
 end
 
-return function(options)
+return function(options, told)
   fill(options.rows, options)
   for _, curve in ipairs(curves(options)) do
     local heading = { curve[1] }
     for i, workload in ipairs(WORKLOADS) do heading[i + 1] = workload[1] end
     print('\n' .. table.concat(heading, ' | '))
+    heading[1] = curve[2]
+    report.begin(curve[1], heading, told)
     local lines = {}
     for _, at in ipairs(curve[3]) do
-      local line = { ('%d'):format(at) }
+      local line, shown = { ('%d'):format(at) }, { report.whole(at) }
       for i, workload in ipairs(WORKLOADS) do
-        line[i + 1] = ('%.0f'):format(curve[4](workload[2], at))
+        local rate = curve[4](workload[2], at)
+        line[i + 1], shown[i + 1] = ('%.0f'):format(rate), report.whole(rate)
       end
       lines[#lines + 1] = table.concat(line, ' ')
       print((table.concat(line, ' | ')))
+      report.row(unpack(shown))
       io.stdout:flush()
     end
     draw(curve, table.concat(lines, '\n') .. '\n')

@@ -9,9 +9,12 @@
 #   sh bench/run.sh --bulk      1,000,000 documents by `stores import` and `stores export`, beside
 #                               psql's \copy of the same lines; --rows N: so many
 #   sh bench/run.sh --http      the example API in nginx beside lua-nginx-redis, by wrk (bench/http.lua)
+#   sh bench/run.sh --codec     the JSON codec beside lua-cjson, on the same text in one process
+#   sh bench/run.sh --all       all of these
 # Options:
 #   --seconds S   of one measurement        --repeat N   measurements of each
 #   --rows N      rows of the tables        --only TEXT  workloads whose name contains it
+#   --write       what was measured into the tables of docs/performance.md
 # The ceilings are redis-benchmark, pgbench and loops in C, in the same run, on the same servers
 # and payload; every figure is printed with what it is divided by.
 set -u
@@ -22,15 +25,14 @@ group=bench
 value=''
 for argument in "$@"; do
     case $value$argument in
-        --plot) group=plot ;;
-        --peers) group=peers ;;
-        --http) group=http ;;
+        --plot | --peers | --http | --codec | --all) group=${argument#--} ;;
         --lists | --bulk) ;;
-        --quick) ;;
+        --quick | --write) ;;
         --seconds | --repeat | --rows | --only) value='value ' ;;
         'value '*) value='' ;;
         *)
-            echo "usage: sh bench/run.sh [--quick] [--peers | --plot | --http | --lists | --bulk]" \
+            echo "usage: sh bench/run.sh [--quick] [--write]" \
+                "[--peers | --plot | --http | --lists | --bulk | --codec | --all]" \
                 "[--seconds S] [--repeat N] [--rows N] [--only TEXT]" >&2
             exit 2
             ;;

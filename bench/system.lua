@@ -1,6 +1,9 @@
 --- What the benchmarks ask of the machine: commands, servers, versions.
 local system = {}
 
+-- How busy others kept the machine before the first measurement: processes that ran, in a minute.
+local load_before = assert(io.open('/proc/loadavg')):read('*n')
+
 system.out = assert(os.getenv('STORES_BENCH_OUT'), 'run this by bench/run.sh')
 system.redis = assert(os.getenv('REDIS_SOCKET'))
 
@@ -83,21 +86,43 @@ local function first_line(command)
   return system.run(command):match('[^\n]*')
 end
 
+local function processor()
+  local cpu = io.open('/proc/cpuinfo')
+  local model = cpu and cpu:read('*a'):match('model name%s*:%s*([^\n]*)') or 'unknown'
+  if cpu then cpu:close() end
+  return model
+end
+
+local function redis_version()
+  return (first_line('redis-server --version'):match('^Redis server (v=%S+)'):gsub('v=', 'Redis '))
+end
+
+local function luajit_version()
+  return first_line('luajit -v'):match('^LuaJIT %S+')
+end
+
+--- Day, commit, machine and versions in one line; `changed` where the tree is not the commit's.
+---@return string
+function system.where()
+  local changed = system.run('git status --porcelain --untracked-files=no -- core bindings lua')
+  return ('%s, commit %s%s; %d cores, %s, %s, load %.1f before; PostgreSQL %s, %s, %s'):format(
+    os.date('!%Y-%m-%d'), first_line('git rev-parse --short HEAD'),
+    changed == '' and '' or ' (changed)', system.cores(), processor(), first_line('uname -sr'),
+    load_before, system.psql('SHOW server_version'):match('^%S+'), redis_version(), luajit_version())
+end
+
 --- What a reader needs to know of where the figures come from.
 ---@param no_documents boolean? the tables of the workloads are not there
 ---@return string[]
 function system.describe(no_documents)
-  local cpu = io.open('/proc/cpuinfo')
-  local model = cpu and cpu:read('*a'):match('model name%s*:%s*([^\n]*)') or 'unknown'
-  if cpu then cpu:close() end
   local settings = system.psql([[SELECT string_agg(name || ' = ' || setting, ', ' ORDER BY name)
     FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')]])
   return {
-    ('machine   %d cores, %s, %s'):format(system.cores(), model, first_line('uname -sr')),
+    ('machine   %d cores, %s, %s'):format(system.cores(), processor(), first_line('uname -sr')),
     ('servers   PostgreSQL %s (%s); %s'):format(system.psql('SHOW server_version'), settings,
-      first_line('redis-server --version'):match('^Redis server (v=%S+)'):gsub('v=', 'Redis ')),
+      redis_version()),
     ('tools     %s; %s; %s'):format(first_line(system.pgbench() .. ' --version'),
-      first_line('redis-benchmark --version'), first_line('luajit -v'):match('^LuaJIT %S+')),
+      first_line('redis-benchmark --version'), luajit_version()),
     ('document  %s bytes of JSON on average'):format(no_documents and 'about 100'
       or system.psql('SELECT round(avg(length(value::text))) FROM bench_read')),
     'both ways over unix sockets, but for TLS, which goes by TCP beside TCP; a pool of 10 '

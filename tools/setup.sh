@@ -1,5 +1,5 @@
 # Installs the Debian packages that are missing; quick and silent where all are there.
-#   sh tools/setup.sh [demo|test|check|bench|peers|plot|http]
+#   sh tools/setup.sh [demo|test|check|bench|peers|plot|http|codec|all]
 # As root, or as a user with sudo. No server is started and no PostgreSQL cluster is made.
 set -u
 
@@ -11,14 +11,18 @@ case $group in
     demo) packages="$packages $servers iso-codes" ;;
     test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
         strace valgrind openssl pgbouncer nginx libnginx-mod-http-lua lua-nginx-redis wrk luarocks
-        man-db bsdextrautils g++ lua5.1 lua5.2 lua5.3 lua5.4 lua-sql-postgres lua-redis" ;;
+        man-db bsdextrautils g++ lua5.1 lua5.2 lua5.3 lua5.4 lua-sql-postgres lua-redis
+        lua-resty-lrucache" ;;
     bench) packages="$packages $servers" ;;
-    peers) packages="$packages $servers lua-sql-postgres lua-redis" ;;
+    peers) packages="$packages $servers lua-sql-postgres lua-redis lua-resty-lrucache" ;;
     plot) packages="$packages $servers gnuplot-nox" ;;
     http) packages="$packages $servers nginx libnginx-mod-http-lua lua-nginx-redis wrk" ;;
+    codec) packages="$packages $servers iso-codes" ;;
+    all) packages="$packages $servers iso-codes lua-sql-postgres lua-redis lua-resty-lrucache
+        gnuplot-nox nginx libnginx-mod-http-lua lua-nginx-redis wrk" ;;
     check) packages="$packages lua-check cppcheck clang-format" ;;
     *)
-        echo "usage: sh tools/setup.sh [demo|test|check|bench|peers|plot|http]" >&2
+        echo "usage: sh tools/setup.sh [demo|test|check|bench|peers|plot|http|codec|all]" >&2
         exit 2
         ;;
 esac

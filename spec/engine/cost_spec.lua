@@ -153,7 +153,8 @@ local function with_table(page)
     end
     lines[#lines + 1] = '| ' .. table.concat(words, ' | ') .. ' |'
   end
-  local from, to = page:find(BEGIN, 1, true), page:find(END, 1, true)
+  local from = page:find(BEGIN, 1, true)
+  local to = page:find(END, from, true)
   return page:sub(1, from - 1) .. table.concat(lines, '\n') .. '\n' .. page:sub(to)
 end
 
