@@ -5,6 +5,7 @@ local call = require('stores.config.call')
 local config = require('stores.config.tables')
 local list = require('stores.verbs.list')
 local options = require('stores.config.options')
+local scatter = require('stores.shards.scatter')
 local sorted = require('stores.sorted')
 
 local types = {}
@@ -91,21 +92,22 @@ end
 -- ---- Of shards ---------------------------------------------------------------------------------
 
 local ID = { name = 'id', type = 'stores.Id' }
-local TO_ALL = 'stores.ScatterOptions'
+local TO_ALL, TO_WHOLE = 'stores.ScatterOptions', 'stores.SideOptions'
 
 -- A verb of shards: one that is not of a row takes what is for all of them, too, and says which
--- failed.
+-- failed, where there is a part of its answer.
 local function of_shards(row)
   local takes, second = { unpack(row.takes) }, row.takes[2] and row.takes[2].name
   if row.name == 'transaction' then table.insert(takes, 1, ID) end
   local copy = { name = row.name, takes = takes, gives = { unpack(row.gives) },
     options = row.options }
   local is_of_row = second == 'id' or second == 'record' or row.name == 'transaction'
-  if is_of_row or not row.options or row.name == 'each' then return copy end
+  local is_whole = scatter.whole[row.name]
+  if is_of_row or not row.options then return copy end
   copy.options = nil
   takes[#takes + 1] = { name = 'opts', is_optional = row.name ~= 'query',
-    type = ('stores.%sOptions|%s'):format(row.options, TO_ALL) }
-  if #row.gives > 0 then
+    type = ('stores.%sOptions|%s'):format(row.options, is_whole and TO_WHOLE or TO_ALL) }
+  if #row.gives > 0 and not is_whole then
     table.insert(copy.gives, { name = 'failed', type = 'stores.Error[]|nil' })
   end
   return copy

@@ -43,8 +43,12 @@ describe('many rows of several shards', function()
     local ids = { '1', '2', '3', '4', '5', '6', '7', '8', '9', '10' }
     local deleted, count = shards:deleteMany('items', ids, { concurrency = 2 })
     assert.same({ 9, true, false }, { count, deleted[9], deleted[10] })
-    refused('invalid_option', "'partial' does not belong", shards.insertMany, shards, 'items', {},
-      { partial = true })
+    for verb, given in pairs({ insertMany = { {} }, upsertMany = { {} }, deleteMany = { {} },
+      updateEach = { {}, function() end }, each = {} }) do
+      given[#given + 1] = { partial = true }
+      refused('invalid_option', "'partial' does not belong", shards[verb], shards, 'items',
+        unpack(given))
+    end
   end)
 
   it('keep the ids that were made for those that are stored, and no others', function()
@@ -89,6 +93,84 @@ describe('many rows of several shards', function()
     assert.same({ 'unknown', false }, { err.outcome, err.retryable })
     assert.equal(6, shards:count('items'))
   end)
+end)
+
+describe('a function over the rows of several shards', function()
+  local function fill()
+    for n = 1, 24 do shards:insert('items', { id = tostring(n), n = 0 }) end
+  end
+
+  local function all_are(n)
+    return shards:count('items', { n = n }) == 24 and shards:count('items') == 24
+  end
+
+  it('changes them side by side', function()
+    stores.run(function()
+      fill()
+      local task, place
+      shards:transaction('3', function(tx)
+        tx:updateProperty('items', '3', 'held', true)
+        task = stores.spawn(shards.updateEach, shards, 'items', {}, function(item)
+          item.n = item.n + 1
+        end, { all = true, batch = 4, progress = function(_, after) place = after end })
+        support.eventually(function()
+          return shards.shards[2]:count('items', { n = 1 }) == 8
+            and shards.shards[3]:count('items', { n = 1 }) == 8
+        end)
+        assert.is_false(task.done)
+        assert.matches('^,%d+,%d+$', place)
+      end)
+      local count, last = task:join()
+      assert.same({ 24, '24,22,23' }, { count, last })
+      assert.is_true(all_are(1))
+    end)
+  end)
+
+  it('changes those of one shard after the other where that is wanted', function()
+    fill()
+    local order = {}
+    shards:updateEach('items', {}, function(item)
+      order[#order + 1] = tonumber(item.id) % 3
+    end, { all = true, batch = 2, concurrency = 1 })
+    for place = 2, #order do assert.is_true(order[place - 1] <= order[place]) end
+  end)
+
+  it('goes on in each behind what was done there, where one failed or somebody was killed',
+    function()
+      fill()
+      local count, after = 0, nil
+      for at = 5, 45, 10 do
+        local seen = 0
+        local ok, err = shards.try:updateEach('items', {}, function(item)
+          seen = seen + 1
+          if seen == at then stores.errors.raise('conflict', 'not this one') end
+          item.n = item.n + 1
+        end, { all = true, batch = 3, after = after })
+        if ok then
+          count = count + err
+          break
+        end
+        assert.same({ 'conflict', 'none' }, { err.code, err.outcome })
+        count, after = count + err.count, err.after
+      end
+      assert.equal(24, count)
+      assert.is_true(all_are(1))
+      local told
+      pcall(shards.updateEach, shards, 'items', {}, function(item) item.n = item.n + 1 end,
+        { all = true, batch = 3, progress = function(done, place)
+          told = place
+          if done > 8 then error('killed', 0) end
+        end })
+      local rest = shards:updateEach('items', {}, function(item) item.n = item.n + 1 end,
+        { where = { { 'n', '=', 1 } }, batch = 3, after = told })
+      assert.is_true(rest < 24 and all_are(2))
+      assert.equal(0, shards:updateEach('items', {}, function() end,
+        { all = true, after = '99,99,99' }))
+      for _, wrong in ipairs({ '1', '1,2', '1,2,3,4', '1,2,x', '0/7' }) do
+        refused('invalid_option', 'after', shards.updateEach, shards, 'items', {}, function() end,
+          { all = true, after = wrong })
+      end
+    end)
 end)
 
 describe('an upgrade of shards that stops in two of them', function()

@@ -4,7 +4,6 @@
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
 local errors = require('stores.errors')
-local health = require('stores.shards.health')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local scatter = require('stores.shards.scatter')
@@ -22,14 +21,10 @@ local function but(opts, ...)
   return rest
 end
 
--- Takes what is for the shards out of the options of a verb that stores.
+-- Takes what is for the shards out of the options of a verb that writes.
 local function split_options(opts, name)
   local own
-  opts, own = scatter.split(opts)
-  if own.partial ~= nil then
-    errors.raise('invalid_option', ("%s raises where a shard fails: option 'partial' does not "
-      .. 'belong to it'):format(name))
-  end
+  opts, own = scatter.split(opts, name)
   return call.check(opts, taken[name]), own
 end
 
@@ -190,37 +185,79 @@ end
 
 -- ---- By criteria --------------------------------------------------------------------------------
 
--- Where a walk over all shards is: 'shard/id', or 'shard' at the beginning of one.
-local function read_place(after, count)
-  if after == nil then return 1, nil end
-  local shard, id = tostring(after):match('^(%d+)/?(.*)$')
-  shard = tonumber(shard)
-  if not shard or shard >= count then
+-- Where a walk over all shards is: the last id in each of them, in their order, behind commas; none
+-- where it has not begun.
+local function read_places(after, count)
+  local places = {}
+  if after == nil then return places end
+  local at, is_right = 0, true
+  for id in (tostring(after) .. ','):gmatch('([^,]*),') do
+    at = at + 1
+    is_right = is_right and (id == '' or id:find('^%-?%d+$') ~= nil)
+    places[at] = id ~= '' and id or nil
+  end
+  if at ~= count or not is_right then
     errors.raise('invalid_option', "'after' is what an updateEach of these shards gave")
   end
-  return shard + 1, id ~= '' and id or nil
+  return places
 end
 
--- Changes every document that meets criteria by a function, shard by shard.
+local function write_places(places, count)
+  local texts, is_begun = {}, false
+  for shard = 1, count do
+    texts[shard] = places[shard] or ''
+    is_begun = is_begun or places[shard] ~= nil
+  end
+  return is_begun and table.concat(texts, ',') or nil
+end
+
+local STOPPED = {} -- raised in those that go on while another one has failed
+
+---@class stores.shards.Walk an updateEach of all shards
+---@field counts integer[] by shard
+---@field places table<integer, string> by shard: the last id
+---@field is_stopped boolean
+
+local function total(walk)
+  local count = 0
+  for _, done in pairs(walk.counts) do count = count + done end
+  return count
+end
+
+local function update_shard(self, walk, shard, store, rest)
+  local progress = rest.progress
+  rest = but(rest, 'after', 'progress')
+  rest.after = walk.places[shard]
+  rest.progress = function(done, last)
+    walk.counts[shard], walk.places[shard] = done, last
+    if progress then progress(total(walk), write_places(walk.places, self.size)) end
+    if walk.is_stopped then errors.throw(STOPPED) end
+  end
+  local ok, done, last = pcall(store.updateEach, store, walk.name, walk.doc, walk.change, rest)
+  if ok then
+    walk.counts[shard], walk.places[shard] = done, last
+  elseif done ~= STOPPED then
+    walk.is_stopped = true
+    errors.throw(done)
+  end
+end
+
+-- Changes every document that meets criteria by a function, in all shards side by side. Where one
+-- fails the others end with the batch that they are at.
 function verbs:updateEach(name, doc, change, opts)
   check(self, 'updateEach')
-  opts = call.check(opts, taken.updateEach)
-  local first, after = read_place(opts.after, self.size)
-  local count, place = 0, opts.after
-  for shard = first, self.size do
-    local rest = but(opts, 'after', 'progress')
-    rest.after = shard == first and after or nil
-    rest.progress = function(done, last)
-      place = ('%d/%s'):format(shard - 1, last)
-      if opts.progress then opts.progress(count + done, place) end
-    end
-    local ok, done = pcall(health.call, self, shard, self.shards[shard].updateEach, nil, name,
-      doc, change, rest)
-    if not ok then
-      if errors.is(done) then done.count, done.after = count + (done.count or 0), place end
-      errors.throw(done)
-    end
-    count = count + done
+  local own
+  opts, own = split_options(opts, 'updateEach')
+  local walk = { name = name, doc = doc, change = change, counts = {}, is_stopped = false,
+    places = read_places(opts.after, self.size) }
+  local ok, err = pcall(scatter.run, self, { timeout = opts.timeout, is_long = true,
+    concurrency = own.concurrency }, function(store, _, shard)
+      update_shard(self, walk, shard, store, opts)
+    end)
+  local count, place = total(walk), write_places(walk.places, self.size)
+  if not ok then
+    if errors.is(err) then err.count, err.after = count, place end
+    errors.throw(err)
   end
   return count, place
 end

@@ -216,11 +216,7 @@ end
 function lists.each(self, name, opts)
   arguments.check(self, 'each')
   arguments.check_table(name)
-  local rest, how = scatter.split(opts)
-  if how.partial ~= nil then
-    errors.raise('invalid_option', "each raises where a shard fails: option 'partial' does not "
-      .. 'belong to it')
-  end
+  local rest, how = scatter.split(opts, 'each')
   rest = check_options(rest, taken.each)
   local streams = {}
   for place, store in ipairs(self.shards) do

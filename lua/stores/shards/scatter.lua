@@ -11,13 +11,20 @@ local tasks = require('stores.tasks')
 
 local scatter = {}
 
----@class stores.ScatterOptions
----@field partial? boolean the answer of those that do answer; the last value names the others
+---@class stores.SideOptions
 ---@field concurrency? integer how many shards at a time
+
+---@class stores.ScatterOptions : stores.SideOptions
+---@field partial? boolean the answer of those that do answer; the last value names the others
 ---@field on? 'all'|stores.Id of query: where it runs
 
 ---@class stores.shards.Failure : stores.Error
 ---@field shard integer
+
+--- The verbs of which there is no part: they raise where a shard fails.
+---@type table<string, boolean>
+scatter.whole = { each = true, insertMany = true, upsertMany = true, deleteMany = true,
+  updateEach = true }
 
 local OWN = call.allow('partial', 'concurrency')
 local NONE = {}
@@ -25,15 +32,20 @@ local SHORTEST = 0.001 -- seconds that a call takes as its timeout
 
 --- Takes what is for the shards out of the options of a call.
 ---@param opts table?
+---@param verb string? its name, where it may be one of scatter.whole
 ---@return table? opts those of the verb
 ---@return stores.ScatterOptions
 ---Raises invalid_option.
-function scatter.split(opts)
+function scatter.split(opts, verb)
   if type(opts) ~= 'table' then return opts, NONE end
   if opts.partial == nil and opts.concurrency == nil then return opts, NONE end
   local rest, own = {}, {}
   for key, value in pairs(opts) do
     if OWN[key] then own[key] = value else rest[key] = value end
+  end
+  if own.partial ~= nil and scatter.whole[verb] then
+    errors.raise('invalid_option', ("%s raises where a shard fails: option 'partial' does not "
+      .. 'belong to it'):format(verb))
   end
   return rest, call.check(own, OWN)
 end

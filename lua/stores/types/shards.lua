@@ -13,7 +13,7 @@
 --- Finds every document of a table.
 ---@field findAll fun(self: stores.Shards, table: string, opts?: stores.ListOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
 --- Reads a table batch by batch: `for document in store:each(table)`.
----@field each fun(self: stores.Shards, table: string, opts?: stores.EachOptions): (iterator: (fun(): (stores.Document|nil)))
+---@field each fun(self: stores.Shards, table: string, opts?: stores.EachOptions|stores.SideOptions): (iterator: (fun(): (stores.Document|nil)))
 --- Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`.
 ---@field findByJSON fun(self: stores.Shards, table: string, doc?: table, opts?: stores.CriteriaOptions|stores.ScatterOptions): (documents: stores.Document[]|stores.Plan, next: string|nil, previous: string|nil, failed: stores.Error[]|nil)
 --- Finds the first document that contains `doc`.
@@ -47,13 +47,13 @@
 --- Deletes all rows whose documents contain `doc` and meet `where`, in one statement.
 ---@field deleteWhere fun(self: stores.Shards, table: string, doc?: table, opts?: stores.ManyOptions|stores.ScatterOptions): (ids: string[]|stores.Plan, failed: stores.Error[]|nil)
 --- Inserts many records, chunk by chunk.
----@field insertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.InsertManyOptions|stores.ScatterOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil, failed: stores.Error[]|nil)
+---@field insertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.InsertManyOptions|stores.SideOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil)
 --- Inserts many records, or replaces the documents of the rows that have their ids.
----@field upsertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.UpsertManyOptions|stores.ScatterOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil, failed: stores.Error[]|nil)
+---@field upsertMany fun(self: stores.Shards, table: string, records: table[]|fun(): (table|nil), opts?: stores.UpsertManyOptions|stores.SideOptions): (results: ('inserted'|'replaced'|'ignored')[], counts: table<string, integer>, etags: (stores.Etag|false)[]|nil)
 --- Deletes many rows by their ids.
----@field deleteMany fun(self: stores.Shards, table: string, ids: stores.Id[], opts?: stores.DeleteManyOptions|stores.ScatterOptions): (deleted: boolean[], count: integer, failed: stores.Error[]|nil)
+---@field deleteMany fun(self: stores.Shards, table: string, ids: stores.Id[], opts?: stores.DeleteManyOptions|stores.SideOptions): (deleted: boolean[], count: integer)
 --- Changes all documents that contain `doc` and meet `where` by a function, in batches.
----@field updateEach fun(self: stores.Shards, table: string, doc?: table, change: fun(document: table): (table|false|nil), opts?: stores.UpdateEachOptions|stores.ScatterOptions): (count: integer, last: string|nil, failed: stores.Error[]|nil)
+---@field updateEach fun(self: stores.Shards, table: string, doc?: table, change: fun(document: table): (table|false|nil), opts?: stores.UpdateEachOptions|stores.SideOptions): (count: integer, last: string|nil)
 --- Runs SQL, in a transaction of its own.
 ---@field query fun(self: stores.Shards, sql: string, params?: any[], opts: stores.QueryOptions|stores.ScatterOptions): (rows: stores.Rows, affected: integer, failed: stores.Error[]|nil)
 --- Runs `fn(tx)` in one transaction: COMMIT when it returns, ROLLBACK when it raises.
