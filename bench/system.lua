@@ -108,8 +108,8 @@ function system.where()
   return ('%s, commit %s%s; %d cores, %s, %s, load %.1f before; PostgreSQL %s, %s, %s'):format(
     os.date('!%Y-%m-%d'), first_line('git rev-parse --short HEAD'),
     changed == '' and '' or ' (changed)', system.cores(), processor(), first_line('uname -sr'),
-    ('machine   %d cores, %s, %s'):format(system.cores(), processor(),
-      first_line('uname -sr')),
+    load_before, system.psql('SHOW server_version'):match('^%S+'), redis_version(),
+    luajit_version())
 end
 
 --- What a reader needs to know of where the figures come from.
