@@ -54,8 +54,25 @@ void stores__table_sql_free(struct stores__table *table) {
     for (int i = 0; i < STORES__TABLE_TEXTS; i++) free(table->texts[i]);
 }
 
+/* How the statements of criteria begin, whose rows one server looks up before it puts them in order
+ * (lua/stores/sql/pages.lua), and how they begin where several do: the coordinator would be sent all
+ * that match. The workers know the values that are asked for, and so which index is worth it. */
+static const char whole[] = "WITH hit AS MATERIALIZED (";
+static const char spread[] = "WITH hit AS NOT MATERIALIZED (";
+
 char *stores__table_expand(const struct stores__table *table, const char *sql) {
-    return stores__sql_replace(sql, table->name);
+    char *made = stores__sql_replace(sql, table->name);
+    char *at = made != NULL && table->spread != STORES__SPREAD_NONE ? strstr(made, whole) : NULL;
+    if (at == NULL) return made;
+    struct stores__buf buf = {0};
+    stores__buf_add(&buf, made, (size_t)(at - made));
+    stores__buf_str(&buf, spread);
+    stores__buf_str(&buf, at + sizeof whole - 1);
+    const char *text = stores__buf_text(&buf);
+    char *copy = text != NULL ? stores__strdup(text) : NULL;
+    stores__buf_free(&buf);
+    free(made);
+    return copy;
 }
 
 /* What a statement of the engine fails with where a column or an index is not what it takes it

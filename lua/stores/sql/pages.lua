@@ -17,6 +17,7 @@ local pages = {}
 ---@field table string? the table that cursors are of
 ---@field has_cursors boolean? the rows come with what a cursor needs
 ---@field one_more boolean? one row more is asked for, which tells whether there are more
+---@field only_places boolean? no documents: `row_id` and, where the order has keys, `row_keys`
 ---@field whole boolean? documents come as a whole, and who asked makes parts of them
 ---@field most integer? told: how many of the rows that come are of the page
 ---@field order stores.sql.Order? told
@@ -94,7 +95,12 @@ function pages.select(source, opts, add, page)
   local parts = by:parts(position, page.back, source.fixed, add)
   local document = fields.document(opts.fields)
   local output = 'id, ' .. (page.whole and fields.document(nil) or document)
-  if page.has_cursors and by:values() then output = output .. ', ' .. by:values() end
+  if page.only_places then
+    output = 'id::text AS row_id'
+    if by:values() then output = output .. (', %s AS row_keys'):format(by:values()) end
+  elseif page.has_cursors and by:values() then
+    output = output .. ', ' .. by:values()
+  end
   local limit = limited(opts, add, page)
   if parts and #parts > 1 and opts.limit and not source.fenced then
     return in_parts(source, parts, output, by:clause(page.back, by:is_backwards(source.fixed)),

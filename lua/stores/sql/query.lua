@@ -23,6 +23,7 @@ local query = {}
 ---@field contains table? findAll, each: rows that contain it
 ---@field fields stores.Path[]? what comes of the documents
 ---@field all boolean? criteria that match every row are meant
+---@field among (fun(add: stores.sql.Add): string)? one condition more: which rows it may be
 ---@field predicate boolean? findByPath: the path is a predicate (@@)
 
 local function refuse(message, ...)
@@ -50,6 +51,7 @@ local function source(containment, opts, add, page)
   if page then page.group, page.contains = group, containment ~= nil end
   local conditions = criteria.conditions(group, add)
   if containment then table.insert(conditions, 1, containment) end
+  if opts.among then conditions[#conditions + 1] = opts.among(add) end
   return { conditions = conditions, fenced = containment ~= nil or criteria.contains(group),
     fixed = criteria.fixed(group) }
 end
@@ -60,7 +62,8 @@ local NOTHING = criteria.read(nil)
 -- The rows that meet a condition over `value`.
 local function matching(condition, opts, params, add, page)
   if opts.where == nil and opts.order == nil and opts.fields == nil and opts.after == nil
-    and opts.before == nil and not (page and page.position) then
+    and opts.before == nil and opts.among == nil
+    and not (page and (page.position or page.only_places)) then
     if page then page.group, page.contains = NOTHING, condition ~= nil end
     return pages.plain(condition, opts, add, page), params
   end
@@ -132,7 +135,7 @@ end
 function query.each_batch(after, size, opts, page)
   opts = opts or {}
   return query.find_all({ after = after, limit = size, order = opts.order, where = opts.where,
-    contains = opts.contains, fields = opts.fields }, page)
+    contains = opts.contains, fields = opts.fields, among = opts.among }, page)
 end
 
 --- Rows that contain a document, and meet `where`.

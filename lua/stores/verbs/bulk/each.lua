@@ -18,12 +18,12 @@ local BATCH = 500
 
 -- The rows of the batch behind an id.
 local function look(self, walk)
-  local page = {}
+  local page = { only_places = true }
   local text, params = query.each_batch(walk.last, walk.size, walk.criteria, page)
   select.check(self, walk.name, walk.criteria, page)
   if walk.definition then text, params = seen.alive(self, walk.definition, text, params) end
-  local rows = wait.slot(self.hub, self:start_select(walk.name, 'SELECT id::text AS row_id FROM ('
-    .. text .. ') AS page ORDER BY id', params, walk.opts.timeout, false, true))
+  local rows = wait.slot(self.hub, self:start_select(walk.name, text, params, walk.opts.timeout,
+    false, true))
   local list = {}
   for i = 1, #rows do list[i] = rows[i].row_id end
   return list
