@@ -9,16 +9,27 @@
 enum { SPREAD = 14 }; /* the column behind all others, where it is asked for */
 enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
 
+/* The languages of what nobody wrote for this database, internal and c: their oids are fixed. */
+#define THE_SERVERS "12, 13"
+
 /* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
  * child, a check, a column, a rule, row security, a new name: each writes the row in pg_class anew.
  * Only a parent and the default of a column, which is a new object each time, come without that.
  * Statistics and VACUUM change it in place. */
-#define PRINT                                                                                      \
+#define PRINT_OF(child)                                                                            \
     "c.oid::text || ' ' || c.xmin::text"                                                           \
-    " || CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"         \
-    " THEN ' child' ELSE '' END"                                                                   \
+    " || CASE WHEN " child " THEN ' child' ELSE '' END"                                            \
     " || coalesce((SELECT ' ' || pg_catalog.sum(d.oid::pg_catalog.int8)::text"                     \
     "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"
+
+#define IS_CHILD "EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
+
+#define PRINT PRINT_OF(IS_CHILD)
+
+/* A table, and all that inherits from it. */
+#define TREE(of)                                                                                   \
+    "tree AS (SELECT " of " AS oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"          \
+    "  JOIN tree ON i.inhparent = tree.oid)"
 
 /* The domains of a table's columns, and those that they are made of. */
 #define DOMAINS(of)                                                                                \
@@ -51,7 +62,7 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  JOIN pg_catalog.pg_proc p ON p.oid = CASE e.refclassid"                                     \
     "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
     "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
-    "  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal'))"
+    "  AND p.prolang NOT IN (" THE_SERVERS "))"
 
 /* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls
  * what is. The server's own have oids below 16384 (access/transam.h): where the planner expects to
@@ -63,35 +74,34 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  SELECT n.oid, n.provolatile FROM pg_catalog.pg_proc w"                                      \
     "  JOIN pg_catalog.pg_proc n ON n.oid >= 16384 AND w.prosrc ~* ('\\m'"                         \
     "  || pg_catalog.regexp_replace(n.proname, '(\\W)', '\\\\\\1', 'g') || '\\M')"                 \
-    "  JOIN pg_catalog.pg_language l ON l.oid = n.prolang AND l.lanname NOT IN ('c', 'internal')"  \
-    "  WHERE w.oid = called.oid"                                                                   \
+    "  AND n.prolang NOT IN (" THE_SERVERS ") WHERE w.oid = called.oid"                            \
     "  UNION ALL SELECT n.oid, n.provolatile FROM pg_catalog.pg_depend e"                          \
-    "  JOIN pg_catalog.pg_proc n ON n.oid = e.refobjid"                                            \
-    "  JOIN pg_catalog.pg_language l ON l.oid = n.prolang AND l.lanname NOT IN ('c', 'internal')"  \
+    "  JOIN pg_catalog.pg_proc n ON n.oid = e.refobjid AND n.prolang NOT IN (" THE_SERVERS ")"     \
     "  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = called.oid"       \
     "  AND e.refclassid = e.classid) p)"
 
 /* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains:
  * each of those. */
-#define WIDE                                                                                       \
-    "' ' || (WITH RECURSIVE tree AS (SELECT c.oid AS oid"                                          \
-    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"                                      \
-    "  JOIN tree ON i.inhparent = tree.oid)"                                                       \
-    " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                                   \
+#define WIDE_OF(tree, domains)                                                                     \
+    "' ' || (" tree " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
     "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"                \
     "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                          \
     "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                             \
     "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                                    \
-    " || coalesce((WITH RECURSIVE " DOMAINS(                                                       \
-        "c.oid") " SELECT ' ' || "                                                                 \
-                 "pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"             \
-                 "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"         \
-                 "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                           \
-                 "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
+    " || coalesce((" domains " SELECT ' ' || "                                                     \
+    "pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"                          \
+    "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                      \
+    "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                                        \
+    "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
 
 #define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
 
+#define WIDE WIDE_OF("WITH RECURSIVE " TREE("c.oid"), "WITH RECURSIVE " DOMAINS("c.oid"))
 #define PRINT_SOME PRINT " || CASE WHEN " IS_WIDE " THEN " WIDE " ELSE '' END"
+
+/* The same where OF_TABLE and WHAT are asked for as well. */
+#define PRINT_OF_TABLE                                                                             \
+    PRINT_OF("f.child") " || CASE WHEN f.wide THEN " WIDE_OF("", "") " ELSE '' END"
 
 /* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
  * changes neither the table nor what calls it. "": none. */
@@ -101,11 +111,8 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  FROM written), '')"
 
 /* What the table is, with all that inherits from it; its functions, once for all that asks. */
-#define OF_TABLE                                                                                   \
-    "WITH RECURSIVE tree AS (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"             \
-    "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = "          \
-    "tree.oid),"                                                                                   \
-    " " DOMAINS("pg_catalog.to_regclass($1)") ", " DEFINITIONS
+#define NAMED "pg_catalog.to_regclass($1)::pg_catalog.oid"
+#define OF_TABLE "WITH RECURSIVE " TREE(NAMED) ", " DOMAINS(NAMED) ", " DEFINITIONS
 
 /* No unique index on the id alone. Of partitioned tables it is made of more. */
 #define UNKEYED                                                                                    \
@@ -113,6 +120,26 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  JOIN pg_catalog.pg_attribute a"                                                             \
     "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"                      \
     "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
+
+/* What several answers hang on: of the table, of triggers, and of the foreign keys of others.
+ * Each is asked once, for the time is that of the planner. */
+#define WHAT                                                                                       \
+    " LATERAL (SELECT " IS_CHILD " AS child, domains.are AS domains, " UNKEYED " AS unkeyed,"      \
+    "  c.relhastriggers OR c.relhassubclass OR domains.are AS wide"                                \
+    "  FROM (SELECT EXISTS (SELECT FROM domains) AS are) domains OFFSET 0) f,"                     \
+    " LATERAL (SELECT coalesce(pg_catalog.bool_or(m.written), false) AS fire,"                     \
+    "  coalesce(pg_catalog.bool_or(m.written AND m.own AND m.tgtype & 4 = 4"                       \
+    "  AND m.tgtype & 66 <> 0), false) AS take,"                                                   \
+    "  coalesce(pg_catalog.bool_or(m.own AND m.tgtype & 64 = 64), false) AS replace"               \
+    "  FROM (SELECT t.tgtype, t.tgrelid = c.oid AS own,"                                           \
+    "  NOT t.tgisinternal AND t.tgenabled <> 'D' AS written"                                       \
+    "  FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid) m) g,"                      \
+    " LATERAL (SELECT coalesce(pg_catalog.bool_or(k.confdeltype IN ('c', 'n', 'd')), false)"       \
+    "  AS cascade, coalesce(pg_catalog.bool_or(k.confupdtype IN ('c', 'n', 'd')"                   \
+    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"                      \
+    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id')), false) AS reach"                     \
+    "  FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"                        \
+    "  WHERE k.contype = 'f') h"
 
 /* What the table lacks to be one of Stores, all of it, in words; "": nothing. A domain is taken for
  * one of the right type. */
@@ -126,7 +153,7 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  LEFT JOIN pg_catalog.pg_attribute a"                                                        \
     "  ON a.attrelid = c.oid AND a.attname = w.name::pg_catalog.name AND a.attnum > 0"             \
     "  LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid),"                                     \
-    " CASE WHEN " UNKEYED " THEN 'no primary key on id' END)"
+    " CASE WHEN f.unkeyed THEN 'no primary key on id' END)"
 
 /* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
  * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its
@@ -142,32 +169,20 @@ enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by read
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
     "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"   \
     "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"                 \
-    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"                \
+    "  WHEN f.child"                                                                               \
     "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"                      \
     "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"               \
     "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"              \
     "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"                                  \
-    " EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid"               \
-    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')"                                           \
-    " OR EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"       \
-    "  WHERE k.contype = 'f' AND k.confupdtype IN ('c', 'n', 'd')"                                 \
-    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"                      \
-    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id'))"                                      \
-    " OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'),"                              \
-    " EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"          \
-    "  WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')),"                               \
-    " " IS_WIDE ", " PRINT_SOME " || calls.print,"                                                 \
-    " c.relkind <> 'r' OR c.relhasrules OR EXISTS (SELECT FROM pg_catalog.pg_trigger t"            \
-    "  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'"                      \
-    "  AND t.tgtype & 4 = 4 AND t.tgtype & 66 <> 0),"                                              \
-    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR EXISTS (SELECT"                     \
-    "  FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 = 64) THEN 2"        \
-    "  ELSE 1 END,"                                                                                \
-    " " UNKEYED ","                                                                                \
-    " c.relkind = 'p' OR " HAS_DOMAINS ", calls.print <> '',"                                      \
+    " g.fire OR h.reach OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'), h.cascade," \
+    " f.wide, " PRINT_OF_TABLE " || calls.print,"                                                  \
+    " c.relkind <> 'r' OR c.relhasrules OR g.take,"                                                \
+    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR g.replace THEN 2 ELSE 1 END,"       \
+    " f.unkeyed,"                                                                                  \
+    " c.relkind = 'p' OR f.domains, calls.print <> '',"                                            \
     " c.relkind = 'v' OR c.relrowsecurity, " LACKS more                                            \
-    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"  \
-    " WHERE c.oid = pg_catalog.to_regclass($1)"
+    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                            \
+    "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)"
 
 static const char plain_sql[] = FACTS("");
 static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
