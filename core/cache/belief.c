@@ -64,9 +64,7 @@ void stores__epoch_told(struct stores__epoch *epoch) {
 
 void stores__epoch_rest(struct stores__epoch *epoch) {
     epoch->step = TURN_NONE;
-    free(epoch->writers);
-    epoch->writers = NULL;
-    epoch->writer_count = 0;
+    stores__writers_clear(&epoch->writers);
 }
 
 static void free_epoch(struct stores__epoch *epoch) {

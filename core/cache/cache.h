@@ -60,7 +60,9 @@ struct stores__cache {
 
     /* Whose rows these are (past.c). */
     struct stores__pg_identity server; /* its past is "" before the first connection */
-    bool nameless; /* the role may not ask: there is no cache */
+    bool nameless; /* the role may not ask, or asks a worker: there is no cache */
+    const char *nameless_why; /* static */
+    bool on_worker; /* of Citus, as the last connection has it */
     bool doubted; /* a connection was lost since the server told it */
     bool asking;
     uint64_t identity_serial; /* how often PostgreSQL told who it is */

@@ -12,34 +12,13 @@
 #include "cache/scripts.h"
 #include "cache/epoch_internal.h"
 
-enum { POLL_FIRST_MS = 5, POLL_MAX_MS = 200 };
+enum {
+    POLL_FIRST_MS = 5,
+    POLL_MAX_MS = 200,
+    WORKERS_MS = 10 * 1000 /* how long other servers are waited for */
+};
 
 static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOCH};
-
-/* The table, and its partitions (or what inherits from it): who writes to one of those locks it
- * alone. */
-#define TREE                                                                                       \
-    "WITH RECURSIVE tree AS (SELECT $1::pg_catalog.oid AS oid"                                     \
-    " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid),"
-
-/* Who may have used an older epoch: transactions with a writer's lock, by their virtual ids; and
- * the sessions that run a statement outside of transactions, by the sign that they hold
- * (write/calls_turn.c). */
-#define WRITERS                                                                                    \
-    " writers AS (SELECT CASE WHEN locktype = 'relation' THEN virtualtransaction"                  \
-    "  ELSE 'session ' || pid::text END AS who FROM pg_catalog.pg_locks"                           \
-    " WHERE database = (SELECT oid FROM pg_catalog.pg_database"                                    \
-    "  WHERE datname = pg_catalog.current_database()) AND granted"                                 \
-    " AND ((locktype = 'relation' AND relation IN (SELECT oid FROM tree)"                          \
-    " AND mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',"                   \
-    " 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))"                           \
-    " OR (locktype = 'advisory' AND classid = " STORES__SIGN_CLASS " AND objsubid = 2"             \
-    " AND objid IN (SELECT oid FROM tree))))"                                                      \
-    " SELECT pg_catalog.array_agg(DISTINCT who)::text, pg_catalog.count(DISTINCT who) FROM "       \
-    "writers"
-
-static const char list_sql[] = TREE WRITERS;
-static const char poll_sql[] = TREE WRITERS " WHERE who = ANY($2::text[])";
 
 /* ---- Epochs as text -------------------------------------------------------------------------- */
 
@@ -135,15 +114,7 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
         if (!ok || !stores__past_told_by(epoch->engine->cache, result, 0)) {
             epoch->failed = true;
         }
-    } else if (ok && stores__pg_rows(result) == 1) {
-        const char *writers = stores__pg_value(result, 0, 0, NULL);
-        const char *count = stores__pg_value(result, 0, 1, NULL);
-        free(epoch->writers);
-        epoch->writers = writers ? stores__strdup(writers) : NULL;
-        epoch->writer_count = count ? atoi(count) : 0;
-        if (epoch->writer_count > 0 && epoch->writers == NULL) epoch->failed = true;
-        epoch->listed = true;
-    } else {
+    } else if (!ok || !stores__writers_take(&epoch->writers, result)) {
         epoch->failed = true;
     }
     stores__pg_result_free(result);
@@ -153,12 +124,15 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__epoch *epoch = STORES__CONTAINER(req, struct stores__epoch, req);
     char value[STORES__EPOCH_TEXT + 1];
     stores__epoch_hold(epoch);
+    if (epoch->lent != NULL) stores__pg_release(epoch->lent);
+    epoch->lent = NULL;
     if (epoch->step == TURN_NONE || stores__closing(epoch->engine)) {
         stores__epoch_rest(epoch);
     } else if (end == STORES__PG_LOST || epoch->failed) {
-        epoch->listed = false; /* virtual ids of another server mean nothing: start again */
+        /* virtual ids of another server mean nothing, nor does a list that is not whole */
+        stores__writers_clear(&epoch->writers);
         wait_then(epoch);
-    } else if (epoch->writer_count > 0) {
+    } else if (epoch->writers.count > 0) {
         wait_then(epoch);
     } else {
         snprintf(value, sizeof value, "B%s", epoch->texts.turning);
@@ -169,21 +143,18 @@ static void list_over(struct stores__pg_req *req, enum stores__pg_end end) {
 
 static void list_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
-    char oid[12];
-    const char *values[] = {oid, epoch->writers};
     struct stores__cache *cache = epoch->engine->cache;
-    snprintf(oid, sizeof oid, "%u", epoch->oid);
+    if (epoch->wait.place == STORES__PG_WRITING) {
+        epoch->lent = conn;
+        stores__pg_give_up_in(conn, WORKERS_MS);
+    }
     /* a standby does not know the writers, nor does a server of another past */
     epoch->failed = !conn->pool->pooler && !stores__past_is(cache, &conn->identity);
     epoch->req.again = true;
     epoch->req.result = took_list;
     epoch->req.done = list_over;
     stores__pg_begin(conn, &epoch->req);
-    if (epoch->listed) {
-        stores__pg_add(conn, &epoch->req, poll_sql, 2, values, true);
-    } else {
-        stores__pg_add(conn, &epoch->req, list_sql, 1, values, true);
-    }
+    stores__writers_ask(&epoch->writers, conn, &epoch->req, epoch->oid);
     if (conn->pool->pooler) stores__past_question(conn, &epoch->req);
     stores__pg_sync(conn, &epoch->req);
 }
@@ -192,7 +163,7 @@ static void list_refused(struct stores__pg_wait *wait, const stores_error *error
     struct stores__epoch *epoch = STORES__CONTAINER(wait, struct stores__epoch, wait);
     (void)error;
     stores__epoch_hold(epoch);
-    epoch->listed = false;
+    stores__writers_clear(&epoch->writers);
     if (stores__closing(epoch->engine)) {
         stores__epoch_rest(epoch);
     } else {
@@ -205,14 +176,17 @@ static void list_writers(struct stores__epoch *epoch) {
     epoch->step = TURN_LISTING;
     epoch->wait.granted = list_granted;
     epoch->wait.failed = list_refused;
-    stores__pg_acquire(&epoch->engine->pool, &epoch->wait, STORES__PG_READING, "turns");
+    /* the word of other servers takes long: nothing else is to stand behind it on a lane */
+    bool several = epoch->engine->pool.common.citus;
+    stores__pg_acquire(&epoch->engine->pool, &epoch->wait,
+                       several ? STORES__PG_WRITING : STORES__PG_READING, "turns");
 }
 
 void stores__epoch_end_turn(struct stores__epoch *epoch) {
     if (epoch->step != TURN_NONE || epoch->state != STORES__EPOCH_TURNING) return;
     memcpy(epoch->texts.turning, epoch->texts.believed, sizeof epoch->texts.turning);
     if (epoch->since == 0) epoch->since = stores__now(epoch->engine);
-    epoch->listed = false;
+    stores__writers_clear(&epoch->writers);
     epoch->polls = 0;
     list_writers(epoch);
 }

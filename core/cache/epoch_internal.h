@@ -5,6 +5,7 @@
  *   args.c      the keys, in a command to Redis
  *   life.c      how long a document may stay
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
+ *   writers.c   who writes to the table of one
  *   past.c      whose they are: where the server is another one, all beliefs are void
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
  *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
@@ -16,6 +17,7 @@
 #define STORES_EPOCH_INTERNAL_H
 
 #include "cache/cache.h"
+#include "cache/writers.h"
 
 /* How far this process is with the turn of a table. Where it fails, and where the store closes, it
  * is TURN_NONE again: whoever sees B next goes on with it.
@@ -63,10 +65,10 @@ struct stores__epoch {
 
     enum stores__turn_step step;
     uint64_t since;
-    bool listed, failed;
+    bool failed;
     unsigned polls;
-    char *writers; /* an array of those who are waited for, as PostgreSQL wrote it */
-    int writer_count;
+    struct stores__writers writers; /* those who are waited for */
+    struct stores__pg_conn *lent; /* what other servers are asked by; NULL: a lane, or nothing */
     struct stores__timer timer;
     struct stores__redis_req redis_req;
     struct stores__pg_wait wait;

@@ -2,7 +2,9 @@
 #include "cache/cache.h"
 
 void stores__cache_met(stores_engine *engine, const struct stores__pg_conn *conn) {
-    if (engine->cache != NULL) stores__past_told(engine->cache, &conn->identity, conn->serial);
+    if (engine->cache == NULL) return;
+    engine->cache->on_worker = conn->worker;
+    stores__past_told(engine->cache, &conn->identity, conn->serial);
 }
 
 void stores__cache_doubt(stores_engine *engine) {

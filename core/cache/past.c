@@ -30,20 +30,28 @@ bool stores__past_trusted(const struct stores__cache *cache) {
            stores__pg_open_count(&cache->engine->pool) > 0;
 }
 
-/* A role that may not ask who its server is cannot have a cache: rows of another past would do. */
+/* A role that may not ask who its server is cannot have a cache: rows of another past would do. Nor
+ * can who writes by a worker of Citus, for it has other names for the same rows. */
 static bool refuse_nameless(struct stores__cache *cache,
                             const struct stores__pg_identity *identity) {
-    const char *what = identity->past[0] == '\0' ? "since when its server runs"
+    static const char worker[] = "the server is a worker of Citus, and not its coordinator";
+    const char *what = cache->on_worker ? worker
+                       : identity->past[0] == '\0'
+                           ? "the role of this store may not ask since when its server runs"
                        : cache->fixed_prefix == NULL && identity->system[0] == '\0'
-                           ? "pg_control_system(), and no prefix is given"
+                           ? "the role of this store may not ask pg_control_system(), and no prefix"
+                             " is given"
                            : NULL;
     if (what != NULL && !cache->nameless) {
         stores__log(cache->engine,
-                    "the role of this store may not ask %s: it goes on without a cache, and other "
-                    "processes that have one are not told of its writes",
+                    "%s: it goes on without a cache, and other processes that have one are not told"
+                    " of its writes",
                     what);
     }
     cache->nameless = what != NULL;
+    cache->nameless_why = cache->on_worker
+                              ? worker
+                              : "the role of this store may not ask PostgreSQL who it is";
     return cache->nameless;
 }
 

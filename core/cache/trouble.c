@@ -60,7 +60,7 @@ void stores__trouble_over(struct stores__node *node) {
 
 const char *stores__trouble_now(const struct stores__cache *cache) {
     const char *why = stores__nodes_why(cache);
-    if (cache->nameless) return "the role of this store may not ask PostgreSQL who it is";
+    if (cache->nameless) return cache->nameless_why;
     if (why[0] != '\0') return why;
     if (cache->trouble[0] != '\0') return cache->trouble;
     if (stores__nodes_alone(cache)) {

@@ -228,6 +228,7 @@ void stores_turning(stores_engine *engine,
             continue;
         }
         uint64_t since = epoch->since ? stores__now(engine) - epoch->since : 0;
-        turning(arg, name_of(epoch, room), since, epoch->writers ? epoch->writers : "{}");
+        turning(arg, name_of(epoch, room), since,
+                epoch->writers.names ? epoch->writers.names : "{}");
     }
 }

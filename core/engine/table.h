@@ -31,6 +31,8 @@ enum stores__epoch_state {
 enum stores__table_text {
     STORES__FIND_SQL,
     STORES__FIND_ANY_SQL,
+    STORES__LOCK_SQL, /* a find that keeps others from the row by a write */
+    STORES__SHARE_SQL, /* fails where somebody keeps others from the row */
     STORES__INSERT_SQL,
     STORES__INSERT_NEW_SQL, /* that gives no row where the id is taken */
     STORES__UPDATE_SQL,

@@ -17,6 +17,8 @@
 static const char *const texts[STORES__TABLE_TEXTS] = {
     [STORES__FIND_SQL] = "SELECT id, value::text FROM %T WHERE id = " ID,
     [STORES__FIND_ANY_SQL] = "SELECT id, value::text FROM %T WHERE id = ANY($1::pg_catalog.int8[])",
+    [STORES__LOCK_SQL] = "UPDATE %T SET value = value WHERE id = " ID " RETURNING id, value::text",
+    [STORES__SHARE_SQL] = "SELECT id FROM %T WHERE id = " ID " FOR SHARE NOWAIT",
     [STORES__INSERT_SQL] = "INSERT INTO %T (id, value)" OVERRIDING "VALUES (" ID
                            ", $2) RETURNING id, value::text",
     [STORES__INSERT_NEW_SQL] = "INSERT INTO %T (id, value)" OVERRIDING "VALUES (" ID ", $2)"

@@ -37,6 +37,7 @@ void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) 
     req->sent = false;
     req->stalled = false;
     stores__list_init(&req->link);
+    if (conn->in_flight == 0) conn->warning[0] = '\0';
     if (wire == NULL || wire->pg == NULL) return;
     wire->in_error = PQtransactionStatus(wire->pg) == PQTRANS_INERROR;
 }

@@ -91,10 +91,6 @@ const char *stores__pg_identity_columns(int which);
 bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
                               int column);
 
-/* Whether tables of the database may be spread over several servers: a column of a SELECT. */
-#define STORES__PG_CITUS_COLUMN                                                                    \
-    "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
-
 enum stores__pg_place {
     STORES__PG_CONNECTING,
     STORES__PG_IDLE,
@@ -120,6 +116,9 @@ struct stores__pg_conn {
     struct stores__pg_shard shard;
     bool standby;
     bool citus; /* its database has tables that are spread over several servers */
+    bool worker; /* and it is one of those, not the coordinator */
+    char
+        warning[6]; /* citus.h: the SQLSTATE of a WARNING of the last request; "": there was none */
     int64_t clock_ms; /* its clock, since 1970, when it was heard at clock_heard_ns (uv_hrtime) */
     uint64_t clock_heard_ns;
 

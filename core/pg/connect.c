@@ -5,15 +5,16 @@
  *   start --> on_connecting, at each event --> greet --> ask --> greeting_done
  *                                                         ^           |
  *                may ask less, or settings by a statement +-----------+
- *                                               shard_done <-- ask_shard, where it is one
- *                                                    |                v
- *                     ready() <-- set_up <-- on_connect_done <----- go_up
+ *                             place_done <-- ask_place, where it is a shard, or has workers
+ *                                  |                v
+ *   ready() <-- set_up <-- on_connect_done <----- go_up
  *
  * Each of them may end in fail(), and failed(); the deadline of all is the wire's timer.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "pg/citus.h"
 #include "pg/wire.h"
 
 static void fail(struct stores__pg_wire *wire, const stores_error *error) {
@@ -113,7 +114,9 @@ static void ask(struct stores__pg_wire *wire) {
     struct stores__buf sql = {0};
     stores__buf_fmt(&sql, "SELECT %s, %s, %s%s, %s",
                     stores__pg_identity_columns(wire->conn->common->identity_asked),
-                    STORES__PG_SHARD_COLUMN, STORES__PG_CITUS_COLUMN,
+                    STORES__PG_SHARD_COLUMN,
+                    /* a session behind a pooler is somebody else's, too */
+                    wire->pooler ? STORES__PG_CITUS_HAS : STORES__PG_CITUS_COLUMN,
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
     memset(&wire->not_told, 0, sizeof wire->not_told);
@@ -133,7 +136,7 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
         const char *mark = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
         wire->has_shard = stores__pg_shard_mark(&wire->conn->shard, mark);
         const char *citus = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS + 1, NULL);
-        wire->conn->citus = citus != NULL && citus[0] == 't';
+        wire->conn->citus = citus != NULL && citus[0] != 'f';
         stores__pg_session_read(&wire->session, result);
     }
     stores__pg_result_free(result);
@@ -235,35 +238,48 @@ static void judge(struct stores__pg_wire *wire) {
     }
 }
 
-static void took_shard(struct stores__pg_req *req, int index, struct pg_result *result) {
+static void took_place(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     stores_error error;
-    (void)index;
-    if (stores__pg_result_ok(result, &error)) {
+    bool of_shard = wire->has_shard && index == 0;
+    bool ok = stores__pg_result_ok(result, &error);
+    if (ok && of_shard) {
         stores__pg_shard_take(&wire->conn->shard, result);
+    } else if (ok) {
+        const char *group = stores__pg_value(result, 0, 0, NULL);
+        wire->conn->worker = group == NULL || strcmp(group, "0") != 0;
+    } else if (!of_shard) {
+        wire->not_told = error;
     } else if (wire->refused.code == STORES_OK && !wire->conn->common->shard.any) {
         wire->refused = error;
     }
     stores__pg_result_free(result);
 }
 
-static void shard_done(struct stores__pg_req *req, enum stores__pg_end end) {
+static void place_done(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
     if (end == STORES__PG_LOST) return;
     if (wire->refused.code != STORES_OK) {
         fail_refused(wire, "which shard the database is cannot be read");
+    } else if (wire->not_told.code != STORES_OK) {
+        fail_unknown(wire);
     } else {
         judge(wire);
     }
 }
 
-static void ask_shard(struct stores__pg_wire *wire) {
-    wire->greeting.result = took_shard;
-    wire->greeting.done = shard_done;
+static void ask_place(struct stores__pg_wire *wire) {
     struct stores__buf sql = {0};
-    stores__pg_shard_read(&wire->conn->shard, &sql);
+    wire->greeting.result = took_place;
+    wire->greeting.done = place_done;
     stores__pg_begin(wire->conn, &wire->greeting);
-    stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+    if (wire->has_shard) {
+        stores__pg_shard_read(&wire->conn->shard, &sql);
+        stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+    }
+    if (wire->conn->citus) {
+        stores__pg_add(wire->conn, &wire->greeting, STORES__PG_CITUS_GROUP, 0, NULL, false);
+    }
     stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);
 }
@@ -281,8 +297,8 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
         fail_unknown(wire);
     } else if (!fits(wire)) {
         return;
-    } else if (wire->has_shard) {
-        ask_shard(wire);
+    } else if (wire->has_shard || wire->conn->citus) {
+        ask_place(wire);
     } else {
         judge(wire);
     }
@@ -331,11 +347,12 @@ static void connect_timed_out(struct stores__timer *timer) {
     fail(wire, &error);
 }
 
-/* Of what comes unasked only the farewell matters: the server ends the connection, which it may
- * close a moment later. */
+/* Of what comes unasked the farewell matters: the server ends the connection, which it may close a
+ * moment later; and what a coordinator of other servers warns of. */
 static void take_notice(void *arg, const PGresult *result) {
     struct stores__pg_conn *conn = arg;
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    stores__pg_citus_warned(conn, PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED), state);
     if (state != NULL && strncmp(state, "57P", 3) == 0) conn->common->hooks->dropped(conn);
 }
 

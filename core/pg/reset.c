@@ -3,6 +3,7 @@
  * of the server instead of 30, where preparing them again would take it milliseconds. A session
  * starts with what stands in the startup packet, or is set by a statement where that is refused,
  * and with on_connect: RESET ALL brings the first back, and the others run again. */
+#include "pg/citus.h"
 #include "pg/wire.h"
 
 /* Settings first, for a text may have left a limit that these would meet. RESET ROLE as well, for a
@@ -50,6 +51,10 @@ static bool add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     const char *settings = conn->common->params.settings;
     if (settings != NULL) {
         ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, settings, 0, NULL, true);
+    }
+    if (conn->citus && !conn->wire->pooler) {
+        ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, "SELECT " STORES__PG_CITUS_SET, 0,
+                                        NULL, true);
     }
     const char *last = stores__pg_checks_client(conn->wire) ? left_check_sql : left_sql;
     return ok && stores__pg_add_entry(conn, req, ENTRY_RESET, last, 0, NULL, true);

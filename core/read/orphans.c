@@ -2,15 +2,21 @@
  * Intents whose writer may be dead. A reader that sees one remembers it; seen again 100 ms later,
  * PostgreSQL is asked whether its transaction is over. Not a clock but the server says so: a live
  * transaction keeps its intent, and one that nobody knows any more (a crash reuses its number) is
- * over as well.
+ * over as well. Of a row of another server its lock is asked, and not the coordinator (probe.h).
  */
 #include <stdio.h>
 
 #include "cache/cache.h"
 #include "cache/scripts.h"
+#include "read/probe.h"
 #include "read/reads.h"
 
-enum { BUCKETS = 64, REMEMBERED_MAX = 1024, SETTLE_AFTER_MS = 100 };
+enum {
+    BUCKETS = 64,
+    REMEMBERED_MAX = 1024,
+    SETTLE_AFTER_MS = 100,
+    PROBES_MAX = 2 /* of a table: each has a connection for itself */
+};
 
 struct orphan {
     struct orphan *chain;
@@ -25,12 +31,14 @@ struct orphan {
     struct stores__pg_wait wait;
     struct stores__pg_req req;
     struct stores__redis_req redis_req;
+    struct stores__probe probe;
 };
 
 struct stores__orphans {
     struct orphan *buckets[BUCKETS];
     struct stores__list ages;
     int count;
+    int probes; /* that are under way */
 };
 
 static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SETTLE,
@@ -95,14 +103,18 @@ static void took_status(struct stores__pg_req *req, int index, struct pg_result 
     stores__pg_result_free(result);
 }
 
-static void asked(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct orphan *orphan = STORES__CONTAINER(req, struct orphan, req);
-    if (end == STORES__PG_SYNCED && orphan->over) {
+static void heard(struct orphan *orphan, bool over) {
+    if (over) {
         settle(orphan); /* until that is done nobody else asks */
         return;
     }
     orphan->seen_at = stores__now(orphan->table->engine); /* alive: asked again 100 ms from now */
     set_asking(orphan, false);
+}
+
+static void asked(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct orphan *orphan = STORES__CONTAINER(req, struct orphan, req);
+    heard(orphan, end == STORES__PG_SYNCED && orphan->over);
 }
 
 /* A standby takes a transaction that it has not heard of yet for one that is over. */
@@ -132,7 +144,28 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     set_asking(orphan, false);
 }
 
+static void probed(struct stores__probe *probe, bool over) {
+    struct orphan *orphan = STORES__CONTAINER(probe, struct orphan, probe);
+    orphan->table->orphans->probes--;
+    heard(orphan, over);
+}
+
+/* One that is not probed now is seen again. */
+static void probe(struct orphan *orphan) {
+    if (orphan->table->orphans->probes == PROBES_MAX) return;
+    orphan->table->orphans->probes++;
+    set_asking(orphan, true);
+    orphan->probe.table = orphan->table;
+    orphan->probe.id = orphan->id;
+    orphan->probe.done = probed;
+    stores__probe_start(&orphan->probe);
+}
+
 static void ask(struct orphan *orphan) {
+    if (orphan->table->spread != STORES__SPREAD_NONE) {
+        probe(orphan);
+        return;
+    }
     set_asking(orphan, true);
     orphan->wait.granted = granted;
     orphan->wait.failed = refused;
@@ -172,6 +205,7 @@ static struct orphan *find(struct stores__table *table, int64_t id, const char *
     orphan->seen_at = stores__now(table->engine);
     memcpy(orphan->entry, entry, STORES__ENTRY_TEXT);
     stores__list_init(&orphan->wait.link);
+    stores__list_init(&orphan->probe.wait.link);
     orphan->chain = *bucket;
     *bucket = orphan;
     stores__list_append(&orphans->ages, &orphan->age);

@@ -5,6 +5,8 @@
  */
 #include "write/calls_internal.h"
 
+#include "pg/citus.h"
+
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 /* ---- The end --------------------------------------------------------------------------------- */
@@ -97,12 +99,23 @@ static void turn_again(struct stores__own_call *call) {
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
+/* No COMMIT of ours follows the statement: what the server does of it stays. It is done when the
+ * connection is idle again, and no sooner: a result alone comes before the commit. */
+static bool commits_itself(const struct stores__own_call *call) {
+    if (call->step != CALL_RUNNING || call->select || call->options.readonly) return false;
+    return call->way == WAY_ITSELF || call->way == WAY_LONE;
+}
+
 /* A statement that commits itself may have done part of its work, or all of it. */
 static void failed(struct stores__own_call *call) {
     /* of several statements some may have been committed by their own COMMIT, before the failure */
     bool itself = call->way == WAY_ITSELF;
     bool ended = call->error != NULL && call->step == CALL_RUNNING && call->options.simple &&
                  (itself ? call->result != NULL : !stores__pg_in_transaction(call->conn));
+    if (call->error != NULL && commits_itself(call) &&
+        stores__pg_in_doubt(call->conn, call->error)) {
+        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
+    }
     if (ended && call->error->code != STORES_CONNECTION_LOST) {
         if (!itself) stores__turn_all(call->engine);
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
@@ -112,13 +125,6 @@ static void failed(struct stores__own_call *call) {
     } else {
         end_failed(call, call->error);
     }
-}
-
-/* No COMMIT of ours follows the statement: what the server does of it stays. It is done when the
- * connection is idle again, and no sooner: a result alone comes before the commit. */
-static bool commits_itself(const struct stores__own_call *call) {
-    if (call->step != CALL_RUNNING || call->select || call->options.readonly) return false;
-    return call->way == WAY_ITSELF || call->way == WAY_LONE;
 }
 
 /* What only reads, and lost its connection or was canceled by somebody else, runs once more, on

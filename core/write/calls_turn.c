@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 /* The tables of a list of names and what those are partitions of, in the form of
- * stores__commit_locks_sql; and, without an oid, the names that are no table. */
+ * the question of commit_written.c; and, without an oid, the names that are no table. */
 static const char names_sql[] =
     "WITH RECURSIVE named AS (SELECT x, c.oid FROM pg_catalog.unnest($1::text[]) x"
     " LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(x)"

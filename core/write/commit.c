@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "pg/citus.h"
+
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
     if (commit == NULL) return NULL;
@@ -160,6 +162,9 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     commit->answered = true;
     if (!stores__pg_result_ok(result, &error)) {
         stores__error_statement(&error, "COMMIT");
+        stores__pg_heed(commit->conn, &error);
+        /* a coordinator that lost the server that has the rows */
+        if (stores__pg_in_doubt(commit->conn, &error)) error.code = STORES_CONNECTION_LOST;
         replace_error(commit, stores__error_dup(&error));
         /* a server that goes down may have done it already */
         if (error.code == STORES_CONNECTION_LOST) {
@@ -170,6 +175,7 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
              "the transaction had failed before its COMMIT, and was rolled back");
     } else {
         replace_error(commit, NULL); /* whatever was said before: it is committed */
+        commit->unseen = stores__pg_was_warned(commit->conn);
     }
     stores__pg_result_free(result);
 }
@@ -185,8 +191,11 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
         stores__error_outcome(&commit->error,
                               req->sent ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE);
     }
+    /* a coordinator that says that it failed knows no more later */
+    bool told = commit->answered && commit->error != NULL &&
+                stores__pg_in_doubt(commit->conn, commit->error);
     bool find = is_unknown(commit) && commit->xid[0] != '\0' && !stores__closing(commit->engine);
-    go(commit, find ? COMMIT_FIND : COMMIT_OVER);
+    go(commit, find && !told ? COMMIT_FIND : COMMIT_OVER);
 }
 
 static void send_end(struct stores__commit *commit, const char *sql) {
@@ -204,9 +213,11 @@ static void send_commit(struct stores__commit *commit) {
 
 static void found(struct stores__status *status, enum stores__found found) {
     struct stores__commit *commit = STORES__CONTAINER(status, struct stores__commit, status);
+    bool several = commit->engine->pool.common.citus; /* what the coordinator undid others may do */
     if (found == STORES__FOUND_COMMITTED) {
         replace_error(commit, NULL);
-    } else if (found == STORES__FOUND_ABORTED) {
+        commit->unseen = several;
+    } else if (found == STORES__FOUND_ABORTED && !several) {
         stores__error_outcome(&commit->error, STORES_OUTCOME_NONE);
     }
     go(commit, COMMIT_OVER);
@@ -247,8 +258,8 @@ static void finish(struct stores__commit *commit) {
         counters->rollbacks++;
     }
     commit->done(commit->arg, commit->error);
-    if (!unknown) {
-        /* where the outcome is not known the intents stay: who reads them asks the server */
+    if (!unknown && !commit->unseen) {
+        /* where the outcome is not known, or not seen, the intents stay: who reads them asks */
         stores__settle_send(commit->rows, commit->tell.entry, committed);
         commit->rows = NULL;
     }

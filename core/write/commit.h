@@ -39,11 +39,10 @@ extern const char stores__commit_xid_sql[];
 /* NULL where it has none: it wrote nothing. */
 extern const char stores__commit_xid_if_any_sql[];
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result);
-/* The statement that lists the tables that this transaction wrote, by its own locks; and what it,
- * or another one that gives oids, answered. Those tables are turned. */
-extern const char stores__commit_locks_sql[];
-/* Adds it, behind what makes happen what waits for COMMIT, while it can still be asked which tables
- * that wrote. Gives the index of its answer. */
+/* Adds the statement that lists the tables that this transaction wrote, by its own locks, behind
+ * what makes happen what waits for COMMIT, while it can still be asked which tables that wrote.
+ * Gives the index of its answer, which tells the tables that are turned, as does that of another
+ * statement that gives oids. */
 int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req);
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
 void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,

@@ -47,6 +47,7 @@ struct stores__commit {
     struct stores__pg_req req;
     int asked; /* the index of the question which tables were written */
     bool answered; /* COMMIT was */
+    bool unseen; /* committed, but not to be seen yet on every server: the intents stay */
     struct stores__tell tell;
     struct stores__status status;
     stores_error *error; /* NULL: none */

@@ -12,19 +12,31 @@ const char stores__commit_xid_if_any_sql[] =
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
  * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */
-const char stores__commit_locks_sql[] =
-    "WITH RECURSIVE tree AS ("
-    " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"
-    " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"
-    " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
-    " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
-    "  WHERE d.datname = pg_catalog.current_database())"
-    " UNION SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
-    "  JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT tree.oid, tree.ddl FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
-    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
-    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))";
+#define LOCKS(reached)                                                                             \
+    "WITH RECURSIVE tree AS ("                                                                     \
+    " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"    \
+    " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"         \
+    " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"                \
+    " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"         \
+    "  WHERE d.datname = pg_catalog.current_database())"                                           \
+    " UNION " reached ")"                                                                          \
+    " SELECT tree.oid, tree.ddl FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"     \
+    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"                               \
+    " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"                 \
+    " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))"
+
+static const char locks_sql[] = LOCKS("SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
+                                      "  JOIN tree ON i.inhrelid = tree.oid");
+/* What a row of another server takes with it is locked there, and not here: all that its table's
+ * keys lead to. */
+static const char spread_locks_sql[] = LOCKS(
+    "SELECT r.oid, tree.ddl AND r.ddl FROM tree CROSS JOIN LATERAL ("
+    "SELECT i.inhparent AS oid, true AS ddl FROM pg_catalog.pg_inherits i"
+    "  WHERE i.inhrelid = tree.oid"
+    " UNION ALL SELECT k.conrelid, false FROM pg_catalog.pg_constraint k"
+    "  WHERE k.confrelid = tree.oid AND k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd')"
+    "  OR k.confupdtype IN ('c', 'n', 'd')) AND EXISTS (SELECT"
+    "  FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = k.confrelid)) r");
 
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
 
@@ -33,7 +45,7 @@ int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_
     if (conn->texts > 0) stores__pg_add(conn, req, "CLOSE ALL", 0, NULL, true);
     stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
     int asked = req->added;
-    stores__pg_add(conn, req, stores__commit_locks_sql, 0, NULL, true);
+    stores__pg_add(conn, req, conn->citus ? spread_locks_sql : locks_sql, 0, NULL, true);
     return asked;
 }
 
@@ -158,8 +170,8 @@ bool stores__commit_may_write(const struct stores__table *table, stores_error *e
     if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) return true;
     if (engine->cache->nameless) {
         stores__error_set(error, STORES_CACHE_FAILURE,
-                          "the role of this store may not ask PostgreSQL who it is, so that the "
-                          "cache cannot be told, and on_cache_failure is 'error'");
+                          "%s, so that the cache cannot be told, and on_cache_failure is 'error'",
+                          engine->cache->nameless_why);
         return false;
     }
     if (!engine->cache->closed && stores__node_up(stores__epoch_node(table->epoch))) return true;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "names/names.h"
+#include "pg/citus.h"
 
 enum { LOST_TRIES = 1 };
 
@@ -129,6 +130,11 @@ static void fail(struct stores__segment *segment, const stores_error *error) {
     if (segment->failed || error->code == STORES_OK) return; /* the first one says why */
     segment->failed = true;
     segment->error = *error;
+    stores__pg_heed(segment->conn, &segment->error);
+    if (segment->commit == NULL && stores__pg_in_doubt(segment->conn, &segment->error)) {
+        segment->error.outcome = STORES_OUTCOME_UNKNOWN; /* it commits itself, on another server */
+        segment->error.retryable = false;
+    }
     segment->stray_cancel = stores__pg_stray_cancel(segment->conn, &segment->req, error);
 }
 
@@ -219,8 +225,9 @@ static void lost(struct stores__segment *segment) {
 
 static void committed_itself(struct stores__segment *segment) {
     if (segment->stale_plan) stores__pg_forget_statements(segment->conn);
-    if (segment->failed && segment->error.code == STORES_CONNECTION_LOST) {
-        lost(segment); /* the coordinator lost a worker, which may have committed */
+    if (segment->failed && segment->error.outcome == STORES_OUTCOME_UNKNOWN) {
+        segment->engine->counters.unknown_outcomes++;
+        stores__segment_end(segment, &segment->error);
     } else if (segment->failed) {
         end_undone(segment, &segment->error);
     } else {
@@ -281,6 +288,10 @@ static void add(struct stores__segment *segment, const char *sql) {
 
 static void add_opening(struct stores__segment *segment) {
     add(segment, "BEGIN");
+    if (segment->conn->citus && segment->engine->pool.pooler) {
+        /* the limits below are meant for the workers; without a pooler the session has said so */
+        add(segment, "SET LOCAL citus.propagate_set_commands = 'local'");
+    }
     if (segment->count > 1) {
         /* a segment that waits for a row could wait for somebody who waits for the segment */
         add(segment, "SET LOCAL lock_timeout = 50");

@@ -117,14 +117,17 @@ static void find_resolved(stores_op *op, struct stores__table *table) {
         stores__tx_answer(tx, NULL);
         return;
     }
-    const char *sql = stores__table_sql(table, op->doc_count == 1 ? STORES__FIND_SQL
-                                                                  : STORES__FIND_ANY_SQL);
+    /* of other servers: while a shard moves, what was locked without a write is locked no more */
+    bool writes = txop->lock && table->spread != STORES__SPREAD_NONE;
+    const char *sql = stores__table_sql(table, writes               ? STORES__LOCK_SQL
+                                               : op->doc_count == 1 ? STORES__FIND_SQL
+                                                                    : STORES__FIND_ANY_SQL);
     if (sql == NULL) {
         no_memory(op);
         return;
     }
     stores__buf_str(&buf, sql);
-    if (txop->lock) stores__buf_str(&buf, " FOR UPDATE");
+    if (txop->lock && !writes) stores__buf_str(&buf, " FOR UPDATE");
     if (table->runs) guard_find(tx);
     const char *text = stores__buf_text(&buf);
     txop->sql = text ? stores__strdup(text) : NULL;

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "pg/citus.h"
 #include "sql/effect.h"
 #include "write/tx_internal.h"
 
@@ -72,6 +73,11 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
     if (tx->failed || error->code == STORES_OK) return;
     tx->failed = true;
     stores__pg_explain_read_only(&tx->req, error);
+    stores__pg_heed(tx->conn, error);
+    if (tx->options.session && stores__pg_in_doubt(tx->conn, error)) {
+        error->outcome = STORES_OUTCOME_UNKNOWN; /* it committed itself, on another server */
+        error->retryable = false;
+    }
     bool own = is_own(txop, index);
     if (own && txop->kind == TXOP_WRITE) {
         stores__statement_explain(txop->statement, error);

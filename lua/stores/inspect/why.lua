@@ -91,6 +91,7 @@ local TROUBLE = {
   { 'no replica follows', 'alone', 'have a replica follow it, or set min-replicas-to-write to 0' },
   { 'may not ask PostgreSQL', 'nameless', 'GRANT EXECUTE ON FUNCTION pg_control_system() TO the '
     .. 'role, or give the store a prefix' },
+  { 'worker of Citus', 'worker', 'have the store connect to the coordinator' },
 }
 
 -- Reads of rows that nobody has, so that none is cached: what the cache is refused shows in one of
