@@ -344,6 +344,8 @@ STORES_API void stores_tables(stores_engine *engine,
                                             const char *uncached, bool reaches, bool cascades),
                               void *arg);
 
+/* Whether the database that this engine met last is of a Citus cluster. */
+STORES_API bool stores_is_citus(stores_engine *engine);
 /* Where the rows of a table are, as far as this engine knows without a question: "distributed" over
  * the workers of a Citus cluster, a copy on each of them ("reference"), or NULL: on the server that
  * it is connected to, or it has not met that table. */

@@ -66,6 +66,10 @@ size_t stores__spread_shard(const struct stores__table *table, int64_t id) {
     return low;
 }
 
+bool stores_is_citus(stores_engine *engine) {
+    return engine->pool.common.citus;
+}
+
 const char *stores_spread(stores_engine *engine, const char *table) {
     const struct stores__table *met = stores__table_known(engine, table);
     if (met == NULL || !met->known || met->spread == STORES__SPREAD_NONE) return NULL;

@@ -187,13 +187,28 @@ local function run_text(self, text, params, checked, raw)
   return wait.slot(self.hub, self.engine:query(text, list, checked, checked.timeout, raw))
 end
 
+-- Several statements, which are one transaction.
+local function run_several(self, text, parts, checked, raw)
+  local apart = statements.go_apart(parts)
+  if not (apart and core.is_citus(self.engine)) then
+    local ok, rows, affected = pcall(run_text, self, text, {}, checked, raw)
+    if ok then return rows, affected end
+    -- before its first connection a store does not know what it speaks to
+    if not (apart and statements.were_refused(rows)) then errors.throw(rows) end
+  end
+  local inside = { readonly = checked.readonly, raw = raw }
+  return transaction.run(self, function(tx) return tx:query_parts(parts, inside) end,
+    { timeout = checked.timeout, isolation = checked.isolation, retries = 0 })
+end
+
 function Store:query(text, params, opts)
   check(self, 'query')
   local checked, parts = statements.check(text, params, opts, taken.query, 'store')
   if checked.transaction == nil then checked.transaction = self.transactional end
   local raw = raw_of(self, checked)
   if #parts > 1 and checked.transaction then checked.simple = true end
-  if #parts <= 1 or checked.simple then return run_text(self, text, params, checked, raw) end
+  if #parts <= 1 then return run_text(self, text, params, checked, raw) end
+  if checked.simple then return run_several(self, text, parts, checked, raw) end
   -- PostgreSQL makes one transaction of several statements in one text: so they go one by one
   local rows, affected
   for i, part in ipairs(parts) do

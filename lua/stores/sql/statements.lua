@@ -73,4 +73,28 @@ function statements.check(text, params, opts, taken, place)
   return checked, parts
 end
 
+-- What changes no more than rows.
+local ROWS = { SELECT = true, INSERT = true, UPDATE = true, DELETE = true, WITH = true,
+  VALUES = true, TABLE = true }
+
+--- Whether the statements of a text go one by one on a coordinator of Citus, which has the workers
+--- prepare a text with DDL as a whole, and that of several they refuse.
+---@param parts {text: string}[]
+---@return boolean
+function statements.go_apart(parts)
+  if #parts < 2 then return false end
+  for _, part in ipairs(parts) do
+    if not ROWS[sql.first_word(part.text)] then return true end
+  end
+  return false
+end
+
+--- Whether an error says that they should have.
+---@param err any
+---@return boolean?
+function statements.were_refused(err)
+  return errors.is(err) and err.sqlstate == '42601' and err.outcome == 'none'
+    and err.message:find('multiple commands', 1, true) ~= nil
+end
+
 return statements

@@ -1,6 +1,7 @@
 --- A connection of its own without a transaction, for what belongs to a session: advisory locks,
 --- and statements that refuse transactions.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local query = require('stores.sql.query')
@@ -17,6 +18,14 @@ Session.__index = Session
 function Session:query(text, params, opts)
   wait.host.check()
   local call, several = statements.check(text, params, opts, taken.query, 'session')
+  if statements.go_apart(several) and core.is_citus(self.engine) then
+    local rows, affected
+    for _, part in ipairs(several) do
+      rows, affected = wait.slot(self.hub, self.tx:query(part.text, {}, call,
+        call.timeout or self.timeout, call.raw))
+    end
+    return rows, affected
+  end
   call.simple = #several > 1
   return wait.slot(self.hub, self.tx:query(text, query.params(params), call,
     call.timeout or self.timeout, call.raw))
@@ -45,7 +54,8 @@ end
 ---@return any ...
 function session.run(store, fn, opts)
   local tx = store.engine:tx({ session = true })
-  local own = setmetatable({ hub = store.hub, tx = tx, timeout = opts.timeout }, Session)
+  local own = setmetatable({ hub = store.hub, tx = tx, engine = store.engine,
+    timeout = opts.timeout }, Session)
   local results = frames.run(store.hub, { dropped = dropped, tx = tx }, run, own, fn)
   if not results[1] then errors.throw(results[2]) end
   return unpack(results, 2, table.maxn(results))

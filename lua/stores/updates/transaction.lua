@@ -2,6 +2,7 @@
 
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
+local core = require('stores.core')
 local deadline = require('stores.updates.deadline')
 local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
@@ -88,9 +89,27 @@ function Transaction:generateId()
   return self.store:generateId()
 end
 
+--- The statements of a text, one by one; gives what the last one gives.
+---@param parts {text: string}[]
+---@param opts table
+---@return stores.Rows rows
+---@return integer affected
+function Transaction:query_parts(parts, opts)
+  local rows, affected
+  for _, part in ipairs(parts) do
+    rows, affected = wait.slot(self.hub, self.tx:query(part.text, {}, opts,
+      left(self, opts.timeout), arguments.raw_of(self, opts)))
+  end
+  return rows, affected
+end
+
 function Transaction:query(text, params, opts)
   self:check_usable()
   local checked, several = statements.check(text, params, opts, taken.query, 'tx')
+  local engine = self.store.engine
+  if statements.go_apart(several) and engine and core.is_citus(engine) then
+    return self:query_parts(several, checked)
+  end
   checked.simple = #several > 1
   return wait.slot(self.hub, self.tx:query(text, query.params(params), checked,
     left(self, checked.timeout), arguments.raw_of(self, checked)))

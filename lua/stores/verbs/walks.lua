@@ -57,7 +57,8 @@ local function look_ahead(self, walk, size)
 end
 
 local function is_distributed(self, name)
-  return core.spread((self.store or self).engine, name) == 'distributed'
+  local engine = (self.store or self).engine
+  return engine ~= nil and core.spread(engine, name) == 'distributed'
 end
 
 -- The documents of a batch, of how many rows it was made, and where it is wanted the ids and the
