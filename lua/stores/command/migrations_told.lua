@@ -137,7 +137,8 @@ function told.tried(result)
   return lines
 end
 
-local KINDS = { 'pending', 'changed', 'unfinished', 'unknown', 'invalid_indexes' }
+local KINDS = { 'pending', 'changed', 'unfinished', 'unknown', 'invalid_indexes',
+  'not_distributed' }
 
 ---@param context stores.CommandContext
 ---@param reports table[] of each shard

@@ -19,7 +19,8 @@ local list = {}
 ---@field settings? table<string, string|number|boolean> PostgreSQL settings while it runs
 ---@field invalidates? string[] tables whose rows a DO or CALL outside a transaction changes
 ---@field rebuild? boolean an INVALID index that it left is dropped, and built again
----@field distribute? string on Citus: the column by which the tables that it creates are spread
+---@field distribute? string on Citus: the column by which the tables that it creates are spread, or
+---       'reference': all of them on each server
 ---@field version? string of a function: what stands in the ledger in place of a text
 ---@field table? string of a backfill: whose rows it goes through
 ---@field fn? fun(document: table, tx: table): table|false|nil of a backfill: changes a document

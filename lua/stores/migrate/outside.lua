@@ -168,7 +168,7 @@ local function in_own_transaction(context, step, at, seen)
     run.set_local(tx, run.settings(context, step))
     if not context.ledger:mark(tx, step, at, true, seen) then return false end
     tx:query(step.statements[at].text, nil, run.call(context, step))
-    distribute.created(tx, step)
+    distribute.created(tx, step, { step.statements[at] })
     context.store:note_written(tx)
     return true
   end, run.WHOLE)

@@ -2,6 +2,7 @@
 --- only.
 
 local checkpoint = require('stores.migrate.checkpoint')
+local distribute = require('stores.migrate.distribute')
 local index = require('stores.migrate.index')
 local runner = require('stores.migrate.runner')
 
@@ -23,6 +24,7 @@ local STATES = { run = 'pending', rerun = 'pending', resume = 'unfinished', skip
 ---@param store stores.MigrationTarget
 ---@param opts {ledger: string?}
 ---@return stores.MigrationState[]
+---@return stores.MigrationStep[] steps
 function report.states(entries, store, opts)
   local steps, state, planned = runner.planned_for(entries, store, opts)
   local rows, known, replaced = {}, {}, checkpoint.replaced(steps)
@@ -37,7 +39,7 @@ function report.states(entries, store, opts)
                           state = replaced[row.name] and 'replaced' or 'unknown' }
     end
   end
-  return rows
+  return rows, steps
 end
 
 -- What is as it should be: a contract may wait as long as it likes.
@@ -51,6 +53,7 @@ local FINE = { done = true, later = true, replaced = true }
 ---@field unfinished string[]
 ---@field later string[] contracts that wait, which is no fault
 ---@field invalid_indexes string[] left by concurrent builds that failed
+---@field not_distributed string[] tables that Citus ought to spread, by `distribute` of the list
 ---@field differences? stores.SchemaDifference[] of the schema, where it was asked for
 
 --- What is not as the list says.
@@ -61,9 +64,10 @@ local FINE = { done = true, later = true, replaced = true }
 ---@return table<string, boolean> done the names of those that the database has run
 function report.verify(entries, store, opts)
   local found = { ok = true, unknown = {}, pending = {}, changed = {}, unfinished = {},
-                  later = {}, invalid_indexes = {} }
+                  later = {}, invalid_indexes = {}, not_distributed = {} }
+  local states, steps = report.states(entries, store, opts)
   local done = {}
-  for _, row in ipairs(report.states(entries, store, opts)) do
+  for _, row in ipairs(states) do
     local names = found[row.state]
     if names then names[#names + 1] = row.name end
     if not FINE[row.state] then found.ok = false end
@@ -72,6 +76,8 @@ function report.verify(entries, store, opts)
   for place, row in ipairs((index.invalid(store))) do
     found.invalid_indexes[place], found.ok = row.name, false
   end
+  found.not_distributed = distribute.lacking(store, steps, done)
+  if #found.not_distributed > 0 then found.ok = false end
   return found, done
 end
 

@@ -138,7 +138,7 @@ function run.transactional(context, step)
         statements(context, step, tx, at)
       end
       for _, covered in ipairs(step.covers or {}) do context.ledger:claim(tx, covered, '') end
-      distribute.created(tx, step)
+      distribute.created(tx, step, step.statements)
       context.store:note_written(tx)
       return true
     end, run.WHOLE)
