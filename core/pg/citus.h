@@ -15,9 +15,12 @@ struct stores__pg_conn;
 
 /* Whether tables of the database may be spread over several servers: columns of a SELECT, false or
  * NULL where they may not. The second has the limits of a transaction (lock_timeout) sent along to
- * the workers, from now on. */
+ * the workers, from now on; and has no plan made that knows no values, which Citus refuses. */
 #define STORES__PG_CITUS_HAS "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
-#define STORES__PG_CITUS_SET "pg_catalog.set_config('citus.propagate_set_commands', 'local', false)"
+#define STORES__PG_CITUS_SET                                                                       \
+    "pg_catalog.concat(pg_catalog.set_config('citus.propagate_set_commands', 'local', false),"     \
+    " CASE pg_catalog.current_setting('plan_cache_mode') WHEN 'force_generic_plan'"                \
+    " THEN pg_catalog.set_config('plan_cache_mode', 'auto', false) END)"
 #define STORES__PG_CITUS_COLUMN                                                                    \
     "CASE WHEN " STORES__PG_CITUS_HAS " THEN " STORES__PG_CITUS_SET " END"
 /* Of a coordinator it is 0: a worker has the same tables, and other rows of pg_class. */

@@ -228,12 +228,13 @@ function Store:updateObject(name, id, fn, opts)
   check_table(name)
   opts = call.check(opts, taken.updateObject)
   id = ids.parse(id)
-  holds.check(self, name, id)
+  if frames.count > 0 then holds.check(self, name, id) end
   return arguments.must_find(updates.run(self, name, id, fn, opts), opts, name, id)
 end
 
 -- What has to hold a row's lock, in a transaction of its own.
 function Store:in_lock(fn, work)
+  if frames.count > 0 then holds.check_whole(self, work.name) end
   return transaction.run(self, function(tx) return fn(tx, work) end,
     { timeout = work.opts.timeout, retries = work.retries })
 end

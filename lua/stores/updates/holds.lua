@@ -2,6 +2,7 @@
 --- A call of that function which would wait for what it holds itself raises self_deadlock at once;
 --- nobody else could end that wait.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 
@@ -118,11 +119,31 @@ function holds.run(hold, fn, ...)
   return frames.run(hold.store.hub, hold, fn, ...)
 end
 
+--- Raises where a function around this call holds a row of a table that Citus copies to every
+--- server: who writes one of its rows has locked all of them.
+---@param store table
+---@param name string
+function holds.check_whole(store, name)
+  local hold = frames.mine()
+  if not hold or not store.engine or core.spread(store.engine, name) ~= 'reference' then return end
+  local prefix = prefixes[name] or row_prefix(name)
+  while hold do
+    for key in pairs(hold.store == store and hold.rows or {}) do
+      if key:sub(1, #prefix) == prefix then
+        errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
+          .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
+      end
+    end
+    hold = hold.outer
+  end
+end
+
 --- Raises where a function around this call holds the row.
 ---@param store table
 ---@param name string
 ---@param id string?
 function holds.check(store, name, id)
+  holds.check_whole(store, name)
   if id == nil then return end
   local hold, key = frames.mine(), nil
   while hold do
