@@ -101,7 +101,8 @@ extern "C" {
     X(NEWER_VERSION, 44, "newer_version", 409, 0, "a newer program wrote the document")            \
     X(NOT_INDEXED, 45, "not_indexed", 400, 0, "no index of a strict table serves the criteria")    \
     X(SHARD_MISMATCH, 46, "shard_mismatch", 500, 0, "the database is another shard than is said")  \
-    X(NOT_MIGRATED, 47, "not_migrated", 503, 1, "the database is behind in its migrations")
+    X(NOT_MIGRATED, 47, "not_migrated", 503, 1, "the database is behind in its migrations")        \
+    X(MOVED, 48, "moved", 503, 0, "the rows of the database belong to another one")
 
 typedef enum stores_code {
     STORES_OK = 0,

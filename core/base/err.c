@@ -165,6 +165,9 @@ static const struct {
      "a standby takes no writes, nor does a transaction with readonly = true, nor a session whose "
      "role"
      " or database has default_transaction_read_only = on"},
+    /* raised by what a copy of databases leaves in them (lua/stores/shards/copy/marks.lua) */
+    {"ST001", STORES_READ_ONLY, NULL},
+    {"ST002", STORES_MOVED, NULL},
     {"25P03", STORES_CONNECTION_LOST, NULL},
     {"42P01", STORES_TABLE_NOT_FOUND, NULL},
     {"28", STORES_AUTH_FAILED, NULL},

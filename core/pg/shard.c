@@ -49,7 +49,8 @@ bool stores__pg_shard_mark(struct stores__pg_shard *found, const char *mark) {
 void stores__pg_shard_read(const struct stores__pg_shard *found, struct stores__buf *sql) {
     stores__buf_fmt(sql,
                     "SELECT s.shard, s.count, s.strategy || coalesce(' ' || s.version, ''),"
-                    " s.cluster, s::text FROM %s s LIMIT 1",
+                    " s.cluster, s::text, pg_catalog.to_jsonb(s) ->> 'state',"
+                    " pg_catalog.to_jsonb(s) ->> 'why' FROM %s s LIMIT 1",
                     table_of(found));
 }
 
@@ -74,6 +75,15 @@ bool stores__pg_shard_holds(const struct stores__pg_shard *found, const struct p
     return hash_of(row, len) == found->said;
 }
 
+/* The table has these columns from the first copy on. */
+static void take_state(struct stores__pg_shard *found, const struct pg_result *result) {
+    if (stores__pg_columns(result) < 7) return;
+    const char *state = stores__pg_value(result, 0, 5, NULL);
+    const char *why = stores__pg_value(result, 0, 6, NULL);
+    snprintf(found->state, sizeof found->state, "%s", state ? state : "");
+    snprintf(found->why, sizeof found->why, "%s", why ? why : "");
+}
+
 void stores__pg_shard_take(struct stores__pg_shard *found, const struct pg_result *result) {
     size_t len = 0;
     if (stores__pg_rows(result) < 1 || stores__pg_columns(result) < 5) return;
@@ -86,6 +96,7 @@ void stores__pg_shard_take(struct stores__pg_shard *found, const struct pg_resul
     found->count = atoi(count);
     copy(found->strategy, stores__pg_value(result, 0, 2, NULL));
     copy(found->cluster, stores__pg_value(result, 0, 3, NULL));
+    take_state(found, result);
 }
 
 /* "shard 1 of 3, by modulo, of the cluster x". */
@@ -129,17 +140,33 @@ static void refuse_another(const struct stores__pg_shard *found,
     }
 }
 
+/* False: its rows belong to another database, for good or as long as it is filled. */
+static bool owns_rows(const struct stores__pg_shard *found, const char *database,
+                      stores_error *error) {
+    bool unfinished = strcmp(found->state, "unfinished") == 0;
+    if (!unfinished && strcmp(found->state, "moved") != 0) return true;
+    stores__error_set(error, STORES_MOVED, "the database %.100s %s: %s", database,
+                      unfinished ? "does not own its rows yet" : "owns no rows any more",
+                      found->why);
+    error->retryable = unfinished;
+    return false;
+}
+
 bool stores__pg_shard_fits(struct stores__pg_shard *found, struct stores__pg_shard_place *place,
                            const char *database, stores_error *error) {
     const struct stores__pg_shard *wanted = &place->wanted;
     char is[224];
     if (place->any) return true;
+    if (found->count > 0 && !is_elsewhere(found) && !owns_rows(found, database, error)) {
+        return false;
+    }
     tell(found, is, sizeof is);
-    if (found->count > 0 && wanted->count == 0) {
+    bool is_alone = found->count == 1 && wanted->count == 0; /* all rows are in it */
+    if (found->count > 0 && wanted->count == 0 && !is_alone) {
         refuse_alone(found, database, is, error);
         return false;
     }
-    bool is_right = found->shard == wanted->shard && is_same(found, wanted);
+    bool is_right = is_alone || (found->shard == wanted->shard && is_same(found, wanted));
     if (is_elsewhere(found) && !is_right && is_same(found, wanted)) {
         found->count = 0; /* a sibling says so: this one says nothing */
     }

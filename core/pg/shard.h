@@ -16,7 +16,8 @@ struct pg_result;
 
 enum {
     STORES__PG_SHARD_NAME = 128, /* bytes of a strategy and of a cluster, at most */
-    STORES__PG_SHARD_MARK = 320
+    STORES__PG_SHARD_MARK = 320,
+    STORES__PG_SHARD_WHY = 400
 };
 
 struct stores__pg_shard {
@@ -26,6 +27,10 @@ struct stores__pg_shard {
     /* of what is found */
     char mark[STORES__PG_SHARD_MARK]; /* STORES__PG_SHARD_COLUMN; "": there is no table */
     uint64_t said; /* a hash of its row */
+    /* Of a database that is copied, or was: "read_only", which those who write are told of by its
+     * tables; "moved" and "unfinished", which own no rows, and are refused. "": none of them. */
+    char state[16];
+    char why[STORES__PG_SHARD_WHY]; /* a word to who is refused */
 };
 
 /* What the databases of an engine have to be. */
@@ -62,7 +67,8 @@ void stores__pg_shard_take(struct stores__pg_shard *found, const struct pg_resul
  * by now, and what it says to it. */
 void stores__pg_shard_ask(const struct stores__pg_shard *found, struct stores__buf *sql);
 bool stores__pg_shard_holds(const struct stores__pg_shard *found, const struct pg_result *result);
-/* False: the error tells what the database is, and what it is not. A table in another schema may be
+/* False: the error tells what the database is, and what it is not. A store alone may open the one
+ * shard of one. A table in another schema may be
  * that of another shard of the same list: then the database says nothing, and *found is so. */
 bool stores__pg_shard_fits(struct stores__pg_shard *found, struct stores__pg_shard_place *place,
                            const char *database, stores_error *error);

@@ -93,4 +93,14 @@ function stores.open(path, opts)
   return store
 end
 
+--- Copies all rows of databases into others, and switches to them: from n shards to m, from a store
+--- to shards, or back. A side is what Store.new or Shards.new take.
+---@param from stores.copy.Place {db =, redis =, opts =}, or {shards =, opts =}
+---@param to stores.copy.Place
+---@param opts? stores.CopyOptions
+---@return stores.CopyResult
+function stores.copy(from, to, opts)
+  return require('stores.copy').run(from, to, opts)
+end
+
 return stores

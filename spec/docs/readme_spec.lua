@@ -10,11 +10,12 @@ local root = os.getenv('STORES_ROOT') or '.'
 local PAGES = { 'README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/api.md', 'docs/bulk.md',
                 'docs/cache.md', 'docs/changing.md', 'docs/commands.md', 'docs/cookbook.md',
                 'docs/criteria.md', 'docs/design.md', 'docs/hosts.md', 'docs/migrations.md',
-                'docs/operations.md', 'docs/performance.md', 'docs/redis.md', 'docs/tables.md',
+                'docs/operations.md', 'docs/performance.md', 'docs/redis.md', 'docs/scaling.md',
+                'docs/tables.md',
                 'lua/README.md' }
 local RUN = { 'README.md', 'docs/api.md', 'docs/bulk.md', 'docs/cache.md', 'docs/criteria.md',
               'docs/hosts.md', 'docs/migrations.md', 'docs/operations.md', 'docs/redis.md',
-              'docs/tables.md' }
+              'docs/scaling.md', 'docs/tables.md' }
 
 local sh = require('spec.support.shell')
 local quoted, read = sh.quoted, sh.read
@@ -89,8 +90,20 @@ local function new_program()
     return opened(stores.Shards.new(own, opts))
   end
 
+  -- What is copied is in the databases of the page's names.
+  local function own_side(side)
+    local list = {}
+    for place, shard in ipairs(side.shards) do
+      list[place] = { id = shard.id, db = database(shard.db), redis = support.redis() }
+    end
+    return { shards = list, opts = side.opts }
+  end
+
   local replaced = {
     stores = setmetatable({
+      copy = function(from, to, opts)
+        return stores.copy(own_side(from), own_side(to), opts)
+      end,
       open = function(path, opts) return new_store({ database = path }, {}, opts) end,
       Store = setmetatable({ new = new_store }, {
         __call = function(_, ...) return new_store(...) end,

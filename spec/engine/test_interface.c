@@ -64,6 +64,7 @@ static const struct {
     {"not_indexed", 45},
     {"shard_mismatch", 46},
     {"not_migrated", 47},
+    {"moved", 48},
 };
 
 static void test_codes(void) {

@@ -62,6 +62,33 @@ static void test_says_another(void) {
     CHECK_STR(sql("SELECT value::text FROM docs WHERE id = 1"), "{}");
 }
 
+/* What a copy says of a database beside, from the first one on. */
+static void test_states(void) {
+    const char *message;
+    sql("ALTER TABLE stores_shard ADD COLUMN state text, ADD COLUMN why text");
+    stores_config config = shard_of(1, 3), any = config_of(false);
+    any.any_shard = true;
+    sql("UPDATE stores_shard SET state = 'moved', why = 'they went away'");
+    CHECK_STR(end_with(&config, &message), "moved");
+    CHECK(strstr(message, "owns no rows any more: they went away") != NULL);
+    CHECK_STR(end_with(&any, NULL), "ok");
+    sql("UPDATE stores_shard SET state = 'unfinished', why = 'they come'");
+    CHECK_STR(end_with(&config, &message), "moved");
+    CHECK(strstr(message, "does not own its rows yet: they come") != NULL);
+    sql("UPDATE stores_shard SET state = 'read_only', why = 'they are copied'");
+    CHECK_STR(end_with(&config, NULL), "ok"); /* its tables refuse what writes */
+    sql("ALTER TABLE stores_shard DROP COLUMN state, DROP COLUMN why");
+}
+
+/* A copy into a store alone leaves the word that it has all rows. */
+static void test_one_of_one(void) {
+    stores_config config = config_of(false);
+    sql("UPDATE stores_shard SET shard = 0, count = 1");
+    CHECK_STR(end_with(&config, NULL), "ok");
+    sql("UPDATE stores_shard SET shard = 1, count = 3");
+    CHECK_STR(end_with(&config, NULL), "shard_mismatch");
+}
+
 static void test_told(void) {
     int shard = -1, count = -1;
     const char *strategy = "", *cluster = "";
@@ -105,6 +132,8 @@ int main(void) {
     if (!servers_open()) return 1;
     test_says_nothing();
     test_says_another();
+    test_states();
+    test_one_of_one();
     test_told();
     test_cannot_be_read();
     test_names();

@@ -10,6 +10,12 @@ local criteria = {}
 function criteria.describe(parser)
   parser:argument('criteria', 'A JSON object that documents contain, such as {"state": "open"}; '
     .. 'all of them where it is left out.'):args('?'):argname('JSON')
+  criteria.describe_where(parser)
+end
+
+--- Adds the option alone.
+---@param parser table
+function criteria.describe_where(parser)
   parser:option('--where', 'Conditions that documents meet: [["age", ">=", 18]], or with groups '
     .. '{"all": [..], "any": [..], "none": [..]}, as docs/criteria.md has them.'):argname('JSON')
 end

@@ -1,0 +1,77 @@
+--- Whether both sides have the same rows: their number, and a hash of them that does not depend on
+--- their order, which the servers count side by side.
+
+local errors = require('stores.errors')
+local tables = require('stores.copy.tables')
+local tasks = require('stores.tasks')
+
+local compare = {}
+
+---@class stores.copy.Sum of the rows of a table on one side
+---@field count number
+---@field hash string 16 hexadecimal digits
+
+-- The sum of the hashes of all rows, modulo 2^64; and how many rows are not where they belong.
+local SUM = [[
+SELECT count(*)::float8 AS count, count(*) FILTER (WHERE %s)::float8 AS strays,
+  mod(mod(coalesce(sum(pg_catalog.hashtextextended(%s, 0)::numeric), 0), 18446744073709551616)
+    + 18446744073709551616, 18446744073709551616)::text AS hash
+FROM %s]]
+local READ = { transaction = false, readonly = true }
+
+local function number_of(digits)
+  local value = 0ULL
+  for digit in digits:gmatch('%d') do value = value * 10ULL + tonumber(digit) end
+  return value
+end
+
+local function stray(side, at)
+  if side.is_alone or side.strategy.owner then return 'false' end
+  return ('((id %% %d) + %d) %% %d <> %d'):format(side.size, side.size, side.size, at - 1)
+end
+
+local function sum_of(side, at, one)
+  local name = one.name
+  local row = side.stores[at]:query(SUM:format(stray(side, at), tables.line(one), name), {},
+    READ)[1]
+  if row.strays > 0 then
+    errors.raise('conflict', ('%d rows of %s are in %s and belong to another shard'):format(
+      row.strays, one.name, side:called(at)), { table = one.name, shard = at - 1 })
+  end
+  return row
+end
+
+local function total(rows)
+  local count, hash = 0, 0ULL
+  for _, row in ipairs(rows) do
+    count, hash = count + row.count, hash + number_of(row.hash)
+  end
+  return { count = count, hash = require('bit').tohex(hash, 16) }
+end
+
+--- Compares a table of both sides.
+---@param work stores.copy.Work
+---@param one stores.copy.Table
+---@return stores.copy.Sum
+---Raises conflict.
+function compare.table(work, one)
+  local places = {}
+  for _, side in ipairs({ work.from, work.to }) do
+    for at = 1, side.size do places[#places + 1] = { side = side, at = at } end
+  end
+  local sums = tasks.map(places, function(place) return sum_of(place.side, place.at, one) end, {})
+  local before, after = {}, {}
+  for i, place in ipairs(places) do
+    local into = place.side == work.from and before or after
+    into[#into + 1] = sums[i]
+  end
+  local old, new = total(before), total(after)
+  if old.count ~= new.count or old.hash ~= new.hash then
+    errors.raise('conflict', ('%s is not the same on both sides: %d rows (%s) on the old one, %d '
+      .. '(%s) on the new one'):format(one.name, old.count, old.hash, new.count, new.hash),
+      { table = one.name, hint = 'nothing was switched; --abort gives this copy up' })
+  end
+  return new
+end
+
+return compare

@@ -1,0 +1,298 @@
+--- Which tables a copy is about, how a row of them is written as COPY reads it, and whether the new
+--- side is ready to take them.
+
+local errors = require('stores.errors')
+local Ledger = require('stores.migrate.ledger')
+
+local tables = {}
+
+---@class stores.copy.Column
+---@field name string
+---@field type string
+---@field generated boolean
+
+---@class stores.copy.Table
+---@field name string as every database of both sides finds it
+---@field schema string of this database
+---@field bare string its name without the schema
+---@field full string schema-qualified and quoted
+---@field is_part boolean a partition of another one, through which it is copied
+---@field has_key boolean
+---@field is_own boolean one of Stores' own, which each database has for itself
+---@field columns stores.copy.Column[]
+
+-- Tables that each database has for itself. Those of stores_shard and stores_copy are written by
+-- the copy.
+local OWN = { stores_shard = true, stores_copy = true, stores_imports = true }
+local WRITTEN = { stores_shard = true, stores_copy = true }
+
+-- All tables of a database, or of the schemas that its sessions look in.
+local LIST = [[
+SELECT n.nspname::text AS schema, c.relname::text AS bare,
+  format('%I.%I', n.nspname, c.relname) AS "full",
+  CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
+    ELSE format('%I.%I', n.nspname, c.relname) END AS name,
+  c.relispartition AS is_part,
+  EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+      AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+      AND i.indnkeyatts = 1 AND a.attname = 'id' AND a.attnotnull) AS has_key,
+  EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'stores_refuse'
+      AND g.tgenabled = 'A') AS is_marked,
+  (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type',
+      format_type(a.atttypid, a.atttypmod), 'generated', a.attgenerated <> '') ORDER BY a.attnum),
+      '[]')
+    FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND n.nspname !~ '^(pg_|information_schema$|stores_moved_)'
+  AND ($1::boolean OR n.nspname = ANY (current_schemas(false)))
+  AND NOT EXISTS (SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2]]
+
+-- Which other tables a table has to be there for: of foreign keys.
+local BEFORE = [[
+SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS child,
+  format('%I.%I', m.nspname, p.relname) AS parent
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace m ON m.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conrelid <> k.confrelid]]
+
+local READ = { transaction = false, readonly = true }
+
+--- All tables of a database but those that the copy itself writes.
+---@param side stores.copy.Side
+---@param store stores.Store of it
+---@param ledger string? the name of the table that says which migrations ran
+---@return stores.copy.Table[]
+function tables.all(side, store, ledger)
+  local found = store:query(LIST, { not side.is_shared }, READ)
+  local migrations = Ledger.find({ query = function(_, sql, params)
+    return store:query(sql, params, READ)
+  end }, ledger)
+  local all = {}
+  for _, one in ipairs(found) do
+    one.is_own = OWN[one.bare] or one.full == migrations.name or one.full == migrations.journal
+    if not WRITTEN[one.bare] then all[#all + 1] = one end
+  end
+  return all
+end
+
+local function what_it_lacks(one)
+  local types = {}
+  for _, column in ipairs(one.columns) do types[column.name] = column.type end
+  if types.id ~= 'bigint' then return 'no id of the type bigint' end
+  if types.value ~= 'jsonb' then return 'no value of the type jsonb' end
+  return not one.has_key and 'no primary key on id' or nil
+end
+
+local function refuse_shapes(problems)
+  errors.raise('unsupported', 'rows cannot be copied of ' .. table.concat(problems, ', ')
+    .. ': name those tables that are to be copied, and what is left out stays behind')
+end
+
+-- Those that were named, or all that are of documents.
+local function choose(all, names)
+  local by_name, chosen, problems = {}, {}, {}
+  for _, one in ipairs(all) do by_name[one.name], by_name[one.full] = one, one end
+  if names then
+    for _, name in ipairs(names) do
+      local one = by_name[name]
+      if not one or one.is_own or one.is_part then
+        errors.raise(one and 'invalid_argument' or 'table_not_found', one and
+          ('%s is not copied by itself'):format(name) or ('the old side has no table %s'):format(
+          name), { table = name })
+      end
+      chosen[#chosen + 1] = one
+    end
+  else
+    for _, one in ipairs(all) do
+      if not one.is_own and not one.is_part then chosen[#chosen + 1] = one end
+    end
+  end
+  for _, one in ipairs(chosen) do
+    local lack = what_it_lacks(one)
+    if lack then problems[#problems + 1] = ('%s (%s)'):format(one.name, lack) end
+  end
+  if problems[1] then refuse_shapes(problems) end
+  return chosen
+end
+
+-- Tables in an order in which those come first that others refer to.
+local function in_order(store, chosen)
+  local parents, done, ordered = {}, {}, {}
+  for _, row in ipairs(store:query(BEFORE, {}, READ)) do
+    parents[row.child] = parents[row.child] or {}
+    parents[row.child][row.parent] = true
+  end
+  local by_full = {}
+  for _, one in ipairs(chosen) do by_full[one.full] = one end
+  local function add(one)
+    if done[one.full] then return end
+    done[one.full] = true
+    for parent in pairs(parents[one.full] or {}) do
+      if by_full[parent] then add(by_full[parent]) end
+    end
+    ordered[#ordered + 1] = one
+  end
+  for _, one in ipairs(chosen) do add(one) end
+  return ordered
+end
+
+--- The tables that are to be copied, in an order in which that can be done.
+---@param from stores.copy.Side
+---@param names string[]? nil: all that are there
+---@param ledger string?
+---@return stores.copy.Table[]
+---Raises unsupported, table_not_found, invalid_argument, not_migrated.
+function tables.wanted(from, names, ledger)
+  local chosen = choose(tables.all(from, from.stores[1], ledger), names)
+  chosen = in_order(from.stores[1], chosen)
+  if not chosen[1] then
+    errors.raise('invalid_argument', 'the old side has no table that could be copied')
+  end
+  return chosen
+end
+
+-- ---- Whether a side has them --------------------------------------------------------------------
+
+local function shape(one)
+  local parts = {}
+  for _, column in ipairs(one.columns) do
+    if not column.generated then parts[#parts + 1] = column.name .. ' ' .. column.type end
+  end
+  table.sort(parts)
+  return table.concat(parts, ', ')
+end
+
+local function problems_of(side, store, at, wanted, ledger)
+  local by_name, problems = {}, {}
+  for _, one in ipairs(tables.all(side, store, ledger)) do by_name[one.name] = one end
+  for _, one in ipairs(wanted) do
+    local there = by_name[one.name]
+    if not there then
+      problems[#problems + 1] = ('%s has no table %s'):format(side:called(at), one.name)
+    elseif shape(there) ~= shape(one) then
+      problems[#problems + 1] = ('%s of %s has the columns %s, and not %s'):format(one.name,
+        side:called(at), shape(there), shape(one))
+    end
+  end
+  return problems
+end
+
+local function ran(store, ledger)
+  local runs = { query = function(_, sql, params) return store:query(sql, params, READ) end }
+  local by_name, ordered = Ledger.find(runs, ledger):read(runs)
+  local names = {}
+  for _, row in ipairs(ordered) do
+    if row.ran then names[#names + 1] = row.name end
+  end
+  return names, by_name
+end
+
+local function add_migrations(problems, side, store, at, names, ledger)
+  local _, by_name = ran(store, ledger)
+  local missing = {}
+  for _, name in ipairs(names) do
+    if not (by_name[name] and by_name[name].ran) then missing[#missing + 1] = name end
+  end
+  if missing[1] then
+    problems[#problems + 1] = ('%s lacks the migrations %s'):format(side:called(at),
+      table.concat(missing, ', '))
+  end
+end
+
+--- Refuses sides whose databases are not all made in the same way.
+---@param from stores.copy.Side
+---@param to stores.copy.Side
+---@param wanted stores.copy.Table[]
+---@param ledger string?
+---Raises not_migrated.
+function tables.check(from, to, wanted, ledger)
+  local names = ran(from.stores[1], ledger)
+  local found = {}
+  for _, side in ipairs({ from, to }) do
+    for _, problems in ipairs(side:each(function(store, at)
+      local own = problems_of(side, store, at, wanted, ledger)
+      add_migrations(own, side, store, at, names, ledger)
+      return own
+    end)) do
+      for _, problem in ipairs(problems) do found[#found + 1] = problem end
+    end
+  end
+  if found[1] then
+    errors.raise('not_migrated', table.concat(found, '; '), { retryable = false,
+      hint = 'migrate both sides first, by the same list' })
+  end
+end
+
+--- Whether an id is less than another one.
+---@param left string
+---@param right string
+---@return boolean
+function tables.is_less(left, right)
+  local is_below = left:sub(1, 1) == '-'
+  if is_below ~= (right:sub(1, 1) == '-') then return is_below end
+  if is_below then left, right = right, left end
+  if #left ~= #right then return #left < #right end
+  return left < right
+end
+
+-- ---- A row as a text ----------------------------------------------------------------------------
+
+local function quoted(name)
+  return '"' .. name:gsub('"', '""') .. '"'
+end
+
+-- What has no tab and no line of its own, as PostgreSQL writes it.
+local PLAIN = { bigint = true, integer = true, smallint = true, boolean = true, uuid = true,
+  numeric = true, ['double precision'] = true, real = true, date = true }
+
+local function expression(column)
+  local text = quoted(column.name) .. '::text'
+  if column.type == 'jsonb' then
+    text = ([[pg_catalog.replace(%s, E'\\', E'\\\\')]]):format(text)
+  elseif not PLAIN[column.type] then
+    for _, pair in ipairs({ { [[E'\\']], [[E'\\\\']] }, { [[E'\n']], [[E'\\n']] },
+      { [[E'\r']], [[E'\\r']] }, { [[E'\t']], [[E'\\t']] } }) do
+      text = ('pg_catalog.replace(%s, %s, %s)'):format(text, pair[1], pair[2])
+    end
+  end
+  return ([[coalesce(%s, E'\\N')]]):format(text)
+end
+
+-- The id first, then those that PostgreSQL does not make itself.
+local function written(one)
+  local list = {}
+  for _, column in ipairs(one.columns) do
+    if column.name == 'id' then
+      table.insert(list, 1, column)
+    elseif not column.generated then
+      list[#list + 1] = column
+    end
+  end
+  return list
+end
+
+--- An expression that gives the line of a row, without its end.
+---@param one stores.copy.Table
+---@return string
+function tables.line(one)
+  local parts = {}
+  for _, column in ipairs(written(one)) do parts[#parts + 1] = expression(column) end
+  return table.concat(parts, [[ || E'\t' || ]])
+end
+
+--- The columns of such a line.
+---@param one stores.copy.Table
+---@return string
+function tables.columns(one)
+  local names = {}
+  for _, column in ipairs(written(one)) do names[#names + 1] = quoted(column.name) end
+  return table.concat(names, ', ')
+end
+
+return tables
