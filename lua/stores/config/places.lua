@@ -30,6 +30,15 @@ function places.read(text)
   return host, port
 end
 
+--- A check for the name of one host.
+---@type stores.Check
+function places.host(value)
+  local text, expected = options.text(value)
+  if not text then return nil, expected end
+  if text:find('://', 1, true) then return nil, 'a host name; a url goes in url' end
+  return text
+end
+
 --- A check for an array of places, one at least.
 ---@param port integer of those that name none
 ---@return stores.Check
