@@ -43,6 +43,20 @@ enum stores__table_text {
     STORES__UPSERT_SQL, /* three ways, in the order of enum stores__upsert */
     STORES__UPSERT_SETTING_SQL,
     STORES__UPSERT_UPDATE_FIRST_SQL,
+    /* Of many rows, over arrays ($1: ids, $2: values, the last: guards). QUIET ones give the ids
+     * alone, each behind the one that it stands for. */
+    STORES__SHARED_INSERT_SQL,
+    STORES__SHARED_INSERT_QUIET_SQL,
+    STORES__SHARED_UPDATE_SQL,
+    STORES__SHARED_UPDATE_QUIET_SQL,
+    STORES__SHARED_REPLACE_SQL,
+    STORES__SHARED_REPLACE_QUIET_SQL,
+    STORES__SHARED_UPDATE_ETAG_SQL,
+    STORES__SHARED_UPDATE_ETAG_QUIET_SQL,
+    STORES__SHARED_UPSERT_SQL,
+    STORES__SHARED_UPSERT_QUIET_SQL,
+    STORES__SHARED_DELETE_SQL,
+    STORES__SHARED_DELETE_ETAG_SQL,
     STORES__TABLE_TEXTS
 };
 

@@ -11,6 +11,22 @@
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "
 
+/* Of many rows: each of the array, and what stands at the row's place in another array. */
+#define IDS "$1::pg_catalog.int8[]"
+#define OF_ROW(array) "(" array ")[pg_catalog.array_position(" IDS ", id)]"
+#define INSERT_SHARED                                                                              \
+    "INSERT INTO %T AS t (id, value)" OVERRIDING "SELECT pg_catalog.unnest(" IDS                   \
+    "), pg_catalog.unnest($2::pg_catalog.jsonb[])"
+#define INSERT_SHARED_NEW INSERT_SHARED " ON CONFLICT (id) DO NOTHING RETURNING id"
+#define UPSERT_SHARED                                                                              \
+    INSERT_SHARED " ON CONFLICT (id) DO UPDATE SET value = excluded.value RETURNING id"
+#define UPDATE_SHARED                                                                              \
+    "UPDATE %T SET value = " OF_ROW("$2::pg_catalog.jsonb[]") " WHERE id = ANY(" IDS ")"
+#define REPLACE_SHARED                                                                             \
+    UPDATE_SHARED " AND value::text = " OF_ROW("$3::pg_catalog.text[]") " RETURNING id"
+#define UPDATE_ETAG_SHARED                                                                         \
+    UPDATE_SHARED STORES__HAS_ETAG OF_ROW("$3::pg_catalog.text[]") " RETURNING id"
+
 /* REPLACE compares texts, for jsonb takes 1 and 1.0 to be equal. UPSERT_SETTING: WHERE is evaluated
  * for a row that was there, and only then; VALUES before it, RETURNING after it; the setting is the
  * transaction's own. */
@@ -45,7 +61,21 @@ static const char *const texts[STORES__TABLE_TEXTS] = {
         " RETURNING id, value::text AS v),"
         " inserted AS (INSERT INTO %T (id, value)" OVERRIDING "SELECT " ID ", $2"
         "  WHERE NOT EXISTS (SELECT FROM updated) RETURNING id, value::text AS v)"
-        " SELECT id, v, false FROM updated UNION ALL SELECT id, v, true FROM inserted"};
+        " SELECT id, v, false FROM updated UNION ALL SELECT id, v, true FROM inserted",
+    [STORES__SHARED_INSERT_SQL] = INSERT_SHARED_NEW ", value::text",
+    [STORES__SHARED_INSERT_QUIET_SQL] = INSERT_SHARED_NEW,
+    [STORES__SHARED_UPDATE_SQL] = UPDATE_SHARED " RETURNING id, value::text",
+    [STORES__SHARED_UPDATE_QUIET_SQL] = UPDATE_SHARED " RETURNING id",
+    [STORES__SHARED_REPLACE_SQL] = REPLACE_SHARED ", value::text",
+    [STORES__SHARED_REPLACE_QUIET_SQL] = REPLACE_SHARED,
+    [STORES__SHARED_UPDATE_ETAG_SQL] = UPDATE_ETAG_SHARED ", value::text",
+    [STORES__SHARED_UPDATE_ETAG_QUIET_SQL] = UPDATE_ETAG_SHARED,
+    [STORES__SHARED_UPSERT_SQL] = UPSERT_SHARED ", value::text, t.xmax = 0",
+    [STORES__SHARED_UPSERT_QUIET_SQL] = UPSERT_SHARED ", NULL, t.xmax = 0",
+    [STORES__SHARED_DELETE_SQL] = "DELETE FROM %T WHERE id = ANY(" IDS ") RETURNING id",
+    [STORES__SHARED_DELETE_ETAG_SQL] = "DELETE FROM %T WHERE id = ANY(" IDS
+                                       ")" STORES__HAS_ETAG OF_ROW(
+                                           "$2::pg_catalog.text[]") " RETURNING id"};
 
 const char *stores__table_sql_make(struct stores__table *table, enum stores__table_text text) {
     table->texts[text] = stores__table_expand(table, texts[text]);

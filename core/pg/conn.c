@@ -42,27 +42,45 @@ void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req) 
     wire->in_error = PQtransactionStatus(wire->pg) == PQTRANS_INERROR;
 }
 
+/* Parameters as libpq takes them: texts, or (lengths) what is in binary form. */
+struct parameters {
+    int count;
+    const char *const *values;
+    const int *lengths;
+};
+
+enum { ARRAYS_MAX = 3 }; /* ids, values, what they are to replace */
+
+/* NULL: all of them are texts. */
+static const int *formats_of(const struct parameters *parameters) {
+    static const int binary[ARRAYS_MAX] = {1, 1, 1};
+    return parameters->lengths != NULL ? binary : NULL;
+}
+
 static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *req, const char *sql,
-                          int nparams, const char *const *values, bool *fresh) {
+                          const struct parameters *parameters, bool *fresh) {
     unsigned generation = wire->conn->common->generation;
     if (wire->generation != generation) stores__pg_statements_clear(wire);
     wire->generation = generation;
-    struct stores__pg_statement *statement = stores__pg_statement_get(wire, req, sql, nparams,
-                                                                      fresh);
+    struct stores__pg_statement *statement = stores__pg_statement_get(wire, req, sql,
+                                                                      parameters->count, fresh);
     if (statement == NULL) return false;
-    return PQsendQueryPrepared(wire->pg, statement->name, nparams, values, NULL, NULL, 0);
+    return PQsendQueryPrepared(wire->pg, statement->name, parameters->count, parameters->values,
+                               parameters->lengths, formats_of(parameters), 0);
 }
 
-bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
-                          enum stores__pg_entry_kind kind, const char *sql, int nparams,
-                          const char *const *values, bool prepare) {
+static bool add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                      enum stores__pg_entry_kind kind, const char *sql,
+                      const struct parameters *parameters, bool prepare) {
     struct stores__pg_wire *wire = conn->wire;
     if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
     struct stores__pg_entry entry = {.req = req, .kind = kind};
     if (kind == ENTRY_STATEMENT) entry.index = req->added++;
     bool named = prepare && !wire->pooler && !wire->deallocate && !conn->common->shares_sessions;
-    bool sent = named ? send_prepared(wire, req, sql, nparams, values, &entry.prepared_here)
-                      : PQsendQueryParams(wire->pg, sql, nparams, NULL, values, NULL, NULL, 0);
+    bool sent = named
+                    ? send_prepared(wire, req, sql, parameters, &entry.prepared_here)
+                    : PQsendQueryParams(wire->pg, sql, parameters->count, NULL, parameters->values,
+                                        parameters->lengths, formats_of(parameters), 0);
     entry.reused = named && !entry.prepared_here;
     if (sent && kind == ENTRY_STATEMENT) stores__pg_trace_start(wire, &entry, sql);
     if (!sent || !stores__pg_ring_push(&wire->ring, &entry)) {
@@ -72,6 +90,26 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
     }
     if (kind == ENTRY_STATEMENT) conn->common->stats.statements++;
     return true;
+}
+
+bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                          enum stores__pg_entry_kind kind, const char *sql, int nparams,
+                          const char *const *values, bool prepare) {
+    struct parameters parameters = {.count = nparams, .values = values};
+    return add_entry(conn, req, kind, sql, &parameters, prepare);
+}
+
+bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                           const char *sql, int count, const struct stores__buf *arrays) {
+    const char *values[ARRAYS_MAX];
+    int lengths[ARRAYS_MAX];
+    assert(count <= ARRAYS_MAX);
+    for (int i = 0; i < count; i++) {
+        values[i] = arrays[i].data;
+        lengths[i] = (int)arrays[i].len;
+    }
+    struct parameters parameters = {.count = count, .values = values, .lengths = lengths};
+    return add_entry(conn, req, ENTRY_STATEMENT, sql, &parameters, true);
 }
 
 bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,

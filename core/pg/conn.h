@@ -219,6 +219,9 @@ void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req);
  * after stores__pg_sync. */
 bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
                     int nparams, const char *const *values, bool prepare);
+/* The same with arrays (array.h) for parameters. */
+bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
+                           const char *sql, int count, const struct stores__buf *arrays);
 /* Ends the request and sends it: one write where the socket takes it all. */
 void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* The same for the last request of a holder: where a text of somebody ran, the session is reset

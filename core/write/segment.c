@@ -138,23 +138,16 @@ static void fail(struct stores__segment *segment, const stores_error *error) {
     segment->stray_cancel = stores__pg_stray_cancel(segment->conn, &segment->req, error);
 }
 
-static void take_write(struct stores__segment *segment, struct stores__write *write,
-                       struct pg_result *result) {
-    stores_error error;
-    switch (stores__statement_take(write->statement, write->op, result, segment->commit, &error)) {
-    case STORES__TAKE_FAILED: write->error = stores__error_dup(&error); break;
-    case STORES__TAKE_UNSURE:
-        write->unsure = true;
-        segment->unsure = true;
-        break;
-    default: break;
-    }
-    if (stores__statement_fires(write->statement)) stores__pg_foreign(segment->conn, NULL);
-}
-
 static void no_memory(struct stores__segment *segment) {
     stores_error error;
     stores__error_set(&error, STORES_NO_MEMORY, "no memory for a table");
+    fail(segment, &error);
+}
+
+static void changed(struct stores__segment *segment) {
+    stores_error error;
+    stores__error_set(&error, STORES_SERIALIZATION,
+                      "a table was changed while its writes were under way");
     fail(segment, &error);
 }
 
@@ -178,16 +171,18 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     if (!stores__pg_result_ok(result, &error)) {
         if (stores__pg_stale_plan(req)) segment->stale_plan = true;
         if (section == SECTION_WRITES) {
-            stores__statement_explain(segment->order[at]->statement, &error);
+            stores__group_explain(segment, &segment->groups[at], &error);
         }
         fail(segment, &error);
     } else if (section == SECTION_WRITES) {
-        take_write(segment, segment->order[at], result);
+        if (!stores__group_take(segment, &segment->groups[at], result, &error)) {
+            fail(segment, &error);
+        }
         return;
     } else if (section == SECTION_CHECKS) {
         if (!stores__segment_take_check(segment, at, result)) no_memory(segment);
     } else if (section == SECTION_PRINTS && segment->commit != NULL) {
-        stores__segment_take_print(segment, at, result);
+        if (!stores__segment_take_print(segment, at, result)) changed(segment);
     }
     stores__pg_result_free(result);
 }
@@ -286,13 +281,24 @@ static void add(struct stores__segment *segment, const char *sql) {
     stores__pg_add(segment->conn, &segment->req, sql, 0, NULL, true);
 }
 
+/* The same for statements over arrays. How long an array is no plan knows that is kept: it is to
+ * find the rows by their index also where the table was empty when it was made, and in the order of
+ * their ids. */
+static const char shared_opening_sql[] =
+    "SELECT pg_catalog.set_config('lock_timeout', '50', true),"
+    " pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),"
+    " pg_catalog.set_config('enable_seqscan', 'off', true),"
+    " pg_catalog.set_config('enable_bitmapscan', 'off', true)";
+
 static void add_opening(struct stores__segment *segment) {
     add(segment, "BEGIN");
     if (segment->conn->citus && segment->engine->pool.pooler) {
         /* the limits below are meant for the workers; without a pooler the session has said so */
         add(segment, "SET LOCAL citus.propagate_set_commands = 'local'");
     }
-    if (segment->count > 1) {
+    if (segment->shares) {
+        add(segment, shared_opening_sql);
+    } else if (segment->count > 1) {
         /* a segment that waits for a row could wait for somebody who waits for the segment */
         add(segment, "SET LOCAL lock_timeout = 50");
     } else if (segment->rotates) {
@@ -304,16 +310,6 @@ static void add_opening(struct stores__segment *segment) {
     }
 }
 
-static void add_writes(struct stores__segment *segment) {
-    for (size_t i = 0; i < segment->count; i++) {
-        struct stores__statement *statement = segment->order[i]->statement;
-        stores__statement_choose(statement, segment->count == 1);
-        if (statement->foreign) stores__pg_foreign(segment->conn, statement->sql);
-        stores__pg_add(segment->conn, &segment->req, statement->sql, statement->count,
-                       statement->values, true);
-    }
-}
-
 static void end_section(struct stores__segment *segment, enum stores__segment_section section) {
     segment->ends[section] = (size_t)segment->req.added;
 }
@@ -322,12 +318,13 @@ void stores__segment_send(struct stores__segment *segment) {
     bool opened = segment->commit != NULL;
     segment->req.result = took_result;
     segment->req.done = sent;
+    stores__segment_group(segment);
     stores__pg_begin(segment->conn, &segment->req);
     if (segment->engine->cache != NULL) stores__segment_add_checks(segment);
     end_section(segment, SECTION_CHECKS);
     if (opened) add_opening(segment);
     end_section(segment, SECTION_OPENING);
-    add_writes(segment);
+    stores__groups_add(segment);
     end_section(segment, SECTION_WRITES);
     if (opened) stores__segment_add_prints(segment);
     end_section(segment, SECTION_PRINTS);

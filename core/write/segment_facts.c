@@ -31,9 +31,13 @@ bool stores__segment_take_check(struct stores__segment *segment, size_t at,
     return stores__facts_learn(check->table, result, 0, &check->asked);
 }
 
+/* What is cached is to be told of the tables that were written; what shares a statement may do so
+ * only where its table is what it was. */
 void stores__segment_add_prints(struct stores__segment *segment) {
-    for (size_t i = 0; segment->engine->cache != NULL && i < segment->count; i++) {
-        struct stores__table *table = segment->order[i]->statement->table;
+    for (size_t i = 0; i < segment->group_count; i++) {
+        const struct stores__group *group = &segment->groups[i];
+        struct stores__table *table = segment->order[group->first]->statement->table;
+        if (segment->engine->cache == NULL && group->count == 1) continue;
         if (segment->prints > 0 && segment->printed[segment->prints - 1] == table) continue;
         const char *values[] = {table->name};
         stores__pg_add(segment->conn, &segment->req, stores__facts_print_sql(table), 1, values,
@@ -45,20 +49,25 @@ void stores__segment_add_prints(struct stores__segment *segment) {
     }
 }
 
-void stores__segment_take_print(struct stores__segment *segment, size_t at,
+bool stores__segment_take_print(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result) {
     stores__commit_take_xid(segment->commit, result);
-    if (at >= segment->prints) return;
+    if (at >= segment->prints) return true;
     struct stores__table *table = segment->printed[at];
     bool reaches = !stores__facts_confirm(table, result);
     if (reaches) {
         stores__pg_foreign(segment->conn, NULL); /* perhaps a trigger that came meanwhile */
     }
-    for (size_t i = 0; i < segment->count && !reaches; i++) {
-        const struct stores__statement *statement = segment->order[i]->statement;
-        reaches = statement->table == table && stores__statement_reaches(statement);
+    bool changed = reaches, shared = false;
+    for (size_t i = 0; i < segment->group_count; i++) {
+        const struct stores__group *group = &segment->groups[i];
+        const struct stores__statement *statement = segment->order[group->first]->statement;
+        if (statement->table != table) continue;
+        shared = shared || group->count > 1;
+        reaches = reaches || stores__statement_reaches(statement);
     }
     if (reaches) stores__commit_reaches(segment->commit);
+    return !(changed && shared);
 }
 
 void stores__segment_add_unsure(struct stores__segment *segment) {

@@ -301,10 +301,6 @@ static void reset_op(const struct stores__statement *statement, stores_op *op) {
     if (op->doc_count == 1) stores__op_set_doc(op, 0, statement->id, NULL, 0, NULL);
 }
 
-static enum stores__taken took_none(const struct stores__statement *statement) {
-    return statement->inserts_new ? STORES__TAKE_UNSURE : STORES__TAKEN;
-}
-
 static enum stores__taken no_memory(struct stores__commit *commit, stores_error *error) {
     stores__error_set(error, STORES_NO_MEMORY, "no memory for a document");
     if (commit != NULL) {
@@ -318,6 +314,7 @@ static enum stores__taken no_memory(struct stores__commit *commit, stores_error 
 
 /* One row, as it is now: its id may be another one, where a trigger rewrites it. */
 struct taken_row {
+    int index; /* in its result */
     int64_t id;
     const char *text; /* NULL: deleted */
     size_t len;
@@ -331,7 +328,7 @@ static void answer(const struct stores__statement *statement, stores_op *op,
     op->source = 'p';
     if (statement->kind == STORES_INSERT) op->inserted = true;
     if (statement->kind == STORES_UPSERT) {
-        const char *fresh = stores__pg_value(result, 0, 2, NULL);
+        const char *fresh = stores__pg_value(result, row->index, 2, NULL);
         op->inserted = fresh != NULL && fresh[0] == 't';
     }
     if (statement->want_document && op->doc_count == 1) {
@@ -349,24 +346,40 @@ static void tell(const struct stores__statement *statement, const stores_op *op,
     }
 }
 
+void stores__statement_take_row(const struct stores__statement *statement, stores_op *op,
+                                const struct pg_result *result, int index,
+                                struct stores__blob *blob, struct stores__commit *commit) {
+    struct taken_row row = {.index = index, .blob = blob};
+    const char *id = stores__pg_value(result, index, 0, NULL);
+    row.id = id ? strtoll(id, NULL, 10) : statement->id;
+    if (statement->kind != STORES_DELETE && stores__pg_columns(result) > 1) {
+        row.text = stores__pg_value(result, index, 1, &row.len);
+    }
+    if (op != NULL) reset_op(statement, op);
+    if (op != NULL) answer(statement, op, result, &row);
+    if (commit != NULL) tell(statement, op, commit, &row);
+}
+
+enum stores__taken stores__statement_take_none(const struct stores__statement *statement,
+                                               stores_op *op) {
+    if (op != NULL) reset_op(statement, op);
+    return statement->inserts_new ? STORES__TAKE_UNSURE : STORES__TAKEN;
+}
+
 enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
                                           struct pg_result *result, struct stores__commit *commit,
                                           stores_error *error) {
-    if (op != NULL) reset_op(statement, op);
     if (stores__pg_rows(result) == 0) {
         stores__pg_result_free(result);
-        return took_none(statement);
+        return stores__statement_take_none(statement, op);
     }
-    struct taken_row row = {.blob = stores__blob_new(result, stores__pg_result_free)};
-    if (row.blob == NULL) {
+    struct stores__blob *blob = stores__blob_new(result, stores__pg_result_free);
+    if (blob == NULL) {
         stores__pg_result_free(result);
+        if (op != NULL) reset_op(statement, op);
         return no_memory(commit, error);
     }
-    const char *id = stores__pg_value(result, 0, 0, NULL);
-    row.id = id ? strtoll(id, NULL, 10) : statement->id;
-    if (statement->kind != STORES_DELETE) row.text = stores__pg_value(result, 0, 1, &row.len);
-    if (op != NULL) answer(statement, op, result, &row);
-    if (commit != NULL) tell(statement, op, commit, &row);
-    stores__blob_drop(row.blob);
+    stores__statement_take_row(statement, op, result, 0, blob, commit);
+    stores__blob_drop(blob);
     return STORES__TAKEN;
 }

@@ -60,6 +60,13 @@ enum stores__taken {
 enum stores__taken stores__statement_take(const struct stores__statement *statement, stores_op *op,
                                           struct pg_result *result, struct stores__commit *commit,
                                           stores_error *error);
+/* The same of a row of a result that has several: the blob is the result's. */
+void stores__statement_take_row(const struct stores__statement *statement, stores_op *op,
+                                const struct pg_result *result, int index,
+                                struct stores__blob *blob, struct stores__commit *commit);
+/* The same where no row is this statement's. */
+enum stores__taken stores__statement_take_none(const struct stores__statement *statement,
+                                               stores_op *op);
 /* What an INSERT that gave no row means, by the facts of its table that were asked since: its id is
  * taken. False: a trigger that nobody knew of took the row elsewhere, perhaps, and what it did
  * before cannot be undone alone; run again, the INSERT is of the form whose failure undoes it. */

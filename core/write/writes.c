@@ -78,6 +78,9 @@ bool stores__writes_open(stores_engine *engine, const stores_config *config, sto
 }
 
 void stores__writes_free(stores_engine *engine) {
+    for (int i = 0; engine->writes != NULL && i < STORES__SHARED_ARRAYS; i++) {
+        stores__buf_free(&engine->writes->arrays[i]);
+    }
     free(engine->writes);
     engine->writes = NULL;
 }

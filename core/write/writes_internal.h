@@ -1,8 +1,9 @@
 /*
  * writes_internal.h - writes as their own files see them, each calling those to its right:
  *
- *     writes.c ──> segments.c ──> segment_late.c ──> segment.c ──> segment_facts.c
- *     (their ops)  (which run)    (not answered)    (one)    └──> write.c (one change)
+ *     writes.c ──> segments.c ──> segment_late.c ──> segment.c ──┬──> segment_facts.c
+ *     (their ops)  (which run)    (not answered)    (one)       ├──> group.c ──> shared.c
+ *                                                               └──> write.c (one change)
  *
  * A write waits in the queue, or in the list of those that run alone; then it is a segment's.
  */
@@ -12,7 +13,11 @@
 #include "write/statement.h"
 #include "write/writes.h"
 
-enum { STORES__SEGMENT_WRITES = 64 };
+enum {
+    STORES__SEGMENT_WRITES = 64,
+    STORES__SHARED_ARRAYS = 3, /* ids, values, guards */
+    STORES__SHARED_BYTES = 256 * 1024 /* of values and guards in one statement */
+};
 
 /* ---- One change of one caller (write.c) ------------------------------------------------------ */
 
@@ -25,6 +30,7 @@ struct stores__write {
     size_t order; /* in its segment */
     unsigned char lost_tries;
     bool unsure; /* an INSERT that gave no row */
+    bool has_row; /* the statement that it shares gave one for it */
     bool rotated; /* it had a turn alone, and waits for longer in the next ones */
     bool yielded; /* it made way once: since then it takes turns, and is not undone again */
     stores_error *error; /* its own; NULL: none */
@@ -35,6 +41,16 @@ void stores__write_free(struct stores__write *write);
 void stores__write_over(struct stores__write *write, const stores_error *error);
 /* Its segment was rolled back: it waits to run alone. */
 void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
+
+/* ---- Writes that are sent together (group.c, shared.c) ---------------------------------------- */
+
+/* Writes of a segment, one behind the other in its order: one, with a statement of its own, or
+ * several of one table and one form that share a statement. */
+struct stores__group {
+    size_t first, count;
+    enum stores__table_text text; /* of several: which one it is, or the one behind it */
+    const char *sql; /* of several: what was sent; the table's own */
+};
 
 /* ---- A segment (segment.c, segment_facts.c) -------------------------------------------------- */
 
@@ -68,6 +84,9 @@ struct stores__segment {
     struct stores__list writes;
     struct stores__write *order[STORES__SEGMENT_WRITES];
     size_t count;
+    struct stores__group groups[STORES__SEGMENT_WRITES];
+    size_t group_count;
+    bool shares; /* there is a group that does */
     size_t ends[SECTIONS]; /* of its request: where each ends */
     struct stores__segment_check checked[STORES__SEGMENT_WRITES];
     size_t checks;
@@ -99,13 +118,30 @@ void stores__segment_add_checks(struct stores__segment *segment);
 bool stores__segment_take_check(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result);
 void stores__segment_add_prints(struct stores__segment *segment);
-void stores__segment_take_print(struct stores__segment *segment, size_t at,
+/* False: the table is no longer one whose writes may share a statement, and they did. */
+bool stores__segment_take_print(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result);
 /* The facts of the tables whose INSERTs gave no row; they are locked: no trigger comes or goes any
  * more. Then decides which ids are taken. False: all is to be undone, as *error says, and each
  * write run again by itself (stores__statement_is_taken). */
 void stores__segment_add_unsure(struct stores__segment *segment);
 bool stores__segment_decide_unsure(struct stores__segment *segment, stores_error *error);
+
+/* Which of the writes share a statement. */
+void stores__segment_group(struct stores__segment *segment);
+void stores__groups_add(struct stores__segment *segment);
+/* What an error of the server means for the statement of a group. */
+void stores__group_explain(const struct stores__segment *segment, const struct stores__group *group,
+                           stores_error *error);
+/* What its statement gave, whose result is freed here, or kept by who refers to it. False: *error
+ * says why all is to be undone, and each write run again by itself. */
+bool stores__group_take(struct stores__segment *segment, const struct stores__group *group,
+                        struct pg_result *result, stores_error *error);
+
+/* Of which shared statement a write may be a part; STORES__TABLE_TEXTS: of none. */
+enum stores__table_text stores__shared_text(const struct stores__statement *statement);
+/* Adds that statement. False: no memory, and nothing was added. */
+bool stores__shared_add(struct stores__segment *segment, struct stores__group *group);
 
 /* ---- All of them (segments.c, segment_late.c) ------------------------------------------------ */
 
@@ -116,6 +152,7 @@ struct stores__writes {
     struct stores__list segments;
     int counts[SEGMENT_PLACES];
     struct stores__timer watch;
+    struct stores__buf arrays[STORES__SHARED_ARRAYS]; /* of the statement that is being added */
 };
 
 /* The end of a tick: segments for what is queued. */

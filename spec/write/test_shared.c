@@ -1,0 +1,92 @@
+/*
+ * test_shared.c - writes that share a statement, while memory runs out at each of the core's
+ * allocations in turn, and libpq has none for each of its results: each caller hears the truth.
+ */
+#include "engine_harness.h"
+
+#include "pg/conn.h"
+
+enum { WRITES = 8, MOST = 400 };
+
+static int fail_at; /* the how-manyth allocation from now on fails; 0: none */
+static int fail_result_at; /* the same for results of libpq */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+struct pg_result *__real_PQgetResult(void *pg);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+struct pg_result *__wrap_PQgetResult(void *pg);
+
+static bool fails(int *at) {
+    return *at > 0 && --*at == 0;
+}
+
+void *__wrap_malloc(size_t size) {
+    return fails(&fail_at) ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails(&fail_at) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+    return fails(&fail_at) ? NULL : __real_realloc(old, size);
+}
+
+struct pg_result *__wrap_PQgetResult(void *pg) {
+    struct pg_result *result = __real_PQgetResult(pg);
+    if (result == NULL || !fails(&fail_result_at)) return result;
+    stores__pg_result_free(result);
+    return NULL;
+}
+
+/* Writes n into some rows in one tick, with one fault. Whether the fault was met. */
+static bool share(stores_engine *engine, int *fault, int n) {
+    stores_op *ops[WRITES];
+    char text[200], done[WRITES + 1] = "";
+    snprintf(text, sizeof text, "{\"n\": %d}", n);
+    for (int i = 0; i < WRITES; i++) {
+        stores_change change = change_of(STORES_UPDATE, 60 + i, text);
+        change.want_document = i % 2 == 0;
+        ops[i] = stores_write(engine, NULL, &change);
+    }
+    *fault = n;
+    for (int i = 0; i < WRITES; i++) {
+        TURN_UNTIL(stores_op_done(ops[i]), 30000);
+        bool none = strcmp(outcome_of(ops[i]), "none") == 0;
+        if (stores_op_error(ops[i]) == NULL && i % 2 == 0) CHECK_STR(document(ops[i], 0), text);
+        done[i] = none ? 'f' : 't';
+        stores_op_free(ops[i]);
+    }
+    bool met = *fault == 0;
+    *fault = 0;
+    snprintf(text, sizeof text,
+             "SELECT string_agg(CASE WHEN value->'n' = '%d' THEN 't' ELSE 'f' END, '' ORDER BY id)"
+             " FROM docs WHERE id BETWEEN 60 AND %d",
+             n, 60 + WRITES - 1);
+    CHECK_STR(sql(text), done);
+    return met;
+}
+
+static void test_shared(bool cache, int *fault) {
+    stores_engine *engine = engine_new(cache);
+    sql("UPDATE docs SET value = '{\"n\": 0}'");
+    int n = 1;
+    while (n < MOST && share(engine, fault, n)) n++;
+    CHECK(n > 4 && n < MOST);
+    no_op_left(engine);
+    engine_close(engine);
+}
+
+int main(void) {
+    if (!servers_open()) return 1;
+    for (int cache = 0; cache < 2; cache++) {
+        test_shared(cache, &fail_at);
+        test_shared(cache, &fail_result_at);
+    }
+    servers_close();
+    return check_report();
+}
