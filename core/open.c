@@ -6,11 +6,21 @@
 #include "engine/part.h"
 #include "names/names.h"
 #include "read/reads.h"
+#include "replica/replica.h"
 #include "write/starve.h"
 #include "write/tx_internal.h"
 #include "write/writes.h"
 
 static const struct stores__part parts[] = {
+    {
+        /* replicas */
+        .open = stores__replicas_open,
+        .identity = stores__replicas_met,
+        .stats = stores__replicas_stats,
+        .deafen = stores__replicas_deafen,
+        .close = stores__replicas_close,
+        .free = stores__replicas_free,
+    },
     {
         /* cache */
         .open = stores__cache_open,

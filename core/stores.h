@@ -1,7 +1,7 @@
 /*
  * stores.h - the header of libstores: PostgreSQL jsonb documents behind a Redis cache that never
  * lies. C11; libuv's header is not needed. It includes stores_config.h, what an engine is made of,
- * stores_error.h and stores_tx.h, which stand beside it.
+ * stores_replica.h, stores_error.h and stores_tx.h, which stand beside it.
  *
  * How it works. An engine lives on one libuv loop and belongs to one thread. A call gives an op;
  * the op completes exactly once, from the loop, never inside the call that started it; then its
@@ -83,6 +83,9 @@ typedef struct stores_call {
     stores_cb cb; /* runs once, from the loop; may free the op and may start others. Also of a call
                    * that is refused for its size */
     void *arg;
+    stores_read read;
+    const char *after_token; /* of stores_token, here or elsewhere; NULL. One of other servers has
+                              * the primary asked */
 } stores_call;
 
 #define STORES_CALL_INIT STORES_SIZED(stores_call)
@@ -207,7 +210,8 @@ STORES_API const char *stores_op_column(const stores_op *op, int column);
 STORES_API uint32_t stores_op_column_type(const stores_op *op, int column); /* pg_type oid */
 /* NULL: SQL's NULL. NUL-terminated text; len may be NULL. */
 STORES_API const char *stores_op_value(const stores_op *op, int row, int column, size_t *len);
-/* Where the answer came from: 'c' the cache, 'p' PostgreSQL, '-' nowhere yet. */
+/* Where the answer came from: 'c' the cache, 'p' PostgreSQL, 'r' a replica of it, '-' nowhere
+ * yet. */
 STORES_API char stores_op_source(const stores_op *op);
 /* Where the seconds of a done op went, where the engine was asked to keep that. */
 typedef struct stores_times {

@@ -5,7 +5,7 @@
 #ifndef STORES_CONFIG_H
 #define STORES_CONFIG_H
 
-#include "stores_error.h"
+#include "stores_replica.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -106,6 +106,10 @@ typedef struct stores_config {
     const char *shard_strategy; /* "modulo": the true modulo of the id */
     const char *shard_cluster; /* NULL: of whichever cluster */
     bool any_shard; /* take the database whatever it says */
+
+    const stores_replica *const *replicas; /* ended by NULL; NULL: there are none */
+    uint64_t max_lag_ms; /* no read is answered by a replica that is later than this; no limit */
+    const char *after_token; /* what is read on a replica is not older than it says; NULL */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

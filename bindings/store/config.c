@@ -40,8 +40,9 @@ static void int_of(lua_State *L, int table, const char *key, int *out) {
     *out = (int)value;
 }
 
-/* Every pair of the table pg is a keyword of libpq. */
-static void pg_keywords(lua_State *L, int pg, stores_config *config) {
+/* Every pair of the table pg is a keyword of libpq. Their strings are the table's. */
+static void pg_keywords(lua_State *L, int pg, const char *const **pg_keys,
+                        const char *const **pg_values) {
     int count = 0;
     for (lua_pushnil(L); lua_next(L, pg); lua_pop(L, 1)) count++;
     const char **keys = lua_newuserdata(L, ((size_t)count + 1) * 2 * sizeof *keys);
@@ -55,8 +56,32 @@ static void pg_keywords(lua_State *L, int pg, stores_config *config) {
         keys[i] = lua_tostring(L, -2);
         values[i] = lua_tostring(L, -1);
     }
-    config->pg_keys = keys;
-    config->pg_values = values;
+    *pg_keys = keys;
+    *pg_values = values;
+}
+
+/* Left on the stack: what it points to. */
+static void replica_options(lua_State *L, int index, stores_config *config) {
+    luaL_checkstack(L, 4, "options");
+    lua_getfield(L, index, "replicas");
+    if (lua_isnil(L, -1)) return;
+    luaL_checktype(L, -1, LUA_TTABLE);
+    int list = lua_gettop(L);
+    size_t count = lua_objlen(L, list);
+    const stores_replica **replicas = lua_newuserdata(L, (count + 1) * sizeof *replicas);
+    stores_replica *all = lua_newuserdata(L, (count + 1) * sizeof *all);
+    for (size_t i = 0; i < count; i++) {
+        luaL_checkstack(L, 6, "replicas");
+        lua_rawgeti(L, list, (int)i + 1); /* both stay, and anchor what they have */
+        lua_getfield(L, -1, "pg");
+        luaL_checktype(L, -1, LUA_TTABLE);
+        all[i] = (stores_replica)STORES_REPLICA_INIT;
+        int_of(L, lua_gettop(L) - 1, "poolsize", &all[i].poolsize);
+        pg_keywords(L, lua_gettop(L), &all[i].pg_keys, &all[i].pg_values);
+        replicas[i] = &all[i];
+    }
+    replicas[count] = NULL;
+    config->replicas = replicas;
 }
 
 /* NULL: none is asked for. Left on the stack, which anchors it and its strings. */
@@ -133,7 +158,10 @@ static void redis_options(lua_State *L, int redis, stores_config *config) {
 void stores__config_check(lua_State *L, int index, stores_config *config) {
     lua_getfield(L, index, "pg");
     luaL_checktype(L, -1, LUA_TTABLE);
-    pg_keywords(L, lua_gettop(L), config);
+    pg_keywords(L, lua_gettop(L), &config->pg_keys, &config->pg_values);
+    replica_options(L, index, config);
+    ms_of(L, index, "max_lag", &config->max_lag_ms);
+    config->after_token = text_of(L, index, "after_token");
     lua_getfield(L, index, "redis");
     bool redis = lua_istable(L, -1);
     if (redis) redis_options(L, lua_gettop(L), config);

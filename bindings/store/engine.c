@@ -14,7 +14,13 @@ static stores_call call_to(struct stores__lua_engine *engine, struct stores__slo
     return call;
 }
 
-/* engine:find(table, id, timeout, cache, raw, etag, unless) */
+/* Whether a replica may answer, at index, and behind it the token that it comes with, or nil. */
+static void call_reads(lua_State *L, int index, stores_call *call) {
+    if (lua_toboolean(L, index)) call->read = STORES_READ_REPLICA;
+    if (!lua_isnoneornil(L, index + 1)) call->after_token = lua_tostring(L, index + 1);
+}
+
+/* engine:find(table, id, timeout, cache, raw, etag, unless, replica, token) */
 static int engine_find(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
@@ -24,6 +30,7 @@ static int engine_find(lua_State *L) {
                                                  lua_toboolean(L, 6));
     stores__slot_find_etag(L, 7, slot);
     stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
+    call_reads(L, 9, &call);
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
 
@@ -71,7 +78,7 @@ static int engine_expires(lua_State *L) {
     return 0;
 }
 
-/* engine:find_many(table, ids, timeout, cache, raw) */
+/* engine:find_many(table, ids, timeout, cache, raw, replica, token) */
 static int engine_find_many(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
@@ -81,6 +88,7 @@ static int engine_find_many(lua_State *L) {
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
                                                  lua_toboolean(L, 6));
     stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
+    call_reads(L, 7, &call);
     return stores__slot_started(L, slot,
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
@@ -103,7 +111,7 @@ static int engine_write(lua_State *L) {
     return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
 }
 
-/* engine:select(table, sql, params, timeout, raw, rows, most, places) */
+/* engine:select(table, sql, params, timeout, raw, rows, most, places, replica, token) */
 static int engine_select(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2), *sql = luaL_checkstring(L, 3);
@@ -111,17 +119,18 @@ static int engine_select(lua_State *L) {
     bool raw = lua_toboolean(L, 6), rows = lua_toboolean(L, 7);
     int most = stores__most_check(L, 8);
     bool places = lua_toboolean(L, 9);
-    lua_settop(L, 8);
+    lua_settop(L, 11);
     stores_params params = stores__params_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT,
                                                  raw);
     slot->most = most;
     slot->places = places;
     stores_call call = call_to(engine, slot, ms, true);
+    call_reads(L, 10, &call);
     return stores__slot_started(L, slot, stores_select(engine->engine, &call, table, sql, &params));
 }
 
-/* engine:query(sql, params, options, timeout, raw) */
+/* engine:query(sql, params, options, timeout, raw); options may have read and after_token */
 static int engine_query(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *sql = luaL_checkstring(L, 2);
@@ -130,9 +139,16 @@ static int engine_query(lua_State *L) {
     lua_settop(L, 6);
     stores_params params = stores__params_check(L, 3);
     stores_query_options options = stores__query_options_check(L, 4);
+    luaL_checkstack(L, 2, "options");
+    lua_getfield(L, 4, "read");
+    bool replica = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "replica") == 0;
+    lua_getfield(L, 4, "after_token");
+    const char *token = lua_tostring(L, -1);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_ROWS, raw);
     slot->commits = !options.readonly;
     stores_call call = call_to(engine, slot, ms, false);
+    if (replica) call.read = STORES_READ_REPLICA;
+    call.after_token = token;
     return stores__slot_started(L, slot,
                                 stores_query(engine->engine, &call, sql, &params, &options));
 }

@@ -51,6 +51,22 @@ static void add_histogram(void *arg, const char *name, const uint64_t *counts, c
     lua_setfield(L, -2, name);
 }
 
+/* Stack: the array of replicas. */
+static void add_replica(void *arg, const char *name, const char *why, uint64_t reads,
+                        uint64_t fallbacks) {
+    lua_State *L = arg;
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "name");
+    if (why[0] != '\0') {
+        lua_pushstring(L, why);
+        lua_setfield(L, -2, "left_alone");
+    }
+    add_figure(L, "reads", (double)reads);
+    add_figure(L, "fallbacks", (double)fallbacks);
+    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+}
+
 static int engine_stats(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     lua_newtable(L);
@@ -77,6 +93,13 @@ static int engine_stats(lua_State *L) {
         lua_setfield(L, -2, "shard");
     }
     lua_newtable(L);
+    stores_replicas(engine->engine, add_replica, L);
+    if (lua_objlen(L, -1) > 0) {
+        lua_setfield(L, -2, "replicas");
+    } else {
+        lua_pop(L, 1);
+    }
+    lua_newtable(L);
     stores_turning(engine->engine, add_turning, L);
     lua_setfield(L, -2, "turning");
     lua_newtable(L);
@@ -88,7 +111,16 @@ static int engine_stats(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg methods[] = {{"stats", engine_stats}, {NULL, NULL}};
+/* engine:token() -> how far it has come, as text; nil: that is not known */
+static int engine_token(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    char token[STORES_TOKEN_SIZE];
+    if (!stores_token(engine->engine, token)) return 0;
+    lua_pushstring(L, token);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {{"stats", engine_stats}, {"token", engine_token}, {NULL, NULL}};
 
 void stores__stats_register(lua_State *L) {
     stores__type_extend(L, STORES__ENGINE, methods);

@@ -18,6 +18,7 @@
     X(tx_options, stores_tx_options, timeout_ms)                                                   \
     X(times, stores_times, postgres)                                                               \
     X(error, stores_error, table)                                                                  \
+    X(replica, stores_replica, pg_values)                                                          \
     X(tls, stores_tls, server_name)                                                                \
     X(bulk, stores_bulk, id_count)
 

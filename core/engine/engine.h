@@ -57,6 +57,7 @@ enum stores__life {
 struct stores__part;
 struct stores__names;
 struct stores__cache;
+struct stores__replicas;
 struct stores__writes;
 struct stores__ears;
 
@@ -112,6 +113,7 @@ struct stores_engine {
 
     /* What the parts keep of an engine: what is in there is theirs. */
     struct stores__cache *cache; /* NULL: the engine does not cache. No more is asked from below. */
+    struct stores__replicas *replicas; /* NULL: there are none. The same. */
     struct stores__names *names;
     struct stores__writes *writes;
 

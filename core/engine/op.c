@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/reach.h"
 #include "base/sized.h"
 #include "engine/engine.h"
 #include "engine/part.h"
@@ -91,6 +92,17 @@ static const stores_call *know_call(const stores_call *call, stores_call *own, b
     return own;
 }
 
+/* Where there are no replicas the primary answers, which has whatever a token asks for. */
+static void take_token(stores_op *op, const char *token) {
+    if (!stores__token_is(token)) {
+        stores__op_failf(op, STORES_INVALID_ARGUMENT, "after_token is no token of a store");
+    } else if (op->replica) {
+        op->after_token = stores__strdup(token);
+        if (op->after_token == NULL)
+            stores__op_failf(op, STORES_NO_MEMORY, "no memory for a token");
+    }
+}
+
 stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     static const stores_call defaults = STORES_CALL_INIT;
     const stores_call *call = given ? given : &defaults;
@@ -103,6 +115,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     op->cb = call->cb;
     op->arg = call->arg;
     op->cache = engine->cache != NULL && !call->no_cache;
+    op->replica = call->read == STORES_READ_REPLICA && engine->replicas != NULL;
     op->source = '-';
     op->started_ns = op->phase_ns = uv_hrtime();
     op->timer.fire = deadline;
@@ -128,7 +141,11 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     engine->counters.calls++;
     if (engine->pending_count++ == 0) stores__engine_hold(engine);
     stores__engine_wake(engine);
-    if (wrong) fail_call(op, given);
+    if (wrong) {
+        fail_call(op, given);
+    } else if (call->after_token != NULL) {
+        take_token(op, call->after_token);
+    }
     return op;
 }
 
@@ -179,6 +196,7 @@ static void destroy(stores_op *op) {
     if (op->docs != &op->one) free(op->docs);
     if (op->result != NULL) stores__pg_result_free(op->result);
     stores__error_free(op->error);
+    free(op->after_token);
     stores_engine *engine = op->engine;
     stores__spares_give(&engine->spare_ops, op);
     stores__engine_op_gone(engine);

@@ -29,6 +29,7 @@ struct stores_op {
     bool freed; /* stores_op_free came while the op was in the ready list, or was the parent's */
     bool forsaken; /* in a child of a fork: done, as far as its caller sees */
     bool cache; /* may read from the cache and publish to it */
+    bool replica; /* a replica may answer what it reads */
     char source;
     bool inserted;
     stores_cb cb;
@@ -58,6 +59,7 @@ struct stores_op {
     struct stores__doc *docs;
     size_t doc_count, docs_missing; /* docs_missing: those that are still to come */
     struct pg_result *result;
+    char *after_token; /* what a replica has to have replayed; NULL: nothing in particular */
 };
 
 /* From now on the op's time goes to this phase. */

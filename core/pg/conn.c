@@ -117,6 +117,12 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
     return stores__pg_add_entry(conn, req, ENTRY_STATEMENT, sql, nparams, values, prepare);
 }
 
+void stores__pg_hurry(struct stores__pg_conn *conn) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (wire == NULL || wire->phase != WIRE_UP) return;
+    if (!PQsendFlushRequest(wire->pg)) stores__pg_break(wire);
+}
+
 /* The entry that ends a request. A broken wire keeps it, so that its loss is told in its turn; one
  * that was closed under its holder can tell nothing later. False: there is nothing to send. */
 static bool end_request(struct stores__pg_conn *conn, struct stores__pg_req *req,

@@ -222,6 +222,9 @@ bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, co
 /* The same with arrays (array.h) for parameters. */
 bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
                            const char *sql, int count, const struct stores__buf *arrays);
+/* Has the server answer the statements so far before it begins the next one, which may take
+ * long. */
+void stores__pg_hurry(struct stores__pg_conn *conn);
 /* Ends the request and sends it: one write where the socket takes it all. */
 void stores__pg_sync(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* The same for the last request of a holder: where a text of somebody ran, the session is reset

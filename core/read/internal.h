@@ -3,6 +3,7 @@
  *
  *     hints.c    which row is to be read
  *     reads.c    ops, and the tick           cached.c   MGET, LEASE
+ *     replica.c  SELECT on a replica
  *     select.c   SELECT, FILL                shards.c   rows of one shard
  *     rows.c     rows and batches of them
  *
@@ -21,6 +22,7 @@
 #include "cache/cache.h"
 #include "names/facts.h"
 #include "read/reads.h"
+#include "replica/replica.h"
 
 enum {
     STORES__MGET_ROWS = 512, /* of one command, and of one tick's turn */
@@ -45,6 +47,7 @@ struct stores__read_row {
     unsigned char place; /* an enum stores__row_place */
     unsigned char lease_tries, epoch_tries, lost_tries;
     bool cached; /* to be looked up in the cache */
+    bool replica; /* a replica may answer; it is not in the cache then */
     bool fill; /* we hold its lease */
     char token[STORES__TOKEN_TEXT + 1];
     const char *epoch; /* of its lease; valid until stores__rows_select copied it */
@@ -81,6 +84,9 @@ struct stores__read_batch {
     bool stale_plan, stray_cancel;
     int select; /* which statement of the request is the SELECT */
     struct stores__facts_asked asked; /* where the table's facts are asked for as well */
+    struct stores__marking marking; /* of rows that a replica might have answered */
+    struct stores__buf ids; /* replica.c: what it is asked for, */
+    const char *values[1]; /* as the parameter */
     bool asks_past; /* the statement after the SELECT: a pooler's connection tells nothing */
     bool past_told; /* by it: a primary of the past that the epochs are of */
     char epoch[STORES__EPOCH_TEXT];
@@ -123,6 +129,9 @@ struct stores__read_batch *stores__batch_new(struct stores__table *table,
                                              struct stores__read_row **rows, size_t count);
 /* Frees the batch alone: its rows are answered, or somebody else's by now. */
 void stores__batch_free(struct stores__read_batch *batch);
+/* What the SELECT for so many rows is, and its parameter, to be freed by the caller. */
+const char *stores__batch_sql(const struct stores__read_batch *batch);
+void stores__batch_ids(const struct stores__read_batch *batch, struct stores__buf *ids);
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error);
 void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
 /* What these rows wait for, for the times of their ops. */
@@ -136,6 +145,9 @@ void stores__rows_select(struct stores__table *table, struct stores__read_row **
 /* Rows of one id become one row and its twins; returns how many are left. */
 size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
 
+/* The SELECT gave its result. */
+void stores__batch_answer(struct stores__read_batch *batch, char source);
+
 /* ---- shards.c -------------------------------------------------------------------------------- */
 
 /* Puts rows in the order of their table's shards, where it is worth a statement for each of those;
@@ -145,6 +157,12 @@ bool stores__rows_group(const struct stores__table *table, struct stores__read_r
 /* How many of such rows, from the first one on, are of the shard of the first. */
 size_t stores__rows_of_shard(const struct stores__table *table, struct stores__read_row **rows,
                              size_t count);
+
+/* ---- replica.c ------------------------------------------------------------------------------- */
+
+/* Reads rows from a replica, and those that none may answer from the primary. */
+void stores__rows_try_replica(struct stores__table *table, struct stores__read_row **rows,
+                              size_t count);
 
 /* ---- cached.c -------------------------------------------------------------------------------- */
 

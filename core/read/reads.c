@@ -58,7 +58,7 @@ static void flush_reads(struct stores__flush *flush) {
         }
     }
     while ((count = take_queue(&queue, false, rows, STORES__MGET_ROWS)) > 0) {
-        stores__rows_select(table, rows, count);
+        stores__rows_try_replica(table, rows, count);
     }
 }
 
@@ -108,7 +108,8 @@ void stores__read_begin(stores_op *op, struct stores__table *table) {
         row->call = call;
         row->index = i;
         row->id = op->docs[i].id;
-        row->cached = op->cache;
+        row->replica = op->replica && !(op->cache && stores__cache_covers(table));
+        row->cached = op->cache && !row->replica;
         row->place = STORES__ROW_TAKEN;
         stores__list_init(&row->link);
         stores__row_enqueue(row);

@@ -1,6 +1,8 @@
 /* Rows and batches of them: below what reads them, from the queue to the answer. See internal.h. */
 #include "read/internal.h"
 
+#include "base/ids.h"
+
 /* ---- What a row gets ------------------------------------------------------------------------ */
 
 static void row_over(struct stores__read_row *row) {
@@ -140,7 +142,27 @@ void stores__batch_free(struct stores__read_batch *batch) {
         stores__pg_result_free(batch->result);
     }
     stores__table_let_go(batch->table);
+    stores__buf_free(&batch->ids);
     free(batch);
+}
+
+static enum stores__table_text text_of(const struct stores__read_batch *batch) {
+    return batch->count == 1 ? STORES__FIND_SQL : STORES__FIND_ANY_SQL;
+}
+
+const char *stores__batch_sql(const struct stores__read_batch *batch) {
+    return stores__table_sql(batch->table, text_of(batch));
+}
+
+void stores__batch_ids(const struct stores__read_batch *batch, struct stores__buf *ids) {
+    if (batch->count > 1) stores__buf_str(ids, "{");
+    for (size_t i = 0; i < batch->count; i++) {
+        char id[STORES__ID_SIZE];
+        size_t len = stores__id_write(batch->rows[i]->id, id);
+        if (i > 0) stores__buf_add(ids, ",", 1);
+        stores__buf_add(ids, id, len);
+    }
+    if (batch->count > 1) stores__buf_str(ids, "}");
 }
 
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error) {

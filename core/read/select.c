@@ -150,12 +150,12 @@ static void match(struct stores__read_batch *batch, int *found) {
 /* A standby is late, and what a server of another past has is not what the epoch is of. */
 static bool may_fill(const struct stores__read_batch *batch) {
     const stores_engine *engine = batch->table->engine;
-    if (engine->cache == NULL) return false;
+    if (engine->cache == NULL || batch->conn == NULL) return false;
     if (engine->pool.pooler) return batch->past_told;
     return stores__past_is(engine->cache, &batch->conn->identity);
 }
 
-static void answer(struct stores__read_batch *batch) {
+static void answer(struct stores__read_batch *batch, char source) {
     int found[STORES__SELECT_ROWS];
     match(batch, found);
     /* the caller is answered from the loop later on; the fill is queued first, while rows live */
@@ -168,9 +168,18 @@ static void answer(struct stores__read_batch *batch) {
             text = stores__pg_value(batch->result, found[i], 1, &len);
             if (text == NULL) text = "null", len = 4; /* a row without a value is no document */
         }
-        stores__row_found(batch->rows[i], text, len, batch->blob, 'p');
+        stores__row_found(batch->rows[i], text, len, batch->blob, source);
     }
     batch->table->engine->burst_ns = 0;
+}
+
+void stores__batch_answer(struct stores__read_batch *batch, char source) {
+    batch->blob = stores__blob_new(batch->result, stores__pg_result_free);
+    if (batch->blob != NULL) {
+        answer(batch, source);
+    } else {
+        stores__rows_no_memory(batch->rows, batch->count);
+    }
 }
 
 /* They come behind the rows in one transaction, whose lock keeps the name what it was. */
@@ -189,17 +198,17 @@ static void take_past(struct stores__read_batch *batch, struct pg_result *result
     stores__pg_result_free(result);
 }
 
-static enum stores__table_text text_of(const struct stores__read_batch *batch) {
-    return batch->count == 1 ? STORES__FIND_SQL : STORES__FIND_ANY_SQL;
-}
-
 static void explain(struct stores__read_batch *batch) {
-    stores__table_explain(batch->table, stores__table_sql(batch->table, text_of(batch)),
-                          &batch->error);
+    stores__table_explain(batch->table, stores__batch_sql(batch), &batch->error);
 }
 
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
+    if (index == batch->marking.index) {
+        stores__marking_take(&batch->marking, batch->table->engine, batch->conn, result);
+        stores__pg_result_free(result);
+        return;
+    }
     if (index > batch->select) {
         if (batch->asks_past && index == batch->select + 1) {
             take_past(batch, result);
@@ -271,12 +280,7 @@ static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (!try_again(batch, end) && !try_each(batch, end)) {
         if (batch->result != NULL) {
-            batch->blob = stores__blob_new(batch->result, stores__pg_result_free);
-            if (batch->blob != NULL) {
-                answer(batch);
-            } else {
-                stores__rows_no_memory(batch->rows, batch->count);
-            }
+            stores__batch_answer(batch, 'p');
         } else {
             if (batch->error.code == STORES_OK) {
                 stores__error_set(&batch->error, STORES_CONNECTION_LOST,
@@ -320,20 +324,25 @@ static void add_guard(struct stores__read_batch *batch) {
                    true);
 }
 
+/* A replica might have answered for one of them: no replica is to say something older later. */
+static bool may_be_replicas(const struct stores__read_batch *batch) {
+    if (batch->table->engine->replicas == NULL) return false;
+    for (size_t i = 0; i < batch->count; i++) {
+        for (const struct stores__read_row *row = batch->rows[i]; row != NULL; row = row->twin) {
+            if (row->replica) return true;
+        }
+    }
+    return false;
+}
+
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
-    const char *sql = stores__table_sql(batch->table, text_of(batch));
-    if (batch->count > 1) stores__buf_str(&ids, "{");
-    for (size_t i = 0; i < batch->count; i++) {
-        char id[STORES__ID_SIZE];
-        size_t len = stores__id_write(batch->rows[i]->id, id);
-        if (i > 0) stores__buf_add(&ids, ",", 1);
-        stores__buf_add(&ids, id, len);
-    }
-    if (batch->count > 1) stores__buf_str(&ids, "}");
+    const char *sql = stores__batch_sql(batch);
+    stores__batch_ids(batch, &ids);
     const char *values[] = {stores__buf_text(&ids)};
     batch->conn = conn;
+    batch->marking.index = -1;
     batch->req.result = took_rows;
     batch->req.done = select_over;
     batch->req.topic = &batch->table->topic;
@@ -348,6 +357,10 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
         batch->asks_past = conn->pool->pooler && batch->epoch[0] != '\0';
         if (batch->asks_past) stores__past_question(conn, &batch->req);
         if (!conn->standby && stores__facts_are_due(batch->table)) ask_facts(batch);
+        if (may_be_replicas(batch)) {
+            stores__marking_add(&batch->marking, batch->table->engine, conn, &batch->req,
+                                STORES__READ);
+        }
     } else {
         stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");
     }

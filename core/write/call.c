@@ -24,8 +24,18 @@ void stores__call_fail(struct stores__own_call *call, stores_code code, const ch
     call->error = stores__error_new(code, "%s", text);
 }
 
+/* It is over, and something was committed, or read, of which nobody knows how far it went. */
+static void mark_untold(const struct stores__own_call *call) {
+    bool reads = call->select || call->options.readonly;
+    bool itself = call->way == WAY_LONE || call->way == WAY_ITSELF;
+    /* what commits itself is over with its Sync, and nothing behind it in its request knows where;
+     * and several statements in one text are never asked anything */
+    if (reads ? call->marks && call->options.simple : itself) stores__mark_untold(call->engine);
+}
+
 void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
     stores_op *op = call->op;
+    mark_untold(call);
     if (op == NULL) return;
     call->op = NULL;
     if (error != NULL) {
@@ -35,7 +45,7 @@ void stores__call_answer(struct stores__own_call *call, const stores_error *erro
     }
     op->result = call->result;
     call->result = NULL;
-    op->source = 'p';
+    if (op->source == '-') op->source = 'p';
     if (op->result != NULL) op->affected = stores__pg_affected(op->result);
     stores__op_finish(op);
 }

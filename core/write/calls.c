@@ -13,7 +13,7 @@ enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 static void enter(struct stores__own_call *call, enum stores__call_step step) {
     call->step = step;
-    call->statement = call->named = call->named_last = call->asked = -1;
+    call->statement = call->named = call->named_last = call->asked = call->marking.index = -1;
 }
 
 /* The request of a step: what it adds is found by where it stands. */
@@ -203,6 +203,7 @@ static void send_simple(struct stores__own_call *call) {
 /* A text of the caller ended our transaction, and perhaps began another one. */
 static void was_ended(struct stores__own_call *call) {
     stores__turn_all(call->engine);
+    stores__mark_untold(call->engine);
     stores__call_fail(call, STORES_UNSUPPORTED,
                       "the statements ended the transaction that they ran in");
     stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
@@ -285,6 +286,7 @@ static void send_statement(struct stores__own_call *call) {
     if (opened && call->invalidates != NULL) call->named = stores__call_add_names(call);
     call->statement = req->added;
     stores__pg_add(call->conn, req, call->sql, call->count, call->values, false);
+    stores__call_add_mark(call);
     if (call->way == WAY_ASKED) {
         add_question(call);
         stores__pg_sync(call->conn, req);
@@ -341,6 +343,9 @@ static enum stores__call_way way_of(const struct stores__own_call *call) {
 void stores__call_run(struct stores__own_call *call) {
     call->step = CALL_WAITING;
     call->way = way_of(call);
+    if (call->replica && call->op != NULL && stores__call_try_replica(call, stores__call_run)) {
+        return;
+    }
     if (call->op != NULL) stores__op_phase(call->op, stores__pg_wait_phase(&call->engine->pool));
     call->wait.urgent = call->op != NULL && !stores__list_empty(&call->op->inside_link);
     call->wait.granted = granted;
@@ -353,6 +358,7 @@ stores_outcome stores__call_leave(stores_op *op) {
     call->op = NULL;
     switch (call->step) {
     case CALL_WAITING:
+        if (call->attempt != NULL) stores__attempt_leave(call->attempt);
         stores__pg_unwait(&call->wait);
         stores__call_free(call);
         return STORES_OUTCOME_NONE;
@@ -365,6 +371,7 @@ stores_outcome stores__call_leave(stores_op *op) {
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;
     }
+    if (commits_itself(call)) stores__mark_untold(call->engine);
     stores__pg_insist(&call->insist, call->conn);
     return commits_itself(call) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }

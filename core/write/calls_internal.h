@@ -1,8 +1,8 @@
 /*
  * calls_internal.h - a call with a connection of its own as its files see it, each calling those
  * below it: queries.c (what callers may ask, and its arguments), calls.c (how it runs and ends),
- * calls_results.c, calls_turn.c (the tables that the caller names), call.c (its memory, its
- * answer).
+ * calls_replica.c (on a replica first), calls_results.c, calls_turn.c (the tables that the caller
+ * names), call.c (its memory, its answer).
  *
  * What stands around the caller's text is its way, which is decided once. The steps of each:
  *
@@ -13,12 +13,13 @@
  *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where there is no
  *     name
  *
- * all of them from WAITING; and to ENDING where a transaction is open that is not to be.
+ * all of them from WAITING, where a replica may be asked first; and to ENDING where a transaction is open that is not to be.
  */
 #ifndef STORES_CALLS_INTERNAL_H
 #define STORES_CALLS_INTERNAL_H
 
 #include "pg/insist.h"
+#include "replica/replica.h"
 #include "write/arguments.h"
 #include "write/commit.h"
 
@@ -57,6 +58,10 @@ struct stores__own_call {
     size_t turned_count, turns_waiting;
     void (*all_turned)(struct stores__own_call *call);
     struct pg_result *result;
+    struct stores__attempt *attempt; /* WAITING: for a replica, and for no connection of ours */
+    struct stores__marking marking; /* where the server is behind it, in place of one */
+    void (*run)(struct stores__own_call *call); /* after it, where it gave nothing */
+    bool replica, marks; /* a replica is to be tried; one was, or would have been */
     bool turn_failed, select;
     bool stray_cancel; /* the error is a cancel that was not meant for it */
     bool ended; /* an answer's tag says that the text ended the transaction */
@@ -102,6 +107,11 @@ void stores__call_turn(struct stores__own_call *call,
 void stores__call_bypass_turns(struct stores__own_call *call);
 /* The arguments are complete: asks for a connection. */
 void stores__call_run(struct stores__own_call *call);
+/* Tries a replica; run() where that does not answer. False: none is to be asked now. */
+bool stores__call_try_replica(struct stores__own_call *call,
+                              void (*run)(struct stores__own_call *call));
+/* Behind a read that a replica might have answered: what it shows is not to be taken back. */
+void stores__call_add_mark(struct stores__own_call *call);
 /* The op's leave. */
 stores_outcome stores__call_leave(stores_op *op);
 

@@ -26,6 +26,11 @@ static void keep_result(struct stores__own_call *call, struct pg_result *result)
 void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores_error error;
+    if (index == call->marking.index) {
+        stores__marking_take(&call->marking, call->engine, call->conn, result);
+        stores__pg_result_free(result);
+        return;
+    }
     if (!stores__pg_result_ok(result, &error)) {
         if (call->error == NULL && error.code != STORES_OK) {
             stores__pg_explain_read_only(req, &error);

@@ -154,8 +154,10 @@ static void tell(struct stores__commit *commit) {
 static void took_commit(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
-    (void)index;
-    if (commit->answered) { /* the first answer counts; this is a farewell of the server */
+    if (commit->answered) { /* the first answer counts; else this is a farewell of the server */
+        if (index == commit->marking.index) {
+            stores__marking_take(&commit->marking, commit->engine, commit->conn, result);
+        }
         stores__pg_result_free(result);
         return;
     }
@@ -194,21 +196,24 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
     /* a coordinator that says that it failed knows no more later */
     bool told = commit->answered && commit->error != NULL &&
                 stores__pg_in_doubt(commit->conn, commit->error);
+    if (end == STORES__PG_LOST) stores__mark_untold(commit->engine);
     bool find = is_unknown(commit) && commit->xid[0] != '\0' && !stores__closing(commit->engine);
     go(commit, find && !told ? COMMIT_FIND : COMMIT_OVER);
 }
 
-static void send_end(struct stores__commit *commit, const char *sql) {
+static void begin_end(struct stores__commit *commit, const char *sql) {
     stores__pg_begin(commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, sql, 0, NULL, false);
-    stores__pg_sync_last(commit->conn, &commit->req);
 }
 
 static void send_commit(struct stores__commit *commit) {
     if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_POSTGRES);
     commit->req.result = took_commit;
     commit->req.done = commit_over;
-    send_end(commit, "COMMIT");
+    begin_end(commit, "COMMIT");
+    stores__marking_add(&commit->marking, commit->engine, commit->conn, &commit->req,
+                        STORES__COMMITTED);
+    stores__pg_sync_last(commit->conn, &commit->req);
 }
 
 static void found(struct stores__status *status, enum stores__found found) {
@@ -242,7 +247,8 @@ static void roll_back(struct stores__commit *commit) {
     commit->req.result = NULL;
     commit->req.done = rolled_back;
     stores__pg_give_up_in(commit->conn, STORES__PG_GRACE_MS);
-    send_end(commit, "ROLLBACK");
+    begin_end(commit, "ROLLBACK");
+    stores__pg_sync_last(commit->conn, &commit->req);
 }
 
 /* ---- The steps ------------------------------------------------------------------------------- */

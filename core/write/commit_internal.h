@@ -15,6 +15,7 @@
 #ifndef STORES_COMMIT_INTERNAL_H
 #define STORES_COMMIT_INTERNAL_H
 
+#include "replica/mark.h"
 #include "write/commit.h"
 #include "write/commit_status.h"
 #include "write/commit_tell.h"
@@ -48,6 +49,7 @@ struct stores__commit {
     int asked; /* the index of the question which tables were written */
     bool answered; /* COMMIT was */
     bool unseen; /* committed, but not to be seen yet on every server: the intents stay */
+    struct stores__marking marking; /* behind it: where that left the server */
     struct stores__tell tell;
     struct stores__status status;
     stores_error *error; /* NULL: none */

@@ -78,6 +78,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     call->options.readonly = op->engine->cache != NULL &&
                              !(table->cacheable &&
                                stores__sql_know(&op->engine->pool.common.texts, sql).only_reads);
+    call->replica = op->replica;
     call->table = stores__table_hold(table);
     call->wait.topic = &table->topic;
     start(call);
@@ -158,6 +159,8 @@ stores_op *stores_query(stores_engine *engine, const stores_call *call, const ch
         return op;
     }
     query->options.invalidates = NULL; /* the caller's memory; they are copied */
+    query->marks = op->replica && query->options.readonly;
+    query->replica = query->marks && !query->options.simple;
     start(query);
     return op;
 }

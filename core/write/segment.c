@@ -275,6 +275,35 @@ static void sent(struct stores__pg_req *req, enum stores__pg_end end) {
     }
 }
 
+/* ---- Where a statement that committed itself left the server --------------------------------- */
+
+static void sent_first(struct stores__pg_req *req, enum stores__pg_end end) {
+    STORES__CONTAINER(req, struct stores__segment, req)->end = end;
+}
+
+static void took_mark(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, marks);
+    (void)index;
+    stores__marking_take(&segment->marking, segment->engine, segment->conn, result);
+    stores__pg_result_free(result);
+}
+
+static void marked(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, marks);
+    if (end == STORES__PG_LOST) stores__mark_untold(segment->engine);
+    sent(&segment->req, segment->end);
+}
+
+/* It commits with its Sync: this is asked behind that, in the same breath. */
+static void ask_mark(struct stores__segment *segment) {
+    segment->marks.result = took_mark;
+    segment->marks.done = marked;
+    stores__pg_begin(segment->conn, &segment->marks);
+    stores__marking_add(&segment->marking, segment->engine, segment->conn, &segment->marks,
+                        STORES__COMMITTED);
+    stores__pg_sync(segment->conn, &segment->marks);
+}
+
 /* ---- Sending --------------------------------------------------------------------------------- */
 
 static void add(struct stores__segment *segment, const char *sql) {
@@ -315,9 +344,9 @@ static void end_section(struct stores__segment *segment, enum stores__segment_se
 }
 
 void stores__segment_send(struct stores__segment *segment) {
-    bool opened = segment->commit != NULL;
+    bool opened = segment->commit != NULL, marks = !opened && segment->engine->replicas != NULL;
     segment->req.result = took_result;
-    segment->req.done = sent;
+    segment->req.done = marks ? sent_first : sent;
     stores__segment_group(segment);
     stores__pg_begin(segment->conn, &segment->req);
     if (segment->engine->cache != NULL) stores__segment_add_checks(segment);
@@ -332,4 +361,5 @@ void stores__segment_send(struct stores__segment *segment) {
     segment->engine->counters.segments++;
     segment->engine->counters.segment_writes += segment->count;
     stores__pg_sync(segment->conn, &segment->req);
+    if (marks) ask_mark(segment);
 }

@@ -170,6 +170,7 @@ static void lost(stores_tx *tx) {
 /* The text of a query has ended the transaction, so or so. */
 static void was_ended(stores_tx *tx) {
     stores__turn_all(tx->engine);
+    stores__mark_untold(tx->engine);
     stores__tx_keep_error(tx,
                           stores__error_new(STORES_UNSUPPORTED,
                                             "the statement ended the transaction that it ran in"));
@@ -245,6 +246,7 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     stores__pg_insist_over(&tx->insist);
+    if (tx->options.session) stores__mark_untold(tx->engine); /* it commits what it likes */
     if (tx->txop->begun_here && end != STORES__PG_LOST) {
         tx->begun = stores__pg_in_transaction(tx->conn);
     }

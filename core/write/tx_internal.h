@@ -16,6 +16,7 @@
 
 #include "names/names.h"
 #include "pg/insist.h"
+#include "replica/mark.h"
 #include "write/statement.h"
 
 enum { STORES__SAVEPOINTS_MAX = 64, STORES__TX_TABLES = 4 };

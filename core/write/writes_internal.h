@@ -10,6 +10,7 @@
 #ifndef STORES_WRITES_INTERNAL_H
 #define STORES_WRITES_INTERNAL_H
 
+#include "replica/mark.h"
 #include "write/statement.h"
 #include "write/writes.h"
 
@@ -96,6 +97,9 @@ struct stores__segment {
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
     struct stores__commit *commit; /* NULL: one statement that commits itself */
+    struct stores__pg_req marks; /* of that, behind its Sync: where that left the server */
+    struct stores__marking marking;
+    enum stores__pg_end end; /* its own, while that is under way */
     unsigned looks; /* how often it was found under way */
     bool ending, given_up; /* its COMMIT is under way; nobody waits for it */
     bool yields; /* it was canceled for those that wait, and its write runs again alone */

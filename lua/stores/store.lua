@@ -109,6 +109,7 @@ function Store.from_config(flat)
     poolsize = flat.poolsize or POOLSIZE,
     shard = flat.shard_id,
     cached = flat.cache,
+    read = flat.read == 'replica' and flat.read, -- a member of each store: every find asks for it
     traceback = flat.traceback,
     tables = registry.view(flat.tables), -- of those that are declared, by name
     pooler = flat.pooler,
@@ -147,9 +148,9 @@ local function look_around(self, cache)
   end
 end
 
-function Store:start_find(name, id, timeout, cache, raw, etag, unless)
+function Store:start_find(name, id, timeout, cache, raw, etag, unless, _, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  return self.engine:find(name, id, timeout, cache, raw, etag, unless)
+  return self.engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
 end
 
 -- Of findBy: the row that the hint of a key leads to.
@@ -158,9 +159,9 @@ function Store:start_find_hinted(name, key, timeout, raw)
   return self.engine:find_hinted(name, key, timeout, raw)
 end
 
-function Store:start_find_many(name, list, timeout, cache, raw)
+function Store:start_find_many(name, list, timeout, cache, raw, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  return self.engine:find_many(name, list, timeout, cache, raw)
+  return self.engine:find_many(name, list, timeout, cache, raw, replica, token)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
@@ -173,12 +174,12 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
     condition)
 end
 
-function Store:start_select(name, text, params, timeout, raw, rows, most, places)
+function Store:start_select(name, text, params, timeout, raw, rows, most, places, replica, token)
   if frames.count > 0 then
     holds.check_strict(self) -- what iterates was called before
     holds.check_connection(self)
   end
-  return self.engine:select(name, text, params, timeout, raw, rows, most, places)
+  return self.engine:select(name, text, params, timeout, raw, rows, most, places, replica, token)
 end
 
 local function run_text(self, text, params, checked, raw)
@@ -205,6 +206,11 @@ function Store:query(text, params, opts)
   check(self, 'query')
   local checked, parts = statements.check(text, params, opts, taken.query, 'store')
   if checked.transaction == nil then checked.transaction = self.transactional end
+  if checked.readonly then
+    if self.read and not checked.read then checked.read = self.read end
+  elseif checked.read == 'replica' then
+    errors.raise('invalid_option', "read = 'replica' is for a query that says readonly = true")
+  end
   local raw = raw_of(self, checked)
   if #parts > 1 and checked.transaction then checked.simple = true end
   if #parts <= 1 then return run_text(self, text, params, checked, raw) end
@@ -285,6 +291,13 @@ function Store:generateId()
   check_self(self, 'generateId')
   if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:id()
+end
+
+function Store:token(opts)
+  check(self, 'token')
+  opts = call.check(opts, taken.token)
+  return self.engine:token() or wait.slot(self.hub, self.engine:query(statements.TOKEN, {},
+    { transaction = false, readonly = true }, opts.timeout))[1].token
 end
 
 function Store:stats()

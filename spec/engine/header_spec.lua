@@ -11,7 +11,8 @@ local quoted, shell = sh.quoted, sh.run
 -- With those that it includes.
 local function read_header()
   local text = ''
-  for _, name in ipairs({ 'stores_error', 'stores_config', 'stores', 'stores_tx' }) do
+  for _, name in ipairs({ 'stores_error', 'stores_replica', 'stores_config', 'stores',
+    'stores_tx' }) do
     local file = assert(io.open(('%s/core/%s.h'):format(root, name)))
     text = text .. file:read('*a')
     file:close()
@@ -98,7 +99,8 @@ describe('stores.h', function()
       table.insert(told[name], field)
     end
     file:close()
-    assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg' }, told.stores_call)
+    assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg', 'read', 'after_token' },
+      told.stores_call)
     for name, fields in pairs(header) do
       assert.equal('size', fields[1], name)
       assert.is_truthy(told[name], name .. ' is not in spec/engine/test_interface.c')

@@ -163,6 +163,13 @@ static void test_fields(void) {
     FIELD(stores_config, shard_strategy, 312);
     FIELD(stores_config, shard_cluster, 320);
     FIELD(stores_config, any_shard, 328);
+    FIELD(stores_config, replicas, 336);
+    FIELD(stores_config, max_lag_ms, 344);
+    FIELD(stores_config, after_token, 352);
+    FIELD(stores_replica, size, 0);
+    FIELD(stores_replica, poolsize, 8);
+    FIELD(stores_replica, pg_keys, 16);
+    FIELD(stores_replica, pg_values, 24);
     FIELD(stores_tls, size, 0);
     FIELD(stores_tls, no_verify, 8);
     FIELD(stores_tls, ca, 16);
@@ -175,6 +182,8 @@ static void test_fields(void) {
     FIELD(stores_call, inside, 24);
     FIELD(stores_call, cb, 32);
     FIELD(stores_call, arg, 40);
+    FIELD(stores_call, read, 48);
+    FIELD(stores_call, after_token, 56);
     FIELD(stores_params, size, 0);
     FIELD(stores_params, count, 8);
     FIELD(stores_params, values, 16);
@@ -262,7 +271,7 @@ static void test_newer_program(void) {
     newer.more = 1;
     CHECK(stores__call_given(&newer.call, &own, &error) == NULL);
     CHECK_INT(error.code, STORES_INVALID_ARGUMENT);
-    CHECK(strstr(error.message, "byte 56 of a stores_call is set") != NULL);
+    CHECK(strstr(error.message, "byte 72 of a stores_call is set") != NULL);
     CHECK(strstr(error.message, STORES_VERSION) != NULL);
 }
 
@@ -280,7 +289,7 @@ static void test_older_program(void) {
 }
 
 static void test_no_size(void) {
-    static const size_t none[] = {0, 1, sizeof(stores_call) - 1, 4097, (size_t)-1};
+    static const size_t none[] = {0, 1, offsetof(stores_call, arg) + 7, 4097, (size_t)-1};
     stores_error error;
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         stores_call call = {.size = none[i], .timeout_ms = 7}, own;

@@ -1,6 +1,7 @@
 --- A private PostgreSQL of one spec, beside the one that all specs share: it has settings of its
 --- own, listens on TCP too, and may be stopped, killed, frozen and started again.
 
+local process = require('spec.consistency.process')
 local servers = require('spec.support.servers')
 local support = require('spec.support')
 local system = require('stores.local.system')
@@ -11,6 +12,7 @@ local postgres = {}
 ---@field socket string the folder of its unix socket
 ---@field port integer of the socket and of 127.0.0.1
 ---@field home string a folder for files of the spec
+---@field primary spec.Postgres? of a standby
 local Postgres = {}
 Postgres.__index = Postgres
 
@@ -19,6 +21,10 @@ local HBA = [[
 local all all trust
 host all all all scram-sha-256
 ]]
+
+local STANDBY_HBA = HBA .. 'host replication all 127.0.0.1/32 trust\n'
+
+local USER = system.euid() == 0 and 'postgres' or nil
 
 local function shell(command, ...)
   local line = command:format(...)
@@ -51,6 +57,49 @@ function postgres.now()
   return require('stores.wait').host.hub():now()
 end
 
+-- A process may go between the opening of its file and the reading, which gives nil then.
+local function is_gone(pid)
+  local file = io.open('/proc/' .. pid .. '/stat')
+  local state = file and (file:read('*a') or ''):match('^%d+ %(.*%) (%a)')
+  if file then file:close() end
+  return not state or state == 'Z'
+end
+
+local function programs()
+  local pipe = assert(io.popen('pg_config --bindir'))
+  local folder = pipe:read('*l')
+  pipe:close()
+  return folder
+end
+
+local function data_of(self) return self.home .. '/server/pgdata' end
+
+local function status_of(self)
+  local file = io.open(data_of(self) .. '/postmaster.pid')
+  local text = file and file:read('*a') or ''
+  if file then file:close() end
+  return text:match('\n(%l+) *\n$')
+end
+
+-- A standby is none of the servers that stores.open knows, whose clients write.
+local function start_standby(self, settings)
+  local command = { programs() .. '/postgres', '-D', data_of(self) }
+  for name, value in pairs(settings) do
+    command[#command + 1] = '-c'
+    command[#command + 1] = ('%s=%s'):format(name, value)
+  end
+  os.remove(data_of(self) .. '/postmaster.pid')
+  local started = process.start(command, { user = USER, dies_by = 'QUIT',
+    log = self.home .. '/server.log' })
+  local turns = 0
+  while not ({ standby = true, ready = true })[status_of(self) or ''] do
+    turns = turns + 1
+    assert(turns < 3000 and not is_gone(started.pid), 'no standby: ' .. self.home .. '/server.log')
+    system.sleep(0.01)
+  end
+  return { pg = { host = self.home .. '/server' }, close = function() end }
+end
+
 local next_port = 0
 
 -- Other programs may have a port already: then the next one.
@@ -64,6 +113,10 @@ local function up(self, settings)
       self.port = 15000 + (system.pid() * 13 + next_port) % 15000
     end
     all.port = self.port
+    if self.primary then
+      all.unix_socket_directories = self.home .. '/server'
+      return start_standby(self, all)
+    end
     local ok, handle = pcall(servers.up, self.home .. '/server', all)
     if ok then return handle end
     if self.pid or not tostring(handle):find('could not create any TCP/IP sockets', 1, true) then
@@ -87,6 +140,46 @@ function postgres.start(settings, hba)
   if ok then return self end
   shell("rm -rf '%s'", home)
   error(failure, 0)
+end
+
+--- A server that may have standbys.
+---@param settings? table<string, string|number>
+---@return spec.Postgres
+function postgres.primary(settings)
+  local all = { wal_level = 'replica', max_wal_senders = 8 }
+  for name, value in pairs(settings or {}) do all[name] = value end
+  return postgres.start(all, STANDBY_HBA)
+end
+
+--- A standby of it, which streams.
+---@param primary spec.Postgres
+---@param settings? table<string, string|number>
+---@return spec.Postgres
+function postgres.standby(primary, settings)
+  local home = servers.folder()
+  local all = { fsync = 'off', max_connections = 100, shared_buffers = '32MB', jit = 'off',
+    primary_conninfo = ('host=127.0.0.1 port=%d user=postgres'):format(primary.port),
+    wal_retrieve_retry_interval = '100ms' }
+  for _, more in ipairs({ primary.settings, settings or {} }) do
+    for name, value in pairs(more) do all[name] = value end
+  end
+  local self = setmetatable({ home = home, settings = all, primary = primary }, Postgres)
+  shell("mkdir '%s' '%s/server' && chmod 755 '%s' '%s/server'", home, home, home, home)
+  if USER then shell("chown -R %s '%s'", USER, home) end
+  self:write('hba.conf', STANDBY_HBA)
+  shell("cd '%s' && %s '%s/pg_basebackup' -h 127.0.0.1 -p %d -U postgres -D '%s' -X stream -c fast"
+    .. ' --no-sync -R', home, USER and ('setpriv --reuid %s --regid %s --clear-groups'):format(USER,
+      USER) or '', programs(), primary.port, data_of(self))
+  self:start()
+  return self
+end
+
+--- Waits until a standby has replayed all that its primary has written.
+function Postgres:catch_up()
+  local to = self.primary:psql('SELECT pg_current_wal_insert_lsn()')
+  support.eventually(function()
+    return self:psql(("SELECT pg_last_wal_replay_lsn() >= '%s'"):format(to)) == 't'
+  end, 30, 'the standby to catch up')
 end
 
 --- Starts it again after a stop, with more settings if need be.
@@ -118,14 +211,6 @@ end
 
 local function signal(name, pids)
   shell('kill -%s %s 2>/dev/null || true', name, table.concat(pids, ' '))
-end
-
--- A process may go between the opening of its file and the reading, which gives nil then.
-local function is_gone(pid)
-  local file = io.open('/proc/' .. pid .. '/stat')
-  local state = file and (file:read('*a') or ''):match('^%d+ %(.*%) (%a)')
-  if file then file:close() end
-  return not state or state == 'Z'
 end
 
 local SIGNALS = { smart = 'TERM', fast = 'INT', immediate = 'QUIT', kill = 'KILL' }

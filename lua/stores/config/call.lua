@@ -28,6 +28,11 @@ call.options = {
     .. 'tells the cache that its row changes'),
   option('raw', boolean, 'documents as JSON text'),
   option('must', boolean, 'raise `not_found` instead of giving nil or false'),
+  option('read', one_of({ 'primary', 'replica' }), "`'replica'`: a replica may answer, once it has "
+    .. 'all that this store has committed, and read so before: '
+    .. '[scaling.md](scaling.md#replicas)'),
+  option('after_token', options.text, 'what a replica answers is not older than this token says: '
+    .. '[token](#token)'),
   option('etag', boolean, 'give the etag of the document, too: the new one, of a write'),
   option('if_match', any('stores.Etag'), 'only where the row still has this etag; `conflict` where '
     .. 'it has another one, or is gone'),

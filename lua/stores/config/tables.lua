@@ -7,6 +7,7 @@ local metrics = require('stores.config.metrics')
 local options = require('stores.config.options')
 local places = require('stores.config.places')
 local redis_of = require('stores.config.redis')
+local replicas = require('stores.config.replicas')
 local wait = require('stores.wait')
 
 local config = {}
@@ -81,8 +82,13 @@ local DB = {
     acquire_timeout = seconds(HOUR, true), pooler = one_of({ 'session', 'transaction' }),
     migrate_url = postgres_url, listen_url = postgres_url,
     params = options.any('table<string, string|number|boolean>'),
+    replicas = options.any('(string|stores.ReplicaConfig)[]'), max_lag = seconds(HOUR),
   },
 }
+
+---@type stores.OptionSpec
+local REPLICA = { where = 'db.replicas', keys = { url = postgres_url } }
+for _, key in ipairs(replicas.KEYS) do REPLICA.keys[key] = DB.keys[key] end
 
 ---@type stores.OptionSpec
 local OPTS = {
@@ -96,13 +102,14 @@ local OPTS = {
     segment = options.boolean, combine = options.boolean, retries = integer(0, 1000),
     traceback = options.boolean, log = options.callback('fun(text: string)'), name = options.text,
     metrics = options.any('stores.MetricsOptions'), any_shard = options.boolean,
-    tables = options.definitions,
+    tables = options.definitions, read = one_of({ 'primary', 'replica' }),
+    after_token = options.text,
   },
 }
 
 ---@type table<string, stores.OptionSpec> what each table is called by editors
 config.classes = {
-  ['stores.DbConfig'] = DB,
+  ['stores.DbConfig'] = DB, ['stores.ReplicaConfig'] = REPLICA,
   ['stores.RedisConfig'] = redis_of.KEYS,
   ['stores.RedisOptions'] = redis_of.OPTS,
   ['stores.SentinelOptions'] = redis_of.SENTINEL_OPTS,
@@ -208,9 +215,10 @@ function config.resolve(db, redis, opts)
   end
   for _, key in ipairs({ 'max_waiters', 'connect_timeout', 'statement_timeout', 'acquire_timeout',
                          'pooler', 'migrate_url', 'listen_url', 'min_idle', 'idle_timeout',
-                         'max_age', 'ping_after', 'on_connect' }) do
+                         'max_age', 'ping_after', 'on_connect', 'max_lag' }) do
     flat[key] = checked_db[key]
   end
+  flat.replicas = replicas.resolve(checked_db.replicas, checked_db, resolve_db)
   if flat.on_connect and flat.pooler == 'transaction' then
     refuse("db.on_connect sets up a session, which pooler = 'transaction' shares with others")
   end

@@ -84,7 +84,8 @@ function Gather:run_list(name, opts, build)
     function(store, timeout)
       local run = selects.told[self.verb] or selects.run
       return items_of(run(store, name, sql, params,
-        { timeout = timeout, raw = opts.raw, fields = opts.fields }, nil, nil, true))
+        { timeout = timeout, raw = opts.raw, fields = opts.fields, read = opts.read,
+          after_token = opts.after_token }, nil, nil, true))
     end)
   self.failed = failed
   local found, asked = {}, nil
@@ -189,7 +190,8 @@ local function fill(self, streams, all, opts)
     function(store, timeout, place)
       local walk = by_place[place].walk
       walk.opts = scatter.within(walk.opts, timeout)
-      walk.raw_opts = { timeout = timeout, raw = true }
+      walk.raw_opts = { timeout = timeout, raw = true, read = walk.opts.read,
+        after_token = walk.opts.after_token }
       read_on(by_place[place], store)
     end, places)
   local left, asked, holders = {}, nil, 0

@@ -61,6 +61,13 @@ local function concat(results, count)
   return all
 end
 
+-- Of a shard that did not answer nothing is known: whoever comes with it has its primary asked.
+local function tokens(results, count)
+  local all = {}
+  for place = 1, count do all[#all + 1] = results[place] end
+  return table.concat(all, ',')
+end
+
 local function explained(results)
   local plan = {}
   for key, value in pairs(results[1]) do plan[key] = value end
@@ -108,6 +115,7 @@ local own = {}
 own.count = { 3, sum }
 own.patchWhere = { 4, concat, { writes = true } }
 own.deleteWhere = { 3, concat, { writes = true } }
+own.token = { 1, tokens }
 own.sweep = { 1, sum, { writes = true } }
 own.expire = { 2, sum, { writes = true } }
 

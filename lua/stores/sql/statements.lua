@@ -11,6 +11,13 @@ local statements = {}
 ---@field [integer] table<string, any> a row, by the names of its columns
 ---@field affected integer how many rows were given, or else changed; no member to JSON
 
+--- How far the primary is, as a token (core/base/reach.h).
+statements.TOKEN = [[
+  SELECT (pg_control_system()).system_identifier::text
+    || '.' || substr(pg_walfile_name(now.lsn), 1, 8)
+    || '.' || lpad(upper(to_hex((now.lsn - '0/0')::bigint)), 16, '0') AS token
+  FROM (SELECT pg_current_wal_insert_lsn() AS lsn) AS now]]
+
 -- SAVEPOINT, RELEASE and ROLLBACK TO stay inside the transaction; what they undo the core asks the
 -- server about, as after every query that may have written.
 local function is_savepoint(part)

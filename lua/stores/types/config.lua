@@ -11,6 +11,7 @@
 ---@field idle_timeout? number
 ---@field listen_url? string
 ---@field max_age? number
+---@field max_lag? number
 ---@field max_waiters? integer
 ---@field migrate_url? string
 ---@field min_idle? integer
@@ -23,6 +24,7 @@
 ---@field poolsize? integer|string
 ---@field poolsize_total? integer|string
 ---@field port? integer|string|(integer|string)[]
+---@field replicas? (string|stores.ReplicaConfig)[]
 ---@field service? string
 ---@field sslcert? string
 ---@field sslkey? string
@@ -57,12 +59,30 @@
 ---@field tls? boolean|stores.TlsOptions
 ---@field username? string
 
+---@class stores.ReplicaConfig
+---@field application_name? string
+---@field database? string
+---@field host? string|string[]
+---@field params? table<string, string|number|boolean>
+---@field password? string
+---@field poolsize? integer|string
+---@field port? integer|string|(integer|string)[]
+---@field service? string
+---@field sslcert? string
+---@field sslkey? string
+---@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full'
+---@field sslrootcert? string
+---@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby'
+---@field url? string
+---@field user? string
+
 ---@class stores.SentinelOptions
 ---@field password? string
 ---@field tls? boolean|stores.TlsOptions
 ---@field username? string
 
 ---@class stores.StoreOptions
+---@field after_token? string
 ---@field any_shard? boolean
 ---@field cache? boolean
 ---@field combine? boolean
@@ -74,6 +94,7 @@
 ---@field on_cache_failure? 'bypass'|'error'
 ---@field prefix? string
 ---@field raw? boolean
+---@field read? 'primary'|'replica'
 ---@field retries? integer
 ---@field segment? boolean
 ---@field tables? stores.Definition[]

@@ -12,12 +12,16 @@
 
 ---@class stores.CountOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
 ---@field all? boolean criteria that match every row are meant
 ---@field explain? boolean nothing is read; the plan is given in place of it: [criteria.md](criteria.md#explain)
 
 ---@class stores.CriteriaOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
@@ -43,6 +47,8 @@
 
 ---@class stores.EachOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
@@ -53,6 +59,8 @@
 
 ---@class stores.ExistsOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 
 ---@class stores.ExpireOptions
@@ -71,6 +79,8 @@
 
 ---@class stores.ListOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
@@ -89,6 +99,8 @@
 
 ---@class stores.OneOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
@@ -99,6 +111,8 @@
 
 ---@class stores.PathOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
 ---@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
@@ -112,6 +126,8 @@
 
 ---@class stores.QueryOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field transaction? boolean false: the statements run as they come, each on its own
 ---@field readonly? boolean nothing is written; the server checks
@@ -124,6 +140,8 @@
 
 ---@class stores.ReadOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false
@@ -141,6 +159,8 @@
 
 ---@class stores.ReadManyOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field as? 'array'|'map' `'map'`: documents in a table by id, in place of the array
@@ -164,6 +184,8 @@
 
 ---@class stores.UniqueOptions
 ---@field timeout? number the deadline of this call
+---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
+---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false

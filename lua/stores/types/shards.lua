@@ -72,6 +72,8 @@
 ---@field notify fun(self: stores.Shards, channel: string, payload?: string)
 --- Runs what is new in a list of migrations.
 ---@field migrate fun(self: stores.Shards, list: stores.Migration[], opts?: stores.MigrationOptions): (result: stores.MigrationResult)
+--- Tells how far the store has written and read, for `after_token`.
+---@field token fun(self: stores.Shards, opts?: stores.TimeoutOptions|stores.ScatterOptions): (token: string, failed: stores.Error[]|nil)
 --- Makes a new id, as `insert` does.
 ---@field generateId fun(self: stores.Shards): (id: string)
 --- Tells what the engine counted, and how it is.

@@ -89,6 +89,16 @@ function arguments.raw_of(self, opts)
   return opts.raw
 end
 
+--- Whether a replica may answer a call: what it says, else what its store does; and the token that
+--- it comes with.
+---@param self stores.Store|stores.Transaction
+---@param opts {read: string?, after_token: string?}
+---@return boolean
+---@return string?
+function arguments.replica_of(self, opts)
+  return (opts.read or self.read) == 'replica', opts.after_token
+end
+
 --- What a call found; nothing is an error where it must be there.
 ---@generic T
 ---@param value T?

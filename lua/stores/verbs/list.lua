@@ -48,6 +48,8 @@ local SQL, PARAMS = value('sql', 'string'), maybe('params', 'any[]')
 local DOCUMENT = { value('document', 'stores.Document|nil') }
 local DOCUMENTS = { value('documents', 'stores.Document[]|stores.Plan'),
   value('next', 'string|nil'), value('previous', 'string|nil') }
+local PAGE_SAYS = 'an array of documents, in the order of ids, and the cursors of the next and of '
+  .. 'the previous page'
 local ETAG = value('etag', 'stores.Etag|nil')
 local FOUND_DOCUMENT = { value('document', 'stores.Document|nil'), ETAG }
 local FOUND = { value('found', 'boolean') }
@@ -98,8 +100,7 @@ verb('findAllByIds', {
 })
 verb('findAll', {
   takes = { TABLE }, options = 'List', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
-    .. 'previous page',
+  says = PAGE_SAYS,
   text = 'Finds every document of a table.',
   home = 'verbs/reads', core = { 'select' }, spec = 'api',
 })
@@ -112,8 +113,7 @@ verb('each', {
 })
 verb('findByJSON', {
   takes = { TABLE, maybe('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
-    .. 'previous page',
+  says = PAGE_SAYS,
   text = "Finds the documents that contain `doc`, in the sense of PostgreSQL's `@>`.",
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
@@ -139,23 +139,20 @@ verb('findBy', {
 })
 verb('findByJsonArrayContains', {
   takes = { TABLE, KEY, value('value', 'any') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
-    .. 'previous page',
+  says = PAGE_SAYS,
   text = 'Finds the documents whose array at `key` contains `value`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
 verb('findByJsonSubContains', {
   takes = { TABLE, KEY, value('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
-    .. 'previous page',
+  says = PAGE_SAYS,
   text = 'Finds the documents whose object at `key` contains `doc`.',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
 verb('findByPath', {
   takes = { TABLE, value('jsonpath', 'string'), maybe('vars', 'table<string, any>') },
   options = 'Path', gives = DOCUMENTS,
-  says = 'an array of documents, in the order of ids, and the cursors of the next and of the '
-    .. 'previous page',
+  says = PAGE_SAYS,
   text = 'Finds the documents in which an SQL/JSON path finds something (`@?`).',
   home = 'verbs/reads', core = { 'select' }, spec = 'criteria',
 })
@@ -366,16 +363,19 @@ verb('migrate', {
   text = 'Runs what is new in a list of migrations.',
   home = 'store', spec = 'migrations_caches', untold = true,
 })
+verb('token', {
+  on = 'store', takes = {}, options = 'Timeout', gives = { value('token', 'string') },
+  says = 'a string', text = 'Tells how far the store has written and read, for `after_token`.',
+  home = 'store', core = { 'token', 'query' }, spec = 'replicas', untold = true,
+})
 verb('generateId', {
   takes = {}, gives = { value('id', 'string') },
-  says = 'a string',
-  text = 'Makes a new id, as `insert` does.',
+  says = 'a string', text = 'Makes a new id, as `insert` does.',
   home = 'store', core = { 'id' }, spec = 'flake', untold = true,
 })
 verb('stats', {
   on = 'store', takes = {}, gives = { value('figures', 'table<string, any>') },
-  says = 'a table of numbers',
-  text = 'Tells what the engine counted, and how it is.',
+  says = 'a table of numbers', text = 'Tells what the engine counted, and how it is.',
   home = 'store', core = { 'stats' }, spec = 'observe', untold = true,
 })
 verb('close', {

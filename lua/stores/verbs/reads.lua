@@ -19,13 +19,13 @@ local walks = require('stores.verbs.walks')
 local reads = {}
 
 local check, check_table = arguments.check, arguments.check_table
-local raw_of, must_find = arguments.raw_of, arguments.must_find
+local raw_of, must_find, replica_of = arguments.raw_of, arguments.must_find, arguments.replica_of
 
 local select, plan = selects.run, selects.plan
 
 local SYNTAX_ERROR = '42601'
 
--- The document with its etag, or with a lock.
+-- A find with options: the document with its etag, or with a lock, or of a replica.
 local function find_so(self, name, id, opts)
   local unless = opts.if_none_match
   if unless ~= nil then unless = etags.check(unless, 'if_none_match') end
@@ -33,7 +33,7 @@ local function find_so(self, name, id, opts)
   -- whether a document is past its time only its text tells
   local known = not (definition and definition.expires) and unless or nil
   local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache,
-    raw_of(self, opts), wants, known, opts.lock))
+    raw_of(self, opts), wants, known, opts.lock, replica_of(self, opts)))
   if definition then
     document = seen.one(self, definition, document)
     if document == nil then etag = nil end
@@ -48,15 +48,12 @@ end
 function reads:find(name, id, opts)
   check(self, 'find')
   check_table(name)
-  opts = check_options(opts, opts and self.takes.find)
-  id = ids.check(id)
-  if opts.etag or opts.if_none_match ~= nil or opts.lock then
-    return find_so(self, name, id, opts)
+  if opts ~= nil or self.read then
+    return find_so(self, name, ids.check(id), check_options(opts, opts and self.takes.find))
   end
-  local document = wait.slot(self.hub,
-    self:start_find(name, id, opts.timeout, opts.cache, raw_of(self, opts)))
+  local document = wait.slot(self.hub, self:start_find(name, ids.check(id), nil, nil, self.raw))
   if self.tables[name] then document = seen.one(self, self.tables[name], document) end
-  return must_find(document, opts, name, id)
+  return document
 end
 
 function reads:exists(name, id, opts)
@@ -64,7 +61,8 @@ function reads:exists(name, id, opts)
   check_table(name)
   opts = check_options(opts, taken.exists)
   local text = wait.slot(self.hub,
-    self:start_find(name, ids.check(id), opts.timeout, opts.cache, true))
+    self:start_find(name, ids.check(id), opts.timeout, opts.cache, true, nil, nil, nil,
+      replica_of(self, opts)))
   if self.tables[name] then text = seen.one(self, self.tables[name], text) end
   return text ~= nil
 end
@@ -75,7 +73,8 @@ function reads:findAllByIds(name, list, opts)
   opts = check_options(opts, taken.findAllByIds)
   local wanted = arguments.check_ids(list)
   local documents = wait.slot(self.hub,
-    self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts)))
+    self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts),
+      replica_of(self, opts)))
   if self.tables[name] then seen.all(self, self.tables[name], documents) end
   local found, missing, met = opts.as == 'map' and {} or json.array(), json.array(), {}
   for i = 1, #wanted do

@@ -1,10 +1,12 @@
 --- A statement over one table that only reads, and its plan where a call asks for that instead.
 
+local arguments = require('stores.verbs.arguments')
 local explain = require('stores.sql.explain')
 local fields = require('stores.sql.fields')
-local raw_of = require('stores.verbs.arguments').raw_of
 local seen = require('stores.verbs.seen')
 local wait = require('stores.wait')
+
+local raw_of, replica_of = arguments.raw_of, arguments.replica_of
 
 local select = {}
 
@@ -37,7 +39,7 @@ end
 local function of_declared(self, definition, name, sql, params, opts, rows, most, places)
   sql, params = seen.alive(self, definition, sql, params)
   local slot = self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most,
-    places)
+    places, replica_of(self, opts))
   if rows then return wait.slot(self.hub, slot) end
   if select.takes_parts(self, definition, opts) then
     return parts(definition, opts.fields, wait.slot(self.hub, slot))
@@ -50,7 +52,7 @@ end
 ---@param name string
 ---@param sql string
 ---@param params string[]
----@param opts {timeout: number?, raw: boolean?}
+---@param opts {timeout: number?, raw: boolean?, read: string?, after_token: string?}
 ---@param rows boolean? tables by column instead of documents
 ---@param most integer? so many documents
 ---@param places boolean? of a store, documents: the place of each of them, for who merges
@@ -61,7 +63,8 @@ function select.run(self, name, sql, params, opts, rows, most, places)
     return of_declared(self, self.tables[name], name, sql, params, opts, rows, most, places)
   end
   return wait.slot(self.hub,
-    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most, places))
+    self:start_select(name, sql, params, opts.timeout, raw_of(self, opts), rows, most, places,
+      replica_of(self, opts)))
 end
 
 --- What a list may ask of its table, once its statement is built.
@@ -85,7 +88,7 @@ end
 ---@return stores.Plan
 function select.plan(self, name, sql, params, opts, page)
   return explain.run(select.run, self, name, sql, params, page,
-    { timeout = opts.timeout, raw = false })
+    { timeout = opts.timeout, raw = false, read = 'primary' })
 end
 
 return select

@@ -64,11 +64,12 @@ local function by_hint(self, key, name, names, value, opts)
   return nil, true
 end
 
--- What is left of the time of a call that began so long ago.
-local function rest(self, opts, began)
+-- What is left of the time of a call that began so long ago. What makes a hint is the primary's.
+local function rest(self, opts, began, is_hint)
   local timeout = opts.timeout or self.timeout
   if not timeout then return opts end -- of a transaction
-  return { raw = opts.raw, timeout = math.max(timeout - (self.hub:now() - began), 0.001) }
+  return { raw = opts.raw, timeout = math.max(timeout - (self.hub:now() - began), 0.001),
+    read = is_hint and 'primary' or opts.read, after_token = opts.after_token }
 end
 
 local function by_select(self, name, names, text, opts)
@@ -101,7 +102,7 @@ function unique:findBy(name, path, value, opts)
   if key then document, is_hinted = by_hint(self, key, name, names, value, opts) end
   if document == nil then
     local id
-    document, id = by_select(self, name, names, text, rest(self, opts, began))
+    document, id = by_select(self, name, names, text, rest(self, opts, began, key))
     -- somebody may have closed the store meanwhile
     if key and self.engine and (document ~= nil or is_hinted) then
       self.engine:hint(name, key, document ~= nil and id or nil)

@@ -93,7 +93,8 @@ function walks.new(self, name, opts, places)
   local walk = { name = name, size = opts.batch or 500, opts = opts, places = places,
     position = nil, order = nil, over = false,
     whole = selects.takes_parts(self, self.tables[name], opts),
-    raw_opts = { timeout = opts.timeout, raw = true } }
+    raw_opts = { timeout = opts.timeout, raw = true, read = opts.read,
+      after_token = opts.after_token } }
   batch_of(walk, walk.size, self)
   return walk
 end

@@ -1,0 +1,332 @@
+/*
+ * One read that is tried on a replica: one request of three statements.
+ *
+ *     how far are you?   answered at once, also before a long read: it decides
+ *     the read
+ *     and now?           what the read may have seen; it is the mark from then on
+ *
+ * An attempt belongs to who started it until it is over or left; then to itself, until its
+ * connection is idle again.
+ */
+#include "replica/internal.h"
+
+#include "pg/insist.h"
+
+enum { AT_STANDING, AT_READ, AT_REACHED };
+/* How long a statement whose answer nobody wants may go on: most are over by then. */
+enum { LINGER_MS = 50 };
+
+struct stores__attempt {
+    struct stores__list link; /* replica->attempts, while somebody waits for it */
+    struct stores__replica *replica;
+    struct stores__replica_read read;
+    struct stores__need need;
+    void (*done)(void *arg, struct pg_result *result); /* NULL: nobody waits */
+    void *arg;
+    bool starting, failed; /* inside stores__attempt_start; it failed there */
+    bool on_trial, judged; /* it finds out whether the replica is fit again; it has */
+    bool fits, reached, exact, broken, untold;
+    struct stores__reach reach;
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn; /* NULL: not granted */
+    struct stores__pg_req req;
+    struct stores__pg_insist insist;
+    struct stores__timer timer;
+    uint64_t patience_ms;
+    struct pg_result *result;
+};
+
+static struct stores__timers *timers_of(const struct stores__attempt *attempt) {
+    return attempt->replica->pool.timers;
+}
+
+static uint64_t now_of(const struct stores__attempt *attempt) {
+    return uv_now(attempt->replica->pool.loop);
+}
+
+static void destroy(struct stores__attempt *attempt) {
+    struct stores__replica *replica = attempt->replica;
+    stores__timer_stop(timers_of(attempt), &attempt->timer);
+    stores__pg_insist_over(&attempt->insist);
+    stores__list_remove(&attempt->link);
+    replica->reading--;
+    if (attempt->on_trial && !attempt->judged)
+        replica->on_trial = false; /* nothing was found out */
+    if (attempt->result != NULL) stores__pg_result_free(attempt->result);
+    free(attempt);
+}
+
+/* Nobody waits for it from now on. */
+static void tell(struct stores__attempt *attempt, struct pg_result *result) {
+    void (*done)(void *arg, struct pg_result *result) = attempt->done;
+    attempt->done = NULL;
+    stores__list_remove(&attempt->link);
+    if (attempt->starting) {
+        attempt->failed = true;
+    } else if (done != NULL) {
+        done(attempt->arg, result);
+    }
+}
+
+static void give_up(struct stores__attempt *attempt, enum stores__replica_reason why) {
+    if (attempt->done == NULL) return;
+    if (why != STORES__REPLICA_BUSY && why != STORES__REPLICA_FAILED) attempt->judged = true;
+    stores__replica_failed(attempt->replica, why);
+    tell(attempt, NULL);
+}
+
+/* ---- Answers --------------------------------------------------------------------------------- */
+
+static void linger_over(struct stores__timer *timer) {
+    struct stores__attempt *attempt = STORES__CONTAINER(timer, struct stores__attempt, timer);
+    stores__pg_insist(&attempt->insist, attempt->conn);
+}
+
+/* Its answer is of no use: what runs is canceled, where it does not end by itself. A lane is
+ * others', too. */
+static void let_go(struct stores__attempt *attempt) {
+    if (!attempt->read.own) return;
+    attempt->timer.fire = linger_over;
+    if (!stores__timer_set(timers_of(attempt), &attempt->timer, now_of(attempt) + LINGER_MS)) {
+        linger_over(&attempt->timer);
+    }
+}
+
+/* It is silent: those that it began end. */
+static void end_all(struct stores__replica *replica) {
+    struct stores__list all;
+    stores__list_init(&all);
+    stores__list_move(&replica->attempts, &all);
+    for (struct stores__list *at; (at = stores__list_shift(&all)) != NULL;) {
+        struct stores__attempt *attempt = STORES__CONTAINER(at, struct stores__attempt, link);
+        struct stores__pg_conn *conn = attempt->conn;
+        if (conn == NULL) {
+            stores__list_append(&replica->attempts, at); /* its own patience ends it */
+            continue;
+        }
+        give_up(attempt, STORES__REPLICA_SILENT);
+        if (attempt->read.own) stores__pg_discard(conn);
+    }
+}
+
+static void silent_since(struct stores__timer *timer) {
+    struct stores__attempt *attempt = STORES__CONTAINER(timer, struct stores__attempt, timer);
+    attempt->patience_ms *= 2;
+    stores__timer_set(timers_of(attempt), timer, now_of(attempt) + attempt->patience_ms);
+    stores__silence_look(attempt->replica, end_all);
+}
+
+static void judge(struct stores__attempt *attempt, const struct pg_result *result) {
+    struct stores__standing standing;
+    stores__standing_take(&standing, result);
+    enum stores__replica_reason why = stores__replica_judge(attempt->replica, &attempt->need,
+                                                            &standing);
+    attempt->judged = true;
+    attempt->fits = why == STORES__REPLICA_NONE;
+    if (attempt->fits) {
+        attempt->patience_ms = STORES__REPLICA_PATIENCE_MS;
+        attempt->timer.fire = silent_since;
+        stores__timer_set(timers_of(attempt), &attempt->timer,
+                          now_of(attempt) + attempt->patience_ms);
+    } else {
+        if (attempt->done != NULL) let_go(attempt);
+        give_up(attempt, why);
+    }
+}
+
+static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct stores__attempt *attempt = STORES__CONTAINER(req, struct stores__attempt, req);
+    stores_error error;
+    bool ok = stores__pg_result_ok(result, &error);
+    if (!ok && stores__pg_stale_plan(req)) stores__pg_forget_statements(attempt->conn);
+    if (!ok) {
+        attempt->broken = true;
+        attempt->untold = attempt->untold || index == AT_STANDING;
+    } else if (index == AT_STANDING) {
+        judge(attempt, result);
+    } else if (index == AT_READ) {
+        attempt->result = result;
+        return;
+    } else if (index == AT_REACHED) {
+        attempt->reached = stores__reached_take(result, &attempt->reach.lsn, &attempt->exact);
+    }
+    stores__pg_result_free(result);
+}
+
+static void answer(struct stores__attempt *attempt) {
+    struct stores__replica *replica = attempt->replica;
+    struct pg_result *result = attempt->result;
+    attempt->reach.timeline = replica->all->timeline;
+    stores__mark_read(replica->all, replica, attempt->reach, attempt->exact);
+    replica->seen = attempt->reach.lsn;
+    replica->reads++;
+    attempt->result = NULL;
+    tell(attempt, result);
+}
+
+static void over(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__attempt *attempt = STORES__CONTAINER(req, struct stores__attempt, req);
+    bool complete = end == STORES__PG_SYNCED && attempt->fits && !attempt->broken &&
+                    attempt->result != NULL && attempt->reached;
+    stores__timer_stop(timers_of(attempt), &attempt->timer);
+    stores__pg_insist_over(&attempt->insist);
+    if (attempt->read.own) stores__pg_release(attempt->conn);
+    if (attempt->done != NULL && complete) {
+        answer(attempt);
+    } else {
+        bool gone = end == STORES__PG_LOST || attempt->untold;
+        give_up(attempt, !gone          ? STORES__REPLICA_FAILED
+                         : req->stalled ? STORES__REPLICA_SILENT
+                                        : STORES__REPLICA_DOWN);
+    }
+    if (!attempt->starting) destroy(attempt);
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+static void out_of_patience(struct stores__timer *timer) {
+    struct stores__attempt *attempt = STORES__CONTAINER(timer, struct stores__attempt, timer);
+    struct stores__pg_conn *conn = attempt->conn;
+    if (conn == NULL) {
+        bool busy = stores__pg_open_count(&attempt->replica->pool) > 0;
+        stores__pg_unwait(&attempt->wait);
+        give_up(attempt, busy ? STORES__REPLICA_BUSY : STORES__REPLICA_SILENT);
+        destroy(attempt);
+        return;
+    }
+    give_up(attempt, STORES__REPLICA_SILENT);
+    if (attempt->read.own) stores__pg_discard(conn); /* it is over with that, and gone */
+}
+
+static bool is_wanted(const struct stores__pg_req *req) {
+    return STORES__CONTAINER(req, struct stores__attempt, req)->done != NULL;
+}
+
+static void send_read(struct stores__attempt *attempt) {
+    struct stores__pg_conn *conn = attempt->conn;
+    const struct stores__replica_read *read = &attempt->read;
+    struct stores__pg_req *req = &attempt->req;
+    req->result = took;
+    req->done = over;
+    req->again = !read->own;
+    req->wanted = is_wanted;
+    req->readonly = true;
+    if (read->own) stores__pg_foreign(conn, read->sql);
+    stores__pg_begin(conn, req);
+    stores__standing_add(attempt->replica, conn, req);
+    if (read->own) stores__pg_hurry(conn);
+    stores__pg_add(conn, req, read->sql, read->count, read->values, !read->own);
+    stores__reached_add(conn, req);
+    if (read->own) {
+        stores__pg_sync_last(conn, req);
+    } else {
+        stores__pg_sync(conn, req);
+    }
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct stores__attempt *attempt = STORES__CONTAINER(wait, struct stores__attempt, wait);
+    bool is_it = stores__replica_is_it(attempt->replica, conn);
+    if (is_it && conn->standby) {
+        attempt->conn = conn;
+        send_read(attempt);
+        return;
+    }
+    if (attempt->read.own) stores__pg_release(conn); /* a lane without a request goes by itself */
+    give_up(attempt, is_it ? STORES__REPLICA_PROMOTED : STORES__REPLICA_FOREIGN);
+    stores__pg_pool_renew(&attempt->replica->pool, UINT64_MAX); /* it may be another one later */
+    if (!attempt->starting) destroy(attempt);
+}
+
+static void refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__attempt *attempt = STORES__CONTAINER(wait, struct stores__attempt, wait);
+    bool busy = error->code == STORES_POOL_FULL ||
+                (error->code == STORES_ACQUIRE_TIMEOUT &&
+                 stores__pg_open_count(&attempt->replica->pool) > 0);
+    give_up(attempt, busy ? STORES__REPLICA_BUSY : STORES__REPLICA_DOWN);
+    if (!attempt->starting) destroy(attempt);
+}
+
+/* ---- Beginning and end ----------------------------------------------------------------------- */
+
+/* What the tokens of its calls ask for. False: one is of other servers, and who knows how far this
+ * one is by that. */
+static bool take_tokens(const struct stores__replicas *replicas, const char *const *tokens,
+                        struct stores__need *need) {
+    struct stores__reach all = {0};
+    for (; tokens != NULL && *tokens != NULL; tokens++) {
+        struct stores__reach reach;
+        if (!stores__token_read(*tokens, replicas->system, &reach)) return false;
+        /* it has seen a later primary than we have */
+        if (reach.timeline > replicas->timeline) return false;
+        if (reach.lsn > all.lsn) all = reach;
+    }
+    need->after = all;
+    return true;
+}
+
+static struct stores__attempt *attempt_new(struct stores__replica *replica,
+                                           const struct stores__replica_read *read) {
+    struct stores__attempt *attempt = calloc(1, sizeof *attempt);
+    if (attempt == NULL) return NULL;
+    attempt->replica = replica;
+    attempt->read = *read;
+    attempt->on_trial = replica->on_trial;
+    stores__list_init(&attempt->link);
+    stores__list_init(&attempt->wait.link);
+    return attempt;
+}
+
+struct stores__attempt *stores__attempt_start(stores_engine *engine,
+                                              const struct stores__replica_read *read,
+                                              void (*done)(void *arg, struct pg_result *result),
+                                              void *arg) {
+    struct stores__replicas *replicas = engine->replicas;
+    struct stores__need need = {{0}};
+    if (replicas == NULL || stores__closing(engine)) return NULL;
+    if (replicas->met && !take_tokens(replicas, read->tokens, &need)) {
+        replicas->fallbacks[STORES__REPLICA_FOREIGN]++;
+        return NULL;
+    }
+    struct stores__replica *replica = stores__replica_pick(replicas, &need);
+    struct stores__attempt *attempt = replica ? attempt_new(replica, read) : NULL;
+    if (attempt == NULL) {
+        if (replica != NULL) replica->on_trial = false;
+        return NULL;
+    }
+    uint64_t now = now_of(attempt), left = read->ends_at > now ? (read->ends_at - now) / 3 : 0;
+    attempt->need = need;
+    attempt->done = done;
+    attempt->arg = arg;
+    attempt->starting = true;
+    attempt->patience_ms = left < STORES__REPLICA_PATIENCE_MS ? left : STORES__REPLICA_PATIENCE_MS;
+    attempt->timer.fire = out_of_patience;
+    attempt->wait.granted = granted;
+    attempt->wait.failed = refused;
+    replica->reading++;
+    stores__list_append(&replica->attempts, &attempt->link);
+    replica->pool.common.statement = engine->pool.common.statement;
+    replica->pool.common.statement_arg = engine->pool.common.statement_arg;
+    if (stores__timer_set(timers_of(attempt), &attempt->timer, now + attempt->patience_ms)) {
+        stores__pg_acquire(&replica->pool, &attempt->wait,
+                           read->own ? STORES__PG_CHECKED_OUT : STORES__PG_READING, "reads");
+    } else {
+        attempt->failed = true;
+    }
+    attempt->starting = false;
+    if (!attempt->failed) return attempt;
+    destroy(attempt);
+    return NULL;
+}
+
+void stores__attempt_leave(struct stores__attempt *attempt) {
+    attempt->done = NULL;
+    stores__list_remove(&attempt->link);
+    if (attempt->conn == NULL) {
+        stores__pg_unwait(&attempt->wait);
+        destroy(attempt);
+    } else if (attempt->read.own) {
+        stores__timer_stop(timers_of(attempt), &attempt->timer);
+        stores__pg_insist(&attempt->insist, attempt->conn);
+    }
+}

@@ -1,0 +1,136 @@
+/*
+ * internal.h - replicas as their own files see them, each of which calls those above it alone:
+ *
+ *   mark.c       how far the engine has come
+ *   asked.c      what is asked of a replica
+ *   silence.c    whether one is there at all
+ *   replicas.c   which of them is asked
+ *   attempt.c    one read
+ *   told.c       figures, and what people see of replicas
+ */
+#ifndef STORES_REPLICA_INTERNAL_H
+#define STORES_REPLICA_INTERNAL_H
+
+#include "base/sized.h"
+#include "pg/aside.h"
+#include "replica/replica.h"
+
+/* For so long a replica may be silent until a read goes on to the primary: while it is connected
+ * to, and until it says how far it is. */
+enum { STORES__REPLICA_PATIENCE_MS = 1000 };
+
+/* Why a read was not answered by a replica; the figures of stats() are called so. */
+#define STORES__REPLICA_REASONS(X)                                                                 \
+    X(UNTOLD, untold) /* how far the caller is was not known: the primary tells it */              \
+    X(AWAY, away) /* every one of them is left alone */                                            \
+    X(BEHIND, behind) /* it has not replayed what the caller wrote, or read */                     \
+    X(BUSY, busy) /* it had no connection free */                                                  \
+    X(DOWN, down) /* not reached, or lost, or it does not tell how far it is */                    \
+    X(SILENT, silent) /* it does not answer */                                                     \
+    X(LAGGING, lagging) /* for longer than max_lag */                                              \
+    X(PROMOTED, promoted) /* it is no standby, or not any more */                                  \
+    X(FOREIGN, foreign) /* it is of another system, or database, or timeline; or the token is */   \
+    X(FAILED, failed) /* the statement failed there */
+
+enum stores__replica_reason {
+    STORES__REPLICA_NONE,
+#define STORES__X(NAME, name) STORES__REPLICA_##NAME,
+    STORES__REPLICA_REASONS(STORES__X)
+#undef STORES__X
+        STORES__REPLICA_REASON_COUNT
+};
+
+struct stores__replica {
+    struct stores__list link; /* replicas->fit or ->alone; replicas.c moves it */
+    struct stores__replicas *all;
+    struct stores__pg_pool pool;
+    char *name; /* its hosts and ports, for people */
+    bool is_alone;
+    bool on_trial; /* a read is finding out whether it is fit again */
+    enum stores__replica_reason why; /* it is left alone; NONE: it was not yet, or is not */
+    unsigned failures; /* in a row */
+    uint64_t alone_until;
+
+    uint32_t timeline; /* that it has replayed, at least; 0: not told */
+    uint64_t seen; /* and up to there */
+    uint64_t behind_until; /* it is not asked for more than it was seen to have */
+    unsigned behind; /* how often in a row it had not */
+    char started[48]; /* the run of its server */
+
+    struct stores__list attempts;
+    int reading;
+    uint64_t reads, fallbacks; /* that it answered, and did not */
+    struct stores__pg_aside probe; /* silence.c */
+    struct stores__timer probe_timer;
+    bool probing;
+    void (*gone)(struct stores__replica *replica); /* where the probe finds nobody */
+};
+
+struct stores__replicas {
+    stores_engine *engine;
+    struct stores__mark mark;
+    char *after; /* the token of the configuration, until the primary is met; NULL: none */
+    /* The primary, as its connections told; system "" and met: it may not be asked. */
+    bool met;
+    char system[24], database[12];
+    uint32_t timeline;
+    uint64_t max_lag_ms; /* 0: no limit */
+    char *questions[2]; /* how far are you; the second: and on which timeline (asked.c) */
+    uint64_t fallbacks[STORES__REPLICA_REASON_COUNT];
+    struct stores__list fit, alone;
+    int count, open;
+    void (*closed)(void *engine);
+    struct stores__replica *list;
+};
+
+/* ---- asked.c --------------------------------------------------------------------------------- */
+
+/* What a replica said of itself. */
+struct stores__standing {
+    bool told, in_recovery;
+    uint64_t lsn;
+    uint64_t lag_ms; /* UINT64_MAX: nobody knows */
+    uint32_t timeline; /* 0: not asked */
+};
+
+/* Writes the questions. False: no memory. */
+bool stores__standing_questions(struct stores__replicas *replicas);
+/* What a read begins with. */
+void stores__standing_add(const struct stores__replica *replica, struct stores__pg_conn *conn,
+                          struct stores__pg_req *req);
+void stores__standing_take(struct stores__standing *standing, const struct pg_result *result);
+/* What it ends with: how far the replica is by then. */
+void stores__reached_add(struct stores__pg_conn *conn, struct stores__pg_req *req);
+/* exact: it was not about to finish one more record. False: it was not told. */
+bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact);
+
+/* ---- silence.c ------------------------------------------------------------------------------- */
+
+/* A read that it began has been silent for long: is it there? gone() where it is not. */
+void stores__silence_look(struct stores__replica *replica,
+                          void (*gone)(struct stores__replica *replica));
+void stores__silence_stop(struct stores__replica *replica);
+
+/* ---- replicas.c ------------------------------------------------------------------------------ */
+
+/* What is needed of a replica for a read. */
+struct stores__need {
+    struct stores__reach after; /* of tokens */
+};
+
+/* Who is to be asked; NULL: nobody, and it was counted why. */
+struct stores__replica *stores__replica_pick(struct stores__replicas *replicas,
+                                             const struct stores__need *need);
+uint64_t stores__replica_needs(const struct stores__replica *replica,
+                               const struct stores__need *need);
+/* Whether its connection is to the server that it should be. */
+bool stores__replica_is_it(struct stores__replica *replica, const struct stores__pg_conn *conn);
+/* What it says of itself fits the read. Otherwise it was noted why not, and this says it. */
+enum stores__replica_reason stores__replica_judge(struct stores__replica *replica,
+                                                  const struct stores__need *need,
+                                                  const struct stores__standing *standing);
+/* A read ends without an answer: the reason is counted, and the replica is left alone where it says
+ * something of it. */
+void stores__replica_failed(struct stores__replica *replica, enum stores__replica_reason why);
+
+#endif

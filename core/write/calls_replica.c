@@ -1,0 +1,40 @@
+/* Selects, and queries that only read, on a replica first; and what the primary says where it is
+ * asked in its place. */
+#include "write/calls_internal.h"
+
+static void answered(void *arg, struct pg_result *result) {
+    struct stores__own_call *call = arg;
+    call->attempt = NULL;
+    if (result == NULL) {
+        call->run(call);
+        return;
+    }
+    call->result = result;
+    if (call->op != NULL) call->op->source = 'r';
+    stores__call_answer(call, NULL);
+    stores__call_close(call);
+}
+
+bool stores__call_try_replica(struct stores__own_call *call,
+                              void (*run)(struct stores__own_call *call)) {
+    const char *tokens[2] = {call->op->after_token, NULL};
+    struct stores__replica_read read = {.sql = call->sql,
+                                        .count = call->count,
+                                        .values = call->values,
+                                        .own = true,
+                                        .tokens = tokens[0] != NULL ? tokens : NULL,
+                                        .ends_at = call->op->timer.at};
+    call->replica = false; /* once */
+    call->run = run;
+    call->marks = true;
+    stores__op_phase(call->op, STORES__PHASE_POSTGRES);
+    call->attempt = stores__attempt_start(call->engine, &read, answered, call);
+    return call->attempt != NULL;
+}
+
+void stores__call_add_mark(struct stores__own_call *call) {
+    call->marking.index = -1;
+    if (call->marks) {
+        stores__marking_add(&call->marking, call->engine, call->conn, &call->req, STORES__READ);
+    }
+}
