@@ -5,7 +5,6 @@
 
 #include "cache/life.h"
 #include "cache/scripts.h"
-#include "base/ids.h"
 #include "names/names.h"
 
 enum { LOST_TRIES = 1 }; /* a read that lost its connection, or was canceled, runs again */

@@ -203,7 +203,6 @@ static void send_simple(struct stores__own_call *call) {
 /* A text of the caller ended our transaction, and perhaps began another one. */
 static void was_ended(struct stores__own_call *call) {
     stores__turn_all(call->engine);
-    stores__mark_untold(call->engine);
     stores__call_fail(call, STORES_UNSUPPORTED,
                       "the statements ended the transaction that they ran in");
     stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
