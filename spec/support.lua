@@ -3,6 +3,7 @@
 
 local stores = require('stores')
 local over_shards = require('spec.support.over_shards')
+local psql = require('spec.support.psql')
 
 local support = {}
 
@@ -194,18 +195,7 @@ function support.psql(db, sql)
     for _, one in ipairs(over_shards.of(db, sql)) do text[#text + 1] = support.psql(one, sql) end
     return table.concat(text)
   end
-  local file = os.tmpname()
-  local out = assert(io.open(file, 'w'))
-  out:write(sql)
-  out:close()
-  -- a psql that is preloaded with AddressSanitizer does not end
-  local command = "LD_PRELOAD= psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1"
-  local pipe = assert(io.popen(command:format(db.host, tostring(db.port), db.user, db.database,
-    file)))
-  local text = pipe:read('*a')
-  pipe:close()
-  os.remove(file)
-  return text
+  return psql(db, sql)
 end
 
 return support

@@ -1,27 +1,19 @@
 --- The exceptions to "fresh" that docs/cache.md names: each happens, and ends within its bound.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local redis = require('spec.support.redis')
 local stores = require('stores')
 local support = require('spec.support')
 
 describe('a read that is older than it should be', function()
-  local store, db, path
+  local store, db, path, cli
 
   setup(function()
     store, db = support.store({ 'rows' })
     path = support.redis().path
+    cli = redis.cli(path)
   end)
   teardown(function() support.close(store, db) end)
-
-  local function cli(...)
-    local words = {}
-    for i, word in ipairs({ ... }) do words[i] = "'" .. word .. "'" end
-    local pipe = assert(io.popen(('redis-cli -s %s %s 2>&1'):format(path,
-      table.concat(words, ' '))))
-    local text = pipe:read('*a')
-    pipe:close()
-    return text
-  end
 
   -- The row stands in the cache with this version, for this store.
   local function cached(on, id, n)

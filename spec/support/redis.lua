@@ -4,6 +4,8 @@
 local ffi = require('ffi')
 
 local process = require('spec.support.process')
+local redis_cli = require('spec.support.redis_cli')
+local system = require('stores.local.system')
 
 ffi.cdef([[
   int socket(int family, int type, int protocol);
@@ -18,7 +20,7 @@ local redis = {}
 ---@class spec.Redis
 ---@field socket string
 ---@field options table<string, string|number|string[]>
----@field user string? as whom its redis-cli asks, where that is not the default user
+---@field user string? as whom its cli asks, where that is not the default user
 ---@field password string?
 local Redis = {}
 Redis.__index = Redis
@@ -76,19 +78,12 @@ function redis.start_tls(certificate, ca, options)
   return self
 end
 
---- Sends a command by redis-cli and gives its answer as text, several values a line each.
+--- Sends a command and gives its answer as redis-cli prints it: text, several values a line each.
 ---@param ... string|number the command
 ---@return string
 function Redis:cli(...)
-  local words = {}
-  for i, word in ipairs({ ... }) do words[i] = process.quoted(tostring(word)) end
-  local user, password = self.user, self.password or self.options.requirepass
-  local pipe = assert(io.popen(("%s redis-cli --raw -s '%s' %s %s 2>&1"):format(
-    password and 'REDISCLI_AUTH=' .. process.quoted(password) or '', self.socket,
-    user and '--user ' .. process.quoted(user) or '', table.concat(words, ' '))))
-  local text = pipe:read('*a')
-  pipe:close()
-  return (text:gsub('\n+$', ''))
+  return redis_cli.ask({ path = self.socket, user = self.user,
+    password = self.password or self.options.requirepass }, ...)
 end
 
 --- The value of a field of INFO.
@@ -117,7 +112,7 @@ function Redis:start(options, wait)
   self.process = process.start(words)
   for _ = 1, wait == false and 0 or 500 do
     if self:cli('PING') == 'PONG' then return end
-    os.execute('sleep 0.01')
+    system.sleep(0.01)
   end
   assert(wait == false, 'Redis did not start in ' .. self.folder)
 end
@@ -162,12 +157,11 @@ function Redis:config(opts)
   return { path = self.socket, opts = opts }
 end
 
---- A redis-cli for the server of another socket, such as the one that all specs share.
+--- What asks the server of another socket, such as the one that all specs share.
 ---@param socket string
 ---@return fun(...: string|number): string
 function redis.cli(socket)
-  local at = setmetatable({ socket = socket, options = {} }, Redis)
-  return function(...) return at:cli(...) end
+  return function(...) return redis_cli.ask({ path = socket }, ...) end
 end
 
 return redis

@@ -3,8 +3,8 @@
 
 local uv = require('luv')
 
-local process = require('spec.support.process')
 local redis = require('spec.support.redis')
+local redis_cli = require('spec.support.redis_cli')
 local support = require('spec.support')
 local system = require('stores.local.system')
 
@@ -112,16 +112,8 @@ end
 ---@param ... string|number
 ---@return string
 function Cluster:cli(...)
-  local words = {}
-  for i, word in ipairs({ ... }) do words[i] = process.quoted(tostring(word)) end
   for _, node in ipairs(self.nodes) do
-    if lives(node) then
-      local pipe = assert(io.popen(('redis-cli --raw -c -h %s -p %s %s 2>&1'):format(HOST,
-        node.port, table.concat(words, ' '))))
-      local text = pipe:read('*a')
-      pipe:close()
-      return (text:gsub('\n+$', ''))
-    end
+    if lives(node) then return redis_cli.follow({ port = node.port }, ...) end
   end
   error('no node runs')
 end

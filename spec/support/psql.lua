@@ -1,0 +1,102 @@
+--- What `psql -XAtq` prints for SQL, over a connection of its own that is not of Stores. One
+--- statement needs no process for that: specs ask thousands.
+
+local ffi = require('ffi')
+
+ffi.cdef([[
+  typedef struct spec_pg_conn spec_pg_conn;
+  typedef struct spec_pg_result spec_pg_result;
+  spec_pg_conn *PQconnectdbParams(const char *const *names, const char *const *values, int expand);
+  int PQstatus(const spec_pg_conn *conn);
+  char *PQerrorMessage(const spec_pg_conn *conn);
+  void PQfinish(spec_pg_conn *conn);
+  typedef void (*spec_pg_notice)(void *arg, const char *message);
+  spec_pg_notice PQsetNoticeProcessor(spec_pg_conn *conn, spec_pg_notice notice, void *arg);
+  spec_pg_result *PQexec(spec_pg_conn *conn, const char *sql);
+  int PQresultStatus(const spec_pg_result *result);
+  char *PQresultErrorMessage(const spec_pg_result *result);
+  int PQntuples(const spec_pg_result *result);
+  int PQnfields(const spec_pg_result *result);
+  char *PQgetvalue(const spec_pg_result *result, int row, int column);
+  void PQclear(spec_pg_result *result);
+]])
+
+local EMPTY, COMMAND_OK, TUPLES_OK = 0, 1, 2
+
+local library, take_notice
+local notices = {} -- of the statement that runs
+
+local function strings(list)
+  local array = ffi.new('const char *[?]', #list + 1)
+  for i, text in ipairs(list) do array[i - 1] = text end
+  return array
+end
+
+local function rows_of(pq, result)
+  local lines, columns = {}, pq.PQnfields(result)
+  for row = 0, pq.PQntuples(result) - 1 do
+    local values = {}
+    for column = 0, columns - 1 do
+      values[column + 1] = ffi.string(pq.PQgetvalue(result, row, column))
+    end
+    lines[row + 1] = table.concat(values, '|') .. '\n'
+  end
+  return table.concat(lines)
+end
+
+local function load_library()
+  library = ffi.load('libpq.so.5')
+  take_notice = ffi.cast('spec_pg_notice', function(_, message)
+    notices[#notices + 1] = 'psql: ' .. ffi.string(message)
+  end)
+end
+
+local function ask(db, sql)
+  if not library then load_library() end
+  local pq = library
+  notices = {}
+  local values = { db.host, tostring(db.port), db.user, db.database, 'psql' }
+  local conn = pq.PQconnectdbParams(
+    strings({ 'host', 'port', 'user', 'dbname', 'application_name' }), strings(values), 0)
+  local text
+  if pq.PQstatus(conn) ~= 0 then
+    text = 'psql: error: ' .. ffi.string(pq.PQerrorMessage(conn))
+  else
+    pq.PQsetNoticeProcessor(conn, take_notice, nil)
+    local result = pq.PQexec(conn, sql)
+    local status = pq.PQresultStatus(result)
+    text = status == TUPLES_OK and rows_of(pq, result) or (status == COMMAND_OK or status == EMPTY)
+      and '' or 'psql: ' .. ffi.string(pq.PQresultErrorMessage(result))
+    pq.PQclear(result)
+  end
+  pq.PQfinish(conn)
+  return table.concat(notices) .. text
+end
+jit.off(ask) -- what it calls calls Lua
+
+-- Several statements are several transactions, words of psql are not SQL, and COPY has rows of its
+-- own.
+local function by_program(db, sql)
+  local file = os.tmpname()
+  local out = assert(io.open(file, 'w'))
+  out:write(sql)
+  out:close()
+  -- a psql that is preloaded with AddressSanitizer does not end
+  local command = "LD_PRELOAD= psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1"
+  local pipe = assert(io.popen(command:format(db.host, tostring(db.port), db.user, db.database,
+    file)))
+  local text = pipe:read('*a')
+  pipe:close()
+  os.remove(file)
+  return text
+end
+
+---@param db {host: string, port: integer, user: string, database: string}
+---@param sql string
+---@return string
+return function(db, sql)
+  local one = sql:gsub('[%s;]+$', '')
+  local is_simple = not one:find('[;\\]') and not one:upper():find('^%s*COPY%f[%W]')
+    and not one:find('^%s*%-%-')
+  return (is_simple and ask or by_program)(db, sql)
+end
