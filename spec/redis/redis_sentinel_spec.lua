@@ -7,7 +7,7 @@ local sentinels = require('spec.support.sentinels')
 local stores = require('stores')
 local support = require('spec.support')
 
-local WAIT = 60
+local WAIT = 120
 
 describe('a Redis that sentinels name', function()
   local group, db, said, open_stores, fakes
