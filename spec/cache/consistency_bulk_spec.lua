@@ -6,7 +6,7 @@ local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 8000
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 4000
 
 describe('#slow with writes of many rows the live harness finds no stale read', function()
   local own, run
@@ -43,11 +43,11 @@ describe('#slow with writes of many rows the live harness finds no stale read', 
   for _, step in ipairs({ 'dml', 'before intent', 'after intent', 'commit', 'settle' }) do
     it('of a writer that is killed at its step: ' .. step, function()
       run = harness.start(own, { bulk = true, workers = 3, coroutines = 8, rows = 16, timeout = 5,
-        pause = 0.04, poolsize = 3, proxied = true, victim = 'lives' })
-      run:go_on(300)
+        pause = 0.04, poolsize = 2, proxied = true, victim = 'lives' })
+      run:go_on(150)
       run:at_step(step, 'sigkill')
       process.pass(0.6)
-      run:go_on(300)
+      run:go_on(150)
       judge()
     end)
   end

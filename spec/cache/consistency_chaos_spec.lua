@@ -75,7 +75,7 @@ describe('#slow in chaos', function()
   local function round(seed, seconds)
     math.randomseed(seed)
     run = harness.start(own, { proxied = true, workers = 6, coroutines = 8, rows = 16, seed = seed,
-      pause = 0.002 })
+      pause = 0.02 })
     for writer = 2, 6 do run.pauses[writer] = 1 end
     run:go_on(300)
     local stop = process.now() + seconds

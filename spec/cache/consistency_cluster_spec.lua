@@ -34,11 +34,11 @@ describe('#slow while slots move between the nodes of a cluster', function()
     local all = { workers = 4, coroutines = 8, rows = 16, timeout = 10, pause = 0.1 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
-    run:go_on(300)
+    run:go_on(150)
   end
 
   local function judge()
-    run:go_on(300, 60)
+    run:go_on(150, 60)
     local violations, figures = run:finish()
     run = nil
     assert.equal(0, #violations, harness.show(violations))

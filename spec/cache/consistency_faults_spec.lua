@@ -20,16 +20,16 @@ describe('#slow under faults', function()
 
   local function start(options)
     -- A fault has to meet calls at all of their steps, not as many as the machine can carry.
-    local all = { workers = 3, coroutines = 8, rows = 16, timeout = 5, pause = 0.06, poolsize = 3 }
+    local all = { workers = 3, coroutines = 8, rows = 16, timeout = 5, pause = 0.06, poolsize = 2 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
-    run:go_on(150)
+    run:go_on(100)
     return run
   end
 
   -- Life goes on after the fault, and the whole history is as it should be.
   local function judge()
-    run:go_on(150)
+    run:go_on(100)
     local violations, figures = run:finish()
     run = nil
     assert.equal(0, #violations, harness.show(violations))

@@ -26,10 +26,10 @@ describe('#slow when Redis fails over', function()
 
   local function start(options)
     -- most of the time passes while sentinels make up their minds
-    local all = { workers = 4, coroutines = 4, rows = 16, timeout = 10, pause = 0.1 }
+    local all = { workers = 4, coroutines = 4, rows = 16, timeout = 10, pause = 0.2 }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
-    run:go_on(300)
+    run:go_on(100)
     return group:roles()
   end
 
@@ -42,9 +42,9 @@ describe('#slow when Redis fails over', function()
 
   -- The workers go on, and they are on the new master.
   local function judge(master)
-    run:go_on(300, 60)
+    run:go_on(100, 60)
     all_at(master)
-    run:go_on(1000, 60)
+    run:go_on(300, 60)
     local violations, figures = run:finish()
     run = nil
     assert.equal(0, #violations, harness.show(violations))
@@ -63,7 +63,7 @@ describe('#slow when Redis fails over', function()
     local master, other = start()
     master:pause()
     group:named(other)
-    run:go_on(300, 60)
+    run:go_on(100, 60)
     master:resume() -- until the sentinels see it, it takes itself for the master
     judge(other)
   end)
@@ -72,7 +72,7 @@ describe('#slow when Redis fails over', function()
     local master, other = start()
     master:kill()
     group:named(other)
-    run:go_on(300, 60)
+    run:go_on(100, 60)
     master:start()
     group:settle()
     other:kill()
@@ -102,7 +102,7 @@ describe('#slow when Redis fails over', function()
     local master, other = start({ on_cache_failure = 'bypass' })
     local began = process.now()
     master:kill()
-    run:go_on(200, 60)
+    run:go_on(100, 60)
     group:named(other)
     all_at(other)
     process.pass(1.5)

@@ -7,7 +7,7 @@ local harness = require('spec.consistency.harness')
 local servers = require('spec.consistency.servers')
 local shapes = require('spec.consistency.shapes')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 3000
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 2000
 
 describe('#slow the live harness finds no stale read', function()
   local own, run

@@ -65,15 +65,13 @@ local function check_row(calls, lives, window, report)
     end
   end
   -- what each may have seen at most: how many writes began before it ended
-  local most, count = {}, 0
+  local most, count, greatest = {}, 0, 0
   for _, call in ipairs(by_end) do
-    while writes[count + 1] and writes[count + 1].began <= call.ended do count = count + 1 end
-    if lives then
-      most[call] = 0
-      for i = 1, count do most[call] = math.max(most[call], writes[i].version) end
-    else
-      most[call] = count
+    while writes[count + 1] and writes[count + 1].began <= call.ended do
+      count = count + 1
+      if lives then greatest = math.max(greatest, writes[count].version) end
     end
+    most[call] = lives and greatest or count
   end
   -- what each must have seen at least
   local floor, because, at = 0, nil, 0

@@ -20,7 +20,7 @@ local harness = {}
 ---@field timeout number? the deadline of a call, in seconds
 ---@field on_cache_failure string? 'error'
 ---@field calm number? so many times fewer writes, for each of them turns its tables
----@field poolsize integer? 6
+---@field poolsize integer? 3
 ---@field pause number? seconds between the calls of a coroutine
 ---@field build string? another build folder
 ---@field proxied boolean? worker 1 goes through a proxy
@@ -113,11 +113,16 @@ local function sql_of(run, place)
 end
 
 local function fill(run)
+  local names, texts = {}, {}
   for _, place in ipairs(run.places) do
-    if place.database ~= 'postgres' then
-      run.servers:psql(('CREATE DATABASE %s'):format(place.database)) -- an earlier run may have
+    if not texts[place.database] then names[#names + 1] = place.database end
+    texts[place.database] = (texts[place.database] or '') .. sql_of(run, place) .. '\n'
+  end
+  for _, name in ipairs(names) do
+    if name ~= 'postgres' then
+      run.servers:psql('CREATE DATABASE ' .. name) -- an earlier run may have
     end
-    local said = run.servers:psql(sql_of(run, place), place.database)
+    local said = run.servers:psql(texts[name], name)
     assert(not said:find('ERROR'), said)
   end
   run.servers:redis_cli('FLUSHALL') -- what it holds is of the tables of an earlier run
@@ -175,7 +180,7 @@ end
 ---@param options? consistency.Options
 ---@return consistency.Run
 function harness.start(servers, options)
-  local all = { workers = 8, coroutines = 16, poolsize = 6, rows = 32, timeout = 10,
+  local all = { workers = 8, coroutines = 16, poolsize = 3, rows = 32, timeout = 10,
     on_cache_failure = 'error', seed = os.time() }
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
@@ -307,9 +312,11 @@ local function final_of(run)
     return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
       .. "OR state LIKE 'idle in%'") == '0'
   end, 20, 'the end of the transactions')
+  local by_database = {}
   for _, place in ipairs(run.places) do
-    local store = stores.Store.new(servers:config({ database = place.database }), nil,
-      { cache = false })
+    local store = by_database[place.database] or stores.Store.new(
+      servers:config({ database = place.database }), nil, { cache = false })
+    by_database[place.database] = store
     for row = place.first, place.last do final[row] = { version = false, by = {} } end
     for _, document in ipairs(store:findAll(place.name)) do
       local by = {}
@@ -319,8 +326,8 @@ local function final_of(run)
         final[number + place.offset] = { version = document.v, by = by }
       end
     end
-    store:close()
   end
+  for _, store in pairs(by_database) do store:close() end
   return final
 end
 

@@ -4,6 +4,7 @@ local certificates = require('spec.support.certificates')
 local private = require('spec.support.servers')
 local process = require('spec.consistency.process')
 local redis = require('spec.support.redis')
+local redis_cli = require('spec.support.redis_cli')
 local sentinels = require('spec.support.sentinels')
 local clusters = require('spec.support.redis_cluster')
 local support = require('spec.support')
@@ -34,6 +35,8 @@ shared_buffers = 32MB
 wal_level = replica
 max_wal_senders = 4
 fsync = off
+full_page_writes = off
+autovacuum = off
 log_min_messages = fatal
 jit = off
 ]]
@@ -181,19 +184,15 @@ local function sockets(self)
   return all
 end
 
-local function redis_cli(socket, command)
-  local pipe = assert(io.popen(("redis-cli -s '%s' %s 2>&1"):format(socket, command)))
-  local text = pipe:read('*a')
-  pipe:close()
-  return (text:gsub('\n$', ''))
-end
-
 --- What redis-cli prints, from each server a line.
----@param command string as a shell reads it
+---@param command string of words without blanks
 ---@return string
 function Servers:redis_cli(command)
-  local texts = {}
-  for i, socket in ipairs(sockets(self)) do texts[i] = redis_cli(socket, command) end
+  local texts, words = {}, {}
+  for word in command:gmatch('%S+') do words[#words + 1] = word end
+  for i, socket in ipairs(sockets(self)) do
+    texts[i] = redis_cli.ask({ path = socket }, unpack(words))
+  end
   return table.concat(texts, '\n')
 end
 
@@ -252,23 +251,24 @@ function Servers:kill_redis()
   os.remove(self.home .. '/redis.sock')
 end
 
+local INTENTS = [[
+  local count = 0
+  for _, key in ipairs(redis.call('KEYS', '*}')) do
+    local epoch = string.sub(redis.call('GET', key), 2)
+    for _, row in ipairs(redis.call('KEYS', '*}/' .. epoch .. '/*')) do
+      if string.sub(row, 1, #key) == key and
+        string.sub(redis.call('GET', row), 1, 1) == 'T' then count = count + 1 end
+    end
+  end
+  return count
+]]
+
 --- How many rows hold write intents under the epochs that count.
 ---@return integer
 function Servers:intents()
-  write(self.home .. '/intents.lua', [[
-    local count = 0
-    for _, key in ipairs(redis.call('KEYS', '*}')) do
-      local epoch = string.sub(redis.call('GET', key), 2)
-      for _, row in ipairs(redis.call('KEYS', '*}/' .. epoch .. '/*')) do
-        if string.sub(row, 1, #key) == key and
-          string.sub(redis.call('GET', row), 1, 1) == 'T' then count = count + 1 end
-      end
-    end
-    return count
-  ]])
   local sum = 0
-  for count in self:redis_cli("--eval '" .. self.home .. "/intents.lua'"):gmatch('[^\n]+') do
-    sum = sum + tonumber(count)
+  for _, socket in ipairs(sockets(self)) do
+    sum = sum + tonumber((redis_cli.ask({ path = socket }, 'EVAL', INTENTS, 0)))
   end
   return sum
 end
