@@ -6,6 +6,8 @@ local stores = require('stores')
 local support = require('spec.support')
 local wait = require('stores.wait')
 
+local MANY = 1100 -- more than are remembered
+
 describe('The name of a table', function()
   local store, db
 
@@ -200,7 +202,7 @@ describe('The name of a table', function()
   end)
 
   it('of a table that is not there is not remembered', function()
-    for i = 1, 3000 do
+    for i = 1, MANY do
       assert.is_false((store.try:find('from_outside_' .. i, '1')))
     end
     everybody_sees_public()
@@ -232,7 +234,7 @@ describe('The name of a table', function()
           local late = { id = '1', of = 'public', by = 'late' }
           assert.is_true(store:update('docs', late, { timeout = 240 }))
         end)
-        come_and_go(store, function(text) support.psql(db, text) end, 'aside_', 1300)
+        come_and_go(store, function(text) support.psql(db, text) end, 'aside_', MANY)
         -- after what a statement of the engine's own changes, no name is known any more
         store:query('CREATE TABLE own (id bigint PRIMARY KEY, value jsonb)')
         come_and_go(store, function(text) store:query(text) end, 'again_', 100)
@@ -247,22 +249,22 @@ describe('The name of a table', function()
     everybody_sees_public()
   end)
 
-  it('means the new table where one was dropped and made again, among many others', function()
-    for round = 1, 2 do
+  it('means the new table where one was dropped and made again, among others #slow', function()
+    for round, others in ipairs({ MANY, 10 }) do
       store:query('CREATE TABLE again (id bigint PRIMARY KEY, value jsonb)')
       assert.is_nil(store:find('again', '1'))
       store:insert('again', { id = '1', round = round })
       assert.equal(round, store:find('again', '1').round)
-      come_and_go(store, function(text) store:query(text) end, 'among_', 1300)
+      come_and_go(store, function(text) store:query(text) end, 'among_', others)
       assert.equal(round, store:find('again', '1').round)
       store:query('DROP TABLE again')
       support.refused('table_not_found', nil, store.find, store, 'again', '1')
     end
   end)
 
-  it('serves many tables, more than are remembered', function()
+  it('serves many tables, more than are remembered #slow', function()
     local sql = {}
-    for i = 1, 1100 do
+    for i = 1, MANY do
       sql[#sql + 1] = ('CREATE TABLE t%d (id bigint PRIMARY KEY, value jsonb);'
         .. " INSERT INTO t%d VALUES (1, '{\"n\": %d}');"):format(i, i, i)
       if i % 100 == 0 then
@@ -272,7 +274,7 @@ describe('The name of a table', function()
     end
     for _ = 1, 2 do
       local list = {}
-      for i = 1, 1100 do list[i] = i end
+      for i = 1, MANY do list[i] = i end
       stores.run(function()
         stores.map(list, function(i)
           assert.equal(i, store:find('t' .. i, '1').n)
@@ -283,7 +285,7 @@ describe('The name of a table', function()
 end)
 
 describe('The names of tables that come and go #slow', function()
-  local EACH, FILL, ROUNDS = 200, 7, 7 -- FILL: rounds that reach what is remembered
+  local EACH, FILL, ROUNDS = 200, 6, 4 -- FILL: rounds that reach what is remembered
 
   local function rss()
     collectgarbage()
