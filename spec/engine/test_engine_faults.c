@@ -1,7 +1,8 @@
 /*
  * test_engine_faults.c - calls that are abandoned, engines that are closed, and connections that
  * are lost, each after every number of turns that a call takes. Each call ends exactly once or not
- * at all, what it is told is true, and nothing is left behind: run it under AddressSanitizer.
+ * at all, what it is told is true, and nothing is left behind.
+ * Asan pass alone: what is looked for is memory, and that pass looks at all the rest as well.
  */
 #include <sys/socket.h>
 

@@ -53,12 +53,15 @@ function items.is_unit(file)
   return file:sub(-2) == '.c'
 end
 
--- Whether a pass has something to find in a file.
-local function wanted(file, pass)
-  if items.is_unit(file) then return pass ~= 'gc' end
+-- Whether a pass has something to find in a file that others of these passes do not find.
+local function wanted(file, pass, passes)
+  local text = '\n' .. items.read(file)
+  if items.is_unit(file) then
+    return pass ~= 'gc' and not (pass == 'plain' and passes.asan
+      and text:find('\n ?%*? ?Asan pass alone: '))
+  end
   if pass == 'valgrind' then return false end
   if pass == 'plain' then return true end
-  local text = '\n' .. items.read(file)
   return not (text:find('\n%-%- Plain pass alone: ')
     or pass == 'gc' and text:find('\n%-%- Not in the gc pass: '))
 end
@@ -74,11 +77,12 @@ end
 ---@param opts {passes: string[], files: string[], logs: string, seed: integer?}
 ---@return Item[]
 function items.list(opts)
-  local list, times = {}, times_before(opts.logs)
+  local list, times, passes = {}, times_before(opts.logs), {}
+  for _, pass in ipairs(opts.passes) do passes[pass] = true end
   for _, pass in ipairs(opts.passes) do
     os.execute(("mkdir -p '%s/%s'"):format(opts.logs, pass))
     for _, file in ipairs(opts.files) do
-      if wanted(file, pass) then
+      if wanted(file, pass, passes) then
         local short = name_of(file)
         local item = { pass = pass, file = file, name = pass .. ' ' .. short,
           log = ('%s/%s/%s.log'):format(opts.logs, pass, (short:gsub('/', '.'))) }
