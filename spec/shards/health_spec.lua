@@ -58,6 +58,7 @@ local function begin_load(load)
         end)
         if ok then
           load.done[place] = load.done[place] + 1
+          stores.sleep(0.02) -- there is a load while a server starts, and it leaves room for that
         else
           if not is_of_the_shard(err) then error(err, 0) end
           load.failed = load.failed + 1
