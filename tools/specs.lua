@@ -9,11 +9,11 @@
 -- All of that keeps two cores busy: what a file costs is what it takes of them, not how long it
 -- waits. logs/processor has that of each, the dearest first, and here are the first ten.
 --
--- Not every file is run in every pass. What decides is its subject: gc is for values of Lua on which
--- objects of C hang, asan for what C does with memory. So C units have no gc pass; a file with a
--- line `-- Plain pass alone: why` is about Lua alone, or other processes, or repeats calls whose C
--- other files of these passes make; one with `-- Not in the gc pass: why` is about the core; and a
--- C unit with `Asan pass alone: why` is left out of the plain pass where the asan pass is run too.
+-- Not every file is run in every pass. What decides is its subject: gc is for values of Lua on
+-- which objects of C hang, asan for what C does with memory. So C units have no gc pass; a file with
+-- a line `-- Plain pass alone: why` is about Lua alone, or about other processes, or repeats calls
+-- whose C other files of these passes run; one with `-- Not in the gc pass: why` is about the core;
+-- and a C unit with `Asan pass alone: why` has no plain pass where the asan pass is run, too.
 --
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
