@@ -1,4 +1,5 @@
 --- The cache in quiet times: what stands in Redis, and what a read gives.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local stores = require('stores')

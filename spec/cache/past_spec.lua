@@ -1,5 +1,6 @@
 --- Which past of which database the cache is of: a server that goes on from an older state, or
 --- another database of the same name, is not answered for by what Redis kept.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local pgbouncer = require('spec.support.pgbouncer')

@@ -1,4 +1,5 @@
 --- store:sweep(): the rows of dead epochs go, and nothing else, whatever Redis answers.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')

@@ -1,4 +1,5 @@
 --- Closing a store leaves nothing in Redis that others would wait for.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')

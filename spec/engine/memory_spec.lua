@@ -1,7 +1,7 @@
 --- Memory: what the engine holds for a call that waits, and that a walk over a table of any size
 --- needs no more than one over a small one.
 ---
---- STORES_MEMORY_ROWS=1000000 walks over a million rows (some 6 s); 200,000 where it is not set.
+--- STORES_MEMORY_ROWS=1000000 walks over a million rows (some 6 s); 100,000 where it is not set.
 -- Plain pass alone: the passes need more memory by themselves.
 
 local counter = require('spec.support.counter')
@@ -9,7 +9,7 @@ local process = require('spec.support.process')
 local support = require('spec.support')
 
 local PARKED = 10000
-local ROWS = tonumber(os.getenv('STORES_MEMORY_ROWS')) or 200000
+local ROWS = tonumber(os.getenv('STORES_MEMORY_ROWS')) or 100000
 
 --- What the programs take as arguments.
 local function where(db)

@@ -33,7 +33,7 @@ end
 -- A heap through which the collector needs a while by itself.
 local BALLAST = [[
   ballast = {}
-  for i = 1, 300000 do ballast[i] = { i, { i }, tostring(i) } end
+  for i = 1, 100000 do ballast[i] = { i, { i }, tostring(i) } end
   collectgarbage()
 ]]
 

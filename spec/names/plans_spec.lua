@@ -1,6 +1,7 @@
 -- What the engine asks of the catalog is planned at once: a plan that the server takes for costly
 -- is compiled (jit_above_cost, 100,000 unless somebody says otherwise), which takes each new
 -- connection seconds.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 -- What a caller got wrong, or asked too much of: each has a code, a status and a hint to act on,
 -- and is no failure of the server's. Nothing of it is tried again.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

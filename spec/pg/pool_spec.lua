@@ -1,4 +1,5 @@
 -- Which connection serves what: how many there are, who shares one, who waits, and for how long.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

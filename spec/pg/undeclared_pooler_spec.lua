@@ -1,5 +1,6 @@
 -- A pooler in transaction mode that nobody has told of hands the sessions of the server to whoever
 -- comes: one process must never run what another one has prepared.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local pgbouncer = require('spec.support.pgbouncer')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- Lists in a database whose strings sort as a language has it: conditions and orders follow it,
 --- and a prefix is served by its index all the same.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 --- The hints of findBy in Redis: which row had a value last. All processes share them; what stands
 --- there may be anything, and decides what a call costs, never what it gives.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')

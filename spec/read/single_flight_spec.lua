@@ -1,4 +1,5 @@
 --- Many who miss the same cold row: a few of them read it, the others wait a moment for the fill.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 --- Lists of shards whose strings sort as a language has it: the servers say how, and pages follow
 --- it; also where the keys are arrays and objects with strings in them.
+-- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,4 +1,5 @@
 --- Many rows of several shards: side by side, and what is known where some of it failed.
+-- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
 
 local stores = require('stores')
 local support = require('spec.support')

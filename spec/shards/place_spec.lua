@@ -1,5 +1,6 @@
 --- Each database of shards knows which shard it is, and is refused where it is taken for another
 --- one, at the first call and before anything is read or written.
+-- Plain pass alone: what C does for it is in test_shard_place.c for the other passes.
 
 local stores = require('stores')
 local support = require('spec.support')

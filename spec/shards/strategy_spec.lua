@@ -1,4 +1,5 @@
 --- Shards whose ids belong where a function of the program's own says.
+-- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
 
 local stores = require('stores')
 local support = require('spec.support')

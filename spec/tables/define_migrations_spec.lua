@@ -1,4 +1,5 @@
 --- The migrations that come of a declared table.
+-- Plain pass alone: SQL that plain Lua writes, over verbs that have the other passes.
 
 local migrations = require('migrations')
 local stores = require('stores')

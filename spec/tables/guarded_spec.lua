@@ -1,5 +1,6 @@
 --- Writes to tables whose documents have a version or a time: one statement where the row is what
 --- nearly every one is, and the row's lock where it is not.
+-- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,4 +1,5 @@
 --- Versions of documents: programs of two versions side by side over one table and one cache.
+-- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
 
 local stores = require('stores')
 local support = require('spec.support')
