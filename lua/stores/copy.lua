@@ -40,6 +40,7 @@ local copy = {}
 ---@field copy string the id of the copy
 ---@field runner string the id of this run of it
 ---@field tables stores.copy.Table[]
+---@field is_spread boolean[] whether a database of the new side is one of Citus
 ---@field batch integer
 ---@field ledger string?
 ---@field stopping fun(): boolean
@@ -166,6 +167,7 @@ local function copy_rows(work, opts)
   for at, store in ipairs(work.to.stores) do
     local count
     known[at], count = rows.places(store)
+    work.is_spread[at] = tables.is_citus(store)
     before = before + count
   end
   local total = opts.progress and total_of(work)
@@ -288,7 +290,7 @@ local function with_sides(from, to, opts)
     opened[2] = sides.open(to, 'the new side', opened[1].size + 3)
     local work = { from = opened[1], to = opened[2], batch = opts.batch or BATCH, copied = 0,
       ledger = opts.ledger, stopping = opts.stopping or never, say = opts.say or nothing,
-      count = nothing, tables = {} }
+      count = nothing, tables = {}, is_spread = {} }
     work.runner = new_id(work.from.stores[1])
     return perform(work, opts)
   end)

@@ -78,6 +78,7 @@ describe('after a copy', function()
   before_each(function()
     open(0, 2)
     old.target:insertMany('things', documents())
+    old.target:upsert('things', { id = '21', n = 21 })
     for n = 1, 20 do old.target:find('things', tostring(n)) end -- they are cached
     for n = 1, 20 do assert.is_nil(new.target:find('things', tostring(n))) end -- and so is that
     stores.copy(old.place, new.place)

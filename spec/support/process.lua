@@ -1,6 +1,7 @@
 --- Other processes of a spec: started without a shell around them, told what to do by signals, and
 --- read line by line. They die with this process, however it ends.
 
+local bit = require('bit')
 local ffi = require('ffi')
 
 ffi.cdef([[
@@ -14,6 +15,8 @@ ffi.cdef([[
   long read(int fd, void *buf, unsigned long count);
   int execvp(const char *file, const char *const *argv);
   void _exit(int status);
+  struct spec_pollfd { int fd; short events; short revents; };
+  int poll(void *fds, unsigned long count, int timeout);
 ]])
 
 local C = ffi.C
@@ -88,6 +91,14 @@ end
 ---@param name string
 function Process:signal(name)
   if self.pid then C.kill(self.pid, SIGNALS[name]) end
+end
+
+--- Whether it has ended, or closed what it writes to; does not wait.
+---@return boolean
+function Process:is_over()
+  local poll = ffi.new('struct spec_pollfd[1]')
+  poll[0].fd, poll[0].events = self.fd, 1 -- POLLIN
+  return C.poll(poll, 1, 0) > 0 and bit.band(poll[0].revents, 0x10) ~= 0 -- POLLHUP
 end
 
 --- Waits until it has ended by itself; gives what it wrote and nobody has read yet.

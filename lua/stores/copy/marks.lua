@@ -35,10 +35,12 @@ local TRIGGER = [[
 CREATE OR REPLACE FUNCTION stores_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF pg_catalog.current_setting('stores.copy', true) = TG_ARGV[3] THEN
-    RETURN NULL;
+    RETURN NEW;
   END IF;
   RAISE EXCEPTION USING ERRCODE = TG_ARGV[0], MESSAGE = TG_ARGV[1], HINT = TG_ARGV[2];
 END $$]]
+local USED = 'SELECT EXISTS (SELECT 1 FROM pg_trigger'
+  .. " WHERE tgfoid = to_regproc('stores_refuse')) AS is_there"
 -- It is asked once for a statement, before any row, also where there is none.
 local REFUSED = [[
 CREATE OR REPLACE FUNCTION stores_refused(state text, message text, hint text) RETURNS boolean
@@ -51,6 +53,10 @@ local NOW = [[SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') 
 
 -- A lock that is waited for keeps others waiting: for so long at a time.
 local PATIENCE, TRIES = '2s', 30
+
+-- It has triggers on the tables that it spreads only where that is said to be safe: these are.
+local OF_CITUS = "SET LOCAL citus.enable_unsafe_triggers = on;"
+  .. " SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
 
 local READ = { transaction = false, readonly = true }
 local READ_ONLY, MOVED = 'ST001', 'ST002'
@@ -83,6 +89,7 @@ function marks.change(store, fn)
   for try = 1, TRIES do
     local ok, result = pcall(store.transaction, store, function(tx)
       tx:query(("SET LOCAL lock_timeout = '%s'"):format(PATIENCE))
+      if tables.is_citus(tx) then tx:query(OF_CITUS) end
       return fn(tx)
     end)
     if ok then return result end
@@ -141,9 +148,10 @@ local function guard(tx, one, words)
   local list = {}
   for i, word in ipairs(words) do list[i] = literal(word) end
   if one.is_marked then tx:query(('DROP TRIGGER stores_refuse ON %s'):format(one.full)) end
-  tx:query(('CREATE TRIGGER stores_refuse BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
-    .. ' FOR EACH STATEMENT EXECUTE FUNCTION stores_refuse(%s)'):format(one.full,
-    table.concat(list, ', ')))
+  -- of a table that Citus spreads those of rows alone fire, on the workers
+  tx:query(('CREATE TRIGGER stores_refuse BEFORE INSERT OR UPDATE OR DELETE%s ON %s FOR EACH %s'
+    .. ' EXECUTE FUNCTION stores_refuse(%s)'):format(one.is_spread and '' or ' OR TRUNCATE',
+    one.full, one.is_spread and 'ROW' or 'STATEMENT', table.concat(list, ', ')))
   tx:query(('ALTER TABLE %s ENABLE ALWAYS TRIGGER stores_refuse'):format(one.full))
 end
 
@@ -151,6 +159,12 @@ local function unguard(tx, list)
   for _, one in ipairs(list) do
     if one.is_marked then tx:query(('DROP TRIGGER stores_refuse ON %s'):format(one.full)) end
   end
+end
+
+-- What nobody needs any more; tables of an earlier copy may.
+local function drop_function(tx)
+  if tx:query(USED)[1].is_there then return end
+  tx:query('DROP FUNCTION IF EXISTS stores_refuse()')
 end
 
 -- All tables, as this transaction sees them.
@@ -203,7 +217,7 @@ function marks.lift(work, at)
         .. 'what is left to be done'):format(side:called(at)))
     end
     unguard(tx, all_of(side, tx, work.ledger))
-    tx:query('DROP FUNCTION IF EXISTS stores_refuse()')
+    drop_function(tx)
     tx:query('UPDATE stores_shard SET state = NULL, why = NULL, since = NULL, copy = NULL,'
       .. ' runner = NULL')
   end)
@@ -228,8 +242,9 @@ local function put_away(tx, one, words)
   for i, word in ipairs(words) do list[i] = literal(word) end
   tx:query('CREATE SCHEMA IF NOT EXISTS ' .. schema)
   tx:query(('ALTER TABLE %s SET SCHEMA %s'):format(one.full, schema))
-  tx:query(('CREATE VIEW %s AS SELECT * FROM %s.%s WHERE stores_refused(%s)'):format(one.full,
-    schema, name, table.concat(list, ', ')))
+  -- with what statements over a table may ask for
+  tx:query(("CREATE VIEW %s AS SELECT *, '0'::xid AS xmax FROM %s.%s WHERE stores_refused(%s)")
+    :format(one.full, schema, name, table.concat(list, ', ')))
   tx:query(('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO PUBLIC'):format(one.full))
 end
 
@@ -283,8 +298,7 @@ local LEDGER = 'CREATE TABLE IF NOT EXISTS stores_copy (shard integer NOT NULL, 
   .. ' last bigint NOT NULL, rows bigint NOT NULL, PRIMARY KEY (shard, name))'
 
 local function check_empty(tx, side, at, one)
-  local found = tx:query(('SELECT EXISTS (SELECT FROM %s) AS is_there'):format(one.full))[1]
-  if found.is_there then
+  if tx:query(('SELECT 1 AS one FROM %s LIMIT 1'):format(one.full))[1] then
     errors.raise('conflict', ('%s of %s has rows already: a copy goes into tables that are empty')
       :format(one.name, side:called(at)), { table = one.name })
   end
@@ -345,7 +359,7 @@ local function open(work, at, cache)
   marks.change(side.stores[at], function(tx)
     if not marks.hold(tx, work.copy, work.runner).state then return end
     unguard(tx, all_of(side, tx, work.ledger))
-    tx:query('DROP FUNCTION IF EXISTS stores_refuse()')
+    drop_function(tx)
     tx:query('DROP TABLE IF EXISTS stores_copy')
     tx:query('UPDATE stores_shard SET state = NULL, why = NULL, since = now(), runner = NULL')
     tell(cache, work.tables)

@@ -121,7 +121,7 @@ end
 
 -- Holds the row that says whose the copy is until the end of the transaction.
 local NOTE = [[
-WITH mine AS (SELECT FROM stores_shard
+WITH mine AS (SELECT 1 AS one FROM stores_shard
   WHERE copy = $1 AND runner = $2 AND state = 'unfinished' FOR SHARE)
 INSERT INTO stores_copy (shard, name, last, rows)
 SELECT $3::int, $4, $5::bigint, $6::bigint FROM mine
@@ -136,6 +136,9 @@ local function store_part(self, at, part)
     local noted = tx:query(NOTE, { work.copy, work.runner, self.from - 1, one.name, part.last,
       part.count })
     if not noted[1] then marks.taken_over() end
+    if work.is_spread[at] then
+      tx:query(("SET LOCAL stores.copy = '%s'"):format(work.copy)) -- which workers are told
+    end
     wait.slot(tx.hub, tx:start_bulk('insert', one.name, text, {}, nil, part.text, {}))
   end)
   self.places[at] = part.last

@@ -19,6 +19,8 @@ local tables = {}
 ---@field is_part boolean a partition of another one, through which it is copied
 ---@field has_key boolean
 ---@field is_own boolean one of Stores' own, which each database has for itself
+---@field is_marked boolean it has the trigger that refuses writes
+---@field is_spread boolean its rows are on workers of Citus
 ---@field columns stores.copy.Column[]
 
 -- Tables that each database has for itself. Those of stores_shard and stores_copy are written by
@@ -29,9 +31,9 @@ local WRITTEN = { stores_shard = true, stores_copy = true }
 -- All tables of a database, or of the schemas that its sessions look in.
 local LIST = [[
 SELECT n.nspname::text AS schema, c.relname::text AS bare,
-  format('%I.%I', n.nspname, c.relname) AS "full",
+  format('%%I.%%I', n.nspname, c.relname) AS "full",
   CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
-    ELSE format('%I.%I', n.nspname, c.relname) END AS name,
+    ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
   c.relispartition AS is_part,
   EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
       AND a.attnum = i.indkey[0]
@@ -39,6 +41,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS bare,
       AND i.indnkeyatts = 1 AND a.attname = 'id' AND a.attnotnull) AS has_key,
   EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'stores_refuse'
       AND g.tgenabled = 'A') AS is_marked,
+  %s AS is_spread,
   (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type',
       format_type(a.atttypid, a.atttypmod), 'generated', a.attgenerated <> '') ORDER BY a.attnum),
       '[]')
@@ -52,6 +55,10 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2]]
 
+-- Whether Citus spreads a table, of which a plain server knows nothing.
+local CITUS = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL AS is_there"
+local SPREAD = 'EXISTS (SELECT FROM pg_dist_partition d WHERE d.logicalrelid = c.oid)'
+
 -- Which other tables a table has to be there for: of foreign keys.
 local BEFORE = [[
 SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS child,
@@ -63,13 +70,21 @@ WHERE k.contype = 'f' AND k.conrelid <> k.confrelid]]
 
 local READ = { transaction = false, readonly = true }
 
+--- Whether a database is one of Citus.
+---@param runs {query: function} a store, or a transaction
+---@return boolean
+function tables.is_citus(runs)
+  return runs:query(CITUS, {})[1].is_there
+end
+
 --- All tables of a database but those that the copy itself writes.
 ---@param side stores.copy.Side
 ---@param store stores.Store of it
 ---@param ledger string? the name of the table that says which migrations ran
 ---@return stores.copy.Table[]
 function tables.all(side, store, ledger)
-  local found = store:query(LIST, { not side.is_shared }, READ)
+  local spread = tables.is_citus(store) and SPREAD or 'false'
+  local found = store:query(LIST:format(spread), { not side.is_shared }, READ)
   local migrations = Ledger.find({ query = function(_, sql, params)
     return store:query(sql, params, READ)
   end }, ledger)
