@@ -34,6 +34,7 @@ end)
 
 local now = postgres.now
 
+<<<<<<< HEAD
 -- Whether an error says of the shard 1 that it does not answer.
 local function is_of_the_shard(err)
   return stores.errors.is(err) and err.shard == 1
@@ -106,6 +107,8 @@ describe('a shard that is killed in the middle of a load', function()
   end)
 end)
 
+=======
+>>>>>>> 4583b30 (spec: a mixed load over shards while a pair is killed, hangs, or loses its Redis or its PgBouncer)
 describe('a shard that is down', function()
   it('is named by calls to all, or beside their answer', function()
     local total = shards:count('docs')

@@ -10,6 +10,20 @@ local pgbouncer = {}
 local PgBouncer = {}
 PgBouncer.__index = PgBouncer
 
+local function launch(folder)
+  -- like PostgreSQL, it refuses to run as root
+  local as = io.popen('id -u'):read('*l') == '0'
+    and 'setpriv --reuid=postgres --regid=postgres --clear-groups '
+    .. '--inh-caps=+dac_override --ambient-caps=+dac_override ' or ''
+  -- neither it nor a psql ends where it is preloaded with AddressSanitizer
+  as = 'LD_PRELOAD= ' .. as
+  assert(os.execute(as .. '/usr/sbin/pgbouncer -q -d ' .. folder .. '/pgbouncer.ini') == 0)
+  support.eventually(function()
+    return os.execute(('LD_PRELOAD= psql -XAtq -h %s -p 6432 -U postgres postgres'
+      .. " -c 'SELECT 1' >%s/try 2>&1"):format(folder, folder)) == 0
+  end, 20)
+end
+
 --- Starts one, as its package ships it but for what is given.
 ---@param mode 'session'|'transaction'
 ---@param settings? string more lines of its section [pgbouncer]
@@ -39,17 +53,7 @@ pidfile = %s/pid
 %s
 ]]):format(server.host, server.port, folder, mode, folder, folder, settings or ''))
   out:close()
-  -- like PostgreSQL, it refuses to run as root
-  local as = io.popen('id -u'):read('*l') == '0'
-    and 'setpriv --reuid=postgres --regid=postgres --clear-groups '
-    .. '--inh-caps=+dac_override --ambient-caps=+dac_override ' or ''
-  -- neither it nor a psql ends where it is preloaded with AddressSanitizer
-  as = 'LD_PRELOAD= ' .. as
-  assert(os.execute(as .. '/usr/sbin/pgbouncer -q -d ' .. folder .. '/pgbouncer.ini') == 0)
-  support.eventually(function()
-    return os.execute(('LD_PRELOAD= psql -XAtq -h %s -p 6432 -U postgres postgres'
-      .. " -c 'SELECT 1' >%s/try 2>&1"):format(folder, folder)) == 0
-  end, 20)
+  launch(folder)
   return setmetatable({ host = folder, port = 6432 }, PgBouncer)
 end
 
@@ -60,6 +64,21 @@ function PgBouncer:config(fields)
   local db = { host = self.host, port = self.port, user = 'postgres', database = 'postgres' }
   for key, value in pairs(fields or {}) do db[key] = value end
   return db
+end
+
+--- Ends it as a crash would, and waits until it is gone.
+function PgBouncer:kill()
+  local file = assert(io.open(self.host .. '/pid'))
+  local pid = file:read('*l')
+  file:close()
+  os.execute('kill -9 ' .. pid)
+  support.eventually(function() return os.execute('kill -0 ' .. pid .. ' 2>/dev/null') ~= 0 end)
+  os.execute(('rm -f %s/pid %s/.s.PGSQL.6432'):format(self.host, self.host))
+end
+
+--- Starts it again, as it was.
+function PgBouncer:start()
+  launch(self.host)
 end
 
 --- Ends it.
