@@ -189,6 +189,14 @@ local function warn_of_failure(err, is_known)
   for _, item in ipairs(err.shards or {}) do warn_of_failure(item.error, is_known) end
 end
 
+-- A run has connections of its own: what replicas answer next is to have it as well.
+local function tell_readers(db)
+  if not db.is_stores_target then return end
+  for _, store in ipairs(db.shards or { db }) do
+    if store.engine then store.engine:wrote_elsewhere() end
+  end
+end
+
 --- Runs what the database does not have yet. The whole list is checked before anything runs.
 ---Raises migration_failed (fields migration, statement, line, sqlstate, cause, ran ...),
 ---migration_changed (migration, difference), lock_timeout where another runner does not end.
@@ -205,6 +213,7 @@ function migrations.runMigrations(entries, db, opts)
     if cluster then cluster:settle(store.store) end
     return runner.run(entries, store, opts, shard)
   end)
+  tell_readers(db)
   if not ok then
     warn_of_failure(result, is_known)
     errors.throw(result)

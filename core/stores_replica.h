@@ -37,6 +37,10 @@ enum { STORES_TOKEN_SIZE = 48 };
  * yet; a call with STORES_READ_REPLICA, of which the primary then tells it, helps. */
 STORES_API bool stores_token(const struct stores_engine *engine, char token[STORES_TOKEN_SIZE]);
 
+/* Something was written that the engine has not seen: the next read is the primary's, and what comes
+ * after it is not older. stores_invalidate says so, too. */
+STORES_API void stores_wrote_elsewhere(struct stores_engine *engine);
+
 /* Calls replica for each replica of the engine: where it is, why it is left alone ("": it is not),
  * how many reads it has answered, and how many that it was asked for the primary had to. */
 STORES_API void stores_replicas(const struct stores_engine *engine,

@@ -120,7 +120,16 @@ static int engine_token(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg methods[] = {{"stats", engine_stats}, {"token", engine_token}, {NULL, NULL}};
+/* engine:wrote_elsewhere(): a store of the same database wrote */
+static int engine_wrote_elsewhere(lua_State *L) {
+    stores_wrote_elsewhere(stores__engine_check(L, 1)->engine);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {{"stats", engine_stats},
+                                   {"token", engine_token},
+                                   {"wrote_elsewhere", engine_wrote_elsewhere},
+                                   {NULL, NULL}};
 
 void stores__stats_register(lua_State *L) {
     stores__type_extend(L, STORES__ENGINE, methods);

@@ -2,6 +2,7 @@
 #include "cache/cache.h"
 #include "cache/scripts.h"
 #include "names/names.h"
+#include "replica/mark.h"
 
 struct invalidation {
     struct stores__redis_req req;
@@ -93,6 +94,7 @@ static bool send_it(struct invalidation *invalidation) {
 
 static void resolved(stores_op *op, struct stores__table *table) {
     struct invalidation *invalidation = op->stage;
+    stores__mark_untold(op->engine); /* nor have replicas replayed it, as far as anybody knows */
     if (!stores__cache_covers(table)) {
         stores__op_finish(op);
         return;

@@ -41,6 +41,10 @@ void stores_replicas(const struct stores_engine *engine,
     }
 }
 
+void stores_wrote_elsewhere(struct stores_engine *engine) {
+    stores__mark_untold(engine);
+}
+
 bool stores_token(const struct stores_engine *engine, char token[STORES_TOKEN_SIZE]) {
     const struct stores__replicas *replicas = engine->replicas;
     token[0] = '\0';

@@ -33,6 +33,7 @@ function siblings.make(config, changes)
   for key, value in pairs(config) do flat[key] = value end
   for key, value in pairs(changes) do flat[key] = value end
   flat.redis = patient(flat.redis)
+  flat.replicas, flat.read, flat.after_token = nil, nil, nil -- what it reads it is to change
   local made = Store.from_config(flat)
   made.is_sibling = true
   return made

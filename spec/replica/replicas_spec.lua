@@ -331,6 +331,56 @@ describe('with a primary and two replicas, #slow', function()
     again_by_replica(store)
   end)
 
+  it('what a migration made, and what invalidate tells of, is there for the next read', function()
+    local store = met(reader({ one }))
+    one:psql('SELECT pg_wal_replay_pause()')
+    assert.equal(20, store:count('docs'))
+    store:migrate({ { name = 'more', migration = "INSERT INTO docs VALUES (21, '{}')" } })
+    assert.equal(21, store:count('docs'))
+    primary:psql("INSERT INTO docs VALUES (22, '{}')")
+    store:invalidate('docs')
+    assert.equal(22, store:count('docs'))
+    primary:psql('DROP TABLE migrations')
+  end)
+
+  it('shards have replicas each, and one token of all', function()
+    local databases = { 'postgres', 'beside' }
+    primary:psql('CREATE DATABASE beside')
+    primary:psql('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)', 'beside')
+    catch_up()
+    local function shards(opts)
+      local list = {}
+      for i, database in ipairs(databases) do
+        list[i] = { id = i - 1, db = primary:config({ database = database,
+          replicas = { { host = one.socket, port = one.port } } }),
+          opts = { cache = false, read = 'replica', log = function() end, after_token = opts } }
+      end
+      local made = stores.Shards.new(list)
+      open[#open + 1] = made
+      return made
+    end
+    local writer, cold = shards(), shards()
+    for i = 100, 109 do writer:upsert('docs', { id = tostring(i), n = i }) end
+    assert.equal(10, writer:count('docs', nil, { where = { { 'n', '>=', 100 } } }))
+    assert.equal(30, #cold:findAll('docs'))
+    one:catch_up()
+    one:psql('SELECT pg_wal_replay_pause()')
+    assert.equal(30, #cold:findAll('docs')) -- by the replica
+    for i = 110, 119 do writer:upsert('docs', { id = tostring(i), n = i }) end
+    local token = writer:token()
+    assert.equal(30, #cold:findAll('docs'))
+    assert.equal(40, #cold:findAll('docs', { after_token = token }))
+    assert.equal(119, cold:find('docs', '119', { after_token = token }).n)
+    assert.is_true(cold:stats().replica_reads > 0)
+    assert.equal(40, #shards(token):findAll('docs'))
+    for _, store in ipairs(open) do
+      if store.shards then store:close() end
+    end
+    open = {}
+    one:psql('SELECT pg_wal_replay_resume()')
+    primary:psql('DROP DATABASE beside WITH (FORCE)')
+  end)
+
   it('a read whose caller leaves is canceled there', function()
     local store = met(reader({ one }))
     local ok, err = store.try:query('SELECT 1 FROM pg_sleep(20)', nil,
