@@ -35,7 +35,7 @@ describe('#slow with writes of many rows the live harness finds no stale read', 
   end)
 
   it('of tables whose triggers write others', function()
-    run = harness.start(own, { bulk = true, calls = CALLS / 2, calm = 40,
+    run = harness.start(own, { bulk = true, calls = CALLS / 2, calm = 40, workers = 4,
       shape = 'a deferred constraint' })
     assert.same({}, judge({ keep = 60 + CALLS / 1000 }).failures)
   end)

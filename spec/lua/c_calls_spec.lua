@@ -96,19 +96,22 @@ describe('in a coroutine of a plain script', function()
   it('updateObject of a row that another coroutine changes does not wait for that one', function()
     store:insert('things', { id = '100', n = 0 })
     stores.run(function()
+      local began, over
       local slow = stores.spawn(function()
         store:updateObject('things', '100', function(doc)
-          stores.sleep(0.05)
+          began = true
+          support.eventually(function() return over end)
           doc.n = doc.n + 1
         end, { timeout = 20 })
       end)
-      stores.sleep(0.02)
+      support.eventually(function() return began end)
       inside(function()
         -- the row is locked by a coroutine that does not go on meanwhile
         local err = refused('timeout', nil, store.updateObject, store, 'things', '100',
           function(doc) doc.n = doc.n + 1 end, { timeout = 0.2 })
         assert.equal('none', err.outcome)
       end)
+      over = true
       slow:join()
       assert.equal(1, store:find('things', '100').n)
     end)

@@ -114,15 +114,18 @@ describe('updateObject, of many coroutines for one row,', function()
     local other = stores.Store.new(db, support.redis())
     local tasks = {}
     stores.run(function()
+      local began, is_closed
       for i = 1, 4 do
         tasks[i] = stores.spawn(function()
           return pcall(other.updateObject, other, 'counters', '1', function()
-            stores.sleep(0.05)
+            began = true
+            support.eventually(function() return is_closed end)
           end)
         end)
       end
-      stores.sleep(0.02)
+      support.eventually(function() return began end)
       other:close()
+      is_closed = true
       for i = 1, 4 do
         local ok, err = tasks[i]:join()
         assert.is_true(not ok and stores.errors.is(err, 'closed'), tostring(err))

@@ -272,9 +272,9 @@ describe('The name of a table', function()
         sql = {}
       end
     end
-    for _ = 1, 2 do
+    for _, last in ipairs({ MANY, 200 }) do -- the first ones are forgotten by then
       local list = {}
-      for i = 1, MANY do list[i] = i end
+      for i = 1, last do list[i] = i end
       stores.run(function()
         stores.map(list, function(i)
           assert.equal(i, store:find('t' .. i, '1').n)

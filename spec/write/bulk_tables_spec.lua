@@ -173,14 +173,15 @@ describe('where PostgreSQL does more with the rows, a verb for many of them', fu
 
   it('ends within its deadline while the table is locked, and leaves the pool whole', function()
     stores.run(function()
-      local go_on
+      local locked, go_on
       stores.spawn(function()
         other:transaction(function(tx)
           tx:query('LOCK TABLE plain')
+          locked = true
           while not go_on do stores.sleep(0.01) end
         end)
       end)
-      stores.sleep(0.1)
+      support.eventually(function() return locked end)
       local list = {}
       for n = 1, 3000 do list[n] = { id = tostring(5000 + n) } end
       refused('timeout', nil, store.insertMany, store, 'plain', list, { timeout = 0.3 })
