@@ -10,11 +10,18 @@ static bool is_conflict(const char *sqlstate) {
     return strncmp(sqlstate, "40", 2) == 0 || strcmp(sqlstate, "55P03") == 0;
 }
 
+/* A mere warning (class 01) says that there is one, and on which worker: why, the one before it. */
+static int weight_of(const char *sqlstate) {
+    if (sqlstate[0] == '\0') return 0;
+    if (strncmp(sqlstate, "01", 2) == 0) return 1;
+    return is_conflict(sqlstate) ? 2 : 3;
+}
+
 void stores__pg_citus_warned(struct stores__pg_conn *conn, const char *severity,
                              const char *sqlstate) {
     if (!conn->citus || severity == NULL || sqlstate == NULL || strlen(sqlstate) != 5) return;
     if (strcmp(severity, "WARNING") != 0) return;
-    if (conn->warning[0] == '\0' || is_conflict(conn->warning)) strcpy(conn->warning, sqlstate);
+    if (weight_of(sqlstate) > weight_of(conn->warning)) strcpy(conn->warning, sqlstate);
 }
 
 bool stores__pg_was_warned(const struct stores__pg_conn *conn) {

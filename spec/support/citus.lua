@@ -243,6 +243,19 @@ function Citus:ids_apart(name)
   return list
 end
 
+--- Two ids of one shard, as text.
+---@param name string a distributed table
+---@return string[]
+function Citus:ids_together(name)
+  local shards = {}
+  for id, shard in self:psql(('SELECT i, get_shard_id_for_distribution_column('
+    .. "'%s', i::bigint) FROM generate_series(1, 200) i"):format(name)):gmatch('(%d+)|(%d+)') do
+    if shards[shard] then return { shards[shard], id } end
+    shards[shard] = id
+  end
+  error('no two ids of one shard')
+end
+
 --- Drops the database on all three, whoever is still connected to it.
 function Citus:close()
   if self.proxy then self.proxy:drop() end
