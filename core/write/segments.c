@@ -1,8 +1,10 @@
 /* Which segments run: how many at once, with which of the writes that wait. */
+#include "names/spread.h"
 #include "write/writes_internal.h"
 
 enum {
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
+    SPREAD_SEGMENTS_MAX = 8, /* the same, where each is of one shard alone */
     ALONE_SHARE = 2 /* of the pool: writes that run alone take one connection of so many at most */
 };
 
@@ -45,6 +47,23 @@ static struct stores__write *next_alone(const struct stores__writes *writes) {
     return NULL;
 }
 
+/* A COMMIT on several workers of Citus is one that they prepare, which is dearer, and may be answered
+ * before all of them show it. Of a shard there is one. */
+static bool share_server(const struct stores__write *one, const struct stores__write *other) {
+    const struct stores__table *table = one->statement->table;
+    bool same = table == other->statement->table;
+    switch (table->spread) {
+    case STORES__SPREAD_NONE: return other->statement->table->spread == STORES__SPREAD_NONE;
+    case STORES__SPREAD_BY_ID:
+        return same && table->shard_count > 0 &&
+               stores__spread_shard(table, one->statement->id) ==
+                   stores__spread_shard(table, other->statement->id);
+    case STORES__SPREAD_COPIED: return same; /* all of them have it */
+    case STORES__SPREAD_OTHERWISE: break;
+    }
+    return false;
+}
+
 /* What a trigger of one table may have written is turned: so those writes do not share a
  * transaction with others, which would be turned with them. */
 static void take_alike(struct stores__segment *segment, size_t most) {
@@ -62,7 +81,8 @@ static void take_alike(struct stores__segment *segment, size_t most) {
         }
         bool this = caches && stores__statement_reaches(write->statement);
         if (segment->count == 0) reaches = this;
-        if (this == reaches) take(segment, write);
+        bool fits = segment->count == 0 || share_server(segment->order[0], write);
+        if (this == reaches && fits) take(segment, write);
         if (segment->count == most) break;
     }
 }
@@ -144,7 +164,8 @@ bool stores__segments_alone_crowd(const struct stores__writes *writes) {
 static bool may_start(const struct stores__writes *writes, enum stores__segment_place place) {
     if (stores__closing(writes->engine) || stores__segments_crowd(writes)) return false;
     if (place == SEGMENT_RUNNING) {
-        return !stores__list_empty(&writes->queue) && writes->counts[place] < SEGMENTS_MAX;
+        int most = writes->engine->pool.common.citus ? SPREAD_SEGMENTS_MAX : SEGMENTS_MAX;
+        return !stores__list_empty(&writes->queue) && writes->counts[place] < most;
     }
     return alone_has_room(writes) && next_alone(writes) != NULL;
 }
