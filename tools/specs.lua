@@ -10,10 +10,10 @@
 -- waits. logs/processor has that of each, the dearest first, and here are the first ten.
 --
 -- Not every file is run in every pass. What decides is its subject: gc is for values of Lua on
--- which objects of C hang, asan for what C does with memory. So C units have no gc pass; a file with
--- a line `-- Plain pass alone: why` is about Lua alone, or about other processes, or repeats calls
--- whose C other files of these passes run; one with `-- Not in the gc pass: why` is about the core;
--- and a C unit with `Asan pass alone: why` has no plain pass where the asan pass is run, too.
+-- which objects of C hang, asan for what C does with memory. So C units have no gc pass; a file
+-- with a line `-- Plain pass alone: why` is about Lua alone, or about other processes, or repeats
+-- calls whose C other files of these passes run; one with `-- Not in the gc pass: why` is about the
+-- core; and a C unit with `Asan pass alone: why` has no plain pass where the asan pass is run, too.
 --
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
