@@ -56,6 +56,7 @@ static const struct stores__part parts[] = {
         .open = stores__writes_open,
         .stop = stores__txs_stop,
         .crowded = stores__starve_look,
+        .mark = stores__mark,
         .insider = stores__tx_insider,
         .free = stores__writes_free,
     },

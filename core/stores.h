@@ -168,6 +168,21 @@ STORES_API void stores_hint(stores_engine *engine, const char *table, const char
                             const int64_t *id);
 STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *call,
                                    const stores_change *change);
+/* Rows of this table, by the name as calls write it, are held in the memory of this process from
+ * now on, where there is a cache: reads of them cost no round trip, and are no older for that. The
+ * first reads begin it, in the background. Writers of all processes wait for those who hold rows of
+ * it. False: no memory, or it is no name. */
+STORES_API bool stores_hold(stores_engine *engine, const char *table);
+/* A row from that memory. 1: *text has its document, valid until the engine is called again or its
+ * loop turns, and *stamp a number that no other row has, nor this one when it is read anew; 0: there
+ * is no such row; -1: it is not known here, and stores_find is to be asked, which keeps it. */
+STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
+                                const char **text, size_t *len, uint64_t *stamp);
+/* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last
+ * of them, as <host>:<process>:<chance>; "": nobody. And why rows that are to be held are not, in
+ * the words of a server; "": they are. Both valid up to the next turn of the loop. */
+STORES_API const char *stores_held_waited(const stores_engine *engine);
+STORES_API const char *stores_held_refused(const stores_engine *engine);
 /* A SELECT that only reads; %T in the text is replaced by the quoted name of the table. */
 STORES_API stores_op *stores_select(stores_engine *engine, const stores_call *call,
                                     const char *table, const char *sql,

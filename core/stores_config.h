@@ -110,6 +110,8 @@ typedef struct stores_config {
     const stores_replica *const *replicas; /* ended by NULL; NULL: there are none */
     uint64_t max_lag_ms; /* no read is answered by a replica that is later than this; no limit */
     const char *after_token; /* what is read on a replica is not older than it says; NULL */
+
+    size_t hold_bytes; /* of held rows (stores_hold), the least recently used go first: 64 MiB */
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

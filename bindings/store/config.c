@@ -184,6 +184,8 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     config->on_connect = text_of(L, index, "on_connect");
     ms_of(L, index, "ttl", &config->ttl_ms);
     ms_of(L, index, "negative_ttl", &config->negative_ttl_ms);
+    double hold_bytes;
+    if (number_of(L, index, "hold_bytes", &hold_bytes)) config->hold_bytes = (size_t)hold_bytes;
     config->prefix = text_of(L, index, "prefix");
     const char *pooler = text_of(L, index, "pooler");
     config->transaction_pooler = pooler != NULL && strcmp(pooler, "transaction") == 0;

@@ -50,6 +50,7 @@ void stores__watch_engine(struct stores__lua_engine *engine);
 
 /* Stack: the module's table. The first of these makes the type, to which the others add. */
 void stores__engine_register(lua_State *L);
+void stores__held_register(lua_State *L);
 void stores__stats_register(lua_State *L);
 void stores__look_register(lua_State *L);
 void stores__tx_register(lua_State *L);

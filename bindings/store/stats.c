@@ -80,6 +80,16 @@ static int engine_stats(lua_State *L) {
         lua_pushstring(L, trouble);
         lua_setfield(L, -2, "redis_trouble");
     }
+    const char *waited = stores_held_waited(engine->engine);
+    if (waited[0] != '\0') {
+        lua_pushstring(L, waited);
+        lua_setfield(L, -2, "held_waited_for");
+    }
+    const char *refused = stores_held_refused(engine->engine);
+    if (refused[0] != '\0') {
+        lua_pushstring(L, refused);
+        lua_setfield(L, -2, "held_refused");
+    }
     int shard, count;
     const char *strategy, *cluster;
     if (stores_shard(engine->engine, &shard, &count, &strategy, &cluster)) {

@@ -47,6 +47,12 @@ void stores__args_epoch_key(struct stores__args *args, const struct stores__epoc
     if (begin_arg(args)) add_table(args, epoch);
 }
 
+void stores__args_held_key(struct stores__args *args, const struct stores__epoch *epoch) {
+    if (!begin_arg(args)) return;
+    add_table(args, epoch);
+    stores__buf_str(&args->buf, STORES__HELD_KEY);
+}
+
 void stores__args_key(struct stores__args *args, const struct stores__epoch *epoch,
                       const char *text, int64_t id) {
     char digits[STORES__ID_SIZE];

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "cache/epoch_internal.h"
+#include "cache/held.h"
 
 const char *stores__epoch_text(const struct stores__table *table) {
     return table->epoch->texts.believed;
@@ -29,7 +30,16 @@ struct stores__node *stores__epoch_node(const struct stores__epoch *epoch) {
     return cache->map != NULL ? cache->map->owners[epoch->slot] : cache->node;
 }
 
+bool stores__epoch_marked(const struct stores__epoch *epoch) {
+    return epoch->marked;
+}
+
+void stores__epoch_mark(struct stores__epoch *epoch) {
+    epoch->marked = true;
+}
+
 static void forget_belief(struct stores__epoch *epoch) {
+    stores__held_forget(epoch);
     epoch->state = STORES__EPOCH_UNKNOWN;
     epoch->texts.believed[0] = '\0';
 }
@@ -72,6 +82,7 @@ static void free_epoch(struct stores__epoch *epoch) {
     stores__timer_stop(&epoch->engine->timers, &epoch->timer);
     stores__timer_stop(&epoch->engine->timers, &epoch->resume);
     stores__epoch_rest(epoch);
+    stores__held_free(epoch);
     stores__list_remove(&epoch->link);
     free(epoch);
 }

@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "base/sized.h"
+#include "cache/held.h"
 
 enum { PORT_DEFAULT = 6379 };
 enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
@@ -60,6 +61,7 @@ static void redis_down(void *arg, const char *why) {
         stores__log(cache->engine, "Redis is not reachable: %s", why);
     }
     node->wants_up = false;
+    if (node->run_id[0] != '\0' || node->down_at == 0) node->down_at = stores__held_now();
     node->run_id[0] = '\0';
     stores__epoch_void_node(cache->engine, node);
     stores__map_down(node);
@@ -165,7 +167,12 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     cache->engine = engine;
     stores__list_init(&cache->nodes);
     stores__list_init(&cache->ask_wait.link);
-    if (open_links(cache, config, error)) return true;
+    stores__list_init(&cache->held);
+    if (!stores__held_open(cache, config)) {
+        stores__error_set(error, STORES_NO_MEMORY, "no memory for the cache");
+    } else if (open_links(cache, config, error)) {
+        return true;
+    }
     stores__cache_free(engine);
     return false;
 }
@@ -221,10 +228,12 @@ void stores__cache_free(stores_engine *engine) {
     struct stores__cache *cache = engine->cache;
     if (cache == NULL) return;
     stores__turn_all_free(engine);
+    stores__held_free_all(cache);
     stores__map_free(cache);
     stores__nodes_free(cache);
     free(cache->seeds);
     free(cache->fixed_prefix);
+    stores__held_close(cache);
     free(cache);
     engine->cache = NULL;
 }

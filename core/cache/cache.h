@@ -47,6 +47,9 @@ struct stores__cache {
     bool was_up; /* some node */
     bool closed;
 
+    struct stores__list held; /* struct stores__held: tables whose rows this process holds */
+    struct stores__held_memory *memory; /* of those rows */
+
     char trouble[208]; /* what Redis refused last; "": nothing since it did what it was asked */
     struct stores__trouble_said said[STORES__TROUBLES];
     uint64_t well_at; /* when it did that */
@@ -168,6 +171,9 @@ void stores__args_row_key(struct stores__args *args, const struct stores__table 
 /* The key of a hint which row has the value of this digest. */
 void stores__args_hint_key(struct stores__args *args, const struct stores__table *table,
                            const char *digest);
+/* The key of the hash of holders, which is their channel, too. */
+#define STORES__HELD_KEY "/held"
+void stores__args_held_key(struct stores__args *args, const struct stores__epoch *epoch);
 /* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
 bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
                        const char *cursor, const char *pattern);
@@ -202,10 +208,23 @@ void stores__epoch_void_all(stores_engine *engine);
 void stores__epoch_void_node(stores_engine *engine, const struct stores__node *node);
 void stores__epoch_void_slots(stores_engine *engine, unsigned first, unsigned last,
                               const struct stores__node *next);
+/* Processes may hold rows of the table in their memory (held.h), as PostgreSQL said when it was
+ * asked last; and that it said so. */
+bool stores__epoch_marked(const struct stores__epoch *epoch);
+void stores__epoch_mark(struct stores__epoch *epoch);
+
+enum stores__turn_by {
+    STORES__TURN_LOCKED, /* who has a lock of a writer, under which PostgreSQL told of the mark */
+    STORES__TURN_NAMED, /* who has none, and was told a moment ago */
+    STORES__TURN_FREE /* anybody else: whether there is a mark is asked where that matters */
+};
+
 /* Sets B<new> where there is an epoch, for rows that cannot be named; done(ok) comes from the loop,
- * at most once, and never where false (no memory) is returned. Begins the turn only when
- * stores__epoch_end_turn is called after the write is over. */
-bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg);
+ * at most once, and never where false (no memory) is returned. Where processes hold rows it comes
+ * when they let go of them. Begins the turn only when stores__epoch_end_turn is called after the
+ * write is over. */
+bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
+                        void (*done)(void *arg, bool ok), void *arg);
 /* Looks for the end of a turn, in the background. */
 void stores__epoch_end_turn(struct stores__epoch *epoch);
 /* A write was committed without telling Redis: the table is turned when Redis is back, and not read

@@ -11,6 +11,7 @@
 
 #include "cache/scripts.h"
 #include "cache/epoch_internal.h"
+#include "cache/held.h"
 
 enum {
     POLL_FIRST_MS = 5,
@@ -68,11 +69,12 @@ static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step,
     char value[STORES__EPOCH_TEXT + 1];
     snprintf(value, sizeof value, "%c%s", state, epoch->texts.turning);
     stores__args_epoch_key(&args, epoch);
+    stores__args_held_key(&args, epoch);
     stores__args_add(&args, seen->value, seen->len);
     stores__args_str(&args, value);
     epoch->step = step;
     epoch->redis_req.done = epoch_answered;
-    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 1))
+    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 2))
         stores__epoch_rest(epoch);
     stores__nodes_flush(cache);
 }
@@ -84,6 +86,7 @@ static void begin_turn(struct stores__epoch *epoch, const struct seen *seen) {
     if (epoch->step != TURN_NONE || cache->closed || run_id[0] == '\0') return;
     if (!stores__epoch_make(cache, run_id, epoch->texts.turning)) return;
     cache->engine->counters.turns_started++;
+    stores__held_forget(epoch);
     epoch->since = stores__now(cache->engine);
     set_epoch(epoch, TURN_SETTING, seen, 'B');
 }

@@ -7,6 +7,7 @@
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
  *   writers.c   who writes to the table of one
  *   past.c      whose they are: where the server is another one, all beliefs are void
+ *   held*.c     rows of it in the memory of this process (held.h)
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
  *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
  *   turn_all.c  those of all tables
@@ -61,6 +62,8 @@ struct stores__epoch {
     unsigned resume_failures; /* in a row */
     struct stores__timer resume; /* parked while nothing is owed: to move it needs no memory */
     struct stores__epoch_texts texts;
+    struct stores__held *held; /* cache/held.c; NULL: this process never held rows of it */
+    bool marked; /* PostgreSQL has the mark that processes may hold rows of it; it never goes */
     uint64_t later_serial; /* how often PostgreSQL had told who it is when texts.later was seen */
 
     enum stores__turn_step step;

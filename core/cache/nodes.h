@@ -11,6 +11,7 @@
 #include "redis/slots.h"
 
 struct stores__cache;
+struct stores__ear;
 
 struct stores__node {
     struct stores__list link; /* cache->nodes, in the order in which they were met */
@@ -30,6 +31,8 @@ struct stores__node {
     bool asks_policy, asks_history, doubted;
     uint64_t looked_at;
     struct stores__redis_req policy_req, history_req;
+    struct stores__ear *ear; /* held_ear.c; NULL: nothing of it is held */
+    uint64_t down_at; /* when it was lost, in ns of stores__held_now; 0: it was not */
 };
 
 /* It answers, as far as anybody knows. */

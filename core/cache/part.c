@@ -1,5 +1,6 @@
 /* What the engine asks of the cache, tick by tick: see engine/part.h. */
 #include "cache/cache.h"
+#include "cache/held.h"
 
 void stores__cache_met(stores_engine *engine, const struct stores__pg_conn *conn) {
     if (engine->cache == NULL) return;
@@ -20,6 +21,7 @@ void stores__cache_table_free(struct stores__table *table) {
 }
 
 void stores__cache_stop(stores_engine *engine) {
+    if (engine->cache != NULL && !engine->pool.common.deaf) stores__held_leave_all(engine->cache);
     stores__epoch_stop_all(engine);
     stores__turn_all_stop(engine);
 }
@@ -37,4 +39,5 @@ void stores__cache_stats(const stores_engine *engine,
     figure(arg, "redis_failures", (double)figures.sum.failures);
     figure(arg, "redis_timeouts", (double)figures.sum.timeouts);
     figure(arg, "redis_pending", (double)figures.pending);
+    stores__held_stats(cache, figure, arg);
 }

@@ -95,30 +95,15 @@
     "end\n"                                                                                        \
     "return out\n"
 
-/* KEYS epoch, rows; ARGV epoch; after a write that is over. A plain DEL would destroy the intent of
- * a writer; under another epoch than the present one it would clear a key that nobody reads. Gives
- * 1, or the epoch's real value. */
-#define STORES__SCRIPT_INVALIDATE                                                                  \
-    "#!lua flags=allow-oom\n"                                                                      \
-    "local now = redis.call('GET', KEYS[1])\n"                                                     \
-    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
-    "for i = 2, #KEYS do\n"                                                                        \
-    "  local v = redis.call('GET', KEYS[i])\n"                                                     \
-    "  if v and string.byte(v) == 84 then\n"                                                       \
-    "    redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3))\n"                                   \
-    "  elseif v then\n"                                                                            \
-    "    redis.call('DEL', KEYS[i])\n"                                                             \
-    "  end\n"                                                                                      \
-    "end\n"                                                                                        \
-    "return 1\n"
-
-/* KEYS epoch; ARGV the value that the caller saw ('' for absent), the new value. Gives what the
- * epoch holds afterwards. */
+/* KEYS epoch, the hash of holders (held_scripts.h); ARGV the value that the caller saw ('' for
+ * absent), the new value. Gives what the epoch holds afterwards. Of another owner: the hash is
+ * nobody's either. */
 #define STORES__SCRIPT_EPOCH                                                                       \
     "#!lua flags=allow-oom\n"                                                                      \
     "local now = redis.call('GET', KEYS[1]) or ''\n"                                               \
     "if now ~= ARGV[1] then return now end\n"                                                      \
     "redis.call('SET', KEYS[1], ARGV[2])\n"                                                        \
+    "if string.sub(now, 18) ~= string.sub(ARGV[2], 18) then redis.call('DEL', KEYS[2]) end\n"      \
     "return ARGV[2]\n"
 
 /* KEYS epoch; ARGV the new value, whatever was there; where there was nothing, nothing is set, for

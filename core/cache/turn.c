@@ -2,8 +2,11 @@
  * be told is remembered by table, and turned when it can be. */
 #include <stdio.h>
 
-#include "cache/scripts.h"
+#include "base/ids.h"
 #include "cache/epoch_internal.h"
+#include "cache/held.h"
+#include "cache/held_scripts.h"
+#include "cache/scripts.h"
 
 enum { RESUME_MS = 200, RESUME_DOUBLED = 2 };
 
@@ -12,17 +15,117 @@ struct turn {
     struct stores__epoch *epoch; /* held */
     void (*done)(void *arg, bool ok);
     void *arg;
+    enum stores__turn_by by;
+    bool held; /* sent as one of a table that processes may hold */
+    struct stores__pg_wait wait; /* to ask for the mark */
+    struct stores__pg_req ask;
+    bool unmarked;
     char text[STORES__EPOCH_TEXT];
 };
 
 static struct stores__redis_script script_turn = {.source = STORES__SCRIPT_TURN, .follows = true};
+static struct stores__redis_script script_turn_held = {.source = STORES__SCRIPT_TURN_HELD,
+                                                       .follows = true};
+
+/* ---- Those who hold rows of it --------------------------------------------------------------- */
+
+static void turn_over(struct turn *turn, bool ok) {
+    struct stores__epoch *epoch = turn->epoch;
+    if (turn->done != NULL) turn->done(turn->arg, ok);
+    free(turn);
+    stores__epoch_let_go(epoch);
+}
+
+static void let_go_of(void *arg, bool ok) {
+    turn_over(arg, ok);
+}
+
+static void wait_for_leases(struct turn *turn) {
+    if (stores__held_wait_out(turn->epoch, let_go_of, turn) != STORES__HELD_WAITS) {
+        turn_over(turn, false);
+    }
+}
+
+static void took_mark(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct turn *turn = STORES__CONTAINER(req, struct turn, ask);
+    stores_error error;
+    (void)index;
+    if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
+        const char *marked = stores__pg_value(result, 0, 0, NULL);
+        turn->unmarked = marked != NULL && marked[0] == 'f';
+    }
+    stores__pg_result_free(result);
+}
+
+static void mark_known(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct turn *turn = STORES__CONTAINER(req, struct turn, ask);
+    if (end == STORES__PG_LOST || !turn->unmarked) {
+        wait_for_leases(turn);
+    } else {
+        turn_over(turn, true);
+    }
+}
+
+static void mark_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct turn *turn = STORES__CONTAINER(wait, struct turn, wait);
+    char oid[12];
+    const char *values[] = {oid};
+    snprintf(oid, sizeof oid, "%u", turn->epoch->oid);
+    turn->ask.result = took_mark;
+    turn->ask.done = mark_known;
+    stores__pg_begin(conn, &turn->ask);
+    /* a standby may be late with it */
+    stores__pg_add(
+        conn, &turn->ask,
+        "SELECT pg_catalog.pg_is_in_recovery() OR EXISTS (SELECT"
+        " FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME("$1::text") ")",
+        1, values, true);
+    stores__pg_sync(conn, &turn->ask);
+}
+
+static void mark_refused(struct stores__pg_wait *wait, const stores_error *error) {
+    (void)error;
+    wait_for_leases(STORES__CONTAINER(wait, struct turn, wait));
+}
+
+/* No hash is there, or none any more: where the table is marked, leases of one that was lost may
+ * run still. What PostgreSQL says now, after the turn, holds for whoever held rows before it. */
+static void ask_for_mark(struct turn *turn) {
+    stores_engine *engine = turn->epoch->engine;
+    if ((turn->by == STORES__TURN_NAMED && !turn->epoch->marked) || stores__closing(engine)) {
+        turn_over(turn, true);
+        return;
+    }
+    stores__list_init(&turn->wait.link);
+    turn->wait.granted = mark_granted;
+    turn->wait.failed = mark_refused;
+    stores__pg_acquire(&engine->pool, &turn->wait, STORES__PG_READING, "turns");
+}
+
+static void after_turn(struct turn *turn, const struct redisReply *reply) {
+    struct stores__epoch *epoch = turn->epoch;
+    stores__held_wrote(epoch, NULL);
+    if (stores__redis_count(reply) == 0) {
+        ask_for_mark(turn);
+        return;
+    }
+    switch (stores__held_wait(epoch, reply, let_go_of, turn)) {
+    case STORES__HELD_TOLD: turn_over(turn, true); break;
+    case STORES__HELD_FAILED: turn_over(turn, false); break;
+    case STORES__HELD_WAITS: break;
+    }
+}
+
+/* ---- B<new> ---------------------------------------------------------------------------------- */
 
 /* Where there was no epoch, none was set: nothing counts, and whoever needs one begins a turn. */
 static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     struct turn *turn = STORES__CONTAINER(req, struct turn, req);
     struct stores__epoch *epoch = turn->epoch;
     const char *text = stores__redis_text(*reply, NULL);
-    bool set = text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0;
+    bool told = turn->held &&
+                (stores__redis_count(*reply) == 3 || stores__redis_integer(*reply, 0) == 1);
+    bool set = told || (text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0);
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
         stores__trouble_over(stores__epoch_node(epoch));
@@ -36,20 +139,27 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     } else if (absent) {
         epoch->state = STORES__EPOCH_UNKNOWN;
     }
-    if (turn->done != NULL) turn->done(turn->arg, set || absent);
-    free(turn);
-    stores__epoch_let_go(epoch);
+    if (turn->held && (set || absent)) {
+        after_turn(turn, *reply);
+    } else {
+        turn_over(turn, set || absent);
+    }
 }
 
-bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, bool ok), void *arg) {
+bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
+                        void (*done)(void *arg, bool ok), void *arg) {
     struct stores__cache *cache = epoch->engine->cache;
     struct stores__args args = {0};
     char value[STORES__EPOCH_TEXT + 1];
     const struct stores__node *node = stores__epoch_node(epoch);
     if (cache->closed || !stores__node_up(node)) return false;
     struct turn *turn = calloc(1, sizeof *turn);
+    char fresh[17] = "";
     if (turn == NULL) return false;
-    if (!stores__epoch_make(cache, node->run_id, turn->text)) {
+    turn->by = by;
+    turn->held = epoch->marked || by != STORES__TURN_LOCKED;
+    if ((epoch->marked && !stores__random_text(fresh, 16)) ||
+        !stores__epoch_make(cache, node->run_id, turn->text)) {
         free(turn);
         return false;
     }
@@ -60,8 +170,14 @@ bool stores__epoch_turn(struct stores__epoch *epoch, void (*done)(void *arg, boo
     turn->epoch = stores__epoch_hold(epoch);
     snprintf(value, sizeof value, "B%s", turn->text);
     stores__args_epoch_key(&args, epoch);
+    if (turn->held) stores__args_held_key(&args, epoch);
     stores__args_str(&args, value);
-    if (!stores__args_send(&args, cache, &turn->req, &script_turn, 1)) {
+    if (turn->held) {
+        stores__args_str(&args, stores__held_own(epoch));
+        stores__args_str(&args, fresh);
+    }
+    if (!stores__args_send(&args, cache, &turn->req, turn->held ? &script_turn_held : &script_turn,
+                           turn->held ? 2 : 1)) {
         free(turn);
         stores__epoch_let_go(epoch);
         return false;
@@ -119,7 +235,7 @@ static void resume(struct stores__epoch *epoch) {
         return;
     }
     epoch->turned_bypasses = epoch->bypasses;
-    epoch->resuming = stores__epoch_turn(epoch, resumed, epoch);
+    epoch->resuming = stores__epoch_turn(epoch, STORES__TURN_FREE, resumed, epoch);
     if (!epoch->resuming) resume_later(epoch);
 }
 
@@ -195,7 +311,7 @@ size_t stores__epoch_pay(stores_engine *engine, void (*done)(stores_engine *engi
         struct owed *owed = epoch->bypasses > 0 ? malloc(sizeof *owed) : NULL;
         if (owed == NULL) continue;
         *owed = (struct owed){.epoch = epoch, .bypasses = epoch->bypasses, .done = done};
-        if (stores__epoch_turn(epoch, turned_at_last, owed)) {
+        if (stores__epoch_turn(epoch, STORES__TURN_FREE, turned_at_last, owed)) {
             sent++;
         } else {
             free(owed);

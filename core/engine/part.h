@@ -25,6 +25,8 @@ struct stores__part {
     void (*doubt)(stores_engine *engine);
     /* Somebody waits for a connection, and no other one may be opened. */
     void (*crowded)(stores_engine *engine);
+    /* Rows of the table are to be held in memory, and PostgreSQL has no mark that says so. */
+    void (*mark)(struct stores__table *table);
     /* The op's caller holds the transaction. */
     void (*insider)(stores_tx *tx, stores_op *op);
     /* What was asked of a server in this tick goes out. */

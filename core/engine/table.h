@@ -24,6 +24,10 @@ enum stores__epoch_state {
     STORES__EPOCH_TURNING /* B: rows come from PostgreSQL */
 };
 
+/* The name of the type that marks a table whose rows processes may hold in their memory. It has no
+ * members; that it is there is what is said (names/facts.c, write/mark.c). */
+#define STORES__MARK_NAME(oid) "('stores_held_' || " oid ")::pg_catalog.name"
+
 /* What a WHERE goes on with, before the parameter, where the row has to have an etag. */
 #define STORES__HAS_ETAG " AND pg_catalog.md5(value::text) = "
 
@@ -109,6 +113,9 @@ struct stores__table {
 
     char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
 
+    bool hold; /* its rows are to be held in memory (names/holds.c) */
+    bool marking; /* the mark that says so is being made (write/mark.c) */
+    uint64_t mark_at; /* not before that */
     const struct stores__expiry *expiry; /* names/expiry.c; NULL: its documents never are past */
 
     /* The cache's side (cache/cache.c, cache/epoch.c). */

@@ -3,8 +3,7 @@
 #include "cache/life.h"
 #include "names/internal.h"
 
-/* `users` and `public.users` are one name. False: it is none. */
-static bool name_of(const char *text, char out[STORES__TABLE_NAME_MAX]) {
+bool stores__name_plain(const char *text, char out[STORES__TABLE_NAME_MAX]) {
     static const char prefix[] = "\"public\".";
     stores_error error;
     if (!stores__table_parse(text, out, STORES__TABLE_NAME_MAX, &error)) return false;
@@ -17,7 +16,7 @@ static bool name_of(const char *text, char out[STORES__TABLE_NAME_MAX]) {
 
 static struct stores__expiry *find(const struct stores__list *expiries, const char *text) {
     char name[STORES__TABLE_NAME_MAX];
-    if (stores__list_empty(expiries) || !name_of(text, name)) return NULL;
+    if (stores__list_empty(expiries) || !stores__name_plain(text, name)) return NULL;
     for (struct stores__list *at = expiries->next; at != expiries; at = at->next) {
         struct stores__expiry *expiry = STORES__CONTAINER(at, struct stores__expiry, link);
         if (strcmp(expiry->name, name) == 0) return expiry;
@@ -32,7 +31,7 @@ void stores__expiry_give(stores_engine *engine, const char *text, struct stores_
 
 static struct stores__expiry *make(stores_engine *engine, const char *text) {
     char name[STORES__TABLE_NAME_MAX];
-    if (!name_of(text, name)) return NULL;
+    if (!stores__name_plain(text, name)) return NULL;
     struct stores__expiry *expiry = calloc(1, sizeof *expiry + strlen(name) + 1);
     if (expiry == NULL) return NULL;
     strcpy(expiry->name, name);

@@ -1,6 +1,7 @@
 /*
  * internal.h - names as the files of this room see them. Each calls those above it alone:
  *
+ *   holds.c       of which names the rows are held in memory
  *   expiry.c      of which names the documents have a time at which they are past
  *   remembered.c  which table a name was said to mean
  *   spread.c      on which of several servers rows are
@@ -31,6 +32,7 @@ struct stores__names {
     struct stores__list used; /* the longest unused first */
     struct stores__list asked[STORES__NAME_BUCKETS];
     struct stores__list expiries; /* struct stores__expiry */
+    struct stores__list holds; /* struct stores__hold: the names whose tables are held */
     int count;
     unsigned forgotten; /* how often: an answer to an older question is not kept */
 };
@@ -38,6 +40,12 @@ struct stores__names {
 /* The table that the name means has the expiry of the name, where there is one. */
 void stores__expiry_give(stores_engine *engine, const char *text, struct stores__table *table);
 void stores__expiries_free(stores_engine *engine);
+/* `users` and `public.users` are one name. False: it is none. */
+bool stores__name_plain(const char *text, char out[STORES__TABLE_NAME_MAX]);
+
+/* The table that the name means is held where the name is to be. */
+void stores__hold_give(stores_engine *engine, const char *text, struct stores__table *table);
+void stores__holds_free(stores_engine *engine);
 
 /* NULL: it is not known. */
 struct stores__table_name *stores__names_find(stores_engine *engine, const char *text);

@@ -1,6 +1,9 @@
 /* After a write that Stores did not see: one row is invalidated, or a table is turned. */
+#include "base/ids.h"
 #include "cache/cache.h"
-#include "cache/scripts.h"
+#include "cache/held.h"
+#include "cache/held_scripts.h"
+#include "names/facts.h"
 #include "names/names.h"
 #include "replica/mark.h"
 
@@ -14,7 +17,7 @@ struct invalidation {
     uint64_t failures; /* of the link, when it was sent */
 };
 
-static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE,
+static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE_HELD,
                                                         .follows = true};
 
 static void invalidation_free(struct invalidation *invalidation) {
@@ -59,6 +62,31 @@ static void turned(void *arg, bool ok) {
     answer(invalidation, ok);
 }
 
+static void let_go_of(void *arg, bool ok) {
+    answer(arg, ok);
+}
+
+/* It was counted where processes hold rows of the table, and they are waited for. Where there is no
+ * hash of them, and this process does not know under this very epoch that there need be none, the
+ * table is turned: that finds out. */
+static void tell_holders(struct invalidation *invalidation, const struct redisReply *reply) {
+    struct stores__table *table = invalidation->table;
+    stores__held_wrote(table->epoch, &invalidation->id);
+    if (stores__redis_integer(reply, 0) == 1) {
+        if (stores__facts_hold(table)) {
+            answer(invalidation, true);
+        } else if (!stores__epoch_turn(table->epoch, STORES__TURN_FREE, turned, invalidation)) {
+            answer(invalidation, false);
+        }
+        return;
+    }
+    switch (stores__held_wait(table->epoch, reply, let_go_of, invalidation)) {
+    case STORES__HELD_TOLD: answer(invalidation, true); break;
+    case STORES__HELD_FAILED: answer(invalidation, false); break;
+    case STORES__HELD_WAITS: break;
+    }
+}
+
 static void invalidated(struct stores__redis_req *req, struct redisReply **reply) {
     struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, req);
     struct stores__table *table = invalidation->table;
@@ -66,13 +94,15 @@ static void invalidated(struct stores__redis_req *req, struct redisReply **reply
     const char *epoch = stores__redis_text(*reply, &len);
     enum stores__slot_says slot = stores__slot_says(*reply);
     if (epoch == NULL && (slot == STORES__SLOT_FINE || slot == STORES__SLOT_DOWN)) {
-        answer(invalidation, stores__redis_integer(*reply, 0) == 1);
+        tell_holders(invalidation, *reply);
         return;
     }
     /* the row has another key than we thought, or the slot moves, and not all of its keys are in
      * one place: the whole table is turned, which clears it as well */
     if (epoch != NULL) stores__epoch_seen(table->epoch, epoch, len);
-    if (!stores__epoch_turn(table->epoch, turned, invalidation)) answer(invalidation, false);
+    if (!stores__epoch_turn(table->epoch, STORES__TURN_FREE, turned, invalidation)) {
+        answer(invalidation, false);
+    }
 }
 
 static bool send_it(struct invalidation *invalidation) {
@@ -81,15 +111,20 @@ static bool send_it(struct invalidation *invalidation) {
     invalidation->failures = stores__nodes_failures(table->engine->cache);
     const char *epoch = stores__epoch_text(table);
     if (!invalidation->row || epoch[0] == '\0') {
-        return stores__epoch_turn(table->epoch, turned, invalidation);
+        return stores__epoch_turn(table->epoch, STORES__TURN_FREE, turned, invalidation);
     }
+    char fresh[17] = "";
+    if (stores__epoch_marked(table->epoch) && !stores__random_text(fresh, 16)) return false;
     stores__epoch_told(table->epoch);
     invalidation->req.done = invalidated;
     stores__args_epoch_key(&args, table->epoch);
     stores__args_row_key(&args, table, epoch, invalidation->id);
+    stores__args_held_key(&args, table->epoch);
     stores__args_str(&args, epoch);
+    stores__args_str(&args, stores__held_own(table->epoch));
+    stores__args_str(&args, fresh);
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
-                             2);
+                             3);
 }
 
 static void resolved(stores_op *op, struct stores__table *table) {

@@ -61,6 +61,7 @@ void stores__names_remember(stores_engine *engine, const char *text, struct stor
     stores__table_let_go(name->table);
     name->table = table;
     stores__expiry_give(engine, text, table);
+    stores__hold_give(engine, text, table);
     name->asked_at = stores__now(engine);
 }
 
@@ -133,6 +134,7 @@ bool stores__names_open(stores_engine *engine, const stores_config *config, stor
     }
     stores__list_init(&names->used);
     stores__list_init(&names->expiries);
+    stores__list_init(&names->holds);
     for (int i = 0; i < STORES__NAME_BUCKETS; i++) stores__list_init(&names->asked[i]);
     engine->names = names;
     return true;
@@ -142,6 +144,7 @@ void stores__names_free(stores_engine *engine) {
     if (engine->names == NULL) return;
     stores__table_forget_names(engine);
     stores__expiries_free(engine);
+    stores__holds_free(engine);
     free(engine->names);
     engine->names = NULL;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "cache/held.h"
 #include "cache/scripts.h"
 #include "names/facts.h"
 
@@ -50,10 +51,12 @@ static enum seen take_row(struct stores__read_batch *batch, struct redisReply **
             *reply = NULL;
         }
         counters->hits++;
+        stores__row_keep(batch, row, text + 1, len - 1);
         stores__row_found(row, text + 1, len - 1, batch->blob, 'c');
         return SEEN_ANSWERED;
     case 'N':
         counters->negative_hits++;
+        stores__row_keep(batch, row, NULL, 0);
         stores__row_found(row, NULL, 0, NULL, 'c');
         return SEEN_ANSWERED;
     case 'L': counters->leases_refused++; return wait_for_lease(row) ? SEEN_WAITS : SEEN_ASK_PG;
@@ -160,6 +163,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
         batch->rows[ask++] = row;
     }
     table->engine->burst_ns = 0;
+    stores__rows_kept(batch);
     table->engine->counters.misses += absent + ask;
     if (absent > 0) lease_rows(table, misses, absent);
     stores__rows_select(table, batch->rows, ask);
@@ -179,6 +183,7 @@ void stores__rows_get(struct stores__table *table, struct stores__read_row **row
             continue;
         }
         snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
+        if (table->hold) batch->stir = stores__held_stir(table);
         stores__args_str(&args, "MGET");
         stores__args_epoch_key(&args, table->epoch);
         /* where no epoch is believed in yet, no key of a row can be written */

@@ -2,6 +2,7 @@
  * internal.h - reads as their own files see them, each of which calls those below it alone:
  *
  *     hints.c    which row is to be read
+ *     held.c     rows in the memory of this process
  *     reads.c    ops, and the tick           cached.c   MGET, LEASE
  *     replica.c  SELECT on a replica
  *     select.c   SELECT, FILL                shards.c   rows of one shard
@@ -87,6 +88,9 @@ struct stores__read_batch {
     struct stores__marking marking; /* of rows that a replica might have answered */
     struct stores__buf ids; /* replica.c: what it is asked for, */
     const char *values[1]; /* as the parameter */
+    uint64_t stir; /* what hits are given back to be held in memory with; 0: none is */
+    int64_t *kept; /* the ids of those that were */
+    size_t kept_count;
     bool asks_past; /* the statement after the SELECT: a pooler's connection tells nothing */
     bool past_told; /* by it: a primary of the past that the epochs are of */
     char epoch[STORES__EPOCH_TEXT];
@@ -163,6 +167,18 @@ size_t stores__rows_of_shard(const struct stores__table *table, struct stores__r
 /* Reads rows from a replica, and those that none may answer from the primary. */
 void stores__rows_try_replica(struct stores__table *table, struct stores__read_row **rows,
                               size_t count);
+
+/* ---- held.c ---------------------------------------------------------------------------------- */
+
+/* The table is read from the cache, and is to be held. */
+void stores__rows_hold(struct stores__table *table);
+/* A row that an MGET hit gave is kept, where it may be; text NULL: there is none. */
+void stores__row_keep(struct stores__read_batch *batch, const struct stores__read_row *row,
+                      const char *text, size_t len);
+/* Rows were kept: asks how long they may stay. */
+void stores__rows_kept(struct stores__read_batch *batch);
+/* Answers the row from memory. True: it is answered, and gone. */
+bool stores__row_held(struct stores__read_row *row);
 
 /* ---- cached.c -------------------------------------------------------------------------------- */
 

@@ -50,6 +50,7 @@ static void flush_reads(struct stores__flush *flush) {
     }
     bool readable = stores__cache_readable(table);
     if (looks) stores__reads_look(table, readable);
+    if (looks && readable && table->hold) stores__rows_hold(table);
     while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);
@@ -112,7 +113,7 @@ void stores__read_begin(stores_op *op, struct stores__table *table) {
         row->cached = op->cache && !row->replica;
         row->place = STORES__ROW_TAKEN;
         stores__list_init(&row->link);
-        stores__row_enqueue(row);
+        if (!table->hold || !op->cache || !stores__row_held(row)) stores__row_enqueue(row);
     }
 }
 

@@ -7,6 +7,20 @@
 
 #define HANDED_MAX 4 /* times, where nodes disagree about who has a slot */
 
+static struct stores__redis *open_like(const struct stores__redis *other,
+                                       struct stores__redis_config *config,
+                                       const struct stores__redis_hooks *hooks) {
+    if (other->tls) config->tls = stores__tls_context_config(other->tls);
+    return stores__redis_open(other->loop, other->timers, config, hooks);
+}
+
+struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
+                                             const struct stores__redis_hooks *hooks) {
+    struct stores__redis_config config = other->config;
+
+    return open_like(other, &config, hooks);
+}
+
 struct stores__redis *stores__redis_open_beside(const struct stores__redis *other, const char *host,
                                                 int port, const struct stores__redis_hooks *hooks) {
     struct stores__redis_config config = other->config;
@@ -14,8 +28,7 @@ struct stores__redis *stores__redis_open_beside(const struct stores__redis *othe
     config.host = host;
     config.port = port;
     config.path = NULL;
-    if (other->tls) config.tls = stores__tls_context_config(other->tls);
-    return stores__redis_open(other->loop, other->timers, &config, hooks);
+    return open_like(other, &config, hooks);
 }
 
 static void asked(struct stores__redis_req *req, struct redisReply **reply) {

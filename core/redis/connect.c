@@ -14,6 +14,7 @@
 
 #define ENOUGH (16 * 1024) /* bytes of a long answer that count as a sign of life; a few do not */
 #define GREETING_MOST 16 /* elements of an answer to what is asked at first, which is a text */
+#define PUBLISHED_MOST 4 /* elements of what is published, and of the answers beside it */
 #define HELD_UP 20 /* a deadline that fires this late fires on a loop that did not turn */
 
 static void time_attempt(struct stores__redis *redis);
@@ -78,6 +79,7 @@ static size_t expects(void *arg) {
     const struct stores__redis *redis = arg;
 
     if (redis->state != STORES__REDIS_UP) return GREETING_MOST;
+    if (redis->hooks.published) return PUBLISHED_MOST;
     if (redis->due == 0) return 0;
     return STORES__CONTAINER(redis->pending.next, struct stores__redis_req, link)->most;
 }

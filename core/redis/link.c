@@ -210,11 +210,28 @@ static bool is_answered_by_another(struct stores__redis *redis, struct stores__r
     return redis->hooks.elsewhere(redis->hooks.arg, req, error);
 }
 
+/* What is published comes between the answers. True: it was that. */
+static bool is_published(struct stores__redis *redis, const struct redisReply *reply) {
+    const char *kind, *channel;
+
+    if (!redis->hooks.published) return false;
+    kind = stores__redis_text(stores__redis_at(reply, 0), NULL);
+    channel = stores__redis_text(stores__redis_at(reply, 1), NULL);
+    if (!kind || strcmp(kind, "message") != 0 || !channel) return false;
+    redis->hooks.published(redis->hooks.arg, channel,
+                           stores__redis_text(stores__redis_at(reply, 2), NULL));
+    return true;
+}
+
 void stores__redis_on_reply(struct stores__redis *redis, struct redisReply *reply) {
     const char *error = reply->type == REDIS_REPLY_ERROR ? reply->str : NULL;
     struct stores__redis_req *req;
     char why[160] = "";
 
+    if (is_published(redis, reply)) {
+        stores__redis_reply_free(reply);
+        return;
+    }
     if (redis->due == 0) {
         stores__redis_reply_free(reply);
         stores__redis_refused(redis, "Redis gave an answer that nobody asked for");
@@ -320,6 +337,10 @@ void stores__redis_on_silence(struct stores__redis *redis) {
 
 void stores__redis_renew(struct stores__redis *redis, const char *why) {
     if (redis->state == STORES__REDIS_UP) stores__redis_fail(redis, "%s", why);
+}
+
+void stores__redis_read(struct stores__redis *redis) {
+    if (redis->state == STORES__REDIS_UP) stores__redis_socket_read(redis->socket);
 }
 
 /* ---- Looking at it -------------------------------------------------------------------------- */

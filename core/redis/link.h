@@ -108,6 +108,9 @@ struct stores__redis_hooks {
      * the error). True: it was handed over, so that its done() is still to come; else that gets the
      * error. NULL: nobody wants to know. */
     bool (*elsewhere)(void *arg, struct stores__redis_req *req, const char *error);
+    /* Of a link that subscribes: something was published; text NULL: what came is no text. NULL:
+     * nothing is expected that was not asked for. */
+    void (*published)(void *arg, const char *channel, const char *text);
 };
 
 /* Copies config. Starts connecting at once. NULL: no memory, or a sentinel is no place. */
@@ -117,6 +120,12 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
 /* The same with the config of another link, which is copied, for another place. */
 struct stores__redis *stores__redis_open_beside(const struct stores__redis *other, const char *host,
                                                 int port, const struct stores__redis_hooks *hooks);
+/* One more link to the very server that another link is to, or was, for subscriptions. NULL: no
+ * memory. */
+struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
+                                             const struct stores__redis_hooks *hooks);
+/* Outside of the loop: reads what is there, without waiting, and calls back for it. */
+void stores__redis_read(struct stores__redis *redis);
 /* In a child of a fork, before it is closed: nothing that closing does reaches the server. */
 void stores__redis_deafen(struct stores__redis *redis, int deaf);
 /* Fails what is pending, closes all handles, frees itself and calls closed(arg), all of it from the

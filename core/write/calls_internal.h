@@ -56,6 +56,7 @@ struct stores__own_call {
     struct stores__commit *commit;
     struct stores__epoch **turned; /* held */
     size_t turned_count, turns_waiting;
+    struct stores__timer patience; /* with those who hold rows, where Redis cannot be told */
     void (*all_turned)(struct stores__own_call *call);
     struct pg_result *result;
     struct stores__attempt *attempt; /* WAITING: for a replica, and for no connection of ours */

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "cache/held.h"
+
 /* The tables of a list of names and what those are partitions of, in the form of
  * the question of commit_written.c; and, without an oid, the names that are no table. */
 static const char names_sql[] =
@@ -12,9 +14,11 @@ static const char names_sql[] =
     "  AND c.relkind IN ('r', 'p', 'f', 'm')),"
     " tree AS (SELECT oid FROM named WHERE oid IS NOT NULL"
     " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT c.oid, false, NULL FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
-    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
-    " UNION ALL SELECT NULL, false, x FROM named WHERE oid IS NULL";
+    " SELECT c.oid, false, NULL, EXISTS (SELECT FROM pg_catalog.pg_class m"
+    "  WHERE m.relname = " STORES__MARK_NAME(
+        "c.oid::text") ") FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+                       " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
+                       " UNION ALL SELECT NULL, false, x, false FROM named WHERE oid IS NULL";
 
 /* A lock of the session, which stands in nobody's way. */
 static const char sign_sql[] =
@@ -61,6 +65,7 @@ void stores__call_take_names(struct stores__own_call *call, const struct pg_resu
         const char *name = stores__pg_value(result, row, 2, NULL);
         if (name == NULL) {
             stores__commit_take_lock(call->commit, result, row);
+            stores__commit_named(call->commit);
         } else if (commits_itself || (last && was_missing(call, name))) {
             no_table(call, name);
         } else if (!last) {
@@ -77,10 +82,30 @@ void stores__call_bypass_turns(struct stores__own_call *call) {
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
 }
 
+static void waited(struct stores__timer *timer) {
+    struct stores__own_call *call = STORES__CONTAINER(timer, struct stores__own_call, patience);
+    call->all_turned(call);
+}
+
+/* Redis cannot be told, and is bypassed: what others hold of the tables they do not hold for long. */
+static bool wait_for_leases(struct stores__own_call *call) {
+    stores_engine *engine = call->engine;
+    uint64_t ms = 0;
+    if (engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) return false;
+    for (size_t i = 0; i < call->turned_count; i++) {
+        uint64_t absence = stores__held_absence(call->turned[i]);
+        if (absence > ms) ms = absence;
+    }
+    call->patience.fire = waited;
+    return ms > 0 &&
+           stores__timer_set(&engine->timers, &call->patience, uv_hrtime() / 1000000 + ms);
+}
+
 static void turned(void *arg, bool ok) {
     struct stores__own_call *call = arg;
     if (!ok) call->turn_failed = true;
-    if (--call->turns_waiting == 0) call->all_turned(call);
+    if (--call->turns_waiting > 0) return;
+    if (!call->turn_failed || !wait_for_leases(call)) call->all_turned(call);
 }
 
 void stores__call_turn(struct stores__own_call *call,
@@ -90,7 +115,7 @@ void stores__call_turn(struct stores__own_call *call,
     call->turns_waiting = 1; /* ours, so that answers cannot end it before all is sent */
     for (size_t i = 0; i < call->turned_count; i++) {
         call->turns_waiting++;
-        if (!stores__epoch_turn(call->turned[i], turned, call)) {
+        if (!stores__epoch_turn(call->turned[i], STORES__TURN_NAMED, turned, call)) {
             call->turns_waiting--;
             call->turn_failed = true;
         }

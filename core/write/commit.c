@@ -2,12 +2,14 @@
 
 #include <stdio.h>
 
+#include "cache/held.h"
 #include "pg/citus.h"
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
     if (commit == NULL) return NULL;
     commit->engine = commit->tell.engine = commit->status.engine = engine;
+    if (engine->cache != NULL) commit->began = stores__held_now();
     stores__list_init(&commit->status.wait.link);
     commit->rows = stores__settle_new(engine);
     if (commit->rows == NULL) {
@@ -262,6 +264,9 @@ static void finish(struct stores__commit *commit) {
         counters->unknown_outcomes++;
     } else {
         counters->rollbacks++;
+    }
+    if (commit->tell.held) {
+        stores__held_timed(commit->engine->cache, stores__held_now() - commit->began);
     }
     commit->done(commit->arg, commit->error);
     if (!unknown && !commit->unseen) {

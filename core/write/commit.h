@@ -64,6 +64,8 @@ bool stores__commit_has_room(const struct stores__commit *commit, size_t count);
 /* More rows of the table were changed than can be named: it is turned, and with it every other one
  * of which a row was named. */
 void stores__commit_large(struct stores__commit *commit, struct stores__table *table);
+/* Some of its turns are of tables that its caller named, and it may not have locked. */
+void stores__commit_named(struct stores__commit *commit);
 /* The table is to be turned. */
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table);
 /* The epochs that are to be turned, held, for the caller to let go of and to free; for who turns

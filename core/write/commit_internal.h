@@ -45,6 +45,7 @@ struct stores__commit {
     size_t turn_count, turn_room;
     bool reaches, large, locks_known, no_memory;
 
+    uint64_t began; /* in ns of stores__held_now */
     struct stores__pg_req req;
     int asked; /* the index of the question which tables were written */
     bool answered; /* COMMIT was */

@@ -2,6 +2,9 @@
 
 #include <stdio.h>
 
+#include "base/ids.h"
+#include "cache/held.h"
+#include "cache/held_scripts.h"
 #include "cache/scripts.h"
 
 enum {
@@ -13,12 +16,20 @@ struct intent_req {
     struct stores__redis_req req;
     struct stores__tell *tell;
     struct stores__table *table; /* held */
+    bool held; /* sent as one of a table that processes may hold rows of */
+    size_t count; /* of its rows, where this process holds some */
+    int64_t *ids;
 };
 
 static struct stores__redis_script script_intent = {.source = STORES__SCRIPT_INTENT,
                                                     .follows = true};
 static struct stores__redis_script script_intent_full = {.source = STORES__SCRIPT_INTENT_FULL,
                                                          .follows = true};
+
+static struct stores__redis_script script_held = {.source = STORES__SCRIPT_INTENT_HELD,
+                                                  .follows = true};
+static struct stores__redis_script script_held_full = {.source = STORES__SCRIPT_INTENT_HELD_FULL,
+                                                       .follows = true};
 
 static void send_all(struct stores__tell *tell);
 
@@ -51,17 +62,40 @@ static bool wait_for_epochs(struct stores__tell *tell) {
     return stores__timer_set(&engine->timers, &tell->timer, stores__now(engine) + ms);
 }
 
+static void bypass_now(struct stores__timer *timer) {
+    struct stores__tell *tell = STORES__CONTAINER(timer, struct stores__tell, timer);
+    tell->done(tell, STORES__NOT_TOLD);
+}
+
+/* Who goes by Redis waits until no lease is left that was granted before Redis was lost: a holder
+ * that reaches it no more, as we do, has let go by then. */
+static void not_told(struct stores__tell *tell) {
+    stores_engine *engine = tell->engine;
+    uint64_t ms = 0;
+    if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) {
+        ms = stores__settle_absence(tell->rows);
+        for (size_t i = 0; i < tell->turn_count; i++) {
+            uint64_t absence = stores__held_absence(tell->turns[i]);
+            if (absence > ms) ms = absence;
+        }
+    }
+    tell->timer.fire = bypass_now;
+    if (ms == 0 || !stores__timer_set(&engine->timers, &tell->timer, uv_hrtime() / 1000000 + ms)) {
+        tell->done(tell, STORES__NOT_TOLD);
+    }
+}
+
 static void all_answered(struct stores__tell *tell) {
     if (tell->failed) {
-        if (!tell_again(tell)) tell->done(tell, STORES__NOT_TOLD);
+        if (!tell_again(tell)) not_told(tell);
     } else if (!tell->refused) {
         tell->done(tell, STORES__TOLD);
     } else if (tell->tries++ >= EPOCH_TRIES) {
-        tell->done(tell, STORES__NOT_TOLD);
+        not_told(tell);
     } else if (stores__settle_epochs_known(tell->rows)) {
         send_all(tell);
     } else if (!wait_for_epochs(tell)) {
-        tell->done(tell, STORES__NOT_TOLD);
+        not_told(tell);
     }
 }
 
@@ -78,6 +112,7 @@ static bool is_full(const struct stores__tell *tell, const struct redisReply *re
 }
 
 static void intent_free(struct intent_req *intent) {
+    free(intent->ids);
     stores__table_let_go(intent->table);
     free(intent);
 }
@@ -94,9 +129,26 @@ static void turn_instead(struct intent_req *intent) {
     struct stores__tell *tell = intent->tell;
     stores__settle_unpublish(tell->rows, 0);
     tell->waiting++;
-    if (stores__epoch_turn(intent->table->epoch, turned, tell)) return;
+    if (stores__epoch_turn(intent->table->epoch, tell->by, turned, tell)) return;
     tell->waiting--;
     tell->failed = true;
+}
+
+static void let_go_of(void *arg, bool ok) {
+    turned(arg, ok);
+}
+
+/* It was counted, and told to those who hold rows: this process is done with its own, and waits for
+ * the others'. */
+static void tell_holders(struct intent_req *intent, const struct redisReply *reply) {
+    struct stores__tell *tell = intent->tell;
+    struct stores__epoch *epoch = intent->table->epoch;
+    for (size_t i = 0; i < intent->count; i++) stores__held_wrote(epoch, &intent->ids[i]);
+    switch (stores__held_wait(epoch, reply, let_go_of, tell)) {
+    case STORES__HELD_TOLD: break;
+    case STORES__HELD_WAITS: tell->waiting++; break;
+    case STORES__HELD_FAILED: tell->failed = true; break;
+    }
 }
 
 static void intent_placed(struct stores__redis_req *req, struct redisReply **reply) {
@@ -114,6 +166,9 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
         tell->refused = true;
     } else if (is_full(tell, *reply)) {
         tell->full = tell->refused = true;
+    } else if (intent->held && stores__redis_count(*reply) == 3) {
+        tell_holders(intent, *reply);
+        if (!tell->full) stores__trouble_over(stores__epoch_node(intent->table->epoch));
     } else if (stores__redis_integer(*reply, 0) != 1) {
         tell->failed = true;
     } else if (!tell->full) {
@@ -121,6 +176,53 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
     }
     intent_free(intent);
     answered(tell);
+}
+
+/* The ids stand at the end of the keys of the rows. */
+static bool copy_ids(struct intent_req *intent, const struct stores__args *keys, int count) {
+    intent->ids = malloc((size_t)count * sizeof *intent->ids);
+    if (intent->ids == NULL) return false;
+    for (int i = 1; i <= count; i++) {
+        size_t end = i < count ? keys->offsets[i + 1] : keys->buf.len;
+        const char *text = keys->buf.data + end;
+        while (text[-1] != '/') text--;
+        const char *last = keys->buf.data + end;
+        if (stores_id_parse(text, (size_t)(last - text), &intent->ids[intent->count], NULL)) {
+            intent->count++;
+        }
+    }
+    return true;
+}
+
+/* What holders are told, and by whom. */
+static bool add_holders(struct intent_req *intent, struct stores__args *keys, int count) {
+    struct stores__epoch *epoch = intent->table->epoch;
+    if (!intent->held || keys->failed || keys->buf.failed) return true;
+    intent->tell->held = true;
+    if (stores__held_own(epoch)[0] != '\0' && !copy_ids(intent, keys, count)) return false;
+    stores__args_held_key(keys, epoch);
+    return true;
+}
+
+static bool send_intent(struct intent_req *intent, struct stores__args *keys, const char *epoch,
+                        int count) {
+    struct stores__tell *tell = intent->tell;
+    char fresh[17];
+    bool held = intent->held;
+    if (!add_holders(intent, keys, count) || (held && !stores__random_text(fresh, 16))) {
+        stores__args_free(keys);
+        return false;
+    }
+    stores__args_str(keys, epoch);
+    stores__args_str(keys, tell->entry);
+    if (held) {
+        stores__args_str(keys, stores__held_own(intent->table->epoch));
+        stores__args_str(keys, fresh);
+    }
+    struct stores__redis_script *script = tell->full ? &script_intent_full : &script_intent;
+    if (held) script = tell->full ? &script_held_full : &script_held;
+    return stores__args_send(keys, tell->engine->cache, &intent->req, script,
+                             count + 1 + (held ? 1 : 0));
 }
 
 /* One script for at most so many rows of one table, all under the epoch believed in now. */
@@ -143,10 +245,8 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
     intent->tell = tell;
     intent->table = stores__table_hold(table);
     intent->req.done = intent_placed;
-    stores__args_str(keys, epoch);
-    stores__args_str(keys, tell->entry);
-    struct stores__redis_script *script = tell->full ? &script_intent_full : &script_intent;
-    if (!stores__args_send(keys, tell->engine->cache, &intent->req, script, count + 1)) {
+    intent->held = stores__epoch_marked(table->epoch);
+    if (!send_intent(intent, keys, epoch, count)) {
         intent_free(intent);
         return false;
     }
@@ -165,7 +265,8 @@ static bool make_entry(struct stores__tell *tell) {
 static void send_turns(struct stores__tell *tell) {
     for (size_t i = 0; !tell->failed && i < tell->turn_count; i++) {
         tell->waiting++;
-        if (!stores__epoch_turn(tell->turns[i], turned, tell)) {
+        if (stores__epoch_marked(tell->turns[i])) tell->held = true;
+        if (!stores__epoch_turn(tell->turns[i], tell->by, turned, tell)) {
             tell->waiting--;
             tell->failed = true;
         }

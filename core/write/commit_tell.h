@@ -25,6 +25,7 @@ struct stores__tell {
     struct stores__settle *rows;
     struct stores__epoch *const *turns;
     size_t turn_count;
+    enum stores__turn_by by;
     /* May come inside stores__tell_start; the tell may be gone after it. */
     void (*done)(struct stores__tell *tell, enum stores__told verdict);
 
@@ -34,6 +35,7 @@ struct stores__tell {
     bool refused, failed; /* an epoch was another one; Redis could not be told */
     bool full; /* Redis is; it takes the intents all the same */
     bool turns_sent;
+    bool held; /* rows of a table of it may be held in memory somewhere */
     unsigned told_again; /* once, after the link was lost */
     uint64_t failures; /* of the link, when Redis was told */
     int tries;

@@ -10,6 +10,18 @@ const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::t
 const char stores__commit_xid_if_any_sql[] =
     "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
+/* Whether processes may hold rows of it, as others have said: who makes the mark has locked all of
+ * them out. A snapshot of before does not see it; the names of types are as they are now. */
+#define MARKED                                                                                     \
+    "CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN"        \
+    "  EXISTS (SELECT FROM pg_catalog.pg_class m"                                                  \
+    "  WHERE m.relname = " STORES__MARK_NAME(                                                      \
+        "tree.oid::text") "  AND m.xmin IS DISTINCT FROM"                                          \
+                          "  pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid)"         \
+                          " WHEN c.oid IS NULL THEN true"                                          \
+                          " ELSE pg_catalog.to_regtype(pg_catalog.format('%I.%I', n.nspname,"      \
+                          "  'stores_held_' || tree.oid::text)) IS NOT NULL END"
+
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
  * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */
 #define LOCKS(reached)                                                                             \
@@ -20,7 +32,8 @@ const char stores__commit_xid_if_any_sql[] =
     " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"         \
     "  WHERE d.datname = pg_catalog.current_database())"                                           \
     " UNION " reached ")"                                                                          \
-    " SELECT tree.oid, tree.ddl FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"     \
+    " SELECT tree.oid, tree.ddl, NULL, " MARKED                                                    \
+    " FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"                               \
     " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"                               \
     " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"                 \
     " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))"
@@ -62,12 +75,13 @@ bool stores__commit_is_reaching(const struct stores__commit *commit) {
     return commit->reaches;
 }
 
-static void add_turn(struct stores__commit *commit, uint32_t oid) {
+/* NULL: no memory. */
+static struct stores__epoch *add_turn(struct stores__commit *commit, uint32_t oid) {
     struct stores__epoch *epoch = stores__epoch_of(commit->engine, oid);
     for (size_t i = 0; epoch != NULL && i < commit->turn_count; i++) {
         if (commit->turns[i] == epoch) {
             stores__epoch_let_go(epoch);
-            return;
+            return epoch;
         }
     }
     if (epoch != NULL && commit->turn_count == commit->turn_room) {
@@ -83,9 +97,14 @@ static void add_turn(struct stores__commit *commit, uint32_t oid) {
     }
     if (epoch == NULL) {
         commit->no_memory = true;
-        return;
+        return NULL;
     }
     commit->turns[commit->turn_count++] = epoch;
+    return epoch;
+}
+
+void stores__commit_named(struct stores__commit *commit) {
+    commit->tell.by = STORES__TURN_NAMED;
 }
 
 void stores__commit_turn(struct stores__commit *commit, struct stores__table *table) {
@@ -152,7 +171,9 @@ void stores__commit_take_lock(struct stores__commit *commit, const struct pg_res
         return;
     }
     uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
-    add_turn(commit, oid);
+    const char *marked = stores__pg_value(result, row, 3, NULL);
+    struct stores__epoch *epoch = add_turn(commit, oid);
+    if (epoch != NULL && marked != NULL && marked[0] == 't') stores__epoch_mark(epoch);
     if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
 }
 

@@ -1,5 +1,6 @@
 #include "write/settle.h"
 
+#include "cache/held.h"
 #include "cache/life.h"
 #include "cache/scripts.h"
 
@@ -167,6 +168,15 @@ bool stores__settle_epochs_known(const struct stores__settle *settle) {
         if (stores__epoch_state(settle->rows[at].table) == STORES__EPOCH_UNKNOWN) return false;
     }
     return true;
+}
+
+uint64_t stores__settle_absence(const struct stores__settle *settle) {
+    uint64_t most = 0;
+    for (size_t at = 0; at < settle->count; at = table_end(settle, at)) {
+        uint64_t ms = stores__held_absence(settle->rows[at].table->epoch);
+        if (ms > most) most = ms;
+    }
+    return most;
 }
 
 void stores__settle_bypass(struct stores__settle *settle) {

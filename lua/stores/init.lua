@@ -11,6 +11,7 @@ local etags = require('stores.etags')
 core.set_error_metatable(errors.Error)
 
 local Definition = require('stores.tables.definition')
+local frozen = require('stores.frozen')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local observe = require('stores.observe')
@@ -25,6 +26,10 @@ local stores = {
   json = json,
   errors = errors,
   unchanged = etags.unchanged,
+  pairs = frozen.pairs,
+  ipairs = frozen.ipairs,
+  len = frozen.len,
+  copy = frozen.copy,
   on = observe.on,
   metrics = require('stores.metrics').text,
   run = tasks.run,

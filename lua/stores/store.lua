@@ -9,6 +9,7 @@ local configs = require('stores.config.made')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
+local held = require('stores.verbs.held')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local listener = require('stores.listener')
@@ -74,7 +75,10 @@ end
 
 function registry.added(definition)
   for store in pairs(Store.open_stores) do
-    if not configs[store].tables then tell_expiry(store, definition) end
+    if not configs[store].tables then
+      tell_expiry(store, definition)
+      held.forget(store)
+    end
   end
 end
 
@@ -120,6 +124,8 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
+  store.holding = held.begin(store, flat.hold)
+  store.shared, store.shared_count = {}, 0 -- documents that all who ask share, by table and id
   if flat.traceback then
     Traced = Traced or traced.class(Store, 'store')
     setmetatable(store, Traced)

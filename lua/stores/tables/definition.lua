@@ -16,7 +16,7 @@ local versions = require('stores.tables.versions')
 ---@field upgrade? table<integer, fun(document: table): table?> [3] makes a 3 of a 2
 ---@field expires? stores.Path where the time stands at which a document is gone
 ---@field strict? boolean criteria that no index serves are refused
----@field hold? boolean kept for later
+---@field hold? boolean its rows are kept in the memory of the processes that read them
 
 ---@class stores.Definition
 ---@field name string

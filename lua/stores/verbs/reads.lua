@@ -6,6 +6,8 @@ local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
 local etags = require('stores.etags')
+local frozen = require('stores.frozen')
+local held = require('stores.verbs.held')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local pages = require('stores.sql.pages')
@@ -24,12 +26,17 @@ local raw_of, must_find, replica_of = arguments.raw_of, arguments.must_find, arg
 local select, plan = selects.run, selects.plan
 
 local SYNTAX_ERROR = '42601'
+local NOTHING = {}
 
 -- A find with options: the document with its etag, or with a lock, or of a replica.
 local function find_so(self, name, id, opts)
   local unless = opts.if_none_match
   if unless ~= nil then unless = etags.check(unless, 'if_none_match') end
   local wants, definition = opts.etag or unless ~= nil, self.tables[name]
+  if self.holding and not wants and not opts.lock then
+    local document = held.find(self, name, id, opts)
+    if document ~= false then return must_find(document, opts, name, id) end
+  end
   -- whether a document is past its time only its text tells
   local known = not (definition and definition.expires) and unless or nil
   local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache,
@@ -40,6 +47,7 @@ local function find_so(self, name, id, opts)
     if unless and etag == '"' .. unless .. '"' then document = true end
   end
   must_find(document, opts, name, id)
+  if opts.shared and document ~= true then document = frozen.freeze(document) end
   if document == true then document = etags.unchanged end
   if wants then return document, etag end
   return document
@@ -51,7 +59,12 @@ function reads:find(name, id, opts)
   if opts ~= nil or self.read then
     return find_so(self, name, ids.check(id), check_options(opts, opts and self.takes.find))
   end
-  local document = wait.slot(self.hub, self:start_find(name, ids.check(id), nil, nil, self.raw))
+  id = ids.check(id)
+  if self.holding and self.holding[name] then
+    local document = held.find(self, name, id, NOTHING)
+    if document ~= false then return document end
+  end
+  local document = wait.slot(self.hub, self:start_find(name, id, nil, nil, self.raw))
   if self.tables[name] then document = seen.one(self, self.tables[name], document) end
   return document
 end
@@ -60,9 +73,13 @@ function reads:exists(name, id, opts)
   check(self, 'exists')
   check_table(name)
   opts = check_options(opts, taken.exists)
-  local text = wait.slot(self.hub,
-    self:start_find(name, ids.check(id), opts.timeout, opts.cache, true, nil, nil, nil,
-      replica_of(self, opts)))
+  id = ids.check(id)
+  local text = false
+  if self.holding and opts.cache ~= false then text = held.text(self, name, id) end
+  if text == false then
+    text = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache, true, nil, nil,
+      nil, replica_of(self, opts)))
+  end
   if self.tables[name] then text = seen.one(self, self.tables[name], text) end
   return text ~= nil
 end
@@ -72,7 +89,9 @@ function reads:findAllByIds(name, list, opts)
   check_table(name)
   opts = check_options(opts, taken.findAllByIds)
   local wanted = arguments.check_ids(list)
-  local documents = wait.slot(self.hub,
+  local documents = self.holding and opts.cache ~= false
+    and held.find_many(self, name, wanted, raw_of(self, opts))
+  documents = documents or wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts),
       replica_of(self, opts)))
   if self.tables[name] then seen.all(self, self.tables[name], documents) end

@@ -2,7 +2,8 @@
 --- stores.ReadOptions and so on.
 ---@type table<string, string[]>
 local sets = {
-  Read = { 'timeout', 'read', 'after_token', 'cache', 'raw', 'must', 'etag', 'if_none_match' },
+  Read = { 'timeout', 'read', 'after_token', 'cache', 'hold', 'shared', 'raw', 'must', 'etag',
+    'if_none_match' },
   ReadInside = { 'timeout', 'cache', 'raw', 'must', 'etag', 'if_none_match', 'lock' },
   Exists = { 'timeout', 'read', 'after_token', 'cache' },
   ReadMany = { 'timeout', 'read', 'after_token', 'cache', 'raw', 'as' },

@@ -1,0 +1,77 @@
+/* held.c - rows that the engine holds in memory: read without a slot, for nothing is waited for. */
+#include "json/codec.h"
+#include "store/engine.h"
+#include "values/args.h"
+
+/* 1: the row; 0: there is none, and nil was pushed; -1: it is not known, and false was. */
+static int look(lua_State *L, int64_t *id, const char **text, size_t *len, uint64_t *stamp) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const char *table = stores__table_check(L, 2);
+    *id = stores__id_check(L, 3, &engine->shard);
+    int found = stores_held_find(engine->engine, table, *id, text, len, stamp);
+    if (found == 0) lua_pushnil(L);
+    if (found < 0) lua_pushboolean(L, 0);
+    return found;
+}
+
+/* engine:held(table, id, raw) -> the document; nil: there is no such row; false: that is not known,
+ * and the row is to be asked for. */
+static int engine_held(lua_State *L) {
+    const char *text = NULL;
+    size_t len = 0;
+    int64_t id;
+    uint64_t stamp;
+    lua_settop(L, 4);
+    if (look(L, &id, &text, &len, &stamp) <= 0) return 1;
+    if (lua_toboolean(L, 4)) {
+        lua_pushlstring(L, text, len);
+        return 1;
+    }
+    bool has_id = false;
+    int top = lua_gettop(L);
+    int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
+                                          lua_upvalueindex(2), text, len, id, &has_id);
+    if (rc != 0) { /* who asks for the row hears what is wrong with it */
+        lua_settop(L, top);
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    if (!has_id) {
+        stores__id_push(L, id);
+        lua_setfield(L, -2, "id");
+    }
+    return 1;
+}
+
+/* engine:held_stamp(table, id) -> a number that changes with the row; nil and false as above */
+static int engine_held_stamp(lua_State *L) {
+    const char *text = NULL;
+    size_t len = 0;
+    int64_t id;
+    uint64_t stamp;
+    if (look(L, &id, &text, &len, &stamp) > 0) lua_pushnumber(L, (lua_Number)stamp);
+    return 1;
+}
+
+/* engine:hold(table): of stores that may be closed by now, or the parent's */
+static int engine_hold(lua_State *L) {
+    const struct stores__lua_engine *engine = luaL_checkudata(L, 1, STORES__ENGINE);
+    const char *table = stores__table_check(L, 2);
+    if (engine->engine == NULL || engine->hub->process != stores__process()) return 0;
+    lua_pushboolean(L, stores_hold(engine->engine, table));
+    return 1;
+}
+
+void stores__held_register(lua_State *L) {
+    luaL_getmetatable(L, STORES__ENGINE);
+    lua_getfield(L, -1, "__index");
+    lua_pushlightuserdata(L, stores__json_codec(L));
+    lua_insert(L, -2);
+    lua_pushcclosure(L, engine_held, 2);
+    lua_setfield(L, -2, "held");
+    lua_pushcfunction(L, engine_held_stamp);
+    lua_setfield(L, -2, "held_stamp");
+    lua_pushcfunction(L, engine_hold);
+    lua_setfield(L, -2, "hold");
+    lua_pop(L, 2);
+}

@@ -1,0 +1,473 @@
+/* A table that this process holds: see held.h. */
+#include "cache/held.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/ids.h"
+#include "cache/epoch_internal.h"
+#include "cache/held_scripts.h"
+#include "cache/life.h"
+
+#define MS UINT64_C(1000000)
+#define LEASE (STORES__LEASE_MS * MS)
+
+enum {
+    RETRY_MS = 100, /* after Redis did not answer, or refused */
+    BEHIND_MS = 2, /* a message that the hash has counted is on its way */
+    LOOK_MS = 10 * 1000, /* what the table is, is looked at as often by a read as any other */
+    READ_MS = 1 /* how often the sockets are read where the loop does not turn */
+};
+
+static struct stores__redis_script script_hold = {.source = STORES__SCRIPT_HOLD};
+static struct stores__redis_script script_evict = {.source = STORES__SCRIPT_EVICT};
+
+uint64_t stores__held_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
+}
+
+static struct stores__cache *cache_of(const struct stores__held *held) {
+    return held->epoch->engine->cache;
+}
+
+/* ---- Who it is ------------------------------------------------------------------------------- */
+
+static bool name_holder(struct stores__held *held) {
+    char host[48] = "", random[17];
+    if (!stores__random_text(random, 16)) return false;
+    if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+    for (char *c = host; *c; c++) {
+        if (*c <= ' ' || *c == ':') *c = '_';
+    }
+    snprintf(held->id, sizeof held->id, "%s:%ld:%s", host, (long)getpid(), random);
+    return true;
+}
+
+const char *stores__held_own(const struct stores__epoch *epoch) {
+    return epoch->held != NULL && epoch->held->registered ? epoch->held->id : "";
+}
+
+bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]) {
+    const struct stores__cache *cache = epoch->engine->cache;
+    const char *run_id = stores__epoch_node(epoch)->run_id;
+    if (!stores__past_known(cache) || run_id[0] == '\0') return false;
+    snprintf(out, STORES__EPOCH_TEXT, ".%.16s.%.28s", run_id, cache->server.past);
+    return true;
+}
+
+static struct stores__held *held_of(struct stores__epoch *epoch) {
+    if (epoch->held != NULL) return epoch->held;
+    struct stores__held *held = calloc(1, sizeof *held);
+    if (held == NULL) return NULL;
+    held->epoch = epoch;
+    if (!name_holder(held)) {
+        free(held);
+        return NULL;
+    }
+    stores__list_init(&held->link);
+    stores__list_append(&epoch->engine->cache->held, &held->link);
+    epoch->held = held;
+    return held;
+}
+
+/* ---- What was learned, and its end ----------------------------------------------------------- */
+
+/* Its ear is not what it was when it subscribed there. */
+static bool is_deaf(const struct stores__held *held) {
+    return held->step < HELD_LEARNING ||
+           held->connects != stores__ear_connects(stores__epoch_node(held->epoch));
+}
+
+static void unlearn(struct stores__held *held, enum stores__held_step step) {
+    stores__held_drop_all(held);
+    held->stir++;
+    held->session++;
+    held->nonce[0] = '\0';
+    held->seq = held->behind = 0;
+    held->lease_ends = 0;
+    held->step = step;
+}
+
+static void left(struct stores__redis_req *req, struct redisReply **reply) {
+    (void)reply; /* a field that stays is waited for once */
+    free(req);
+}
+
+/* The next that is learned goes by another name: a late copy of this can do no harm. */
+static void leave(struct stores__held *held) {
+    struct stores__args args = {0};
+    struct stores__redis_req *req = held->registered ? calloc(1, sizeof *req) : NULL;
+    unlearn(held, held->step < HELD_LEARNING ? HELD_IDLE : HELD_LEARNING);
+    if (req != NULL) {
+        req->done = left;
+        stores__args_str(&args, "HDEL");
+        stores__args_held_key(&args, held->epoch);
+        stores__args_str(&args, held->id);
+        if (!stores__args_send(&args, cache_of(held), req, NULL, 0)) free(req);
+        req = NULL;
+    }
+    held->registered = false;
+    if (!name_holder(held)) held->step = HELD_IDLE;
+}
+
+void stores__held_forget(struct stores__epoch *epoch) {
+    struct stores__held *held = epoch->held;
+    if (held != NULL && held->step >= HELD_LEARNING) unlearn(held, held->step);
+}
+
+void stores__held_leave_all(struct stores__cache *cache) {
+    for (struct stores__list *at = cache->held.next; at != &cache->held; at = at->next) {
+        struct stores__held *held = STORES__CONTAINER(at, struct stores__held, link);
+        if (stores__epoch_node(held->epoch)->run_id[0] != '\0') leave(held);
+        unlearn(held, HELD_IDLE);
+    }
+    stores__nodes_flush(cache);
+}
+
+void stores__held_free(struct stores__epoch *epoch) {
+    struct stores__held *held = epoch->held;
+    if (held == NULL) return;
+    stores__held_drop_all(held);
+    stores__list_remove(&held->link);
+    free(held->rows);
+    free(held);
+    epoch->held = NULL;
+}
+
+void stores__held_free_all(struct stores__cache *cache) {
+    while (!stores__list_empty(&cache->held)) {
+        stores__held_free(STORES__CONTAINER(cache->held.next, struct stores__held, link)->epoch);
+    }
+}
+
+/* ---- HOLD ------------------------------------------------------------------------------------ */
+
+static void go_on(struct stores__held *held);
+
+/* '?' stands for leases of a hash that is gone: they are over by now. */
+static void evict_unknown(struct stores__held *held) {
+    struct stores__args args = {0};
+    struct stores__redis_req *req = calloc(1, sizeof *req);
+    if (req == NULL) return;
+    req->done = left;
+    stores__args_held_key(&args, held->epoch);
+    stores__args_str(&args, held->nonce);
+    stores__args_str(&args, "0");
+    if (!stores__args_send(&args, cache_of(held), req, &script_evict, 1)) free(req);
+}
+
+static void learn(struct stores__held *held, const char *nonce, uint64_t seq) {
+    unlearn(held, HELD_LEARNING);
+    snprintf(held->nonce, sizeof held->nonce, "%s", nonce);
+    held->seq = seq;
+    held->learned_at = stores__held_now();
+    held->again = true;
+}
+
+static void granted(struct stores__held *held, bool unknown) {
+    struct stores__held_memory *memory = cache_of(held)->memory;
+    held->step = HELD_HOLDING;
+    held->behind = 0;
+    held->lease_ends = held->sent_at + LEASE;
+    held->renew_at = held->sent_at + LEASE / 3;
+    memory->leases++;
+    memory->refused[0] = '\0';
+    if (unknown && stores__held_now() >= held->learned_at + STORES__LEASE_WAIT_MS * MS) {
+        evict_unknown(held);
+    }
+}
+
+/* The hash has counted a message that was not heard: it is on its way, or nobody could send it. */
+static void is_behind(struct stores__held *held, const char *nonce, uint64_t seq) {
+    if (held->seq >= seq) {
+        held->again = true;
+    } else if (held->behind == held->seq + 1) {
+        learn(held, nonce, seq);
+    } else {
+        held->behind = held->seq + 1;
+        held->retry_at = stores__held_now() + BEHIND_MS * MS;
+    }
+}
+
+static void take_hold(struct stores__held *held, const struct redisReply *array) {
+    const char *nonce = stores__redis_text(stores__redis_at(array, 0), NULL);
+    int64_t seq = stores__redis_integer(stores__redis_at(array, 1), -1);
+    bool unknown = stores__redis_integer(stores__redis_at(array, 2), 0) != 0;
+    if (nonce == NULL || strlen(nonce) != 16 || seq < 0) return;
+    if (strcmp(nonce, held->sent_nonce) != 0 || (uint64_t)seq < held->sent_seq) {
+        learn(held, nonce, (uint64_t)seq);
+    } else if ((uint64_t)seq == held->sent_seq) {
+        held->registered = true;
+        granted(held, unknown);
+    } else {
+        is_behind(held, nonce, (uint64_t)seq);
+    }
+}
+
+static void not_held(struct stores__held *held, const char *error) {
+    held->retry_at = stores__held_now() + RETRY_MS * MS;
+    if (error != NULL) stores__held_refused(cache_of(held), error);
+}
+
+static void hold_answered(struct stores__redis_req *req, struct redisReply **reply) {
+    struct stores__held *held = STORES__CONTAINER(req, struct stores__held, hold_req);
+    struct stores__epoch *epoch = held->epoch;
+    size_t len = 0;
+    const char *other = stores__redis_text(*reply, &len);
+    held->asked = false;
+    if (other != NULL) {
+        stores__held_forget(epoch);
+        held->retry_at = stores__held_now() + BEHIND_MS * MS;
+        stores__epoch_seen(epoch, other, len);
+    } else if (stores__redis_count(*reply) != 3) {
+        not_held(held, stores__redis_error(*reply));
+    } else if (held->session == held->sent_session && !is_deaf(held)) {
+        take_hold(held, *reply);
+    }
+    if (held->again) go_on(held);
+    stores__epoch_let_go(epoch);
+}
+
+static void hold(struct stores__held *held) {
+    struct stores__cache *cache = cache_of(held);
+    struct stores__args args = {0};
+    char owner[STORES__EPOCH_TEXT], seen[24], fresh[17];
+    held->again = held->asked;
+    if (held->asked || !stores__held_owner(held->epoch, owner)) return;
+    if (!stores__random_text(fresh, 16)) return;
+    snprintf(seen, sizeof seen, "%llu", (unsigned long long)held->seq);
+    stores__args_epoch_key(&args, held->epoch);
+    stores__args_held_key(&args, held->epoch);
+    stores__args_str(&args, owner);
+    stores__args_str(&args, held->id);
+    stores__args_str(&args, held->nonce);
+    stores__args_str(&args, seen);
+    stores__args_str(&args, fresh);
+    memcpy(held->sent_nonce, held->nonce, sizeof held->nonce);
+    held->sent_seq = held->seq;
+    held->sent_session = held->session;
+    held->sent_at = stores__held_now();
+    held->hold_req.done = hold_answered;
+    held->asked = stores__args_send(&args, cache, &held->hold_req, &script_hold, 2);
+    if (!held->asked) return;
+    held->hold_req.quiet = true;
+    stores__epoch_hold(held->epoch);
+    stores__nodes_flush(cache);
+}
+
+/* ---- The ear --------------------------------------------------------------------------------- */
+
+static void subscribed(struct stores__redis_req *req, struct redisReply **reply) {
+    struct stores__held *held = STORES__CONTAINER(req, struct stores__held, ear_req);
+    struct stores__epoch *epoch = held->epoch;
+    const char *kind = stores__redis_text(stores__redis_at(*reply, 0), NULL);
+    held->step = HELD_IDLE;
+    if (kind != NULL && strcmp(kind, "subscribe") == 0) {
+        held->connects = stores__ear_connects(stores__epoch_node(epoch));
+        unlearn(held, held->connects > 0 ? HELD_LEARNING : HELD_IDLE);
+        held->retry_at = 0;
+        go_on(held);
+    } else {
+        not_held(held, stores__redis_error(*reply));
+    }
+    stores__epoch_let_go(epoch);
+}
+
+static void subscribe(struct stores__held *held) {
+    struct stores__redis *ear = stores__ear_of(stores__epoch_node(held->epoch));
+    struct stores__args args = {0};
+    held->retry_at = stores__held_now() + RETRY_MS * MS;
+    if (ear == NULL) return;
+    stores__args_held_key(&args, held->epoch);
+    const char *words[] = {"SUBSCRIBE", args.buf.data};
+    size_t lens[] = {9, args.buf.len};
+    held->ear_req.done = subscribed;
+    if (!args.failed && !args.buf.failed &&
+        stores__redis_send(ear, &held->ear_req, 2, words, lens)) {
+        held->ear_req.quiet = true;
+        held->step = HELD_SUBSCRIBING;
+        stores__epoch_hold(held->epoch);
+        stores__redis_flush(ear);
+    }
+    stores__args_free(&args);
+}
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+static void drop_named(struct stores__held *held, const char *ids) {
+    int64_t id;
+    if (*ids == '*') {
+        stores__held_drop_all(held);
+        return;
+    }
+    while (*ids != '\0') {
+        size_t len = strcspn(ids, " ");
+        if (stores_id_parse(ids, len, &id, NULL)) stores__held_drop(held, id);
+        ids += len + (ids[len] == ' ');
+    }
+}
+
+/* A table that nobody reads any more is not held on to: its writers need not wait. */
+static void ack(struct stores__held *held) {
+    if (stores__held_now() >= held->read_at + LEASE) {
+        leave(held);
+        stores__nodes_flush(cache_of(held));
+    } else {
+        held->renew_at = held->retry_at = 0;
+        hold(held);
+    }
+}
+
+/* "<nonce> <seq> <id> <id>..", or "<nonce> <seq> *". */
+static void take_message(struct stores__held *held, const char *text) {
+    char *end;
+    held->stir++;
+    if (held->step < HELD_LEARNING || held->nonce[0] == '\0') return;
+    bool fits = strlen(text) > 18 && text[16] == ' ';
+    uint64_t seq = fits ? strtoull(text + 17, &end, 10) : 0;
+    if (!fits || memcmp(text, held->nonce, 16) != 0 || seq > held->seq + 1 || *end != ' ') {
+        unlearn(held, HELD_LEARNING);
+        ack(held);
+    } else if (seq == held->seq + 1) {
+        drop_named(held, end + 1);
+        held->seq = seq;
+        ack(held);
+    }
+}
+
+static bool is_of(const struct stores__cache *cache, const struct stores__held *held,
+                  const char *channel) {
+    size_t prefix = strlen(cache->prefix), tag = strlen(held->epoch->tag);
+    return strncmp(channel, cache->prefix, prefix) == 0 &&
+           strncmp(channel + prefix, held->epoch->tag, tag) == 0 &&
+           strcmp(channel + prefix + tag, STORES__HELD_KEY) == 0;
+}
+
+void stores__held_heard(struct stores__cache *cache, const char *channel, const char *text) {
+    for (struct stores__list *at = cache->held.next; at != &cache->held; at = at->next) {
+        struct stores__held *held = STORES__CONTAINER(at, struct stores__held, link);
+        if (!is_of(cache, held, channel)) continue;
+        take_message(held, text);
+        return;
+    }
+}
+
+void stores__held_wrote(struct stores__epoch *epoch, const int64_t *id) {
+    struct stores__held *held = epoch->held;
+    if (held == NULL) return;
+    held->stir++;
+    if (id == NULL) {
+        stores__held_drop_all(held);
+    } else {
+        stores__held_drop(held, *id);
+    }
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static bool may_hold(const struct stores__held *held) {
+    const struct stores__epoch *epoch = held->epoch;
+    const struct stores__node *node = stores__epoch_node(epoch);
+    return !cache_of(held)->closed && !stores__closing(epoch->engine) && node->run_id[0] != '\0' &&
+           !node->evicts_any && !stores__node_alone(node) && epoch->bypasses == 0 &&
+           stores__past_trusted(cache_of(held));
+}
+
+static void go_on(struct stores__held *held) {
+    uint64_t now = stores__held_now();
+    if (!may_hold(held)) return;
+    if (held->step >= HELD_LEARNING && is_deaf(held)) {
+        leave(held);
+        held->step = HELD_IDLE;
+    }
+    if (held->lease_ends != 0 && now >= held->lease_ends) {
+        unlearn(held, HELD_LEARNING);
+        held->retry_at = 0;
+    }
+    switch (held->step) {
+    case HELD_IDLE:
+        if (now >= held->retry_at) subscribe(held);
+        break;
+    case HELD_SUBSCRIBING: break;
+    case HELD_LEARNING:
+        if (held->again || now >= held->retry_at) hold(held);
+        break;
+    case HELD_HOLDING:
+        if (held->again || (now >= held->renew_at && now >= held->retry_at)) hold(held);
+        break;
+    }
+}
+
+void stores__held_look(struct stores__table *table) {
+    struct stores__held *held = held_of(table->epoch);
+    if (held == NULL) return;
+    held->read_at = held->looked_at = stores__held_now();
+    go_on(held);
+}
+
+uint64_t stores__held_stir(const struct stores__table *table) {
+    const struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
+    if (held == NULL || held->step < HELD_LEARNING || held->nonce[0] == '\0') return 0;
+    return is_deaf(held) ? 0 : held->stir + 1;
+}
+
+/* A second, where nobody tells how long it may stay. */
+static uint64_t first_life(const struct stores__table *table, const char *text, size_t len) {
+    char life[24];
+    stores__cache_life(table, text, len, life);
+    uint64_t ms = strtoull(life, NULL, 10);
+    return (ms < 1000 ? ms : 1000) * MS;
+}
+
+bool stores__held_keep(struct stores__table *table, uint64_t stir, int64_t id, const char *text,
+                       size_t len) {
+    if (stir == 0 || stores__held_stir(table) != stir) return false;
+    return stores__held_put(table->epoch->held, id, text, len,
+                            stores__held_now() + first_life(table, text, len)) != NULL;
+}
+
+void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, int64_t ms) {
+    if (ms <= 0 || stores__held_stir(table) != stir) return;
+    struct stores__held_row *row = stores__held_row(table->epoch->held, id);
+    if (row != NULL) row->ends = stores__held_now() + (uint64_t)ms * MS;
+}
+
+/* Where a program reads in a loop of its own, nobody turns the engine's: what the holders are told
+ * is heard, and answered, all the same. */
+static void read_sockets(struct stores__held *held, uint64_t now) {
+    struct stores__held_memory *memory = cache_of(held)->memory;
+    struct stores__node *node = stores__epoch_node(held->epoch);
+    if (now < memory->looked_at + READ_MS * MS) return;
+    memory->looked_at = now;
+    stores__ear_read(node);
+    if (held->asked && node->redis != NULL) stores__redis_read(node->redis);
+}
+
+int stores__held_find(struct stores__table *table, int64_t id, const char **text, size_t *len,
+                      uint64_t *stamp) {
+    struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
+    if (held == NULL || held->step != HELD_HOLDING) return -1;
+    uint64_t now = stores__held_now();
+    stores__epoch_hold(held->epoch);
+    read_sockets(held, now);
+    held->read_at = now;
+    if (now >= held->renew_at) go_on(held);
+    struct stores__held_row *row = stores__held_row(held, id);
+    bool served = row != NULL && now < held->looked_at + LOOK_MS * MS && now < held->lease_ends &&
+                  now < row->ends && may_hold(held) && !is_deaf(held);
+    stores__epoch_let_go(table->epoch);
+    struct stores__held_memory *memory = table->engine->cache->memory;
+    if (!served) {
+        memory->misses++;
+        return -1;
+    }
+    stores__held_used(row);
+    memory->hits++;
+    *text = row->text;
+    *len = row->len;
+    *stamp = row->stamp;
+    return row->there;
+}

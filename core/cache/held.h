@@ -1,0 +1,161 @@
+/*
+ * held.h - rows of tables in the memory of this process, which are read there without a round trip,
+ * and are never older than a write that was acknowledged (docs/held.md). A holder has a lease; a
+ * writer's COMMIT waits until every holder has let go of the row, or its lease has run out.
+ *
+ *   held_rows.c   the memory: rows by id, bounded in bytes
+ *   held_ear.c    the link on which holders hear what writers say; one a node
+ *   held.c        a table that is held: HOLD, messages, leases; which rows may be kept
+ *   held_wait.c   a writer waits for the holders
+ *
+ * How far this process is with a table; anything that fails leads back to IDLE, with nothing kept:
+ *
+ *     IDLE ──read──> SUBSCRIBING ──> LEARNING ──HOLD is granted──> HOLDING ──┐
+ *       ^                              ^  another nonce, a gap        |      | message, a third of a
+ *       +── ear or link lost, unread ──+──────────────────────────────+ <────┘ lease: HOLD again
+ */
+#ifndef STORES_CACHE_HELD_H
+#define STORES_CACHE_HELD_H
+
+#include "cache/cache.h"
+
+enum {
+    STORES__LEASE_MS = 1000, /* the same in every process: a writer waits as long as a holder has */
+    STORES__LEASE_WAIT_MS = STORES__LEASE_MS + STORES__LEASE_MS / 50, /* clocks drift */
+    STORES__HELD_BYTES = 64 * 1024 * 1024,
+    STORES__HOLDER_TEXT = 96 /* <host>:<process>:<16 random characters> */
+};
+
+struct stores__held_row {
+    struct stores__list link; /* of the memory, the longest unused first */
+    struct stores__held_row *chain;
+    struct stores__held *held;
+    int64_t id;
+    uint64_t ends; /* of stores__held_now */
+    uint64_t stamp; /* no other row has, or had it */
+    size_t len;
+    bool there; /* false: there is no such row */
+    char text[];
+};
+
+enum stores__held_step { HELD_IDLE, HELD_SUBSCRIBING, HELD_LEARNING, HELD_HOLDING };
+
+/* A table that this process holds. Owned by its epoch. */
+struct stores__held {
+    struct stores__list link; /* cache->held */
+    struct stores__epoch *epoch;
+    enum stores__held_step step;
+    char id[STORES__HOLDER_TEXT]; /* never used again after it left */
+    char nonce[17];
+    uint64_t seq; /* the last message that was heard */
+    uint64_t stir; /* counts whatever makes replies that are on their way not to be kept */
+    uint64_t connects; /* of the ear, when it was subscribed there */
+    bool registered; /* the hash may have our field */
+    bool asked, again; /* a HOLD is on its way; another one is due */
+    uint64_t behind; /* the seq that the hash had at the last HOLD, where it was not ours */
+    uint64_t sent_at, lease_ends, renew_at, read_at, looked_at, retry_at, learned_at;
+    struct stores__redis_req hold_req, ear_req;
+    char sent_nonce[17];
+    uint64_t sent_seq, sent_stir;
+    uint64_t session; /* counts ends of what was learned */
+    uint64_t sent_session;
+    struct stores__held_row **rows; /* buckets; NULL: none was needed */
+    size_t buckets, count;
+};
+
+/* The memory of an engine, and what is told of it. */
+struct stores__held_memory {
+    struct stores__list rows;
+    size_t bytes, most, count;
+    uint64_t stamp;
+    uint64_t looked_at; /* when the sockets were read outside of the loop */
+    uint64_t hits, misses, leases, evicted, waits, waited_ns;
+    uint64_t window_at, window_waited, window_ns, said_at; /* for the log */
+    char waited_for[STORES__HOLDER_TEXT * 2]; /* who was taken out last */
+    char refused[128]; /* why a table is not held, as the server said it last */
+    bool said_refused;
+};
+
+/* In ns, of a clock that goes on while the machine sleeps. */
+uint64_t stores__held_now(void);
+
+/* ---- held_rows.c ----------------------------------------------------------------------------- */
+
+struct stores__held_row *stores__held_row(const struct stores__held *held, int64_t id);
+/* The row is kept, in place of what was; text NULL: there is none. NULL: there is no room. */
+struct stores__held_row *stores__held_put(struct stores__held *held, int64_t id, const char *text,
+                                          size_t len, uint64_t ends);
+void stores__held_used(struct stores__held_row *row);
+void stores__held_drop(struct stores__held *held, int64_t id);
+void stores__held_drop_all(struct stores__held *held);
+
+/* ---- held_ear.c ------------------------------------------------------------------------------ */
+
+/* The link of a node on which messages come, made where there is none. NULL: no memory, or the
+ * node is not up. */
+struct stores__redis *stores__ear_of(struct stores__node *node);
+/* How often it was connected, where it is now, to the server that the node is; 0: it is not. */
+uint64_t stores__ear_connects(const struct stores__node *node);
+void stores__ear_close(struct stores__node *node);
+void stores__ear_read(struct stores__node *node);
+void stores__ear_deafen(struct stores__node *node, int deaf);
+
+/* ---- held.c ---------------------------------------------------------------------------------- */
+
+/* The table is read, and is to be held: goes on with that. */
+void stores__held_look(struct stores__table *table);
+/* What a reply has to be given back with to be kept; 0: none may be. */
+uint64_t stores__held_stir(const struct stores__table *table);
+/* A row that an MGET hit gave, which was sent when the stir was that. True: it is kept, and its
+ * lifetime is to be asked for. */
+bool stores__held_keep(struct stores__table *table, uint64_t stir, int64_t id, const char *text,
+                       size_t len);
+void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, int64_t ms);
+/* 1: the row; 0: there is no such row; -1: that is not known here. text is valid until the engine
+ * is called again, or its loop turns. */
+int stores__held_find(struct stores__table *table, int64_t id, const char **text, size_t *len,
+                      uint64_t *stamp);
+/* Why a table is not held, in words of a server; the log has it once. */
+void stores__held_refused(struct stores__cache *cache, const char *why);
+/* A message. */
+void stores__held_heard(struct stores__cache *cache, const char *channel, const char *text);
+/* INTENT of this process was answered: the row, and what is on its way. id NULL: all rows. */
+void stores__held_wrote(struct stores__epoch *epoch, const int64_t *id);
+/* Nothing that was learned counts any more. */
+void stores__held_forget(struct stores__epoch *epoch);
+void stores__held_free(struct stores__epoch *epoch);
+void stores__held_free_all(struct stores__cache *cache);
+/* The store closes: the leases are given back at once. */
+void stores__held_leave_all(struct stores__cache *cache);
+bool stores__held_open(struct stores__cache *cache, const stores_config *config);
+void stores__held_close(struct stores__cache *cache);
+void stores__held_stats(const struct stores__cache *cache,
+                        void (*figure)(void *arg, const char *name, double value), void *arg);
+/* A commit whose tables are marked took so long, in ns, since its transaction was begun: where the
+ * waits take a tenth of that, the log says so. */
+void stores__held_timed(struct stores__cache *cache, uint64_t ns);
+/* The field of this process in the hash of a table; "": it has none. */
+const char *stores__held_own(const struct stores__epoch *epoch);
+/* What follows the random characters of this process' epochs of the table. False: not known. */
+bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]);
+
+/* ---- held_wait.c ----------------------------------------------------------------------------- */
+
+enum stores__held_said {
+    STORES__HELD_TOLD, /* nobody is to be waited for */
+    STORES__HELD_WAITS, /* done(arg, ok) comes from the loop; false: Redis was lost meanwhile */
+    STORES__HELD_FAILED /* it is not what tell answers, or there is no memory */
+};
+
+/* What INTENT, INVALIDATE or TURN of a marked table answered, just now. */
+enum stores__held_said stores__held_wait(struct stores__epoch *epoch,
+                                         const struct redisReply *reply,
+                                         void (*done)(void *arg, bool ok), void *arg);
+/* The same where no hash is there to ask: time tells. */
+enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch,
+                                             void (*done)(void *arg, bool ok), void *arg);
+/* How long a writer that cannot tell Redis has to wait, in ms, so that no lease of this table is
+ * left that was granted before Redis was lost. */
+uint64_t stores__held_absence(const struct stores__epoch *epoch);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * held_scripts.h - the moves of held reads, each atomic in Redis (docs/held.md, "How it works").
+ *
+ * The hash of holders, <prefix>{<table>}/held: nonce (16 random characters, of this hash), seq, for
+ * each holder its id with the seq that it has acked, and '?' = -1 in a new hash: holders that
+ * nobody knows of. The channel has the same name. The owner of an epoch is what follows its 16
+ * random characters: the run of Redis, and the past of the database.
+ */
+#ifndef STORES_CACHE_HELD_SCRIPTS_H
+#define STORES_CACHE_HELD_SCRIPTS_H
+
+/* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
+ * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
+ * '' where that is not known. Gives 1 where there is no hash and none is made; else {nonce, seq,
+ * the least that any other field has acked}. */
+#define STORES__TELL                                                                               \
+    "local function tell(key, what, own, fresh)\n"                                                 \
+    "  local h = redis.call('HGETALL', key)\n"                                                     \
+    "  if #h == 0 then\n"                                                                          \
+    "    if fresh == '' then return 1 end\n"                                                       \
+    "    redis.call('HSET', key, 'nonce', fresh, 'seq', '1', '?', '-1')\n"                         \
+    "    return {fresh, 1, -1}\n"                                                                  \
+    "  end\n"                                                                                      \
+    "  local nonce, seq, low, any\n"                                                               \
+    "  for i = 1, #h, 2 do\n"                                                                      \
+    "    local field, value = h[i], h[i + 1]\n"                                                    \
+    "    if field == 'nonce' then nonce = value\n"                                                 \
+    "    elseif field == 'seq' then seq = value + 1\n"                                             \
+    "    else\n"                                                                                   \
+    "      any = true\n"                                                                           \
+    "      if field ~= own and (not low or value + 0 < low) then low = value + 0 end\n"            \
+    "    end\n"                                                                                    \
+    "  end\n"                                                                                      \
+    "  redis.call('HSET', key, 'seq', seq)\n"                                                      \
+    "  if any then redis.pcall('PUBLISH', key, nonce .. ' ' .. seq .. what) end\n"                 \
+    "  return {nonce, seq, low or seq}\n"                                                          \
+    "end\n"
+
+/* INTENT of a marked table. KEYS epoch, rows, held; ARGV epoch, entry, own, fresh. */
+#define STORES__INTENT_HELD                                                                        \
+    STORES__TELL                                                                                   \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
+    "local e, ids = ARGV[2], {}\n"                                                                 \
+    "for i = 2, #KEYS - 1 do\n"                                                                    \
+    "  local v, have = redis.call('GET', KEYS[i]), false\n"                                        \
+    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                  \
+    "    if not have then redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3) .. e) end\n"         \
+    "  else\n"                                                                                     \
+    "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                  \
+    "  end\n"                                                                                      \
+    "  ids[i - 1] = string.match(KEYS[i], '/(%-?%d+)$')\n"                                         \
+    "end\n"                                                                                        \
+    "return tell(KEYS[#KEYS], ' ' .. table.concat(ids, ' '), ARGV[3], ARGV[4])\n"
+
+#define STORES__SCRIPT_INTENT_HELD "#!lua\n" STORES__INTENT_HELD
+#define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
+
+/* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is marked.
+ * KEYS epoch, row, held; ARGV epoch, own, fresh. A plain DEL would destroy the intent of a writer;
+ * under another epoch than the present one it would clear a key that nobody reads. Gives what tell
+ * gives, or the epoch's real value. */
+#define STORES__SCRIPT_INVALIDATE_HELD                                                             \
+    "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
+    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
+    "local v = redis.call('GET', KEYS[2])\n"                                                       \
+    "if v and string.byte(v) == 84 then\n"                                                         \
+    "  redis.call('SET', KEYS[2], 'T+' .. string.sub(v, 3))\n"                                     \
+    "elseif v then\n"                                                                              \
+    "  redis.call('DEL', KEYS[2])\n"                                                               \
+    "end\n"                                                                                        \
+    "return tell(KEYS[3], ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3])\n"
+
+/* TURN, likewise. KEYS epoch, held; ARGV the new value, own, fresh. An epoch of another owner, or
+ * none: the hash is nobody's either. Gives '' where there was nothing and nothing is set, for
+ * nothing counts, and nobody says that the table is marked. */
+#define STORES__SCRIPT_TURN_HELD                                                                   \
+    "#!lua flags=allow-oom\n" STORES__TELL "local old = redis.call('GET', KEYS[1])\n"              \
+    "if not old or string.sub(old, 18) ~= string.sub(ARGV[1], 18) then\n"                          \
+    "  redis.call('DEL', KEYS[2])\n"                                                               \
+    "end\n"                                                                                        \
+    "if not old and ARGV[3] == '' then return '' end\n"                                            \
+    "redis.call('SET', KEYS[1], ARGV[1])\n"                                                        \
+    "return tell(KEYS[2], ' *', ARGV[2], ARGV[3])\n"
+
+/* HOLD: learns, acks and leases. KEYS epoch, held; ARGV owner, id, nonce ('' where none is known),
+ * seen, fresh. Gives {nonce, seq, whether '?' is there}; the lease is granted where nonce and seq
+ * are those that were sent. Or the epoch's real value where it is not of this owner. */
+#define STORES__SCRIPT_HOLD                                                                        \
+    "#!lua\n"                                                                                      \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if not now or string.sub(now, 18) ~= ARGV[1] then return now or '' end\n"                     \
+    "local h = redis.call('HMGET', KEYS[2], 'nonce', 'seq', ARGV[2], '?')\n"                       \
+    "if not h[1] then\n"                                                                           \
+    "  redis.call('HSET', KEYS[2], 'nonce', ARGV[5], 'seq', '0', '?', '-1')\n"                     \
+    "  return {ARGV[5], 0, 1}\n"                                                                   \
+    "end\n"                                                                                        \
+    "local seen, seq = ARGV[4] + 0, h[2] + 0\n"                                                    \
+    "if h[1] == ARGV[3] and (seq == seen or h[3] and h[3] + 0 < seen and seen < seq) then\n"       \
+    "  redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])\n"                                            \
+    "end\n"                                                                                        \
+    "return {h[1], seq, h[4] and 1 or 0}\n"
+
+/* ACKED: what a writer that waits asks. KEYS epoch, held; ARGV owner, nonce, own. Gives the least
+ * that any other field has acked, or -2 where this is not the hash that it met. */
+#define STORES__SCRIPT_ACKED                                                                       \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "if not now or string.sub(now, 18) ~= ARGV[1] then return -2 end\n"                            \
+    "local h, low, seq, nonce = redis.call('HGETALL', KEYS[2])\n"                                  \
+    "for i = 1, #h, 2 do\n"                                                                        \
+    "  if h[i] == 'nonce' then nonce = h[i + 1]\n"                                                 \
+    "  elseif h[i] == 'seq' then seq = h[i + 1] + 0\n"                                             \
+    "  elseif h[i] ~= ARGV[3] and (not low or h[i + 1] + 0 < low) then low = h[i + 1] + 0 end\n"   \
+    "end\n"                                                                                        \
+    "if nonce ~= ARGV[2] then return -2 end\n"                                                     \
+    "return low or seq\n"
+
+/* EVICT, a lease after the answer that gave nonce and seq. KEYS held; ARGV nonce, seq. Takes out
+ * who has not acked that much; gives whom, ' ' between them. */
+#define STORES__SCRIPT_EVICT                                                                       \
+    "#!lua flags=allow-oom\n"                                                                      \
+    "if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return '' end\n"                      \
+    "local h, out = redis.call('HGETALL', KEYS[1]), {}\n"                                          \
+    "for i = 1, #h, 2 do\n"                                                                        \
+    "  if h[i] ~= 'nonce' and h[i] ~= 'seq' and h[i + 1] + 0 < ARGV[2] + 0 then\n"                 \
+    "    redis.call('HDEL', KEYS[1], h[i])\n"                                                      \
+    "    out[#out + 1] = h[i]\n"                                                                   \
+    "  end\n"                                                                                      \
+    "end\n"                                                                                        \
+    "return table.concat(out, ' ')\n"
+
+/* How long rows that were hit may stay. KEYS rows. Gives their PTTLs. */
+#define STORES__SCRIPT_LIVES                                                                       \
+    "#!lua flags=no-writes\n"                                                                      \
+    "local out = {}\n"                                                                             \
+    "for i = 1, #KEYS do out[i] = redis.call('PTTL', KEYS[i]) end\n"                               \
+    "return out\n"
+
+#endif

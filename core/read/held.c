@@ -1,0 +1,99 @@
+/* Rows in the memory of this process (cache/held.h): who reads them, and which replies are kept. */
+#include "cache/held.h"
+
+#include "cache/held_scripts.h"
+#include "engine/part.h"
+#include "names/names.h"
+#include "read/internal.h"
+
+struct lives {
+    struct stores__redis_req req;
+    struct stores__table *table; /* held */
+    uint64_t stir;
+    size_t count;
+    int64_t ids[];
+};
+
+static struct stores__redis_script script_lives = {.source = STORES__SCRIPT_LIVES};
+
+void stores__rows_hold(struct stores__table *table) {
+    if (!stores__facts_hold(table)) return; /* they come with the next SELECT */
+    if (stores__epoch_marked(table->epoch)) {
+        stores__held_look(table);
+    } else {
+        STORES__UPWARDS(table->engine, mark, table);
+    }
+}
+
+/* ---- What is kept ---------------------------------------------------------------------------- */
+
+void stores__row_keep(struct stores__read_batch *batch, const struct stores__read_row *row,
+                      const char *text, size_t len) {
+    if (batch->stir == 0) return;
+    if (batch->kept == NULL) batch->kept = malloc(batch->count * sizeof *batch->kept);
+    if (batch->kept == NULL) return;
+    if (stores__held_keep(batch->table, batch->stir, row->id, text, len)) {
+        batch->kept[batch->kept_count++] = row->id;
+    }
+}
+
+static void took_lives(struct stores__redis_req *req, struct redisReply **reply) {
+    struct lives *lives = STORES__CONTAINER(req, struct lives, req);
+    bool whole = stores__redis_count(*reply) == lives->count;
+    for (size_t i = 0; whole && i < lives->count; i++) {
+        stores__held_lives(lives->table, lives->stir, lives->ids[i],
+                           stores__redis_integer(stores__redis_at(*reply, i), 0));
+    }
+    stores__table_let_go(lives->table);
+    free(lives);
+}
+
+void stores__rows_kept(struct stores__read_batch *batch) {
+    struct stores__table *table = batch->table;
+    struct stores__args args = {0};
+    if (batch->kept_count == 0) return;
+    size_t size = batch->kept_count * sizeof(int64_t);
+    struct lives *lives = calloc(1, sizeof *lives + size);
+    if (lives == NULL) return; /* they stay for a second */
+    lives->table = stores__table_hold(table);
+    lives->stir = batch->stir;
+    lives->count = batch->kept_count;
+    memcpy(lives->ids, batch->kept, size);
+    lives->req.done = took_lives;
+    for (size_t i = 0; i < lives->count; i++) {
+        stores__args_row_key(&args, table, batch->epoch, lives->ids[i]);
+    }
+    if (!stores__args_send(&args, table->engine->cache, &lives->req, &script_lives,
+                           (int)lives->count)) {
+        stores__table_let_go(lives->table);
+        free(lives);
+    }
+}
+
+/* ---- What is read ---------------------------------------------------------------------------- */
+
+bool stores__row_held(struct stores__read_row *row) {
+    const char *text = NULL;
+    size_t len = 0;
+    uint64_t stamp;
+    int found = stores__held_find(row->call->table, row->id, &text, &len, &stamp);
+    if (found < 0) return false;
+    char *copy = found > 0 ? malloc(len + 1) : NULL;
+    struct stores__blob *blob = copy != NULL ? stores__blob_new(copy, free) : NULL;
+    if (found > 0 && blob == NULL) {
+        free(copy);
+        return false;
+    }
+    if (copy != NULL) memcpy(copy, text, len);
+    stores__row_found(row, copy, len, blob, 'c');
+    if (blob != NULL) stores__blob_drop(blob);
+    return true;
+}
+
+int stores_held_find(stores_engine *engine, const char *table, int64_t id, const char **text,
+                     size_t *len, uint64_t *stamp) {
+    if (stores__closing(engine) || engine->process != stores__process()) return -1;
+    struct stores__table *known = stores__table_known(engine, table);
+    if (known == NULL || !known->hold || !known->cacheable) return -1;
+    return stores__held_find(known, id, text, len, stamp);
+}

@@ -1,0 +1,125 @@
+--- Reads of rows that the process holds in its memory: nothing is waited for, and no coroutine
+--- yields. Where a row is not there the caller goes on as with any other table, and the core keeps
+--- what comes.
+
+local errors = require('stores.errors')
+local frozen = require('stores.frozen')
+local names = require('stores.tables.names')
+local seen = require('stores.verbs.seen')
+
+local held = {}
+
+local SHARED_MOST = 20000 -- documents that are kept decoded, of one store
+
+--- Which tables a store holds, by their names however they are written; nil: it has no cache.
+---@param store stores.Store
+---@param list string[]? those of its options
+---@return table<string, boolean>?
+function held.begin(store, list)
+  if not store.cached then return nil end
+  local keys = {}
+  for _, name in ipairs(list or {}) do
+    local key = names.key(name)
+    if not key then
+      errors.raise('invalid_option', "opts.hold names tables, such as {'routes'}, got '" .. name
+        .. "'")
+    end
+    keys[key] = true
+    store.engine:hold(name)
+  end
+  return setmetatable({}, { __index = function(holding, name)
+    local definition = store.tables[name]
+    local is_held = definition and definition.hold or keys[names.key(name) or ''] or false
+    if is_held then store.engine:hold(name) end
+    holding[name] = is_held
+    return is_held
+  end })
+end
+
+--- A definition was added: what was known of names may be otherwise.
+---@param store stores.Store
+function held.forget(store)
+  for name in pairs(store.holding or {}) do store.holding[name] = nil end
+end
+
+local function holds(self, name, opts)
+  if opts.cache == false or opts.hold == false then return false end
+  if opts.hold and not self.holding[name] then
+    self.engine:hold(name)
+    self.holding[name] = true
+  end
+  return self.holding[name]
+end
+
+-- One decoded document for all who ask. What is past its time is seen with each call.
+local function shared(self, name, id)
+  local stamp = self.engine:held_stamp(name, id)
+  if not stamp then return stamp end
+  local of = self.shared[name]
+  local known = of and of[id]
+  if not known or known.stamp ~= stamp then
+    local document = self.engine:held(name, id, false)
+    if not document then return document end
+    if self.tables[name] then document = seen.one(self, self.tables[name], document) end
+    if document == nil then return nil end
+    if self.shared_count >= SHARED_MOST then self.shared, self.shared_count, of = {}, 0, nil end
+    if not of then
+      of = {}
+      self.shared[name] = of
+    end
+    if not known then self.shared_count = self.shared_count + 1 end
+    known = { stamp = stamp, document = frozen.freeze(document) }
+    of[id] = known
+  elseif self.tables[name] and self.tables[name].expires then
+    if seen.one(self, self.tables[name], frozen.content(known.document)) == nil then return nil end
+  end
+  return known.document
+end
+
+--- A document; nil: there is no such row; false: that is not known here.
+---@param self stores.Store
+---@param name string
+---@param id string
+---@param opts table
+---@return table|string|false|nil
+function held.find(self, name, id, opts)
+  if not holds(self, name, opts) then return false end
+  local raw = opts.raw
+  if raw == nil then raw = self.raw end
+  if opts.shared and not raw then return shared(self, name, id) end
+  local document = self.engine:held(name, id, raw)
+  if document and self.tables[name] then
+    document = seen.one(self, self.tables[name], document)
+  end
+  return document
+end
+
+--- The text of a document; nil and false as above.
+---@param self stores.Store
+---@param name string
+---@param id string
+---@return string|false|nil
+function held.text(self, name, id)
+  if not self.holding[name] then return false end
+  return self.engine:held(name, id, true)
+end
+
+--- The documents of a list of ids, false for those that are not there; nil where one of them is not
+--- known here.
+---@param self stores.Store
+---@param name string
+---@param list string[]
+---@param raw boolean?
+---@return (table|string|false)[]?
+function held.find_many(self, name, list, raw)
+  if not self.holding[name] then return nil end
+  local documents = {}
+  for i = 1, #list do
+    local document = self.engine:held(name, list[i], raw)
+    if document == false then return nil end
+    documents[i] = document or false
+  end
+  return documents
+end
+
+return held
