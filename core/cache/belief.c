@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "cache/epoch_internal.h"
-#include "cache/held.h"
 
 const char *stores__epoch_text(const struct stores__table *table) {
     return table->epoch->texts.believed;
@@ -39,7 +38,7 @@ void stores__epoch_mark(struct stores__epoch *epoch) {
 }
 
 static void forget_belief(struct stores__epoch *epoch) {
-    stores__held_forget(epoch);
+    if (epoch->held != NULL) epoch->engine->cache->held_hooks->forget(epoch);
     epoch->state = STORES__EPOCH_UNKNOWN;
     epoch->texts.believed[0] = '\0';
 }
@@ -82,7 +81,7 @@ static void free_epoch(struct stores__epoch *epoch) {
     stores__timer_stop(&epoch->engine->timers, &epoch->timer);
     stores__timer_stop(&epoch->engine->timers, &epoch->resume);
     stores__epoch_rest(epoch);
-    stores__held_free(epoch);
+    if (epoch->held != NULL) epoch->engine->cache->held_hooks->epoch_gone(epoch);
     stores__list_remove(&epoch->link);
     free(epoch);
 }

@@ -9,11 +9,6 @@
 enum { PORT_DEFAULT = 6379 };
 enum { TEXT_MAX = 4 * 1024 * 1024 }; /* of what Redis holds: a value, or the intents of one row */
 
-void stores__cache_ttl(uint64_t ms, char out[24]) {
-    uint64_t spread = ms / 5 + 1;
-    snprintf(out, 24, "%llu", (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
-}
-
 static void pay(struct stores__cache *cache);
 static void close_links(stores_engine *engine);
 
@@ -156,6 +151,12 @@ static bool open_links(struct stores__cache *cache, const stores_config *config,
     return ok;
 }
 
+static const struct stores__held_hooks held_hooks = {.forget = stores__held_forget,
+                                                     .epoch_gone = stores__held_free,
+                                                     .node_gone = stores__ear_close,
+                                                     .deafen = stores__ear_deafen,
+                                                     .heard = stores__held_heard};
+
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error) {
     if (config->no_cache) return true;
     struct stores__cache *cache = calloc(1, sizeof *cache);
@@ -168,6 +169,7 @@ bool stores__cache_open(stores_engine *engine, const stores_config *config, stor
     stores__list_init(&cache->nodes);
     stores__list_init(&cache->ask_wait.link);
     stores__list_init(&cache->held);
+    cache->held_hooks = &held_hooks;
     if (!stores__held_open(cache, config)) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory for the cache");
     } else if (open_links(cache, config, error)) {

@@ -30,8 +30,21 @@ struct stores__trouble_said {
     uint64_t at;
 };
 
+struct stores__cache;
+struct stores__node;
+
+/* What those who hold rows in memory (held.h) hear of the files below them. */
+struct stores__held_hooks {
+    void (*forget)(struct stores__epoch *epoch); /* what was believed of it counts no more */
+    void (*epoch_gone)(struct stores__epoch *epoch);
+    void (*node_gone)(struct stores__node *node);
+    void (*deafen)(struct stores__node *node, int deaf);
+    void (*heard)(struct stores__cache *cache, const char *channel, const char *text);
+};
+
 struct stores__cache {
     stores_engine *engine;
+    const struct stores__held_hooks *held_hooks;
     struct stores__turn_all *all;
 
     /* Where the keys are (nodes.c, map.c). */

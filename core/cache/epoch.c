@@ -11,7 +11,6 @@
 
 #include "cache/scripts.h"
 #include "cache/epoch_internal.h"
-#include "cache/held.h"
 
 enum {
     POLL_FIRST_MS = 5,
@@ -86,7 +85,7 @@ static void begin_turn(struct stores__epoch *epoch, const struct seen *seen) {
     if (epoch->step != TURN_NONE || cache->closed || run_id[0] == '\0') return;
     if (!stores__epoch_make(cache, run_id, epoch->texts.turning)) return;
     cache->engine->counters.turns_started++;
-    stores__held_forget(epoch);
+    if (epoch->held != NULL) cache->held_hooks->forget(epoch);
     epoch->since = stores__now(cache->engine);
     set_epoch(epoch, TURN_SETTING, seen, 'B');
 }

@@ -2,32 +2,22 @@
 #include "cache/held.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
 #include "cache/held_scripts.h"
-#include "cache/life.h"
 
 #define MS UINT64_C(1000000)
 #define LEASE (STORES__LEASE_MS * MS)
 
 enum {
     RETRY_MS = 100, /* after Redis did not answer, or refused */
-    BEHIND_MS = 2, /* a message that the hash has counted is on its way */
-    LOOK_MS = 10 * 1000, /* what the table is, is looked at as often by a read as any other */
-    READ_MS = 1 /* how often the sockets are read where the loop does not turn */
+    BEHIND_MS = 2 /* a message that the hash has counted is on its way */
 };
 
 static struct stores__redis_script script_hold = {.source = STORES__SCRIPT_HOLD};
 static struct stores__redis_script script_evict = {.source = STORES__SCRIPT_EVICT};
-
-uint64_t stores__held_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
-}
 
 static struct stores__cache *cache_of(const struct stores__held *held) {
     return held->epoch->engine->cache;
@@ -76,7 +66,7 @@ static struct stores__held *held_of(struct stores__epoch *epoch) {
 /* ---- What was learned, and its end ----------------------------------------------------------- */
 
 /* Its ear is not what it was when it subscribed there. */
-static bool is_deaf(const struct stores__held *held) {
+bool stores__held_deaf(const struct stores__held *held) {
     return held->step < HELD_LEARNING ||
            held->connects != stores__ear_connects(stores__epoch_node(held->epoch));
 }
@@ -144,8 +134,6 @@ void stores__held_free_all(struct stores__cache *cache) {
 }
 
 /* ---- HOLD ------------------------------------------------------------------------------------ */
-
-static void go_on(struct stores__held *held);
 
 /* '?' stands for leases of a hash that is gone: they are over by now. */
 static void evict_unknown(struct stores__held *held) {
@@ -224,10 +212,10 @@ static void hold_answered(struct stores__redis_req *req, struct redisReply **rep
         stores__epoch_seen(epoch, other, len);
     } else if (stores__redis_count(*reply) != 3) {
         not_held(held, stores__redis_error(*reply));
-    } else if (held->session == held->sent_session && !is_deaf(held)) {
+    } else if (held->session == held->sent_session && !stores__held_deaf(held)) {
         take_hold(held, *reply);
     }
-    if (held->again) go_on(held);
+    if (held->again) stores__held_go_on(held);
     stores__epoch_let_go(epoch);
 }
 
@@ -269,7 +257,7 @@ static void subscribed(struct stores__redis_req *req, struct redisReply **reply)
         held->connects = stores__ear_connects(stores__epoch_node(epoch));
         unlearn(held, held->connects > 0 ? HELD_LEARNING : HELD_IDLE);
         held->retry_at = 0;
-        go_on(held);
+        stores__held_go_on(held);
     } else {
         not_held(held, stores__redis_error(*reply));
     }
@@ -368,7 +356,7 @@ void stores__held_wrote(struct stores__epoch *epoch, const int64_t *id) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-static bool may_hold(const struct stores__held *held) {
+bool stores__held_may(const struct stores__held *held) {
     const struct stores__epoch *epoch = held->epoch;
     const struct stores__node *node = stores__epoch_node(epoch);
     return !cache_of(held)->closed && !stores__closing(epoch->engine) && node->run_id[0] != '\0' &&
@@ -376,10 +364,10 @@ static bool may_hold(const struct stores__held *held) {
            stores__past_trusted(cache_of(held));
 }
 
-static void go_on(struct stores__held *held) {
+void stores__held_go_on(struct stores__held *held) {
     uint64_t now = stores__held_now();
-    if (!may_hold(held)) return;
-    if (held->step >= HELD_LEARNING && is_deaf(held)) {
+    if (!stores__held_may(held)) return;
+    if (held->step >= HELD_LEARNING && stores__held_deaf(held)) {
         leave(held);
         held->step = HELD_IDLE;
     }
@@ -405,69 +393,5 @@ void stores__held_look(struct stores__table *table) {
     struct stores__held *held = held_of(table->epoch);
     if (held == NULL) return;
     held->read_at = held->looked_at = stores__held_now();
-    go_on(held);
-}
-
-uint64_t stores__held_stir(const struct stores__table *table) {
-    const struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
-    if (held == NULL || held->step < HELD_LEARNING || held->nonce[0] == '\0') return 0;
-    return is_deaf(held) ? 0 : held->stir + 1;
-}
-
-/* A second, where nobody tells how long it may stay. */
-static uint64_t first_life(const struct stores__table *table, const char *text, size_t len) {
-    char life[24];
-    stores__cache_life(table, text, len, life);
-    uint64_t ms = strtoull(life, NULL, 10);
-    return (ms < 1000 ? ms : 1000) * MS;
-}
-
-bool stores__held_keep(struct stores__table *table, uint64_t stir, int64_t id, const char *text,
-                       size_t len) {
-    if (stir == 0 || stores__held_stir(table) != stir) return false;
-    return stores__held_put(table->epoch->held, id, text, len,
-                            stores__held_now() + first_life(table, text, len)) != NULL;
-}
-
-void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, int64_t ms) {
-    if (ms <= 0 || stores__held_stir(table) != stir) return;
-    struct stores__held_row *row = stores__held_row(table->epoch->held, id);
-    if (row != NULL) row->ends = stores__held_now() + (uint64_t)ms * MS;
-}
-
-/* Where a program reads in a loop of its own, nobody turns the engine's: what the holders are told
- * is heard, and answered, all the same. */
-static void read_sockets(struct stores__held *held, uint64_t now) {
-    struct stores__held_memory *memory = cache_of(held)->memory;
-    struct stores__node *node = stores__epoch_node(held->epoch);
-    if (now < memory->looked_at + READ_MS * MS) return;
-    memory->looked_at = now;
-    stores__ear_read(node);
-    if (held->asked && node->redis != NULL) stores__redis_read(node->redis);
-}
-
-int stores__held_find(struct stores__table *table, int64_t id, const char **text, size_t *len,
-                      uint64_t *stamp) {
-    struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
-    if (held == NULL || held->step != HELD_HOLDING) return -1;
-    uint64_t now = stores__held_now();
-    stores__epoch_hold(held->epoch);
-    read_sockets(held, now);
-    held->read_at = now;
-    if (now >= held->renew_at) go_on(held);
-    struct stores__held_row *row = stores__held_row(held, id);
-    bool served = row != NULL && now < held->looked_at + LOOK_MS * MS && now < held->lease_ends &&
-                  now < row->ends && may_hold(held) && !is_deaf(held);
-    stores__epoch_let_go(table->epoch);
-    struct stores__held_memory *memory = table->engine->cache->memory;
-    if (!served) {
-        memory->misses++;
-        return -1;
-    }
-    stores__held_used(row);
-    memory->hits++;
-    *text = row->text;
-    *len = row->len;
-    *stamp = row->stamp;
-    return row->there;
+    stores__held_go_on(held);
 }

@@ -5,7 +5,8 @@
  *
  *   held_rows.c   the memory: rows by id, bounded in bytes
  *   held_ear.c    the link on which holders hear what writers say; one a node
- *   held.c        a table that is held: HOLD, messages, leases; which rows may be kept
+ *   held.c        a table that is held: HOLD, messages, leases
+ *   held_read.c   which rows are kept, and what is read
  *   held_wait.c   a writer waits for the holders
  *
  * How far this process is with a table; anything that fails leads back to IDLE, with nothing kept:
@@ -100,10 +101,16 @@ void stores__ear_close(struct stores__node *node);
 void stores__ear_read(struct stores__node *node);
 void stores__ear_deafen(struct stores__node *node, int deaf);
 
-/* ---- held.c ---------------------------------------------------------------------------------- */
+/* ---- held.c, held_read.c ---------------------------------------------------------------------------------- */
 
 /* The table is read, and is to be held: goes on with that. */
 void stores__held_look(struct stores__table *table);
+/* Does what is due. */
+void stores__held_go_on(struct stores__held *held);
+/* Its ear is not what it was when it subscribed there. */
+bool stores__held_deaf(const struct stores__held *held);
+/* Rows of the table may be read from the cache, and so from memory. */
+bool stores__held_may(const struct stores__held *held);
 /* What a reply has to be given back with to be kept; 0: none may be. */
 uint64_t stores__held_stir(const struct stores__table *table);
 /* A row that an MGET hit gave, which was sent when the stir was that. True: it is kept, and its

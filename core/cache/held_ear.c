@@ -14,7 +14,8 @@ struct stores__ear {
 
 static void published(void *arg, const char *channel, const char *text) {
     const struct stores__ear *ear = arg;
-    if (ear->node != NULL && text != NULL) stores__held_heard(ear->cache, channel, text);
+    if (ear->node == NULL || text == NULL) return;
+    ear->cache->held_hooks->heard(ear->cache, channel, text);
 }
 
 static void gone(void *arg) {

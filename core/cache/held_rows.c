@@ -1,8 +1,16 @@
 /* The memory of held rows: by id for each table, the longest unused first for all of them. */
+#include <time.h>
+
 #include "cache/epoch_internal.h"
 #include "cache/held.h"
 
 enum { BUCKETS_FIRST = 64, ROW_COST = sizeof(struct stores__held_row) + 48 };
+
+uint64_t stores__held_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 * 1000 * 1000 + (uint64_t)now.tv_nsec;
+}
 
 static struct stores__held_row **bucket(const struct stores__held *held, int64_t id) {
     uint64_t hash = (uint64_t)id * UINT64_C(0x9e3779b97f4a7c15);

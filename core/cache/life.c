@@ -84,6 +84,11 @@ static uint64_t bounded(const struct stores__table *table, const char *text, siz
     return left > 0 ? (uint64_t)left : config->negative_ttl_ms;
 }
 
+void stores__cache_ttl(uint64_t ms, char out[24]) {
+    uint64_t spread = ms / 5 + 1;
+    snprintf(out, 24, "%llu", (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
+}
+
 void stores__cache_life(const struct stores__table *table, const char *text, size_t len,
                         char out[24]) {
     const stores_config *config = &table->engine->config;

@@ -1,6 +1,5 @@
 /* The servers that the cache is on, and their links: see nodes.h. */
 #include "cache/cache.h"
-#include "cache/held.h"
 
 #include <stdio.h>
 
@@ -89,7 +88,7 @@ void stores__nodes_deafen(struct stores__cache *cache, int deaf) {
     for (struct stores__list *at = cache->nodes.next; at != &cache->nodes; at = at->next) {
         struct stores__node *node = STORES__CONTAINER(at, struct stores__node, link);
         if (node->redis != NULL) stores__redis_deafen(node->redis, deaf);
-        stores__ear_deafen(node, deaf);
+        if (node->ear != NULL) cache->held_hooks->deafen(node, deaf);
     }
 }
 
@@ -197,7 +196,7 @@ static void gone(void *arg) {
 void stores__node_drop(struct stores__node *node) {
     struct stores__cache *cache = node->cache;
     stores__list_remove(&node->link);
-    stores__ear_close(node);
+    if (node->ear != NULL) cache->held_hooks->node_gone(node);
     if (node->redis == NULL) {
         free(node);
         return;
@@ -210,7 +209,7 @@ void stores__node_drop(struct stores__node *node) {
 void stores__nodes_close(struct stores__cache *cache) {
     for (struct stores__list *at = cache->nodes.next; at != &cache->nodes; at = at->next) {
         struct stores__node *node = STORES__CONTAINER(at, struct stores__node, link);
-        stores__ear_close(node);
+        if (node->ear != NULL) cache->held_hooks->node_gone(node);
         if (node->redis != NULL) stores__redis_close(node->redis, gone, node);
     }
 }

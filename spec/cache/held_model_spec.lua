@@ -1,6 +1,6 @@
---- The protocol of held reads (docs/held.md), checked exhaustively: no violation in the protocol, and
---- each mutant of it is caught. STORES_MODEL_DEEP=1: larger bounds (an hour). STORES_MODEL_TRACE=1:
---- prints the counterexample of each mutant.
+--- The protocol of held reads (docs/held.md), checked exhaustively: no violation in the protocol,
+--- and each mutant of it is caught. STORES_MODEL_DEEP=1: larger bounds (minutes).
+--- STORES_MODEL_TRACE=1: prints the counterexample of each mutant.
 -- Plain pass alone: plain Lua over no server, with which a collector would take hours.
 
 local checker = require('spec.model.checker')
@@ -37,11 +37,13 @@ local taken = {} -- steps of the protocol, by label
 local cases = {
   { 'a writer and a holder, and other rows', 1, 1, false, 'row',
     'crash evict rollback other', 10000 },
-  { 'ears that are lost, and a HOLD that comes late', 1, 1, false, 'row', 'evict deaf late', 10000 },
+  { 'ears that are lost, and a HOLD that comes late', 1, 1, false, 'row',
+    'evict deaf late', 10000 },
   { 'a hash that is wiped, or expires, with its epoch or without', 1, 1, false, 'row',
     'crash evict wipe lost leave', 30000 },
   { 'unnamed rows, turned at any time', 1, 1, false, 'row bulk', 'evict wipe blind', 20000 },
-  { 'writes outside of Stores, INVALIDATE', 1, 1, false, 'row outside', 'crash evict wipe', 20000 },
+  { 'writes outside of Stores, INVALIDATE', 1, 1, false, 'row outside', 'crash evict wipe',
+    20000 },
   { 'a Redis that nobody reaches, counted versions', 1, 1, 2, 'row', 'down', 10000 },
   { 'a writer who does not reach Redis, and others do', 1, 1, false, 'row bypass', 'evict wipe',
     10000 },

@@ -29,11 +29,11 @@
 -- once; an id that a process leaves behind (it died, or left) is GHOST, which nobody acks for.
 --
 -- The mark (`unmarked`). Whether processes hold rows of a table stands in PostgreSQL. Who makes the
--- mark holds a lock that writers wait for, and turns the table in the same transaction, as DDL does.
--- A writer reads it behind its first write, when its own lock keeps that away: where it is not there
--- INTENT and TURN are the plain ones, which know of no hash. Who has no lock (INVALIDATE, the turn
--- after a bypass) looks for the hash; where there is none it needs to know under this epoch that
--- there is no mark, or asks once it has turned the table.
+-- mark holds a lock that writers wait for, and turns the table in the same transaction, as DDL
+-- does. A writer reads it behind its first write, when its own lock keeps that away: where it is
+-- not there INTENT and TURN are the plain ones, which know of no hash. Who has no lock (INVALIDATE,
+-- the turn after a bypass) looks for the hash; where there is none it needs to know under this
+-- epoch that there is no mark, or asks once it has turned the table.
 --
 -- Not modelled: several rows, save as messages that do not concern the row (`other`); "no such row"
 -- (as V); clocks that do not keep their rate. The epoch's own rules are in epochs.lua: here B ends
@@ -51,8 +51,8 @@ local held = {}
 -- reaches Redis. LEFT: the newest version was committed while Redis was down, by a process that
 -- died.
 -- DUMP: 1: there is an old dump, with D_SEQ and D_UNK; D_SAME: its nonce is the present one. MARK:
--- PostgreSQL has the mark that the table may be held; 2: its transaction is open; FACT: who has no lock knows, under this epoch,
--- that it has not.
+-- PostgreSQL has the mark that the table may be held; 2: its transaction is open. FACT: who has no
+-- lock knows, under this epoch, that it has not.
 local EPOCH, KEY, KVER, CUR, ACKED, WIN = 0, 1, 2, 3, 4, 5
 local SEQ, UNK, GHOST, KINDS, DOWN, LEFT = 6, 7, 8, 9, 10, 11
 local DUMP, D_SEQ, D_UNK, D_SAME = 12, 13, 14, 15
@@ -1069,11 +1069,11 @@ function held.new(config)
   local cells = {}
   function shift(t)
     local count, least = 0, 255
-    local function cell(at)
-      if t[at] == 0 then return end
+    local function cell(place)
+      if t[place] == 0 then return end
       count = count + 1
-      cells[count] = at
-      if t[at] < least then least = t[at] end
+      cells[count] = place
+      if t[place] < least then least = t[place] end
     end
     cell(SEQ)
     local heard = t[SEQ]

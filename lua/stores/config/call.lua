@@ -26,8 +26,8 @@ call.options = {
   option('timeout', seconds(HOUR, true), 'the deadline of this call'),
   option('cache', boolean, 'false: neither read from the cache nor publish to it. A write still '
     .. 'tells the cache that its row changes'),
-  option('hold', boolean, 'keep rows of the table in the memory of the process from now on, and read '
-    .. 'them there: [held.md](held.md); false: this call does not read there'),
+  option('hold', boolean, 'keep rows of the table in the memory of the process from now on, and '
+    .. 'read them there: [held.md](held.md); false: this call does not read there'),
   option('shared', boolean, 'one document for all who ask, which nobody may write to: '
     .. '[held.md](held.md#shared-documents)'),
   option('raw', boolean, 'documents as JSON text'),

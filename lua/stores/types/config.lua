@@ -87,6 +87,8 @@
 ---@field cache? boolean
 ---@field combine? boolean
 ---@field flake? 'flake'|'simpleflake'
+---@field hold? string[]
+---@field hold_bytes? integer
 ---@field log? fun(text: string)
 ---@field metrics? stores.MetricsOptions
 ---@field name? string

@@ -143,6 +143,8 @@
 ---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field hold? boolean keep rows of the table in the memory of the process from now on, and read them there: [held.md](held.md); false: this call does not read there
+---@field shared? boolean one document for all who ask, which nobody may write to: [held.md](held.md#shared-documents)
 ---@field raw? boolean documents as JSON text
 ---@field must? boolean raise `not_found` instead of giving nil or false
 ---@field etag? boolean give the etag of the document, too: the new one, of a write
