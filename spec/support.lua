@@ -54,13 +54,19 @@ end
 local count = 0
 local strategy -- the cheaper one, where there is a choice
 
+-- A store of those who may make and drop databases, of the server of this one.
+local function admin_of(fields)
+  local own = over_shards.count and fields and { host = fields.host, port = fields.port }
+  return stores.Store.new(support.config(nil, own or nil), nil, { cache = false })
+end
+
 --- A fresh, empty database.
 ---@param fields? table more keys of the config
 ---@return table db the config of it
 function support.db(fields)
   count = count + 1
   local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6), count)
-  local admin = stores.Store.new(support.config(), nil, { cache = false })
+  local admin = admin_of(fields)
   if strategy == nil then
     local version = admin:query("SELECT current_setting('server_version_num')::int AS n")[1].n
     strategy = version >= 150000 and ' STRATEGY file_copy' or ''
@@ -77,7 +83,7 @@ function support.drop(db)
     for _, one in ipairs(db.shards) do support.drop(one) end
     return
   end
-  local admin = stores.Store.new(support.config(), nil, { cache = false })
+  local admin = admin_of(db)
   admin:query('DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)', nil,
     { transaction = false })
   admin:close()
@@ -100,7 +106,11 @@ function support.store(tables, opts, fields)
   local redis = not no_redis and support.redis() or nil
   if over_shards.count then
     local databases = {}
-    for place = 1, over_shards.count do databases[place] = support.db(fields) end
+    for place = 1, over_shards.count do
+      local own = over_shards.server(place)
+      for key, value in pairs(fields or {}) do own[key] = value end
+      databases[place] = support.db(own)
+    end
     store, db = over_shards.open(databases, redis, opts)
   else
     db = support.db(fields)

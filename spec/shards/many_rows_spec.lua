@@ -96,6 +96,32 @@ describe('many rows of several shards', function()
   end)
 end)
 
+describe('the record that is in the way', function()
+  it('is named by its place among all, as a store does', function()
+    shards:insert('items', { id = '14' })
+    local list = {}
+    for n = 1, 20 do list[n] = { id = tostring(n) } end
+    local err = refused('duplicate', 'id 14', shards.insertMany, shards, 'items', list)
+    assert.same({ 14, '14', 2 }, { err.index, err.row, err.shard })
+    shards:query('DELETE FROM items WHERE id <> 14', nil, { on = 'all' })
+    err = refused('duplicate', nil, shards.insertMany, shards, 'items', list, { after = 12 })
+    assert.equal(14, err.index)
+    local n = 0
+    err = refused('duplicate', nil, shards.insertMany, shards, 'items', function()
+      n = n + 1
+      return { id = tostring(n == 9 and 14 or 50 + n) }
+    end, { batch = 5 })
+    assert.equal(9, err.index)
+    for wrong, code in pairs({ [7] = 'invalid_document', [{ id = 'x' }] = 'invalid_id' }) do
+      err = refused(code, nil, shards.upsertMany, shards, 'items', { {}, { n = 1 }, wrong })
+      assert.equal(3, err.index)
+    end
+    err = refused('invalid_document', nil, shards.upsertMany, shards, 'items',
+      { { id = '1' }, { id = '2' }, { id = '3' }, { id = '4', fn = print } })
+    assert.equal(4, err.index)
+  end)
+end)
+
 describe('a function over the rows of several shards', function()
   local function fill()
     for n = 1, 24 do shards:insert('items', { id = tostring(n), n = 0 }) end

@@ -28,13 +28,18 @@ local function split_options(opts, name)
   return call.check(opts, taken[name]), own
 end
 
--- What was done before stays.
+-- What was done before stays. How far a shard came in its own part tells nothing of the whole.
 local function throw(err, is_begun)
   if errors.is(err) then
     if is_begun then errors.was_begun(err) end
-    err.index, err.after, err.count = nil, nil, nil -- of the shard's own part
+    err.after, err.count = nil, nil
   end
   errors.throw(err)
+end
+
+-- The record that is in the way, by its place among all.
+local function name_record(err, part, first)
+  if errors.is(err) and err.index then err.index = first + part.places[err.index] end
 end
 
 -- ---- By ids -------------------------------------------------------------------------------------
@@ -74,8 +79,9 @@ local function put_back(part, err, made)
   end
 end
 
-local function give_ids(self, items, made)
-  for _, record in ipairs(items) do
+local function give_ids(self, items, made, into)
+  for place, record in ipairs(items) do
+    into.at = place
     arguments.check_record(record)
     if record.id == nil then
       record.id, made[record] = self:generateId(), true
@@ -83,6 +89,7 @@ local function give_ids(self, items, made)
       record.id = ids.parse(record.id)
     end
   end
+  into.at = nil
 end
 
 local function id_of_record(record) return record.id end
@@ -104,15 +111,16 @@ local function taker(self, records, opts)
 end
 
 -- The items by their shards, with ids.
-local function prepare(self, items, made)
-  give_ids(self, items, made)
+local function prepare(self, items, made, into)
+  give_ids(self, items, made, into)
   return split(self, items, id_of_record)
 end
 
 local function store_items(self, verb, name, items, opts, own, into)
   local made = {}
-  local ok, parts = pcall(prepare, self, items, made)
+  local ok, parts = pcall(prepare, self, items, made, into)
   if not ok then
+    if errors.is(parts) and into.at then parts.index = into.before + into.at end
     for record in pairs(made) do record.id = nil end
     errors.throw(parts)
   end
@@ -123,7 +131,10 @@ local function store_items(self, verb, name, items, opts, own, into)
       into.results[into.first + place] = results[i]
       if etags then into.etags[into.first + place] = etags[i] end
     end
-  end, function(shard, err) put_back(parts[shard], err, made) end)
+  end, function(shard, err)
+    put_back(parts[shard], err, made)
+    name_record(err, parts[shard], into.before)
+  end)
 end
 
 local function store_many(self, verb, name, records, opts)
@@ -138,6 +149,7 @@ local function store_many(self, verb, name, records, opts)
   while true do
     local items = take()
     if not items then break end
+    into.before = from.index - #items
     local ok, err = pcall(store_items, self, verb, name, items, rest, own, into)
     if not ok then throw(err, is_begun) end
     is_begun = true
@@ -177,7 +189,7 @@ function verbs:deleteMany(name, list, opts)
     local gone, number = store:deleteMany(name, part.items, rest)
     count = count + number
     for i, place in ipairs(part.places) do deleted[first + place] = gone[i] end
-  end)
+  end, function(shard, err) name_record(err, parts[shard], first) end)
   if not ok then throw(err, false) end
   if opts.progress then opts.progress(#wanted, #all) end
   return deleted, count

@@ -111,6 +111,14 @@ local function gather(self, verb, opts)
   return setmetatable({ shards = self, verb = verb, how = how, failed = nil }, Gather), rest
 end
 
+-- What a store gives, which is one value where there are no pages; and behind all that it may give
+-- those that failed.
+local function with_failed(target, documents, ...)
+  if not target.failed then return documents, ... end
+  local onward, back = ...
+  return documents, onward, back, target.failed
+end
+
 --- A verb that gives a list in pages, by that of a store. Behind what it gives stand, where part of
 --- an answer was wanted, those shards that failed.
 ---@param name string
@@ -123,9 +131,7 @@ function lists.verb(name, place)
     local given = { ... }
     local target
     target, given[place] = gather(self, name, given[place])
-    local documents, onward, back = verb(target, unpack(given, 1, place))
-    if target.failed then return documents, onward, back, target.failed end
-    return documents, onward, back
+    return with_failed(target, verb(target, unpack(given, 1, place)))
   end
 end
 

@@ -12,6 +12,7 @@ local json = require('stores.json')
 local list = require('stores.verbs.list')
 local lists = require('stores.shards.lists')
 local merge = require('stores.shards.merge')
+local paths = require('stores.sql.paths')
 local scatter = require('stores.shards.scatter')
 
 local routes = {}
@@ -183,7 +184,8 @@ function routes:findBy(name, path, value, opts)
     end
   end
   if document == nil and must then
-    errors.raise('not_found', name .. ' has no row with this value', { table = name })
+    errors.raise('not_found', ('%s has no row with this value at %s'):format(name,
+      paths.show(paths.read(path, 'path'))), { table = name })
   end
   if failed then return document, failed end
   return document
