@@ -4,6 +4,7 @@
 local stores = require('stores')
 local over_shards = require('spec.support.over_shards')
 local psql = require('spec.support.psql')
+local system = require('stores.local.system')
 
 local support = {}
 
@@ -65,7 +66,8 @@ end
 ---@return table db the config of it
 function support.db(fields)
   count = count + 1
-  local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6), count)
+  local name = ('spec_%s_%d_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6),
+    system.pid(), count)
   local admin = admin_of(fields)
   if strategy == nil then
     local version = admin:query("SELECT current_setting('server_version_num')::int AS n")[1].n

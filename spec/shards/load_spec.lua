@@ -1,6 +1,6 @@
---- A mixed load over three private pairs of servers, the third behind a PgBouncer, while one of them
---- is killed, hangs, or loses its Redis: its calls fail alone, nothing that was acknowledged is lost,
---- nothing is read that is older, and it is back by itself.
+--- A mixed load over three private pairs of servers, the third behind a PgBouncer, while one of
+--- them is killed, hangs, or loses its Redis: its calls fail alone, nothing that was acknowledged
+--- is lost, nothing is read that is older, and it is back by itself.
 -- Not in the gc pass: it is about servers that end; what hangs on values of Lua is in verbs_spec.
 
 local pgbouncer = require('spec.support.pgbouncer')
@@ -47,7 +47,7 @@ local function id_of(worker) return tostring(worker + 1000) end
 local ALL = {}
 for worker = 1, WORKERS do ALL[worker] = id_of(worker) end
 
--- ---- What a worker does with a row of its own ----------------------------------------------------
+-- ---- What a worker does with a row of its own ---------------------------------------------------
 
 -- Each stores n, so that it is acknowledged when the function returns.
 local WRITES = {
@@ -146,8 +146,8 @@ local function finish(load)
   for id, n in pairs(load.kept) do
     for _, opts in ipairs({ { cache = true }, { cache = false } }) do
       local found = shards:find('docs', id, opts).n
-      assert.is_true(found >= n and found <= load.tried[id], ('the row %s is %d: %d was acknowledged'
-        .. ', and %d tried'):format(id, found, n, load.tried[id]))
+      assert.is_true(found >= n and found <= load.tried[id], ('the row %s is %d: %d was '
+        .. 'acknowledged, and %d tried'):format(id, found, n, load.tried[id]))
     end
   end
   assert.equal(WORKERS, shards:count('docs'))

@@ -1,8 +1,9 @@
 --- Specs of a store over shards: with STORES_TEST_SHARDS in its environment a spec's store is so
 --- many of them, over a database each, and so is every other store that it opens over the same
---- database. What a spec does in SQL is done in all of them, but for an INSERT of one row, which goes
---- where its id belongs. STORES_TEST_SHARD_PAIRS has the servers of each, one a line: the folder of
---- PostgreSQL's socket, its port, and the socket of Redis; without it they share those of the run.
+--- database. What a spec does in SQL is done in all of them, but for an INSERT of one row, which
+--- goes where its id belongs. STORES_TEST_SHARD_PAIRS has the servers of each, one a line: the
+--- folder of PostgreSQL's socket, its port, and the socket of Redis; without it they share those of
+--- the run.
 
 local stores = require('stores')
 
