@@ -23,6 +23,7 @@ local traced = require('stores.verbs.traced')
 ---@field health stores.shards.Health[]
 ---@field places (stores.shards.Place|false)[] what their databases have said; false: nothing
 ---@field where table<integer, string> where those are that say nothing
+---@field collations table<integer, string> how their databases sort strings, where it mattered
 local Shards = { is_stores_target = true }
 Shards.__index = Shards
 for name, verb in pairs(routes.verbs()) do Shards[name] = verb end
@@ -68,7 +69,7 @@ function Shards.new(list, opts)
   end
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
-    strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {},
+    strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {}, collations = {},
     require_migrated = checked.require_migrated, turn = math.random(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')

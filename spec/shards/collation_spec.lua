@@ -62,6 +62,25 @@ describe('in databases with a collation a list of shards', function()
     end
   end)
 
+  it('is refused where one sorts otherwise, and each may have pages with holes', function()
+    local odd = support.db()
+    databases[#databases + 1] = odd
+    support.psql(odd, 'CREATE TABLE people (id bigint PRIMARY KEY, value jsonb);'
+      .. [[INSERT INTO people VALUES (2, '{"name": "x", "n": 1}'), (5, '{"name": "y", "n": 2}')]])
+    local mixed = stores.Shards.new({ { id = 0, db = databases[1] }, { id = 1, db = databases[2] },
+      { id = 2, db = odd } })
+    for _ = 1, 2 do
+      local err = support.refused('shard_mismatch', 'shard 2 sorts strings by', mixed.findAll,
+        mixed, 'people', { order = { 'name' } })
+      assert.equal(2, err.shard)
+      support.refused('shard_mismatch', 'of one collation', function()
+        for _ in mixed:each('people', { order = { 'name' } }) do end
+      end)
+    end
+    assert.is_true(#mixed:findAll('people', { order = { 'n' } }) > 2)
+    for _, store in ipairs(mixed.shards) do support.close(store) end
+  end)
+
   it('asks a server once for a page, and not where nothing has to be compared', function()
     local function round_trips(fn)
       local before = shards:stats().pg_round_trips

@@ -28,7 +28,6 @@ local SPECS = {
   { 'write/many_spec', 'what cascades', 'all or nothing', 'waiting for himself' },
   { 'tables/validate_spec', 'over shards' },
   { 'tables/upcast_spec', 'parts are made of it', 'and counts them', 'how far it came' },
-  { 'tables/unique_spec', 'would have it twice', 'undone by its savepoint' },
 }
 local AT_ONCE = 4
 

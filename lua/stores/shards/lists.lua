@@ -34,8 +34,40 @@ local RANKS = [[
   SELECT dense_rank() OVER (ORDER BY value) AS rank
   FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given (value, place) ORDER BY place]]
 
-local function ranks_of(store, timeout)
+-- How a database sorts strings; what a server has no column for, it does not have.
+local COLLATION = [[
+  SELECT concat_ws(' ', datcollate, to_jsonb(d)->>'datlocprovider', to_jsonb(d)->>'daticulocale',
+    to_jsonb(d)->>'datlocale') AS name
+  FROM pg_database d WHERE datname = current_database()]]
+
+-- Databases that sort strings in different ways would give pages with holes: each of them is asked
+-- for its collation before it is first compared with the others.
+local function check_collations(shards, answers, timeout)
+  local known, unknown = shards.collations, {}
+  for place = 1, shards.size do
+    if answers[place] and not known[place] then unknown[#unknown + 1] = place end
+  end
+  if not unknown[1] then return end
+  local found = scatter.run(shards, { timeout = timeout }, function(store, left)
+    return wait.slot(store.hub, store.engine:query(COLLATION, {}, { transaction = false,
+      readonly = true }, left))[1].name
+  end, unknown)
+  local first
+  for place = 1, shards.size do
+    local name = known[place] or found[place]
+    first = first or name and { place = place, name = name }
+    if name and name ~= first.name then
+      errors.raise('shard_mismatch', ('shard %d sorts strings by %s, and shard %d by %s: a list in '
+        .. 'their order needs databases of one collation'):format(place - 1, name,
+        first.place - 1, first.name), { shard = place - 1 })
+    end
+  end
+  for place, name in pairs(found) do known[place] = name end
+end
+
+local function ranks_of(shards, answers, store, timeout)
   return function(texts)
+    check_collations(shards, answers, timeout)
     local rows = wait.slot(store.hub, store.engine:query(RANKS,
       { '[' .. table.concat(texts, ',') .. ']' }, { transaction = false, readonly = true },
       timeout))
@@ -95,7 +127,8 @@ function Gather:run_list(name, opts, build)
       asked = asked or shards.shards[place]
     end
   end
-  local ranks = asked and ranks_of(asked, math.max(deadline - asked.hub:now(), 0.001))
+  local ranks = asked and ranks_of(shards, answers, asked,
+    math.max(deadline - asked.hub:now(), 0.001))
   local all = merge.new(page.order, page.back, ranks)
   local items, is_more = all:take(found, opts.limit)
   local documents = documents_of(items)
@@ -200,14 +233,17 @@ local function fill(self, streams, all, opts)
         after_token = walk.opts.after_token }
       read_on(by_place[place], store)
     end, places)
-  local left, asked, holders = {}, nil, 0
+  local left, asked, holders, answers = {}, nil, 0, {}
   for _, stream in ipairs(streams) do
-    if remaining(stream) > 0 then holders = holders + 1 end
+    if remaining(stream) > 0 then
+      holders = holders + 1
+      answers[stream.place] = true
+    end
     for i = stream.at, #stream.items do left[#left + 1] = stream.items[i] end
     asked = asked or remaining(stream) > 0 and self.shards[stream.place] or nil
   end
   if holders < 2 then return end
-  all.ranks = ranks_of(asked, math.max(deadline - asked.hub:now(), 0.001))
+  all.ranks = ranks_of(self, answers, asked, math.max(deadline - asked.hub:now(), 0.001))
   all:prepare(left)
 end
 
