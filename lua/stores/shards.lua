@@ -69,8 +69,9 @@ function Shards.new(list, opts)
   end
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
-    strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {}, collations = {},
-    require_migrated = checked.require_migrated, turn = math.random(#list) }, Shards)
+    strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {},
+    collations = {}, require_migrated = checked.require_migrated,
+    turn = math.random(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')
     setmetatable(shards, Traced)

@@ -22,6 +22,7 @@ setup(function()
   shards = stores.Shards.new(list, { breaker = BREAKER })
   shards:migrate({ { name = 'docs', migration =
     'CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb NOT NULL)' } })
+  for id = 1001, 1024 do shards:insert('docs', { id = tostring(id) }) end
 end)
 
 teardown(function()
