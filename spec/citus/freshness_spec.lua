@@ -1,6 +1,7 @@
 --- What a cache may answer before a Citus cluster, where the coordinator and the worker that has a
 --- row are two: one commits before the other, and the way between them may be slow, or lost.
--- Needs STORES_CITUS_URL. Plain pass alone: it is the servers that do this.
+-- Needs STORES_CITUS_URL.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local citus = require('spec.support.citus')
 local process = require('spec.support.process')
@@ -157,6 +158,32 @@ describe('before a Citus cluster the cache', function()
     end
     cluster:psql('SELECT recover_prepared_transactions()')
     settles(1)
+  end)
+
+  there('waits for every copy of a row of a reference table', function()
+    cluster:psql("CREATE TABLE copied (id bigint PRIMARY KEY, value jsonb);"
+      .. " SELECT create_reference_table('copied')")
+    store:insert('copied', { id = '1', n = 1 })
+    support.eventually(function()
+      local before = other:stats().hits
+      return other:find('copied', '1').n == 1 and other:stats().hits == before + 1
+    end, 60, 'the row in the cache')
+    cluster.proxy:at('cut', 'COMMIT PREPARED')
+    store:update('copied', { id = '1', n = 2 })
+    local last = 1
+    for _ = 1, LOOKS do
+      local n = other:find('copied', '1').n
+      assert.is_true(n >= last, 'a read went back')
+      last = n
+      stores.sleep(0.1)
+    end
+    cluster:psql('SELECT recover_prepared_transactions()')
+    support.eventually(function()
+      local before = other:stats().hits
+      assert.equal(2, store:find('copied', '1').n)
+      assert.equal(2, other:find('copied', '1').n)
+      return other:stats().hits == before + 1
+    end, 60, 'the row in the cache again')
   end)
 
   there('stays turned while a worker has what a query wrote prepared', function()

@@ -1,6 +1,7 @@
 --- What a Citus cluster asks of who writes to it: locks that a shard takes along when it moves,
 -- limits that reach the workers, keys that cascade on them, and a coordinator to talk to.
--- Needs STORES_CITUS_URL. Plain pass alone: it is the servers that do this.
+-- Needs STORES_CITUS_URL.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local citus = require('spec.support.citus')
 local process = require('spec.support.process')
