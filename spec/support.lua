@@ -2,6 +2,7 @@
 --- them, and the check that nothing is left behind.
 
 local stores = require('stores')
+local over_citus = require('spec.support.over_citus')
 local over_shards = require('spec.support.over_shards')
 local psql = require('spec.support.psql')
 local system = require('stores.local.system')
@@ -33,6 +34,10 @@ end
 ---@param fields? table more keys of the config
 ---@return table
 function support.config(database, fields)
+  if over_citus.kind and database then
+    local config = over_citus.config(database, fields)
+    if config then return config end
+  end
   local at = get_servers()
   -- patient, as below: ten connections are opened one after the other
   local db = { host = at.host, port = 5432, database = database or 'postgres', user = at.user,
@@ -85,6 +90,7 @@ function support.drop(db)
     for _, one in ipairs(db.shards) do support.drop(one) end
     return
   end
+  if over_citus.drop(db) then return end
   local admin = admin_of(db)
   admin:query('DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)', nil,
     { transaction = false })
@@ -115,11 +121,12 @@ function support.store(tables, opts, fields)
     end
     store, db = over_shards.open(databases, redis, opts)
   else
-    db = support.db(fields)
+    db = over_citus.kind and over_citus.db(fields) or support.db(fields)
     store = stores.Store.new(db, redis, opts)
   end
   for _, name in ipairs(tables or {}) do
     store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
+    if over_citus.kind then over_citus.spread(store, name) end
   end
   return store, db
 end

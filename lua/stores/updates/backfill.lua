@@ -1,9 +1,12 @@
 --- Work on all documents of a declared table, batch by batch, beside those who use it: what is of
 --- an older version is stored anew, what is past its time is deleted.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local expression = require('stores.sql.expression')
+local put = require('stores.verbs.bulk.put')
 local seen = require('stores.verbs.seen')
+local sql = require('stores.verbs.bulk.sql')
 local times = require('stores.tables.times')
 local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
@@ -69,8 +72,44 @@ end
 
 -- ---- Times --------------------------------------------------------------------------------------
 
-local OVER = 'SELECT id::text AS row_id FROM %%T WHERE %s ORDER BY %s, id LIMIT %d '
-  .. 'FOR UPDATE SKIP LOCKED'
+local OVER = 'SELECT id::text AS row_id FROM %%T WHERE %s ORDER BY %s, id LIMIT %d'
+local LOCKED = ' FOR UPDATE SKIP LOCKED'
+
+-- Milliseconds for who holds a row of several servers, where none can be skipped.
+local PATIENCE = 'SET LOCAL lock_timeout = 100'
+
+-- Of these rows those that are past their time still.
+local function delete_past(tx, batch, list)
+  wait.slot(tx.hub, tx.tx:query(PATIENCE, {}, {}, tx:rest_of_it()))
+  local text, params = sql.delete(list, function(add)
+    local param = add(batch.param, batch.type)
+    return (batch.condition:gsub('%$1::%a+', (param:gsub('%%', '%%%%'))))
+  end)
+  return (put.run(tx, 'delete', batch.name, list, text, params, batch.timeout))
+end
+
+local function try_delete(store, batch, list)
+  local ok, count = pcall(transaction.run, store, function(tx)
+    return delete_past(tx, batch, list)
+  end, { timeout = batch.timeout })
+  if ok then return count end
+  if not errors.is(count, 'lock_timeout') then errors.throw(count) end
+  if #list == 1 then return 0 end
+  local sum = 0
+  for _, id in ipairs(list) do sum = sum + try_delete(store, batch, { id }) end
+  return sum
+end
+
+-- The same where a coordinator of Citus locks no rows of several servers together. Gives how many
+-- were deleted, and whether there may be more.
+local function delete_spread(store, batch, size)
+  local found = wait.slot(store.hub, store:start_select(batch.name, batch.sql, { batch.param },
+    batch.timeout, false, true))
+  local list = {}
+  for i, row in ipairs(found) do list[i] = row.row_id end
+  local count = #list > 0 and try_delete(store, batch, list) or 0
+  return count, count > 0 and #list == size
+end
 
 -- Deletes a batch, of which nobody else holds a row.
 local function delete_batch(tx, batch)
@@ -93,15 +132,23 @@ function backfill.expire(store, name, opts)
   local size, count = opts.batch or BATCH, 0
   local by = expression.of(definition.expires)
   if not store.engine:met() then wait.slot(store.hub, store.engine:meet(opts.timeout)) end
+  local spread = core.is_citus(store.engine)
   for _, form in ipairs(times.over_sql(definition.expires, seen.now(store))) do
     local batch = { name = name, param = form.param, timeout = opts.timeout,
-      sql = OVER:format(form.condition, by, size) }
+      condition = form.condition, type = form.condition:match('%$1::(%a+)'),
+      sql = OVER:format(form.condition, by, size) .. (spread and '' or LOCKED) }
     repeat
-      local deleted = transaction.run(store, function(tx) return delete_batch(tx, batch) end,
-        { timeout = opts.timeout })
+      local deleted, is_more
+      if spread then
+        deleted, is_more = delete_spread(store, batch, size)
+      else
+        deleted = transaction.run(store, function(tx) return delete_batch(tx, batch) end,
+          { timeout = opts.timeout })
+        is_more = deleted == size
+      end
       count = count + deleted
-      if deleted == size then pause(store, opts) end
-    until deleted < size
+      if is_more then pause(store, opts) end
+    until not is_more
   end
   return count
 end

@@ -1,6 +1,7 @@
 --- updateEach: every document that meets criteria is changed by a function of Lua, batch by batch.
 --- A batch is looked up, then locked and looked at again in one transaction with what is stored.
 
+local core = require('stores.core')
 local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
@@ -58,7 +59,7 @@ end
 local function lock_as_write(tx, walk, text, params)
   local _, list, values = put.run(tx, 'update', walk.name, walk.list, text, params,
     walk.opts.timeout)
-  local rows = {}
+  local rows, at = {}, {}
   for i = 1, #list do
     local document = values[i] and json.decode(values[i])
     if type(document) ~= 'table' or json.is_array(document) then
@@ -66,14 +67,17 @@ local function lock_as_write(tx, walk, text, params)
         { row = list[i] })
     end
     document.id = list[i]
-    rows[i] = document
+    at[list[i]] = document
   end
+  for _, id in ipairs(walk.list) do rows[#rows + 1] = at[id] end
   return rows
 end
 
 local function lock(tx, walk)
   local condition, params = query.condition(query.containment(walk.doc, walk.opts), walk.opts)
-  local text, all = sql.lock(walk.list, condition ~= '' and condition or nil, params)
+  local writes = core.spread(tx.store.engine, walk.name) ~= nil
+  local text, all = sql.lock(walk.list, condition ~= '' and condition or nil, params, writes)
+  if writes then return lock_as_write(tx, walk, text, all) end
   if walk.plain == nil then put.ask_kind(tx, walk) end
   if not walk.plain then return lock_as_write(tx, walk, text, all) end
   tx:hold_rows(walk.name, walk.list)

@@ -76,13 +76,18 @@ sql.THERE = 'SELECT id::text AS row_id FROM %T WHERE id = ANY($1::bigint[])'
 ---@param list string[]
 ---@param condition string? that they still have to meet, over the parameters behind the first
 ---@param params string[]
+---@param writes boolean? by a write, which gives them in no order: of rows on several servers
 ---@return string text
 ---@return string[] params
-function sql.lock(list, condition, params)
+function sql.lock(list, condition, params, writes)
   local all = { sql.array(list), unpack(params) }
   local more = condition and condition:gsub('%$(%d+)', function(number)
     return '$' .. tonumber(number) + 1
   end):gsub('^ WHERE ', ' AND ') or ''
+  if writes then
+    return 'UPDATE %T SET value = value WHERE id = ANY($1::bigint[])' .. more
+      .. ' RETURNING id, value::text', all
+  end
   return 'SELECT id, value::text FROM %T WHERE id = ANY($1::bigint[])' .. more
     .. ' ORDER BY id FOR UPDATE', all
 end
