@@ -197,7 +197,7 @@ function citus.start(opts)
   end
   assert(#ports == 2, 'the cluster of STORES_CITUS_URL has two workers')
   count = count + 1
-  local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6), count)
+  local name = ('spec_%s_%d'):format(stores.flake.at(os.time()):sub(-9) .. system.pid(), count)
   local self = setmetatable({ db = with(main, { database = name }), workers = {} }, Citus)
   for i, port in ipairs(ports) do
     self.workers[i] = with(self.db, { port = port, host = '127.0.0.1' })
