@@ -87,6 +87,19 @@ static void take_alike(struct stores__segment *segment, size_t most) {
     }
 }
 
+/* How many go together. The only one under way leaves half of a crowd to the next: while the server
+ * works for the one, the callers of the other go on. */
+static size_t most_of(const struct stores__writes *writes) {
+    size_t waiting = 0;
+    if (writes->engine->config.no_segments) return 1;
+    if (writes->counts[SEGMENT_RUNNING] > 1) return STORES__SEGMENT_WRITES;
+    for (struct stores__list *at = writes->queue.next;
+         at != &writes->queue && waiting < 2 * STORES__SEGMENT_WRITES; at = at->next) {
+        waiting++;
+    }
+    return waiting < STORES__SEGMENT_WRITES ? STORES__SEGMENT_WRITES / 2 : (waiting + 1) / 2;
+}
+
 static void take_writes(struct stores__segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
     if (segment->place == SEGMENT_ALONE) {
@@ -94,8 +107,7 @@ static void take_writes(struct stores__segment *segment) {
         if (write != NULL) take(segment, write);
         return;
     }
-    size_t most = segment->engine->config.no_segments ? 1 : STORES__SEGMENT_WRITES;
-    take_alike(segment, most);
+    take_alike(segment, most_of(writes));
     /* so that two segments lock rows in one order; writes of one row stay as they came */
     if (segment->count > 1) {
         for (size_t i = 0; i < segment->count; i++) segment->order[i]->order = i;
@@ -174,8 +186,10 @@ static bool may_start(const struct stores__writes *writes, enum stores__segment_
  * each. */
 static bool start_segment(struct stores__writes *writes, enum stores__segment_place place) {
     stores_engine *engine = writes->engine;
-    struct stores__segment *segment = calloc(1, sizeof *segment);
-    if (segment == NULL) {
+    struct stores__segment *segment = malloc(sizeof *segment);
+    if (segment != NULL) {
+        memset(segment, 0, offsetof(struct stores__segment, order));
+    } else {
         stores_error error;
         stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");
         /* the end of a segment of this kind begins the next one; without one nobody would */

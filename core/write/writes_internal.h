@@ -15,7 +15,7 @@
 #include "write/writes.h"
 
 enum {
-    STORES__SEGMENT_WRITES = 64,
+    STORES__SEGMENT_WRITES = 128, /* at most */
     STORES__SHARED_ARRAYS = 3, /* ids, values, guards */
     STORES__SHARED_BYTES = 256 * 1024 /* of values and guards in one statement */
 };
@@ -83,15 +83,11 @@ struct stores__segment {
     stores_engine *engine;
     enum stores__segment_place place; /* stores__segment_move alone sets it */
     struct stores__list writes;
-    struct stores__write *order[STORES__SEGMENT_WRITES];
     size_t count;
-    struct stores__group groups[STORES__SEGMENT_WRITES];
     size_t group_count;
     bool shares; /* there is a group that does */
     size_t ends[SECTIONS]; /* of its request: where each ends */
-    struct stores__segment_check checked[STORES__SEGMENT_WRITES];
     size_t checks;
-    struct stores__table *printed[STORES__SEGMENT_WRITES];
     size_t prints;
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
@@ -106,6 +102,11 @@ struct stores__segment {
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
     bool failed, stale_plan, unsure, stray_cancel;
     stores_error error; /* of the statement that failed the segment */
+    /* As far as the counts above say; what is behind is not even zeroed. */
+    struct stores__write *order[STORES__SEGMENT_WRITES];
+    struct stores__group groups[STORES__SEGMENT_WRITES];
+    struct stores__segment_check checked[STORES__SEGMENT_WRITES];
+    struct stores__table *printed[STORES__SEGMENT_WRITES];
 };
 
 /* The one mover; nowhere: its end. Who waits for a place hears of it. */
