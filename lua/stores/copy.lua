@@ -228,6 +228,11 @@ local function begin(work, opts)
   end
   check_new(work, old, new, id)
   work.copy = id or new_id(work.from.stores[1])
+  if id then
+    -- a process that was killed may still have got on, until it is fenced off
+    each_place(work.from, function(at) marks.claim(work.from.stores[at], id, work.runner) end)
+    old, new = states(work.from), states(work.to)
+  end
   local names = names_of(old, id, opts)
   if old[1].state ~= 'moved' then
     work.tables = tables.wanted(work.from, names, opts.ledger)
@@ -260,7 +265,13 @@ local function abort(work)
     if is_active(old[at]) then marks.lift(work, at) end
   end)
   each_place(work.to, function(at)
-    if marks.read(work.to.stores[at]) then marks.give_up(work, at) end
+    local ok, err = pcall(function()
+      if marks.read(work.to.stores[at]) then marks.give_up(work, at) end
+    end)
+    if not ok then
+      work.say(('%s was not told, and stays as it is: %s'):format(work.to:called(at),
+        tostring(err)))
+    end
   end)
   return { finished = false, aborted = true, tables = {}, rows = 0 }
 end
@@ -274,7 +285,7 @@ local function refuse_second(event)
 end
 
 local function perform(work, opts)
-  sides.apart(work.from, work.to)
+  if not opts.abort then sides.apart(work.from, work.to) end
   return lock.hold(work.from.stores[1], { key = 'stores/copy' }, { limit = 1,
     notify = refuse_second }, function()
     if opts.abort then return abort(work) end

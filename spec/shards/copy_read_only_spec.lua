@@ -165,6 +165,20 @@ describe('a copy that was begun', function()
     abort() -- there is nothing left to be given up
   end)
 
+  it('is given up also where the new side is gone', function()
+    begin()
+    local gone = { db = {}, redis = false }
+    for key, value in pairs(old.place.db) do gone.db[key] = value end
+    gone.db.database = 'nobody_has_this'
+    local told = {}
+    assert.is_true(stores.copy(old.place, gone, { abort = true, say = function(text)
+      told[#told + 1] = text
+    end }).aborted)
+    assert.matches('the new side was not told, and stays as it is: auth_failed', told[1])
+    old.target:insert('things', { id = '10' })
+    refused('conflict', 'is being filled by another copy', stores.copy, old.place, new.place)
+  end)
+
   it('leaves nothing in the new side to a copy that begins after it was given up', function()
     local stop = 0
     stores.copy(old.place, new.place, { batch = 2, stopping = function()
@@ -190,6 +204,15 @@ describe('a copy that was begun', function()
     assert.same({ '0\n', '0\n' }, count(new))
     assert.is_true(stores.copy(old.place, new.place).finished)
     assert.equal(1, before:find('things', '1').n)
+  end)
+
+  it('decides nothing before the caches can be told', function()
+    local deaf = { db = old.place.db, redis = { path = '/nowhere/redis.sock' } }
+    refused('cache_failure', 'Redis is not reachable', stores.copy, deaf, new.place)
+    assert.equal(1, old.target:find('things', '1').n)
+    refused('read_only', 'takes no writes', old.target.delete, old.target, 'things', '1')
+    assert.is_true(stores.copy(old.place, new.place).finished)
+    assert.equal(9, new.target:count('things'))
   end)
 
   it('goes on to the databases that it began with alone', function()

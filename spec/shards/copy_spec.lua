@@ -211,6 +211,10 @@ describe('a copy', function()
     new:psql('ALTER TABLE things ADD COLUMN more text')
     refused('not_migrated', 'has the columns id bigint, more text, value jsonb, and not',
       stores.copy, old.place, new.place, { tables = { 'things' } })
+    new:psql('ALTER TABLE things DROP COLUMN more')
+    old:psql("CREATE INDEX ON things ((value ->> 'n')) WHERE id > 0")
+    refused('not_migrated', "has no index USING btree (((value ->> 'n'::text))) WHERE (id > 0)",
+      stores.copy, old.place, new.place, { tables = { 'things' } })
     assert.is_true(old.target:query("SELECT to_regclass('stores_shard') IS NULL AS none")[1].none)
   end)
 

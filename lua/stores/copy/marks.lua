@@ -10,6 +10,7 @@
 ---   unfinished   of the new side, until all is there; the copy alone writes
 
 local errors = require('stores.errors')
+local json = require('stores.json')
 local literal = require('stores.sql.expression').literal
 local tables = require('stores.copy.tables')
 
@@ -122,11 +123,12 @@ marks.taken_over = taken_over
 ---@param store stores.Store
 ---@param copy string
 ---@param runner string
----@param names string the names of its tables, as JSON
+---@param names string? the names of its tables, as JSON; nil: as it was
 function marks.claim(store, copy, runner, names)
   marks.change(store, function(tx)
     tx:query(COLUMNS)
-    tx:query('UPDATE stores_shard SET copy = $1, runner = $2, tables = $3', { copy, runner, names })
+    tx:query('UPDATE stores_shard SET copy = $1, runner = $2, tables = coalesce($3, tables)',
+      { copy, runner, names or json.null })
   end)
 end
 

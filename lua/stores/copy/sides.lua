@@ -55,7 +55,7 @@ end
 local function changes(flat, connections)
   local own = { any_shard = true, poolsize = connections, min_idle = 0, timeout = HOUR,
     statement_timeout = HOUR, acquire_timeout = HOUR, transaction = true, raw = false,
-    metrics = false }
+    metrics = false, replicas = {}, read = 'primary' } -- a replica may lack the last rows
   if flat.migrate_url then own.pg, own.pooler = { url = flat.migrate_url }, 'session' end
   return own
 end

@@ -20,6 +20,7 @@ local tables = {}
 ---@field has_key boolean
 ---@field is_own boolean one of Stores' own, which each database has for itself
 ---@field is_marked boolean it has the trigger that refuses writes
+---@field indexes string[] how each is made, without its name and the table's
 ---@field is_spread boolean its rows are on workers of Citus
 ---@field columns stores.copy.Column[]
 
@@ -42,6 +43,9 @@ SELECT n.nspname::text AS schema, c.relname::text AS bare,
   EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'stores_refuse'
       AND g.tgenabled = 'A') AS is_marked,
   %s AS is_spread,
+  (SELECT coalesce(json_agg(concat(CASE WHEN i.indisunique THEN 'unique ' END,
+      substring(pg_get_indexdef(i.indexrelid) FROM 'USING .*$'))), '[]')
+    FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid) AS indexes,
   (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type',
       format_type(a.atttypid, a.atttypmod), 'generated', a.attgenerated <> '') ORDER BY a.attnum),
       '[]')
@@ -183,6 +187,15 @@ local function shape(one)
   return table.concat(parts, ', ')
 end
 
+-- Citus has no unique index without the id.
+local function missing_index(there, one)
+  local has = {}
+  for _, text in ipairs(there.indexes) do has[text] = true end
+  for _, text in ipairs(one.indexes) do
+    if not has[text] and not (there.is_spread and text:find('^unique ')) then return text end
+  end
+end
+
 local function problems_of(side, store, at, wanted, ledger)
   local by_name, problems = {}, {}
   for _, one in ipairs(tables.all(side, store, ledger)) do by_name[one.name] = one end
@@ -193,6 +206,9 @@ local function problems_of(side, store, at, wanted, ledger)
     elseif shape(there) ~= shape(one) then
       problems[#problems + 1] = ('%s of %s has the columns %s, and not %s'):format(one.name,
         side:called(at), shape(there), shape(one))
+    elseif missing_index(there, one) then
+      problems[#problems + 1] = ('%s of %s has no index %s'):format(one.name, side:called(at),
+        missing_index(there, one))
     end
   end
   return problems
