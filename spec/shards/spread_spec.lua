@@ -66,11 +66,14 @@ describe('a call to all shards, #slow', function()
     end
     local sql = WORK:format('0.5 + 0.5 * (SELECT count(*) FROM docs)')
     shards.shards[2]:insert('docs', { id = '1' })
+    -- by turns, and the best of each: a neighbour on the machine makes either of them slow
+    local slowest, all = math.huge, math.huge
     support.eventually(function()
-      local slowest = seconds(function() shards.shards[2]:query(sql) end)
-      local all = seconds(function() shards:query(sql, {}, { on = 'all' }) end)
+      slowest = math.min(slowest, seconds(function() shards.shards[2]:query(sql) end))
+      all = math.min(all, seconds(function() shards:query(sql, {}, { on = 'all' }) end))
       return all <= slowest * 1.2
     end, 60)
+    assert.is_true(slowest >= 1)
   end)
 
   it('asks no more of them at a time than it is told, and all within one deadline', function()
