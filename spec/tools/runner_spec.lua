@@ -96,6 +96,19 @@ describe('tools/specs.lua #slow', function()
     assert.is_nil(text:find('gc d_spec', 1, true))
   end)
 
+  it('leaves a unit about memory to the asan pass, where that is run', function()
+    -- nobody has built these units, so that each fails where it is run
+    local files = { ['test_none.c'] = '/* Units.\n * Asan pass alone: it says so.\n */\n',
+      ['test_other.c'] = '/* Asan pass alone is not the whole of its line. */\n' }
+    local text = said(files, '--pass=plain', '--pass=asan')
+    assert.is_nil(text:find('plain test_none', 1, true))
+    assert.matches('asan test_none', text, 1, true)
+    assert.matches('plain test_other', text, 1, true)
+    assert.matches('\nspecs: 0 passed, 3 failed, 0 pending\n$', text)
+    text = said(files, '--pass=plain')
+    assert.matches('plain test_none', text, 1, true)
+  end)
+
   it('tells where the processor went: to a file, its programs, and servers', function()
     local text = said({ ['a_spec.lua'] = ([[
       it('is busy', function()
