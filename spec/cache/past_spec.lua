@@ -208,8 +208,8 @@ describe('rows that Redis kept, #slow', function()
     local store = open({ poolsize = 2 })
     store:insert('docs', { id = '1', n = 1 })
     warm(store, '1')
-    pg:psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-      .. "AND application_name = 'stores'")
+    pg:psql("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE "
+      .. "pid <> pg_backend_pid() AND application_name = 'stores'")
     local epoch = cache.of(pg:config(), rd.socket):epoch('public.docs')
     assert.equal(1, store:find('docs', '1').n)
     warm(store, '1')

@@ -316,7 +316,7 @@ describe('a function that waits', function()
     local err = refused('connection_lost', nil, store.updateObject, store, 'docs', '35',
       function(doc)
         doc.n = 2
-        support.psql(db, [[SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        support.psql(db, [[SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity
           WHERE state = 'idle in transaction' AND datname = current_database()]])
       end)
     assert.equal('none', err.outcome)

@@ -88,7 +88,7 @@ describe('A pool', function()
   it('finds out which are gone when all of its backends are ended, and no read fails', function()
     store_of({ poolsize = 6 })
     fill(6)
-    support.psql(db, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ='
+    support.psql(db, 'SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE datname ='
       .. " '" .. db.database .. "' AND pid <> pg_backend_pid()")
     local list = {}
     for i = 1, 20 do list[i] = i end
