@@ -159,6 +159,12 @@ local function tables_of(run, writer)
   return assert(list[1] and list, 'there is no table ' .. tostring(wanted))
 end
 
+local function names_of(run)
+  local names = {}
+  for _, place in ipairs(run.places) do table.insert(names, place.name) end
+  return names
+end
+
 local function start_worker(run, writer, db, redis, capacity)
   local options = run.options
   local path = ('%s/history%d'):format(run.servers.home, writer)
@@ -171,7 +177,8 @@ local function start_worker(run, writer, db, redis, capacity)
     shape = options.shape, tenants = options.tenants, calm = options.calm,
     bulk = options.bulk,
     db = db, redis = redis,
-    opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure },
+    opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure,
+      hold = options.held and names_of(run) or nil },
   }) }, { env = env })
 end
 
@@ -181,7 +188,8 @@ end
 ---@return consistency.Run
 function harness.start(servers, options)
   local all = { workers = 8, coroutines = 16, poolsize = 3, rows = 32, timeout = 10,
-    on_cache_failure = 'error', seed = os.time() }
+    on_cache_failure = 'error', seed = os.time(),
+    held = os.getenv('STORES_CONSISTENCY_HELD') == '1' }
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
     said = {}, violations = {}, places = places(all) }, Run)
