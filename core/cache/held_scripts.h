@@ -11,13 +11,13 @@
 
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
- * '' where that is not known. Gives 1 where there is no hash and none is made, or this user may not
- * look for one: PostgreSQL knows whether there may be one; else {nonce, seq, the least that any other
- * field has acked}. */
+ * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a hash
+ * is an error, is what every user may do); else {nonce, seq, the least that any other field has
+ * acked}. */
 #define STORES__TELL                                                                               \
     "local function tell(key, what, own, fresh)\n"                                                 \
-    "  local h = redis.pcall('HGETALL', key)\n"                                                    \
-    "  if h.err then return fresh == '' and 1 or h end\n"                                          \
+    "  if fresh == '' and not redis.pcall('GET', key) then return 1 end\n"                         \
+    "  local h = redis.call('HGETALL', key)\n"                                                     \
     "  if #h == 0 then\n"                                                                          \
     "    if fresh == '' then return 1 end\n"                                                       \
     "    redis.call('HSET', key, 'nonce', fresh, 'seq', '1', '?', '-1')\n"                         \
