@@ -146,6 +146,20 @@ describe('after a copy', function()
 end)
 
 describe('a copy', function()
+  it('ends what processes hold in their memory', function()
+    open(0, 2)
+    old.target:upsert('things', { id = '7', n = 7 })
+    support.eventually(function()
+      assert.equal(7, old.target:find('things', '7', { hold = true }).n)
+      return old.target:stats().held_hits > 0
+    end)
+    stores.copy(old.place, new.place)
+    for _ = 1, 20 do
+      refused('moved', 'went to other', old.target.find, old.target, 'things', '7', { hold = true })
+    end
+    assert.equal(7, new.target:find('things', '7', { hold = true }).n)
+  end)
+
   it('carries all columns, and what identities have given', function()
     local sql = [[CREATE TABLE things (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       value jsonb NOT NULL, note text, twice numeric GENERATED ALWAYS AS (id * 2) STORED,
