@@ -13,8 +13,12 @@
 #include "pg/insist.h"
 
 enum { AT_STANDING, AT_READ, AT_REACHED };
-/* How long a statement whose answer nobody wants may go on: most are over by then. */
-enum { LINGER_MS = 50 };
+enum {
+    LINGER_MS =
+        50, /* that a statement may go on whose answer nobody wants: most are over by then */
+    LATE_MS = 50, /* a timer that is so late says that the loop did not turn */
+    HASTY_MOST = 3 /* callers in a hurry who get nothing: then it does not answer */
+};
 
 struct stores__attempt {
     struct stores__list link; /* replica->attempts, while somebody waits for it */
@@ -32,7 +36,7 @@ struct stores__attempt {
     struct stores__pg_req req;
     struct stores__pg_insist insist;
     struct stores__timer timer;
-    uint64_t patience_ms;
+    uint64_t patience_ms, due_at;
     struct pg_result *result;
 };
 
@@ -184,17 +188,33 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
 
 /* ---- Sending --------------------------------------------------------------------------------- */
 
+/* The loop did not turn, and what has come meanwhile was not read yet. */
+static bool was_away(struct stores__attempt *attempt) {
+    uint64_t now = now_of(attempt);
+    if (now < attempt->due_at + LATE_MS) return false;
+    attempt->due_at = now + LATE_MS;
+    return stores__timer_set(timers_of(attempt), &attempt->timer, attempt->due_at);
+}
+
+/* What a caller in a hurry does not get says little of the replica. */
+static enum stores__replica_reason why_silent(const struct stores__attempt *attempt) {
+    bool hasty = attempt->patience_ms < STORES__REPLICA_PATIENCE_MS;
+    if (hasty && ++attempt->replica->hasty < HASTY_MOST) return STORES__REPLICA_BUSY;
+    return STORES__REPLICA_SILENT;
+}
+
 static void out_of_patience(struct stores__timer *timer) {
     struct stores__attempt *attempt = STORES__CONTAINER(timer, struct stores__attempt, timer);
     struct stores__pg_conn *conn = attempt->conn;
+    if (was_away(attempt)) return;
     if (conn == NULL) {
         bool busy = stores__pg_open_count(&attempt->replica->pool) > 0;
         stores__pg_unwait(&attempt->wait);
-        give_up(attempt, busy ? STORES__REPLICA_BUSY : STORES__REPLICA_SILENT);
+        give_up(attempt, busy ? STORES__REPLICA_BUSY : why_silent(attempt));
         destroy(attempt);
         return;
     }
-    give_up(attempt, STORES__REPLICA_SILENT);
+    give_up(attempt, why_silent(attempt));
     if (attempt->read.own) stores__pg_discard(conn); /* it is over with that, and gone */
 }
 
@@ -300,6 +320,7 @@ struct stores__attempt *stores__attempt_start(stores_engine *engine,
     attempt->arg = arg;
     attempt->starting = true;
     attempt->patience_ms = left < STORES__REPLICA_PATIENCE_MS ? left : STORES__REPLICA_PATIENCE_MS;
+    attempt->due_at = now + attempt->patience_ms;
     attempt->timer.fire = out_of_patience;
     attempt->wait.granted = granted;
     attempt->wait.failed = refused;
@@ -307,7 +328,7 @@ struct stores__attempt *stores__attempt_start(stores_engine *engine,
     stores__list_append(&replica->attempts, &attempt->link);
     replica->pool.common.statement = engine->pool.common.statement;
     replica->pool.common.statement_arg = engine->pool.common.statement_arg;
-    if (stores__timer_set(timers_of(attempt), &attempt->timer, now + attempt->patience_ms)) {
+    if (stores__timer_set(timers_of(attempt), &attempt->timer, attempt->due_at)) {
         stores__pg_acquire(&replica->pool, &attempt->wait,
                            read->own ? STORES__PG_CHECKED_OUT : STORES__PG_READING, "reads");
     } else {

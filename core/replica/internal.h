@@ -49,6 +49,7 @@ struct stores__replica {
     bool on_trial; /* a read is finding out whether it is fit again */
     enum stores__replica_reason why; /* it is left alone; NONE: it was not yet, or is not */
     unsigned failures; /* in a row */
+    unsigned hasty; /* calls that waited less than is due, and got nothing, since it answered */
     uint64_t alone_until;
 
     uint32_t timeline; /* that it has replayed, at least; 0: not told */

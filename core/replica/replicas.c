@@ -44,7 +44,7 @@ static void leave_alone(struct stores__replica *replica, enum stores__replica_re
 
 static void is_fit(struct stores__replica *replica) {
     replica->why = STORES__REPLICA_NONE;
-    replica->failures = 0;
+    replica->failures = replica->hasty = 0;
     replica->on_trial = false;
     if (replica->is_alone) move(replica, false);
 }
