@@ -153,9 +153,9 @@ epochs.mutants = {
 }
 
 --- A model. config: writers, readers, turners, roles, commits (nil: any number), and the
--- ingredients crash, evict, rollback, wipe, dump, past, ddl, move, workers, blind (anybody turns the table
--- at any time, as store:invalidate(table) does); forget (see forget_dead, for larger bounds);
--- mutant, invariant as in rows.lua.
+-- ingredients crash, evict, rollback, wipe, dump, past, ddl, move, workers, blind (anybody turns
+-- the table at any time, as store:invalidate(table) does); forget (see forget_dead, for larger
+-- bounds); mutant, invariant as in rows.lua.
 function epochs.new(config)
   local writers, readers, turners, commits = config.writers, config.readers, config.turners,
     config.commits
