@@ -258,13 +258,13 @@ describe('before a Citus cluster the cache', function()
     assert.same({}, stale)
     cluster:psql('SELECT recover_prepared_transactions()')
     for _, id in ipairs(ids) do
-      support.eventually(function()
+      local seen = {}
+      local same = pcall(support.eventually, function()
         local truth = tonumber(cluster:psql("SELECT value->>'n' FROM docs WHERE id = " .. id))
-        for _ = 1, 3 do
-          if n_of(store, id) ~= truth or n_of(other, id) ~= truth then return false end
-        end
-        return true
-      end, 60, 'the same everywhere')
+        seen = { truth, n_of(store, id), n_of(other, id) }
+        return truth and seen[2] == truth and seen[3] == truth
+      end, 60)
+      assert.is_true(same, table.concat(seen, ' '))
     end
   end)
 
