@@ -79,6 +79,7 @@ local SCATTERS = {
 ---@field kept table<string, integer> what was acknowledged of each row
 ---@field tried table<string, integer>
 ---@field longest number seconds of the longest call that failed
+---@field spec thread whose load it is
 
 local function note_failure(load, err, began)
   if not (stores.errors.is(err) and err.shard == load.victim - 1) then error(err, 0) end
@@ -97,7 +98,8 @@ end
 local function work(load, worker)
   local id, n = id_of(worker), load.tried[id_of(worker)] or 0
   local place = shards:place_of(id)
-  while not load.is_over do
+  -- where the spec has failed meanwhile nobody says that it is over
+  while not load.is_over and coroutine.status(load.spec) ~= 'dead' do
     n = n + 1
     local began = now()
     local ok, err = pcall(write_and_read, load, id, n)
@@ -122,7 +124,7 @@ local kept, tried = {}, {}
 
 local function begin(victim, is_alone)
   local load = { victim = victim, asks_all = not is_alone, done = { 0, 0, 0 }, failed = 0,
-    kept = kept, tried = tried, longest = 0, is_over = false }
+    kept = kept, tried = tried, longest = 0, is_over = false, spec = coroutine.running() }
   load.tasks = {}
   for worker = 1, WORKERS do load.tasks[worker] = stores.spawn(work, load, worker) end
   return load
