@@ -76,7 +76,9 @@ void stores__segments_look(struct stores__timer *timer) {
     }
     bool waiting = !stores__list_empty(&writes->queue) || !stores__list_empty(&writes->alone);
     if (waiting && stores__segments_crowd(writes)) yield(writes, SEGMENT_LATE);
-    if (stores__segments_alone_crowd(writes)) yield(writes, SEGMENT_ALONE);
+    if (!stores__alone_has_room(writes) && stores__alone_next(writes) != NULL) {
+        yield(writes, SEGMENT_ALONE);
+    }
     if (any) stores__segments_watch(writes);
 }
 

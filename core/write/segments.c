@@ -4,8 +4,7 @@
 
 enum {
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
-    SPREAD_SEGMENTS_MAX = 8, /* the same, where each is of one shard alone */
-    ALONE_SHARE = 2 /* of the pool: writes that run alone take one connection of so many at most */
+    SPREAD_SEGMENTS_MAX = 8 /* the same, where each is of one shard alone */
 };
 
 /* ---- Which writes go together ---------------------------------------------------------------- */
@@ -24,27 +23,6 @@ static void take(struct stores__segment *segment, struct stores__write *write) {
     stores__list_remove(&write->link);
     stores__list_append(&segment->writes, &write->link);
     segment->order[segment->count++] = write;
-}
-
-static bool row_runs_alone(const struct stores__writes *writes, const struct stores__write *write) {
-    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
-        const struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
-        bool single = segment->place != SEGMENT_RUNNING || segment->count == 1;
-        if (!single || stores__list_empty(&segment->writes)) continue;
-        const struct stores__statement *runs =
-            STORES__CONTAINER(segment->writes.next, struct stores__write, link)->statement;
-        if (runs->table == write->statement->table && runs->id == write->statement->id) return true;
-    }
-    return false;
-}
-
-/* Of the writes to one row only one at a time: the others would wait for it, or with it. */
-static struct stores__write *next_alone(const struct stores__writes *writes) {
-    for (struct stores__list *at = writes->alone.next; at != &writes->alone; at = at->next) {
-        struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
-        if (!row_runs_alone(writes, write)) return write;
-    }
-    return NULL;
 }
 
 /* A COMMIT on several workers of Citus is one that they prepare, which is dearer, and may be answered
@@ -73,7 +51,7 @@ static void take_alike(struct stores__segment *segment, size_t most) {
         next = at->next;
         struct stores__write *write = STORES__CONTAINER(at, struct stores__write, link);
         if (segment->engine->writes->counts[SEGMENT_LATE] > 0 &&
-            row_runs_alone(segment->engine->writes, write)) {
+            stores__alone_runs(segment->engine->writes, write)) {
             /* one connection that waits for a row is enough */
             stores__list_remove(&write->link);
             stores__list_append(&segment->engine->writes->alone, &write->link);
@@ -103,7 +81,7 @@ static size_t most_of(const struct stores__writes *writes) {
 static void take_writes(struct stores__segment *segment) {
     struct stores__writes *writes = segment->engine->writes;
     if (segment->place == SEGMENT_ALONE) {
-        struct stores__write *write = next_alone(writes);
+        struct stores__write *write = stores__alone_next(writes);
         if (write != NULL) take(segment, write);
         return;
     }
@@ -163,14 +141,6 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
     stores__segment_close(segment);
 }
 
-static bool alone_has_room(const struct stores__writes *writes) {
-    return writes->counts[SEGMENT_ALONE] * ALONE_SHARE < writes->engine->pool.size;
-}
-
-bool stores__segments_alone_crowd(const struct stores__writes *writes) {
-    return !alone_has_room(writes) && next_alone(writes) != NULL;
-}
-
 /* A write that runs alone may wait for a row whose holder waits for another write: those that wait
  * must not stand before the others, nor take every connection. */
 static bool may_start(const struct stores__writes *writes, enum stores__segment_place place) {
@@ -179,7 +149,7 @@ static bool may_start(const struct stores__writes *writes, enum stores__segment_
         int most = writes->engine->pool.common.citus ? SPREAD_SEGMENTS_MAX : SEGMENTS_MAX;
         return !stores__list_empty(&writes->queue) && writes->counts[place] < most;
     }
-    return alone_has_room(writes) && next_alone(writes) != NULL;
+    return stores__alone_has_room(writes) && stores__alone_next(writes) != NULL;
 }
 
 /* False: it waits for a connection, and others had better wait with it, not with one request

@@ -3,7 +3,7 @@
  *
  *     writes.c ──> segments.c ──> segment_late.c ──> segment.c ──┬──> segment_facts.c
  *     (their ops)  (which run)    (not answered)    (one)       ├──> group.c ──> shared.c
- *                                                               └──> write.c (one change)
+ *                           └──────> alone.c <──┘               └──> write.c (one change)
  *
  * A write waits in the queue, or in the list of those that run alone; then it is a segment's.
  */
@@ -148,6 +148,16 @@ enum stores__table_text stores__shared_text(const struct stores__statement *stat
 /* Adds that statement. False: no memory, and nothing was added. */
 bool stores__shared_add(struct stores__segment *segment, struct stores__group *group);
 
+/* ---- Writes that run alone (alone.c) ---------------------------------------------------------- */
+
+/* Whether one of the same row runs alone, or is taken for one that does. */
+bool stores__alone_runs(const struct stores__writes *writes, const struct stores__write *write);
+/* The one that may begin next; NULL: none. Of the writes to one row only one at a time: the others
+ * would wait for it, or with it. */
+struct stores__write *stores__alone_next(const struct stores__writes *writes);
+/* Whether they may take a connection more. */
+bool stores__alone_has_room(const struct stores__writes *writes);
+
 /* ---- All of them (segments.c, segment_late.c) ------------------------------------------------ */
 
 struct stores__writes {
@@ -167,7 +177,5 @@ void stores__segments_watch(struct stores__writes *writes);
 void stores__segments_look(struct stores__timer *timer);
 /* Those that are not answered have so many connections that no other one may start. */
 bool stores__segments_crowd(const struct stores__writes *writes);
-/* Those that run alone have all the connections that they may take, and another one waits. */
-bool stores__segments_alone_crowd(const struct stores__writes *writes);
 
 #endif

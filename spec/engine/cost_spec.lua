@@ -25,6 +25,8 @@ local support = require('spec.support')
 
 local numbers = require('spec.cost.numbers')
 
+-- A crowd asks for more than so much where calls have segments; what two segments more ask.
+local FLIGHT_FEW, SEGMENT_OWN = 2, 8
 local SLACK = { instructions = 0.10, garbage = 0.05, allocations = 0.01, copied = 0.05 }
 
 --- How far a figure may be from what is wanted. Of calls in flight, which answer one wake-up finds
@@ -38,8 +40,11 @@ local function slack(name, figure, wanted)
     return in_flight and math.max(3, wanted * 0.25) or wanted % 1 > 0 and 1 or 0.2
   elseif figure == 'allocations' and name:find('100 KB', 1, true) then
     return 2 -- for what waits to be sent
-  elseif in_flight and figure:find('round_trips', 1, true) then
-    return wanted > 0 and math.max(1, wanted * 0.2) or 0
+  elseif in_flight and wanted > 0 and figure:find('round_trips', 1, true) then
+    return math.max(2, wanted * 0.2)
+  elseif in_flight and (figure == 'pg_statements' or figure == 'redis_commands') then
+    -- how many segments a crowd became: each has some of its own; one more a call is hundreds
+    return wanted > FLIGHT_FEW and SEGMENT_OWN or 0
   elseif in_flight and figure == 'copied' then
     return math.huge
   elseif figure == 'copied' then

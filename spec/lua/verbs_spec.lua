@@ -117,9 +117,10 @@ describe('the table of verbs', function()
     local doors = { debug.getmetatable(engine).__index, debug.getmetatable(tx).__index }
     tx:free()
     require('stores.wait').slot(hub, engine:close())
-    -- which tells who waits inside of which transaction, what stores.define says, and what is read
-    -- without a call
-    local reached = { inside = true, expires = true, hold = true, held = true, held_stamp = true }
+    -- which tells who waits inside of which transaction, what stores.define says, what is read
+    -- without a call, and what migrations did
+    local reached = { inside = true, expires = true, hold = true, held = true, held_stamp = true,
+      wrote_elsewhere = true }
     each_row(function(row, what)
       for _, name in ipairs(row.core or {}) do
         assert.is_truthy(doors[1][name] or doors[2][name], what .. ': ' .. name)
