@@ -8,9 +8,8 @@
 struct stores__commit *stores__commit_new(stores_engine *engine) {
     struct stores__commit *commit = calloc(1, sizeof *commit);
     if (commit == NULL) return NULL;
-    commit->engine = commit->tell.engine = commit->status.engine = engine;
+    commit->engine = commit->tell.engine = engine;
     if (engine->cache != NULL) commit->began = stores__held_now();
-    stores__list_init(&commit->status.wait.link);
     commit->rows = stores__settle_new(engine);
     if (commit->rows == NULL) {
         free(commit);
@@ -22,7 +21,7 @@ struct stores__commit *stores__commit_new(stores_engine *engine) {
 void stores__commit_free(struct stores__commit *commit) {
     if (commit == NULL) return;
     stores__tell_stop(&commit->tell);
-    stores__status_stop(&commit->status);
+    stores__status_free(commit->status);
     stores__settle_free(commit->rows);
     stores__error_free(commit->error);
     for (size_t i = 0; i < commit->turn_count; i++) stores__epoch_let_go(commit->turns[i]);
@@ -219,7 +218,7 @@ static void send_commit(struct stores__commit *commit) {
 }
 
 static void found(struct stores__status *status, enum stores__found found) {
-    struct stores__commit *commit = STORES__CONTAINER(status, struct stores__commit, status);
+    struct stores__commit *commit = status->arg;
     bool several = commit->engine->pool.common.citus; /* what the coordinator undid others may do */
     if (found == STORES__FOUND_COMMITTED) {
         replace_error(commit, NULL);
@@ -231,10 +230,16 @@ static void found(struct stores__status *status, enum stores__found found) {
 }
 
 static void find(struct stores__commit *commit) {
-    commit->status.xid = commit->xid;
-    commit->status.started = commit->conn->identity.started;
-    commit->status.done = found;
-    stores__status_ask(&commit->status);
+    commit->status = stores__status_new(commit->engine);
+    if (commit->status == NULL) { /* no memory: nobody will know */
+        go(commit, COMMIT_OVER);
+        return;
+    }
+    commit->status->xid = commit->xid;
+    commit->status->started = commit->conn->identity.started;
+    commit->status->done = found;
+    commit->status->arg = commit;
+    stores__status_ask(commit->status);
 }
 
 /* ---- ROLLBACK -------------------------------------------------------------------------------- */

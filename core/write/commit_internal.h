@@ -52,7 +52,7 @@ struct stores__commit {
     bool unseen; /* committed, but not to be seen yet on every server: the intents stay */
     struct stores__marking marking; /* behind it: where that left the server */
     struct stores__tell tell;
-    struct stores__status status;
+    struct stores__status *status; /* NULL: nobody asks what became of it */
     stores_error *error; /* NULL: none */
 };
 

@@ -70,6 +70,16 @@ void stores__status_ask(struct stores__status *status) {
     stores__pg_acquire(&status->engine->pool, &status->wait, STORES__PG_READING, "lookups");
 }
 
-void stores__status_stop(struct stores__status *status) {
+struct stores__status *stores__status_new(stores_engine *engine) {
+    struct stores__status *status = calloc(1, sizeof *status);
+    if (status == NULL) return NULL;
+    status->engine = engine;
+    stores__list_init(&status->wait.link);
+    return status;
+}
+
+void stores__status_free(struct stores__status *status) {
+    if (status == NULL) return;
     stores__timer_stop(&status->engine->timers, &status->timer);
+    free(status);
 }

@@ -17,8 +17,9 @@ struct stores__status {
     const char *started; /* the run of the server that was to commit it */
     /* The status may be gone after it. */
     void (*done)(struct stores__status *status, enum stores__found found);
+    void *arg; /* of who gave it */
 
-    /* its own; zeroed at first, but for wait.link */
+    /* its own */
     struct stores__pg_wait wait;
     struct stores__pg_req req;
     struct stores__timer timer;
@@ -27,7 +28,10 @@ struct stores__status {
     int tries;
 };
 
+/* NULL: no memory. */
+struct stores__status *stores__status_new(stores_engine *engine);
 void stores__status_ask(struct stores__status *status);
-void stores__status_stop(struct stores__status *status);
+/* Of one that is over, or has not asked; NULL is allowed. */
+void stores__status_free(struct stores__status *status);
 
 #endif
