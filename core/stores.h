@@ -174,8 +174,9 @@ STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *cal
  * it. False: no memory, or it is no name. */
 STORES_API bool stores_hold(stores_engine *engine, const char *table);
 /* A row from that memory. 1: *text has its document, valid until the engine is called again or its
- * loop turns, and *stamp a number that no other row has, nor this one when it is read anew; 0: there
- * is no such row; -1: it is not known here, and stores_find is to be asked, which keeps it. */
+ * loop turns, and *stamp a number that no other row has, nor this one when it is read anew; 0:
+ * there is no such row; -1: it is not known here, and stores_find is to be asked, which keeps
+ * it. */
 STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
                                 const char **text, size_t *len, uint64_t *stamp);
 /* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last

@@ -20,8 +20,8 @@ struct stores_engine;
  * and no more than one statement. */
 typedef enum stores_read { STORES_READ_PRIMARY = 0, STORES_READ_REPLICA = 1 } stores_read;
 
-/* A standby. Its keywords are complete: nothing is taken from those of the engine. All else, but for
- * poolsize, is as for the engine's own connections. */
+/* A standby. Its keywords are complete: nothing is taken from those of the engine. All else, but
+ * for poolsize, is as for the engine's own connections. */
 typedef struct stores_replica {
     size_t size;
     int poolsize; /* 0: the engine's */
@@ -32,13 +32,13 @@ typedef struct stores_replica {
 #define STORES_REPLICA_INIT STORES_SIZED(stores_replica)
 
 enum { STORES_TOKEN_SIZE = 48 };
-/* How far this engine has written, and read on replicas, as text: whoever reads after that token, in
- * this process or another one, sees as much. False, and "": it has no replicas, or nothing is known
- * yet; a call with STORES_READ_REPLICA, of which the primary then tells it, helps. */
+/* How far this engine has written, and read on replicas, as text: whoever reads after that token,
+ * in this process or another one, sees as much. False, and "": it has no replicas, or nothing is
+ * known yet; a call with STORES_READ_REPLICA, of which the primary then tells it, helps. */
 STORES_API bool stores_token(const struct stores_engine *engine, char token[STORES_TOKEN_SIZE]);
 
-/* Something was written that the engine has not seen: the next read is the primary's, and what comes
- * after it is not older. stores_invalidate says so, too. */
+/* Something was written that the engine has not seen: the next read is the primary's, and what
+ * comes after it is not older. stores_invalidate says so, too. */
 STORES_API void stores_wrote_elsewhere(struct stores_engine *engine);
 
 /* Calls replica for each replica of the engine: where it is, why it is left alone ("": it is not),

@@ -11,9 +11,9 @@
  *
  * How far this process is with a table; anything that fails leads back to IDLE, with nothing kept:
  *
- *     IDLE ──read──> SUBSCRIBING ──> LEARNING ──HOLD is granted──> HOLDING ──┐
- *       ^                              ^  another nonce, a gap        |      | message, a third of a
- *       +── ear or link lost, unread ──+──────────────────────────────+ <────┘ lease: HOLD again
+ *    IDLE ──read──> SUBSCRIBING ──> LEARNING ──HOLD is granted──> HOLDING ──┐
+ *      ^                              ^  another nonce, a gap        |      | message, a third of a
+ *      +── ear or link lost, unread ──+──────────────────────────────+ <────┘ lease: HOLD again
  */
 #ifndef STORES_CACHE_HELD_H
 #define STORES_CACHE_HELD_H
@@ -101,7 +101,7 @@ void stores__ear_close(struct stores__node *node);
 void stores__ear_read(struct stores__node *node);
 void stores__ear_deafen(struct stores__node *node, int deaf);
 
-/* ---- held.c, held_read.c ---------------------------------------------------------------------------------- */
+/* ---- held.c, held_read.c -------------------------------------------------------------------- */
 
 /* The table is read, and is to be held: goes on with that. */
 void stores__held_look(struct stores__table *table);

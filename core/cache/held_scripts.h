@@ -11,9 +11,9 @@
 
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
- * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a hash
- * is an error, is what every user may do); else {nonce, seq, the least that any other field has
- * acked}. */
+ * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a
+ * hash is an error, is what every user may do); else {nonce, seq, the least that any other field
+ * has acked}. */
 #define STORES__TELL                                                                               \
     "local function tell(key, what, own, fresh)\n"                                                 \
     "  if fresh == '' and not redis.pcall('GET', key) then return 1 end\n"                         \
@@ -59,10 +59,10 @@
 #define STORES__SCRIPT_INTENT_HELD "#!lua\n" STORES__INTENT_HELD
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
 
-/* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is marked.
- * KEYS epoch, row, held; ARGV epoch, own, fresh. A plain DEL would destroy the intent of a writer;
- * under another epoch than the present one it would clear a key that nobody reads. Gives what tell
- * gives, or the epoch's real value. */
+/* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is
+ * marked. KEYS epoch, row, held; ARGV epoch, own, fresh. A plain DEL would destroy the intent of a
+ * writer; under another epoch than the present one it would clear a key that nobody reads. Gives
+ * what tell gives, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE_HELD                                                             \
     "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \

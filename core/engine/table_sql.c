@@ -87,8 +87,9 @@ void stores__table_sql_free(struct stores__table *table) {
 }
 
 /* How the statements of criteria begin, whose rows one server looks up before it puts them in order
- * (lua/stores/sql/pages.lua), and how they begin where several do: the coordinator would be sent all
- * that match. The workers know the values that are asked for, and so which index is worth it. */
+ * (lua/stores/sql/pages.lua), and how they begin where several do: the coordinator would be sent
+ * all that match. The workers know the values that are asked for, and so which index is worth
+ * it. */
 static const char whole[] = "WITH hit AS MATERIALIZED (";
 static const char spread[] = "WITH hit AS NOT MATERIALIZED (";
 

@@ -1,7 +1,7 @@
 /*
  * spread.h - where the rows of a table are, where the server is the coordinator of several (Citus):
- * a fact of the table, which is asked for with the others. Which shard has an id is a hint: one that
- * is wrong, for a shard was split or moved since, costs time and nothing else.
+ * a fact of the table, which is asked for with the others. Which shard has an id is a hint: one
+ * that is wrong, for a shard was split or moved since, costs time and nothing else.
  */
 #ifndef STORES_NAMES_SPREAD_H
 #define STORES_NAMES_SPREAD_H

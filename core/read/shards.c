@@ -8,8 +8,8 @@
 #include "names/spread.h"
 
 /* One statement has every shard look for the ids of all; one for each shard costs the coordinator a
- * plan each. From so many looks on the latter was faster, by half and more; not where nothing else is
- * under way, for the shards of one statement are asked side by side. */
+ * plan each. From so many looks on the latter was faster, by half and more; not where nothing else
+ * is under way, for the shards of one statement are asked side by side. */
 enum { FEWEST_LOOKS = 1024, ROWS_OF_SHARD = 2 };
 
 struct placed {

@@ -1,7 +1,7 @@
 /*
- * Whether a replica is there at all. A read that it has begun may take as long as it likes; a server
- * that is stopped, or a network that forgot us, says as little. So a new connection is opened beside
- * the pool: who greets it is there.
+ * Whether a replica is there at all. A read that it has begun may take as long as it likes; a
+ * server that is stopped, or a network that forgot us, says as little. So a new connection is
+ * opened beside the pool: who greets it is there.
  */
 #include "replica/internal.h"
 

@@ -13,7 +13,8 @@
  *     ITSELF   NAMES ──> TURNING ──> RUNNING ──> TURNING_AGAIN; RUNNING alone where there is no
  *     name
  *
- * all of them from WAITING, where a replica may be asked first; and to ENDING where a transaction is open that is not to be.
+ * all of them from WAITING, where a replica may be asked first; and to ENDING where a transaction
+ * is open that is not to be.
  */
 #ifndef STORES_CALLS_INTERNAL_H
 #define STORES_CALLS_INTERNAL_H

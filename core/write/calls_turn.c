@@ -87,7 +87,8 @@ static void waited(struct stores__timer *timer) {
     call->all_turned(call);
 }
 
-/* Redis cannot be told, and is bypassed: what others hold of the tables they do not hold for long. */
+/* Redis cannot be told, and is bypassed: what others hold of the tables they do not hold for
+ * long. */
 static bool wait_for_leases(struct stores__own_call *call) {
     stores_engine *engine = call->engine;
     uint64_t ms = 0;

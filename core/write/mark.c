@@ -1,8 +1,8 @@
 /*
  * The mark of a table whose rows processes hold in their memory, made by the first of them: a type
- * of the table's schema, for whose facts it is one look into pg_class (names/facts.c). The lock keeps
- * all writers away, so that each either sees the mark, or was over before it was there; and as any
- * DDL it turns the table, so that whoever trusts older facts under its epoch hears of it.
+ * of the table's schema, for whose facts it is one look into pg_class (names/facts.c). The lock
+ * keeps all writers away, so that each either sees the mark, or was over before it was there; and
+ * as any DDL it turns the table, so that whoever trusts older facts under its epoch hears of it.
  */
 #include "write/writes.h"
 

@@ -25,8 +25,8 @@ static void take(struct stores__segment *segment, struct stores__write *write) {
     segment->order[segment->count++] = write;
 }
 
-/* A COMMIT on several workers of Citus is one that they prepare, which is dearer, and may be answered
- * before all of them show it. Of a shard there is one. */
+/* A COMMIT on several workers of Citus is one that they prepare, which is dearer, and may be
+ * answered before all of them show it. Of a shard there is one. */
 static bool share_server(const struct stores__write *one, const struct stores__write *other) {
     const struct stores__table *table = one->statement->table;
     bool same = table == other->statement->table;

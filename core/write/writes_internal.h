@@ -43,7 +43,7 @@ void stores__write_over(struct stores__write *write, const stores_error *error);
 /* Its segment was rolled back: it waits to run alone. */
 void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
 
-/* ---- Writes that are sent together (group.c, shared.c) ---------------------------------------- */
+/* ---- Writes that are sent together (group.c, shared.c) --------------------------------------- */
 
 /* Writes of a segment, one behind the other in its order: one, with a statement of its own, or
  * several of one table and one form that share a statement. */
@@ -148,7 +148,7 @@ enum stores__table_text stores__shared_text(const struct stores__statement *stat
 /* Adds that statement. False: no memory, and nothing was added. */
 bool stores__shared_add(struct stores__segment *segment, struct stores__group *group);
 
-/* ---- Writes that run alone (alone.c) ---------------------------------------------------------- */
+/* ---- Writes that run alone (alone.c) --------------------------------------------------------- */
 
 /* Whether one of the same row runs alone, or is taken for one that does. */
 bool stores__alone_runs(const struct stores__writes *writes, const struct stores__write *write);

@@ -1,6 +1,6 @@
 --- The live harness over tables that every process holds in its memory: no read is stale, whatever
---- happens to those who hold rows. STORES_CONSISTENCY_HELD=1 has all other specs of the harness hold
---- their tables, too.
+--- happens to those who hold rows. STORES_CONSISTENCY_HELD=1 has all other specs of the harness
+--- hold their tables, too.
 -- Plain pass alone: processes of their own, at the speed of a user's program.
 
 local harness = require('spec.consistency.harness')

@@ -55,7 +55,8 @@ describe('When PostgreSQL', function()
   -- Ends the backends of `store`, busy ones or all; gives how many there were.
   local function terminate(where)
     return tonumber(server:psql("SELECT count(pg_terminate_backend(pid, 20000))"
-      .. " FROM pg_stat_activity WHERE application_name = 'stores'" .. (where and ' AND ' .. where or '')))
+      .. " FROM pg_stat_activity WHERE application_name = 'stores'"
+      .. (where and ' AND ' .. where or '')))
   end
 
   local function sessions()
