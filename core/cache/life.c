@@ -1,8 +1,7 @@
 /* life.c - see life.h. */
 #include "cache/life.h"
 
-#include <stdio.h>
-
+#include "base/ids.h"
 #include "base/json_at.h"
 #include "cache/cache.h"
 
@@ -84,16 +83,18 @@ static uint64_t bounded(const struct stores__table *table, const char *text, siz
     return left > 0 ? (uint64_t)left : config->negative_ttl_ms;
 }
 
+static uint64_t spread(uint64_t ms) {
+    return ms - ms / 10 + stores__random_u64() % (ms / 5 + 1);
+}
+
 void stores__cache_ttl(uint64_t ms, char out[24]) {
-    uint64_t spread = ms / 5 + 1;
-    snprintf(out, 24, "%llu", (unsigned long long)(ms - ms / 10 + stores__random_u64() % spread));
+    stores__id_write((int64_t)spread(ms), out);
 }
 
 void stores__cache_life(const struct stores__table *table, const char *text, size_t len,
                         char out[24]) {
     const stores_config *config = &table->engine->config;
-    stores__cache_ttl(text == NULL ? config->negative_ttl_ms : config->ttl_ms, out);
-    if (text == NULL || table->expiry == NULL) return;
-    uint64_t most = bounded(table, text, len);
-    if (most < strtoull(out, NULL, 10)) snprintf(out, 24, "%llu", (unsigned long long)most);
+    uint64_t ms = spread(text == NULL ? config->negative_ttl_ms : config->ttl_ms);
+    uint64_t most = text != NULL ? bounded(table, text, len) : UINT64_MAX;
+    stores__id_write((int64_t)(most < ms ? most : ms), out);
 }

@@ -16,6 +16,13 @@ static void run_flushes(stores_engine *engine) {
     }
 }
 
+/* Every turn comes here several times: only the parts that gather something are looked at. */
+static void flush_parts(stores_engine *engine) {
+    for (int i = engine->flush_first; i < engine->flush_end; i++) {
+        if (engine->parts[i].flush != NULL) engine->parts[i].flush(engine);
+    }
+}
+
 /* What waits for the end of a tick, which libuv does not know of. */
 static bool has_work(const stores_engine *engine) {
     return !stores__closing(engine) &&
@@ -30,7 +37,7 @@ static void before_poll(uv_prepare_t *prepare) {
     if (!stores__closing(engine)) uv_idle_stop(&engine->idle);
     if (stores__op_drain(engine) > 0) stores__engine_wake(engine);
     run_flushes(engine);
-    STORES__UPWARDS(engine, flush, engine);
+    flush_parts(engine);
     if (has_work(engine)) stores__engine_wake(engine);
 }
 
@@ -39,7 +46,7 @@ static void after_poll(uv_check_t *check) {
     if (stores__engine_forked(engine)) return;
     if (!stores__closing(engine)) uv_idle_stop(&engine->idle);
     stores__op_drain(engine);
-    STORES__UPWARDS(engine, flush, engine);
+    flush_parts(engine);
     /* who waits for the descriptor of the loop asks libuv for how long */
     if (has_work(engine)) stores__engine_wake(engine);
 }
@@ -47,7 +54,7 @@ static void after_poll(uv_check_t *check) {
 void stores_flush(stores_engine *engine) {
     if (stores__closing(engine) || stores__engine_forked(engine)) return;
     run_flushes(engine);
-    STORES__UPWARDS(engine, flush, engine);
+    flush_parts(engine);
     /* an idle handle that is active when a turn begins keeps libuv 1.44 from waiting in it */
     if (!has_work(engine)) uv_idle_stop(&engine->idle);
 }

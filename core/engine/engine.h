@@ -80,6 +80,7 @@ struct stores_engine {
     struct stores__pg_pool pool;
     const struct stores__part *parts; /* what stands above the engine (part.h), lowest first */
     int part_count;
+    int flush_first, flush_end; /* those that gather something are among these */
     struct stores__flake flake;
     bool met; /* a server */
     struct stores__pg_shard shard; /* what its database said it is */

@@ -82,6 +82,12 @@ static stores_engine *engine_new(const struct stores__part *parts, int part_coun
     }
     engine->parts = parts;
     engine->part_count = part_count;
+    engine->flush_first = part_count;
+    for (int i = part_count - 1; i >= 0; i--) {
+        if (parts[i].flush == NULL) continue;
+        engine->flush_first = i;
+        if (engine->flush_end == 0) engine->flush_end = i + 1;
+    }
     bool handles = open_loop(engine, error) && stores__engine_start(engine, error);
     bool ok = handles &&
               stores__pg_pool_open(&engine->pool, engine->loop, &engine->timers, config, error);

@@ -6,6 +6,7 @@
 
 #include "redis/internal.h"
 #include "redis/slots.h"
+#include "base/ids.h"
 #include "base/sha1.h"
 
 /* ---- Sending -------------------------------------------------------------------------------- */
@@ -47,14 +48,13 @@ bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *r
 
 /* The three words before the keys; words[2] is made in count. */
 static void script_head(const char *verb, const char *what, int nkeys, const char *words[3],
-                        size_t lens[3], char count[12]) {
-    int i;
-
-    snprintf(count, 12, "%d", nkeys);
+                        size_t lens[3], char count[STORES__ID_SIZE]) {
     words[0] = verb;
     words[1] = what;
     words[2] = count;
-    for (i = 0; i < 3; i++) lens[i] = strlen(words[i]);
+    lens[0] = strlen(verb);
+    lens[1] = strlen(what);
+    lens[2] = stores__id_write(nkeys, count);
 }
 
 /* Engines of several threads may share a script: the first digit says that the rest is there. */
@@ -72,7 +72,7 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
                           const char *const *argv, const size_t *lens) {
     const char *words[3];
     size_t word_lens[3];
-    char count[12];
+    char count[STORES__ID_SIZE];
 
     if (redis->state == STORES__REDIS_CLOSED) return false;
     req->script = script;
@@ -173,7 +173,7 @@ static bool ends_link(const char *text) {
 bool stores__redis_resend(struct stores__redis *redis, struct stores__redis_req *req) {
     const char *words[3];
     size_t lens[3];
-    char count[12];
+    char count[STORES__ID_SIZE];
 
     script_head("EVAL", req->script->source, req->nkeys, words, lens, count);
     if (!stores__redis_out_again(&redis->out, 3, words, lens, &req->tail)) return false;

@@ -1,7 +1,5 @@
 #include "write/commit_tell.h"
 
-#include <stdio.h>
-
 #include "base/ids.h"
 #include "cache/held.h"
 #include "cache/held_scripts.h"
@@ -258,7 +256,12 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
 static bool make_entry(struct stores__tell *tell) {
     char random[17];
     if (tell->xid[0] == '\0' || !stores__random_text(random, 16)) return false;
-    snprintf(tell->entry, sizeof tell->entry, "%s%016llx", random, strtoull(tell->xid, NULL, 10));
+    unsigned long long xid = strtoull(tell->xid, NULL, 10);
+    memcpy(tell->entry, random, 16);
+    for (char *at = tell->entry + STORES__ENTRY_TEXT; at > tell->entry + 16; xid /= 16) {
+        *--at = "0123456789abcdef"[xid % 16];
+    }
+    tell->entry[STORES__ENTRY_TEXT] = '\0';
     return true;
 }
 

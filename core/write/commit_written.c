@@ -1,8 +1,6 @@
 /* What a transaction wrote: its number, the rows that it names, and the tables that are turned. */
 #include "write/commit_internal.h"
 
-#include <stdio.h>
-
 #include "names/facts.h"
 #include "names/names.h"
 
@@ -63,8 +61,9 @@ int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_
 }
 
 void stores__commit_take_xid(struct stores__commit *commit, const struct pg_result *result) {
-    const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, NULL) : NULL;
-    if (xid != NULL) snprintf(commit->xid, sizeof commit->xid, "%s", xid);
+    size_t len = 0;
+    const char *xid = stores__pg_rows(result) == 1 ? stores__pg_value(result, 0, 0, &len) : NULL;
+    if (xid != NULL && len < sizeof commit->xid) memcpy(commit->xid, xid, len + 1);
 }
 
 void stores__commit_reaches(struct stores__commit *commit) {

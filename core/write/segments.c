@@ -158,7 +158,7 @@ static bool start_segment(struct stores__writes *writes, enum stores__segment_pl
     stores_engine *engine = writes->engine;
     struct stores__segment *segment = malloc(sizeof *segment);
     if (segment != NULL) {
-        memset(segment, 0, offsetof(struct stores__segment, order));
+        memset(segment, 0, offsetof(struct stores__segment, error));
     } else {
         stores_error error;
         stores__error_set(&error, STORES_NO_MEMORY, "no memory for a write");

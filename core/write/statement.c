@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/ids.h"
 #include "base/sized.h"
 #include "write/arguments.h"
 
@@ -97,8 +98,8 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     statement->name = stores__strdup(change->table ? change->table : "");
     if (modify) statement->expr = stores__strdup(change->expr ? change->expr : "value");
     if (change->condition) statement->condition = stores__strdup(change->condition);
-    stores__buf_fmt(&buf, "%lld", (long long)change->id);
-    stores__buf_add(&buf, "", 1);
+    char id[STORES__ID_SIZE];
+    stores__buf_add(&buf, id, stores__id_write(change->id, id) + 1);
     for (int i = 0; i < params; i++) {
         const char *value = param(known, i);
         if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);

@@ -101,8 +101,9 @@ struct stores__segment {
     bool yields; /* it was canceled for those that wait, and its write runs again alone */
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
     bool failed, stale_plan, unsure, stray_cancel;
-    stores_error error; /* of the statement that failed the segment */
-    /* As far as the counts above say; what is behind is not even zeroed. */
+    /* What is behind here is not even zeroed. */
+    stores_error error; /* failed: of the statement that did that */
+    /* As far as the counts above say. */
     struct stores__write *order[STORES__SEGMENT_WRITES];
     struct stores__group groups[STORES__SEGMENT_WRITES];
     struct stores__segment_check checked[STORES__SEGMENT_WRITES];
