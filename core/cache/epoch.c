@@ -68,12 +68,11 @@ static void set_epoch(struct stores__epoch *epoch, enum stores__turn_step step,
     char value[STORES__EPOCH_TEXT + 1];
     snprintf(value, sizeof value, "%c%s", state, epoch->texts.turning);
     stores__args_epoch_key(&args, epoch);
-    stores__args_held_key(&args, epoch);
     stores__args_add(&args, seen->value, seen->len);
     stores__args_str(&args, value);
     epoch->step = step;
     epoch->redis_req.done = epoch_answered;
-    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 2))
+    if (!stores__args_send(&args, cache, &epoch->redis_req, &script_epoch, 1))
         stores__epoch_rest(epoch);
     stores__nodes_flush(cache);
 }

@@ -12,11 +12,15 @@
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
  * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a
- * hash is an error, is what every user may do); else {nonce, seq, the least that any other field
- * has acked}. */
+ * hash is an error, is what every user may do), or it is not on this node while the slot goes to
+ * another one: PostgreSQL is asked then; else {nonce, seq, the least that any other field has
+ * acked}. */
 #define STORES__TELL                                                                               \
     "local function tell(key, what, own, fresh)\n"                                                 \
-    "  if fresh == '' and not redis.pcall('GET', key) then return 1 end\n"                         \
+    "  if fresh == '' then\n"                                                                      \
+    "    local is = redis.pcall('GET', key)\n"                                                     \
+    "    if not is or string.find(is.err or '', 'non local key', 1, true) then return 1 end\n"     \
+    "  end\n"                                                                                      \
     "  local h = redis.call('HGETALL', key)\n"                                                     \
     "  if #h == 0 then\n"                                                                          \
     "    if fresh == '' then return 1 end\n"                                                       \
@@ -60,9 +64,9 @@
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
 
 /* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is
- * marked. KEYS epoch, row, held; ARGV epoch, own, fresh. A plain DEL would destroy the intent of a
- * writer; under another epoch than the present one it would clear a key that nobody reads. Gives
- * what tell gives, or the epoch's real value. */
+ * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh. A plain DEL would
+ * destroy the intent of a writer; under another epoch than the present one it would clear a key
+ * that nobody reads. Gives what tell gives, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE_HELD                                                             \
     "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
@@ -72,19 +76,21 @@
     "elseif v then\n"                                                                              \
     "  redis.call('DEL', KEYS[2])\n"                                                               \
     "end\n"                                                                                        \
-    "return tell(KEYS[3], ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3])\n"
+    "return tell(KEYS[1] .. '" STORES__HELD_KEY                                                    \
+    "', ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3])\n"
 
-/* TURN, likewise. KEYS epoch, held; ARGV the new value, own, fresh. An epoch of another owner, or
+/* TURN, likewise. KEYS epoch; ARGV the new value, own, fresh. An epoch of another owner, or
  * none: the hash is nobody's either. Gives '' where there was nothing and nothing is set, for
  * nothing counts, and nobody says that the table is marked. */
 #define STORES__SCRIPT_TURN_HELD                                                                   \
-    "#!lua flags=allow-oom\n" STORES__TELL "local old = redis.call('GET', KEYS[1])\n"              \
+    "#!lua flags=allow-oom\n" STORES__TELL "local held, old = KEYS[1] .. '" STORES__HELD_KEY       \
+    "', redis.call('GET', KEYS[1])\n"                                                              \
     "if not old or string.sub(old, 18) ~= string.sub(ARGV[1], 18) then\n"                          \
-    "  redis.call('DEL', KEYS[2])\n"                                                               \
+    "  redis.pcall('DEL', held)\n"                                                                 \
     "end\n"                                                                                        \
     "if not old and ARGV[3] == '' then return '' end\n"                                            \
     "redis.call('SET', KEYS[1], ARGV[1])\n"                                                        \
-    "return tell(KEYS[2], ' *', ARGV[2], ARGV[3])\n"
+    "return tell(held, ' *', ARGV[2], ARGV[3])\n"
 
 /* HOLD: learns, acks and leases. KEYS epoch, held; ARGV owner, id, nonce ('' where none is known),
  * seen, fresh. Gives {nonce, seq, whether '?' is there}; the lease is granted where nonce and seq

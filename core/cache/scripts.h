@@ -95,15 +95,18 @@
     "end\n"                                                                                        \
     "return out\n"
 
-/* KEYS epoch, the hash of holders (held_scripts.h); ARGV the value that the caller saw ('' for
- * absent), the new value. Gives what the epoch holds afterwards. Of another owner: the hash is
- * nobody's either. */
+/* KEYS epoch; ARGV the value that the caller saw ('' for absent), the new value. Gives what the
+ * epoch holds afterwards. Of another owner: the hash of holders (held_scripts.h) is nobody's either.
+ * That is no key of the command, for while a slot goes to another node Redis refuses one that has
+ * several, and the hash is mostly not there. */
 #define STORES__SCRIPT_EPOCH                                                                       \
     "#!lua flags=allow-oom\n"                                                                      \
     "local now = redis.call('GET', KEYS[1]) or ''\n"                                               \
     "if now ~= ARGV[1] then return now end\n"                                                      \
     "redis.call('SET', KEYS[1], ARGV[2])\n"                                                        \
-    "if string.sub(now, 18) ~= string.sub(ARGV[2], 18) then redis.call('DEL', KEYS[2]) end\n"      \
+    "if string.sub(now, 18) ~= string.sub(ARGV[2], 18) then\n"                                     \
+    "  redis.pcall('DEL', KEYS[1] .. '" STORES__HELD_KEY "')\n"                                    \
+    "end\n"                                                                                        \
     "return ARGV[2]\n"
 
 /* KEYS epoch; ARGV the new value, whatever was there; where there was nothing, nothing is set, for

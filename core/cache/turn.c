@@ -170,14 +170,13 @@ bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
     turn->epoch = stores__epoch_hold(epoch);
     snprintf(value, sizeof value, "B%s", turn->text);
     stores__args_epoch_key(&args, epoch);
-    if (turn->held) stores__args_held_key(&args, epoch);
     stores__args_str(&args, value);
     if (turn->held) {
         stores__args_str(&args, stores__held_own(epoch));
         stores__args_str(&args, fresh);
     }
     if (!stores__args_send(&args, cache, &turn->req, turn->held ? &script_turn_held : &script_turn,
-                           turn->held ? 2 : 1)) {
+                           1)) {
         free(turn);
         stores__epoch_let_go(epoch);
         return false;

@@ -119,12 +119,11 @@ static bool send_it(struct invalidation *invalidation) {
     invalidation->req.done = invalidated;
     stores__args_epoch_key(&args, table->epoch);
     stores__args_row_key(&args, table, epoch, invalidation->id);
-    stores__args_held_key(&args, table->epoch);
     stores__args_str(&args, epoch);
     stores__args_str(&args, stores__held_own(table->epoch));
     stores__args_str(&args, fresh);
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
-                             3);
+                             2);
 }
 
 static void resolved(stores_op *op, struct stores__table *table) {
