@@ -96,7 +96,7 @@
     "return out\n"
 
 /* KEYS epoch; ARGV the value that the caller saw ('' for absent), the new value. Gives what the
- * epoch holds afterwards. Of another owner: the hash of holders (held_scripts.h) is nobody's either.
+ * epoch holds afterwards. Of another owner: the hash of holders (held_scripts.h) is nobody's, too.
  * That is no key of the command, for while a slot goes to another node Redis refuses one that has
  * several, and the hash is mostly not there. */
 #define STORES__SCRIPT_EPOCH                                                                       \
