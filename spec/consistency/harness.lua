@@ -199,8 +199,9 @@ function harness.start(servers, options)
   for writer = 1, all.workers do
     local db = servers:config({ poolsize = all.poolsize, database = database_of(run, writer) })
     local redis = servers:redis_config()
-    -- a link that a busy machine cuts would let writes go by the cache outside of the window
-    if all.on_cache_failure == 'bypass' then
+    -- a link that a busy machine cuts would let writes go by the cache outside of the window, or
+    -- have them refused where nothing is done to Redis
+    if all.on_cache_failure == 'bypass' or all.calls then
       redis.opts = redis.opts or {}
       redis.opts.timeout = 2
     end
