@@ -216,10 +216,13 @@ function citus.start(opts)
   return self
 end
 
---- What psql prints for a statement of the coordinator.
+--- What psql prints for a statement of the coordinator; not what that warns of, as of daemons that
+--- it cannot start for all databases of a cluster.
 ---@param sql string
 ---@return string text without the last newline
-function Citus:psql(sql) return (support.psql(self.db, sql):gsub('\n$', '')) end
+function Citus:psql(sql)
+  return (support.psql(self.db, 'SET client_min_messages = error; ' .. sql):gsub('\n$', ''))
+end
 
 --- Makes tables of Stores, each distributed by its id.
 ---@param ... string
