@@ -37,7 +37,7 @@ local function slack(name, figure, wanted)
   if figure == 'syscalls' and wanted > 0 then
     -- each wake-up more, that found a part of the answers, is two or three; a call more each would
     -- be hundreds. A large document is sent in parts, whose number is not the same each time
-    return in_flight and math.max(3, wanted * 0.25) or wanted % 1 > 0 and 1 or 0.2
+    return in_flight and math.max(3, wanted * 0.5) or wanted % 1 > 0 and 1 or 0.2
   elseif figure == 'allocations' and name:find('100 KB', 1, true) then
     return 2 -- for what waits to be sent
   elseif in_flight and wanted > 0 and figure:find('round_trips', 1, true) then
@@ -47,6 +47,8 @@ local function slack(name, figure, wanted)
     return wanted > FLIGHT_FEW and SEGMENT_OWN or 0
   elseif in_flight and figure == 'copied' then
     return math.huge
+  elseif in_flight and figure == 'allocations' then
+    return wanted * 0.05 -- those of a segment more, or two; one more a call is a seventh
   elseif figure == 'copied' then
     return wanted * SLACK.copied + 16 -- bytes
   elseif figure == 'garbage' and name:find('^query') then
