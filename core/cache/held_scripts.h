@@ -9,6 +9,8 @@
 #ifndef STORES_CACHE_HELD_SCRIPTS_H
 #define STORES_CACHE_HELD_SCRIPTS_H
 
+#include "cache/scripts.h"
+
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
  * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a
@@ -44,21 +46,11 @@
 
 /* INTENT of a marked table. KEYS epoch, rows, held; ARGV epoch, entry, own, fresh. */
 #define STORES__INTENT_HELD                                                                        \
-    STORES__TELL                                                                                   \
-    "local now = redis.call('GET', KEYS[1])\n"                                                     \
-    "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
-    "local e, ids = ARGV[2], {}\n"                                                                 \
-    "for i = 2, #KEYS - 1 do\n"                                                                    \
-    "  local v, have = redis.call('GET', KEYS[i]), false\n"                                        \
-    "  if v and string.byte(v) == 84 then\n"                                                       \
-    "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                  \
-    "    if not have then redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3) .. e) end\n"         \
-    "  else\n"                                                                                     \
-    "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                  \
-    "  end\n"                                                                                      \
-    "  ids[i - 1] = string.match(KEYS[i], '/(%-?%d+)$')\n"                                         \
-    "end\n"                                                                                        \
-    "return tell(KEYS[#KEYS], ' ' .. table.concat(ids, ' '), ARGV[3], ARGV[4])\n"
+    STORES__TELL STORES__PLACE(                                                                    \
+        "#KEYS - 1") "local ids = {}\n"                                                            \
+                     "for i = 2, #KEYS - 1 do ids[i - 1] = string.match(KEYS[i], '/(%-?%d+)$') "   \
+                     "end\n"                                                                       \
+                     "return tell(KEYS[#KEYS], ' ' .. table.concat(ids, ' '), ARGV[3], ARGV[4])\n"
 
 #define STORES__SCRIPT_INTENT_HELD "#!lua\n" STORES__INTENT_HELD
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD

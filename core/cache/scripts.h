@@ -44,13 +44,13 @@
     "end\n"                                                                                        \
     "return filled\n"
 
-/* KEYS epoch, rows; ARGV epoch, entry. Gives 1, or the epoch's real value where it is another.
- * Idempotent. */
-#define STORES__INTENT                                                                             \
+/* KEYS epoch, rows, the last of which is said; ARGV epoch, entry. Ends with the epoch's real value
+ * where it is another. Idempotent. */
+#define STORES__PLACE(last)                                                                        \
     "local now = redis.call('GET', KEYS[1])\n"                                                     \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
     "local e = ARGV[2]\n"                                                                          \
-    "for i = 2, #KEYS do\n"                                                                        \
+    "for i = 2, " last " do\n"                                                                     \
     "  local v, have = redis.call('GET', KEYS[i]), false\n"                                        \
     "  if v and string.byte(v) == 84 then\n"                                                       \
     "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                  \
@@ -58,8 +58,10 @@
     "  else\n"                                                                                     \
     "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                  \
     "  end\n"                                                                                      \
-    "end\n"                                                                                        \
-    "return 1\n"
+    "end\n"
+
+/* Gives 1. */
+#define STORES__INTENT STORES__PLACE("#KEYS") "return 1\n"
 
 /* Where memory is full the first one is refused, which says so; the second one takes no word for an
  * answer. */

@@ -10,12 +10,7 @@ local support = require('spec.support')
 
 local LOOKS = 6 -- of a reader, 100 ms apart: he asks about what he meets after as long
 
-local function there(name, fn)
-  it(name, function()
-    if not citus.is_there() then return pending(citus.SKIPPED) end
-    stores.run(fn)
-  end)
-end
+local there = citus.there(it, function(why) return pending(why) end)
 
 describe('before a Citus cluster the cache', function()
   local cluster, store, other, one, two

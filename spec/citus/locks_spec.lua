@@ -8,12 +8,7 @@ local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
 
-local function there(name, fn)
-  it(name, function()
-    if not citus.is_there() then return pending(citus.SKIPPED) end
-    stores.run(fn)
-  end)
-end
+local there = citus.there(it, function(why) return pending(why) end)
 
 describe('on a Citus cluster', function()
   local cluster, store, other

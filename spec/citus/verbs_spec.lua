@@ -7,12 +7,7 @@ local migrations = require('migrations')
 local stores = require('stores')
 local support = require('spec.support')
 
-local function there(name, fn)
-  it(name, function()
-    if not citus.is_there() then return pending(citus.SKIPPED) end
-    stores.run(fn)
-  end)
-end
+local there = citus.there(it, function(why) return pending(why) end)
 
 describe('the verbs on a Citus cluster', function()
   local cluster, store

@@ -13,6 +13,19 @@ local citus = {}
 --- What a spec says that needs a cluster where there is none.
 citus.SKIPPED = 'skipped: STORES_CITUS_URL is not set'
 
+--- What declares a spec that needs a cluster; its function runs in stores.run.
+---@param it function busted's
+---@param skip fun(why: string) busted's pending of that moment: another one than where it is declared
+---@return fun(name: string, fn: function)
+function citus.there(it, skip)
+  return function(name, fn)
+    it(name, function()
+      if not citus.is_there() then return skip(citus.SKIPPED) end
+      stores.run(fn)
+    end)
+  end
+end
+
 ---@class spec.Citus
 ---@field db table the config of its database, by the coordinator
 ---@field workers table[] the same by each worker, never by its proxy

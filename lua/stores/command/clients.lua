@@ -3,6 +3,7 @@
 
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
+local options = require('stores.config.options')
 local place = require('stores.command.place')
 local shell = require('stores.command.shell')
 
@@ -18,10 +19,6 @@ local VARIABLES = {
   requirepeer = 'PGREQUIREPEER', client_encoding = 'PGCLIENTENCODING',
 }
 
-local function unescape(text)
-  return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
-
 -- A url without its password, and that.
 local function without_password(url)
   local scheme, rest = url:match('^(%w+://)(.*)$')
@@ -30,10 +27,10 @@ local function without_password(url)
   local credentials, host = rest:match('^(.*)@([^@]*)$')
   if credentials then
     local user, secret = credentials:match('^([^:]*):(.*)$')
-    if user then password, rest = unescape(secret), user .. '@' .. host end
+    if user then password, rest = options.unescape(secret), user .. '@' .. host end
   end
   rest = rest:gsub('([?&])password=([^&]*)&?', function(sign, secret)
-    password = unescape(secret)
+    password = options.unescape(secret)
     return sign
   end):gsub('[?&]$', '')
   return scheme .. rest, password

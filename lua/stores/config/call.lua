@@ -91,9 +91,7 @@ call.options = {
 local CALL = { where = 'options', aliases = keywords.call_aliases, keys = {} }
 for _, known in ipairs(call.options) do CALL.keys[known.name] = known.check end
 
-local function refuse(message, ...)
-  errors.raise('invalid_option', message:format(...))
-end
+local refuse = options.refuse
 
 -- What a call without options gets; shared, so nobody may write into it.
 local NONE = setmetatable({}, {

@@ -12,6 +12,20 @@ local options = {}
 ---@field keys table<string, stores.Check>
 ---@field aliases table<string, string>? a name of other clients -> what to say instead
 
+--- Raises invalid_option.
+---@param message string as of string.format
+---@param ... any
+function options.refuse(message, ...)
+  errors.raise('invalid_option', message:format(...))
+end
+
+--- What a part of a url says, once its escapes are undone.
+---@param text string
+---@return string
+function options.unescape(text)
+  return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 --- The Damerau-Levenshtein distance (optimal string alignment), in edits.
 ---@param a string
 ---@param b string

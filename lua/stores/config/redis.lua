@@ -62,14 +62,7 @@ local TLS = {
 redis_of.KEYS, redis_of.OPTS = REDIS, REDIS_OPTS
 redis_of.SENTINEL_OPTS, redis_of.TLS = SENTINEL_OPTS, TLS
 
-local function refuse(message, ...)
-  errors.raise('invalid_option', message:format(...))
-end
-
----@param text string the url's escapes undone
-local function unescape(text)
-  return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
+local refuse = options.refuse
 
 --- Takes redis://user:password@host:port/db, rediss://.. or unix:///path?db=n apart.
 ---@param url string
@@ -86,8 +79,8 @@ local function read_redis_url(url)
   if credentials then
     local user, password = credentials:match('^([^:]*):(.*)$')
     user = user or credentials
-    parts.username = user ~= '' and unescape(user) or nil
-    parts.password = password and unescape(password) or nil
+    parts.username = user ~= '' and options.unescape(user) or nil
+    parts.password = password and options.unescape(password) or nil
   end
   place = place or rest
   local database = query:match('^db=(.*)$')
@@ -96,13 +89,13 @@ local function read_redis_url(url)
   end
   if scheme == 'unix' then
     if place:sub(1, 1) ~= '/' then refuse('redis.url: unix:// needs an absolute path') end
-    parts.path = unescape(place)
+    parts.path = options.unescape(place)
   else
     local authority, path = place:match('^([^/]*)/?(.*)$')
     local host, port = authority:match('^%[(.-)%]:?(.*)$')
     if not host then host, port = authority:match('^([^:]*):?(.*)$') end
     if host == '' then refuse('redis.url names no host') end
-    parts.host = unescape(host)
+    parts.host = options.unescape(host)
     if port ~= '' then
       parts.port = port_number(port)
       if not parts.port then refuse('redis.url: the port must be a number from 1 to 65535') end

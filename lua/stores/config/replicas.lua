@@ -7,13 +7,7 @@ local options = require('stores.config.options')
 
 local replicas = {}
 
-local function refuse(message, ...)
-  errors.raise('invalid_option', message:format(...))
-end
-
-local function unescape(text)
-  return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
+local refuse = options.refuse
 
 -- Where the hosts of a url are: 'a:1,b' and such. A port that is not said stays open.
 local function read_hosts(text)
@@ -22,7 +16,7 @@ local function read_hosts(text)
     local host, port = place:match('^(%[.-%]):?(%d*)$')
     if not host then host, port = place:match('^([^:]*):?(%d*)$') end
     if not host then return nil end
-    hosts[#hosts + 1] = unescape(host:match('^%[(.*)%]$') or host)
+    hosts[#hosts + 1] = options.unescape(host:match('^%[(.*)%]$') or host)
     ports[#ports + 1] = port ~= '' and port or '5432'
     is_said = is_said or port ~= ''
   end
@@ -53,19 +47,19 @@ local function read_url(url)
   if credentials then
     local user, password = credentials:match('^([^:]*):(.*)$')
     user = user or credentials
-    db.user = user ~= '' and unescape(user) or nil
-    db.password = password and unescape(password) or nil
+    db.user = user ~= '' and options.unescape(user) or nil
+    db.password = password and options.unescape(password) or nil
   end
   if authority ~= '' then
     db.host, db.port = read_hosts(authority)
     if not db.host then return nil end
   end
-  if path ~= '' then db.database = unescape(path) end
+  if path ~= '' then db.database = options.unescape(path) end
   for pair in query:gmatch('[^&]+') do
     local key, value = pair:match('^([^=]+)=(.*)$')
     if not key then return nil end
-    put(db, key == 'ssl' and value == 'true' and 'sslmode' or unescape(key),
-      key == 'ssl' and value == 'true' and 'require' or unescape(value))
+    put(db, key == 'ssl' and value == 'true' and 'sslmode' or options.unescape(key),
+      key == 'ssl' and value == 'true' and 'require' or options.unescape(value))
   end
   return db
 end

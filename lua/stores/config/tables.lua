@@ -118,9 +118,7 @@ config.classes = {
   ['stores.StoreOptions'] = OPTS, ['stores.MetricsOptions'] = metrics.KEYS,
 }
 
-local function refuse(message, ...)
-  errors.raise('invalid_option', message:format(...))
-end
+local refuse = options.refuse
 
 --- libpq's own keywords from db.params, as strings.
 local function add_params(pg, params)
