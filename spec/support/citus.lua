@@ -15,7 +15,7 @@ citus.SKIPPED = 'skipped: STORES_CITUS_URL is not set'
 
 --- What declares a spec that needs a cluster; its function runs in stores.run.
 ---@param it function busted's
----@param skip fun(why: string) busted's pending of that moment: another one than where it is declared
+---@param skip fun(why: string) calls pending, which inside of a spec is another one than outside
 ---@return fun(name: string, fn: function)
 function citus.there(it, skip)
   return function(name, fn)
