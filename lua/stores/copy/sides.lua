@@ -34,6 +34,12 @@ Side.__index = Side
 -- A batch, or the hash of a table, may take long; the server's own limit is none of the copy's.
 local HOUR = 3600
 
+-- Values are text on their way, and in the hashes of both sides: it has to mean the same to all
+-- servers, whatever they, their databases and roles have made the default. A policy that hides rows
+-- from the copy fails it.
+local SETTINGS = "SET row_security = off; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC';"
+  .. " SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
+
 local function resolve(given, name)
   if type(given) ~= 'table' then
     errors.raise('invalid_argument', name .. ' is what Store.new or Shards.new take, got '
@@ -57,6 +63,9 @@ local function changes(flat, connections)
     statement_timeout = HOUR, acquire_timeout = HOUR, transaction = true, raw = false,
     metrics = false, replicas = {}, read = 'primary' } -- a replica may lack the last rows
   if flat.migrate_url then own.pg, own.pooler = { url = flat.migrate_url }, 'session' end
+  if (own.pooler or flat.pooler) ~= 'transaction' then -- before which it is refused
+    own.on_connect = (flat.on_connect and flat.on_connect .. ';\n' or '') .. SETTINGS
+  end
   return own
 end
 
@@ -116,6 +125,34 @@ function Side:settle()
   local cluster = place.cluster({ cluster = self.cluster, size = self.size,
     shards = self.stores }, self:each(function(store) return place.read(store) or false end))
   for _, store in ipairs(self.stores) do cluster:settle(store) end
+end
+
+--- Refuses databases that are other shards than the list says: of another list, or of none of it.
+---Raises shard_mismatch.
+function Side:check()
+  self:each(function(store, at)
+    local found, flat = place.read(store), self.flats[at]
+    if found and (found.shard ~= flat.shard_id or found.count ~= flat.shard_count
+      or found.strategy ~= flat.shard_strategy) then
+      errors.raise('shard_mismatch', ('%s is shard %d of %d, by %s'):format(self:called(at),
+        found.shard, found.count, found.strategy), { shard = at - 1 })
+    end
+  end)
+end
+
+local MAY_CREATE = [[SELECT current_user::text AS role, current_database()::text AS name,
+  has_database_privilege(current_database(), 'CREATE') AS may]]
+
+--- Refuses databases in which what has moved could not be put away.
+---Raises unsupported.
+function Side:check_rights()
+  self:each(function(store, at)
+    local row = store:query(MAY_CREATE, {}, { transaction = false, readonly = true })[1]
+    if row.may then return end
+    errors.raise('unsupported', ('the role %s may not make the schema in %s that keeps its rows '
+      .. 'afterwards'):format(row.role, self:called(at)), { shard = at - 1,
+        hint = ('GRANT CREATE ON DATABASE %s TO %s'):format(row.name, row.role) })
+  end)
 end
 
 function Side:close()
