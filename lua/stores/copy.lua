@@ -190,10 +190,28 @@ local function copy_rows(work, opts)
   return true
 end
 
+-- Before the switch, so that a sequence that cannot take that says so in time; and behind it,
+-- when nobody can get a value of the old ones any more.
+local function carry_sequences(work)
+  local all = work.from:each(function(store)
+    return sequences.given(store, sequences.of(work.from, store, work.tables))
+  end)
+  each_place(work.to, function(at)
+    marks.change(work.to.stores[at], function(tx)
+      marks.hold(tx, work.copy, work.runner)
+      sequences.set(tx, sequences.of(work.to, tx, work.tables), all)
+    end)
+  end)
+end
+
 local function switch(work)
   work.say('switches')
   each_place(work.from, function(at) marks.move(work, at) end)
-  each_place(work.to, function(at) marks.open(work, at) end)
+  local given = {}
+  for at, state in ipairs(states(work.from)) do
+    given[at] = state.sequences and json.decode(state.sequences) or {}
+  end
+  each_place(work.to, function(at) marks.open(work, at, given) end)
 end
 
 local function result_of(work, finished, sums)
@@ -210,14 +228,33 @@ local function compare_all(work)
   return sums
 end
 
--- The names of the tables: those that the copy began with, where it has begun.
-local function names_of(old, id, opts)
-  local before = id and old[1].tables and json.decode(old[1].tables)
-  if before and opts.tables and table.concat(before, ' ') ~= table.concat(opts.tables, ' ') then
-    errors.raise('invalid_argument', 'the copy that goes on is of the tables '
-      .. table.concat(before, ' '))
+-- Whoever goes on names the same tables, in whatever order and however they are written.
+local function check_same(chosen, names)
+  local known, met, all = {}, {}, {}
+  for i, one in ipairs(chosen) do
+    known[one.name], known[one.full], all[i] = one, one, one.name
   end
-  return before or opts.tables
+  local is_same = true
+  for _, name in ipairs(names) do
+    if known[name] then met[known[name]] = true else is_same = false end
+  end
+  for _, one in ipairs(chosen) do is_same = is_same and met[one] end
+  if is_same then return end
+  errors.raise('invalid_argument', 'the copy that goes on is of the tables '
+    .. table.concat(all, ' '))
+end
+
+-- Those that the copy began with, where it has begun.
+local function take_tables(work, old, id, opts)
+  local before = id and old[1].tables and json.decode(old[1].tables)
+  local has_moved = old[1].state == 'moved'
+  work.tables = tables.wanted(has_moved and work.to or work.from, before or opts.tables,
+    opts.ledger)
+  if before and opts.tables then check_same(work.tables, opts.tables) end
+  if has_moved then return end
+  tables.check(work.from, work.to, work.tables, opts.ledger)
+  sequences.check(work, opts.tables ~= nil)
+  work.from:check_rights()
 end
 
 local function begin(work, opts)
@@ -233,13 +270,7 @@ local function begin(work, opts)
     each_place(work.from, function(at) marks.claim(work.from.stores[at], id, work.runner) end)
     old, new = states(work.from), states(work.to)
   end
-  local names = names_of(old, id, opts)
-  if old[1].state ~= 'moved' then
-    work.tables = tables.wanted(work.from, names, opts.ledger)
-    tables.check(work.from, work.to, work.tables, opts.ledger)
-  else
-    work.tables = tables.wanted(work.to, names, opts.ledger)
-  end
+  take_tables(work, old, id, opts)
   work.from:settle()
   work.to:settle()
   claim(work, old, new)
@@ -247,31 +278,47 @@ local function begin(work, opts)
   if old[1].state ~= 'moved' then
     each_place(work.from, function(at) marks.read_only(work, at) end)
     if work.stopping() or not copy_rows(work, opts) then return result_of(work, false, {}) end
-    for _, one in ipairs(work.tables) do sequences.carry(work, one) end
+    carry_sequences(work)
     sums = compare_all(work)
   end
   switch(work)
   return result_of(work, true, sums)
 end
 
+-- The new side of copies that are given up; where it is gone, or of another copy, it is told of.
+local function give_up_new(work, ids)
+  each_place(work.to, function(at)
+    local ok, err = pcall(function()
+      local state = marks.read(work.to.stores[at])
+      if not state or state.state ~= 'unfinished' or not state.copy then return end
+      if not ids[state.copy] then refuse(work.to, at, 'is being filled by another copy') end
+      marks.give_up(work, at, state.copy)
+    end)
+    if not ok then
+      work.say(('%s was not told, and stays as it is: %s'):format(work.to:called(at),
+        tostring(err)))
+    end
+  end)
+end
+
+-- The old side last: as long as it is not free, the same call can end what is left.
 local function abort(work)
+  local ids = {}
+  for at, one in ipairs(states(work.from)) do
+    if is_active(one) and one.copy then
+      marks.claim(work.from.stores[at], one.copy, work.runner) -- nobody switches from here on
+    end
+    if one.copy then ids[one.copy] = true end
+  end
   local old = states(work.from)
   for at, one in ipairs(old) do
     if one.state == 'moved' then
       refuse(work.from, at, 'has moved: the same command without --abort ends what is left')
     end
   end
+  give_up_new(work, ids)
   each_place(work.from, function(at)
     if is_active(old[at]) then marks.lift(work, at) end
-  end)
-  each_place(work.to, function(at)
-    local ok, err = pcall(function()
-      if marks.read(work.to.stores[at]) then marks.give_up(work, at) end
-    end)
-    if not ok then
-      work.say(('%s was not told, and stays as it is: %s'):format(work.to:called(at),
-        tostring(err)))
-    end
   end)
   return { finished = false, aborted = true, tables = {}, rows = 0 }
 end
@@ -285,7 +332,11 @@ local function refuse_second(event)
 end
 
 local function perform(work, opts)
-  if not opts.abort then sides.apart(work.from, work.to) end
+  work.from:check()
+  if not opts.abort then
+    work.to:check()
+    sides.apart(work.from, work.to)
+  end
   return lock.hold(work.from.stores[1], { key = 'stores/copy' }, { limit = 1,
     notify = refuse_second }, function()
     if opts.abort then return abort(work) end

@@ -9,9 +9,11 @@
 ---                into a schema of their own, and views stand in their place that raise
 ---   unfinished   of the new side, until all is there; the copy alone writes
 
+local away = require('stores.copy.away')
 local errors = require('stores.errors')
 local json = require('stores.json')
 local literal = require('stores.sql.expression').literal
+local sequences = require('stores.copy.sequences')
 local tables = require('stores.copy.tables')
 
 local marks = {}
@@ -23,15 +25,17 @@ local marks = {}
 ---@field copy string? the copy that it is of, or was of
 ---@field runner string? the process of the copy
 ---@field tables string? the names of its tables, as JSON
+---@field sequences string? what its sequences had given when it moved, as JSON
 
 local THERE = "SELECT to_regclass('stores_shard') IS NOT NULL AS is_there"
 local STATE = [[SELECT shard, count, to_jsonb(s) ->> 'state' AS state,
   to_jsonb(s) ->> 'copy' AS copy, to_jsonb(s) ->> 'runner' AS runner,
-  to_jsonb(s) ->> 'tables' AS tables FROM stores_shard AS s]]
+  to_jsonb(s) ->> 'tables' AS tables, to_jsonb(s) ->> 'sequences' AS sequences
+  FROM stores_shard AS s]]
 local COLUMNS = 'ALTER TABLE stores_shard ADD COLUMN IF NOT EXISTS state text,'
   .. ' ADD COLUMN IF NOT EXISTS why text, ADD COLUMN IF NOT EXISTS since timestamptz,'
   .. ' ADD COLUMN IF NOT EXISTS copy text, ADD COLUMN IF NOT EXISTS runner text,'
-  .. ' ADD COLUMN IF NOT EXISTS tables text'
+  .. ' ADD COLUMN IF NOT EXISTS tables text, ADD COLUMN IF NOT EXISTS sequences text'
 local TRIGGER = [[
 CREATE OR REPLACE FUNCTION stores_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,13 +46,6 @@ BEGIN
 END $$]]
 local USED = 'SELECT EXISTS (SELECT 1 FROM pg_trigger'
   .. " WHERE tgfoid = to_regproc('stores_refuse')) AS is_there"
--- It is asked once for a statement, before any row, also where there is none.
-local REFUSED = [[
-CREATE OR REPLACE FUNCTION stores_refused(state text, message text, hint text) RETURNS boolean
-STABLE LANGUAGE plpgsql AS $$
-BEGIN
-  RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, HINT = hint;
-END $$]]
 local NOW = [[SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' AS now,
   current_database()::text AS name]]
 
@@ -69,7 +66,7 @@ function marks.read(store)
   if not store:query(THERE, {}, READ)[1].is_there then return nil end
   local row = store:query(STATE, {}, READ)[1]
   if not row then return nil end
-  for _, name in ipairs({ 'state', 'copy', 'runner', 'tables' }) do
+  for _, name in ipairs({ 'state', 'copy', 'runner', 'tables', 'sequences' }) do
     if type(row[name]) ~= 'string' then row[name] = nil end
   end
   return row
@@ -220,8 +217,8 @@ function marks.lift(work, at)
     end
     unguard(tx, all_of(side, tx, work.ledger))
     drop_function(tx)
-    tx:query('UPDATE stores_shard SET state = NULL, why = NULL, since = NULL, copy = NULL,'
-      .. ' runner = NULL')
+    -- which copy it was of it still says: to end what is left of that on the new side
+    tx:query('UPDATE stores_shard SET state = NULL, why = NULL, since = NULL, runner = NULL')
   end)
 end
 
@@ -234,20 +231,6 @@ local function check_guards(side, at, all)
         one.name), { table = one.name })
     end
   end
-end
-
--- Puts a view that raises in the place of a table.
-local function put_away(tx, one, words)
-  local schema = '"' .. ('stores_moved_' .. one.schema):gsub('"', '""') .. '"'
-  local name = '"' .. one.bare:gsub('"', '""') .. '"'
-  local list = {}
-  for i, word in ipairs(words) do list[i] = literal(word) end
-  tx:query('CREATE SCHEMA IF NOT EXISTS ' .. schema)
-  tx:query(('ALTER TABLE %s SET SCHEMA %s'):format(one.full, schema))
-  -- with what statements over a table may ask for
-  tx:query(("CREATE VIEW %s AS SELECT *, '0'::xid AS xmax FROM %s.%s WHERE stores_refused(%s)")
-    :format(one.full, schema, name, table.concat(list, ', ')))
-  tx:query(('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO PUBLIC'):format(one.full))
 end
 
 local function lock_all(tx, all)
@@ -265,18 +248,19 @@ local function move(work, at, cache)
   local side, chosen = work.from, set_of(work.tables)
   marks.change(side.stores[at], function(tx)
     if marks.hold(tx, work.copy, work.runner).state == 'moved' then return end
-    local all = all_of(side, tx, work.ledger)
+    local all, counted = all_of(side, tx, work.ledger), sequences.of(side, tx, work.tables)
     lock_all(tx, all)
     check_guards(side, at, all)
-    tx:query(REFUSED)
-    tx:query('GRANT EXECUTE ON FUNCTION stores_refused(text, text, text) TO PUBLIC')
+    away.prepare(tx, all, counted)
     local now, name = facts(tx)
     local words = { MOVED, ('the rows of the database %s went to other databases at %s'):format(
       name, now), ONWARD }
     for _, one in ipairs(all) do
       guard(tx, one, words)
-      if chosen[one.name] or one.is_part then put_away(tx, one, words) end
+      if chosen[one.name] or one.is_part then away.table(tx, one, words) end
     end
+    tx:query('UPDATE stores_shard SET sequences = $1',
+      { sequences.put_away(tx, counted, away.schema_of) })
     set_state(tx, 'moved', ('they went to other databases at %s; %s'):format(now, ONWARD))
     -- nobody reads the tables now, and what was cached of them no longer counts
     tell(cache, work.tables)
@@ -306,11 +290,12 @@ local function check_empty(tx, side, at, one)
   end
 end
 
--- Of those that a copy had begun to fill, into which nobody else could write.
-local function make_room(tx, all)
+-- Of those that a copy had begun to fill, into which nobody else could write. Elsewhere marked
+-- tables are what is left of an old side, with rows of somebody's.
+local function make_room(tx, all, is_filled)
   local names = {}
   for _, one in ipairs(all) do
-    if one.is_marked then names[#names + 1] = one.full end
+    if one.is_marked and is_filled then names[#names + 1] = one.full end
     one.is_marked = false
   end
   if names[1] then tx:query('TRUNCATE ' .. table.concat(names, ', ')) end
@@ -332,8 +317,9 @@ function marks.unfinished(work, at)
       work.copy }
     local all = all_of(side, tx, work.ledger)
     tx:query('DELETE FROM stores_copy')
+    local was = tx:query('SELECT state FROM stores_shard FOR UPDATE')[1].state
     unguard(tx, all)
-    make_room(tx, all)
+    make_room(tx, all, was == 'unfinished')
     for _, one in ipairs(all) do
       if chosen[one.name] then guard(tx, one, words) end
     end
@@ -346,20 +332,23 @@ function marks.unfinished(work, at)
   end)
 end
 
---- What it has stays unfinished: the old side has gone on without it.
+--- What it has stays unfinished: the old side goes on without it.
 ---@param work stores.copy.Work
 ---@param at integer
-function marks.give_up(work, at)
+---@param copy string which copy is given up
+function marks.give_up(work, at, copy)
   marks.change(work.to.stores[at], function(tx)
-    tx:query('UPDATE stores_shard SET copy = NULL, runner = NULL, why = $1 WHERE state = $2',
-      { 'a copy into it was given up; another one begins it anew', 'unfinished' })
+    tx:query('UPDATE stores_shard SET copy = NULL, runner = NULL, why = $1'
+      .. " WHERE state = 'unfinished' AND copy = $2",
+      { 'a copy into it was given up; another one begins it anew', copy })
   end)
 end
 
-local function open(work, at, cache)
+local function open(work, at, cache, given)
   local side = work.to
   marks.change(side.stores[at], function(tx)
     if not marks.hold(tx, work.copy, work.runner).state then return end
+    sequences.set(tx, sequences.of(side, tx, work.tables), given)
     unguard(tx, all_of(side, tx, work.ledger))
     drop_function(tx)
     tx:query('DROP TABLE IF EXISTS stores_copy')
@@ -371,11 +360,12 @@ end
 --- Its rows are its own from now on.
 ---@param work stores.copy.Work
 ---@param at integer
+---@param given stores.copy.Given[] what the sequences of the old side have given
 ---Raises conflict, cache_failure, lock_timeout.
-function marks.open(work, at)
+function marks.open(work, at, given)
   work.to:with_cache(at, function(cache)
     tell(cache, work.tables)
-    open(work, at, cache)
+    open(work, at, cache, given)
   end)
 end
 

@@ -12,7 +12,7 @@ local wait = require('stores.wait')
 local rows = {}
 
 -- A batch is to be of so many bytes: their number of rows follows from that of the batch before.
-local BYTES, FIRST = 4 * 1024 * 1024, 1000
+local BYTES, FIRST = 4 * 1024 * 1024, 100
 
 ---@class stores.copy.Stream a table of one database of the old side
 ---@field work stores.copy.Work
