@@ -1,5 +1,6 @@
 --- A copy that was begun is gone on with, or given up, by who means that one: with its tables
 --- however they are named, and with no other databases than its own.
+-- Plain pass alone: the C that it runs is that of copy_spec.lua, which the others run.
 
 local sides = require('spec.support.sides')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- No number that a sequence of the old side has given is given again by the new one, whoever owns
 --- the sequence, up to the moment at which the copy switches.
+-- Plain pass alone: the C that it runs is that of copy_spec.lua, which the others run.
 
 local sides = require('spec.support.sides')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- The values of rows are text while they are copied, which servers read and write by settings of
 --- their own; and a policy may hide rows. None of that changes what arrives, or passes unnoticed.
+-- Plain pass alone: the C that it runs is that of copy_spec.lua, which the others run.
 
 local sides = require('spec.support.sides')
 local stores = require('stores')
