@@ -31,7 +31,7 @@ typedef struct stores_replica {
 
 #define STORES_REPLICA_INIT STORES_SIZED(stores_replica)
 
-enum { STORES_TOKEN_SIZE = 48 };
+enum { STORES_TOKEN_SIZE = 96 };
 /* How far this engine has written, and read on replicas, as text: whoever reads after that token,
  * in this process or another one, sees as much. False, and "": it has no replicas, or nothing is
  * known yet; a call with STORES_READ_REPLICA, of which the primary then tells it, helps. */

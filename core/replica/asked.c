@@ -19,7 +19,8 @@
 /* The received place is looked at first: where the replayed one is the same afterwards, nothing was
  * there that a snapshot before could have shown in part. */
 static const char reached_sql[] =
-    "SELECT pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()";
+    "SELECT pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn(),"
+    " pg_catalog.pg_current_snapshot()";
 
 bool stores__standing_questions(struct stores__replicas *replicas) {
     static const char *const timelines[2] = {"0", TIMELINE};
@@ -63,11 +64,13 @@ void stores__reached_add(struct stores__pg_conn *conn, struct stores__pg_req *re
     stores__pg_add(conn, req, reached_sql, 0, NULL, true);
 }
 
-bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact) {
+bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact,
+                          struct stores__shown *shown) {
     stores_error error;
     uint64_t received;
     if (!stores__pg_result_ok(result, &error) || stores__pg_rows(result) != 1) return false;
     if (!stores__lsn_read(stores__pg_value(result, 0, 1, NULL), lsn)) return false;
+    if (!stores__shown_read(stores__pg_value(result, 0, 2, NULL), shown)) return false;
     *exact = stores__lsn_read(stores__pg_value(result, 0, 0, NULL), &received) && received == *lsn;
     return true;
 }

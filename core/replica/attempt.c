@@ -25,12 +25,15 @@ struct stores__attempt {
     struct stores__replica *replica;
     struct stores__replica_read read;
     struct stores__need need;
-    void (*done)(void *arg, struct pg_result *result); /* NULL: nobody waits */
+    /* NULL: nobody waits */
+    void (*done)(void *arg, struct pg_result *result, enum stores__replica_reason why);
     void *arg;
-    bool starting, failed; /* inside stores__attempt_start; it failed there */
+    bool starting, failed; /* inside stores__attempt_start; it failed there, */
+    enum stores__replica_reason why; /* for that; NONE: no memory */
     bool on_trial, judged; /* it finds out whether the replica is fit again; it has */
     bool fits, reached, exact, broken, untold;
     struct stores__reach reach;
+    struct stores__shown shown;
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn; /* NULL: not granted */
     struct stores__pg_req req;
@@ -61,14 +64,17 @@ static void destroy(struct stores__attempt *attempt) {
 }
 
 /* Nobody waits for it from now on. */
-static void tell(struct stores__attempt *attempt, struct pg_result *result) {
-    void (*done)(void *arg, struct pg_result *result) = attempt->done;
+static void tell(struct stores__attempt *attempt, struct pg_result *result,
+                 enum stores__replica_reason why) {
+    void (*done)(void *arg, struct pg_result *result,
+                 enum stores__replica_reason why) = attempt->done;
     attempt->done = NULL;
     stores__list_remove(&attempt->link);
     if (attempt->starting) {
         attempt->failed = true;
+        attempt->why = why;
     } else if (done != NULL) {
-        done(attempt->arg, result);
+        done(attempt->arg, result, why);
     }
 }
 
@@ -76,7 +82,7 @@ static void give_up(struct stores__attempt *attempt, enum stores__replica_reason
     if (attempt->done == NULL) return;
     if (why != STORES__REPLICA_BUSY && why != STORES__REPLICA_FAILED) attempt->judged = true;
     stores__replica_failed(attempt->replica, why);
-    tell(attempt, NULL);
+    tell(attempt, NULL, why);
 }
 
 /* ---- Answers --------------------------------------------------------------------------------- */
@@ -152,7 +158,8 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         attempt->result = result;
         return;
     } else if (index == AT_REACHED) {
-        attempt->reached = stores__reached_take(result, &attempt->reach.lsn, &attempt->exact);
+        attempt->reached = stores__reached_take(result, &attempt->reach.lsn, &attempt->exact,
+                                                &attempt->shown);
     }
     stores__pg_result_free(result);
 }
@@ -162,10 +169,12 @@ static void answer(struct stores__attempt *attempt) {
     struct pg_result *result = attempt->result;
     attempt->reach.timeline = replica->all->timeline;
     stores__mark_read(replica->all, replica, attempt->reach, attempt->exact);
+    replica->shown = attempt->shown;
+    replica->shown_at = ++replica->all->shows;
     replica->seen = attempt->reach.lsn;
     replica->reads++;
     attempt->result = NULL;
-    tell(attempt, result);
+    tell(attempt, result, STORES__REPLICA_NONE);
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
@@ -269,22 +278,6 @@ static void refused(struct stores__pg_wait *wait, const stores_error *error) {
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
-/* What the tokens of its calls ask for. False: one is of other servers, and who knows how far this
- * one is by that. */
-static bool take_tokens(const struct stores__replicas *replicas, const char *const *tokens,
-                        struct stores__need *need) {
-    struct stores__reach all = {0};
-    for (; tokens != NULL && *tokens != NULL; tokens++) {
-        struct stores__reach reach;
-        if (!stores__token_read(*tokens, replicas->system, &reach)) return false;
-        /* it has seen a later primary than we have */
-        if (reach.timeline > replicas->timeline) return false;
-        if (reach.lsn > all.lsn) all = reach;
-    }
-    need->after = all;
-    return true;
-}
-
 static struct stores__attempt *attempt_new(struct stores__replica *replica,
                                            const struct stores__replica_read *read) {
     struct stores__attempt *attempt = calloc(1, sizeof *attempt);
@@ -297,25 +290,20 @@ static struct stores__attempt *attempt_new(struct stores__replica *replica,
     return attempt;
 }
 
-struct stores__attempt *stores__attempt_start(stores_engine *engine,
+struct stores__attempt *stores__attempt_start(struct stores__replica *replica,
                                               const struct stores__replica_read *read,
-                                              void (*done)(void *arg, struct pg_result *result),
-                                              void *arg) {
-    struct stores__replicas *replicas = engine->replicas;
-    struct stores__need need = {{0}};
-    if (replicas == NULL || stores__closing(engine)) return NULL;
-    if (replicas->met && !take_tokens(replicas, read->tokens, &need)) {
-        replicas->fallbacks[STORES__REPLICA_FOREIGN]++;
-        return NULL;
-    }
-    struct stores__replica *replica = stores__replica_pick(replicas, &need);
-    struct stores__attempt *attempt = replica ? attempt_new(replica, read) : NULL;
+                                              const struct stores__need *need,
+                                              void (*done)(void *arg, struct pg_result *result,
+                                                           enum stores__replica_reason why),
+                                              void *arg, enum stores__replica_reason *why) {
+    struct stores__attempt *attempt = attempt_new(replica, read);
+    *why = STORES__REPLICA_BUSY;
     if (attempt == NULL) {
-        if (replica != NULL) replica->on_trial = false;
+        replica->on_trial = false;
         return NULL;
     }
     uint64_t now = now_of(attempt), left = read->ends_at > now ? (read->ends_at - now) / 3 : 0;
-    attempt->need = need;
+    attempt->need = *need;
     attempt->done = done;
     attempt->arg = arg;
     attempt->starting = true;
@@ -326,8 +314,9 @@ struct stores__attempt *stores__attempt_start(stores_engine *engine,
     attempt->wait.failed = refused;
     replica->reading++;
     stores__list_append(&replica->attempts, &attempt->link);
-    replica->pool.common.statement = engine->pool.common.statement;
-    replica->pool.common.statement_arg = engine->pool.common.statement_arg;
+    const struct stores__pg_common *common = &replica->all->engine->pool.common;
+    replica->pool.common.statement = common->statement;
+    replica->pool.common.statement_arg = common->statement_arg;
     if (stores__timer_set(timers_of(attempt), &attempt->timer, attempt->due_at)) {
         stores__pg_acquire(&replica->pool, &attempt->wait,
                            read->own ? STORES__PG_CHECKED_OUT : STORES__PG_READING, "reads");
@@ -336,6 +325,7 @@ struct stores__attempt *stores__attempt_start(stores_engine *engine,
     }
     attempt->starting = false;
     if (!attempt->failed) return attempt;
+    if (attempt->why != STORES__REPLICA_NONE) *why = attempt->why;
     destroy(attempt);
     return NULL;
 }

@@ -5,7 +5,9 @@
  *   asked.c      what is asked of a replica
  *   silence.c    whether one is there at all
  *   replicas.c   which of them is asked
- *   attempt.c    one read
+ *   attempt.c    one read that one of them is asked for
+ *   doubt.c      whether the primary has ended what they have shown
+ *   asking.c     one read
  *   told.c       figures, and what people see of replicas
  */
 #ifndef STORES_REPLICA_INTERNAL_H
@@ -56,6 +58,8 @@ struct stores__replica {
     uint64_t seen; /* and up to there */
     uint64_t behind_until; /* it is not asked for more than it was seen to have */
     unsigned behind; /* how often in a row it had not */
+    struct stores__shown shown; /* by its last answer, */
+    uint64_t shown_at; /* which was this one of all replicas' (replicas->shows) */
     char started[48]; /* the run of its server */
 
     struct stores__list attempts;
@@ -67,9 +71,37 @@ struct stores__replica {
     void (*gone)(struct stores__replica *replica); /* where the probe finds nobody */
 };
 
+/* ---- doubt.c --------------------------------------------------------------------------------- */
+
+/* Who waits until the primary has ended what replicas have shown. */
+struct stores__doubt {
+    struct stores__list link; /* of the doubts waiting, or asked; doubt.c moves it */
+    struct stores__shown shown; /* set before */
+    uint64_t until; /* set before: then all who wait for it have met their deadlines */
+    uint64_t since, shows;
+    /* Once, from the loop: it has, or (error) nobody knows. */
+    void (*over)(struct stores__doubt *doubt, const stores_error *error);
+};
+
+struct stores__doubts {
+    struct stores__list waiting, asked;
+    struct stores__pg_wait wait;
+    struct stores__pg_conn *conn;
+    struct stores__pg_req req;
+    struct stores__timer timer; /* to the next question */
+    stores_error error;
+    unsigned rounds, lost; /* questions in a row: since somebody came; that were lost */
+    bool busy, told; /* a question is under way; it was answered */
+};
+
 struct stores__replicas {
     stores_engine *engine;
     struct stores__mark mark;
+    /* Answers of replicas so far, of which the first `settled` show what the primary has ended. */
+    uint64_t shows, settled;
+    struct stores__shown told; /* by the token of the configuration, as if by the answer told_at */
+    uint64_t told_at;
+    struct stores__doubts doubts;
     char *after; /* the token of the configuration, until the primary is met; NULL: none */
     /* The primary, as its connections told; system "" and met: it may not be asked. */
     bool met;
@@ -103,7 +135,8 @@ void stores__standing_take(struct stores__standing *standing, const struct pg_re
 /* What it ends with: how far the replica is by then. */
 void stores__reached_add(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* exact: it was not about to finish one more record. False: it was not told. */
-bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact);
+bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact,
+                          struct stores__shown *shown);
 
 /* ---- silence.c ------------------------------------------------------------------------------- */
 
@@ -117,11 +150,20 @@ void stores__silence_stop(struct stores__replica *replica);
 /* What is needed of a replica for a read. */
 struct stores__need {
     struct stores__reach after; /* of tokens */
+    struct stores__shown shown; /* and what replicas have shown by them */
 };
 
-/* Who is to be asked; NULL: nobody, and it was counted why. */
+/* Who is to be asked; NULL: nobody, and why. */
 struct stores__replica *stores__replica_pick(struct stores__replicas *replicas,
-                                             const struct stores__need *need);
+                                             const struct stores__need *need,
+                                             enum stores__replica_reason *why);
+/* One that is fit and known to have come as far, and is not that one; NULL: none is. */
+struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas,
+                                               const struct stores__need *need,
+                                               const struct stores__replica *but);
+/* What they have shown that is not settled. */
+void stores__replicas_add_shown(const struct stores__replicas *replicas,
+                                struct stores__shown *shown);
 uint64_t stores__replica_needs(const struct stores__replica *replica,
                                const struct stores__need *need);
 /* Whether its connection is to the server that it should be. */
@@ -133,5 +175,28 @@ enum stores__replica_reason stores__replica_judge(struct stores__replica *replic
 /* A read ends without an answer: the reason is counted, and the replica is left alone where it says
  * something of it. */
 void stores__replica_failed(struct stores__replica *replica, enum stores__replica_reason why);
+
+/* ---- attempt.c ------------------------------------------------------------------------------- */
+
+struct stores__attempt;
+
+/* Tries a read on that replica. done comes once, from the loop: with the rows, which are its to
+ * free, or with NULL and why there are none. NULL: nothing is tried, and done does not come. */
+struct stores__attempt *stores__attempt_start(struct stores__replica *replica,
+                                              const struct stores__replica_read *read,
+                                              const struct stores__need *need,
+                                              void (*done)(void *arg, struct pg_result *result,
+                                                           enum stores__replica_reason why),
+                                              void *arg, enum stores__replica_reason *why);
+/* Nobody waits for it any more; done does not come. */
+void stores__attempt_leave(struct stores__attempt *attempt);
+
+/* ---- doubt.c --------------------------------------------------------------------------------- */
+
+void stores__doubts_init(struct stores__doubts *doubts);
+/* over() does not come before this has returned. Taken out of its list, it is nobody's. */
+void stores__doubt_begin(struct stores__replicas *replicas, struct stores__doubt *doubt);
+/* The engine closes: nobody doubts any more. */
+void stores__doubts_close(struct stores__replicas *replicas);
 
 #endif

@@ -11,27 +11,33 @@
 #include "engine/op.h"
 #include "replica/mark.h"
 
-struct stores__attempt;
+struct stores__asking;
 
-/* What is to be read. All of it is the caller's until the attempt is over, or was left. */
+/* What is to be read. All of it is the caller's until it is over, or was left. */
 struct stores__replica_read {
     const char *sql;
     int count;
     const char *const *values;
     bool own; /* a text of somebody's, which may take long: it has a connection of its own */
     const char *const *tokens; /* of the calls that it is for, ended by NULL; NULL: none has one */
-    uint64_t ends_at; /* the first deadline of them, in ms of the loop */
+    uint64_t ends_at, last_ends_at; /* their first deadline, and the last, in ms of the loop */
 };
 
-/* Tries it. done comes once, from the loop: with the rows, which are its to free; or with NULL: the
- * primary is to be asked, with stores__marking_add(.., STORES__READ), for what it says must not be
- * older than what replicas said before. NULL: nothing is tried, and done does not come. */
-struct stores__attempt *stores__attempt_start(stores_engine *engine,
-                                              const struct stores__replica_read *read,
-                                              void (*done)(void *arg, struct pg_result *result),
-                                              void *arg);
+enum stores__asked {
+    STORES__ASKED, /* done comes once, from the loop */
+    STORES__ASK_THE_PRIMARY, /* it does not come */
+    STORES__ASK_NOBODY /* nor does it here: there is no memory */
+};
+
+/* Asks for it. done has the rows, which are its to free; or NULL and no error: the primary is to be
+ * asked, as if this had returned so, with stores__marking_add(.., STORES__READ), for what it says
+ * must not be older than what replicas said before; or NULL and an error, which is the read's. */
+enum stores__asked
+stores__asking_start(stores_engine *engine, const struct stores__replica_read *read,
+                     void (*done)(void *arg, struct pg_result *result, const stores_error *error),
+                     void *arg, struct stores__asking **asking);
 /* Nobody waits for it any more; done does not come. */
-void stores__attempt_leave(struct stores__attempt *attempt);
+void stores__asking_leave(struct stores__asking *asking);
 
 /* The engine's part (engine/part.h). */
 bool stores__replicas_open(stores_engine *engine, const stores_config *config, stores_error *error);

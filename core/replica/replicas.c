@@ -51,7 +51,6 @@ static void is_fit(struct stores__replica *replica) {
 
 void stores__replica_failed(struct stores__replica *replica, enum stores__replica_reason why) {
     replica->fallbacks++;
-    replica->all->fallbacks[why]++;
     switch (why) {
     case STORES__REPLICA_DOWN:
     case STORES__REPLICA_SILENT:
@@ -102,18 +101,43 @@ static struct stores__replica *least_busy(struct stores__replicas *replicas,
     return best;
 }
 
+static bool is_told(const struct stores__replicas *replicas) {
+    return replicas->met && replicas->mark.untold == replicas->mark.covered;
+}
+
 struct stores__replica *stores__replica_pick(struct stores__replicas *replicas,
-                                             const struct stores__need *need) {
-    const struct stores__mark *mark = &replicas->mark;
-    struct stores__replica *replica = NULL;
-    enum stores__replica_reason why = STORES__REPLICA_UNTOLD;
-    if (replicas->met && mark->untold == mark->covered) {
-        replica = on_trial(replicas);
-        if (replica == NULL) replica = least_busy(replicas, need);
-        why = stores__list_empty(&replicas->fit) ? STORES__REPLICA_AWAY : STORES__REPLICA_BEHIND;
-    }
-    if (replica == NULL) replicas->fallbacks[why]++;
+                                             const struct stores__need *need,
+                                             enum stores__replica_reason *why) {
+    *why = STORES__REPLICA_UNTOLD;
+    if (!is_told(replicas)) return NULL;
+    struct stores__replica *replica = on_trial(replicas);
+    if (replica == NULL) replica = least_busy(replicas, need);
+    *why = stores__list_empty(&replicas->fit) ? STORES__REPLICA_AWAY : STORES__REPLICA_BEHIND;
     return replica;
+}
+
+struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas,
+                                               const struct stores__need *need,
+                                               const struct stores__replica *but) {
+    if (!is_told(replicas)) return NULL;
+    for (struct stores__list *at = replicas->fit.next; at != &replicas->fit; at = at->next) {
+        struct stores__replica *replica = STORES__CONTAINER(at, struct stores__replica, link);
+        if (replica == but || replica->seen < stores__replica_needs(replica, need)) continue;
+        return replica;
+    }
+    return NULL;
+}
+
+void stores__replicas_add_shown(const struct stores__replicas *replicas,
+                                struct stores__shown *shown) {
+    if (!replicas->met && replicas->after != NULL) {
+        stores__token_add_shown(replicas->after, NULL, shown);
+    }
+    if (replicas->told_at > replicas->settled) stores__shown_add(shown, replicas->told);
+    for (int i = 0; i < replicas->count; i++) {
+        const struct stores__replica *replica = &replicas->list[i];
+        if (replica->shown_at > replicas->settled) stores__shown_add(shown, replica->shown);
+    }
 }
 
 bool stores__replica_is_it(struct stores__replica *replica, const struct stores__pg_conn *conn) {
@@ -171,6 +195,8 @@ static void connected(void *arg, const struct stores__pg_conn *conn) {
 static void take_after(struct stores__replicas *replicas) {
     struct stores__reach reach;
     if (replicas->after == NULL) return;
+    stores__token_add_shown(replicas->after, replicas->system, &replicas->told);
+    if (replicas->told.below > 0) replicas->told_at = ++replicas->shows;
     if (stores__token_read(replicas->after, replicas->system, &reach)) {
         stores__mark_raise(&replicas->mark, reach, NULL);
     } else {
@@ -311,6 +337,7 @@ bool stores__replicas_open(stores_engine *engine, const stores_config *config,
     replicas->engine = engine;
     stores__list_init(&replicas->fit);
     stores__list_init(&replicas->alone);
+    stores__doubts_init(&replicas->doubts);
     if (!take_config(replicas, config)) {
         stores__error_set(error, STORES_NO_MEMORY, "no memory for replicas");
         return false;
@@ -331,6 +358,7 @@ void stores__replicas_deafen(stores_engine *engine, int deaf) {
 bool stores__replicas_close(stores_engine *engine, void (*done)(void *engine)) {
     struct stores__replicas *replicas = engine->replicas;
     if (replicas == NULL) return false;
+    stores__doubts_close(replicas);
     for (int i = 0; i < replicas->count; i++) {
         replicas->list[i].pool.common.statement = NULL;
         stores__silence_stop(&replicas->list[i]);

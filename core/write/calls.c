@@ -357,7 +357,7 @@ stores_outcome stores__call_leave(stores_op *op) {
     call->op = NULL;
     switch (call->step) {
     case CALL_WAITING:
-        if (call->attempt != NULL) stores__attempt_leave(call->attempt);
+        if (call->asking != NULL) stores__asking_leave(call->asking);
         stores__pg_unwait(&call->wait);
         stores__call_free(call);
         return STORES_OUTCOME_NONE;

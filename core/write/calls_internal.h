@@ -60,7 +60,7 @@ struct stores__own_call {
     struct stores__timer patience; /* with those who hold rows, where Redis cannot be told */
     void (*all_turned)(struct stores__own_call *call);
     struct pg_result *result;
-    struct stores__attempt *attempt; /* WAITING: for a replica, and for no connection of ours */
+    struct stores__asking *asking; /* WAITING: for a replica, and for no connection of ours */
     struct stores__marking marking; /* where the server is behind it, in place of one */
     void (*run)(struct stores__own_call *call); /* after it, where it gave nothing */
     bool replica, marks; /* a replica is to be tried; one was, or would have been */

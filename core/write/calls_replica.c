@@ -2,9 +2,14 @@
  * asked in its place. */
 #include "write/calls_internal.h"
 
-static void answered(void *arg, struct pg_result *result) {
+static void answered(void *arg, struct pg_result *result, const stores_error *error) {
     struct stores__own_call *call = arg;
-    call->attempt = NULL;
+    call->asking = NULL;
+    if (error != NULL) {
+        stores__call_answer(call, error);
+        stores__call_close(call);
+        return;
+    }
     if (result == NULL) {
         call->run(call);
         return;
@@ -23,13 +28,19 @@ bool stores__call_try_replica(struct stores__own_call *call,
                                         .values = call->values,
                                         .own = true,
                                         .tokens = tokens[0] != NULL ? tokens : NULL,
-                                        .ends_at = call->op->timer.at};
+                                        .ends_at = call->op->timer.at,
+                                        .last_ends_at = call->op->timer.at};
     call->replica = false; /* once */
     call->run = run;
     call->marks = true;
     stores__op_phase(call->op, STORES__PHASE_POSTGRES);
-    call->attempt = stores__attempt_start(call->engine, &read, answered, call);
-    return call->attempt != NULL;
+    enum stores__asked asked = stores__asking_start(call->engine, &read, answered, call,
+                                                    &call->asking);
+    if (asked != STORES__ASK_NOBODY) return asked == STORES__ASKED;
+    stores__call_fail(call, STORES_NO_MEMORY, "no memory for a read");
+    stores__call_answer(call, call->error);
+    stores__call_close(call);
+    return true;
 }
 
 void stores__call_add_mark(struct stores__own_call *call) {

@@ -206,6 +206,7 @@ describe('with a primary and two replicas, #slow', function()
     stores.all(tasks)
     assert.is_true(figure(store, 'reads') > 0)
     for _, server in ipairs({ one, other }) do server:psql('SELECT pg_wal_replay_resume()') end
+    catch_up()
     assert.equal(300, store:find('docs', '1').n)
   end)
 
