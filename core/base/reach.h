@@ -4,9 +4,9 @@
  *     <system identifier>.<timeline, 8 hex digits>.<place, 16 hex digits>
  *
  * behind which two xids stand, of 16 hex digits each, where a standby showed what the primary may
- * still have running (shown.h: below, running); and several of them with commas between, one of each shard. Of two timelines the higher one is
- * the later, also where its places are lower: what stood beyond the place where it began is lost,
- * and nobody has it.
+ * still have running (shown.h: below, running); and several of them with commas between, one of
+ * each shard. Of two timelines the higher one is the later, also where its places are lower: what
+ * stood beyond the place where it began is lost, and nobody has it.
  */
 #ifndef STORES_REACH_H
 #define STORES_REACH_H

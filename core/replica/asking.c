@@ -118,6 +118,7 @@ stores__asking_start(stores_engine *engine, const struct stores__replica_read *r
     one->arg = arg;
     stores__list_init(&one->doubt.link);
     struct stores__replica *replica = pick(one);
+    one->read.tokens = NULL; /* they are the caller's, and taken */
     if ((replica != NULL && attempt(one, replica)) || go_on(one)) {
         *asking = one;
         return STORES__ASKED;

@@ -133,8 +133,8 @@ describe('a commit that a replica shows before the primary, #slow', function()
     other:psql('SELECT pg_wal_replay_pause()')
     local late, began = reader({ other }), reader({ other }, { after_token = token })
     other:freeze()
-    for _, store in ipairs({ late, began }) do
-      local ok, failure = store.try:find('docs', '1', { timeout = 3, after_token = token })
+    for _, next_one in ipairs({ late, began }) do
+      local ok, failure = next_one.try:find('docs', '1', { timeout = 3, after_token = token })
       assert.is_false(ok)
       assert.equal('timeout', failure.code)
     end
