@@ -155,7 +155,8 @@ static const struct stores__held_hooks held_hooks = {.forget = stores__held_forg
                                                      .epoch_gone = stores__held_free,
                                                      .node_gone = stores__ear_close,
                                                      .deafen = stores__ear_deafen,
-                                                     .heard = stores__held_heard};
+                                                     .heard = stores__held_heard,
+                                                     .word = stores__held_word};
 
 bool stores__cache_open(stores_engine *engine, const stores_config *config, stores_error *error) {
     if (config->no_cache) return true;

@@ -40,6 +40,7 @@ struct stores__held_hooks {
     void (*node_gone)(struct stores__node *node);
     void (*deafen)(struct stores__node *node, int deaf);
     void (*heard)(struct stores__cache *cache, const char *channel, const char *text);
+    void (*word)(struct stores__cache *cache, const char *text); /* that all have acked */
 };
 
 struct stores__cache {

@@ -163,8 +163,11 @@ static void granted(struct stores__held *held, bool unknown) {
     held->renew_at = held->sent_at + LEASE / 3;
     memory->leases++;
     memory->refused[0] = '\0';
-    if (unknown && stores__held_now() >= held->learned_at + STORES__LEASE_WAIT_MS * MS) {
+    uint64_t known_at = held->learned_at + STORES__LEASE_WAIT_MS * MS;
+    if (unknown && stores__held_now() >= known_at) {
         evict_unknown(held);
+    } else if (unknown && known_at < held->renew_at) {
+        held->renew_at = known_at; /* writers wait for it */
     }
 }
 
@@ -265,22 +268,11 @@ static void subscribed(struct stores__redis_req *req, struct redisReply **reply)
 }
 
 static void subscribe(struct stores__held *held) {
-    struct stores__redis *ear = stores__ear_of(stores__epoch_node(held->epoch));
-    struct stores__args args = {0};
     held->retry_at = stores__held_now() + RETRY_MS * MS;
-    if (ear == NULL) return;
-    stores__args_held_key(&args, held->epoch);
-    const char *words[] = {"SUBSCRIBE", args.buf.data};
-    size_t lens[] = {9, args.buf.len};
     held->ear_req.done = subscribed;
-    if (!args.failed && !args.buf.failed &&
-        stores__redis_send(ear, &held->ear_req, 2, words, lens)) {
-        held->ear_req.quiet = true;
-        held->step = HELD_SUBSCRIBING;
-        stores__epoch_hold(held->epoch);
-        stores__redis_flush(ear);
-    }
-    stores__args_free(&args);
+    if (!stores__ear_join(held->epoch, &held->ear_req)) return;
+    held->step = HELD_SUBSCRIBING;
+    stores__epoch_hold(held->epoch);
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
  * writer's COMMIT waits until every holder has let go of the row, or its lease has run out.
  *
  *   held_rows.c   the memory: rows by id, bounded in bytes
- *   held_ear.c    the link on which holders hear what writers say; one a node
+ *   held_ear.c    the link on which holders hear what writers say, and writers that all have let go
+ *                 of their rows; one a node
  *   held.c        a table that is held: HOLD, messages, leases
  *   held_read.c   which rows are kept, and what is read
  *   held_wait.c   a writer waits for the holders
@@ -24,6 +25,7 @@ enum {
     STORES__LEASE_MS = 1000, /* the same in every process: a writer waits as long as a holder has */
     STORES__LEASE_WAIT_MS = STORES__LEASE_MS + STORES__LEASE_MS / 50, /* clocks drift */
     STORES__HELD_BYTES = 64 * 1024 * 1024,
+    STORES__WORDS_KEPT = 8,
     STORES__HOLDER_TEXT = 96 /* <host>:<process>:<16 random characters> */
 };
 
@@ -64,12 +66,21 @@ struct stores__held {
     size_t buckets, count;
 };
 
+/* "All have acked that much of this hash": one may come before the answer of INTENT does. */
+struct stores__word {
+    char nonce[17];
+    uint64_t seq;
+};
+
 /* The memory of an engine, and what is told of it. */
 struct stores__held_memory {
     struct stores__list rows;
     size_t bytes, most, count;
     uint64_t stamp;
     uint64_t looked_at; /* when the sockets were read outside of the loop */
+    struct stores__list waiting; /* writers that wait for holders */
+    struct stores__word words[STORES__WORDS_KEPT];
+    size_t word_at;
     uint64_t hits, misses, leases, evicted, waits, waited_ns;
     uint64_t window_at, window_waited, window_ns, said_at; /* for the log */
     char waited_for[STORES__HOLDER_TEXT * 2]; /* who was taken out last */
@@ -99,6 +110,12 @@ struct stores__redis *stores__ear_of(struct stores__node *node);
 uint64_t stores__ear_connects(const struct stores__node *node);
 void stores__ear_close(struct stores__node *node);
 void stores__ear_read(struct stores__node *node);
+/* Subscribes it to the channel of the holders of a table. False: it cannot be now. */
+bool stores__ear_join(struct stores__epoch *epoch, struct stores__redis_req *req);
+/* The channel on which writers of this process hear that all have acked; "": there is none yet.
+ * Who waits all the same sees to it that there is one the next time. */
+const char *stores__ear_words(const struct stores__node *node);
+void stores__ear_want_words(struct stores__node *node);
 void stores__ear_deafen(struct stores__node *node, int deaf);
 
 /* ---- held.c, held_read.c -------------------------------------------------------------------- */
@@ -161,6 +178,8 @@ enum stores__held_said stores__held_wait(struct stores__epoch *epoch,
 /* The same where no hash is there to ask: time tells. */
 enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch,
                                              void (*done)(void *arg, bool ok), void *arg);
+/* "<nonce> <seq>": all have acked that much, as the last of them said. */
+void stores__held_word(struct stores__cache *cache, const char *text);
 /* How long a writer that cannot tell Redis has to wait, in ms, so that no lease of this table is
  * left that was granted before Redis was lost. */
 uint64_t stores__held_absence(const struct stores__epoch *epoch);

@@ -15,6 +15,7 @@ bool stores__held_open(struct stores__cache *cache, const stores_config *config)
     struct stores__held_memory *memory = calloc(1, sizeof *memory);
     if (memory == NULL) return false;
     stores__list_init(&memory->rows);
+    stores__list_init(&memory->waiting);
     memory->most = config->hold_bytes > 0 ? config->hold_bytes : STORES__HELD_BYTES;
     memory->window_at = stores__held_now();
     cache->memory = memory;

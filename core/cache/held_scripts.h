@@ -2,9 +2,10 @@
  * held_scripts.h - the moves of held reads, each atomic in Redis (docs/held.md, "How it works").
  *
  * The hash of holders, <prefix>{<table>}/held: nonce (16 random characters, of this hash), seq, for
- * each holder its id with the seq that it has acked, and '?' = -1 in a new hash: holders that
- * nobody knows of. The channel has the same name. The owner of an epoch is what follows its 16
- * random characters: the run of Redis, and the past of the database.
+ * each holder its id with the seq that it has acked, '?' = -1 in a new hash: holders that nobody
+ * knows of, and '!', the channels of writers that wait, a line each. The channel of the holders has
+ * the name of the hash. The owner of an epoch is what follows its 16 random characters: the run of
+ * Redis, and the past of the database.
  */
 #ifndef STORES_CACHE_HELD_SCRIPTS_H
 #define STORES_CACHE_HELD_SCRIPTS_H
@@ -13,12 +14,12 @@
 
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
- * '' where that is not known. Gives 1 where there is no hash and none is made (a GET, to which a
- * hash is an error, is what every user may do), or it is not on this node while the slot goes to
- * another one: PostgreSQL is asked then; else {nonce, seq, the least that any other field has
- * acked}. */
+ * '' where that is not known; to: where that process hears that all have acked, or ''. Gives 1
+ * where there is no hash and none is made (a GET, to which a hash is an error, is what every user
+ * may do), or it is not on this node while the slot goes to another one: PostgreSQL is asked then;
+ * else {nonce, seq, the least that any other field has acked}. */
 #define STORES__TELL                                                                               \
-    "local function tell(key, what, own, fresh)\n"                                                 \
+    "local function tell(key, what, own, fresh, to)\n"                                             \
     "  if fresh == '' then\n"                                                                      \
     "    local is = redis.pcall('GET', key)\n"                                                     \
     "    if not is or string.find(is.err or '', 'non local key', 1, true) then return 1 end\n"     \
@@ -29,36 +30,42 @@
     "    redis.call('HSET', key, 'nonce', fresh, 'seq', '1', '?', '-1')\n"                         \
     "    return {fresh, 1, -1}\n"                                                                  \
     "  end\n"                                                                                      \
-    "  local nonce, seq, low, any\n"                                                               \
+    "  local nonce, seq, low, any, waits\n"                                                        \
     "  for i = 1, #h, 2 do\n"                                                                      \
     "    local field, value = h[i], h[i + 1]\n"                                                    \
     "    if field == 'nonce' then nonce = value\n"                                                 \
     "    elseif field == 'seq' then seq = value + 1\n"                                             \
+    "    elseif field == '!' then waits = value\n"                                                 \
     "    else\n"                                                                                   \
     "      any = true\n"                                                                           \
     "      if field ~= own and (not low or value + 0 < low) then low = value + 0 end\n"            \
     "    end\n"                                                                                    \
     "  end\n"                                                                                      \
     "  redis.call('HSET', key, 'seq', seq)\n"                                                      \
+    "  waits = waits or ''\n"                                                                      \
+    "  if low and low < seq and to ~= '' and not string.find(waits, to, 1, true) then\n"           \
+    "    redis.call('HSET', key, '!', waits .. to .. '\\n')\n"                                     \
+    "  end\n"                                                                                      \
     "  if any then redis.pcall('PUBLISH', key, nonce .. ' ' .. seq .. what) end\n"                 \
     "  return {nonce, seq, low or seq}\n"                                                          \
     "end\n"
 
-/* INTENT of a marked table. KEYS epoch, rows, held; ARGV epoch, entry, own, fresh. */
+/* INTENT of a marked table. KEYS epoch, rows, held; ARGV epoch, entry, own, fresh, to. */
 #define STORES__INTENT_HELD                                                                        \
     STORES__TELL STORES__PLACE(                                                                    \
         "#KEYS - 1") "local ids = {}\n"                                                            \
                      "for i = 2, #KEYS - 1 do ids[i - 1] = string.match(KEYS[i], '/(%-?%d+)$') "   \
                      "end\n"                                                                       \
-                     "return tell(KEYS[#KEYS], ' ' .. table.concat(ids, ' '), ARGV[3], ARGV[4])\n"
+                     "return tell(KEYS[#KEYS], ' ' .. table.concat(ids, ' '), ARGV[3], ARGV[4], "  \
+                     "ARGV[5])\n"
 
 #define STORES__SCRIPT_INTENT_HELD "#!lua\n" STORES__INTENT_HELD
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
 
 /* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is
- * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh. A plain DEL would
- * destroy the intent of a writer; under another epoch than the present one it would clear a key
- * that nobody reads. Gives what tell gives, or the epoch's real value. */
+ * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh, to. A plain DEL
+ * would destroy the intent of a writer; under another epoch than the present one it would clear a
+ * key that nobody reads. Gives what tell gives, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE_HELD                                                             \
     "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
@@ -69,9 +76,9 @@
     "  redis.call('DEL', KEYS[2])\n"                                                               \
     "end\n"                                                                                        \
     "return tell(KEYS[1] .. '" STORES__HELD_KEY                                                    \
-    "', ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3])\n"
+    "', ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3], ARGV[4])\n"
 
-/* TURN, likewise. KEYS epoch; ARGV the new value, own, fresh. An epoch of another owner, or
+/* TURN, likewise. KEYS epoch; ARGV the new value, own, fresh, to. An epoch of another owner, or
  * none: the hash is nobody's either. Gives '' where there was nothing and nothing is set, for
  * nothing counts, and nobody says that the table is marked. */
 #define STORES__SCRIPT_TURN_HELD                                                                   \
@@ -82,16 +89,33 @@
     "end\n"                                                                                        \
     "if not old and ARGV[3] == '' then return '' end\n"                                            \
     "redis.call('SET', KEYS[1], ARGV[1])\n"                                                        \
-    "return tell(held, ' *', ARGV[2], ARGV[3])\n"
+    "return tell(held, ' *', ARGV[2], ARGV[3], ARGV[4])\n"
+
+/* The last one who acks says so to the writers that wait. Those that went, or were taken out, say
+ * nothing: who waits asks, too. */
+#define STORES__SAY                                                                                \
+    "local function say(key, nonce, seq, before, waits)\n"                                         \
+    "  local h, low = redis.call('HGETALL', key), seq\n"                                           \
+    "  for i = 1, #h, 2 do\n"                                                                      \
+    "    local field = h[i]\n"                                                                     \
+    "    if field ~= 'nonce' and field ~= 'seq' and field ~= '!' and h[i + 1] + 0 < low then\n"    \
+    "      low = h[i + 1] + 0\n"                                                                   \
+    "      if low <= before then return end\n"                                                     \
+    "    end\n"                                                                                    \
+    "  end\n"                                                                                      \
+    "  for to in string.gmatch(waits, '[^\\n]+') do\n"                                             \
+    "    redis.pcall('PUBLISH', to, nonce .. ' ' .. low)\n"                                        \
+    "  end\n"                                                                                      \
+    "  if low == seq then redis.call('HDEL', key, '!') end\n"                                      \
+    "end\n"
 
 /* HOLD: learns, acks and leases. KEYS epoch, held; ARGV owner, id, nonce ('' where none is known),
  * seen, fresh. Gives {nonce, seq, whether '?' is there}; the lease is granted where nonce and seq
  * are those that were sent. Or the epoch's real value where it is not of this owner. */
 #define STORES__SCRIPT_HOLD                                                                        \
-    "#!lua\n"                                                                                      \
-    "local now = redis.call('GET', KEYS[1])\n"                                                     \
+    "#!lua\n" STORES__SAY "local now = redis.call('GET', KEYS[1])\n"                               \
     "if not now or string.sub(now, 18) ~= ARGV[1] then return now or '' end\n"                     \
-    "local h = redis.call('HMGET', KEYS[2], 'nonce', 'seq', ARGV[2], '?')\n"                       \
+    "local h = redis.call('HMGET', KEYS[2], 'nonce', 'seq', ARGV[2], '?', '!')\n"                  \
     "if not h[1] then\n"                                                                           \
     "  redis.call('HSET', KEYS[2], 'nonce', ARGV[5], 'seq', '0', '?', '-1')\n"                     \
     "  return {ARGV[5], 0, 1}\n"                                                                   \
@@ -99,6 +123,9 @@
     "local seen, seq = ARGV[4] + 0, h[2] + 0\n"                                                    \
     "if h[1] == ARGV[3] and (seq == seen or h[3] and h[3] + 0 < seen and seen < seq) then\n"       \
     "  redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])\n"                                            \
+    "  if h[5] and h[3] and h[3] + 0 < seen then\n"                                                \
+    "    say(KEYS[2], h[1], seq, h[3] + 0, h[5])\n"                                                \
+    "  end\n"                                                                                      \
     "end\n"                                                                                        \
     "return {h[1], seq, h[4] and 1 or 0}\n"
 
@@ -112,6 +139,7 @@
     "for i = 1, #h, 2 do\n"                                                                        \
     "  if h[i] == 'nonce' then nonce = h[i + 1]\n"                                                 \
     "  elseif h[i] == 'seq' then seq = h[i + 1] + 0\n"                                             \
+    "  elseif h[i] == '!' then\n"                                                                  \
     "  elseif h[i] ~= ARGV[3] and (not low or h[i + 1] + 0 < low) then low = h[i + 1] + 0 end\n"   \
     "end\n"                                                                                        \
     "if nonce ~= ARGV[2] then return -2 end\n"                                                     \
@@ -124,9 +152,11 @@
     "if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return '' end\n"                      \
     "local h, out = redis.call('HGETALL', KEYS[1]), {}\n"                                          \
     "for i = 1, #h, 2 do\n"                                                                        \
-    "  if h[i] ~= 'nonce' and h[i] ~= 'seq' and h[i + 1] + 0 < ARGV[2] + 0 then\n"                 \
-    "    redis.call('HDEL', KEYS[1], h[i])\n"                                                      \
-    "    out[#out + 1] = h[i]\n"                                                                   \
+    "  local field, value = h[i], h[i + 1]\n"                                                      \
+    "  local holder = field ~= 'nonce' and field ~= 'seq' and field ~= '!'\n"                      \
+    "  if holder and value + 0 < ARGV[2] + 0 then\n"                                               \
+    "    redis.call('HDEL', KEYS[1], field)\n"                                                     \
+    "    out[#out + 1] = field\n"                                                                  \
     "  end\n"                                                                                      \
     "end\n"                                                                                        \
     "return table.concat(out, ' ')\n"

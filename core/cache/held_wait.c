@@ -2,6 +2,9 @@
  * A writer waits for the holders of a table, before its COMMIT: until all of them have acked its
  * message, in the hash that counted it, or until no lease is left that was granted before. After
  * that those who have not acked are taken out of the hash, so that nobody waits for them again.
+ *
+ * The last one who acks says so, on a channel of this process. That may be lost, or is not said
+ * where the last one left: who has waited for a while asks.
  */
 #include <stdio.h>
 
@@ -13,11 +16,13 @@
 #define MS UINT64_C(1000000)
 
 enum {
-    AT_ONCE = 12, /* questions one behind the other: holders that are awake answer within them */
+    AT_ONCE = 12, /* questions one behind the other, where there is no channel yet */
+    WORD_MS = 2, /* in which holders that are awake have acked */
     ASK_MAX_MS = 16
 };
 
 struct held_wait {
+    struct stores__list link; /* memory->waiting */
     struct stores__redis_req req;
     struct stores__timer timer;
     struct stores__epoch *epoch; /* held */
@@ -26,6 +31,7 @@ struct held_wait {
     uint64_t began, ends; /* of stores__held_now */
     uint64_t seq;
     unsigned asks;
+    bool asking; /* a question is on its way, which hears what a word would say */
     char nonce[17]; /* "": there was no hash to ask */
 };
 
@@ -47,6 +53,7 @@ static void over(struct held_wait *wait, bool ok) {
     void *arg = wait->arg;
     memory_of(wait)->waited_ns += stores__held_now() - wait->began;
     stores__timer_stop(&epoch->engine->timers, &wait->timer);
+    stores__list_remove(&wait->link);
     free(wait);
     done(arg, ok);
     stores__epoch_let_go(epoch);
@@ -119,6 +126,7 @@ static bool sleep_ms(struct held_wait *wait, uint64_t ms) {
 static void acked(struct stores__redis_req *req, struct redisReply **reply) {
     struct held_wait *wait = STORES__CONTAINER(req, struct held_wait, req);
     int64_t low = stores__redis_integer(*reply, INT64_MIN);
+    wait->asking = false;
     if (low >= 0 && (uint64_t)low >= wait->seq) {
         over(wait, true);
     } else if (low == INT64_MIN) {
@@ -155,12 +163,49 @@ static void ask(struct held_wait *wait) {
     stores__args_str(&args, wait->nonce);
     stores__args_str(&args, stores__held_own(wait->epoch));
     wait->req.done = acked;
+    wait->asking = true;
     if (!stores__args_send(&args, cache, &wait->req, &script_acked, 2)) {
         over(wait, false);
         return;
     }
     stores__nodes_flush(cache);
 }
+
+/* ---- What is said ---------------------------------------------------------------------------- */
+
+static bool is_said(const struct stores__word *word, const char *nonce, uint64_t seq) {
+    return word->seq >= seq && strcmp(word->nonce, nonce) == 0;
+}
+
+static bool was_said(const struct stores__held_memory *memory, const char *nonce, uint64_t seq) {
+    for (size_t i = 0; i < STORES__WORDS_KEPT; i++) {
+        if (is_said(&memory->words[i], nonce, seq)) return true;
+    }
+    return false;
+}
+
+static struct held_wait *told_by(const struct stores__held_memory *memory,
+                                 const struct stores__word *word) {
+    for (struct stores__list *at = memory->waiting.next; at != &memory->waiting; at = at->next) {
+        struct held_wait *wait = STORES__CONTAINER(at, struct held_wait, link);
+        if (!wait->asking && is_said(word, wait->nonce, wait->seq)) return wait;
+    }
+    return NULL;
+}
+
+void stores__held_word(struct stores__cache *cache, const char *text) {
+    struct stores__held_memory *memory = cache->memory;
+    struct stores__word *word = &memory->words[memory->word_at++ % STORES__WORDS_KEPT];
+    struct held_wait *wait;
+    if (strlen(text) < 18 || text[16] != ' ') return;
+    memcpy(word->nonce, text, 16);
+    word->nonce[16] = '\0';
+    word->seq = strtoull(text + 17, NULL, 10);
+    struct stores__word said = *word;
+    while ((wait = told_by(memory, &said)) != NULL) over(wait, true);
+}
+
+/* ---- Beginning ------------------------------------------------------------------------------- */
 
 static struct held_wait *wait_new(struct stores__epoch *epoch, void (*done)(void *arg, bool ok),
                                   void *arg) {
@@ -171,8 +216,22 @@ static struct held_wait *wait_new(struct stores__epoch *epoch, void (*done)(void
     wait->arg = arg;
     wait->began = stores__held_now();
     wait->ends = wait->began + STORES__LEASE_WAIT_MS * MS;
+    stores__list_init(&wait->link);
+    stores__list_append(&memory_of(wait)->waiting, &wait->link);
     memory_of(wait)->waits++;
     return wait;
+}
+
+/* When it looks for the first time. */
+static uint64_t first_look(struct held_wait *wait) {
+    struct stores__node *node = stores__epoch_node(wait->epoch);
+    if (wait->nonce[0] == '\0') return STORES__LEASE_WAIT_MS;
+    if (stores__ear_words(node)[0] == '\0') {
+        stores__ear_want_words(node);
+        return 0;
+    }
+    wait->asks = AT_ONCE;
+    return WORD_MS;
 }
 
 /* Nobody is called back before the caller has returned: a first question goes out, or a timer. */
@@ -180,8 +239,8 @@ static enum stores__held_said begin(struct held_wait *wait) {
     struct stores__cache *cache = wait->epoch->engine->cache;
     wait->timer.fire = on_timer;
     if (!stores__timer_set(&cache->engine->timers, &wait->timer,
-                           wait->nonce[0] != '\0' ? uv_hrtime() / MS
-                                                  : uv_hrtime() / MS + STORES__LEASE_WAIT_MS)) {
+                           uv_hrtime() / MS + first_look(wait))) {
+        stores__list_remove(&wait->link);
         stores__epoch_let_go(wait->epoch);
         free(wait);
         return STORES__HELD_FAILED;
@@ -198,7 +257,8 @@ enum stores__held_said stores__held_wait(struct stores__epoch *epoch,
     if (stores__redis_count(reply) != 3 || nonce == NULL || seq < 0 || low == INT64_MIN) {
         return STORES__HELD_FAILED;
     }
-    if (low >= seq) return STORES__HELD_TOLD;
+    bool told = low >= seq || was_said(epoch->engine->cache->memory, nonce, (uint64_t)seq);
+    if (told) return STORES__HELD_TOLD;
     struct held_wait *wait = wait_new(epoch, done, arg);
     if (wait == NULL) return STORES__HELD_FAILED;
     wait->seq = (uint64_t)seq;

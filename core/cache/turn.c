@@ -174,6 +174,7 @@ bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
     if (turn->held) {
         stores__args_str(&args, stores__held_own(epoch));
         stores__args_str(&args, fresh);
+        stores__args_str(&args, stores__ear_words(stores__epoch_node(epoch)));
     }
     if (!stores__args_send(&args, cache, &turn->req, turn->held ? &script_turn_held : &script_turn,
                            1)) {

@@ -122,6 +122,7 @@ static bool send_it(struct invalidation *invalidation) {
     stores__args_str(&args, epoch);
     stores__args_str(&args, stores__held_own(table->epoch));
     stores__args_str(&args, fresh);
+    stores__args_str(&args, stores__ear_words(stores__epoch_node(table->epoch)));
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
                              2);
 }

@@ -216,6 +216,7 @@ static bool send_intent(struct intent_req *intent, struct stores__args *keys, co
     if (held) {
         stores__args_str(keys, stores__held_own(intent->table->epoch));
         stores__args_str(keys, fresh);
+        stores__args_str(keys, stores__ear_words(stores__epoch_node(intent->table->epoch)));
     }
     struct stores__redis_script *script = tell->full ? &script_intent_full : &script_intent;
     if (held) script = tell->full ? &script_held_full : &script_held;

@@ -52,11 +52,12 @@ local held = {}
 -- died.
 -- DUMP: 1: there is an old dump, with D_SEQ and D_UNK; D_SAME: its nonce is the present one. MARK:
 -- PostgreSQL has the mark that the table may be held; 2: its transaction is open. FACT: who has no
--- lock knows, under this epoch, that it has not.
+-- lock knows, under this epoch, that it has not. WORD (of mutants): a message that says that all
+-- have acked is on its way to whoever believes it.
 local EPOCH, KEY, KVER, CUR, ACKED, WIN = 0, 1, 2, 3, 4, 5
 local SEQ, UNK, GHOST, KINDS, DOWN, LEFT = 6, 7, 8, 9, 10, 11
 local DUMP, D_SEQ, D_UNK, D_SAME = 12, 13, 14, 15
-local MARK, FACT = 16, 17
+local MARK, FACT, WORD = 16, 17, 18
 local HEAD = 20
 local NONE, EV, EB, FOREIGN = 0, 1, 2, 3
 local ABSENT, V, L, T, TPLUS = 0, 1, 2, 3, 4
@@ -74,10 +75,10 @@ local H_FLY, H_FLYG, H_PEND, H_DREG, H_LATE = 8, 9, 10, 11, 12
 -- A writer: where it is, its role, its version, is its entry in the present key, must a turn wait
 -- for it, the number and nonce of its INTENT, may it evict, is its window open (2: will it be once
 -- Redis is back; 3: others have reached Redis since this one lost it), did it read, under its lock,
--- that there is no mark.
+-- that there is no mark, is a message on its way to it that says that all have acked.
 local WRITER = 12
 local W_ROLE, W_VER, W_ENTRY, W_WAITED, W_SEQ, W_NON, W_TIMER, W_OPEN = 1, 2, 3, 4, 5, 6, 7, 8
-local W_PLAIN = 9
+local W_PLAIN, W_TOLD = 9, 10
 local W_IDLE, W_WROTE, W_PLACED, W_WAITS, W_SENT, W_DONE, W_ACKED, W_UNDONE = 0, 1, 2, 3, 4, 5, 6, 7
 local W_DYING, W_ZOMBIE, W_OVER, W_LINK, W_TELLS = 8, 9, 10, 11, 12
 local W_NAMES = { [0] = 'idle', 'wrote', 'placed', 'waits', 'COMMIT sent', 'committed', 'acked',
@@ -104,6 +105,8 @@ held.mutants = {
   ['INVALIDATE returns before its acks'] = { invalidate_early = true,
     needs = { roles = { 'outside' } } },
   ['a lost hash taken for acks'] = { lost_is_acked = true, needs = { wipe = true } },
+  ['who acks says that all have'] = { word_of_one = true, needs = {} },
+  ['a word of another hash is believed'] = { word_of_any = true, needs = { wipe = true } },
   ['evict a holder that has acked'] = { evict_acked = true, needs = {} },
   ['evict from another hash than one asked'] = { evict_blind = true, needs = { wipe = true } },
   ['evict before LEASE has passed'] = { evict_early = true, needs = {} },
@@ -302,7 +305,7 @@ function held.new(config)
 
   local function tell_of(t, w, i, concerns)
     tell(t, concerns)
-    t[w + W_SEQ], t[w + W_NON] = t[SEQ], 1
+    t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = t[SEQ], 1, 0
     if not m.wait_from_send then mark(t, i) end
   end
 
@@ -329,6 +332,23 @@ function held.new(config)
       if reg ~= 0 and reg < s[w + W_SEQ] and not (same and i == 1 and j == 1) then return false end
     end
     return true
+  end
+
+  -- Whoever acks looks for itself, and says so where it was the last one. Who waits hears that
+  -- later, or never.
+  local function tell_acked(t, before)
+    if before == 0 then return end
+    local least = t[SEQ]
+    for h = H0, H_LAST, HOLDER do
+      if t[h + H_REG] ~= 0 and t[h + H_REG] < least then least = t[h + H_REG] end
+    end
+    local all = least > before and t[UNK] == 0 and t[GHOST] == 0
+    for w = W0, W_LAST, WRITER do
+      if t[w + W_NON] == 1 and (all and least >= t[w + W_SEQ] or m.word_of_one) then
+        t[w + W_TOLD] = 1
+        if m.word_of_any then t[WORD] = 1 end
+      end
+    end
   end
 
   local function evict(t, w)
@@ -486,7 +506,7 @@ function held.new(config)
 
   local function writer_waited(t, w, i, timer)
     unmark(t, i)
-    t[w + W_TIMER] = timer
+    t[w + W_TIMER], t[w + W_TOLD] = timer, 0
     if timer == 0 then t[w + W_SEQ], t[w + W_NON] = 0, 0 end
     local role = t[w + W_ROLE]
     if role == OUTSIDE or role == BYPASS then
@@ -508,6 +528,12 @@ function held.new(config)
       writer_waited(t, w, i, 0)
       emit(tells and 'writer: all have acked, it is told'
         or 'writer: all have acked, COMMIT sent', i)
+    end
+    if s[w + W_TOLD] == 1 or s[WORD] == 1 and s[DOWN] == 0 then
+      ffi.copy(t, s, size)
+      writer_waited(t, w, i, 0)
+      emit(tells and 'writer: hears that all have acked, it is told'
+        or 'writer: hears that all have acked, COMMIT sent', i)
     end
     if config.unmarked and tells and s[w + W_NON] == 0 and s[MARK] ~= 1 then
       ffi.copy(t, s, size)
@@ -563,7 +589,7 @@ function held.new(config)
       writer_waits(s, t, emit, w, i)
       if s[DOWN] == 1 and s[w + W_ROLE] == ROW then
         copy()
-        t[w], t[w + W_SEQ], t[w + W_NON] = W_LINK, 0, 0
+        t[w], t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = W_LINK, 0, 0, 0
         mark(t, i)
         emit('writer: Redis is lost, INTENT was not answered', i)
       end
@@ -578,7 +604,7 @@ function held.new(config)
       copy()
       unmark(t, i)
       t[w], t[w + W_WAITED], t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = W_UNDONE, 0, 0, 0, 0
-      t[w + W_OPEN] = 0
+      t[w + W_OPEN], t[w + W_TOLD] = 0, 0
       if s[w + W_ENTRY] == 0 then finish(t, w) end
       emit(pc == W_SENT and 'writer: COMMIT answers ROLLBACK' or 'writer: ROLLBACK', i)
     end
@@ -651,7 +677,7 @@ function held.new(config)
     if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER then return end
     ffi.copy(t, s, size)
     unmark(t, i)
-    t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = 0, 0, 0
+    t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER], t[w + W_TOLD] = 0, 0, 0, 0
     if HOLDS[pc] and pc ~= W_SENT then
       t[w] = W_DYING
     elseif pc == W_SENT then
@@ -700,10 +726,12 @@ function held.new(config)
       copy()
       holder_leased(t, h)
       if m.grant_behind then t[h + H_REG] = seen end
+      tell_acked(t, reg)
       emit('holder: HOLD is granted', j)
     elseif present and reg ~= 0 and reg < seen then
       copy()
       t[h + H_REG] = seen
+      tell_acked(t, reg)
       emit('holder: HOLD acks, and is behind', j)
     end
     if not present or seen < s[SEQ] then
@@ -806,7 +834,10 @@ function held.new(config)
     if s[h + H_LATE] ~= 0 and s[DOWN] == 0 and (s[EPOCH] == EV or s[EPOCH] == EB) then
       copy()
       local late, reg = s[h + H_LATE], s[h + H_REG]
-      if late == s[SEQ] or reg ~= 0 and reg < late then t[h + H_REG] = late end
+      if late == s[SEQ] or reg ~= 0 and reg < late then
+        t[h + H_REG] = late
+        if late > reg then tell_acked(t, reg) end
+      end
       t[h + H_LATE] = 0
       emit('redis: a late HOLD arrives', j)
     end

@@ -1,0 +1,62 @@
+--- Writers of a held table are told when all have let go of the row, and do not have to ask.
+
+local cache = require('spec.support.cache')
+local stores = require('stores')
+local support = require('spec.support')
+
+describe('a writer of a held table', function()
+  local store, other, id, db, keys
+
+  before_each(function()
+    store, db = support.store({ 'routes' }, { hold = { 'routes' } })
+    other = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+    id = store:insert('routes', { n = 0 }).id
+  end)
+
+  after_each(function()
+    support.close(store)
+    support.close(other)
+  end)
+
+  local function hold()
+    support.eventually(function()
+      local before = store:stats().held_hits
+      store:find('routes', id)
+      return store:stats().held_hits > before
+    end, 20)
+  end
+
+  it('has a channel from its first wait on, which it waits on the next time', function()
+    hold()
+    other:update('routes', { id = id, n = 1 })
+    support.eventually(function()
+      return keys.cli('pubsub', 'channels', keys.prefix .. 'writer/*') ~= ''
+    end, 10)
+    for n = 2, 6 do
+      hold()
+      other:update('routes', { id = id, n = n })
+      assert.equal(n, store:find('routes', id).n)
+    end
+    -- the last one who let go says so, and takes the channel out of the hash
+    support.eventually(function()
+      return keys.cli('hexists', keys:epoch_key('public.routes') .. '/held', '!') == '0'
+    end, 10)
+    assert.equal(0, other:stats().held_evictions)
+  end)
+
+  it('hears of it although it does something else meanwhile', function()
+    hold()
+    stores.run(function()
+      local tasks = {}
+      for n = 1, 8 do
+        tasks[n] = stores.spawn(function()
+          for _ = 1, 5 do other:updateObject('routes', id, function(row) row.n = row.n + 1 end) end
+        end)
+      end
+      for _, task in ipairs(tasks) do task:join() end
+    end)
+    assert.equal(40, store:find('routes', id).n)
+    assert.equal(40, other:find('routes', id).n)
+  end)
+end)
