@@ -112,6 +112,11 @@ typedef struct stores_config {
     const char *after_token; /* what is read on a replica is not older than it says; NULL */
 
     size_t hold_bytes; /* of held rows (stores_hold), the least recently used go first: 64 MiB */
+
+    /* A server that says nothing for so long, to calls that are under way, nor to a new connection,
+     * fails them with STORES_CONNECTION_LOST within twice that, before their own deadlines; 0: they
+     * wait. */
+    uint64_t breaker_ms;
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

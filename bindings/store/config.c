@@ -177,6 +177,7 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     ms_of(L, index, "statement_timeout", &config->statement_timeout_ms);
     ms_of(L, index, "acquire_timeout", &config->acquire_timeout_ms);
     ms_of(L, index, "timeout", &config->timeout_ms);
+    ms_of(L, index, "breaker", &config->breaker_ms);
     int_of(L, index, "min_idle", &config->min_idle);
     ms_of(L, index, "idle_timeout", &config->idle_timeout_ms);
     ms_of(L, index, "max_age", &config->max_age_ms);

@@ -116,6 +116,7 @@ void stores_engine_close(stores_engine *engine, void (*closed)(void *arg), void 
     end_ops(engine);
     STORES__DOWNWARDS(engine, stop, engine);
     stores__listen_stop_all(engine);
+    stores__breaker_stop(engine);
     engine->live_ops++; /* ours, until this function returns */
     part_all(engine);
     if (engine->owns_loop) {

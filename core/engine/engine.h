@@ -6,6 +6,7 @@
 
 #include "base/flake.h"
 #include "engine/op.h"
+#include "engine/breaker.h"
 #include "pg/pool.h"
 
 /* Every figure that is counted by the engine itself; the names are those of stats(). */
@@ -82,6 +83,7 @@ struct stores_engine {
     int part_count;
     int flush_first, flush_end; /* those that gather something are among these */
     struct stores__flake flake;
+    struct stores__breaker breaker;
     bool met; /* a server */
     struct stores__pg_shard shard; /* what its database said it is */
     int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */

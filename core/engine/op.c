@@ -140,6 +140,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     engine->live_ops++;
     engine->counters.calls++;
     if (engine->pending_count++ == 0) stores__engine_hold(engine);
+    if (engine->config.breaker_ms > 0) stores__breaker_watch(engine);
     stores__engine_wake(engine);
     if (wrong) {
         fail_call(op, given);

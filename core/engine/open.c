@@ -64,6 +64,7 @@ static stores_engine *blank(const stores_config *config) {
     stores__list_init(&engine->parents);
     stores__list_init(&engine->flushes);
     stores__tables_init(engine);
+    stores__breaker_init(engine);
     stores__list_init(&engine->epochs);
     stores__list_init(&engine->txs);
     engine->chance = stores__random_u64();

@@ -100,6 +100,7 @@ static void limit_times(stores_config *config) {
     LIMIT(redis_connect_timeout_ms, most);
     LIMIT(redis_keepalive_ms, most);
     LIMIT(ttl_ms, most);
+    LIMIT(breaker_ms, most);
     LIMIT(negative_ttl_ms, most);
 #undef LIMIT
 }

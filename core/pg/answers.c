@@ -215,6 +215,7 @@ void stores__pg_on_answer(uv_poll_t *poll, int status, int events) {
         stores__pg_watch(wire, UV_READABLE);
         if (wire->phase == WIRE_BROKEN) return;
     }
+    if (events & UV_READABLE) conn->common->heard_at = uv_now(wire->loop);
     if (conn->silent > 0 || conn->place == STORES__PG_STALLED) conn->common->hooks->heard(conn);
     if ((events & UV_READABLE) && !PQconsumeInput(wire->pg)) {
         take_all(wire);

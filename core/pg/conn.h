@@ -191,6 +191,7 @@ struct stores__pg_common {
     bool shares_sessions; /* then a pooler stands in between, which nobody has told us of */
     unsigned generation; /* of prepared statements: those of an older one are forgotten */
     struct stores__sql_texts texts; /* what the texts of callers tell */
+    uint64_t heard_at; /* when the server said anything, on whichever connection */
     bool deaf; /* a child of a fork lets go of them: nothing is to reach the server */
     stores_statement_cb statement; /* NULL: nobody is to hear of statements */
     void *statement_arg;

@@ -34,6 +34,7 @@ function siblings.make(config, changes)
   for key, value in pairs(changes) do flat[key] = value end
   flat.redis = patient(flat.redis)
   flat.replicas, flat.read, flat.after_token = nil, nil, nil -- what it reads it is to change
+  flat.breaker = nil -- what takes long waits for a server that comes back
   local made = Store.from_config(flat)
   made.is_sibling = true
   return made

@@ -166,6 +166,8 @@ static void test_fields(void) {
     FIELD(stores_config, replicas, 336);
     FIELD(stores_config, max_lag_ms, 344);
     FIELD(stores_config, after_token, 352);
+    FIELD(stores_config, hold_bytes, 360);
+    FIELD(stores_config, breaker_ms, 368);
     FIELD(stores_replica, size, 0);
     FIELD(stores_replica, poolsize, 8);
     FIELD(stores_replica, pg_keys, 16);

@@ -1,6 +1,7 @@
 --- One shard of three that is down: its calls fail soon, those of the others do not wait for it,
 --- and it is taken as soon as it is back.
 -- Not in the gc pass: it is about servers that end; what hangs on values of Lua is in verbs_spec.
+-- What calls tell that are under way when a server begins to hang is in hung_spec.lua.
 
 local postgres = require('spec.support.postgres')
 local redis = require('spec.support.redis')
@@ -35,6 +36,13 @@ end)
 
 local now = postgres.now
 
+-- Of a server that hangs a call hears that its time is up, or that of the server is.
+local function is_hung(...)
+  local ok, err = pcall(...)
+  assert.is_false(ok)
+  assert.is_truthy(err.code == 'timeout' or err.code == 'connection_lost', tostring(err))
+end
+
 describe('a shard that is down', function()
   it('is named by calls to all, or beside their answer', function()
     local total = shards:count('docs')
@@ -68,18 +76,17 @@ describe('a shard that is down', function()
 end)
 
 describe('a shard that hangs', function()
-  it('holds up the calls that were under way, and those that come later for no longer', function()
+  it('holds up neither the calls that were under way nor those that come later', function()
     stores.run(function()
       shards:find('docs', '1', { cache = false })
       pairs_of[2].pg:freeze()
-      local first = stores.spawn(pcall, shards.find, shards, 'docs', '1',
-        { cache = false, timeout = 2 * BREAKER })
-      stores.sleep(1.5 * BREAKER)
       local began = now()
-      refused('timeout', nil, shards.find, shards, 'docs', '4', { cache = false })
-      assert.is_true(now() - began < PATIENCE / 2)
+      local first = stores.spawn(pcall, shards.find, shards, 'docs', '1', { cache = false })
+      stores.sleep(1.5 * BREAKER)
+      is_hung(shards.find, shards, 'docs', '4', { cache = false })
       assert.is_nil(shards:find('docs', '3', { cache = false })) -- of another one
       assert.is_false(first:join())
+      assert.is_true(now() - began < PATIENCE / 2)
       began = now()
       for _ = 1, 20 do pcall(shards.find, shards, 'docs', '4', { cache = false }) end
       assert.is_true(now() - began < PATIENCE / 2)
@@ -90,7 +97,7 @@ describe('a shard that hangs', function()
     end)
   end)
 
-  it('holds up nobody but the first who calls, also before it has answered once', function()
+  it('holds up nobody for long, also before it has answered once', function()
     stores.run(function()
       local list = {}
       for id, pair in ipairs(pairs_of) do
@@ -99,14 +106,14 @@ describe('a shard that hangs', function()
       end
       local others = stores.Shards.new(list, { breaker = BREAKER })
       pairs_of[2].pg:freeze()
-      local first = stores.spawn(pcall, others.find, others, 'docs', '1',
-        { timeout = PATIENCE / 2 })
+      local began = now()
+      local first = stores.spawn(pcall, others.find, others, 'docs', '1')
       stores.sleep(1.5 * BREAKER)
-      refused('timeout', nil, others.find, others, 'docs', '4')
-      assert.is_false(first.done)
+      is_hung(others.find, others, 'docs', '4')
       assert.is_nil(others:find('docs', '3'))
+      assert.is_false(first:join())
+      assert.is_true(now() - began < PATIENCE / 2)
       pairs_of[2].pg:thaw()
-      first:join()
       others:close()
     end)
   end)

@@ -103,6 +103,7 @@ function lists.resolve(shard, count, checked)
   flat.shard_id, flat.shard_count = shard.id, count
   flat.strategy, flat.shard_strategy = checked.strategy, checked.strategy.full_name
   flat.shard_owner, flat.shard_cluster = checked.strategy.owner, checked.cluster
+  flat.breaker = checked.breaker
   return flat
 end
 
