@@ -105,7 +105,7 @@ local R_E, R_RES, R_TOKEN = 1, 2, 3
 local R_IDLE, R_MISSED, R_LEASED, R_SELECTED = 0, 1, 2, 3
 local R_NAMES = { [0] = 'idle', 'missed', 'leased', 'selected' }
 
---- What each mutant changes, and the ingredients in which it shows.
+--- What each mutant changes, and the ingredients and bounds in which it shows.
 epochs.mutants = {
   ['end a turn without the wait'] = { no_wait = true, needs = { roles = { 'row' }, blind = true } },
   ['list the transactions before the turn was seen'] = { list_first = true,
@@ -120,11 +120,11 @@ epochs.mutants = {
   -- Not in the design's list; found, or thought of, while modelling it.
   ['end a turn without comparing'] = { no_compare = true, needs = { roles = { 'row', 'bulk' } } },
   ['believe the epoch of an old dump'] = { trust_dump = true,
-    needs = { roles = { 'row' }, dump = true } },
+    needs = { roles = { 'row' }, dump = true, readers = 1 } },
   ['believe the epoch of another past of PostgreSQL'] = { trust_past = true,
-    needs = { roles = { 'row' }, past = true } },
+    needs = { roles = { 'row' }, past = true, readers = 1 } },
   ['LEASE with a belief from before the restart'] = { old_belief = true,
-    needs = { roles = { 'row' }, dump = true } },
+    needs = { roles = { 'row' }, dump = true, readers = 1 } },
   ['INVALIDATE under an epoch that is no more'] = { invalidate_old = true, keeps_epoch = true,
     needs = { roles = { 'outside' }, blind = true } },
   ['turn only before a statement that commits by itself'] = { turn = 'before the statement',
@@ -143,9 +143,9 @@ epochs.mutants = {
   ['trust facts from before the write'] = { old_facts = true,
     needs = { roles = { 'row', 'reach' }, ddl = true } },
   ['believe the epoch that came along with a slot'] = { trust_move = true,
-    needs = { roles = { 'row' }, move = true } },
+    needs = { roles = { 'row' }, move = true, readers = 1 } },
   ['commit without a word where the slot of an INTENT moves'] = { no_turn_moving = true,
-    needs = { roles = { 'row' }, move = true } },
+    needs = { roles = { 'row' }, move = true, readers = 1 } },
   ['list the writers of the coordinator alone'] = { coordinator_alone = true,
     needs = { roles = { 'row', 'bulk' }, workers = true } },
   ['turn before and after a statement outside of transactions, whose process dies'] = {

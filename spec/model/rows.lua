@@ -80,7 +80,7 @@ local R_WAITS, R_MEETS, R_EARLY = 5, 6, 7
 local R_NAMES = { [0] = 'idle', 'missed', 'leased', 'selected', 'answered', 'waits', 'meets T',
   'selected early' }
 
---- What each mutant changes. `needs` is the least set of ingredients in which it shows.
+--- What each mutant changes. `needs`: the least set of ingredients, and bounds, in which it shows.
 rows.mutants = {
   ['delete after commit'] = { no_intent = true, no_lease = true, clean = 'DEL', needs = {} },
   ['leases, but delete after commit'] = { no_intent = true, clean = 'DEL', needs = {} },
@@ -94,7 +94,8 @@ rows.mutants = {
   ['settle leaves V when the intent was lost'] = { settle_leaves = true, needs = { admin = true } },
   ['resolve by TTL instead of xid'] = { by_ttl = true, needs = {} },
   -- Not in the design's list; found, or thought of, while modelling it.
-  ['publish after INTENT was sent twice'] = { publish_repeated = true, needs = { again = true } },
+  ['publish after INTENT was sent twice'] = { publish_repeated = true,
+    needs = { again = true, commits = 2 } },
   ['publish what a savepoint undid'] = { publish_undone = true, needs = { savepoint = true } },
   ['LEASE sent twice with one token'] = { lease_again = true, needs = { evict = true } },
   ['SELECT before LEASE'] = { select_first = true, needs = { } },
