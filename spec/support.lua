@@ -60,10 +60,14 @@ end
 local count = 0
 local strategy -- the cheaper one, where there is a choice
 
--- A store of those who may make and drop databases, of the server of this one.
-local function admin_of(fields)
+-- What a statement about databases says, at the server of this one. Files make hundreds of them.
+local function of_server(fields, sql)
   local own = over_shards.count and fields and { host = fields.host, port = fields.port }
-  return stores.Store.new(support.config(nil, own or nil), nil, { cache = false })
+  local text = psql(support.config(nil, own or nil), sql, true)
+  local refused = text:match('psql: %l.*') or text:match('psql: ERROR.*')
+    or text:match('psql: FATAL.*')
+  if refused then error(sql .. ': ' .. refused) end
+  return text
 end
 
 --- A fresh, empty database.
@@ -73,13 +77,11 @@ function support.db(fields)
   count = count + 1
   local name = ('spec_%s_%d_%d'):format(stores.flake.at(os.time()):sub(-9) .. math.random(1e6),
     system.pid(), count)
-  local admin = admin_of(fields)
   if strategy == nil then
-    local version = admin:query("SELECT current_setting('server_version_num')::int AS n")[1].n
+    local version = tonumber((of_server(fields, 'SHOW server_version_num')))
     strategy = version >= 150000 and ' STRATEGY file_copy' or ''
   end
-  admin:query('CREATE DATABASE ' .. name .. strategy, nil, { transaction = false })
-  admin:close()
+  of_server(fields, 'CREATE DATABASE ' .. name .. strategy)
   return support.config(name, fields)
 end
 
@@ -91,10 +93,7 @@ function support.drop(db)
     return
   end
   if over_citus.drop(db) then return end
-  local admin = admin_of(db)
-  admin:query('DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)', nil,
-    { transaction = false })
-  admin:close()
+  of_server(db, 'DROP DATABASE IF EXISTS ' .. db.database .. ' WITH (FORCE)')
 end
 
 --- A store over a fresh database that has the tables, each (id bigint primary key, value jsonb).

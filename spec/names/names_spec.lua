@@ -264,9 +264,11 @@ describe('The name of a table', function()
 
   it('serves many tables, more than are remembered #slow', function()
     local sql = {}
-    for i = 1, MANY do
-      sql[#sql + 1] = ('CREATE TABLE t%d (id bigint PRIMARY KEY, value jsonb);'
-        .. " INSERT INTO t%d VALUES (1, '{\"n\": %d}');"):format(i, i, i)
+    for i = 1, MANY do -- most are views, which ask less of the server
+      sql[#sql + 1] = (i % 20 > 0 and [[CREATE VIEW t%d AS
+        SELECT id, value || '{"n": %d}' AS value FROM docs;]]
+        or [[CREATE TABLE t%d (id bigint PRIMARY KEY, value jsonb);
+        INSERT INTO t%d VALUES (1, '{"n": %d}');]]):gsub('%%d', i)
       if i % 100 == 0 then
         store:query(table.concat(sql))
         sql = {}
@@ -285,7 +287,7 @@ describe('The name of a table', function()
 end)
 
 describe('The names of tables that come and go #slow', function()
-  local EACH, FILL, ROUNDS = 200, 6, 4 -- FILL: rounds that reach what is remembered
+  local EACH, FILL, ROUNDS = 180, 6, 3 -- FILL: rounds that reach what is remembered
 
   local function rss()
     collectgarbage()

@@ -51,13 +51,21 @@ local function load_library()
   end)
 end
 
-local function ask(db, sql)
+local kept = {} -- connections by where they lead
+
+local function connect(pq, db)
+  local values = { db.host, tostring(db.port), db.user, db.database, 'psql' }
+  return pq.PQconnectdbParams(
+    strings({ 'host', 'port', 'user', 'dbname', 'application_name' }), strings(values), 0)
+end
+
+local function ask(db, sql, keep)
   if not library then load_library() end
   local pq = library
   notices = {}
-  local values = { db.host, tostring(db.port), db.user, db.database, 'psql' }
-  local conn = pq.PQconnectdbParams(
-    strings({ 'host', 'port', 'user', 'dbname', 'application_name' }), strings(values), 0)
+  local place = keep and table.concat({ db.host, db.port, db.user, db.database }, ' ')
+  local before = place and kept[place]
+  local conn = before or connect(pq, db)
   local text
   if pq.PQstatus(conn) ~= 0 then
     text = 'psql: error: ' .. ffi.string(pq.PQerrorMessage(conn))
@@ -69,7 +77,12 @@ local function ask(db, sql)
       and '' or 'psql: ' .. ffi.string(pq.PQresultErrorMessage(result))
     pq.PQclear(result)
   end
-  pq.PQfinish(conn)
+  if place then kept[place] = conn end
+  if not place or pq.PQstatus(conn) ~= 0 then
+    pq.PQfinish(conn)
+    if place then kept[place] = nil end
+    if before then return ask(db, sql, keep) end -- its server has ended it meanwhile
+  end
   return table.concat(notices) .. text
 end
 jit.off(ask) -- what it calls calls Lua
@@ -93,10 +106,11 @@ end
 
 ---@param db {host: string, port: integer, user: string, database: string}
 ---@param sql string
+---@param keep? boolean one statement, over a connection that stays for the next such one
 ---@return string
-return function(db, sql)
+return function(db, sql, keep)
   local one = sql:gsub('[%s;]+$', '')
   local is_simple = not one:find('[;\\]') and not one:upper():find('^%s*COPY%f[%W]')
     and not one:find('^%s*%-%-')
-  return (is_simple and ask or by_program)(db, sql)
+  return (is_simple and ask or by_program)(db, sql, keep)
 end
