@@ -66,7 +66,9 @@ enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16, STORES__KEY_DEPTHS = 4 };
 /* A name of a member that was read before, in two words, zeros behind it. */
 struct stores__key {
     uint64_t low, high;
+    uint64_t low_mask, high_mask; /* of the bytes that are its own */
     size_t len; /* 0: none */
+    unsigned char next; /* the place of the name that came behind it the last time */
     unsigned char
         members[STORES__KEY_DEPTHS]; /* of the last object, by its depth, that began with it */
 };
@@ -75,6 +77,8 @@ struct stores__key {
 struct stores__codec {
     struct stores__buf scratch;
     struct stores__key keys[STORES__KEYS]; /* their strings are in the environment */
+    unsigned char first[STORES__KEY_DEPTHS]; /* the place of the name that the last object of this
+                                              * depth began with */
     bool taken; /* the scratch is in use; also for ever after Lua ran out of memory meanwhile */
     const void *array_metatable, *number_metatable; /* to compare with lua_topointer */
     void *call; /* hands stores__json_encode_protected its argument */

@@ -40,32 +40,43 @@ static bool is_id_of_row(const struct decoder *d, const unsigned char *at) {
            id == d->id;
 }
 
-/* The name of a member: most were read before, and then it needs no look into Lua's strings. */
-static bool read_name(struct decoder *d) {
-    const unsigned char *start = d->at, *at = stores__text_skip(start, d->end);
+/* Pushes the name that is kept at place; start: its text, with the quote behind it. */
+static bool push_known(struct decoder *d, int place, const unsigned char *start) {
+    size_t len = d->codec->keys[place].len;
+    d->name = &d->codec->keys[place];
+    d->at = start + len + 1;
+    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0)
+        d->has_id = is_id_of_row(d, d->at);
+    lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
+    return true;
+}
+
+/* The name of a member: most were read before, and then it needs no look into Lua's strings. The
+ * documents of a table mostly have the same names in the same order, which is PostgreSQL's: so the
+ * name is looked for where the one was that came here the last time. NULL: nobody knows. */
+static bool read_name(struct decoder *d, unsigned char *expected) {
+    const unsigned char *start = d->at;
+    if (expected != NULL && stores__key_begins(&d->codec->keys[*expected], start, d->end)) {
+        return push_known(d, *expected, start);
+    }
+    const unsigned char *at = stores__text_skip(start, d->end);
     size_t len = (size_t)(at - start);
     struct stores__key key;
     if (at == d->end || *at != '"' || !stores__key_of(&key, start, len, d->end)) {
         d->name = NULL;
         return stores__json_read_string(d);
     }
-    d->at = at + 1;
-    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0)
-        d->has_id = is_id_of_row(d, d->at);
-    int place = stores__key_place(&key);
+    int place = stores__key_place(d->codec->keys, &key);
     struct stores__key *known = &d->codec->keys[place];
-    d->name = known;
-    if (stores__key_same(known, &key)) {
-        lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
-        return true;
-    }
+    if (expected != NULL) *expected = (unsigned char)place;
+    if (stores__key_same(known, &key)) return push_known(d, place, start);
     known->len = 0; /* should memory run out meanwhile */
     lua_pushlstring(d->L, (const char *)start, len);
-    lua_pushvalue(d->L, -1);
     lua_rawseti(d->L, d->env, STORES__CODEC_KEYS + place);
     memset(key.members, 0, sizeof key.members);
+    key.next = 0;
     *known = key;
-    return true;
+    return push_known(d, place, start);
 }
 
 /* ---- Numbers -------------------------------------------------------------------------------- */
@@ -88,7 +99,7 @@ static bool read_any_number(struct decoder *d) {
 }
 
 /* Up to 15 digits with a point anywhere: digits and power of ten are exact as doubles, so one
- * division is, too. */
+ * division is, too. Zeros at the end, which numeric keeps of a division, are none of them. */
 static bool read_number(struct decoder *d) {
     static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                     1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
@@ -102,9 +113,11 @@ static bool read_number(struct decoder *d) {
     if (count == 0 || (*whole == '0' && count > 1)) return read_any_number(d);
     if (at < end && *at == '.') {
         const unsigned char *fraction = ++at;
-        while (at < end && (unsigned)(*at - '0') < 10) digits = digits * 10 + (*at++ - '0');
+        while (at < end && (unsigned)(*at - '0') < 10) at++;
+        if (at == fraction) return read_any_number(d);
         after = (size_t)(at - fraction);
-        if (after == 0) return read_any_number(d);
+        while (after > 0 && fraction[after - 1] == '0') after--;
+        for (size_t i = 0; i < after; i++) digits = digits * 10 + (fraction[i] - '0');
     }
     if (count + after > 15 || (at < end && (*at | 0x20) == 'e')) return read_any_number(d);
     double value = (double)digits / powers[after];
@@ -127,8 +140,18 @@ static bool enter(struct decoder *d) {
     return true;
 }
 
+/* The usual case of a ':' or ',', as PostgreSQL writes it: nothing before it, and one space behind
+ * it. True: d->at is at what follows. */
+static inline bool pass(struct decoder *d, unsigned char mark) {
+    const unsigned char *at = d->at;
+    if (d->end - at < 3 || at[0] != mark || at[1] != ' ' || at[2] <= ' ') return false;
+    d->at = at + 2;
+    return true;
+}
+
 /* Behind a member: true where another one follows. */
 static bool more(struct decoder *d, unsigned char closing, bool *failed) {
+    if (pass(d, ',')) return true;
     skip_space(d);
     if (d->at < d->end && *d->at == ',') {
         d->at++;
@@ -194,11 +217,12 @@ static void gather_object(struct decoder *d, int base, int count, int room) {
     lua_settop(L, base);
 }
 
-static bool read_member_name(struct decoder *d) {
+static bool read_member_name(struct decoder *d, unsigned char *expected) {
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != '"') return fail(d, d->at, "unexpected character");
     d->at++;
-    if (!read_name(d)) return false;
+    if (!read_name(d, expected)) return false;
+    if (pass(d, ':')) return true;
     skip_space(d);
     if (d->at == d->end) return fail(d, d->at, "unexpected end");
     if (*d->at != ':') return fail(d, d->at, "unexpected character");
@@ -212,19 +236,25 @@ static unsigned char *known_size(struct decoder *d) {
     return d->name && d->depth <= STORES__KEY_DEPTHS ? &d->name->members[d->depth - 1] : NULL;
 }
 
+/* Where is written which name the last object of this depth began with. */
+static unsigned char *first_name(struct decoder *d) {
+    return d->depth <= STORES__KEY_DEPTHS ? &d->codec->first[d->depth - 1] : NULL;
+}
+
 /* The members of an object that has some. Stack, at base: the table, or what is gathered. */
 static bool read_members(struct decoder *d, int base) {
     lua_State *L = d->L;
     int count = 0, gathered = d->depth <= GATHER_DEPTH ? GATHERED : 0;
     bool failed = false, table = gathered == 0;
-    unsigned char *size = NULL;
+    unsigned char *size = NULL, *expected = first_name(d);
     if (table) lua_createtable(L, 0, 0);
     do {
         if (!table && count == gathered) {
             gather_object(d, base, count, 2 * count);
             table = true;
         }
-        if (!read_member_name(d)) return false;
+        if (!read_member_name(d, expected)) return false;
+        expected = d->name != NULL ? &d->name->next : NULL;
         if (count == 0 && !table && (size = known_size(d)) != NULL && *size > 0) {
             lua_createtable(L, 0, *size);
             lua_insert(L, base);
@@ -300,7 +330,7 @@ bool stores__json_read_value(struct decoder *d) {
 }
 
 bool stores__json_read_name(struct decoder *d) {
-    return read_member_name(d);
+    return read_member_name(d, NULL);
 }
 
 /* Pushes the value of the text, or the message. */

@@ -550,4 +550,39 @@ describe('names of members', function()
       end
     end
   end)
+
+  -- The next one is looked for where it was the last time: what is there must be that name.
+  it('come in any order, whatever came before', function()
+    local names = { 'id', 'name', 'tags', 'names', 'n', 'nameless', 'updated', 'email',
+      'longer than two words of it', 'exactly_sixteen_', 'na\\u006de2' }
+    for round = 1, 400 do
+      local members, wanted = {}, {}
+      for i = 1, round % #names + 1 do
+        local name = names[(i * (round % 7 + 1) + round) % #names + 1]
+        wanted[name:gsub('\\u006d', 'm')] = round * 100 + i
+        members[i] = ('"%s":%s%d'):format(name, round % 3 == 0 and '' or ' ', round * 100 + i)
+      end
+      local text = '{' .. table.concat(members, round % 2 == 0 and ', ' or ',') .. '}'
+      local value = json.decode('{"of": ' .. text .. ', "behind": [' .. text .. ']}')
+      assert.same(wanted, value.of)
+      assert.same(wanted, value.behind[1])
+    end
+  end)
+end)
+
+describe('numbers with zeros at their end', function()
+  it('are those without, where a double has them', function()
+    for text, value in pairs({ ['1.50000000000000000000'] = 1.5, ['-0.000000000000000000'] = 0,
+      ['12345.1250000000000000'] = 12345.125, ['100.00000000000000000000'] = 100,
+      ['0.10'] = 0.1, ['999999999999999.000000000'] = 999999999999999,
+      ['0.000000000000001000000'] = 1e-15, ['1.50000000000000000000e2'] = 150 }) do
+      assert.equal(value, json.decode(text), text)
+    end
+  end)
+
+  it('keep their digits where none has', function()
+    for _, text in ipairs({ '0.10000000000000000000010', '1234567890123456789.50' }) do
+      assert.equal(text, json.encode(json.decode(text)))
+    end
+  end)
 end)
