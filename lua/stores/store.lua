@@ -16,6 +16,7 @@ local listener = require('stores.listener')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
 local registry = require('stores.tables.registry')
+local row = require('stores.updates.row')
 local session = require('stores.updates.session')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
@@ -119,8 +120,7 @@ function Store.from_config(flat)
     pooler = flat.pooler,
     migrate_url = flat.migrate_url,
     listeners = setmetatable({}, { __mode = 'k' }),
-    updating = {}, -- rows that updateObject changes, with who waits for them
-    rows_updating = 0,
+    updating = row.list(), -- rows that updateObject changes, with who waits for them
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)

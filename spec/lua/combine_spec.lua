@@ -201,6 +201,13 @@ describe('updateObject, of many coroutines for one row,', function()
   end)
 
   it('leaves nothing of a row behind', function()
-    assert.is_nil(next(store.updating))
+    assert.equal(0, store.updating.busy)
+    stores.map(numbers(600), function(i)
+      assert.is_nil(store:updateObject('counters', ('%d'):format(1000 + i), function() end))
+    end, { concurrency = 64 })
+    local rows = 0
+    for _ in pairs(store.updating.by_key) do rows = rows + 1 end
+    assert.is_true(rows <= 256, rows .. ' rows are remembered')
+    assert.equal(rows, store.updating.idle)
   end)
 end)

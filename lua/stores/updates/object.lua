@@ -255,8 +255,7 @@ local function pass_lead(store, row)
   if not rows.is_empty(row) then
     hand_over(store, rows.take(row), 'leads')
   else
-    store.updating[row.key] = nil
-    store.rows_updating = store.rows_updating - 1
+    rows.leave(store.updating, row)
   end
 end
 
@@ -347,7 +346,7 @@ function updates.run(store, name, id, fn, opts)
   local key = name .. '/' .. id
   local combine = opts.combine
   if combine == nil then combine = store.combine ~= false end
-  local row = store.updating[key]
+  local row = rows.find(store.updating, key)
   -- one that blocks cannot wait for coroutines, and options of its own are its own transaction
   local own = not combine or arguments.raw_of(store, opts) or opts.cache == false
     or (row and not wait.host.parks())
@@ -358,9 +357,7 @@ function updates.run(store, name, id, fn, opts)
       rows.add(row, call)
     else
       call.state = 'leads'
-      row = rows.new(key)
-      store.updating[key] = row
-      store.rows_updating = store.rows_updating + 1
+      row = rows.enter(store.updating, key)
     end
     call.store, call.row, call.dropped = store, row, dropped
     local ok, err = frames.run(store.hub, call, pcall, follow, store, row, name, call)

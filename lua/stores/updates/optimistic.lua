@@ -63,7 +63,7 @@ end
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.suits(store, key, call)
-  if store.rows_updating < FEWEST or not optimistic.may_serve(call) then return false end
+  if store.updating.busy < FEWEST or not optimistic.may_serve(call) then return false end
   local at = store.conflicts[key]
   return not at or store.hub:now() - at > CONTENDED
 end

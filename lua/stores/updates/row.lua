@@ -6,11 +6,72 @@ local row = {}
 ---@field key string? nil: no other call can know of it
 ---@field first integer
 ---@field last integer
+---@field busy boolean a call leads
 
 ---@param key string?
 ---@return stores.UpdatedRow
 function row.new(key)
-  return { key = key, first = 1, last = 0 }
+  return { key = key, first = 1, last = 0, busy = true }
+end
+
+-- Rows that nobody changes any more stay, up to so many, or as many as are busy. LuaJIT gives the
+-- place of a key that was removed to no other one, and where a table is full it counts all keys and
+-- makes it as large as they are: of 256 rows that come and go, each would have had that done.
+local IDLE_MOST = 256
+
+---@class stores.UpdatedRows the rows of a store
+---@field by_key table<string, stores.UpdatedRow>
+---@field busy integer
+---@field idle integer
+
+---@return stores.UpdatedRows
+function row.list()
+  return { by_key = {}, busy = 0, idle = 0 }
+end
+
+--- The row, where calls change it just now.
+---@param list stores.UpdatedRows
+---@param key string
+---@return stores.UpdatedRow?
+function row.find(list, key)
+  local found = list.by_key[key]
+  return found and found.busy and found or nil
+end
+
+--- A row that none of them changes; it is to be led.
+---@param list stores.UpdatedRows
+---@param key string
+---@return stores.UpdatedRow
+function row.enter(list, key)
+  local self = list.by_key[key]
+  list.busy = list.busy + 1
+  if self then
+    self.first, self.last, self.busy = 1, 0, true
+    list.idle = list.idle - 1
+  else
+    self = row.new(key)
+    list.by_key[key] = self
+  end
+  return self
+end
+
+-- May be called by a finalizer, in the middle of itself.
+local function forget_idle(list)
+  for key, one in pairs(list.by_key) do
+    if not one.busy then
+      list.by_key[key] = nil
+      list.idle = list.idle - 1
+    end
+  end
+end
+
+--- Nobody leads it any more.
+---@param list stores.UpdatedRows
+---@param self stores.UpdatedRow
+function row.leave(list, self)
+  self.busy = false
+  list.busy, list.idle = list.busy - 1, list.idle + 1
+  if list.idle > IDLE_MOST and list.idle > list.busy then forget_idle(list) end
 end
 
 ---@param self stores.UpdatedRow
