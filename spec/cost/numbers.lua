@@ -10,9 +10,9 @@ return {
     redis_commands = 0,
     syscalls = 0,
     allocations = 0,
-    copied = 241,
+    copied = 401,
     garbage = 3898,
-    instructions = 52951,
+    instructions = 44768,
   },
   ['encode 1 KB'] = {
     pg_round_trips = 0,
@@ -175,7 +175,7 @@ return {
     syscalls = 14,
     allocations = 49,
     copied = 2070,
-    garbage = 2712,
+    garbage = 2552,
     instructions = 119389,
   },
   ['updateObject cached, 256 in flight'] = {
@@ -186,7 +186,7 @@ return {
     syscalls = 51,
     allocations = 1593,
     copied = 1159547,
-    garbage = 1840797,
+    garbage = 1744909,
   },
   ['find cached of 100 KB, raw, alone'] = {
     pg_round_trips = 0,
