@@ -112,7 +112,7 @@ describe('before a Citus cluster the cache', function()
     local writer = process.lua(([[
       local stores = require('stores')
       local db = { host = %q, port = %d, database = %q, user = %q }
-      local store = stores.Store.new(db, { path = %q })
+      local store = stores.Store.new(db, { path = %q, opts = { timeout = 2 } })
       print('ready')
       store:transaction(function(tx)
         for _, id in ipairs({ %q, %q }) do tx:update('docs', { id = id, n = 2 }) end

@@ -7,7 +7,7 @@ local stores = require('stores')
 
 local host, user, database, redis = unpack(arg)
 local store = stores.Store.new({ host = host, port = 5432, user = user, database = database },
-  { path = redis })
+  { path = redis, opts = { timeout = 2 } })
 
 local rows, sum = 0, 0
 for document in store:each('docs') do

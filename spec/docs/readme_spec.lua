@@ -192,7 +192,7 @@ local function run_alone(block, program)
     local stores = require('stores')
     function stores.open(_, opts)
       local db = { host = %q, port = %q, database = %q, user = %q }
-      return stores.Store.new(db, { path = %q }, opts)
+      return stores.Store.new(db, { path = %q, opts = { timeout = 2 } }, opts)
     end
     ]]):format(db.host, tostring(db.port), db.database, db.user, support.redis().path)
       :gsub('%s+', ' '), block.text)

@@ -96,7 +96,7 @@ describe('a C program', function()
       local stores = require 'stores'
       stores.use('uv', { loop = loop })
       local db = { host = host, user = user, database = database }
-      store = stores.Store.new(db, { path = redis })
+      store = stores.Store.new(db, { path = redis, opts = { timeout = 2 } })
       stores.spawn(function() print(store:query('SELECT 1 AS one')[1].one) end)
       stores.spawn(function() error('nobody joins this') end)
       print(pcall(store.query, store, 'SELECT 2'))

@@ -110,7 +110,8 @@ describe('in cqueues', function()
       stores.use('cqueues')
       local hub = require('stores.wait').host.hub()
       local store = stores.Store.new(
-        { host = '%s', port = %s, user = '%s', database = '%s' }, { path = '%s' })
+        { host = '%s', port = %s, user = '%s', database = '%s' },
+        { path = '%s', opts = { timeout = 2 } })
       local one, two = cqueues.new(), cqueues.new()
       %s]]):format(db.host, db.port, db.user, db.database, support.redis().path, program) })
     return text .. errors
@@ -181,7 +182,8 @@ describe('in luv', function()
       local stores = require('stores')
       stores.use('luv')
       local store = stores.Store.new(
-        { host = '%s', port = %s, user = '%s', database = '%s' }, { path = '%s' })
+        { host = '%s', port = %s, user = '%s', database = '%s' },
+        { path = '%s', opts = { timeout = 2 } })
       %s]]):format(db.host, db.port, db.user, db.database, support.redis().path, program) })
     return text .. errors
   end

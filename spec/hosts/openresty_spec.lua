@@ -42,7 +42,7 @@ describe('in nginx #slow', function()
         function open(more)
           local db = { host = '%s', port = %s, user = '%s', database = '%s' }
           for key, value in pairs(more or {}) do db[key] = value end
-          return stores.Store.new(db, { path = '%s' })
+          return stores.Store.new(db, { path = '%s', opts = { timeout = 2 } })
         end
         local made
         function S(more) made = made or open(more) return made end

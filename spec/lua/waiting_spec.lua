@@ -509,7 +509,7 @@ local function program(body)
   out:write(([[
     local stores = require('stores')
     local store = stores.Store.new({ host = %q, port = 5432, database = %q, user = %q,
-      application_name = 'program' }, { path = %q })
+      application_name = 'program' }, { path = %q, opts = { timeout = 2 } })
   ]]):format(db.host, db.database, db.user, support.redis().path), body)
   out:close()
   local pipe = assert(io.popen(('timeout 60 luajit %s 2>&1; echo status $?'):format(file)))

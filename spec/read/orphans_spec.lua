@@ -158,7 +158,7 @@ describe('an intent', function()
     return process.lua(([[
       local stores = require('stores')
       local store = stores.Store.new({ host = %q, port = 5432, database = %q, user = 'postgres' },
-        { path = %q })
+        { path = %q, opts = { timeout = 2 } })
       store:transaction(function(tx)
         -- a server that looks for clients that died would end it within a second
         tx:query("SELECT set_config('client_connection_check_interval', '0', false)", nil,

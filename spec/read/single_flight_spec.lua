@@ -14,7 +14,7 @@ describe('a cold row that everybody wants at once', function()
     local stores = require('stores')
     local host, database, redis, gate = arg[1], arg[2], arg[3], arg[4]
     local store = stores.Store.new({ host = host, port = 5432, database = database,
-      user = 'postgres' }, { path = redis })
+      user = 'postgres' }, { path = redis, opts = { timeout = 2 } })
     store:find('hot', '2') -- warm: connections, the table, its epoch
     local before = store:stats().selects
     io.open(gate .. '.ready.' .. arg[5], 'w'):close()

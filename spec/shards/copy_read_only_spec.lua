@@ -266,7 +266,7 @@ describe('another process', function()
     local program = process.lua(([[
       local stores = require('stores')
       local store = stores.Store.new({ host = %q, port = %d, database = %q, user = %q },
-        { path = %q }, { prefix = %q })
+        { path = %q, opts = { timeout = 2 } }, { prefix = %q })
       assert(store:find('things', '1'))
       print('open')
       while true do

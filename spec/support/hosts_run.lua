@@ -13,7 +13,7 @@ local function run(name, where, print, own)
   local function open()
     local db = { host = where.host, port = where.port, user = where.user,
                  database = where.database, poolsize = 4 }
-    return stores.Store.new(db, { path = where.redis })
+    return stores.Store.new(db, { path = where.redis, opts = { timeout = 2 } })
   end
   local store = open()
   store:query('DROP TABLE IF EXISTS docs')

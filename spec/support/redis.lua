@@ -151,10 +151,10 @@ function Redis:remove()
 end
 
 --- What Store.new takes.
----@param opts? table
+---@param opts? table its opts; patient where they are left out, as those of the Redis of the run
 ---@return table
 function Redis:config(opts)
-  return { path = self.socket, opts = opts }
+  return { path = self.socket, opts = opts or { timeout = 2 } }
 end
 
 --- What asks the server of another socket, such as the one that all specs share.

@@ -40,7 +40,7 @@ describe('a query outside of transactions', function()
     local child = process.lua(([[
       local stores = require('stores')
       local store = stores.Store.new({ host = %q, port = %q, database = %q, user = 'postgres' },
-        { path = %q })
+        { path = %q, opts = { timeout = 2 } })
       store:find('docs', '1')
       print('asks')
       store:query('SELECT write_late(2, 2)', nil, { transaction = false, invalidates = { 'docs' } })
