@@ -23,6 +23,7 @@ static void free_table(struct stores__table *table) {
     stores__table_sql_free(table);
     table->engine->table_count--;
     free(table->shards);
+    free(table->lacks);
     free(table);
 }
 

@@ -95,7 +95,7 @@ struct stores__table {
     /* What runs before an INSERT, or in place of it, may take the row elsewhere: that it gave no
      * row does not mean that the id is taken. */
     bool may_take_rows;
-    char lacks[192]; /* what it lacks to be one of Stores, in words; "": nothing */
+    char *lacks; /* what it lacks to be one of Stores, in words; NULL: nothing */
     bool unkeyed; /* no unique index says that an id is there once */
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
     bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */

@@ -171,7 +171,7 @@ void stores__table_explain(const struct stores__table *table, const char *sql,
         strncmp(error->sqlstate, "23", 2) == 0) {
         name_whole(table, error);
     }
-    if (table != NULL && table->lacks[0] != '\0' && is_of_shape(error->sqlstate)) {
+    if (table != NULL && table->lacks != NULL && is_of_shape(error->sqlstate)) {
         name_lacks(table, error);
     }
 }

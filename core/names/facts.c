@@ -217,6 +217,15 @@ static bool says(const struct pg_result *result, int row, int column) {
     return value != NULL && value[0] == 't';
 }
 
+/* False: no memory. */
+static bool take_lacks(struct stores__table *table, const char *text) {
+    free(table->lacks);
+    table->lacks = NULL;
+    if (text == NULL || text[0] == '\0') return true;
+    table->lacks = stores__strdup(text);
+    return table->lacks != NULL;
+}
+
 bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
                          const struct stores__facts_asked *asked) {
     const char *oid = stores__pg_value(result, row, 1, NULL);
@@ -224,6 +233,10 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     if (asked->serial < table->facts_serial) return true;
     uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
     const char *why = stores__pg_value(result, row, 2, NULL);
+    if (!take_lacks(table, stores__pg_value(result, row, 13, NULL))) {
+        table->known = false;
+        return false;
+    }
     if (table->engine->cache != NULL && (table->epoch == NULL || now != table->oid)) {
         struct stores__epoch *epoch = stores__epoch_of(table->engine, now);
         if (epoch == NULL) {
@@ -248,8 +261,6 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->calls = says(result, row, 11);
     table->loose = table->calls || says(result, row, 10);
     table->runs = says(result, row, 12);
-    const char *lacks = stores__pg_value(result, row, 13, NULL);
-    snprintf(table->lacks, sizeof table->lacks, "%s", lacks ? lacks : "");
     bool is_told = stores__pg_columns(result) > SPREAD;
     stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");

@@ -7,7 +7,7 @@
  * statement, rows are where the table is, and each has its id by an index of its own. */
 static bool may_share(const struct stores__table *table) {
     bool plain = table->known && table->cacheable && table->upsert == STORES__UPSERT_XMAX &&
-                 table->spread == STORES__SPREAD_NONE && !table->unkeyed && table->lacks[0] == '\0';
+                 table->spread == STORES__SPREAD_NONE && !table->unkeyed && table->lacks == NULL;
     return plain && !table->wide && !table->loose && !table->reaches && !table->cascades &&
            !table->may_take_rows;
 }

@@ -1,4 +1,5 @@
-/* test_spread.c - which of a table's shards has an id, as Citus finds it. */
+/* test_spread.c - what is known of a table that Citus spreads: which of its shards has an id. And
+ * how much it is, of any: some 1150 tables that nobody holds stay in memory. */
 #include "names/spread.h"
 
 #include "check.h"
@@ -49,7 +50,12 @@ static void tells_the_kinds(void) {
     stores__spread_take(&table, NULL);
 }
 
+static void needs_little(void) {
+    CHECK(sizeof(struct stores__table) <= 600);
+}
+
 int main(void) {
+    needs_little();
     hashes_as_postgres();
     finds_the_shard();
     tells_the_kinds();
