@@ -23,6 +23,10 @@ describe('a strategy of one\'s own', function()
   end)
   teardown(function() three.close(shards, databases) end)
 
+  before_each(function()
+    for _, store in ipairs(shards.shards) do store:query('TRUNCATE things') end
+  end)
+
   it('says whose an id is, to every verb', function()
     for n = 10, 99 do
       local id = tostring(n)
