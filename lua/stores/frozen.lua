@@ -1,19 +1,16 @@
 --- Documents that several share, and nobody may write to: docs/held.md, "Shared documents".
 ---
---- A proxy has nothing of the document itself, so that every assignment meets its metatable. A
---- LuaJIT without the metamethods of Lua 5.2 (Debian's) asks it for members alone, and not for
---- pairs, ipairs and #: there these are functions of `stores`, and who goes through a proxy without
---- them meets one key that says so, whose value no encoder takes.
+--- A proxy is a struct without members, not a table: what passes by metatables (rawset,
+--- table.insert, table.sort) would change a table for all who share it, and what reads so
+--- (table.concat, next) would find it empty. These refuse a struct. Its pairs, ipairs and # are
+--- those of the document in every LuaJIT, also in one without the metamethods of Lua 5.2.
 
+local ffi = require('ffi')
 local errors = require('stores.errors')
 
 local frozen = {}
 
-local HOW = '(a shared document: go through it by stores.pairs or stores.ipairs, or take '
-  .. 'stores.clone of it)'
-local function how() end
-
----@type table<table, table> what each proxy stands for
+---@type table<ffi.cdata*, table> what each proxy stands for
 local content_of = setmetatable({}, { __mode = 'k' })
 
 local function refuse(_, key)
@@ -21,33 +18,28 @@ local function refuse(_, key)
     .. 'gives one that is your own'):format(tostring(key)))
 end
 
+local proxy_of = ffi.metatype('struct {}', {
+  __index = function(proxy, key) return content_of[proxy][key] end,
+  __newindex = refuse,
+  __pairs = function(proxy) return next, content_of[proxy], nil end,
+  __ipairs = function(proxy) return ipairs(content_of[proxy]) end,
+  __len = function(proxy) return #content_of[proxy] end,
+  __tostring = function() return 'a shared document' end,
+})
+
 --- A document that is read only, deep; anything but a table is given as it is. The table becomes
 --- the proxy's own.
 ---@generic T
 ---@param document T
 ---@return T
 function frozen.freeze(document)
-  if type(document) ~= 'table' or content_of[document] then return document end
+  if type(document) ~= 'table' then return document end
   for key, value in pairs(document) do
     if type(value) == 'table' then document[key] = frozen.freeze(value) end
   end
-  local proxy = { [HOW] = how }
+  local proxy = proxy_of()
   content_of[proxy] = document
-  return setmetatable(proxy, {
-    __index = document,
-    __newindex = refuse,
-    __pairs = function() return next, document, nil end,
-    __ipairs = function() return ipairs(document) end,
-    __len = function() return #document end,
-    __metatable = 'stores.shared',
-  })
-end
-
---- The document that a proxy stands for; what is none is given as it is.
----@param value any
----@return any
-function frozen.content(value)
-  return content_of[value] or value
+  return proxy
 end
 
 --- pairs, of shared documents and of all others.
@@ -73,8 +65,8 @@ end
 ---@param document any
 ---@return any
 function frozen.clone(document)
-  if type(document) ~= 'table' then return document end
   local from = content_of[document] or document
+  if type(from) ~= 'table' then return document end
   local copy = {}
   for key, value in next, from do copy[key] = frozen.clone(value) end
   local meta = getmetatable(from)

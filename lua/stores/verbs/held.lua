@@ -6,6 +6,7 @@ local errors = require('stores.errors')
 local frozen = require('stores.frozen')
 local names = require('stores.tables.names')
 local seen = require('stores.verbs.seen')
+local times = require('stores.tables.times')
 
 local held = {}
 
@@ -36,10 +37,11 @@ function held.begin(store, list)
   end })
 end
 
---- A definition was added: what was known of names may be otherwise.
+--- A definition was added: what was known of names, and how documents are read, may be otherwise.
 ---@param store stores.Store
 function held.forget(store)
   for name in pairs(store.holding or {}) do store.holding[name] = nil end
+  store.shared, store.shared_count = {}, 0
 end
 
 local function holds(self, name, opts)
@@ -55,12 +57,12 @@ end
 local function shared(self, name, id)
   local stamp = self.engine:held_stamp(name, id)
   if not stamp then return stamp end
-  local of = self.shared[name]
+  local of, definition = self.shared[name], self.tables[name]
   local known = of and of[id]
   if not known or known.stamp ~= stamp then
     local document = self.engine:held(name, id, false)
     if not document then return document end
-    if self.tables[name] then document = seen.one(self, self.tables[name], document) end
+    if definition then document = seen.one(self, definition, document) end
     if document == nil then return nil end
     if self.shared_count >= SHARED_MOST then self.shared, self.shared_count, of = {}, 0, nil end
     if not of then
@@ -68,10 +70,11 @@ local function shared(self, name, id)
       self.shared[name] = of
     end
     if not known then self.shared_count = self.shared_count + 1 end
-    known = { stamp = stamp, document = frozen.freeze(document) }
+    local ends = definition and definition.expires and times.at(document, definition.expires)
+    known = { stamp = stamp, ends = ends, document = frozen.freeze(document) }
     of[id] = known
-  elseif self.tables[name] and self.tables[name].expires then
-    if seen.one(self, self.tables[name], frozen.content(known.document)) == nil then return nil end
+  elseif known.ends and times.is_over(known.ends, seen.now(self)) then
+    return nil
   end
   return known.document
 end
