@@ -44,9 +44,16 @@ static void add_group(struct stores__segment *segment, size_t first, size_t coun
     if (count > 1) segment->shares = true;
 }
 
+static bool all_fit(const struct stores__segment *segment) {
+    for (size_t i = 0; i < segment->count; i++) {
+        if (!stores__shared_fits(segment->order[i]->statement)) return false;
+    }
+    return true;
+}
+
 void stores__segment_group(struct stores__segment *segment) {
     /* a coordinator sends its workers the limits of SET, and not those of a function */
-    bool may_share = segment->count >= LEAST && !segment->conn->citus;
+    bool may_share = segment->count >= LEAST && !segment->conn->citus && all_fit(segment);
     segment->group_count = 0;
     for (size_t first = 0; first < segment->count;) {
         enum stores__table_text text = STORES__TABLE_TEXTS;

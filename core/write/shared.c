@@ -12,6 +12,10 @@ static bool may_share(const struct stores__table *table) {
            !table->may_take_rows;
 }
 
+bool stores__shared_fits(const struct stores__statement *statement) {
+    return !statement->foreign && may_share(statement->table);
+}
+
 enum stores__table_text stores__shared_text(const struct stores__statement *statement) {
     static const enum stores__table_text updates[] = {
         [STORES__ANY] = STORES__SHARED_UPDATE_SQL,

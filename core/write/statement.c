@@ -240,6 +240,9 @@ bool stores__statement_is_taken(const struct stores__statement *statement, store
         return false;
     }
     duplicate(statement, error);
+    /* as the INSERT that fails where it is alone */
+    strcpy(error->sqlstate, "23505");
+    stores__error_statement(error, stores__table_sql(statement->table, STORES__INSERT_SQL));
     return true;
 }
 

@@ -144,6 +144,10 @@ void stores__group_explain(const struct stores__segment *segment, const struct s
 bool stores__group_take(struct stores__segment *segment, const struct stores__group *group,
                         struct pg_result *result, stores_error *error);
 
+/* Whether a write may be in one transaction with shared statements, whose settings of the planner
+ * hold for all of it: not what runs code of somebody, or the server's for foreign keys, whose
+ * statements are planned then, and kept so. */
+bool stores__shared_fits(const struct stores__statement *statement);
 /* Of which shared statement a write may be a part; STORES__TABLE_TEXTS: of none. */
 enum stores__table_text stores__shared_text(const struct stores__statement *statement);
 /* Adds that statement. False: no memory, and nothing was added. */

@@ -17,6 +17,12 @@ CREATE UNIQUE INDEX named_name ON named ((value->>'name'));
 CREATE TABLE fires (id bigint PRIMARY KEY, value jsonb);
 CREATE TRIGGER fires AFTER INSERT OR UPDATE OR DELETE ON fires
   FOR EACH STATEMENT EXECUTE FUNCTION fired();
+CREATE TABLE planned (how text);
+CREATE FUNCTION planned() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN INSERT INTO planned VALUES (current_setting('enable_seqscan') || ' '
+    || current_setting('plan_cache_mode')); RETURN NULL; END $$;
+CREATE TABLE plans (id bigint PRIMARY KEY, value jsonb);
+CREATE TRIGGER plans AFTER UPDATE ON plans FOR EACH ROW EXECUTE FUNCTION planned();
 CREATE TABLE fires_later (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE moves_later (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE grows (id bigint PRIMARY KEY, value jsonb);
@@ -250,6 +256,54 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       store:query('DELETE FROM fired')
       all_ok(together(function(i) return store:update('fires', { id = tostring(i), n = i }) end))
       assert.equal(MANY, tonumber(store:query('SELECT count(*) AS n FROM fired')[1].n))
+    end)
+
+    it('have triggers of other tables plan as they do elsewhere', function()
+      fill('docs')
+      fill('plans')
+      for _ = 1, 3 do -- in one transaction, once both tables are known
+        all_ok(together(function(i)
+          return store:update(i % 10 == 0 and 'plans' or 'docs', { id = tostring(i), n = i })
+        end))
+      end
+      assert.same({ { how = 'on auto' } }, store:query('SELECT DISTINCT how FROM planned'))
+    end)
+
+    it('wait in no circle, whoever else writes their rows in which order', function()
+      fill('docs')
+      local function another()
+        return stores.Store.new(support.config(db.database, { application_name = 'circle' }),
+          how == 'with Redis' and support.redis() or nil)
+      end
+      local writers, wrong = { another(), another() }, {}
+      local function spawn(fn)
+        stores.spawn(function()
+          local ok, err = pcall(fn)
+          if not ok then wrong[#wrong + 1] = tostring(err) end
+        end)
+      end
+      stores.run(function()
+        for i = 1, 8 * MANY do
+          local of, id = writers[math.random(2)], math.random(MANY - 1)
+          spawn(function() of:update('docs', { id = tostring(id), n = i }) end)
+          if i % 20 == 0 then
+            spawn(function()
+              of:transaction(function(tx)
+                tx:update('docs', { id = tostring(id), n = i })
+                tx:update('docs', { id = tostring(math.random(id + 1, MANY)), n = i })
+              end, { retries = 0 })
+            end)
+          end
+        end
+      end)
+      for _, of in ipairs(writers) do of:close() end -- their sessions tell when they end
+      assert.same({}, wrong)
+      support.eventually(function()
+        return store:query("SELECT FROM pg_stat_activity WHERE application_name = 'circle'",
+          {}, { readonly = true })[1] == nil
+      end, 60)
+      assert.equal(0, tonumber(store:query('SELECT deadlocks FROM pg_stat_database '
+        .. 'WHERE datname = current_database()', {}, { readonly = true })[1].deadlocks))
     end)
 
     it('have statements of their own once there is a trigger that was not there before', function()
