@@ -117,9 +117,11 @@ void stores__held_leave_all(struct stores__cache *cache) {
     stores__nodes_flush(cache);
 }
 
+/* The table has another epoch now, or nobody has it: its writers need not wait. */
 void stores__held_free(struct stores__epoch *epoch) {
     struct stores__held *held = epoch->held;
     if (held == NULL) return;
+    if (!cache_of(held)->closed && stores__epoch_node(epoch)->run_id[0] != '\0') leave(held);
     stores__held_drop_all(held);
     stores__list_remove(&held->link);
     free(held->rows);
@@ -191,7 +193,6 @@ static void take_hold(struct stores__held *held, const struct redisReply *array)
     if (strcmp(nonce, held->sent_nonce) != 0 || (uint64_t)seq < held->sent_seq) {
         learn(held, nonce, (uint64_t)seq);
     } else if ((uint64_t)seq == held->sent_seq) {
-        held->registered = true;
         granted(held, unknown);
     } else {
         is_behind(held, nonce, (uint64_t)seq);
@@ -244,6 +245,7 @@ static void hold(struct stores__held *held) {
     held->hold_req.done = hold_answered;
     held->asked = stores__args_send(&args, cache, &held->hold_req, &script_hold, 2);
     if (!held->asked) return;
+    if (held->nonce[0] != '\0') held->registered = true;
     held->hold_req.quiet = true;
     stores__epoch_hold(held->epoch);
     stores__nodes_flush(cache);

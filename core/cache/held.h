@@ -53,7 +53,7 @@ struct stores__held {
     uint64_t seq; /* the last message that was heard */
     uint64_t stir; /* counts whatever makes replies that are on their way not to be kept */
     uint64_t connects; /* of the ear, when it was subscribed there */
-    bool registered; /* the hash may have our field */
+    bool registered; /* the hash has our field, or may have it */
     bool asked, again; /* a HOLD is on its way; another one is due */
     uint64_t behind; /* the seq that the hash had at the last HOLD, where it was not ours */
     uint64_t sent_at, lease_ends, renew_at, read_at, looked_at, retry_at, learned_at;
@@ -135,10 +135,13 @@ uint64_t stores__held_stir(const struct stores__table *table);
 bool stores__held_keep(struct stores__table *table, uint64_t stir, int64_t id, const char *text,
                        size_t len);
 void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, int64_t ms);
-/* 1: the row; 0: there is no such row; -1: that is not known here. text is valid until the engine
- * is called again, or its loop turns. */
-int stores__held_find(struct stores__table *table, int64_t id, const char **text, size_t *len,
-                      uint64_t *stamp);
+/* Where a program reads in a loop of its own, nobody turns the engine's: what the holders are told
+ * is heard, and answered, all the same. Not inside of what a socket calls, which it reads. */
+void stores__held_listen(struct stores__table *table, uint64_t now);
+/* 1: the row; 0: there is no such row; -1: that is not known here. now: not before the read began.
+ * text is valid until the engine is called again, or its loop turns. */
+int stores__held_find(struct stores__table *table, int64_t id, uint64_t now, const char **text,
+                      size_t *len, uint64_t *stamp);
 /* Why a table is not held, in words of a server; the log has it once. */
 void stores__held_refused(struct stores__cache *cache, const char *why);
 /* A message. */

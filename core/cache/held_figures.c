@@ -41,6 +41,7 @@ void stores__held_timed(struct stores__cache *cache, uint64_t ns) {
     memory->window_ns += ns;
     if (now < memory->window_at + WINDOW_MS * MS) return;
     uint64_t waited = memory->waited_ns - memory->window_waited;
+    if (waited > memory->window_ns) waited = memory->window_ns; /* some wait at the same time */
     bool much = waited > memory->window_ns / MUCH;
     if (much && (memory->said_at == 0 || now >= memory->said_at + SAY_AGAIN_MS * MS)) {
         memory->said_at = now;

@@ -37,30 +37,35 @@ void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, 
     if (row != NULL) row->ends = stores__held_now() + (uint64_t)ms * MS;
 }
 
-/* Where a program reads in a loop of its own, nobody turns the engine's: what the holders are told
- * is heard, and answered, all the same. */
-static void read_sockets(struct stores__held *held, uint64_t now) {
-    struct stores__held_memory *memory = held->epoch->engine->cache->memory;
-    struct stores__node *node = stores__epoch_node(held->epoch);
+static struct stores__held *holding(const struct stores__table *table) {
+    struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
+    return held != NULL && held->step == HELD_HOLDING ? held : NULL;
+}
+
+void stores__held_listen(struct stores__table *table, uint64_t now) {
+    struct stores__held *held = holding(table);
+    if (held == NULL) return;
+    struct stores__held_memory *memory = table->engine->cache->memory;
     if (now < memory->looked_at + READ_MS * MS) return;
+    struct stores__epoch *epoch = stores__epoch_hold(held->epoch);
+    struct stores__node *node = stores__epoch_node(epoch);
     memory->looked_at = now;
     stores__ear_read(node);
     if (held->asked && node->redis != NULL) stores__redis_read(node->redis);
+    stores__epoch_let_go(epoch);
 }
 
-int stores__held_find(struct stores__table *table, int64_t id, const char **text, size_t *len,
-                      uint64_t *stamp) {
-    struct stores__held *held = table->epoch != NULL ? table->epoch->held : NULL;
-    if (held == NULL || held->step != HELD_HOLDING) return -1;
-    uint64_t now = stores__held_now();
-    stores__epoch_hold(held->epoch);
-    read_sockets(held, now);
+int stores__held_find(struct stores__table *table, int64_t id, uint64_t now, const char **text,
+                      size_t *len, uint64_t *stamp) {
+    struct stores__held *held = holding(table);
+    if (held == NULL) return -1;
+    struct stores__epoch *epoch = stores__epoch_hold(held->epoch);
     held->read_at = now;
     if (now >= held->renew_at) stores__held_go_on(held);
     struct stores__held_row *row = stores__held_row(held, id);
     bool served = row != NULL && now < held->looked_at + LOOK_MS * MS && now < held->lease_ends &&
                   now < row->ends && stores__held_may(held) && !stores__held_deaf(held);
-    stores__epoch_let_go(table->epoch);
+    stores__epoch_let_go(epoch);
     struct stores__held_memory *memory = table->engine->cache->memory;
     if (!served) {
         memory->misses++;

@@ -76,7 +76,8 @@ bool stores__row_held(struct stores__read_row *row) {
     const char *text = NULL;
     size_t len = 0;
     uint64_t stamp;
-    int found = stores__held_find(row->call->table, row->id, &text, &len, &stamp);
+    int found = stores__held_find(row->call->table, row->id, stores__held_now(), &text, &len,
+                                  &stamp);
     if (found < 0) return false;
     char *copy = found > 0 ? malloc(len + 1) : NULL;
     struct stores__blob *blob = copy != NULL ? stores__blob_new(copy, free) : NULL;
@@ -95,5 +96,7 @@ int stores_held_find(stores_engine *engine, const char *table, int64_t id, const
     if (stores__closing(engine) || engine->process != stores__process()) return -1;
     struct stores__table *known = stores__table_known(engine, table);
     if (known == NULL || !known->hold || !known->cacheable) return -1;
-    return stores__held_find(known, id, text, len, stamp);
+    uint64_t now = stores__held_now();
+    stores__held_listen(known, now);
+    return stores__held_find(known, id, now, text, len, stamp);
 }

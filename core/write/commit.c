@@ -131,7 +131,8 @@ static void told(struct stores__tell *tell, enum stores__told verdict) {
     struct stores__commit *commit = STORES__CONTAINER(tell, struct stores__commit, tell);
     if (verdict == STORES__TOLD) {
         go(commit, COMMIT_COMMIT);
-    } else if (commit->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
+    } else if (verdict == STORES__MUST_NOT ||
+               commit->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR) {
         refuse(commit);
         go(commit, COMMIT_ROLLBACK);
     } else {

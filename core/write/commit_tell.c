@@ -62,24 +62,31 @@ static bool wait_for_epochs(struct stores__tell *tell) {
 
 static void bypass_now(struct stores__timer *timer) {
     struct stores__tell *tell = STORES__CONTAINER(timer, struct stores__tell, timer);
-    tell->done(tell, STORES__NOT_TOLD);
+    /* those of an engine that closes fire before their time */
+    tell->done(tell, stores__closing(tell->engine) ? STORES__MUST_NOT : STORES__NOT_TOLD);
+}
+
+static uint64_t absence(const struct stores__tell *tell) {
+    uint64_t most = stores__settle_absence(tell->rows);
+    for (size_t i = 0; i < tell->turn_count; i++) {
+        uint64_t ms = stores__held_absence(tell->turns[i]);
+        if (ms > most) most = ms;
+    }
+    return most;
 }
 
 /* Who goes by Redis waits until no lease is left that was granted before Redis was lost: a holder
  * that reaches it no more, as we do, has let go by then. */
 static void not_told(struct stores__tell *tell) {
     stores_engine *engine = tell->engine;
-    uint64_t ms = 0;
-    if (engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR) {
-        ms = stores__settle_absence(tell->rows);
-        for (size_t i = 0; i < tell->turn_count; i++) {
-            uint64_t absence = stores__held_absence(tell->turns[i]);
-            if (absence > ms) ms = absence;
-        }
-    }
+    bool bypasses = engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR;
+    uint64_t ms = bypasses ? absence(tell) : 0;
     tell->timer.fire = bypass_now;
-    if (ms == 0 || !stores__timer_set(&engine->timers, &tell->timer, uv_hrtime() / 1000000 + ms)) {
+    if (ms == 0) {
         tell->done(tell, STORES__NOT_TOLD);
+    } else if (stores__closing(engine) ||
+               !stores__timer_set(&engine->timers, &tell->timer, uv_hrtime() / 1000000 + ms)) {
+        tell->done(tell, STORES__MUST_NOT);
     }
 }
 

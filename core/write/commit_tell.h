@@ -6,7 +6,8 @@
  *                 ^                                 │
  *                 ├── once, where the link was lost ┤
  *                 └── under another epoch, when it  ┤
- *                     is known                      └──> NOT_TOLD
+ *                     is known                      ├──> NOT_TOLD
+ *                                                     └──> MUST_NOT
  */
 #ifndef STORES_COMMIT_TELL_H
 #define STORES_COMMIT_TELL_H
@@ -15,7 +16,8 @@
 
 enum stores__told {
     STORES__TOLD,
-    STORES__NOT_TOLD /* or it is not known whether: nothing may be published */
+    STORES__NOT_TOLD, /* or it is not known whether: nothing may be published */
+    STORES__MUST_NOT /* nor may it COMMIT: others hold rows, and their leases cannot be waited for */
 };
 
 struct stores__tell {

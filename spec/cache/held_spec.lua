@@ -1,8 +1,10 @@
 --- Rows that are held in the memory of a process: read there without a round trip, and never older
 --- than a write that was acknowledged, in whichever process (docs/held.md).
 
+local redis_cli = require('spec.support.redis_cli')
 local stores = require('stores')
 local support = require('spec.support')
+local system = require('stores.local.system')
 
 describe('a held table', function()
   local store, other, id, db
@@ -138,6 +140,51 @@ describe('a held table', function()
     local calls = store:stats().calls
     store:find('routes', ids[40])
     assert.equal(calls, store:stats().calls)
+  end)
+
+  -- Those of this process in the hashes of all tables.
+  local function holders()
+    local found, own = {}, '[^\n]*:' .. system.pid() .. ':[^\n]*'
+    for key in redis_cli.ask(support.redis(), 'KEYS', '*/held'):gmatch('[^\n]+') do
+      for field in redis_cli.ask(support.redis(), 'HKEYS', key):gmatch(own) do
+        found[#found + 1] = field
+      end
+    end
+    return found
+  end
+
+  it('is what its name means, and waits for nobody who is gone, after DDL', function()
+    store:query('CREATE TABLE others (id bigint PRIMARY KEY, value jsonb)')
+    store:insert('others', { id = id, path = '/others' })
+    for _, path in ipairs({ '/others', '/', '/others', '/', '/others', '/' }) do
+      hold(store)
+      hold(other)
+      other:query('ALTER TABLE routes RENAME TO was; ALTER TABLE others RENAME TO routes; '
+        .. 'ALTER TABLE was RENAME TO others')
+      assert.equal(path, store:find('routes', id).path)
+      assert.equal(path, other:find('routes', id).path)
+    end
+    assert.is_true(other:stats().held_evictions < 3) -- a busy machine is silent for a second
+    hold(store)
+    other:query('TRUNCATE routes')
+    assert.is_nil(store:find('routes', id))
+    hold(store)
+    other:query('DROP TABLE routes; CREATE TABLE routes (id bigint PRIMARY KEY, value jsonb)')
+    assert.is_nil(store:find('routes', id))
+    other:insert('routes', { id = id, path = '/new' })
+    assert.equal('/new', store:find('routes', id).path)
+  end)
+
+  it('has no holders once its stores are closed, at whatever moment that was', function()
+    for n = 0, 20 do
+      local one = again({ hold = { 'routes' } })
+      for _ = 1, 3 do one:find('routes', id) end
+      for _ = 1, n do stores.sleep(0) end
+      one:close()
+    end
+    support.close(store)
+    support.close(other)
+    support.eventually(function() return #holders() == 0 end, 20)
   end)
 
   describe('shared', function()
