@@ -168,5 +168,43 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       end
       assert.is_true(shared > ROUNDS, shared)
     end)
+
+    it('waits in no circle, whoever else writes its rows in which order', function()
+      store:query('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)')
+      store:query([[INSERT INTO docs SELECT i, '{}' FROM generate_series(1, 40) i]])
+      local function another()
+        return stores.Store.new(support.config(db.database, { application_name = 'circle' }),
+          how == 'with Redis' and support.redis() or nil)
+      end
+      local writers, wrong = { another(), another() }, {}
+      local function spawn(fn)
+        stores.spawn(function()
+          local ok, err = pcall(fn)
+          if not ok then wrong[#wrong + 1] = tostring(err) end
+        end)
+      end
+      stores.run(function()
+        for i = 1, 320 do
+          local of, id = writers[math.random(2)], math.random(39)
+          spawn(function() of:update('docs', { id = tostring(id), n = i }) end)
+          if i % 20 == 0 then
+            spawn(function()
+              of:transaction(function(tx)
+                tx:update('docs', { id = tostring(id), n = i })
+                tx:update('docs', { id = tostring(math.random(id + 1, 40)), n = i })
+              end, { retries = 0 })
+            end)
+          end
+        end
+      end)
+      for _, of in ipairs(writers) do of:close() end -- their sessions tell when they end
+      assert.same({}, wrong)
+      support.eventually(function()
+        return store:query("SELECT FROM pg_stat_activity WHERE application_name = 'circle'",
+          {}, { readonly = true })[1] == nil
+      end, 60)
+      assert.equal(0, tonumber(store:query('SELECT deadlocks FROM pg_stat_database '
+        .. 'WHERE datname = current_database()', {}, { readonly = true })[1].deadlocks))
+    end)
   end)
 end

@@ -269,43 +269,6 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       assert.same({ { how = 'on auto' } }, store:query('SELECT DISTINCT how FROM planned'))
     end)
 
-    it('wait in no circle, whoever else writes their rows in which order', function()
-      fill('docs')
-      local function another()
-        return stores.Store.new(support.config(db.database, { application_name = 'circle' }),
-          how == 'with Redis' and support.redis() or nil)
-      end
-      local writers, wrong = { another(), another() }, {}
-      local function spawn(fn)
-        stores.spawn(function()
-          local ok, err = pcall(fn)
-          if not ok then wrong[#wrong + 1] = tostring(err) end
-        end)
-      end
-      stores.run(function()
-        for i = 1, 8 * MANY do
-          local of, id = writers[math.random(2)], math.random(MANY - 1)
-          spawn(function() of:update('docs', { id = tostring(id), n = i }) end)
-          if i % 20 == 0 then
-            spawn(function()
-              of:transaction(function(tx)
-                tx:update('docs', { id = tostring(id), n = i })
-                tx:update('docs', { id = tostring(math.random(id + 1, MANY)), n = i })
-              end, { retries = 0 })
-            end)
-          end
-        end
-      end)
-      for _, of in ipairs(writers) do of:close() end -- their sessions tell when they end
-      assert.same({}, wrong)
-      support.eventually(function()
-        return store:query("SELECT FROM pg_stat_activity WHERE application_name = 'circle'",
-          {}, { readonly = true })[1] == nil
-      end, 60)
-      assert.equal(0, tonumber(store:query('SELECT deadlocks FROM pg_stat_database '
-        .. 'WHERE datname = current_database()', {}, { readonly = true })[1].deadlocks))
-    end)
-
     it('have statements of their own once there is a trigger that was not there before', function()
       fill('fires_later')
       all_ok(together(function(i)
