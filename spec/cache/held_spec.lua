@@ -156,7 +156,7 @@ describe('a held table', function()
   it('is what its name means, and waits for nobody who is gone, after DDL', function()
     store:query('CREATE TABLE others (id bigint PRIMARY KEY, value jsonb)')
     store:insert('others', { id = id, path = '/others' })
-    for _, path in ipairs({ '/others', '/', '/others', '/', '/others', '/' }) do
+    for _, path in ipairs({ '/others', '/', '/others', '/' }) do
       hold(store)
       hold(other)
       other:query('ALTER TABLE routes RENAME TO was; ALTER TABLE others RENAME TO routes; '
@@ -164,7 +164,7 @@ describe('a held table', function()
       assert.equal(path, store:find('routes', id).path)
       assert.equal(path, other:find('routes', id).path)
     end
-    assert.is_true(other:stats().held_evictions < 3) -- a busy machine is silent for a second
+    assert.is_true(other:stats().held_evictions < 2) -- a busy machine may be silent for a second
     hold(store)
     other:query('TRUNCATE routes')
     assert.is_nil(store:find('routes', id))
@@ -176,7 +176,7 @@ describe('a held table', function()
   end)
 
   it('has no holders once its stores are closed, at whatever moment that was', function()
-    for n = 0, 20 do
+    for n = 0, 12 do
       local one = again({ hold = { 'routes' } })
       for _ = 1, 3 do one:find('routes', id) end
       for _ = 1, n do stores.sleep(0) end
