@@ -65,9 +65,11 @@ void stores__ear_close(struct stores__node *node) {
     stores__redis_close(ear->redis, gone, ear);
 }
 
-/* Whether it is connected to another server than the node is: that one moved. */
+/* Whether it is connected to another server than the node is, or never will be to that one: the
+ * node moved, as the sentinels say. */
 static bool strayed(const struct stores__node *node) {
     const struct stores__redis *redis = node->ear->redis;
+    if (!stores__redis_same_place(redis, node->redis)) return true;
     return stores__redis_state(redis) == STORES__REDIS_UP &&
            strncmp(stores__redis_run_id(redis), node->run_id, sizeof node->run_id - 1) != 0;
 }

@@ -21,6 +21,15 @@ struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
     return open_like(other, &config, hooks);
 }
 
+bool stores__redis_same_place(const struct stores__redis *one, const struct stores__redis *other) {
+    if (one->config.path != NULL || other->config.path != NULL) {
+        return one->config.path != NULL && other->config.path != NULL &&
+               strcmp(one->config.path, other->config.path) == 0;
+    }
+    return one->config.port == other->config.port &&
+           strcmp(one->config.host, other->config.host) == 0;
+}
+
 struct stores__redis *stores__redis_open_beside(const struct stores__redis *other, const char *host,
                                                 int port, const struct stores__redis_hooks *hooks) {
     struct stores__redis_config config = other->config;

@@ -124,6 +124,8 @@ struct stores__redis *stores__redis_open_beside(const struct stores__redis *othe
  * memory. */
 struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
                                              const struct stores__redis_hooks *hooks);
+/* Whether both go to one place: what sentinels tell the one the other does not hear. */
+bool stores__redis_same_place(const struct stores__redis *one, const struct stores__redis *other);
 /* Outside of the loop: reads what is there, without waiting, and calls back for it. */
 void stores__redis_read(struct stores__redis *redis);
 /* In a child of a fork, before it is closed: nothing that closing does reaches the server. */

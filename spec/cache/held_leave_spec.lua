@@ -1,0 +1,129 @@
+--- A lease is given back by who has it, when it ends, and by nobody else: not by a child that it
+--- forked, which does not read from its memory either.
+
+local ffi = require('ffi')
+
+local cache = require('spec.support.cache')
+local process = require('spec.support.process')
+local stores = require('stores')
+local support = require('spec.support')
+
+ffi.cdef([[
+  int fork(void);
+  int waitpid(int pid, int *status, int options);
+  void _exit(int status);
+]])
+
+describe('a process that holds a table', function()
+  local store, other, id, db, keys
+
+  before_each(function()
+    store, db = support.store({ 'routes' }, { hold = { 'routes' } })
+    other = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+    id = store:insert('routes', { n = 0 }).id
+  end)
+
+  after_each(function()
+    support.close(store)
+    support.close(other)
+  end)
+
+  local function hold(of)
+    support.eventually(function()
+      local before = of:stats().held_hits
+      of:find('routes', id)
+      return of:stats().held_hits > before
+    end, 20)
+  end
+
+  -- The holders in the hash, by the ids of their processes.
+  local function holders()
+    local list = {}
+    local fields = keys.cli('hkeys', keys:epoch_key('public.routes') .. '/held')
+    for pid in fields:gmatch(':(%d+):%w+') do list[#list + 1] = tonumber(pid) end
+    return list
+  end
+
+  -- What fn gives in a child, which ends as `exit` ends it.
+  local function in_child(fn, exit)
+    local file = os.tmpname()
+    io.stdout:flush()
+    local pid = ffi.C.fork()
+    if pid == 0 then
+      local ok, text = pcall(fn)
+      local out = io.open(file, 'w')
+      out:write(ok and text or 'raised: ' .. tostring(text))
+      out:close()
+      exit()
+    end
+    local status = ffi.new('int[1]', -1)
+    while ffi.C.waitpid(pid, status, 0) < 0 do assert.equal(4, ffi.errno()) end
+    local input = assert(io.open(file))
+    local text = input:read('*a')
+    input:close()
+    os.remove(file)
+    assert.equal(0, status[0], text)
+    return text
+  end
+
+  local endings = {
+    ['without a farewell'] = function() ffi.C._exit(0) end,
+    ['with its Lua state closed'] = function() os.exit(0, true) end,
+  }
+  -- a child of AddressSanitizer may wait for locks of threads that it does not have
+  if os.getenv('STORES_TEST_PASS') == 'asan' then
+    endings['with its Lua state closed'] = nil
+  end
+
+  for how, exit in pairs(endings) do
+    it('keeps its leases and rows to itself where a child of it ends ' .. how, function()
+      hold(store)
+      local said = in_child(function()
+        local codes = {}
+        for i, opts in ipairs({ {}, { shared = true }, { raw = true } }) do
+          local ok, err = pcall(store.find, store, 'routes', id, opts)
+          codes[i] = ok and 'read' or err.code
+        end
+        pcall(store.close, store)
+        return table.concat(codes, ' ')
+      end, exit)
+      assert.equal('forked forked forked', said)
+      assert.same({ tonumber(require('stores.local.system').pid()) }, holders())
+      hold(store)
+      for n = 1, 5 do
+        other:update('routes', { id = id, n = n })
+        assert.equal(n, store:find('routes', id).n)
+      end
+    end)
+  end
+
+  it('gives them back when it closes its store, so that no writer waits for them', function()
+    hold(store)
+    assert.equal(1, #holders())
+    store:close()
+    support.eventually(function() return #holders() == 0 end, 20)
+    other:update('routes', { id = id, n = 1 })
+    assert.equal(0, other:stats().held_evictions)
+  end)
+
+  for how, ends in pairs({ ['comes to its end'] = '', ['calls os.exit'] = 'os.exit(0, true)' }) do
+    it('gives them back when it ' .. how, function()
+      local child = process.lua(([[
+        local stores = require('stores')
+        local store = stores.Store.new({ host = %q, port = %q, user = %q, database = %q },
+          { path = %q, opts = { timeout = 2 } }, { hold = { 'routes' } })
+        while store:stats().held_hits == 0 do
+          store:find('routes', %q)
+          stores.sleep(0.01)
+        end
+        print('held')
+        %s
+      ]]):format(db.host, tostring(db.port), db.user, db.database, support.redis().path, id, ends))
+      assert.equal('held\n', child:wait())
+      support.eventually(function() return #holders() == 0 end, 20)
+      other:update('routes', { id = id, n = 1 })
+      assert.equal(0, other:stats().held_evictions)
+    end)
+  end
+end)

@@ -1,0 +1,138 @@
+--- Held tables in nginx: each worker holds its own, reads from it without yielding, and gives its
+--- lease back when it ends, so that no writer waits for a worker that was reloaded, or has quit.
+-- Plain pass alone: nginx is a process of its own, which no pass reaches.
+
+local cache = require('spec.support.cache')
+local nginx = require('spec.support.nginx')
+local stores = require('stores')
+local support = require('spec.support')
+
+local WORKERS = 2
+
+describe('held tables in nginx #slow', function()
+  local db, server, writer, keys
+
+  before_each(function()
+    db = support.db()
+    support.psql(db, [[CREATE TABLE routes (id bigint PRIMARY KEY, value jsonb);
+      INSERT INTO routes VALUES (1, '{"n": 0}')]])
+    writer = stores.Store.new(db, support.redis())
+    keys = cache.of(db)
+    server = nginx.start(([[
+      init_by_lua_block {
+        stores = require('stores')
+        local made
+        function S()
+          made = made or stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s' },
+            { path = '%s', opts = { timeout = 2 } }, { hold = { 'routes' } })
+          return made
+        end
+      }
+      server {
+        listen @SOCKET@;
+        # which worker it is, what it reads, whether from its memory
+        location = /read {
+          content_by_lua_block {
+            local before = S():stats().held_hits
+            local n = S():find('routes', '1').n
+            ngx.say(ngx.worker.pid(), ' ', n, ' ', S():stats().held_hits - before)
+          }
+        }
+        location = /shared {
+          content_by_lua_block {
+            local one = S():find('routes', '1', { shared = true })
+            ngx.say(ngx.worker.pid(), ' ', one.n, ' ', tostring(pcall(function() one.n = 5 end)))
+          }
+        }
+        # where nothing may be waited for
+        location = /phase {
+          set_by_lua_block $n { return S():find('routes', '1').n }
+          return 200 $n;
+        }
+      }
+    ]]):format(db.host, db.port, db.user, db.database, support.redis().path), WORKERS)
+  end)
+
+  after_each(function()
+    server:stop()
+    support.close(writer)
+    support.drop(db)
+  end)
+
+  -- The workers that were met in some requests, and what the last of each said.
+  local function ask(path)
+    local said = {}
+    for _ = 1, 12 do
+      local pid, n, word = server:get(path):match('^(%d+) (%-?%d+) (%w+)$')
+      said[pid] = { n = tonumber(n), word = word }
+    end
+    return said
+  end
+
+  -- Reads until each worker does so from memory; gives their process ids.
+  local function hold()
+    local held = {}
+    support.eventually(function()
+      for pid, said in pairs(ask('/read')) do held[pid] = said.word == '1' or nil end
+      local count = 0
+      for _ in pairs(held) do count = count + 1 end
+      return count == WORKERS
+    end, 60, 'each worker to hold its rows')
+    return held
+  end
+
+  -- The holders in the hash, by their process ids.
+  local function holders()
+    local list = {}
+    local fields = keys.cli('hkeys', keys:epoch_key('public.routes') .. '/held')
+    for pid in fields:gmatch(':(%d+):%w+') do list[pid] = true end
+    return list
+  end
+
+  -- Each worker reads what was written before.
+  local function agree(n)
+    writer:update('routes', { id = '1', n = n })
+    for pid, said in pairs(ask('/read')) do assert.equal(n, said.n, pid) end
+    for pid, said in pairs(ask('/shared')) do
+      assert.equal(n, said.n, pid)
+      assert.equal('false', said.word)
+    end
+  end
+
+  it('are held by each worker, and older in none than what was written', function()
+    assert.same(hold(), holders())
+    for n = 1, 5 do agree(n) end
+    hold()
+    agree(6)
+    assert.equal(0, writer:stats().held_evictions)
+  end)
+
+  it('are read where nothing may be waited for', function()
+    hold()
+    support.eventually(function()
+      local status, text = server:request('GET', '/phase')
+      return status == 200 and text:match('^0')
+    end, 20)
+  end)
+
+  it('are let go of by workers that a reload, or the end, takes away', function()
+    local old = hold()
+    writer:update('routes', { id = '1', n = 1 }) -- the hash is not new any more
+    hold()
+    server:signal('HUP')
+    support.eventually(function()
+      for _, pid in ipairs(server:workers()) do if old[pid] then return false end end
+      return true
+    end, 60, 'the end of the old workers')
+    for pid in pairs(holders()) do assert.is_nil(old[pid], 'a lease of a worker that ended') end
+    agree(2)
+    assert.same(hold(), holders())
+    agree(3)
+    hold()
+    server:signal('QUIT')
+    support.eventually(function() return next(holders()) == nil end, 60, 'no holder')
+    writer:update('routes', { id = '1', n = 4 })
+    assert.equal(0, writer:stats().held_evictions)
+    assert.equal('', writer:stats().held_waited_for)
+  end)
+end)
