@@ -126,6 +126,9 @@ typedef struct stores_config {
  * not been met. */
 STORES_API bool stores_shard(const struct stores_engine *engine, int *shard, int *count,
                              const char **strategy, const char **cluster);
+/* From now on its databases have to be of this cluster, where no other one was configured: for who
+ * has found out which one all of the shards are of. A longer name than one can have is left. */
+STORES_API void stores_expect_cluster(struct stores_engine *engine, const char *cluster);
 
 #ifdef __cplusplus
 }

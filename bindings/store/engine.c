@@ -200,6 +200,12 @@ static int engine_clock(lua_State *L) {
     return 1;
 }
 
+/* engine:expect_cluster(id): which one all of the shards are of */
+static int engine_expect_cluster(lua_State *L) {
+    stores_expect_cluster(stores__engine_check(L, 1)->engine, luaL_checkstring(L, 2));
+    return 0;
+}
+
 /* engine:meet(timeout): waits until one has */
 static int engine_meet(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
@@ -326,6 +332,7 @@ static const luaL_Reg engine_methods[] = {{"find", engine_find},
                                           {"id", engine_id},
                                           {"met", engine_met},
                                           {"meet", engine_meet},
+                                          {"expect_cluster", engine_expect_cluster},
                                           {"clock", engine_clock},
                                           {"sweep", engine_sweep},
                                           {"close", engine_close},

@@ -12,6 +12,10 @@ bool stores_shard(const stores_engine *engine, int *shard, int *count, const cha
     return true;
 }
 
+void stores_expect_cluster(stores_engine *engine, const char *cluster) {
+    stores__pg_shard_expect(&engine->pool.common.shard, cluster);
+}
+
 void stores_stats(stores_engine *engine, void (*figure)(void *arg, const char *name, double value),
                   void *arg) {
     const struct stores__counters *counters = &engine->counters;

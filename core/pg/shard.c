@@ -20,6 +20,12 @@ void stores__pg_shard_want(struct stores__pg_shard_place *place, const stores_co
     wanted->count = config->shard_count;
     copy(wanted->strategy, config->shard_strategy ? config->shard_strategy : "modulo");
     copy(wanted->cluster, config->shard_cluster);
+    place->names_cluster = wanted->cluster[0] != '\0';
+}
+
+void stores__pg_shard_expect(struct stores__pg_shard_place *place, const char *cluster) {
+    if (place->names_cluster || place->wanted.count < 1) return;
+    if (strlen(cluster) < STORES__PG_SHARD_NAME) copy(place->wanted.cluster, cluster);
 }
 
 static bool is_elsewhere(const struct stores__pg_shard *found) {

@@ -36,6 +36,7 @@ struct stores__pg_shard {
 /* What the databases of an engine have to be. */
 struct stores__pg_shard_place {
     struct stores__pg_shard wanted;
+    bool names_cluster; /* its caller did, and not who found it out */
     bool any; /* whichever shard they are */
     bool was_told; /* one said it: another one in its place that says nothing is not the same */
 };
@@ -58,6 +59,8 @@ struct stores__pg_shard_place {
 
 /* What the engine's caller takes it for. */
 void stores__pg_shard_want(struct stores__pg_shard_place *place, const stores_config *config);
+/* Any cluster was meant: it is this one. */
+void stores__pg_shard_expect(struct stores__pg_shard_place *place, const char *cluster);
 /* Takes that column. True: there is a table, which is to be read. */
 bool stores__pg_shard_mark(struct stores__pg_shard *found, const char *mark);
 /* The statement that reads it. */

@@ -128,6 +128,12 @@ local function check_migrated(self, at)
   end
 end
 
+-- Whichever database takes its place later is to be of the same cluster.
+local function expect_cluster(self, at)
+  local place_of = self.places[at]
+  if place_of then self.shards[at].engine:expect_cluster(place_of.cluster) end
+end
+
 --- Before the first call of a shard: whether it is the one that the list says, and has what is
 --- required.
 ---@param at integer its place
@@ -136,6 +142,7 @@ end
 function Shards:check_shard(at, timeout)
   place.check(self, at, timeout)
   if self.require_migrated then check_migrated(self, at) end
+  expect_cluster(self, at)
   self.health[at].ready = true
 end
 
@@ -152,7 +159,10 @@ function Shards:init()
   place.apart(where, self.size)
   local cluster = place.cluster(self, found)
   for _, store in ipairs(self.shards) do cluster:settle(store) end
-  for at, store in ipairs(self.shards) do self.places[at] = place.read(store) end
+  for at, store in ipairs(self.shards) do
+    self.places[at] = place.read(store)
+    expect_cluster(self, at)
+  end
   return cluster.id
 end
 

@@ -104,6 +104,22 @@ static void test_told(void) {
     engine_close(engine);
 }
 
+/* Who found out which cluster is meant says so; who configured one knows it. */
+static void test_expects_a_cluster(void) {
+    stores_config config = shard_of(1, 3);
+    stores_engine *engine = engine_with(&config);
+    stores_expect_cluster(engine, "another");
+    CHECK_STR(end_of(stores_meet(engine, NULL)), "shard_mismatch");
+    stores_expect_cluster(engine, "shop");
+    CHECK_STR(end_of(stores_meet(engine, NULL)), "ok");
+    engine_close(engine);
+    config.shard_cluster = "shop";
+    engine = engine_with(&config);
+    stores_expect_cluster(engine, "another");
+    CHECK_STR(end_of(stores_meet(engine, NULL)), "ok");
+    engine_close(engine);
+}
+
 static void test_cannot_be_read(void) {
     const char *message;
     sql("DROP TABLE stores_shard; CREATE TABLE stores_shard (shard integer)");
@@ -135,6 +151,7 @@ int main(void) {
     test_states();
     test_one_of_one();
     test_told();
+    test_expects_a_cluster();
     test_cannot_be_read();
     test_names();
     servers_close();
