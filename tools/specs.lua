@@ -1,5 +1,7 @@
 -- Runs spec files and C units side by side, each in a process of its own; tools/test.sh calls it:
---   luajit tools/specs.lua [--jobs=N] [--seed=N] --logs=DIR --data=DIR --pass=NAME... FILE...
+--   luajit tools/specs.lua [--jobs=N] [--seed=N] [--build=PASS] --logs=DIR --data=DIR
+--     --pass=NAME... FILE...
+-- --build: what this pass runs has not been built yet; that is done beside the others.
 -- A job is a pair of private servers under DIR, which serves one file after the other, so that no
 -- spec meets another one's rows. What is taken next is what took longest the last time; with a seed
 -- the order of files, and of the specs in each, is drawn from it. What a file printed is in
@@ -123,13 +125,26 @@ end
 
 -- ---- Jobs ---------------------------------------------------------------------------------------
 
-local list, next_item, done = items.list(opts), 1, {}
+local list, done = items.list(opts), {}
+local waiting = {} -- items that are to be taken, in their order
+for i, item in ipairs(list) do waiting[i] = item end
+local unbuilt, idle = opts.build, {} -- the pass, and the jobs that have nothing to do before it is
+
+-- The next item to run, if there is one now.
+local function take()
+  for i, item in ipairs(waiting) do
+    if item.pass ~= unbuilt then return table.remove(waiting, i) end
+  end
+end
 
 ---@param job Job
 local function work(job)
-  local item = list[next_item]
-  if not item then return job.stdin:close() end
-  next_item = next_item + 1
+  local item = take()
+  if not item then
+    if not waiting[1] then return job.stdin:close() end
+    idle[#idle + 1] = job
+    return
+  end
   local log = assert(uv.fs_open(item.log, 'w', tonumber('644', 8)))
   local began = uv.hrtime()
   job.work = proc.work(job.servers)
@@ -142,6 +157,28 @@ local function work(job)
     work(job)
   end)
   uv.fs_close(log)
+end
+
+-- Builds a pass; where that fails what it was to run has failed.
+local function build(pass)
+  local began = uv.hrtime()
+  -- specs wait for servers and for each other: they go before it
+  local words = { 'nice', '-n', '5', 'setpriv', '--pdeathsig', 'KILL', 'sh', 'tools/build.sh' }
+  for _, word in ipairs(items.build_words(pass)) do words[#words + 1] = word end
+  children.spawn(words, { cwd = root, stdio = { nil, 1, 2 } }, function(code)
+    say(('%-6s %6.1f s  build of %s'):format(code == 0 and 'ok' or 'FAILED',
+      (uv.hrtime() - began) / 1e9, pass))
+    unbuilt = nil
+    if code ~= 0 then
+      counts.failure = counts.failure + 1
+      for i = #waiting, 1, -1 do
+        if waiting[i].pass == pass then table.remove(waiting, i) end
+      end
+    end
+    local jobs = idle
+    idle = {}
+    for _, job in ipairs(jobs) do work(job) end
+  end)
 end
 
 -- A process of its own holds the servers of a job until its input ends: starting and stopping them
@@ -197,6 +234,7 @@ end
 
 if opts.seed then say('seed ' .. opts.seed) end
 local function start_jobs()
+  if unbuilt then build(unbuilt) end
   for number = 1, math.min(opts.jobs, #list) do start_job(number) end
 end
 

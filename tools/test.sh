@@ -114,6 +114,7 @@ run_specs() {
     stage "$*"
     set -- $(printf -- '--pass=%s ' "$@") --jobs="$jobs" --logs="$logs" --data="$data"
     [ -z "$seed" ] || set -- "$@" --seed="$seed"
+    case " $passes " in *' asan '*) set -- "$@" --build=asan ;; esac
     set -f
     IFS='
 '
@@ -155,9 +156,6 @@ exec 8>>"$build/test.lock"
 flock -n 8 || { echo "test: another run is under way in this clone" >&2; exit 1; }
 
 build_pass plain "$build" -DSTORES_BROKEN_CACHE=ON
-case " $passes " in
-    *' asan '*) build_pass asan "$build/asan" -DSTORES_ASAN=ON -DSTORES_UBSAN=ON ;;
-esac
 unset STORES_BUILD
 STORES_ROOT=$root
 . tools/env.sh

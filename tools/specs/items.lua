@@ -117,6 +117,17 @@ function items.write_times(logs, list)
   file:close()
 end
 
+-- ---- Building ----------------------------------------------------------------------------------
+
+--- What tools/build.sh is told for what a pass runs.
+---@param pass string
+---@return string[]
+function items.build_words(pass)
+  assert(pass == 'asan', pass)
+  return { root .. '/build/asan', '-DSTORES_ASAN=ON', '-DSTORES_UBSAN=ON', '-DSTORES_TESTS=ON',
+    '-DSTORES_WERROR=ON' }
+end
+
 -- ---- Running one --------------------------------------------------------------------------------
 
 local busted = io.popen('command -v busted'):read('*l')
