@@ -6,7 +6,7 @@ local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 4000
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 3000
 
 describe('#slow with writes of many rows the live harness finds no stale read', function()
   local own, run

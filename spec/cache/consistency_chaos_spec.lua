@@ -6,7 +6,7 @@ local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')
 local servers = require('spec.consistency.servers')
 
-local SECONDS = tonumber(os.getenv('STORES_CONSISTENCY_CHAOS') or 10)
+local SECONDS = tonumber(os.getenv('STORES_CONSISTENCY_CHAOS') or 7)
 local SEED = tonumber(os.getenv('STORES_CONSISTENCY_SEED') or os.time())
 local ROUND = 30
 

@@ -159,7 +159,7 @@ describe('#slow under faults', function()
     -- The postmaster stays, and the transactions after it have the numbers of those that it ended.
     it('one of whose backends crashes', function()
       start({ timeout = 10 })
-      for _ = 1, 15 do
+      for _ = 1, 8 do
         own:crash_backend()
         process.pass(0.2)
       end

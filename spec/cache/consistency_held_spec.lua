@@ -39,7 +39,7 @@ describe('#slow the live harness over held tables', function()
 
   it('finds no stale read', function()
     start()
-    run:go_on(1500)
+    run:go_on(1000)
     judge()
   end)
 

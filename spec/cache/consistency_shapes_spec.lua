@@ -7,7 +7,7 @@ local harness = require('spec.consistency.harness')
 local servers = require('spec.consistency.servers')
 local shapes = require('spec.consistency.shapes')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 2000
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 1500
 
 describe('#slow the live harness finds no stale read', function()
   local own, run
@@ -24,7 +24,7 @@ describe('#slow the live harness finds no stale read', function()
   local function judge(options, name)
     options.calls, options.calm = CALLS, 40
     -- where a call is one of few, more processes would only have more to learn before it
-    options.workers = options.workers or 4
+    options.workers = options.workers or 3
     run = harness.start(own, options)
     local violations, figures = run:finish({ keep = 60 + CALLS / 1000 })
     run = nil

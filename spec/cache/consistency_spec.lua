@@ -6,7 +6,7 @@ local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 8000)
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS') or 5000)
 local ROUND = 200000 -- the history of a round is held in memory
 local BROKEN = (os.getenv('STORES_BUILD') or 'build') .. '/broken'
 
@@ -46,7 +46,7 @@ describe('#slow the live harness', function()
 
   for _, rows in ipairs({ 8, 64 }) do
     it(('finds none over %d rows either'):format(rows), function()
-      run = harness.start(own, { calls = 4000, rows = rows })
+      run = harness.start(own, { calls = 2500, rows = rows, workers = 5 })
       local violations = finish(60)
       assert.equal(0, #violations, harness.show(violations))
     end)

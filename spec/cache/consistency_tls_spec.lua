@@ -6,7 +6,7 @@ local harness = require('spec.consistency.harness')
 local process = require('spec.consistency.process')
 local servers = require('spec.consistency.servers')
 
-local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 3000
+local CALLS = tonumber(os.getenv('STORES_CONSISTENCY_CALLS')) or 2000
 
 describe('#slow over TLS', function()
   local own, run

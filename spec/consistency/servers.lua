@@ -39,6 +39,7 @@ full_page_writes = off
 autovacuum = off
 log_min_messages = fatal
 jit = off
+plan_cache_mode = force_generic_plan
 ]]
 
 local function sh(command, ...)
