@@ -41,7 +41,7 @@ describe('a process that holds a table', function()
   local function holders()
     local list = {}
     local fields = keys.cli('hkeys', keys:epoch_key('public.routes') .. '/held')
-    for pid in fields:gmatch(':(%d+):%w+') do list[#list + 1] = tonumber(pid) end
+    for pid in fields:gmatch(':(%d+):') do list[#list + 1] = tonumber(pid) end
     return list
   end
 

@@ -15,7 +15,8 @@ local get_phase = ngx.get_phase
 local running = coroutine.running
 
 local host = { name = 'openresty', hub = nginx_loop.hub, in_use = nginx_loop.in_use,
-  stops_at_exit = nginx_loop.stops_at_exit, on_look = nginx_loop.on_look }
+  stops_at_exit = nginx_loop.stops_at_exit, on_look = nginx_loop.on_look,
+  held = nginx_loop.held }
 
 -- Where a light thread may wait.
 local YIELDS = {

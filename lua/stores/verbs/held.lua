@@ -7,6 +7,7 @@ local frozen = require('stores.frozen')
 local names = require('stores.tables.names')
 local seen = require('stores.verbs.seen')
 local times = require('stores.tables.times')
+local wait = require('stores.wait')
 
 local held = {}
 
@@ -79,6 +80,13 @@ local function shared(self, name, id)
   return known.document
 end
 
+-- A host whose loop turns for calls alone has it turn for those, too, who want to write.
+local function was_read(document)
+  local host = wait.host
+  if host.held and document ~= false then host.held() end
+  return document
+end
+
 --- A document; nil: there is no such row; false: that is not known here.
 ---@param self stores.Store
 ---@param name string
@@ -89,8 +97,8 @@ function held.find(self, name, id, opts)
   if not holds(self, name, opts) then return false end
   local raw = opts.raw
   if raw == nil then raw = self.raw end
-  if opts.shared and not raw then return shared(self, name, id) end
-  local document = self.engine:held(name, id, raw)
+  if opts.shared and not raw then return was_read(shared(self, name, id)) end
+  local document = was_read(self.engine:held(name, id, raw))
   if document and self.tables[name] then
     document = seen.one(self, self.tables[name], document)
   end
@@ -104,7 +112,7 @@ end
 ---@return string|false|nil
 function held.text(self, name, id)
   if not self.holding[name] then return false end
-  return self.engine:held(name, id, true)
+  return was_read(self.engine:held(name, id, true))
 end
 
 --- The documents of a list of ids, false for those that are not there; nil where one of them is not
@@ -122,6 +130,7 @@ function held.find_many(self, name, list, raw)
     if document == false then return nil end
     documents[i] = document or false
   end
+  if list[1] then was_read(documents) end
   return documents
 end
 
