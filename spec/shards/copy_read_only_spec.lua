@@ -150,6 +150,20 @@ describe('the old side of a copy', function()
   end)
 end)
 
+describe('a copy whose old tables are altered meanwhile', function()
+  it('does not switch, for the new columns were not read', function()
+    local say = function(step)
+      if step == 'switches' then old:psql("ALTER TABLE things ADD note text DEFAULT 'x'") end
+    end
+    local err = refused('conflict', 'things of the old side has other columns than those',
+      stores.copy, old.place, new.place, { say = say })
+    assert.matches('note text', err.message)
+    assert.equal(1, old.target:find('things', '1').n)
+    old:psql('ALTER TABLE things DROP note')
+    assert.is_true(stores.copy(old.place, new.place).finished)
+  end)
+end)
+
 describe('a copy that was begun', function()
   it('is given up by abort: the old side is written, the new one stays unfinished', function()
     begin()

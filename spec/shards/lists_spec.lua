@@ -83,6 +83,25 @@ describe('a list of shards', function()
       { shards:findAll('things', { before = '12' }) })
   end)
 
+  it('goes on by its cursors as one store does where rows move between two pages', function()
+    for _, order in ipairs({ { 'n' }, { '-mixed', 'n' }, { 'word', '-n' } }) do
+      local after, page = nil, 0
+      repeat
+        local opts = { order = order, limit = 13, after = after }
+        local expected = { whole:findAll('things', opts) }
+        assert.same(expected, { shards:findAll('things', opts) }, name_of(order))
+        after, page = expected[2], page + 1
+        -- some come again, some are passed by: the first two go behind all, the last ones before
+        local documents = expected[1]
+        for place, document in ipairs({ documents[1], documents[2], documents[#documents] }) do
+          document.n, document.word = place < 3 and 100 + page or -page, 'w' .. page * place
+          for _, target in ipairs({ whole, shards }) do target:update('things', document) end
+        end
+      until not after
+      assert.is_true(page > 4)
+    end
+  end)
+
   it('has its first document, and plans', function()
     for _, order in ipairs(ORDERS) do
       assert.same(whole:findOne('things', { n = 3 }, { order = order }),

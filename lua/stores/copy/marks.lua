@@ -233,6 +233,19 @@ local function check_guards(side, at, all)
   end
 end
 
+-- A column that was added, or given another type, no row was read with.
+local function check_shapes(side, at, all, chosen)
+  local shapes = {}
+  for _, one in ipairs(chosen) do shapes[one.name] = tables.shape(one) end
+  for _, one in ipairs(all) do
+    if shapes[one.name] and shapes[one.name] ~= tables.shape(one) then
+      errors.raise('conflict', ('%s of %s has other columns than those that were copied: %s')
+        :format(one.name, side:called(at), tables.shape(one)), { table = one.name,
+          hint = 'take that back, and the same call goes on' })
+    end
+  end
+end
+
 local function lock_all(tx, all)
   local names = {}
   for i, one in ipairs(all) do names[i] = one.full end
@@ -251,6 +264,7 @@ local function move(work, at, cache)
     local all, counted = all_of(side, tx, work.ledger), sequences.of(side, tx, work.tables)
     lock_all(tx, all)
     check_guards(side, at, all)
+    check_shapes(side, at, all, work.tables)
     away.prepare(tx, all, counted)
     local now, name = facts(tx)
     local words = { MOVED, ('the rows of the database %s went to other databases at %s'):format(

@@ -178,7 +178,10 @@ end
 
 -- ---- Whether a side has them --------------------------------------------------------------------
 
-local function shape(one)
+--- The columns of a table that rows bring with them, in words.
+---@param one stores.copy.Table
+---@return string
+function tables.shape(one)
   local parts = {}
   for _, column in ipairs(one.columns) do
     if not column.generated then parts[#parts + 1] = column.name .. ' ' .. column.type end
@@ -203,9 +206,9 @@ local function problems_of(side, store, at, wanted, ledger)
     local there = by_name[one.name]
     if not there then
       problems[#problems + 1] = ('%s has no table %s'):format(side:called(at), one.name)
-    elseif shape(there) ~= shape(one) then
+    elseif tables.shape(there) ~= tables.shape(one) then
       problems[#problems + 1] = ('%s of %s has the columns %s, and not %s'):format(one.name,
-        side:called(at), shape(there), shape(one))
+        side:called(at), tables.shape(there), tables.shape(one))
     elseif missing_index(there, one) then
       problems[#problems + 1] = ('%s of %s has no index %s'):format(one.name, side:called(at),
         missing_index(there, one))
