@@ -94,7 +94,7 @@ describe('a list of shards', function()
         -- some come again, some are passed by: the first two go behind all, the last ones before
         local documents = expected[1]
         for place, document in ipairs({ documents[1], documents[2], documents[#documents] }) do
-          document.n, document.word = place < 3 and 100 + page or -page, 'w' .. page * place
+          document.n, document.word = place < 3 and 50 + page or -page, 'w' .. page * place
           for _, target in ipairs({ whole, shards }) do target:update('things', document) end
         end
       until not after
