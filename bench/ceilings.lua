@@ -96,8 +96,9 @@ end
 ---@param rows integer
 function ceilings.fill(rows)
   system.psql('DROP TABLE IF EXISTS bench_read, bench_write, bench_insert, bench_write_pgbench, '
-    .. 'bench_insert_pgbench')
-  for _, name in ipairs({ 'bench_read', 'bench_write', 'bench_write_pgbench' }) do
+    .. 'bench_insert_pgbench, bench_read_held, bench_write_held')
+  for _, name in ipairs({ 'bench_read', 'bench_write', 'bench_write_pgbench', 'bench_read_held',
+    'bench_write_held' }) do
     system.psql((([[CREATE TABLE NAME (id bigint PRIMARY KEY, value jsonb);
       INSERT INTO NAME SELECT n, jsonb_build_object('id', n::text, 'name', 'user ' || n,
         'email', n || '@x.org', 'score', (n % 10000) / 8::float8, 'tags', '["a", "b"]'::jsonb,

@@ -33,6 +33,7 @@ local function read_options()
     local option = arg[at]
     if option == '--quick' then
       options.seconds, options.repeats, options.rows, options.clients = 0.2, 1, 2000, { 4, 16 }
+      options.quick = true
     elseif option == '--write' then
       options.write = true
     elseif option == '--only' then
@@ -71,7 +72,17 @@ local WORKLOADS = {
   { 'find, cache = false', 'find', 0, ceilings.libpq_loop, at_most = 1.1, aim = 1.05 },
   { 'find, cached, by TLS', 'find_cached', 0, where = tls.with, at_most = 1.25, aim = 1.15,
     ceilings.workload('find_cached', 0, 'the same without TLS', tls.without) },
+  { 'find, held', 'find_held', 0, ceilings.redis_benchmark, at_least = 1, aim = 2 },
+  { 'find, held, shared', 'find_shared_held', 0, ceilings.redis_benchmark, at_least = 4,
+    aim = 10 },
 }
+-- those of many processes are no matter of a quick look
+for _, holders in ipairs({ 1, 8, 24 }) do
+  WORKLOADS[#WORKLOADS + 1] = { ('update, held by %d'):format(holders), 'update_held', 0,
+    ceilings.workload('update_cached', 0, 'the same of a table that nobody holds'), at_most = 2,
+    aim = 1.3, slow = holders > 1,
+    where = function() return ('STORES_BENCH_HOLDERS=%d '):format(holders) end }
+end
 
 local function progress(text, ...)
   if system.terminal then io.stderr:write('\r\27[K', text:format(...)) end
@@ -131,8 +142,10 @@ function runs.workloads()
     told())
   local said = {}
   for _, workload in ipairs(WORKLOADS) do
-    if not options.only or workload[1]:find(options.only, 1, true)
-      or workload[2]:find(options.only, 1, true) then
+    local asked_for = not options.only and not (workload.slow and options.quick)
+      or options.only and (workload[1]:find(options.only, 1, true)
+        or workload[2]:find(options.only, 1, true))
+    if asked_for then
       said[#said + 1] = show(workload)
     end
   end

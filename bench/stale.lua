@@ -5,6 +5,7 @@ local system = require('bench.system')
 
 local KINDS = {
   { 'stores', 'Stores, find' },
+  { 'held', 'Stores, find, held' },
   { 'by_hand', 'by hand: the cache beside the database' },
   { 'memory', 'by hand, before it lua-resty-lrucache, which polls each second' },
 }

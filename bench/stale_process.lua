@@ -106,6 +106,7 @@ end
 
 local KINDS = {
   stores = function() return of_stores() end,
+  held = function() return of_stores({ hold = true }) end,
   by_hand = by_hand,
   memory = with_memory,
 }

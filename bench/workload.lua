@@ -4,6 +4,8 @@
 ---
 --- The servers are those of the environment (PGHOST, PGPORT, PGUSER, PGDATABASE, REDIS_SOCKET, or
 --- REDIS_PORT of 127.0.0.1, and REDIS_CA for TLS), and the tables those that bench/run.lua makes.
+--- NAME_held is over tables that processes hold in their memory: this one, which reads them, or
+--- STORES_BENCH_HOLDERS others (bench/holder.lua), for which it writes.
 --- IN_FLIGHT 0 is one call at a time, without coroutines. With STORES_BENCH_STATS set, this
 --- process's CPU time and store:stats() go to stderr, divided by the calls.
 local stores = require('stores')
@@ -89,7 +91,27 @@ local function list_of(number)
   end
 end
 
+local READ_HELD, WRITE_HELD, SHARED = 'bench_read_held', 'bench_write_held', { shared = true }
+local hot = math.min(rows, 10000) -- what is held is small, and read often
+
+function workloads.find_held(store)
+  assert(store:find(READ_HELD, ('%d'):format(random(hot))))
+  return 1
+end
+
+function workloads.find_shared_held(store)
+  assert(store:find(READ_HELD, ('%d'):format(random(hot)), SHARED))
+  return 1
+end
+
+function workloads.update_held(store)
+  local own = id()
+  assert(store:update(WRITE_HELD, document(own, own)))
+  return 1
+end
+
 local verb, cached = name:match('^(.-)_(cached)$')
+local of_held, reads_held = name:find('_held$') ~= nil, name:find('^find.*_held$') ~= nil
 local call = name:find('^list_%d') and list_of(tonumber(name:match('%d+')))
   or assert(workloads[verb or name], 'there is no workload ' .. name)
 local port, ca = os.getenv('REDIS_PORT'), os.getenv('REDIS_CA')
@@ -100,7 +122,7 @@ local redis = port and { host = '127.0.0.1', port = port, opts = opts }
 local store = stores.Store.new({
   host = os.getenv('PGHOST'), port = os.getenv('PGPORT'), user = os.getenv('PGUSER'),
   database = os.getenv('PGDATABASE'), poolsize = tonumber(os.getenv('STORES_BENCH_POOL')),
-}, redis, { cache = cached == 'cached' })
+}, redis, { cache = cached == 'cached' or of_held, hold = reads_held and { READ_HELD } or nil })
 
 local clock = require('stores.wait').host.now
 
@@ -130,6 +152,29 @@ local function together(limit)
   return count, clock() - began
 end
 
+--- Every row is read from memory before it begins.
+local function hold_all()
+  local list = {}
+  for number = 1, hot do list[number] = ('%d'):format(number) end
+  while store:stats().held_rows < hot do
+    store:findAllByIds(READ_HELD, list)
+    stores.sleep(0.01)
+  end
+end
+
+-- Processes that hold the table, for as long as this one lives.
+local function start_holders(count)
+  local pipes = {}
+  for i = 1, count do
+    pipes[i] = io.popen(('exec luajit bench/holder.lua %s %d'):format(WRITE_HELD, rows))
+  end
+  for _, pipe in ipairs(pipes) do assert(pipe:read('*l') == 'holds', 'a holder has ended') end
+  return pipes
+end
+
+if reads_held then hold_all() end
+local holders = start_holders(tonumber(os.getenv('STORES_BENCH_HOLDERS') or 0))
+
 local measure = in_flight == 0 and alone or together
 measure(math.max(seconds / 5, 0.1)) -- connections, prepared statements, the compiler
 collectgarbage()
@@ -146,3 +191,4 @@ if os.getenv('STORES_BENCH_STATS') then
   end
 end
 store:close()
+if holders[1] then os.exit(0) end -- they end once this process has, and are not waited for

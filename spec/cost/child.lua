@@ -91,8 +91,24 @@ local function update_object(number)
   assert(store:updateObject('docs', id(number), change))
 end
 
+local holder -- a store, made last, for it has a connection more
+
+-- All rows that are asked for are in its memory.
+local function hold()
+  holder = holder or stores.Store.new(db, { path = redis, opts = { timeout = 10 } },
+    { hold = { 'docs' } })
+  repeat
+    local hits = holder:stats().held_hits
+    for number = 1, 16 do holder:find('docs', id(number)) end
+    stores.sleep(0.01)
+  until holder:stats().held_hits == hits + 16
+end
+
+local SHARED = { shared = true }
+
 -- Name, the call (it gets the number of a row), in flight (0: without coroutines), calls of each
--- coroutine (2 where that is left out); `instructions`: these are counted, too.
+-- coroutine (2 where that is left out); `instructions`: these are counted, too; `before`: is called
+-- before all.
 local SCENARIOS = {
   { 'decode 1 KB', function() core.json_decode(mixed) end, 0, instructions = true },
   { 'encode 1 KB', function() core.json_encode(record) end, 0, instructions = true },
@@ -139,6 +155,11 @@ local SCENARIOS = {
       tx:update('docs', found)
     end)
   end, 0, instructions = true },
+  { 'find held, alone', function(number) assert(holder:find('docs', id(number))) end, 0,
+    instructions = true, before = hold },
+  { 'find held, shared, alone', function(number)
+    assert(holder:find('docs', id(number), SHARED))
+  end, 0, instructions = true, before = hold },
 }
 
 local ALONE = 16
@@ -240,9 +261,11 @@ for _, scenario in ipairs(SCENARIOS) do
   local wanted = not only or name:find(only, 1, true)
   if wanted and (not instructions or scenario.instructions) then
     each = each or 2
+    if scenario.before then scenario.before() end
     local costs = least(name, call, flight, each, instructions and 2 or 3)
     show(name, costs, flight == 0 and 1 / ALONE or 1 / each)
   end
 end
 store:close()
 plain:close()
+if holder then holder:close() end

@@ -41,6 +41,9 @@ describe('bench/run.sh #slow', function()
     ['update, cache = false '] = 1,
     ['update, cached '] = 1,
     ['updateObject, cached '] = 1,
+    ['find, held '] = 1,
+    ['find, held, shared '] = 1,
+    ['update, held by 1 '] = 1,
   }) do
     it('shows ' .. name .. 'beside its ceiling', function()
       local list = rows(name)
