@@ -65,6 +65,16 @@ static void start_calls(struct batch *batch, stores_engine *engine, int64_t id) 
     batch->ops[8] = stores_tx_write(batch->tx, &calls[8], &change, true);
 }
 
+/* The first number of turns, and from one to the next: each is tried, half of them in each setting
+ * of the engine; STORES_TEST_STEPS=all: every one in each. */
+static int first_step(bool cache, bool warm) {
+    return getenv("STORES_TEST_STEPS") == NULL && cache != warm;
+}
+
+static int next_step(void) {
+    return getenv("STORES_TEST_STEPS") == NULL ? 2 : 1;
+}
+
 static void step(int count) {
     for (int i = 0; i < count; i++) turn();
 }
@@ -89,7 +99,7 @@ static void check_insert(const struct batch *batch) {
 
 static void test_abandon(bool cache, bool warm) {
     static int64_t id = 1000;
-    for (int n = 0; n < STEPS; n++) {
+    for (int n = first_step(cache, warm); n < STEPS; n += next_step()) {
         stores_engine *engine = engine_new(cache);
         struct batch batch;
         if (warm) warm_up(engine);
@@ -114,7 +124,7 @@ static void test_abandon(bool cache, bool warm) {
 
 static void test_close(bool cache, bool warm, bool late) {
     static int64_t id = 2000;
-    for (int n = 0; n < STEPS; n++) {
+    for (int n = first_step(cache, warm); n < STEPS; n += next_step()) {
         stores_engine *engine = engine_new(cache);
         struct batch batch;
         if (warm) warm_up(engine);

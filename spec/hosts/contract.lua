@@ -20,6 +20,11 @@ ffi.cdef([[
 
 local contract = {}
 
+local PASS = os.getenv('STORES_TEST_PASS')
+-- Coroutines at once. With a collector that runs all the time a coroutine costs milliseconds, and
+-- what it finds it finds in each of them.
+local MANY = PASS == 'gc' and 200 or 1000
+
 local function case(name, fn)
   contract[#contract + 1] = { name = name, run = fn }
 end
@@ -149,9 +154,9 @@ end)
 
 case('serves 1,000 coroutines at once', function(t)
   local ids = {}
-  for i = 1, 1000 do ids[i] = tostring(i) end
+  for i = 1, MANY do ids[i] = tostring(i) end
   t.store:query("INSERT INTO docs SELECT i, jsonb_build_object('n', i) "
-    .. 'FROM generate_series(1, 1000) i', nil, { invalidates = { 'docs' } })
+    .. 'FROM generate_series(1, $1::int) i', { MANY }, { invalidates = { 'docs' } })
   for _ = 1, 3 do
     local sum = 0
     t.stores.map(ids, function(id)
@@ -159,7 +164,7 @@ case('serves 1,000 coroutines at once', function(t)
       t.stores.sleep(0)
       sum = sum + document.n
     end)
-    same(500500, sum)
+    same(MANY * (MANY + 1) / 2, sum)
   end
 end)
 
@@ -317,20 +322,20 @@ end
 
 local function gives_back(t, fn)
   local ids = {}
-  for i = 1, 1000 do ids[i] = tostring(i) end
+  for i = 1, MANY do ids[i] = tostring(i) end
+  -- sanitizers, and a collector that runs all the time, take many times as long
+  local judged = PASS == nil or PASS == 'plain'
   -- the memory of a process that grows, and a hypervisor's interruptions, count as work: once
   local best, calls, ticks
   for _ = 1, 5 do
     local most
     most, ticks, calls = longest_stay(t, ids, fn)
     best = math.min(best or most, most)
-    if best <= 5 then break end
+    if best <= 5 or not judged then break end
   end
   t.note(('%d calls; the host had %d turns, after %.1f ms of work at the most'):format(calls,
     ticks, best))
-  -- sanitizers, and a collector that runs all the time, take many times as long
-  local pass = os.getenv('STORES_TEST_PASS')
-  if best > 5 and (pass == nil or pass == 'plain') then error('it stayed too long') end
+  if best > 5 and judged then error('it stayed too long') end
 end
 
 case('gives the loop back to the host within 5 ms while 1,000 coroutines find', function(t)

@@ -8,7 +8,7 @@ local process = require('spec.support.process')
 local shell = require('spec.support.shell')
 local support = require('spec.support')
 
-local RELOADS = 100
+local RELOADS = tonumber(os.getenv('STORES_TEST_RELOADS')) or 30
 
 local root = os.getenv('STORES_ROOT') or '.'
 

@@ -12,9 +12,9 @@ local support = require('spec.support')
 local uv = require('luv')
 
 -- 1,000,000 of them: STORES_COPY_ROWS=1000000
-local ROWS = tonumber(os.getenv('STORES_COPY_ROWS') or '') or 30000
+local ROWS = tonumber(os.getenv('STORES_COPY_ROWS') or '') or 20000
 local SEED = tonumber(os.getenv('STORES_COPY_SEED') or '') or os.time() % 100000
-local KILLS, MIDWAY = 8, 4 -- and so many of them in the middle of the rows
+local KILLS, MIDWAY = 6, 3 -- and so many of them in the middle of the rows
 local SQL = 'CREATE TABLE things (id bigint PRIMARY KEY, value jsonb NOT NULL)'
 local FILL = [[INSERT INTO things SELECT i, jsonb_build_object('id', i::text, 'n', i,
   'name', 'user ' || i, 'email', 'user' || i || '@example.com', 'tags', '["a", "b\\n"]'::jsonb)

@@ -1,6 +1,7 @@
 --- While rows are copied to other databases those that they come from are read, and written by
 --- nobody: every process is told at once, with a word of why, and no write slips behind that. What
 --- was begun is given up by one word.
+-- Plain pass alone: Lua over queries and transactions, whose C other files of these passes run.
 
 local process = require('spec.support.process')
 local sides = require('spec.support.sides')

@@ -1,6 +1,7 @@
 --- stores.copy moves all rows of databases into others, to where each id belongs there, and then
 --- the new side owns them. That the old side is read-only meanwhile is in copy_read_only_spec.lua,
 --- what becomes of it where it is killed in copy_killed_spec.lua.
+-- Plain pass alone: Lua over queries and transactions, whose C other files of these passes run.
 
 local json = require('stores').json
 local sides = require('spec.support.sides')

@@ -109,7 +109,7 @@ local function work(load, worker)
     local ok, err = pcall(write_and_read, load, id, n)
     if ok then
       load.done[place] = load.done[place] + 1
-      stores.sleep(0.02) -- there is a load while a server starts, and it leaves room for that
+      stores.sleep(0.06) -- there is a load while a server starts, and it leaves room for that
     else
       note_failure(load, err, began)
       stores.sleep(0.01)
