@@ -79,14 +79,34 @@ bool stores__change_fits(stores_op *op, const stores_change *given,
     return false;
 }
 
+static size_t size_of(const char *text) {
+    return text ? strlen(text) + 1 : 0;
+}
+
+/* Copies a text to *at, which goes behind it; NULL stays NULL. */
+static const char *put(char **at, const char *text) {
+    size_t size = size_of(text);
+    if (text == NULL) return NULL;
+    char *copy = memcpy(*at, text, size);
+    *at += size;
+    return copy;
+}
+
+/* One piece of memory has all of it, for writes come by hundreds in a tick. */
 struct stores__statement *stores__statement_new(const struct stores__known_change *known) {
     const stores_change *change = known->change;
-    struct stores__statement *statement = calloc(1, sizeof *statement);
-    if (statement == NULL) return NULL;
     bool modify = change->kind == STORES_MODIFY;
     enum stores__guard guard = guard_of(change);
     int params = count_own(known) + (guard != STORES__ANY);
-    struct stores__buf buf = {0};
+    const char *name = change->table ? change->table : "";
+    const char *expr = !modify ? NULL : change->expr ? change->expr : "value";
+    struct stores__statement *statement;
+    size_t size = sizeof *statement + (1 + (size_t)params) * sizeof *statement->values +
+                  STORES__ID_SIZE + size_of(name) + size_of(expr) + size_of(change->condition);
+    for (int i = 0; i < params; i++) size += size_of(param(known, i));
+    statement = malloc(size);
+    if (statement == NULL) return NULL;
+    memset(statement, 0, sizeof *statement);
     /* what has an etag is there: where it is not, nothing is inserted */
     bool updates = change->kind == STORES_UPSERT && guard == STORES__THAT_ETAG;
     statement->kind = updates ? STORES_UPDATE : change->kind;
@@ -94,29 +114,14 @@ struct stores__statement *stores__statement_new(const struct stores__known_chang
     statement->want_document = change->want_document || modify;
     statement->guard = guard;
     statement->count = 1 + params;
-    statement->values = calloc((size_t)statement->count, sizeof *statement->values);
-    statement->name = stores__strdup(change->table ? change->table : "");
-    if (modify) statement->expr = stores__strdup(change->expr ? change->expr : "value");
-    if (change->condition) statement->condition = stores__strdup(change->condition);
-    char id[STORES__ID_SIZE];
-    stores__buf_add(&buf, id, stores__id_write(change->id, id) + 1);
-    for (int i = 0; i < params; i++) {
-        const char *value = param(known, i);
-        if (value != NULL) stores__buf_add(&buf, value, strlen(value) + 1);
-    }
-    if (buf.failed || !statement->values || !statement->name || (modify && !statement->expr) ||
-        (change->condition && !statement->condition)) {
-        stores__buf_free(&buf);
-        stores__statement_free(statement);
-        return NULL;
-    }
-    statement->memory = buf.data;
-    const char *at = statement->memory;
-    for (int i = 0; i < statement->count; i++) {
-        bool null = i > 0 && param(known, i - 1) == NULL;
-        statement->values[i] = null ? NULL : at;
-        if (!null) at += strlen(at) + 1;
-    }
+    statement->values = (const char **)(statement + 1);
+    char *at = (char *)(statement->values + statement->count);
+    statement->values[0] = at;
+    at += stores__id_write(change->id, at) + 1;
+    for (int i = 0; i < params; i++) statement->values[1 + i] = put(&at, param(known, i));
+    statement->name = put(&at, name);
+    statement->expr = put(&at, expr);
+    statement->condition = put(&at, change->condition);
     return statement;
 }
 
@@ -184,11 +189,8 @@ void stores__statement_free(struct stores__statement *statement) {
     if (statement == NULL) return;
     stores__table_let_go(statement->table);
     free(statement->made);
-    free(statement->expr);
-    free(statement->condition);
-    free(statement->name);
     free(statement->memory);
-    free(statement->values);
+    free(statement->apart);
     free(statement);
 }
 

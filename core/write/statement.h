@@ -20,10 +20,14 @@ struct stores__statement {
     enum stores__guard guard;
     bool inserts_new; /* an INSERT that gives no row where the id is taken */
     const char *sql; /* the table's own, or made; set by bind */
-    char *made, *expr, *condition, *name;
+    char *made;
+    const char *expr, *condition, *name;
     int count; /* parameters */
-    char *memory; /* of the parameters */
     const char **values;
+    /* Of a bulk's parameters; NULL: they lie behind the statement, in its own memory, as do the
+     * texts above, but for `made`. */
+    char *memory;
+    const char **apart;
 };
 
 /* A caller's change as this library knows it: *change itself, or what was filled in here. */

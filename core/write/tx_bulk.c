@@ -37,7 +37,8 @@ bool stores__tx_bulk_take(struct stores__txop *txop, const stores_bulk *bulk,
     if (statement == NULL) return false;
     statement->kind = bulk->kind;
     statement->count = params ? params->count : 0;
-    statement->memory = stores__params_copy(params, &statement->values);
+    statement->memory = stores__params_copy(params, &statement->apart);
+    statement->values = statement->apart;
     txop->sql = stores__strdup(bulk->sql);
     if (bulk->data != NULL) txop->copy = copy_new(bulk);
     return statement->memory != NULL && txop->sql != NULL &&

@@ -5,7 +5,7 @@ void stores__write_free(struct stores__write *write) {
     stores__list_remove(&write->link);
     stores__statement_free(write->statement);
     stores__error_free(write->error);
-    free(write);
+    stores__spares_give(&write->writes->spares, write);
 }
 
 void stores__write_over(struct stores__write *write, const stores_error *error) {

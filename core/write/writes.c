@@ -34,21 +34,30 @@ static void write_resolved(stores_op *op, struct stores__table *table) {
     stores__flush_at_end(writes->engine, &writes->flush);
 }
 
+static struct stores__write *write_new(struct stores__writes *writes,
+                                       const struct stores__known_change *known) {
+    struct stores__write *write = stores__spares_take(&writes->spares);
+    if (write == NULL) return NULL;
+    write->writes = writes;
+    stores__list_init(&write->link);
+    write->statement = stores__statement_new(known);
+    if (write->statement != NULL) return write;
+    stores__write_free(write);
+    return NULL;
+}
+
 stores_op *stores_write(stores_engine *engine, const stores_call *call,
                         const stores_change *change) {
     struct stores__known_change known;
     stores_op *op = stores__op_new(engine, call);
     if (op == NULL || op->state != STORES__OP_PENDING) return op;
     if (!stores__change_fits(op, change, &known)) return op;
-    struct stores__write *write = calloc(1, sizeof *write);
-    if (write != NULL) write->statement = stores__statement_new(&known);
-    if (write == NULL || write->statement == NULL || !stores__op_docs(op, 1)) {
-        if (write != NULL) stores__statement_free(write->statement);
-        free(write);
+    struct stores__write *write = write_new(engine->writes, &known);
+    if (write == NULL || !stores__op_docs(op, 1)) {
+        if (write != NULL) stores__write_free(write);
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a write");
         return op;
     }
-    stores__list_init(&write->link);
     write->op = op;
     op->stage = write;
     op->id = known.change->id;
@@ -67,6 +76,7 @@ bool stores__writes_open(stores_engine *engine, const stores_config *config, sto
         return false;
     }
     writes->engine = engine;
+    writes->spares.size = sizeof(struct stores__write);
     writes->flush.run = stores__writes_flush;
     writes->watch.fire = stores__segments_look;
     stores__list_init(&writes->flush.link);
@@ -81,6 +91,7 @@ void stores__writes_free(stores_engine *engine) {
     for (int i = 0; engine->writes != NULL && i < STORES__SHARED_ARRAYS; i++) {
         stores__buf_free(&engine->writes->arrays[i]);
     }
+    if (engine->writes != NULL) stores__spares_free(&engine->writes->spares);
     free(engine->writes);
     engine->writes = NULL;
 }

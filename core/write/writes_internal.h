@@ -24,6 +24,7 @@ enum {
 
 struct stores__write {
     struct stores__list link;
+    struct stores__writes *writes;
     stores_op *op; /* NULL: it left while the segment was under way */
     struct stores__segment *segment; /* NULL: it waits for one */
     struct stores__statement *statement;
@@ -168,6 +169,7 @@ bool stores__alone_has_room(const struct stores__writes *writes);
 struct stores__writes {
     struct stores__flush flush;
     stores_engine *engine;
+    struct stores__spares spares; /* of writes */
     struct stores__list queue, alone;
     struct stores__list segments;
     int counts[SEGMENT_PLACES];
