@@ -32,6 +32,14 @@ static int can_yield(lua_State *L) {
     return 1;
 }
 
+/* core.where() -> the coroutine that runs, nil: none; and what can_yield says: one call in place of
+ * two, for every call of a store asks it */
+static int where(lua_State *L) {
+    if (lua_pushthread(L) == 1) return 0;
+    lua_pushboolean(L, lua_isyieldable(L));
+    return 2;
+}
+
 /* core.stands(thread or nil, fn, value) -> whether fn is on the stack of the coroutine (nil: of the
  * one that runs) with that very value as its first local */
 static int stands(lua_State *L) {
@@ -58,7 +66,7 @@ static int stands(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"function_place", function_place}, {"can_yield", can_yield}, {"stands", stands}, {NULL, NULL}};
+    {"function_place", function_place}, {"can_yield", can_yield}, {"where", where}, {"stands", stands}, {NULL, NULL}};
 
 void stores__frames_register(lua_State *L) {
     luaL_register(L, NULL, functions);

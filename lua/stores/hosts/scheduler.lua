@@ -4,11 +4,14 @@
 local core = require('stores.core')
 local wraps = require('stores.hosts.wraps')
 
-local can_yield = core.can_yield
+local where = core.where
 
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 local yield = coroutine.yield
+local getinfo = debug.getinfo
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
+
+local DEAD = 'cannot resume dead coroutine' -- says LuaJIT
 
 local LOOK = 32 -- coroutines: then it is looked how long they have worked
 
@@ -48,9 +51,15 @@ function scheduler.equip(host)
 
   --- Whether a call may be made here; raises before anything is sent.
   function host.check()
-    local co = current()
+    local co, is_free = where()
     if not co then return end
-    if host.blocks_inside then own.root(co) else own.check(co) end
+    if scheduled[co] then -- no wrap, and of nobody else
+      if not is_free and not host.blocks_inside then wraps.refuse_c_call() end
+    elseif host.blocks_inside then
+      own.root(co)
+    else
+      own.check(co)
+    end
   end
 
   --- Whether what runs here can be left until somebody unparks it.
@@ -64,9 +73,9 @@ function scheduler.equip(host)
   ---@param on userdata the hub that the slot belongs to
   ---@param slot integer
   function host.wait(on, slot)
-    local co = current()
-    if co == nil or (host.blocks_inside and not can_yield()) then return host.block(on, slot) end
-    if own.pass(co, WAIT, on, slot) then return end
+    local co, is_free = where()
+    if co == nil or (not is_free and host.blocks_inside) then return host.block(on, slot) end
+    if not scheduled[co] and own.pass(co, WAIT, on, slot) then return end
     waiting[slot] = co
     count = count + 1
     if count == 1 and host.waits then host.waits(true) end
@@ -106,11 +115,14 @@ function scheduler.equip(host)
   end
 
   local function go_on(co)
-    if status(co) == 'dead' then return end
     local ok, why = resume(co)
-    -- tasks catch their own errors: this is a defect, and not to be swallowed
-    if not ok then error(debug.traceback(co, tostring(why)), 0) end
-    if why ~= WAIT and why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
+    if why == WAIT then return end
+    if not ok then
+      if why == DEAD and not getinfo(co, 0) then return end -- it had ended before
+      -- tasks catch their own errors: this is a defect, and not to be swallowed
+      error(debug.traceback(co, tostring(why)), 0)
+    end
+    if why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
       host.unpark(co)
     end
   end
