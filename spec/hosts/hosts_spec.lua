@@ -287,6 +287,7 @@ describe('stores.use', function()
     local ok, err = pcall(stores.use, 'node')
     assert.is_false(ok)
     assert.equal('invalid_argument', err.code)
+    stores.run(function() end) -- makes the loop, as the first store does
     ok, err = pcall(stores.use, 'luv')
     assert.is_false(ok)
     assert.equal('unsupported', err.code)
