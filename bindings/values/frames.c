@@ -65,8 +65,11 @@ static int stands(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"function_place", function_place}, {"can_yield", can_yield}, {"where", where}, {"stands", stands}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"function_place", function_place},
+                                     {"can_yield", can_yield},
+                                     {"where", where},
+                                     {"stands", stands},
+                                     {NULL, NULL}};
 
 void stores__frames_register(lua_State *L) {
     luaL_register(L, NULL, functions);
