@@ -97,6 +97,24 @@ describe('the verbs on a Citus cluster', function()
     end)
   end)
 
+  there('go through all that was there before, whatever comes while they do', function()
+    cluster:psql([[INSERT INTO docs SELECT i, jsonb_build_object('n', 1)
+      FROM generate_series(10000, 10190, 10) i]])
+    local turns, ids = 0, {}
+    local off = stores.on('statement', function(event)
+      if not event.sql:find('row_id', 1, true) or turns == 4 then return end
+      turns = turns + 1 -- the places are known, and the documents are asked for next
+      cluster:psql(("INSERT INTO docs VALUES (%d, '{\"n\": 0}')"):format(9951 + 50 * turns))
+    end)
+    for document in store:each('docs', { batch = 5, after = '9999' }) do
+      ids[document.id] = true
+    end
+    off()
+    assert.equal(4, turns)
+    cluster:psql('DELETE FROM docs WHERE id >= 10000')
+    for id = 10000, 10190, 10 do assert.is_true(ids[tostring(id)], tostring(id)) end
+  end)
+
   there('run several statements of which one is DDL, as one transaction', function()
     local text = "INSERT INTO docs VALUES (7000, '{\"n\": 1}'); ALTER TABLE docs ADD COLUMN x int; "
     local fresh = stores.Store.new(cluster.db) -- has not met the server yet

@@ -118,6 +118,11 @@ describe('findAll, findOne, count, each, exists', function()
     assert.same({ '9', '100' }, params)
     assert.equal('SELECT id, value::text FROM %T ORDER BY id LIMIT $1::bigint',
       (query.each_batch(nil, 100)))
+    -- of places that were looked up first: who came between them drives nobody out
+    text = query.each_batch('9', nil, { among = function(add) return 'id <= ' .. add('20', 'bigint')
+    end }, { has_cursors = true })
+    assert.equal('SELECT id, value::text FROM %T WHERE id <= $1::bigint AND id > $2::bigint '
+      .. 'ORDER BY id', text)
     assert.equal('SELECT count(*) AS n FROM %T', (query.count(nil, NONE)))
     text, params = query.count({ a = 1 }, NONE)
     assert.equal('SELECT count(*) AS n FROM %T WHERE value @> $1::jsonb', text)

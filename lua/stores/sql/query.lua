@@ -127,7 +127,7 @@ end
 
 --- The next batch of `each`: rows behind an id or a cursor, in the order of the call.
 ---@param after stores.Cursor? nil for the first
----@param size integer rows at most
+---@param size integer? rows at most; nil: all that `among` leaves
 ---@param opts stores.sql.Tail?
 ---@param page stores.sql.Page?
 ---@return string sql

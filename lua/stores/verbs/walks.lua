@@ -69,7 +69,8 @@ local function read(self, walk, size, opts)
     among, count, place = look_ahead(self, walk, size)
     if count == 0 then return {}, 0, {}, {} end
   end
-  local sql, params = batch_of(walk, size, nil, nil, among)
+  -- what came to be among them since must not drive out those behind it: no limit
+  local sql, params = batch_of(walk, not among and size or nil, nil, nil, among)
   if not walk.places then
     local documents, last_id, _, last_keys = selects.run(self, walk.name, sql, params, opts)
     if not place and last_id then place = cursor.position(last_id, last_keys) end
