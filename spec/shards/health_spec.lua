@@ -63,6 +63,15 @@ describe('a shard that is down', function()
     assert.equal(total, shards:count('docs'))
   end)
 
+  it('has others tell what is to be heard by those who listen', function()
+    pairs_of[1].pg:stop('immediate')
+    support.eventually(function() return not shards.try:find('docs', '3', { cache = false }) end)
+    for n = 1, 20 do shards:notify('news', tostring(n)) end
+    pairs_of[1].pg:start()
+    support.eventually(function() return (shards.try:exists('docs', '3')) ~= nil end, PATIENCE)
+    shards:notify('news', 'all')
+  end)
+
   it('is not asked by every call', function()
     pairs_of[2].pg:stop('immediate')
     support.eventually(function() return not shards.try:find('docs', '1', { cache = false }) end)

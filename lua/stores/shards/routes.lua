@@ -301,7 +301,8 @@ function routes:notify(channel, payload)
     local ok, err = pcall(health.call, self, place, self.shards[place].notify, nil, channel,
       payload)
     if ok then return end
-    local may_go_on = self.health[place].down and errors.is(err) and err.outcome == 'none'
+    local state = self.health[place]
+    local may_go_on = (state.down or state.suspect) and errors.is(err) and err.outcome == 'none'
     if not may_go_on or place == self.size then errors.throw(scatter.name(err)) end
   end
 end
