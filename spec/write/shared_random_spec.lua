@@ -206,5 +206,34 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       assert.equal(0, tonumber(store:query('SELECT deadlocks FROM pg_stat_database '
         .. 'WHERE datname = current_database()', {}, { readonly = true })[1].deadlocks))
     end)
+
+    it('tells the truth where sessions are ended and statements canceled under it', function()
+      store:query('CREATE TABLE ended (id bigint PRIMARY KEY, value jsonb)')
+      local own = stores.Store.new(support.config(db.database, { application_name = 'ended' }),
+        how == 'with Redis' and support.redis() or nil)
+      local told = {}
+      local function write(id)
+        local name = math.random(2) == 1 and 'insert' or 'upsert'
+        local ok, err = pcall(own[name], own, 'ended', { id = tostring(id), n = id })
+        told[id] = ok and 'done' or err.outcome
+      end
+      for tick = 0, 14 do
+        stores.run(function()
+          for i = 1, 40 do stores.spawn(write, tick * 40 + i) end
+          stores.spawn(function()
+            stores.sleep(math.random(0, 20) / 10000)
+            store:query(('SELECT pg_%s_backend(pid) FROM pg_stat_activity WHERE application_name '
+              .. "= 'ended'"):format(math.random(2) == 1 and 'cancel' or 'terminate'), {},
+              { readonly = true })
+          end)
+        end)
+      end
+      own:close()
+      for id, what in ipairs(told) do
+        local there = store:exists('ended', tostring(id), { cache = false })
+        if what ~= 'unknown' then assert.equal(what == 'done', there, id .. ' ' .. what) end
+        assert.equal(there, store:exists('ended', tostring(id)), id)
+      end
+    end)
   end)
 end
