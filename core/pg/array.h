@@ -7,6 +7,9 @@
 
 #include "base/base.h"
 
+/* Of one statement: ids, values, and what those are to replace. */
+enum { STORES__PG_ARRAYS_MAX = 3 };
+
 /* The oids of types that are the server's own (pg_type.dat), the same on every server. */
 enum stores__pg_type { STORES__PG_INT8 = 20, STORES__PG_TEXT = 25, STORES__PG_JSONB = 3802 };
 

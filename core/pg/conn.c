@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include "base/deaf.h"
+#include "pg/array.h"
 
 void stores__pg_deafen(struct stores__pg_conn *conn, int deaf) {
     if (conn->wire != NULL && conn->wire->pg != NULL) {
@@ -49,11 +50,9 @@ struct parameters {
     const int *lengths;
 };
 
-enum { ARRAYS_MAX = 3 }; /* ids, values, what they are to replace */
-
 /* NULL: all of them are texts. */
 static const int *formats_of(const struct parameters *parameters) {
-    static const int binary[ARRAYS_MAX] = {1, 1, 1};
+    static const int binary[STORES__PG_ARRAYS_MAX] = {1, 1, 1};
     return parameters->lengths != NULL ? binary : NULL;
 }
 
@@ -101,9 +100,9 @@ bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *r
 
 bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
                            const char *sql, int count, const struct stores__buf *arrays) {
-    const char *values[ARRAYS_MAX];
-    int lengths[ARRAYS_MAX];
-    assert(count <= ARRAYS_MAX);
+    const char *values[STORES__PG_ARRAYS_MAX];
+    int lengths[STORES__PG_ARRAYS_MAX];
+    assert(count <= STORES__PG_ARRAYS_MAX);
     for (int i = 0; i < count; i++) {
         values[i] = arrays[i].data;
         lengths[i] = (int)arrays[i].len;

@@ -1,6 +1,5 @@
 /* shared.c - a statement over arrays for many writes of one form: which of them may be a part of
  * one, and its parameters. */
-#include "pg/array.h"
 #include "write/writes_internal.h"
 
 /* Where nothing can tell one statement from several: nothing of somebody runs for a row or for a

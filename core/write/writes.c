@@ -88,7 +88,7 @@ bool stores__writes_open(stores_engine *engine, const stores_config *config, sto
 }
 
 void stores__writes_free(stores_engine *engine) {
-    for (int i = 0; engine->writes != NULL && i < STORES__SHARED_ARRAYS; i++) {
+    for (int i = 0; engine->writes != NULL && i < STORES__PG_ARRAYS_MAX; i++) {
         stores__buf_free(&engine->writes->arrays[i]);
     }
     if (engine->writes != NULL) stores__spares_free(&engine->writes->spares);

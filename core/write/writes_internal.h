@@ -10,13 +10,13 @@
 #ifndef STORES_WRITES_INTERNAL_H
 #define STORES_WRITES_INTERNAL_H
 
+#include "pg/array.h"
 #include "replica/mark.h"
 #include "write/statement.h"
 #include "write/writes.h"
 
 enum {
     STORES__SEGMENT_WRITES = 128, /* at most */
-    STORES__SHARED_ARRAYS = 3, /* ids, values, guards */
     STORES__SHARED_BYTES = 256 * 1024 /* of values and guards in one statement */
 };
 
@@ -174,7 +174,7 @@ struct stores__writes {
     struct stores__list segments;
     int counts[SEGMENT_PLACES];
     struct stores__timer watch;
-    struct stores__buf arrays[STORES__SHARED_ARRAYS]; /* of the statement that is being added */
+    struct stores__buf arrays[STORES__PG_ARRAYS_MAX]; /* of the statement that is being added */
 };
 
 /* The end of a tick: segments for what is queued. */
