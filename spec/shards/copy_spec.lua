@@ -180,6 +180,20 @@ describe('a copy', function()
     single:close()
   end)
 
+  it('takes rows of megabytes few at a time', function()
+    open(0, 2)
+    old:psql([[INSERT INTO things SELECT i, jsonb_build_object('n', i, 'text',
+        repeat(md5(i::text), CASE WHEN i > 40 THEN 100000 ELSE 1 END))
+      FROM generate_series(1, 56) i]])
+    local counts, last = {}, 0
+    stores.copy(old.place, new.place, { tables = { 'things' }, progress = function(count)
+      counts[#counts + 1], last = count - last, count
+    end })
+    assert.equal(56, last)
+    assert.equal(3200000, #new.target:find('things', '56').text)
+    assert.is_true(counts[#counts] <= 2, table.concat(counts, ' '))
+  end)
+
   it('asks a function of the program whose a row is', function()
     local strategy = { name = 'tenant', owner = function(id, count)
       return tonumber(id:sub(-2, -2)) % count

@@ -11,8 +11,9 @@ local wait = require('stores.wait')
 
 local rows = {}
 
--- A batch is to be of so many bytes: their number of rows follows from that of the batch before.
-local BYTES, FIRST = 4 * 1024 * 1024, 100
+-- A batch is to be of so many bytes: its number of rows follows from that of the batch before, and
+-- is four times that at most. How large rows are nobody knows at first.
+local BYTES, FIRST = 4 * 1024 * 1024, 10
 
 ---@class stores.copy.Stream a table of one database of the old side
 ---@field work stores.copy.Work
