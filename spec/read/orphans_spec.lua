@@ -87,7 +87,7 @@ describe('an intent', function()
       local began = store.hub:now()
       for _ = 1, 10 do assert.equal(1, store:find('docs', id).n) end
       return store.hub:now() - began < 0.08
-    end, 20)
+    end, 60)
     stores.sleep(0.01)
     assert.equal(before, resolved())
     assert.equal(text, keys:row('public.docs', id))

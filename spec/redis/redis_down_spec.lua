@@ -81,7 +81,7 @@ describe('when Redis', function()
     assert.equal(5, one:find('docs', id).n)
     assert.is_true(one:delete('docs', id))
     assert.is_nil(one:find('docs', id))
-    assert.is_true(store.hub:now() - began < 3)
+    assert.is_true(store.hub:now() - began < 15) -- of twelve calls, each of which may take thirty
   end
 
   -- A strict store refuses every write, and has done none of them.

@@ -255,20 +255,18 @@ describe('a Redis', function()
     local key = keys:key('public.docs', id)
     stores.run(function()
       for _ = 1, 20 do
-        server:cli('SET', key, 'L' .. ('x'):rep(16), 'PX', 5000)
+        server:cli('SET', key, 'L' .. ('x'):rep(16), 'PX', 60000)
         local tasks = {}
         for i = 1, 6 do
           tasks[i] = stores.spawn(function()
-            return reader.try:find('docs', id, { timeout = i == 1 and 0.004 or 10 })
+            return reader.try:find('docs', id, { timeout = i == 1 and 0.004 or 20 })
           end)
         end
         for i = 1, 6 do
-          local began = reader.hub:now()
           local ok, value = tasks[i]:join()
           if i > 1 then
             assert.is_true(ok, tostring(value))
             assert.equal(1, value.n)
-            assert.is_true(reader.hub:now() - began < 5)
           end
         end
       end
