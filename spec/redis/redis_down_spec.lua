@@ -12,7 +12,7 @@ describe('when Redis', function()
   local function open(opts, server_opts, to)
     local all = { log = function(text) said[#said + 1] = text end }
     for key, value in pairs(opts or {}) do all[key] = value end
-    return stores.Store.new(db, (to or server):config(server_opts), all)
+    return stores.Store.new(db, (to or server):config(server_opts or {}), all)
   end
 
   setup(function()
