@@ -58,6 +58,7 @@ void stores__standing_take(struct stores__standing *standing, const struct pg_re
     long long ms = lag != NULL ? strtoll(lag, NULL, 10) : -1;
     standing->lag_ms = lag == NULL ? UINT64_MAX : ms < 0 ? 0 : (uint64_t)ms;
     standing->timeline = timeline != NULL ? (uint32_t)strtoul(timeline, NULL, 10) : 0;
+    standing->of_run = true;
 }
 
 void stores__reached_add(struct stores__pg_conn *conn, struct stores__pg_req *req) {

@@ -19,16 +19,22 @@ struct stores__asking {
     struct stores__attempt *attempt; /* under way; NULL: none */
     enum stores__replica_reason why; /* the last one gave nothing */
     bool again; /* one that is known to be as far was looked for */
+    char *tokens; /* of its calls, as one, where the primary was not met; NULL: none */
     struct stores__doubt doubt;
 };
 
 static void attempted(void *arg, struct pg_result *result, enum stores__replica_reason why);
 
+static void asking_free(struct stores__asking *asking) {
+    free(asking->tokens);
+    free(asking);
+}
+
 static void tell(struct stores__asking *asking, struct pg_result *result,
                  const stores_error *error) {
     void (*done)(void *arg, struct pg_result *result, const stores_error *error) = asking->done;
     void *arg = asking->arg;
-    free(asking);
+    asking_free(asking);
     done(arg, result, error);
 }
 
@@ -43,37 +49,42 @@ static void settled(struct stores__doubt *doubt, const stores_error *error) {
     tell(STORES__CONTAINER(doubt, struct stores__asking, doubt), NULL, error);
 }
 
-/* What of it is not settled; false: nothing. */
-static bool is_doubted(const struct stores__asking *asking, struct stores__shown *shown) {
-    const struct stores__replicas *replicas = asking->engine->replicas;
-    *shown = asking->need.shown;
-    stores__replicas_add_shown(replicas, shown);
-    return shown->below > 0 && !stores__closing(asking->engine);
+/* Whether something of it is not settled. */
+static bool is_doubted(const struct stores__asking *asking) {
+    struct stores__shown shown = asking->need.shown;
+    stores__shows_add(asking->engine->replicas, &shown);
+    return shown.below > 0 && !stores__closing(asking->engine);
 }
 
-/* No replica has answered. False: the primary may, at once. */
-static bool go_on(struct stores__asking *asking) {
+/* No replica has answered: who is to? */
+static enum stores__asked go_on(struct stores__asking *asking) {
     struct stores__replicas *replicas = asking->engine->replicas;
-    if (!is_doubted(asking, &asking->doubt.shown)) {
+    if (!is_doubted(asking)) {
         replicas->fallbacks[asking->why]++;
-        return false;
+        return STORES__ASK_THE_PRIMARY;
     }
     struct stores__replica *sure = NULL;
     if (!asking->again) sure = stores__replica_as_far(replicas, &asking->need, asking->last);
     asking->again = true;
-    if (sure != NULL && attempt(asking, sure)) return true;
+    if (sure != NULL && attempt(asking, sure)) return STORES__ASKED;
     replicas->fallbacks[asking->why]++;
+    asking->doubt.shown = asking->need.shown;
+    asking->doubt.tokens = asking->tokens;
     asking->doubt.until = asking->read.last_ends_at;
     asking->doubt.over = settled;
-    stores__doubt_begin(replicas, &asking->doubt);
-    return true;
+    bool begun = stores__doubt_begin(replicas, &asking->doubt);
+    return begun ? STORES__ASKED : STORES__ASK_NOBODY;
 }
 
 static void attempted(void *arg, struct pg_result *result, enum stores__replica_reason why) {
     struct stores__asking *asking = arg;
     asking->attempt = NULL;
     asking->why = why;
-    if (result != NULL || !go_on(asking)) tell(asking, result, NULL);
+    enum stores__asked asked = result != NULL ? STORES__ASK_THE_PRIMARY : go_on(asking);
+    if (asked == STORES__ASKED) return;
+    stores_error error;
+    stores__error_set(&error, STORES_NO_MEMORY, "no memory for a read");
+    tell(asking, result, asked == STORES__ASK_NOBODY ? &error : NULL);
 }
 
 /* What the tokens of its calls ask for. False: one is of other servers, and who knows how far this
@@ -84,10 +95,12 @@ static bool take_tokens(const struct stores__replicas *replicas, const char *con
     bool known = true;
     for (; tokens != NULL && *tokens != NULL; tokens++) {
         struct stores__reach reach = {0};
-        stores__token_add_shown(*tokens, system, &need->shown);
+        bool ours = system != NULL && stores__token_read(*tokens, system, &reach);
+        if (!ours || stores__shows_are_of(replicas, reach.timeline)) {
+            stores__token_add_shown(*tokens, system, &need->shown);
+        }
         /* a later primary than ours: it has seen that */
-        if (system == NULL || !stores__token_read(*tokens, system, &reach) ||
-            reach.timeline > replicas->timeline) {
+        if (!ours || reach.timeline > replicas->timeline) {
             known = false;
         } else if (reach.lsn > need->after.lsn) {
             need->after = reach;
@@ -96,12 +109,31 @@ static bool take_tokens(const struct stores__replicas *replicas, const char *con
     return known;
 }
 
+/* Until the primary is met nobody knows which of them are of its system. False: no memory. */
+static bool keep_tokens(struct stores__asking *asking) {
+    const char *const *tokens = asking->read.tokens;
+    struct stores__buf all = {0};
+    if (asking->engine->replicas->met || tokens == NULL) return true;
+    for (int i = 0; tokens[i] != NULL; i++) stores__buf_fmt(&all, "%s%s", i ? "," : "", tokens[i]);
+    const char *text = stores__buf_text(&all);
+    asking->tokens = text != NULL ? stores__strdup(text) : NULL;
+    stores__buf_free(&all);
+    return asking->tokens != NULL;
+}
+
 static struct stores__replica *pick(struct stores__asking *asking) {
     struct stores__replicas *replicas = asking->engine->replicas;
     bool known = take_tokens(replicas, asking->read.tokens, &asking->need);
     asking->why = replicas->met ? STORES__REPLICA_FOREIGN : STORES__REPLICA_UNTOLD;
     asking->again = !known;
     return known ? stores__replica_pick(replicas, &asking->need, &asking->why) : NULL;
+}
+
+static enum stores__asked begin(struct stores__asking *asking) {
+    struct stores__replica *replica = pick(asking);
+    asking->read.tokens = NULL; /* they are the caller's, and taken */
+    if (replica != NULL && attempt(asking, replica)) return STORES__ASKED;
+    return go_on(asking);
 }
 
 enum stores__asked
@@ -117,18 +149,17 @@ stores__asking_start(stores_engine *engine, const struct stores__replica_read *r
     one->done = done;
     one->arg = arg;
     stores__list_init(&one->doubt.link);
-    struct stores__replica *replica = pick(one);
-    one->read.tokens = NULL; /* they are the caller's, and taken */
-    if ((replica != NULL && attempt(one, replica)) || go_on(one)) {
+    enum stores__asked asked = keep_tokens(one) ? begin(one) : STORES__ASK_NOBODY;
+    if (asked == STORES__ASKED) {
         *asking = one;
-        return STORES__ASKED;
+    } else {
+        asking_free(one);
     }
-    free(one);
-    return STORES__ASK_THE_PRIMARY;
+    return asked;
 }
 
 void stores__asking_leave(struct stores__asking *asking) {
     if (asking->attempt != NULL) stores__attempt_leave(asking->attempt);
     stores__list_remove(&asking->doubt.link);
-    free(asking);
+    asking_free(asking);
 }

@@ -32,7 +32,8 @@ struct stores__attempt {
     enum stores__replica_reason why; /* for that; NONE: no memory */
     bool on_trial, judged; /* it finds out whether the replica is fit again; it has */
     bool fits, reached, exact, broken, untold;
-    struct stores__reach reach;
+    uint32_t timeline; /* of its server, as known when it was asked */
+    struct stores__reach reach; /* on the timeline of the primary by then */
     struct stores__shown shown;
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn; /* NULL: not granted */
@@ -129,10 +130,13 @@ static void silent_since(struct stores__timer *timer) {
 static void judge(struct stores__attempt *attempt, const struct pg_result *result) {
     struct stores__standing standing;
     stores__standing_take(&standing, result);
+    standing.of_run = stores__replica_is_run(attempt->replica, attempt->conn);
+    if (standing.timeline == 0) standing.timeline = attempt->timeline;
     enum stores__replica_reason why = stores__replica_judge(attempt->replica, &attempt->need,
                                                             &standing);
     attempt->judged = true;
     attempt->fits = why == STORES__REPLICA_NONE;
+    attempt->reach.timeline = attempt->replica->all->timeline;
     if (attempt->fits) {
         attempt->patience_ms = STORES__REPLICA_PATIENCE_MS;
         attempt->timer.fire = silent_since;
@@ -167,10 +171,8 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
 static void answer(struct stores__attempt *attempt) {
     struct stores__replica *replica = attempt->replica;
     struct pg_result *result = attempt->result;
-    attempt->reach.timeline = replica->all->timeline;
     stores__mark_read(replica->all, replica, attempt->reach, attempt->exact);
-    replica->shown = attempt->shown;
-    replica->shown_at = ++replica->all->shows;
+    stores__shows_note(replica, attempt->shown);
     replica->seen = attempt->reach.lsn;
     replica->reads++;
     attempt->result = NULL;
@@ -180,7 +182,12 @@ static void answer(struct stores__attempt *attempt) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__attempt *attempt = STORES__CONTAINER(req, struct stores__attempt, req);
     bool complete = end == STORES__PG_SYNCED && attempt->fits && !attempt->broken &&
-                    attempt->result != NULL && attempt->reached;
+                    attempt->result != NULL && attempt->reached &&
+                    attempt->reach.timeline == attempt->replica->all->timeline;
+    if (complete && !attempt->exact && !stores__replica_is_run(attempt->replica, attempt->conn)) {
+        attempt->reach.lsn++; /* another server of its name does not show what this one may have */
+        attempt->exact = true;
+    }
     stores__timer_stop(timers_of(attempt), &attempt->timer);
     stores__pg_insist_over(&attempt->insist);
     if (attempt->read.own) stores__pg_release(attempt->conn);
@@ -242,6 +249,8 @@ static void send_read(struct stores__attempt *attempt) {
     req->readonly = true;
     if (read->own) stores__pg_foreign(conn, read->sql);
     stores__pg_begin(conn, req);
+    stores__replica_runs(attempt->replica, conn);
+    attempt->timeline = attempt->replica->timeline;
     stores__standing_add(attempt->replica, conn, req);
     if (read->own) stores__pg_hurry(conn);
     stores__pg_add(conn, req, read->sql, read->count, read->values, !read->own);

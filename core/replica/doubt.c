@@ -41,10 +41,30 @@ struct said {
     bool standby; /* no primary is there: it has what it has */
 };
 
+static void gather(const struct stores__replicas *replicas, struct stores__doubt *doubt) {
+    doubt->all = doubt->shown;
+    stores__shows_add(replicas, &doubt->all);
+    doubt->era = stores__shows_era(replicas);
+}
+
+/* The primary was met, so that it is known which tokens are of its system; or those who showed the
+ * timeline before are not believed any more. */
+static void look_again(const struct stores__replicas *replicas, struct stores__doubt *doubt) {
+    if (doubt->era == stores__shows_era(replicas)) return;
+    if (doubt->tokens != NULL && replicas->met) {
+        memset(&doubt->shown, 0, sizeof doubt->shown);
+        stores__token_add_shown(doubt->tokens, replicas->system, &doubt->shown);
+        doubt->tokens = NULL;
+    }
+    gather(replicas, doubt);
+}
+
 /* A transaction that runs for long is no commit that is about to end: where nobody is waited for,
- * those are over in a moment. That it was such a moment is believed only of who has waited one. */
-static bool is_settled(const struct stores__doubt *doubt, const struct said *said, uint64_t now) {
-    if (said->standby || stores__shown_ended(doubt->shown, said->snapshot)) return true;
+ * those are over in a moment. That it was such a moment is believed only of who has waited one,
+ * from when on nobody is waited for. */
+static bool has_ended(struct stores__doubt *doubt, const struct said *said, uint64_t now) {
+    if (stores__shown_ended(doubt->all, said->snapshot)) return true;
+    if (said->synchronous) doubt->since = now;
     return !said->synchronous && now >= doubt->since + STORES__REPLICA_PATIENCE_MS;
 }
 
@@ -54,11 +74,13 @@ static void judge(struct stores__doubts *doubts, const struct said *said) {
     while (!stores__list_empty(&doubts->asked)) {
         struct stores__doubt *doubt = STORES__CONTAINER(doubts->asked.next, struct stores__doubt,
                                                         link);
-        if (is_settled(doubt, said, now)) {
-            if (doubt->shows > replicas->settled) replicas->settled = doubt->shows;
+        look_again(replicas, doubt);
+        if (said->standby || now >= doubt->until) { /* all its calls have met their deadlines */
             settle(doubt, NULL);
-        } else if (now >= doubt->until) {
-            settle(doubt, NULL); /* all its calls have met their deadlines */
+        } else if (has_ended(doubt, said, now)) {
+            struct stores__shows *shows = &replicas->shows;
+            if (doubt->shows > shows->settled) shows->settled = doubt->shows;
+            settle(doubt, NULL);
         } else {
             stores__list_remove(&doubt->link);
             stores__list_append(&doubts->waiting, &doubt->link);
@@ -66,20 +88,23 @@ static void judge(struct stores__doubts *doubts, const struct said *said) {
     }
 }
 
+static void take(struct stores__doubts *doubts, const struct pg_result *answer) {
+    const char *nobody = stores__pg_value(answer, 0, 1, NULL);
+    const char *recovers = stores__pg_value(answer, 0, 2, NULL);
+    struct said said = {stores__pg_value(answer, 0, 0, NULL), nobody == NULL || nobody[0] != 't',
+                        recovers != NULL && recovers[0] == 't'};
+    judge(doubts, &said);
+}
+
 static void took(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__doubts *doubts = STORES__CONTAINER(req, struct stores__doubts, req);
     (void)index;
-    doubts->told = stores__pg_result_ok(result, &doubts->error) && stores__pg_rows(result) == 1;
-    if (doubts->told) {
-        const char *nobody = stores__pg_value(result, 0, 1, NULL);
-        const char *recovers = stores__pg_value(result, 0, 2, NULL);
-        struct said said = {stores__pg_value(result, 0, 0, NULL),
-                            nobody == NULL || nobody[0] != 't',
-                            recovers != NULL && recovers[0] == 't'};
-        judge(doubts, &said);
-    } else if (stores__pg_stale_plan(req)) {
-        stores__pg_forget_statements(doubts->conn);
+    if (stores__pg_result_ok(result, &doubts->error) && stores__pg_rows(result) == 1 &&
+        doubts->answer == NULL) {
+        doubts->answer = result;
+        return;
     }
+    if (stores__pg_stale_plan(req)) stores__pg_forget_statements(doubts->conn);
     stores__pg_result_free(result);
 }
 
@@ -102,23 +127,46 @@ static void ask_later(struct stores__doubts *doubts) {
     }
 }
 
+/* Gives those of whom it was asked too often, and why they do not hear it. */
+static void was_lost(struct stores__doubts *doubts, struct stores__list *given_up,
+                     stores_error *error) {
+    uint64_t now = stores__now(replicas_of(doubts)->engine);
+    bool enough = !doubts->req.stalled && !doubts->beginning && ++doubts->lost > LOST_MOST;
+    *error = doubts->error;
+    if (error->code == STORES_OK) {
+        stores__error_set(error, STORES_CONNECTION_LOST,
+                          "the connection was lost while the primary was asked whether it has "
+                          "ended what a replica has shown");
+    }
+    if (enough) doubts->lost = 0;
+    for (struct stores__list *at = doubts->asked.next, *next; at != &doubts->asked; at = next) {
+        next = at->next;
+        if (!enough && now < STORES__CONTAINER(at, struct stores__doubt, link)->until) continue;
+        if (doubts->beginning) continue;
+        stores__list_remove(at);
+        stores__list_append(given_up, at);
+    }
+}
+
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__doubts *doubts = STORES__CONTAINER(req, struct stores__doubts, req);
-    doubts->busy = false;
-    if (doubts->told) {
-        doubts->lost = 0;
-    } else if (!req->stalled && ++doubts->lost > LOST_MOST) {
-        if (doubts->error.code == STORES_OK) {
-            stores__error_set(&doubts->error, STORES_CONNECTION_LOST,
-                              "the connection was lost while the primary was asked whether it has "
-                              "ended what a replica has shown");
-        }
-        doubts->lost = 0;
-        settle_all(&doubts->asked, &doubts->error);
-    }
+    struct pg_result *answer = doubts->answer;
+    struct stores__list given_up;
+    stores_error error;
     (void)end;
+    stores__list_init(&given_up);
+    if (answer != NULL) {
+        doubts->lost = 0;
+        take(doubts, answer);
+        stores__pg_result_free(answer);
+        doubts->answer = NULL;
+    } else {
+        was_lost(doubts, &given_up, &error);
+    }
+    doubts->busy = false;
     stores__list_move(&doubts->asked, &doubts->waiting);
     ask_later(doubts);
+    settle_all(&given_up, &error); /* who hears of it may doubt again */
 }
 
 static bool is_wanted(const struct stores__pg_req *req) {
@@ -130,7 +178,6 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     struct stores__doubts *doubts = STORES__CONTAINER(wait, struct stores__doubts, wait);
     struct stores__pg_req *req = &doubts->req;
     doubts->conn = conn;
-    doubts->told = false;
     memset(&doubts->error, 0, sizeof doubts->error);
     stores__list_move(&doubts->waiting, &doubts->asked);
     req->result = took;
@@ -143,19 +190,34 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     stores__pg_sync(conn, req);
 }
 
-static void refused(struct stores__pg_wait *wait, const stores_error *error) {
-    struct stores__doubts *doubts = STORES__CONTAINER(wait, struct stores__doubts, wait);
+static void fail(struct stores__doubts *doubts, const stores_error *error) {
     struct stores__list all;
-    doubts->busy = false;
     stores__list_init(&all);
     stores__list_move(&doubts->waiting, &all);
     settle_all(&all, error);
 }
 
+static void refusal_over(struct stores__timer *timer) {
+    struct stores__doubts *doubts = STORES__CONTAINER(timer, struct stores__doubts, timer);
+    stores_error error = doubts->error;
+    fail(doubts, &error);
+}
+
+static void refused(struct stores__pg_wait *wait, const stores_error *error) {
+    struct stores__doubts *doubts = STORES__CONTAINER(wait, struct stores__doubts, wait);
+    doubts->busy = false;
+    if (doubts->beginning) {
+        doubts->error = *error;
+        doubts->refused = true;
+    } else {
+        fail(doubts, error);
+    }
+}
+
 static void look(struct stores__doubts *doubts) {
     struct stores__replicas *replicas = replicas_of(doubts);
     if (doubts->busy || stores__list_empty(&doubts->waiting)) return;
-    stores__timer_stop(&replicas->engine->timers, &doubts->timer);
+    if (!doubts->beginning) stores__timer_stop(&replicas->engine->timers, &doubts->timer);
     doubts->busy = true;
     doubts->wait.granted = granted;
     doubts->wait.failed = refused;
@@ -170,12 +232,33 @@ void stores__doubts_init(struct stores__doubts *doubts) {
     stores__list_init(&doubts->wait.link);
 }
 
-void stores__doubt_begin(struct stores__replicas *replicas, struct stores__doubt *doubt) {
-    doubt->since = stores__now(replicas->engine);
-    doubt->shows = replicas->shows;
-    replicas->doubts.rounds = 0;
-    stores__list_append(&replicas->doubts.waiting, &doubt->link);
-    look(&replicas->doubts);
+/* With its timer set before: to say later that there is no connection to ask by. */
+static void look_first(struct stores__doubts *doubts) {
+    struct stores__replicas *replicas = replicas_of(doubts);
+    doubts->beginning = true;
+    doubts->refused = false;
+    look(doubts);
+    doubts->beginning = false;
+    if (doubts->refused) {
+        doubts->timer.fire = refusal_over;
+    } else if (doubts->busy) {
+        stores__timer_stop(&replicas->engine->timers, &doubts->timer);
+    }
+}
+
+bool stores__doubt_begin(struct stores__replicas *replicas, struct stores__doubt *doubt) {
+    struct stores__doubts *doubts = &replicas->doubts;
+    uint64_t now = stores__now(replicas->engine);
+    if (!doubts->busy && !stores__timer_set(&replicas->engine->timers, &doubts->timer, now)) {
+        return false;
+    }
+    doubt->since = now;
+    doubt->shows = replicas->shows.count;
+    gather(replicas, doubt);
+    doubts->rounds = 0;
+    stores__list_append(&doubts->waiting, &doubt->link);
+    if (!doubts->busy) look_first(doubts);
+    return true;
 }
 
 void stores__doubts_close(struct stores__replicas *replicas) {

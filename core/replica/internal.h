@@ -4,6 +4,7 @@
  *   mark.c       how far the engine has come
  *   asked.c      what is asked of a replica
  *   silence.c    whether one is there at all
+ *   shows.c      what they have shown that the primary may not have ended
  *   replicas.c   which of them is asked
  *   attempt.c    one read that one of them is asked for
  *   doubt.c      whether the primary has ended what they have shown
@@ -58,8 +59,8 @@ struct stores__replica {
     uint64_t seen; /* and up to there */
     uint64_t behind_until; /* it is not asked for more than it was seen to have */
     unsigned behind; /* how often in a row it had not */
-    struct stores__shown shown; /* by its last answer, */
-    uint64_t shown_at; /* which was this one of all replicas' (replicas->shows) */
+    struct stores__shown shown; /* by its answers, of which the last */
+    uint64_t shown_at; /* which was this one of all replicas' (shows.count) */
     char started[48]; /* the run of its server */
 
     struct stores__list attempts;
@@ -76,9 +77,14 @@ struct stores__replica {
 /* Who waits until the primary has ended what replicas have shown. */
 struct stores__doubt {
     struct stores__list link; /* of the doubts waiting, or asked; doubt.c moves it */
-    struct stores__shown shown; /* set before */
+    struct stores__shown shown; /* set before: of its own tokens */
+    const char *tokens; /* set before: those of them that were not taken, for the primary was not
+                         * met; NULL: all were */
     uint64_t until; /* set before: then all who wait for it have met their deadlines */
-    uint64_t since, shows;
+    struct stores__shown all; /* with what replicas have shown */
+    unsigned era; /* in which that was so */
+    uint64_t since; /* it waits for those who are about to end */
+    uint64_t shows; /* of replicas' answers it has these */
     /* Once, from the loop: it has, or (error) nobody knows. */
     void (*over)(struct stores__doubt *doubt, const stores_error *error);
 };
@@ -88,19 +94,30 @@ struct stores__doubts {
     struct stores__pg_wait wait;
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
+    struct pg_result *answer; /* of the question under way; NULL: none, */
+    stores_error error; /* and why */
     struct stores__timer timer; /* to the next question */
-    stores_error error;
     unsigned rounds, lost; /* questions in a row: since somebody came; that were lost */
-    bool busy, told; /* a question is under way; it was answered */
+    bool busy; /* a question is under way */
+    bool beginning, refused; /* inside stores__doubt_begin; there is no connection for it */
+};
+
+/* ---- shows.c --------------------------------------------------------------------------------- */
+
+struct stores__shows {
+    /* Answers of replicas so far, of which the first `settled` show what the primary has ended. */
+    uint64_t count, settled;
+    struct stores__shown told; /* by the token of the configuration, as if by the answer told_at */
+    uint64_t told_at;
+    /* The first of them may show a timeline that is over, which counts for a moment. */
+    uint64_t before, before_until;
+    unsigned moves; /* from one timeline to the next */
 };
 
 struct stores__replicas {
     stores_engine *engine;
     struct stores__mark mark;
-    /* Answers of replicas so far, of which the first `settled` show what the primary has ended. */
-    uint64_t shows, settled;
-    struct stores__shown told; /* by the token of the configuration, as if by the answer told_at */
-    uint64_t told_at;
+    struct stores__shows shows;
     struct stores__doubts doubts;
     char *after; /* the token of the configuration, until the primary is met; NULL: none */
     /* The primary, as its connections told; system "" and met: it may not be asked. */
@@ -124,6 +141,7 @@ struct stores__standing {
     uint64_t lsn;
     uint64_t lag_ms; /* UINT64_MAX: nobody knows */
     uint32_t timeline; /* 0: not asked */
+    bool of_run; /* it is of the run of its server that replica->started names */
 };
 
 /* Writes the questions. False: no memory. */
@@ -145,6 +163,21 @@ void stores__silence_look(struct stores__replica *replica,
                           void (*gone)(struct stores__replica *replica));
 void stores__silence_stop(struct stores__replica *replica);
 
+/* ---- shows.c --------------------------------------------------------------------------------- */
+
+/* A replica has answered. */
+void stores__shows_note(struct stores__replica *replica, struct stores__shown shown);
+/* The token of the configuration, once the primary is met. */
+void stores__shows_tell(struct stores__replicas *replicas, const char *token);
+/* The primary is on that timeline. */
+void stores__shows_follow(struct stores__replicas *replicas, uint32_t timeline);
+/* Whether what a token of that timeline shows is to be believed. */
+bool stores__shows_are_of(const struct stores__replicas *replicas, uint32_t timeline);
+/* Another number when what is not settled may be less than before. */
+unsigned stores__shows_era(const struct stores__replicas *replicas);
+/* What is not settled. */
+void stores__shows_add(const struct stores__replicas *replicas, struct stores__shown *shown);
+
 /* ---- replicas.c ------------------------------------------------------------------------------ */
 
 /* What is needed of a replica for a read. */
@@ -161,13 +194,14 @@ struct stores__replica *stores__replica_pick(struct stores__replicas *replicas,
 struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas,
                                                const struct stores__need *need,
                                                const struct stores__replica *but);
-/* What they have shown that is not settled. */
-void stores__replicas_add_shown(const struct stores__replicas *replicas,
-                                struct stores__shown *shown);
 uint64_t stores__replica_needs(const struct stores__replica *replica,
                                const struct stores__need *need);
 /* Whether its connection is to the server that it should be. */
 bool stores__replica_is_it(struct stores__replica *replica, const struct stores__pg_conn *conn);
+/* Its answers are those of the connection's server from now on: several may have its name. */
+void stores__replica_runs(struct stores__replica *replica, const struct stores__pg_conn *conn);
+bool stores__replica_is_run(const struct stores__replica *replica,
+                            const struct stores__pg_conn *conn);
 /* What it says of itself fits the read. Otherwise it was noted why not, and this says it. */
 enum stores__replica_reason stores__replica_judge(struct stores__replica *replica,
                                                   const struct stores__need *need,
@@ -194,8 +228,9 @@ void stores__attempt_leave(struct stores__attempt *attempt);
 /* ---- doubt.c --------------------------------------------------------------------------------- */
 
 void stores__doubts_init(struct stores__doubts *doubts);
-/* over() does not come before this has returned. Taken out of its list, it is nobody's. */
-void stores__doubt_begin(struct stores__replicas *replicas, struct stores__doubt *doubt);
+/* over() does not come before this has returned. Taken out of its list, it is nobody's. False: no
+ * memory, and it does not come. */
+bool stores__doubt_begin(struct stores__replicas *replicas, struct stores__doubt *doubt);
 /* The engine closes: nobody doubts any more. */
 void stores__doubts_close(struct stores__replicas *replicas);
 

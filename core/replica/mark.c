@@ -79,9 +79,7 @@ void stores__marking_take(const struct stores__marking *marking, stores_engine *
     }
     if (engine->pool.pooler) {
         reach.timeline = timeline_of(stores__pg_value(result, 0, 1, NULL));
-        if (reach.timeline > engine->replicas->timeline) {
-            engine->replicas->timeline = reach.timeline;
-        }
+        stores__shows_follow(engine->replicas, reach.timeline);
     }
     stores__mark_raise(mark, reach, NULL);
     if ((int)(marking->untold - mark->covered) > 0) mark->covered = marking->untold;

@@ -128,21 +128,10 @@ struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas
     return NULL;
 }
 
-void stores__replicas_add_shown(const struct stores__replicas *replicas,
-                                struct stores__shown *shown) {
-    if (!replicas->met && replicas->after != NULL) {
-        stores__token_add_shown(replicas->after, NULL, shown);
-    }
-    if (replicas->told_at > replicas->settled) stores__shown_add(shown, replicas->told);
-    for (int i = 0; i < replicas->count; i++) {
-        const struct stores__replica *replica = &replicas->list[i];
-        if (replica->shown_at > replicas->settled) stores__shown_add(shown, replica->shown);
-    }
-}
-
 bool stores__replica_is_it(struct stores__replica *replica, const struct stores__pg_conn *conn) {
     const struct stores__replicas *replicas = replica->all;
-    return strcmp(conn->identity.system, replicas->system) == 0 &&
+    /* where the role may not ask for the system nobody knows whose places these are */
+    return replicas->system[0] != '\0' && strcmp(conn->identity.system, replicas->system) == 0 &&
            strcmp(conn->identity.database, replicas->database) == 0;
 }
 
@@ -160,9 +149,13 @@ enum stores__replica_reason stores__replica_judge(struct stores__replica *replic
     const struct stores__replicas *replicas = replica->all;
     if (!standing->told) return STORES__REPLICA_FAILED;
     if (!standing->in_recovery) return STORES__REPLICA_PROMOTED;
-    if (standing->timeline > replica->timeline) replica->timeline = standing->timeline;
-    /* it follows another primary than ours, or has not come to its beginning yet */
-    if (replica->timeline < replicas->timeline) return STORES__REPLICA_FOREIGN;
+    if (standing->of_run && standing->timeline > replica->timeline) {
+        replica->timeline = standing->timeline;
+    }
+    /* it follows another primary than ours, or has not come to its beginning yet; or nobody knows */
+    if (standing->timeline < replicas->timeline || replicas->timeline == 0) {
+        return STORES__REPLICA_FOREIGN;
+    }
     if (replicas->max_lag_ms > 0 && standing->lag_ms > replicas->max_lag_ms) {
         return STORES__REPLICA_LAGGING;
     }
@@ -179,11 +172,16 @@ enum stores__replica_reason stores__replica_judge(struct stores__replica *replic
 
 /* ---- What connections tell ------------------------------------------------------------------- */
 
-/* Of a server that was started again nobody knows what it was about to finish. */
-static void connected(void *arg, const struct stores__pg_conn *conn) {
-    struct stores__replica *replica = arg;
+bool stores__replica_is_run(const struct stores__replica *replica,
+                            const struct stores__pg_conn *conn) {
+    return strcmp(replica->started, conn->identity.started) == 0;
+}
+
+/* Of a server that was started again, or is another one, nobody knows what it was about to finish.
+ */
+void stores__replica_runs(struct stores__replica *replica, const struct stores__pg_conn *conn) {
     struct stores__mark *mark = &replica->all->mark;
-    if (strcmp(replica->started, conn->identity.started) == 0) return;
+    if (stores__replica_is_run(replica, conn)) return;
     if (mark->shown_by == replica) {
         mark->reach.lsn++;
         mark->shown_by = NULL;
@@ -192,11 +190,14 @@ static void connected(void *arg, const struct stores__pg_conn *conn) {
     replica->timeline = 0; /* it may be a copy that begins anew */
 }
 
+static void connected(void *arg, const struct stores__pg_conn *conn) {
+    stores__replica_runs(arg, conn);
+}
+
 static void take_after(struct stores__replicas *replicas) {
     struct stores__reach reach;
     if (replicas->after == NULL) return;
-    stores__token_add_shown(replicas->after, replicas->system, &replicas->told);
-    if (replicas->told.below > 0) replicas->told_at = ++replicas->shows;
+    stores__shows_tell(replicas, replicas->after);
     if (stores__token_read(replicas->after, replicas->system, &reach)) {
         stores__mark_raise(&replicas->mark, reach, NULL);
     } else {
@@ -212,7 +213,7 @@ void stores__replicas_met(stores_engine *engine, const struct stores__pg_conn *c
     uint32_t timeline = (uint32_t)strtoul(conn->identity.timeline, NULL, 16);
     memcpy(replicas->system, conn->identity.system, sizeof replicas->system);
     memcpy(replicas->database, conn->identity.database, sizeof replicas->database);
-    if (timeline > replicas->timeline) replicas->timeline = timeline;
+    stores__shows_follow(replicas, timeline);
     replicas->met = true;
     take_after(replicas);
 }

@@ -53,7 +53,7 @@ bool stores_token(const struct stores_engine *engine, char token[STORES_TOKEN_SI
     if (mark->untold != mark->covered || mark->reach.lsn == 0) return false;
     struct stores__reach reach = {mark->reach.timeline, stores__mark_needs(mark, NULL)};
     struct stores__shown shown = {0};
-    stores__replicas_add_shown(replicas, &shown);
+    stores__shows_add(replicas, &shown);
     stores__token_write(replicas->system, reach, shown, token);
     return true;
 }

@@ -382,6 +382,24 @@ describe('with a primary and two replicas, #slow', function()
     primary:psql('DROP DATABASE beside WITH (FORCE)')
   end)
 
+  it('one whose system may not be asked for is nobody to whom that is known', function()
+    primary:psql('CREATE ROLE clerk LOGIN; GRANT SELECT ON docs TO clerk;'
+      .. ' REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public')
+    finally(function()
+      primary:psql('GRANT EXECUTE ON FUNCTION pg_control_system() TO public; DROP OWNED BY clerk;'
+        .. ' DROP ROLE clerk')
+    end)
+    catch_up()
+    local replica = one:config()
+    replica.user = 'clerk'
+    local store = stores.Store.new(primary:config({ user = 'clerk', replicas = { replica } }), nil,
+      { cache = false, read = 'replica', log = function() end })
+    open[#open + 1] = store
+    for _ = 1, 5 do assert.equal(20, met(store):count('docs')) end
+    assert.equal(0, figure(store, 'reads'))
+    assert.equal('foreign', store:stats().replicas[1].left_alone)
+  end)
+
   it('a read whose caller leaves is canceled there', function()
     local store = met(reader({ one }))
     local ok, err = store.try:query('SELECT 1 FROM pg_sleep(20)', nil,

@@ -5,6 +5,7 @@
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
 local support = require('spec.support')
+local uv = require('luv')
 
 describe('a commit that a replica shows before the primary, #slow', function()
   local primary, one, other, open, lasts
@@ -58,19 +59,20 @@ describe('a commit that a replica shows before the primary, #slow', function()
     end)
   end
 
-  local function reader(replicas, opts)
+  local function reader(replicas, opts, fields)
     local all = { cache = false, read = 'replica', log = function() end }
     for key, value in pairs(opts or {}) do all[key] = value end
-    local list = {}
-    for i, server in ipairs(replicas) do list[i] = server:config() end
-    local store = stores.Store.new(primary:config({ replicas = list }), nil, all)
+    local db = { replicas = {} }
+    for key, value in pairs(fields or {}) do db[key] = value end
+    for i, server in ipairs(replicas) do db.replicas[i] = server:config() end
+    local store = stores.Store.new(primary:config(db), nil, all)
     open[#open + 1] = store
     return store
   end
 
   -- A store that knows how far its primary is.
-  local function met(replicas, opts)
-    local store = reader(replicas, opts)
+  local function met(replicas, opts, fields)
+    local store = reader(replicas, opts, fields)
     assert.equal(0, store:find('docs', '1').n)
     return store
   end
@@ -149,6 +151,62 @@ describe('a commit that a replica shows before the primary, #slow', function()
     waits_for('nobody')
     one:stop('immediate')
     assert.equal(0, store:find('docs', '1').n)
+  end)
+
+  example('is waited for where the primary lets it go a moment after it was told to', function()
+    local store = met({ one })
+    write()
+    assert.equal(1, store:find('docs', '1').n)
+    one:stop('immediate')
+    local waiting = stores.spawn(function() return store:find('docs', '1', { timeout = 30 }).n end)
+    stores.sleep(1.5) -- longer than those who are about to end are waited for
+    -- it wakes who waits for standbys
+    local waker = tonumber(primary:psql(
+      "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+    uv.kill(waker, 'sigstop')
+    local ok, failure = pcall(waits_for, '')
+    stores.sleep(0.3)
+    uv.kill(waker, 'sigcont')
+    assert(ok, failure)
+    assert.equal(1, waiting:join())
+  end)
+
+  example('is not waited for by more calls than may wait', function()
+    local store = met({ one }, nil, { poolsize = 1, max_waiters = 1 })
+    write()
+    assert.equal(1, store:find('docs', '1').n)
+    one:stop('immediate')
+    assert.is_false((store.try:find('docs', '1', { timeout = 1 })))
+    local held = {}
+    for i = 1, 2 do
+      held[i] = stores.spawn(function()
+        store:query('SELECT pg_sleep(1.5)', nil, { timeout = 60, transaction = false })
+      end)
+    end
+    support.eventually(function() return store:stats().pool_waiters == 1 end)
+    for name, read in pairs(ways) do
+      local ok, failure = pcall(read, store)
+      assert.is_false(ok, name)
+      assert.equal('pool_full', failure.code)
+    end
+    for i = 1, 2 do held[i]:join() end
+    local waiting = stores.spawn(function() return store:find('docs', '1', { timeout = 30 }).n end)
+    waits_for('')
+    assert.equal(1, waiting:join())
+  end)
+
+  example('of another server is no matter to who has its token among others', function()
+    local store = met({ one })
+    assert.equal(0, store:count('docs', { n = 1 }))
+    local token = '123.00000001.0000000000000001.00000000FFFFFFFF.0000000000000000,'
+      .. store:token()
+    waits_for('nobody')
+    -- a query is what nothing is asked before: it begins when nobody knows of which system they are
+    for _, given in ipairs({ { opts = { after_token = token } }, { call = token } }) do
+      local rows = reader({ one }, given.opts):query('SELECT 1 FROM docs', nil,
+        { readonly = true, after_token = given.call })
+      assert.equal(1, #rows)
+    end
   end)
 
   describe('where others write for long', function()
