@@ -255,6 +255,7 @@ local function take_tables(work, old, id, opts)
   tables.check(work.from, work.to, work.tables, opts.ledger)
   sequences.check(work, opts.tables ~= nil)
   work.from:check_rights()
+  if not old[1].state then compare.no_strays(work.from, work.tables) end
 end
 
 local function begin(work, opts)

@@ -89,6 +89,18 @@ describe('a copy that was begun', function()
   end)
 end)
 
+describe('an old side', function()
+  it('whose rows are not where they belong is refused before anything is begun', function()
+    local old, new = side(2), side(1)
+    support.psql(old.databases[2], "INSERT INTO parent VALUES (2, '{}')")
+    refused('conflict', '1 rows of parent are in shard 1 of the old side and belong to another',
+      stores.copy, old.place, new.place)
+    assert.is_truthy(old.target:insert('parent', { id = '1' }))
+    support.psql(old.databases[2], 'DELETE FROM parent WHERE id = 2')
+    assert.equal(1, stores.copy(old.place, new.place).rows)
+  end)
+end)
+
 describe('a new side', function()
   it('keeps rows that no copy into it has put there', function()
     -- what was restored from a dump of an old side, and told to be nothing of it

@@ -30,14 +30,31 @@ local function stray(side, at)
   return ('((id %% %d) + %d) %% %d <> %d'):format(side.size, side.size, side.size, at - 1)
 end
 
+local function refuse_strays(side, at, one, count)
+  errors.raise('conflict', ('%d rows of %s are in %s and belong to another shard'):format(count,
+    one.name, side:called(at)), { table = one.name, shard = at - 1 })
+end
+
+--- Refuses an old side with rows that nobody finds where they are, before anything is begun.
+---@param side stores.copy.Side
+---@param chosen stores.copy.Table[]
+---Raises conflict.
+function compare.no_strays(side, chosen)
+  if stray(side, 1) == 'false' then return end
+  side:each(function(store, at)
+    for _, one in ipairs(chosen) do
+      local count = store:query(('SELECT count(*)::float8 AS count FROM %s WHERE %s'):format(
+        one.name, stray(side, at)), {}, READ)[1].count
+      if count > 0 then refuse_strays(side, at, one, count) end
+    end
+  end)
+end
+
 local function sum_of(side, at, one)
   local name = one.name
   local row = side.stores[at]:query(SUM:format(stray(side, at), tables.line(one), name), {},
     READ)[1]
-  if row.strays > 0 then
-    errors.raise('conflict', ('%d rows of %s are in %s and belong to another shard'):format(
-      row.strays, one.name, side:called(at)), { table = one.name, shard = at - 1 })
-  end
+  if row.strays > 0 then refuse_strays(side, at, one, row.strays) end
   return row
 end
 
