@@ -3,6 +3,7 @@
 
 local ffi = require('ffi')
 local local_servers = require('stores.local')
+local servers = require('spec.support.servers')
 local stores = require('stores')
 local system = require('stores.local.system')
 
@@ -83,6 +84,7 @@ describe('private servers #slow', function()
   end
 
   local function write(path, where)
+    servers.make(path)
     local store = stores.open(path)
     store:query('CREATE TABLE IF NOT EXISTS t (id bigint PRIMARY KEY, value jsonb)')
     store:upsert('t', { id = '1', where = where })
@@ -130,6 +132,7 @@ describe('private servers #slow', function()
     local path = os.getenv('PATH')
     finally(function() ffi.C.setenv('PATH', path, 1) end)
     ffi.C.setenv('PATH', bin .. ':' .. path, 1)
+    servers.make(base .. '/data')
     local began = os.time()
     local err = refused('connect_failed', 'Redis listens on a port', local_servers.up,
       base .. '/data')

@@ -4,6 +4,7 @@
 -- Plain pass alone: servers and shells in processes of their own.
 
 local local_servers = require('stores.local')
+local servers = require('spec.support.servers')
 local system = require('stores.local.system')
 
 local shared -- the folder of most tests is below it
@@ -320,6 +321,7 @@ describe('private servers #slow', function()
   it('put their sockets elsewhere where the path is too long, or has a comma', function()
     for _, name in ipairs { ('long'):rep(30), 'a,b' } do
       folder = base .. '/' .. name
+      servers.make(folder)
       local handle = local_servers.up(folder)
       assert.is_true(#handle.pg.host < 80)
       assert.equal(tonumber('700', 8), system.stat(handle.pg.host).mode)
@@ -335,6 +337,7 @@ describe('private servers #slow', function()
   it('refuse a socket folder in /tmp that is somebody else\'s', function()
     if system.euid() ~= 0 then return pending('needs root, to make one') end
     folder = base .. '/' .. ('long'):rep(30)
+    servers.make(folder)
     local place = local_servers.up(folder)
     place.close()
     shell('mkdir -m 777 ' .. place.pg.host)

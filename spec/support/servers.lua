@@ -18,15 +18,21 @@ function servers.folder()
   return room and room .. path:match('/[^/]+$') or path
 end
 
+--- Makes a folder whose PostgreSQL has its data already, where there is a template of that: what is
+--- no matter of initdb needs not wait for it.
+---@param folder string
+function servers.make(folder)
+  if system.stat(folder) or not os.getenv('STORES_TEST_TEMPLATE') then return end
+  assert(system.make_folder(folder))
+  template.copy(folder .. '/pgdata')
+end
+
 --- Uses the servers of a folder, and makes and starts them where there are none.
 ---@param folder string
 ---@param settings? table<string, string|number> of postgresql.conf
 ---@return stores.local.Handle
 function servers.up(folder, settings)
-  if not system.stat(folder) and os.getenv('STORES_TEST_TEMPLATE') then
-    assert(system.make_folder(folder))
-    template.copy(folder .. '/pgdata')
-  end
+  servers.make(folder)
   local all = {}
   for name, value in pairs(SETTINGS) do all[name] = value end
   for name, value in pairs(settings or {}) do all[name] = value end
