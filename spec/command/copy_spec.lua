@@ -1,5 +1,6 @@
 --- `stores copy --from OLD --to NEW`: all that servers have moves to other ones. What it does is in
 --- spec/shards/copy_spec.lua.
+-- Plain pass alone: the command is a process of its own, over what copy_spec of shards tries.
 
 local command = require('spec.support.command')
 local shell = require('spec.support.shell')

@@ -1,5 +1,6 @@
 -- Every call ends within its deadline, wherever it stands just then, and the loop goes on
 -- meanwhile.
+-- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,5 +1,5 @@
 -- migrations.runMigrations and its kin, against a real PostgreSQL.
--- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
+-- Plain pass alone: Lua over queries, whose C other files of these passes run.
 
 local Ledger = require('stores.migrate.ledger')
 local migrations = require('migrations')

@@ -1,6 +1,7 @@
 -- What a caller sees when PostgreSQL goes away and comes back: reads go on, and a write says
 -- truthfully whether it was done.
--- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
+-- Plain pass alone: what the core does with connections that are lost is looked at in the asan pass
+-- by pool_loss_spec and test_engine_faults.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

@@ -1,6 +1,6 @@
 --- Lists of shards whose strings sort as a language has it: the servers say how, and pages follow
 --- it; also where the keys are arrays and objects with strings in them.
--- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
+-- Plain pass alone: plain Lua over several stores; verbs_spec and health_spec have these passes.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 --- Lists of shards are those of one store that has all the rows: their documents, their order,
 --- their cursors. So each is asked of both.
+-- Plain pass alone: plain Lua over several stores; verbs_spec and health_spec have these passes.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,5 @@
 --- Shards whose ids belong where a function of the program's own says.
--- Not in the gc pass: SQL that plain Lua writes, over verbs that have it.
+-- Plain pass alone: plain Lua over several stores; verbs_spec and health_spec have these passes.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -1,5 +1,6 @@
 --- What a database says of itself is seen by those who have connections open already, and wherever
 --- in it the table is that says it.
+-- Plain pass alone: plain Lua over several stores; verbs_spec and health_spec have these passes.
 
 local stores = require('stores')
 local support = require('spec.support')
