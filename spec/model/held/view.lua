@@ -1,0 +1,170 @@
+--- States of held.lua as the checker sees them: one for all that are alike, what must never be,
+--- what must stay reachable, words.
+
+local ffi = require 'ffi'
+local bit = require 'bit'
+local layout = require 'spec.model.held.layout'
+local sort_blocks = require('spec.model.checker').sort_blocks
+
+local band, bor, bnot, lshift, rshift = bit.band, bit.bor, bit.bnot, bit.lshift, bit.rshift
+local EPOCH, KEY, KVER, CUR, ACKED = layout.EPOCH, layout.KEY, layout.KVER, layout.CUR, layout.ACKED
+local WIN, SEQ, UNK, GHOST, KINDS = layout.WIN, layout.SEQ, layout.UNK, layout.GHOST, layout.KINDS
+local DOWN, EV, EB, V, HOLDER = layout.DOWN, layout.EV, layout.EB, layout.V, layout.HOLDER
+local H_NON, H_REG, H_SEEN, H_EAR = layout.H_NON, layout.H_REG, layout.H_SEEN, layout.H_EAR
+local H_L1, H_M, H_LEASE, H_G = layout.H_L1, layout.H_M, layout.H_LEASE, layout.H_G
+local H_FLYG, H_LATE, WRITER, W_ROLE = layout.H_FLYG, layout.H_LATE, layout.WRITER, layout.W_ROLE
+local W_ENTRY, W_SEQ, W_NON, W_IDLE = layout.W_ENTRY, layout.W_SEQ, layout.W_NON, layout.W_IDLE
+local W_NAMES, ROLE_NAMES, READER = layout.W_NAMES, layout.ROLE_NAMES, layout.READER
+
+--- Adds them to a model.
+---@param c table what the parts of a model have in common
+---@param model table
+return function(c, model)
+  local config, writers, holders, readers = c.config, c.writers, c.holders, c.readers
+  local commits, same, H0, W0, R0, size = c.commits, c.same, c.H0, c.W0, c.R0, c.size
+  local H_LAST, W_LAST = c.H_LAST, c.W_LAST
+
+  -- Sequence numbers are renamed so that the least one that anybody knows is 1.
+  local cells = {}
+  function model.shift(t)
+    local count, least = 0, 255
+    local function cell(place)
+      if t[place] == 0 then return end
+      count = count + 1
+      cells[count] = place
+      if t[place] < least then least = t[place] end
+    end
+    cell(SEQ)
+    local heard = t[SEQ]
+    for h = H0, H_LAST, HOLDER do
+      cell(h + H_REG)
+      cell(h + H_LATE)
+      if t[h + H_NON] == 1 then
+        cell(h + H_SEEN)
+        if t[h + H_SEEN] < heard then heard = t[h + H_SEEN] end
+      end
+    end
+    for w = W0, W_LAST, WRITER do if t[w + W_NON] == 1 then cell(w + W_SEQ) end end
+    -- messages that everybody has heard are forgotten
+    t[KINDS] = band(t[KINDS], bnot(lshift(2, heard) - 1))
+    if count == 0 or least == 1 then return end
+    for i = 1, count do t[cells[i]] = t[cells[i]] - (least - 1) end
+    t[KINDS] = rshift(t[KINDS], least - 1)
+  end
+
+  local scratch = ffi.new('uint8_t[?]', HOLDER)
+  local function less(t, a, b, n)
+    for k = 0, n - 1 do
+      if t[a + k] ~= t[b + k] then return t[a + k] < t[b + k] end
+    end
+    return false
+  end
+
+  local function swap(t, a, b, n)
+    ffi.copy(scratch, t + a, n)
+    ffi.copy(t + a, t + b, n)
+    ffi.copy(t + b, scratch, n)
+  end
+
+  local function swap_bits(x) return bor(lshift(band(x, 1), 1), rshift(band(x, 2), 1)) end
+
+  local first = same and 2 or 1
+
+  local function swap_writers(t)
+    swap(t, W0, W0 + WRITER, WRITER)
+    for h = H0, H_LAST, HOLDER do
+      t[h + H_G], t[h + H_FLYG] = swap_bits(t[h + H_G]), swap_bits(t[h + H_FLYG])
+    end
+  end
+
+  local function sort_holders(t)
+    sort_blocks(t, H0 + (first - 1) * HOLDER, HOLDER / 4, holders - first + 1)
+  end
+
+  assert(writers <= 2, 'there are bits for two writers')
+  local other = ffi.new('uint8_t[?]', size)
+  function model.canon(t)
+    local two = writers == 2 and not same
+    if two and less(t, W0 + WRITER, W0, WRITER) then swap_writers(t) end
+    local equal = two and not less(t, W0, W0 + WRITER, WRITER)
+    if equal then
+      ffi.copy(other, t, size)
+      swap_writers(other)
+      sort_holders(other)
+    end
+    sort_holders(t)
+    if equal then
+      for k = H0, W0 - 1 do
+        if other[k] ~= t[k] then
+          if other[k] < t[k] then ffi.copy(t, other, size) end
+          break
+        end
+      end
+    end
+    sort_blocks(t, R0, READER / 4, readers)
+  end
+
+  local function right(s, version)
+    return version == s[CUR] or s[WIN] == 1 and (not commits or version == s[CUR] - 1)
+  end
+
+  if config.invariant ~= false then
+    function model.invariant(s)
+      local ours = s[EPOCH] == EV or s[EPOCH] == EB
+      for h = H0, H_LAST, HOLDER do
+        if s[h + H_LEASE] == 1 and s[h + H_L1] ~= 0 and not right(s, s[h + H_L1] - 1) then
+          return 'a holder may serve something else than the latest committed state'
+        end
+        if s[h + H_LEASE] == 1 and s[h + H_NON] == 1 and s[h + H_REG] == 0 and ours then
+          return 'a holder has a lease, and is not in the hash'
+        end
+        if s[h + H_REG] > s[h + H_SEEN] and s[h + H_NON] == 1 and ours then
+          return 'the hash says that a holder heard what it did not hear'
+        end
+      end
+      if s[DOWN] == 0 and s[EPOCH] == EV and s[KEY] == V and not right(s, s[KVER]) then
+        return 'the key holds something else than the latest committed state'
+      end
+    end
+  end
+
+  --- The goal that must stay reachable: nobody writes, and every holder serves the row.
+  function model.goal(s)
+    if s[EPOCH] ~= EV or s[KEY] ~= V then return false end
+    for w = W0, W_LAST, WRITER do if s[w] ~= W_IDLE then return false end end
+    for h = H0, H_LAST, HOLDER do
+      if s[h + H_LEASE] == 0 or s[h + H_L1] == 0 or s[h + H_NON] ~= 1 then return false end
+    end
+    return true
+  end
+
+  function model.describe(s)
+    local epoch = ({ [0] = '-', 'V', 'B', 'foreign' })[s[EPOCH]]
+    local key = ({ [0] = '-', 'V' .. s[KVER], 'L', 'T=', 'T+' })[s[KEY]]
+    local out = { ('%s %s pg %d heard %d%s%s'):format(epoch, key, s[CUR], s[ACKED],
+      s[WIN] == 1 and ' (excused)' or '', s[DOWN] == 1 and ' DOWN' or '') }
+    out[2] = s[SEQ] == 0 and 'no hash' or ('seq %d%s%s'):format(s[SEQ], s[UNK] == 1 and ' ?' or '',
+      s[GHOST] == 1 and ' ghost' or '')
+    for j = 1, holders do
+      local h = H0 + (j - 1) * HOLDER
+      local non = s[h + H_NON]
+      if non ~= 0 or s[h + H_REG] ~= 0 then
+        out[#out + 1] = ('holder %d %s heard %d acked %d%s%s%s%s'):format(j,
+          ({ [0] = 'out', 'in', 'of the dump', 'of a lost hash' })[non], s[h + H_SEEN],
+          s[h + H_REG], s[h + H_EAR] == 0 and ' deaf' or '',
+          s[h + H_LEASE] == 1 and ' LEASE' or '',
+          s[h + H_L1] ~= 0 and ' has v' .. (s[h + H_L1] - 1) or '',
+          s[h + H_M] ~= 0 and ' gets v' .. (s[h + H_M] - 1) or '')
+      end
+    end
+    for i = 1, writers do
+      local w = W0 + (i - 1) * WRITER
+      if s[w] ~= W_IDLE then
+        out[#out + 1] = ('%s writer %d %s%s%s'):format(ROLE_NAMES[s[w + W_ROLE]] or '-', i,
+          W_NAMES[s[w]], s[w + W_ENTRY] == 1 and ' +' or '',
+          s[w + W_SEQ] > 0 and ' #' .. s[w + W_SEQ] or '')
+      end
+    end
+    return table.concat(out, ' | ')
+  end
+end
