@@ -43,14 +43,17 @@ static int engine_held(lua_State *L) {
     return 1;
 }
 
-/* engine:held_stamp(table, id) -> a number that changes with the row; nil and false as above */
+/* engine:held_stamp(table, id) -> a number that changes with the row, and how many bytes it has; nil
+ * and false as above */
 static int engine_held_stamp(lua_State *L) {
     const char *text = NULL;
     size_t len = 0;
     int64_t id;
     uint64_t stamp;
-    if (look(L, &id, &text, &len, &stamp) > 0) lua_pushnumber(L, (lua_Number)stamp);
-    return 1;
+    if (look(L, &id, &text, &len, &stamp) <= 0) return 1;
+    lua_pushnumber(L, (lua_Number)stamp);
+    lua_pushnumber(L, (lua_Number)len);
+    return 2;
 }
 
 /* engine:hold(table): of stores that may be closed by now, or the parent's */

@@ -124,8 +124,7 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
-  store.holding = held.begin(store, flat.hold)
-  store.shared, store.shared_count = {}, 0 -- documents that all who ask share, by table and id
+  store.holding = held.begin(store, flat.hold, flat.hold_bytes)
   if flat.traceback then
     Traced = Traced or traced.class(Store, 'store')
     setmetatable(store, Traced)

@@ -253,6 +253,22 @@ describe('a held table', function()
       end
     end)
 
+    it('is kept as long as all of them are not too large', function()
+      support.close(store)
+      store = again({ hold = { 'routes' }, hold_bytes = 20000 })
+      local kept = setmetatable({}, { __mode = 'v' })
+      for n = 1, 40 do
+        local one = store:insert('routes', { text = ('x'):rep(2000) }).id
+        hold(store, one)
+        kept[n] = store:find('routes', one, SHARED)
+      end
+      collectgarbage()
+      collectgarbage()
+      local count = 0
+      for _ in pairs(kept) do count = count + 1 end
+      assert.is_true(count <= 20, count)
+    end)
+
     it('is another one once the row has changed', function()
       hold(store)
       local one = store:find('routes', id, SHARED)

@@ -11,13 +11,19 @@ local wait = require('stores.wait')
 
 local held = {}
 
-local SHARED_MOST = 20000 -- documents that are kept decoded, of one store
+local HOLD_BYTES = 64 * 1024 * 1024 -- as core/cache/held.h has it
+-- Documents that are kept decoded: so many times as many bytes, of their texts and what each costs
+-- besides.
+local SHARED_MOST, COST = 2, 256
 
 --- Which tables a store holds, by their names however they are written; nil: it has no cache.
 ---@param store stores.Store
 ---@param list string[]? those of its options
+---@param bytes integer? `hold_bytes` of its options
 ---@return table<string, boolean>?
-function held.begin(store, list)
+function held.begin(store, list, bytes)
+  store.shared, store.shared_bytes = {}, 0 -- documents that all who ask share, by table and id
+  store.hold_bytes = bytes or HOLD_BYTES
   if not store.cached then return nil end
   local keys = {}
   for _, name in ipairs(list or {}) do
@@ -42,7 +48,7 @@ end
 ---@param store stores.Store
 function held.forget(store)
   for name in pairs(store.holding or {}) do store.holding[name] = nil end
-  store.shared, store.shared_count = {}, 0
+  store.shared, store.shared_bytes = {}, 0
 end
 
 local function holds(self, name, opts)
@@ -54,9 +60,24 @@ local function holds(self, name, opts)
   return self.holding[name]
 end
 
+-- Those of rows that are held no more are not told from the others: where all are too many, all go.
+local function keep(self, name, id, entry)
+  if self.shared_bytes + entry.bytes > SHARED_MOST * self.hold_bytes then
+    self.shared, self.shared_bytes = {}, 0
+  end
+  local of = self.shared[name]
+  if not of then
+    of = {}
+    self.shared[name] = of
+  end
+  local old = of[id]
+  self.shared_bytes = self.shared_bytes + entry.bytes - (old and old.bytes or 0)
+  of[id] = entry
+end
+
 -- One decoded document for all who ask. What is past its time is seen with each call.
 local function shared(self, name, id)
-  local stamp = self.engine:held_stamp(name, id)
+  local stamp, bytes = self.engine:held_stamp(name, id)
   if not stamp then return stamp end
   local of, definition = self.shared[name], self.tables[name]
   local known = of and of[id]
@@ -65,15 +86,9 @@ local function shared(self, name, id)
     if not document then return document end
     if definition then document = seen.one(self, definition, document) end
     if document == nil then return nil end
-    if self.shared_count >= SHARED_MOST then self.shared, self.shared_count, of = {}, 0, nil end
-    if not of then
-      of = {}
-      self.shared[name] = of
-    end
-    if not known then self.shared_count = self.shared_count + 1 end
     local ends = definition and definition.expires and times.at(document, definition.expires)
-    known = { stamp = stamp, ends = ends, document = frozen.freeze(document) }
-    of[id] = known
+    known = { stamp = stamp, bytes = bytes + COST, ends = ends, document = frozen.freeze(document) }
+    keep(self, name, id, known)
   elseif known.ends and times.is_over(known.ends, seen.now(self)) then
     return nil
   end
