@@ -62,6 +62,7 @@
 ---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field hold? boolean keep rows of the table in the memory of the process from now on, and read them there: [held.md](held.md); false: this call does not read there
 
 ---@class stores.ExpireOptions
 ---@field timeout? number the deadline of this call
@@ -164,6 +165,7 @@
 ---@field read? 'primary'|'replica' `'replica'`: a replica may answer, once it has all that this store has committed, and read so before: [scaling.md](scaling.md#replicas)
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field cache? boolean false: neither read from the cache nor publish to it. A write still tells the cache that its row changes
+---@field hold? boolean keep rows of the table in the memory of the process from now on, and read them there: [held.md](held.md); false: this call does not read there
 ---@field raw? boolean documents as JSON text
 ---@field as? 'array'|'map' `'map'`: documents in a table by id, in place of the array
 

@@ -124,9 +124,10 @@ end
 ---@param self stores.Store
 ---@param name string
 ---@param id string
+---@param opts table
 ---@return string|false|nil
-function held.text(self, name, id)
-  if not self.holding[name] then return false end
+function held.text(self, name, id, opts)
+  if not holds(self, name, opts) then return false end
   return was_read(self.engine:held(name, id, true))
 end
 
@@ -136,9 +137,10 @@ end
 ---@param name string
 ---@param list string[]
 ---@param raw boolean?
+---@param opts table
 ---@return (table|string|false)[]?
-function held.find_many(self, name, list, raw)
-  if not self.holding[name] then return nil end
+function held.find_many(self, name, list, raw, opts)
+  if not holds(self, name, opts) then return nil end
   local documents = {}
   for i = 1, #list do
     local document = self.engine:held(name, list[i], raw)

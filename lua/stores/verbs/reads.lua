@@ -75,7 +75,7 @@ function reads:exists(name, id, opts)
   opts = check_options(opts, taken.exists)
   id = ids.check(id)
   local text = false
-  if self.holding and opts.cache ~= false then text = held.text(self, name, id) end
+  if self.holding then text = held.text(self, name, id, opts) end
   if text == false then
     text = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache, true, nil, nil,
       nil, replica_of(self, opts)))
@@ -89,8 +89,8 @@ function reads:findAllByIds(name, list, opts)
   check_table(name)
   opts = check_options(opts, taken.findAllByIds)
   local wanted = arguments.check_ids(list)
-  local documents = self.holding and opts.cache ~= false
-    and held.find_many(self, name, wanted, raw_of(self, opts))
+  local documents = self.holding
+    and held.find_many(self, name, wanted, raw_of(self, opts), opts)
   documents = documents or wait.slot(self.hub,
     self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts),
       replica_of(self, opts)))
