@@ -38,11 +38,13 @@ static void end_old(stores_engine *engine) {
 static void probed(struct stores__pg_probe *probe, enum stores__pg_presence presence) {
     stores_engine *engine = STORES__CONTAINER(probe, stores_engine, breaker.probe);
     struct stores__breaker *breaker = &engine->breaker;
-    if (presence != STORES__PG_SILENT) {
+    uint64_t heard = engine->pool.common.heard_at;
+    if (presence != STORES__PG_SILENT || heard != breaker->asked_behind) {
         breaker->greeted_at = stores__now(engine);
         return;
     }
-    breaker->deaf_to = engine->pool.common.heard_at;
+    breaker->deaf_to = heard;
+    breaker->deaf_until = stores__now(engine) + 2 * engine->config.breaker_ms;
     end_old(engine);
 }
 
@@ -61,11 +63,13 @@ static void look(struct stores__timer *timer) {
     struct stores__breaker *breaker = &engine->breaker;
     const stores_op *op = oldest(engine);
     if (stores__closing(engine) || op == NULL) return;
-    if (breaker->deaf_to != engine->pool.common.heard_at) breaker->deaf_to = UINT64_MAX;
+    bool heard = breaker->deaf_to != engine->pool.common.heard_at;
+    if (heard || stores__now(engine) >= breaker->deaf_until) breaker->deaf_to = UINT64_MAX;
     if (age_ms(op, uv_hrtime()) >= breaker->quiet_ms) {
         if (breaker->deaf_to != UINT64_MAX) {
             end_old(engine);
-        } else if (is_due(engine)) {
+        } else if (is_due(engine) && !breaker->probe.asks) {
+            breaker->asked_behind = engine->pool.common.heard_at;
             stores__pg_probe_start(&engine->pool, &breaker->probe, engine->config.breaker_ms);
         }
     }
