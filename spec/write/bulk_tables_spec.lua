@@ -156,6 +156,7 @@ describe('where PostgreSQL does more with the rows, a verb for many of them', fu
       store:insertMany('logged', { { id = '1' }, { id = '2' } })
       assert.is_true(other:find('plain', '9').logged)
       store:deleteMany('logged', { '1', '2' })
+      store:delete('plain', '9')
     end)
   end)
 
