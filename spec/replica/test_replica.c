@@ -116,6 +116,53 @@ static void test_tokens(void) {
     engine_close(engine);
 }
 
+/* A token by which a replica has shown up to that xid what the primary may not have ended. */
+static const char *token_of(const char *xid) {
+    static char token[STORES_TOKEN_SIZE];
+    snprintf(token, sizeof token, "%s.00000001.0000000000000001.%s.0000000000000000",
+             sql("SELECT system_identifier FROM pg_control_system()"), xid);
+    return token;
+}
+
+/* Calls that are given up, and an engine that closes, while the primary is asked. */
+static void test_doubting(void) {
+    stores_replica second = nobody();
+    const stores_replica *replicas[] = {&second, NULL};
+    stores_config config = config_with(replicas, false);
+    for (int turns = 0; turns < 24; turns++) {
+        stores_engine *engine = engine_with(&config);
+        stores_call call = from_replica;
+        if (turns & 1) CHECK_STR(end_of(stores_find(engine, &from_replica, "docs", 1)), "ok");
+        stores_op *ops[6];
+        call.after_token = token_of("00000000FFFFFFFF");
+        for (int i = 0; i < 3; i++) {
+            ops[2 * i] = stores_find(engine, &call, "docs", i + 1);
+            ops[2 * i + 1] = stores_select(engine, &call, "docs", "SELECT count(*) FROM %T", NULL);
+        }
+        for (int i = 0; i < turns; i++) turn();
+        for (int i = 0; i < 4; i++) {
+            CHECK(!stores_op_done(ops[i]));
+            stores_op_free(ops[i]);
+        }
+        engine_close(engine);
+        for (int i = 4; i < 6; i++) {
+            CHECK_STR(end_of(ops[i]), "closed");
+        }
+    }
+    stores_engine *engine = engine_with(&config);
+    stores_call call = from_replica;
+    call.after_token = token_of("0000000000000001");
+    call.timeout_ms = 20000;
+    for (int i = 0; i < 2; i++) CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "ok");
+    /* nobody runs from there on: what does not end in a moment is no commit */
+    call.after_token = token_of("00000000FFFFFFFF");
+    CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "ok");
+    call.timeout_ms = 300;
+    CHECK_STR(end_of(stores_find(engine, &call, "docs", 1)), "timeout");
+    TURN_UNTIL(figure(engine, "ops") == 0, 30000);
+    engine_close(engine);
+}
+
 /* Calls that are given up, and an engine that closes, at any moment. */
 static void test_leaving(void) {
     stores_replica first = itself(), second = nobody();
@@ -160,6 +207,7 @@ int main(void) {
     test_no_standbys(true);
     test_tokens();
     test_leaving();
+    test_doubting();
     test_wrong_ones();
     servers_close();
     return check_report();
