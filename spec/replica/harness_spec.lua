@@ -6,6 +6,7 @@
 
 local cjson = require('cjson')
 local postgres = require('spec.support.postgres')
+local pgbouncer = require('spec.support.pgbouncer')
 local process = require('spec.consistency.process')
 local support = require('spec.support')
 local uv = require('luv')
@@ -16,6 +17,7 @@ local WORKERS, ROUND = 3, 30
 
 describe('#slow replicas in chaos', function()
   local primary, standbys, folder, workers
+  local poolers = {} -- of servers, of every other round
   local frozen_at = 0
 
   setup(function()
@@ -31,8 +33,16 @@ describe('#slow replicas in chaos', function()
     os.execute('rm -rf ' .. folder)
   end)
 
+  local function without_poolers()
+    for server, pooler in pairs(poolers) do
+      pooler:stop()
+      poolers[server] = nil
+    end
+  end
+
   after_each(function()
     for _, worker in ipairs(workers) do worker:kill('sigkill') end
+    without_poolers()
     for _, server in ipairs({ primary, standbys[1], standbys[2] }) do server:ensure() end
   end)
 
@@ -156,6 +166,20 @@ describe('#slow replicas in chaos', function()
 
   -- ---- Workers ---------------------------------------------------------------------------------
 
+  local function put_poolers_between()
+    for _, server in ipairs({ primary, standbys[1], standbys[2] }) do
+      poolers[server] = pgbouncer.start('transaction', 'max_db_connections = 40\n'
+        .. 'default_pool_size = 40\nserver_login_retry = 0.2', { host = server.socket,
+          port = server.port })
+    end
+  end
+
+  local function db_of(server)
+    local pooler = poolers[server]
+    return pooler and pooler:config({ pooler = server == primary and 'transaction' or nil })
+      or server:config()
+  end
+
   local function start_workers(seed)
     os.execute(('rm -f %s/*'):format(folder))
     primary:psql('DROP TABLE IF EXISTS docs, events, rest;'
@@ -165,13 +189,16 @@ describe('#slow replicas in chaos', function()
       .. " INSERT INTO docs SELECT i, jsonb_build_object('id', i::text, 'k', 1, 'n', 0)"
       .. (' FROM generate_series(1, %d) i'):format(WORKERS))
     for _, server in ipairs(standbys) do server:catch_up() end
+    local either = { host = {}, port = {} }
+    for i, server in ipairs(standbys) do
+      local db = db_of(server)
+      either.host[i], either.port[i] = db.host, db.port
+    end
     for worker = 1, WORKERS do
       workers[worker] = process.start({ 'luajit', 'spec/replica/harness_worker.lua',
         cjson.encode({ worker = worker, workers = WORKERS, seed = seed + worker, folder = folder,
-          primary = primary:config(),
-          standbys = { standbys[1]:config(), standbys[2]:config() },
-          either = { host = { standbys[1].socket, standbys[2].socket },
-            port = { standbys[1].port, standbys[2].port } } }) })
+          primary = db_of(primary), standbys = { db_of(standbys[1]), db_of(standbys[2]) },
+          either = either }) })
     end
   end
 
@@ -196,6 +223,7 @@ describe('#slow replicas in chaos', function()
 
   local function round(seed, seconds)
     math.randomseed(seed)
+    if seed % 2 == 1 then put_poolers_between() end
     start_workers(seed)
     local at_end = process.now() + seconds
     while process.now() < at_end do
@@ -221,6 +249,7 @@ describe('#slow replicas in chaos', function()
     for i = 1, rounds do
       workers = {}
       round(SEED + i - 1, SECONDS / rounds)
+      without_poolers()
     end
   end)
 end)
