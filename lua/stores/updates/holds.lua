@@ -78,8 +78,9 @@ end
 ---@param connects boolean whether it counts for a connection
 ---@return stores.Hold
 function holds.of_row(store, name, id, connects)
+  -- with what it gets as a frame: a table that grows is made again each time
   return { store = store, rows = { [row_key(name, id)] = true }, connects = connects,
-    taken = false }
+    taken = false, outer = false, hub = false, is_anchored = false, is_over = false, idle = 0 }
 end
 
 --- Tells the store that its next call is made by who holds a connection: where all of them are held
