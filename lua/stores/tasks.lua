@@ -17,14 +17,18 @@ local alive, live = setmetatable({}, { __mode = 'k' }), 0
 local loops = 0 -- how many runs turn the host's loop: one, or one and those that it refuses
 local failed, failures = {}, 0 -- the tasks whose error nobody has got yet -> their order
 
+local NOTHING = { n = 0 }
+
 local function pack(...)
-  return { n = select('#', ...), ... }
+  local n = select('#', ...)
+  return n == 0 and NOTHING or { n = n, ... }
 end
 
 local function finish(task, ok, ...)
   task.done, task.ok, task.results = true, ok, pack(...)
   if alive[task] then alive[task], live = nil, live - 1 end
-  if not ok and not task.joiners[1] and not task.is_awaited then
+  local joiners = task.joiners
+  if not ok and not joiners and not task.is_awaited then
     if loops == 0 and wait.host.report then
       -- no stores.run is there to raise it, and nobody may ever join
       wait.host.report(task.results[1])
@@ -33,7 +37,7 @@ local function finish(task, ok, ...)
       failed[task] = failures
     end
   end
-  for _, co in ipairs(task.joiners) do wait.host.unpark(co) end
+  for i = 1, joiners and #joiners or 0 do wait.host.unpark(joiners[i]) end
 end
 
 -- What the host refused to run, or could not run to its end: nobody waits for it any more.
@@ -67,18 +71,24 @@ local function check_parks()
   if not wait.host.parks() then wraps.refuse_c_call() end
 end
 
-local function body(task, fn, args)
+-- args: of several arguments; false: there are none, or the one.
+local function body(task, fn, args, count, one)
   return function()
-    if not task.is_canceled then finish(task, pcall(fn, unpack(args, 1, args.n))) end
+    if task.is_canceled then return end
+    if args then return finish(task, pcall(fn, unpack(args, 1, count))) end
+    if count == 1 then return finish(task, pcall(fn, one)) end
+    finish(task, pcall(fn))
   end
 end
 wraps.unpin(body)
 
 local function start_by(spawn, fn, ...)
-  local args = pack(...)
-  local task = setmetatable({ done = false, joiners = {} }, Task)
+  local count = select('#', ...)
+  -- with all its fields: a table that grows is made again each time
+  local task = setmetatable({ done = false, ok = false, results = false, joiners = false,
+    co = false, is_awaited = false, is_canceled = false }, Task)
   alive[task], live = true, live + 1
-  task.co = spawn(body(task, fn, args))
+  task.co = spawn(body(task, fn, count > 1 and { ... }, count, (...)))
   return task
 end
 
@@ -96,6 +106,7 @@ function Task:join()
     if co == self.co then
       errors.raise('self_deadlock', 'a task that joins itself would wait for its own end')
     end
+    self.joiners = self.joiners or {}
     self.joiners[#self.joiners + 1] = co
     while not self.done do wait.host.park() end
   end
