@@ -66,7 +66,7 @@ return {
     syscalls = 5,
     allocations = 34,
     copied = 184499,
-    garbage = 323776,
+    garbage = 296912,
     instructions = 5214447,
   },
   ['find uncached, alone'] = {
@@ -88,7 +88,7 @@ return {
     syscalls = 9,
     allocations = 36,
     copied = 87141,
-    garbage = 323776,
+    garbage = 296912,
     instructions = 5284918,
   },
   ['findAllByIds of 100 cached, alone'] = {
@@ -142,7 +142,7 @@ return {
     syscalls = 17,
     allocations = 300,
     copied = 268583,
-    garbage = 471853,
+    garbage = 444989,
     instructions = 6374789,
   },
   ['update cached, alone'] = {

@@ -27,6 +27,7 @@ local numbers = require('spec.cost.numbers')
 
 -- A crowd asks for more than so much where calls have segments; what two segments more ask.
 local FLIGHT_FEW, SEGMENT_OWN = 2, 8
+local SEGMENT_MEMORY = 80 -- allocations of two segments more
 local SLACK = { instructions = 0.10, garbage = 0.05, allocations = 0.01, copied = 0.05 }
 
 --- How far a figure may be from what is wanted. Of calls in flight, which answer one wake-up finds
@@ -48,7 +49,8 @@ local function slack(name, figure, wanted)
   elseif in_flight and figure == 'copied' then
     return math.huge
   elseif in_flight and figure == 'allocations' then
-    return wanted * 0.05 -- those of a segment more, or two; one more a call is a seventh
+    -- those of a segment more, or two; one more a call is hundreds
+    return wanted > SEGMENT_MEMORY and SEGMENT_MEMORY or wanted * 0.05
   elseif figure == 'copied' then
     return wanted * SLACK.copied + 16 -- bytes
   elseif figure == 'garbage' and name:find('^query') then
