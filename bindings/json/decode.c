@@ -98,6 +98,9 @@ static bool read_any_number(struct decoder *d) {
     return true;
 }
 
+/* As much as a division leaves behind the point; of more jsonb may take none. */
+enum { PLAIN_FRACTION = 40 };
+
 /* Up to 15 digits with a point anywhere: digits and power of ten are exact as doubles, so one
  * division is, too. Zeros at the end, which numeric keeps of a division, are none of them. */
 static bool read_number(struct decoder *d) {
@@ -114,7 +117,7 @@ static bool read_number(struct decoder *d) {
     if (at < end && *at == '.') {
         const unsigned char *fraction = ++at;
         while (at < end && (unsigned)(*at - '0') < 10) at++;
-        if (at == fraction) return read_any_number(d);
+        if (at == fraction || at - fraction > PLAIN_FRACTION) return read_any_number(d);
         after = (size_t)(at - fraction);
         while (after > 0 && fraction[after - 1] == '0') after--;
         for (size_t i = 0; i < after; i++) digits = digits * 10 + (fraction[i] - '0');
