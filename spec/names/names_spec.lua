@@ -330,7 +330,8 @@ describe('The names of tables that come and go #slow', function()
       local before = rss()
       for n = FILL + 1, FILL + ROUNDS do round(n) end
       local each = (rss() - before) * 1024 / (EACH * ROUNDS)
-      assert.is_true(each < 300, ('%.0f bytes for each of %d'):format(each, EACH * ROUNDS))
+      -- what the heap takes more by chance is some 200 KB; a table that stays is 700 bytes
+      assert.is_true(each < 450, ('%.0f bytes for each of %d'):format(each, EACH * ROUNDS))
       support.close(store, db)
     end)
   end
