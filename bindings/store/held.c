@@ -56,6 +56,30 @@ static int engine_held_stamp(lua_State *L) {
     return 2;
 }
 
+/* Whether the row that had that stamp is held as it was. A function of C, by FFI, for LuaJIT compiles
+ * such a call, and shared documents are read in no other way once they are known: by names and ids
+ * that held_stamp has taken. */
+static int is_held(const struct stores__lua_engine *engine, const char *table, const char *id,
+                   double stamp) {
+    const char *text = NULL;
+    size_t len = 0;
+    int64_t number;
+    uint64_t now;
+    if (engine->engine == NULL || !stores_id_parse(id, strlen(id), &number, NULL)) return 0;
+    return stores_held_find(engine->engine, table, number, &text, &len, &now) > 0 &&
+           (double)now == stamp;
+}
+
+/* engine:held_test() -> is_held, as a light userdata */
+static int engine_held_test(lua_State *L) {
+    int (*test)(const struct stores__lua_engine *, const char *, const char *, double) = is_held;
+    void *address;
+    memcpy(&address, &test, sizeof address); /* which C leaves undefined as a cast, and POSIX not */
+    stores__engine_check(L, 1);
+    lua_pushlightuserdata(L, address);
+    return 1;
+}
+
 /* engine:hold(table): of stores that may be closed by now, or the parent's */
 static int engine_hold(lua_State *L) {
     const struct stores__lua_engine *engine = luaL_checkudata(L, 1, STORES__ENGINE);
@@ -74,6 +98,8 @@ void stores__held_register(lua_State *L) {
     lua_setfield(L, -2, "held");
     lua_pushcfunction(L, engine_held_stamp);
     lua_setfield(L, -2, "held_stamp");
+    lua_pushcfunction(L, engine_held_test);
+    lua_setfield(L, -2, "held_test");
     lua_pushcfunction(L, engine_hold);
     lua_setfield(L, -2, "hold");
     lua_pop(L, 2);

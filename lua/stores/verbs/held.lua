@@ -2,6 +2,7 @@
 --- yields. Where a row is not there the caller goes on as with any other table, and the core keeps
 --- what comes.
 
+local ffi = require('ffi')
 local errors = require('stores.errors')
 local frozen = require('stores.frozen')
 local names = require('stores.tables.names')
@@ -24,6 +25,9 @@ local SHARED_MOST, COST = 2, 256
 function held.begin(store, list, bytes)
   store.shared, store.shared_bytes = {}, 0 -- documents that all who ask share, by table and id
   store.hold_bytes = bytes or HOLD_BYTES
+  store.is_held = ffi.cast('int (*)(void *, const char *, const char *, double)',
+    store.engine:held_test())
+  store.engine_at = ffi.cast('void *', store.engine) -- as long as store.engine is there
   if not store.cached then return nil end
   local keys = {}
   for _, name in ipairs(list or {}) do
@@ -75,23 +79,28 @@ local function keep(self, name, id, entry)
   of[id] = entry
 end
 
--- One decoded document for all who ask. What is past its time is seen with each call.
-local function shared(self, name, id)
+-- What the document of a row is from now on; nil and false as held.find.
+local function decode(self, name, id)
   local stamp, bytes = self.engine:held_stamp(name, id)
   if not stamp then return stamp end
-  local of, definition = self.shared[name], self.tables[name]
+  local document, definition = self.engine:held(name, id, false), self.tables[name]
+  if not document then return document end
+  if definition then document = seen.one(self, definition, document) end
+  if document == nil then return nil end
+  local ends = definition and definition.expires and times.at(document, definition.expires)
+  document = frozen.freeze(document)
+  keep(self, name, id, { stamp = stamp, bytes = bytes + COST, ends = ends, document = document })
+  return document
+end
+
+-- One decoded document for all who ask. What is past its time is seen with each call.
+local function shared(self, name, id)
+  local of = self.shared[name]
   local known = of and of[id]
-  if not known or known.stamp ~= stamp then
-    local document = self.engine:held(name, id, false)
-    if not document then return document end
-    if definition then document = seen.one(self, definition, document) end
-    if document == nil then return nil end
-    local ends = definition and definition.expires and times.at(document, definition.expires)
-    known = { stamp = stamp, bytes = bytes + COST, ends = ends, document = frozen.freeze(document) }
-    keep(self, name, id, known)
-  elseif known.ends and times.is_over(known.ends, seen.now(self)) then
-    return nil
+  if not known or self.is_held(self.engine_at, name, id, known.stamp) == 0 then
+    return decode(self, name, id)
   end
+  if known.ends and times.is_over(known.ends, seen.now(self)) then return nil end
   return known.document
 end
 
