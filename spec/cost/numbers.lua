@@ -292,8 +292,8 @@ return {
     redis_commands = 0,
     syscalls = 0,
     allocations = 0,
-    copied = 0.5,
-    garbage = 122,
+    copied = 40.5,
+    garbage = 10,
     instructions = 8531,
   },
 }
