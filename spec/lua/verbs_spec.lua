@@ -120,7 +120,7 @@ describe('the table of verbs', function()
     -- which tells who waits inside of which transaction, what stores.define says, what is read
     -- without a call, what migrations did, and what the databases of all shards are of
     local reached = { inside = true, expires = true, hold = true, held = true, held_stamp = true,
-      wrote_elsewhere = true, expect_cluster = true }
+      held_test = true, wrote_elsewhere = true, expect_cluster = true }
     each_row(function(row, what)
       for _, name in ipairs(row.core or {}) do
         assert.is_truthy(doors[1][name] or doors[2][name], what .. ': ' .. name)

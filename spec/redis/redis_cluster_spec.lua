@@ -267,6 +267,7 @@ describe('a store over a Redis cluster', function()
   it('says what a list of nodes should be, and finds the cluster by one that lives', function()
     local alone = redis.start({ port = clusters.port(), bind = '127.0.0.1' })
     local said = {}
+    cached('docs', 59)
     local wrong = stores.Store.new(db, { cluster = { '127.0.0.1:' .. alone.options.port } },
       { log = function(text) said[#said + 1] = text end })
     assert.is_table(wrong:find('docs', '1'))
@@ -345,12 +346,15 @@ describe('a store over a Redis cluster with a replica', function()
     support.eventually(function()
       return cluster.nodes[4]:info('role') == 'master'
     end, 60, 'the promotion')
-    support.eventually(function()
+    local function both_find()
       store:find(here, '1')
       late:find(here, '1')
+    end
+    support.eventually(function()
+      both_find()
       return store:stats().redis_trouble == nil and late:stats().redis_trouble == nil
     end, 60, 'the new master')
-    local epoch = keys:turned('public.' .. here, lost)
+    local epoch = keys:turned('public.' .. here, lost, both_find)
     assert.equal(cluster.nodes[4]:info('run_id'):sub(1, 8), epoch:match('%.(%w%w%w%w%w%w%w%w)'))
     for _, one in ipairs({ store, late }) do assert.equal(2, one:find(here, '1').n) end
     cached(here, 3)

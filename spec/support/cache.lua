@@ -105,9 +105,11 @@ end
 --- Waits until the turn that a write began has ended, and gives the new epoch.
 ---@param name string
 ---@param before string the epoch as it was, with its state
+---@param meanwhile? fun() calls that go on: what a turn was refused in between the next one makes up
 ---@return string
-function Cache:turned(name, before)
+function Cache:turned(name, before, meanwhile)
   return support.eventually(function()
+    if meanwhile then meanwhile() end
     local now = self:epoch(name)
     return now and now:sub(1, 1) == 'V' and now ~= before and now
   end, 60, name .. ' to be turned')
