@@ -105,7 +105,7 @@ end
 --- Waits until the turn that a write began has ended, and gives the new epoch.
 ---@param name string
 ---@param before string the epoch as it was, with its state
----@param meanwhile? fun() calls that go on: what a turn was refused in between the next one makes up
+---@param meanwhile? fun() calls that go on: the next one makes up for a turn that was refused
 ---@return string
 function Cache:turned(name, before, meanwhile)
   return support.eventually(function()
