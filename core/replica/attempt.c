@@ -103,9 +103,11 @@ static void let_go(struct stores__attempt *attempt) {
     }
 }
 
-/* It is silent: those that it began end. */
-static void end_all(struct stores__replica *replica) {
+/* Where it is not there at all those that it began end. */
+static void probed(struct stores__pg_probe *probe, enum stores__pg_presence presence) {
+    struct stores__replica *replica = STORES__CONTAINER(probe, struct stores__replica, probe);
     struct stores__list all;
+    if (presence == STORES__PG_THERE) return;
     stores__list_init(&all);
     stores__list_move(&replica->attempts, &all);
     for (struct stores__list *at; (at = stores__list_shift(&all)) != NULL;) {
@@ -124,7 +126,9 @@ static void silent_since(struct stores__timer *timer) {
     struct stores__attempt *attempt = STORES__CONTAINER(timer, struct stores__attempt, timer);
     attempt->patience_ms *= 2;
     stores__timer_set(timers_of(attempt), timer, now_of(attempt) + attempt->patience_ms);
-    stores__silence_look(attempt->replica, end_all);
+    attempt->replica->probe.done = probed;
+    stores__pg_probe_start(&attempt->replica->pool, &attempt->replica->probe,
+                           2 * STORES__REPLICA_PATIENCE_MS);
 }
 
 static void judge(struct stores__attempt *attempt, const struct pg_result *result) {

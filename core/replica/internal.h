@@ -3,7 +3,6 @@
  *
  *   mark.c       how far the engine has come
  *   asked.c      what is asked of a replica
- *   silence.c    whether one is there at all
  *   shows.c      what they have shown that the primary may not have ended
  *   replicas.c   which of them is asked
  *   attempt.c    one read that one of them is asked for
@@ -15,7 +14,7 @@
 #define STORES_REPLICA_INTERNAL_H
 
 #include "base/sized.h"
-#include "pg/aside.h"
+#include "pg/probe.h"
 #include "replica/replica.h"
 
 /* For so long a replica may be silent until a read goes on to the primary: while it is connected
@@ -66,10 +65,7 @@ struct stores__replica {
     struct stores__list attempts;
     int reading;
     uint64_t reads, fallbacks; /* that it answered, and did not */
-    struct stores__pg_aside probe; /* silence.c */
-    struct stores__timer probe_timer;
-    bool probing;
-    void (*gone)(struct stores__replica *replica); /* where the probe finds nobody */
+    struct stores__pg_probe probe; /* a read that it began says nothing for long: is it there? */
 };
 
 /* ---- doubt.c --------------------------------------------------------------------------------- */
@@ -155,13 +151,6 @@ void stores__reached_add(struct stores__pg_conn *conn, struct stores__pg_req *re
 /* exact: it was not about to finish one more record. False: it was not told. */
 bool stores__reached_take(const struct pg_result *result, uint64_t *lsn, bool *exact,
                           struct stores__shown *shown);
-
-/* ---- silence.c ------------------------------------------------------------------------------- */
-
-/* A read that it began has been silent for long: is it there? gone() where it is not. */
-void stores__silence_look(struct stores__replica *replica,
-                          void (*gone)(struct stores__replica *replica));
-void stores__silence_stop(struct stores__replica *replica);
 
 /* ---- shows.c --------------------------------------------------------------------------------- */
 

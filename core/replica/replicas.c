@@ -294,7 +294,6 @@ static bool open_one(struct stores__replicas *replicas, const stores_config *con
     replica->all = replicas;
     stores__list_init(&replica->attempts);
     stores__list_init(&replica->link);
-    stores__list_init(&replica->probe.link);
     replicas->count++;
     replicas->open++;
     bool ok = stores__pg_pool_open(&replica->pool, engine->loop, &engine->timers, &its, error);
@@ -362,7 +361,7 @@ bool stores__replicas_close(stores_engine *engine, void (*done)(void *engine)) {
     stores__doubts_close(replicas);
     for (int i = 0; i < replicas->count; i++) {
         replicas->list[i].pool.common.statement = NULL;
-        stores__silence_stop(&replicas->list[i]);
+        stores__pg_probe_stop(&replicas->list[i].probe);
         stores__pg_pool_close(&replicas->list[i].pool);
     }
     /* those without a connection are closed at once */

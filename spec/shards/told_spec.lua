@@ -24,15 +24,17 @@ local function list_of(databases, fields)
   return list
 end
 
--- Waits until a call is refused for what the database is.
+-- Waits until a call is refused for what the database is. One that was just dropped ends those
+-- connections, too, that are being made.
 local function is_refused(fn, ...)
   local args = { ... }
   local found
   support.eventually(function()
     local ok, err = pcall(fn, unpack(args))
-    if not ok and not stores.errors.is(err, 'shard_mismatch') then error(err, 0) end
+    local is_away = not ok and stores.errors.is(err, 'connect_failed')
+    if not ok and not is_away and not stores.errors.is(err, 'shard_mismatch') then error(err, 0) end
     found = err
-    return not ok
+    return not ok and not is_away
   end)
   return found
 end
