@@ -58,12 +58,14 @@ describe('The name of a table', function()
         'SELECT 1; SET LOCAL search_path = b; SELECT 2',
       }) do
         it('is its own in a transaction after ' .. text, function()
+          local meanwhile
           store:transaction(function(tx)
             tx:query(text)
             use(tx, 'b')
-            stores.spawn(everybody_sees_public)
+            meanwhile = stores.spawn(everybody_sees_public)
             use(tx, 'b')
           end)
+          meanwhile:join()
           everybody_sees_public()
           assert.equal('function', psql("SELECT value->>'by' FROM b.docs"))
           assert.equal('', psql("SELECT value->>'by' FROM public.docs"))

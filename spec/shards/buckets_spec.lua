@@ -57,7 +57,8 @@ describe('buckets', function()
     psql(second, ('ALTER DATABASE bucket_%d CONNECTION LIMIT -1'):format(id))
   end
 
-  it('are shards of one server, of which one is moved while the others are used', function()
+  it('are shards of one server, of which one is moved while the others are used; '
+    .. 'they stand in no other place of the list, wherever they are', function()
     shards = open({})
     shards:migrate({ { name = 'orders', migration =
       'CREATE TABLE orders (id bigint PRIMARY KEY, value jsonb NOT NULL)' } })
@@ -87,10 +88,8 @@ describe('buckets', function()
     assert.same({ 'connect_failed', 3 }, { gone.code, gone.shard })
     shards:close()
     shards = moved
-  end)
 
-  it('stand in no other place of the list, wherever they are', function()
-    local list = {}
+    list = {}
     for id = 0, BUCKETS - 1 do
       local name = ({ [0] = 3, [3] = 0 })[id] or id
       list[id + 1] = { id = id, redis = false, db = (name == 3 and second or first):config({

@@ -73,7 +73,8 @@ describe('calls that are under way when a shard begins to hang', function()
           object = stores.spawn(pcall, shards.updateObject, shards, 'docs', '7', function(doc)
             doc.n = 0
           end),
-          query = stores.spawn(pcall, shards.query, shards, 'SELECT 1', {}, { on = '9' }),
+          query = stores.spawn(pcall, shards.query, shards, 'SELECT 1', {},
+            { on = '9', readonly = true }),
         }
         assert.equal(2, shards:find('docs', '2').n)
         assert.is_truthy(shards:update('docs', { id = '2', n = 2 }))
