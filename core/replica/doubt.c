@@ -131,8 +131,9 @@ static void ask_later(struct stores__doubts *doubts) {
 static void was_lost(struct stores__doubts *doubts, struct stores__list *given_up,
                      stores_error *error) {
     uint64_t now = stores__now(replicas_of(doubts)->engine);
-    bool enough = !doubts->req.stalled && !doubts->beginning && ++doubts->lost > LOST_MOST;
     *error = doubts->error;
+    if (doubts->beginning) return; /* nobody hears of anything in there */
+    bool enough = !doubts->req.stalled && ++doubts->lost > LOST_MOST;
     if (error->code == STORES_OK) {
         stores__error_set(error, STORES_CONNECTION_LOST,
                           "the connection was lost while the primary was asked whether it has "
@@ -142,7 +143,6 @@ static void was_lost(struct stores__doubts *doubts, struct stores__list *given_u
     for (struct stores__list *at = doubts->asked.next, *next; at != &doubts->asked; at = next) {
         next = at->next;
         if (!enough && now < STORES__CONTAINER(at, struct stores__doubt, link)->until) continue;
-        if (doubts->beginning) continue;
         stores__list_remove(at);
         stores__list_append(given_up, at);
     }
