@@ -4,60 +4,20 @@
  * caches of others hear of what was done.
  */
 #include "engine_harness.h"
+#include "no_results.h"
 #include "base/err.h"
 #include "cache/epoch_internal.h"
-#include "pg/conn.h"
 #include "redis/tls.h"
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
-static int fail_at; /* the how-manyth from now on fails; 0: none */
-static int fail_result_at; /* the same for results of libpq */
-static bool all_fail; /* until it is taken back */
-static int fail_timer; /* handles of timers, in the same way */
-static int denied; /* how many did meanwhile */
+static int fail_timer; /* handles of timers: the how-manyth from now on fails; 0: none */
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-struct pg_result *__real_PQgetResult(void *pg);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-struct pg_result *__wrap_PQgetResult(void *pg);
 int __real_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer);
 int __wrap_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer);
 
-static bool fails(int *at) {
-    return *at > 0 && --*at == 0;
-}
-
-static bool no_memory(void) {
-    denied += all_fail;
-    return all_fail || fails(&fail_at);
-}
-
-void *__wrap_malloc(size_t size) {
-    return no_memory() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return no_memory() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size) {
-    return no_memory() ? NULL : __real_realloc(old, size);
-}
-
 int __wrap_uv_timer_init(uv_loop_t *timer_loop, uv_timer_t *timer) {
     return fails(&fail_timer) ? UV_ENOMEM : __real_uv_timer_init(timer_loop, timer);
-}
-
-struct pg_result *__wrap_PQgetResult(void *pg) {
-    struct pg_result *result = __real_PQgetResult(pg);
-    if (result == NULL || !fails(&fail_result_at)) return result;
-    stores__pg_result_free(result);
-    return NULL;
 }
 
 /* ---- Errors ---------------------------------------------------------------------------------- */

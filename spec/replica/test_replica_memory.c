@@ -5,31 +5,7 @@
  * ever.
  */
 #include "engine_harness.h"
-
-static int fail_at; /* the how-manyth from now on fails; 0: none */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool no_memory(void) {
-    return fail_at > 0 && --fail_at == 0;
-}
-
-void *__wrap_malloc(size_t size) {
-    return no_memory() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return no_memory() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size) {
-    return no_memory() ? NULL : __real_realloc(old, size);
-}
+#include "no_memory.h"
 
 enum { WAYS = 3, MOST = 400 };
 

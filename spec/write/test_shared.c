@@ -3,45 +3,9 @@
  * allocations in turn, and libpq has none for each of its results: each caller hears the truth.
  */
 #include "engine_harness.h"
-
-#include "pg/conn.h"
+#include "no_results.h"
 
 enum { WRITES = 8, MOST = 400 };
-
-static int fail_at; /* the how-manyth allocation from now on fails; 0: none */
-static int fail_result_at; /* the same for results of libpq */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-struct pg_result *__real_PQgetResult(void *pg);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-struct pg_result *__wrap_PQgetResult(void *pg);
-
-static bool fails(int *at) {
-    return *at > 0 && --*at == 0;
-}
-
-void *__wrap_malloc(size_t size) {
-    return fails(&fail_at) ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails(&fail_at) ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size) {
-    return fails(&fail_at) ? NULL : __real_realloc(old, size);
-}
-
-struct pg_result *__wrap_PQgetResult(void *pg) {
-    struct pg_result *result = __real_PQgetResult(pg);
-    if (result == NULL || !fails(&fail_result_at)) return result;
-    stores__pg_result_free(result);
-    return NULL;
-}
 
 /* Writes n into some rows in one tick, with one fault. Whether the fault was met. */
 static bool share(stores_engine *engine, int *fault, int n) {
