@@ -1,18 +1,11 @@
 --- A lease is given back by who has it, when it ends, and by nobody else: not by a child that it
 --- forked, which does not read from its memory either.
 
-local ffi = require('ffi')
-
 local cache = require('spec.support.cache')
+local fork = require('spec.support.fork')
 local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
-
-ffi.cdef([[
-  int fork(void);
-  int waitpid(int pid, int *status, int options);
-  void _exit(int status);
-]])
 
 describe('a process that holds a table', function()
   local store, other, id, db, keys
@@ -29,13 +22,7 @@ describe('a process that holds a table', function()
     support.close(other)
   end)
 
-  local function hold(of)
-    support.eventually(function()
-      local before = of:stats().held_hits
-      of:find('routes', id)
-      return of:stats().held_hits > before
-    end, 20)
-  end
+  local function hold(of) cache.hold(of, 'routes', id) end
 
   -- The holders in the hash, by the ids of their processes.
   local function holders()
@@ -45,41 +32,10 @@ describe('a process that holds a table', function()
     return list
   end
 
-  -- What fn gives in a child, which ends as `exit` ends it.
-  local function in_child(fn, exit)
-    local file = os.tmpname()
-    io.stdout:flush()
-    local pid = ffi.C.fork()
-    if pid == 0 then
-      local ok, text = pcall(fn)
-      local out = io.open(file, 'w')
-      out:write(ok and text or 'raised: ' .. tostring(text))
-      out:close()
-      exit()
-    end
-    local status = ffi.new('int[1]', -1)
-    while ffi.C.waitpid(pid, status, 0) < 0 do assert.equal(4, ffi.errno()) end
-    local input = assert(io.open(file))
-    local text = input:read('*a')
-    input:close()
-    os.remove(file)
-    assert.equal(0, status[0], text)
-    return text
-  end
-
-  local endings = {
-    ['without a farewell'] = function() ffi.C._exit(0) end,
-    ['with its Lua state closed'] = function() os.exit(0, true) end,
-  }
-  -- a child of AddressSanitizer may wait for locks of threads that it does not have
-  if os.getenv('STORES_TEST_PASS') == 'asan' then
-    endings['with its Lua state closed'] = nil
-  end
-
-  for how, exit in pairs(endings) do
+  for how, exit in pairs(fork.endings) do
     it('keeps its leases and rows to itself where a child of it ends ' .. how, function()
       hold(store)
-      local said = in_child(function()
+      local said = fork.run(function()
         local codes = {}
         for i, opts in ipairs({ {}, { shared = true }, { raw = true } }) do
           local ok, err = pcall(store.find, store, 'routes', id, opts)

@@ -1,6 +1,7 @@
 --- Held tables where Redis does not let a user do all that they need: such a process reads as ever,
 --- and says so once; nobody reads what is old.
 
+local cache = require('spec.support.cache')
 local redis = require('spec.support.redis')
 local stores = require('stores')
 local support = require('spec.support')
@@ -40,14 +41,7 @@ describe('a user of Redis who may not', function()
     support.drop(db)
   end)
 
-  -- Reads until that is done from memory.
-  local function hold(of)
-    support.eventually(function()
-      local before = of:stats().held_hits
-      of:find('routes', id)
-      return of:stats().held_hits > before
-    end, 20)
-  end
+  local function hold(of) cache.hold(of, 'routes', id) end
 
   local function lines(pattern)
     local count = 0

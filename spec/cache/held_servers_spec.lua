@@ -34,13 +34,7 @@ describe('held tables', function()
     group:remove()
   end)
 
-  local function hold(of, name)
-    support.eventually(function()
-      local before = of:stats().held_hits
-      of:find(name, '1')
-      return of:stats().held_hits > before
-    end, WAIT, name .. ' to be held')
-  end
+  local function hold(of, name) cache.hold(of, name, '1', WAIT) end
 
   -- Writes of one process, each of which the other one, that holds the row, reads next.
   local function agree(name, from, to)

@@ -2,6 +2,7 @@
 --- than a write that was acknowledged, in whichever process (docs/held.md).
 
 local redis_cli = require('spec.support.redis_cli')
+local cache = require('spec.support.cache')
 local stores = require('stores')
 local support = require('spec.support')
 local system = require('stores.local.system')
@@ -24,14 +25,7 @@ describe('a held table', function()
     support.close(other)
   end)
 
-  -- Reads until that is done from memory.
-  local function hold(of, what)
-    support.eventually(function()
-      local before = of:stats().held_hits
-      of:find('routes', what or id)
-      return of:stats().held_hits > before
-    end, 20)
-  end
+  local function hold(of, what) cache.hold(of, 'routes', what or id) end
 
   it('is read from memory, without a round trip', function()
     hold(store)

@@ -19,13 +19,7 @@ describe('a writer of a held table', function()
     support.close(other)
   end)
 
-  local function hold()
-    support.eventually(function()
-      local before = store:stats().held_hits
-      store:find('routes', id)
-      return store:stats().held_hits > before
-    end, 20)
-  end
+  local function hold() cache.hold(store, 'routes', id) end
 
   it('has a channel from its first wait on, which it waits on the next time', function()
     hold()

@@ -115,4 +115,17 @@ function Cache:turned(name, before, meanwhile)
   end, 60, name .. ' to be turned')
 end
 
+--- Reads a row until that is done from the memory of the store's process.
+---@param store stores.Store one that holds the table
+---@param name string
+---@param id string
+---@param seconds? number 20 where it is left out
+function cache.hold(store, name, id, seconds)
+  support.eventually(function()
+    local before = store:stats().held_hits
+    store:find(name, id)
+    return store:stats().held_hits > before
+  end, seconds, name .. ' to be held')
+end
+
 return cache
