@@ -144,7 +144,8 @@ function support.eventually(condition, seconds, what)
     if value then return value end
     local now = hub:now()
     if now > deadline then
-      error('it did not happen within ' .. (seconds or 20) .. ' s: ' .. (what or ''), 2)
+      error('it did not happen within ' .. (seconds or 20) .. ' s: '
+        .. (type(what) == 'function' and what() or what or ''), 2)
     end
     -- many a look is a process: who waits by them is not to keep the machine busy
     stores.sleep(math.min(math.max(0.005, 4 * (now - began)), 0.25))

@@ -28,6 +28,7 @@ local numbers = require('spec.cost.numbers')
 -- A crowd asks for more than so much where calls have segments; what two segments more ask.
 local FLIGHT_FEW, SEGMENT_OWN = 2, 8
 local SEGMENT_MEMORY = 80 -- allocations of two segments more
+local TABLE_DOUBLED = 1024 * 24 -- bytes of a table's hash that grew to so many nodes
 local SLACK = { instructions = 0.10, garbage = 0.05, allocations = 0.01, copied = 0.05 }
 
 --- How far a figure may be from what is wanted. Of calls in flight, which answer one wake-up finds
@@ -53,6 +54,9 @@ local function slack(name, figure, wanted)
     return wanted > SEGMENT_MEMORY and SEGMENT_MEMORY or wanted * 0.05
   elseif figure == 'copied' then
     return wanted * SLACK.copied + 16 -- bytes
+  elseif in_flight and figure == 'garbage' then
+    -- a table of what waits doubles when enough of them wait at once
+    return wanted * SLACK.garbage + TABLE_DOUBLED
   elseif figure == 'garbage' and name:find('^query') then
     return wanted * SLACK.garbage + 64 -- what rows affected stands in a weak table, which grows
   end

@@ -28,9 +28,10 @@ local HOST = '127.0.0.1'
 
 -- A sentinel asks servers every ten seconds what they are, looks on for eight where one is not what
 -- it should be, and does nothing for thirty after two in which it was not run, as happens where all
--- cores are busy.
-local IMPATIENT = { 'INFO-PERIOD', 1000, 'PUBLISH-PERIOD', 500, 'TILT-TRIGGER', 30000,
-  'TILT-PERIOD', 1000, 'MIN-LINK-RECONNECT-PERIOD', 2000 }
+-- cores are busy. A master that it has just followed it pings first when a period is over, which is
+-- not to be the time after which it calls it down, or there are two failovers for one.
+local IMPATIENT = { 'PING-PERIOD', 200, 'INFO-PERIOD', 1000, 'PUBLISH-PERIOD', 500,
+  'TILT-TRIGGER', 30000, 'TILT-PERIOD', 1000, 'MIN-LINK-RECONNECT-PERIOD', 2000 }
 math.randomseed(os.time() + require('stores.local.system').pid() * 7919)
 
 ffi.cdef([[
@@ -167,7 +168,7 @@ function Sentinels:settle()
       end
     end
     return true
-  end, 60, 'sentinels that know each other')
+  end, 60, self:story('sentinels that know each other'))
 end
 
 --- The port of the master, as the first sentinel that runs has it.
@@ -189,6 +190,24 @@ function Sentinels:roles()
   return other, one
 end
 
+--- What the sentinels said last, for who waits for one of them in vain.
+---@param what string what is waited for
+---@return fun(): string
+function Sentinels:story(what)
+  return function()
+    local lines = { what }
+    for _, server in ipairs(self.servers) do
+      lines[#lines + 1] = server.port .. ' is a ' .. tostring(server:info('role'))
+    end
+    for _, watcher in ipairs(self.watchers) do
+      local pipe = assert(io.popen("tail -n 40 '" .. watcher.file .. ".log'"))
+      lines[#lines + 1] = watcher.place .. ':\n' .. pipe:read('*a')
+      pipe:close()
+    end
+    return table.concat(lines, '\n')
+  end
+end
+
 --- Waits until all sentinels that answer name this server.
 ---@param server spec.Redis
 ---@param seconds? number
@@ -200,7 +219,7 @@ function Sentinels:named(server, seconds)
       if place and place:match('\n(%d+)$') ~= server.port then return false end
     end
     return true
-  end, seconds or 60, 'a failover')
+  end, seconds or 60, self:story('a failover'))
 end
 
 --- What Store.new takes.
