@@ -219,7 +219,11 @@ function citus.start(opts)
     support.psql(with(db, { database = 'postgres' }), 'CREATE DATABASE ' .. name)
     support.psql(db, 'SET client_min_messages = error; CREATE EXTENSION citus')
   end
-  if opts and opts.proxies then self.proxy = start_proxy(ports) end
+  if opts and opts.proxies then
+    assert(self:psql('SHOW citus.node_conninfo'):find('sslmode=disable', 1, true),
+      "proxies look into what passes: the cluster needs citus.node_conninfo = 'sslmode=disable'")
+    self.proxy = start_proxy(ports)
+  end
   self:psql(("SELECT citus_set_coordinator_host('%s', %d)"):format(main.host, main.port))
   for i, port in ipairs(ports) do
     self:psql(("SELECT citus_add_node('127.0.0.1', %d)"):format(self.proxy and self.proxy.ports[i]
