@@ -23,6 +23,7 @@ local traced = require('stores.verbs.traced')
 ---@field health stores.shards.Health[]
 ---@field places (stores.shards.Place|false)[] what their databases have said; false: nothing
 ---@field where table<integer, string> where those are that say nothing
+---@field unmet table<integer, boolean> those that were not reached when the list was looked at
 ---@field collations table<integer, string> how their databases sort strings, where it mattered
 local Shards = { is_stores_target = true }
 Shards.__index = Shards
@@ -70,7 +71,7 @@ function Shards.new(list, opts)
   local shards = setmetatable({ shards = stores, size = #list, timeout = timeout,
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
     strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {},
-    collations = {}, require_migrated = checked.require_migrated,
+    unmet = {}, collations = {}, require_migrated = checked.require_migrated,
     turn = math.random(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')
@@ -171,6 +172,7 @@ end
 ---@return string|table
 function Shards:metrics(opts)
   arguments.check_self(self, 'metrics')
+  if not self.shards[1].engine then errors.raise('closed', 'the store is closed') end
   local as = opts and opts.as
   if as ~= nil and as ~= 'text' and as ~= 'table' then
     errors.raise('invalid_option', "as is 'text' or 'table'")

@@ -86,8 +86,53 @@ describe('a database of shards', function()
 
   it('is refused in the place of another one', function()
     with({ 1, 3, 2 }, nil, function(some)
-      assert.is_true(some:exists('things', '3'))
       refuses(some, databases[3].database .. ' is shard 2 of 3', '1')
+    end)
+  end)
+
+  it('is refused with all of its list, whichever of them the first call is for', function()
+    for number = 3, 1, -1 do
+      with({ 1, 3, 2 }, nil, function(some)
+        refused('shard_mismatch', 'the list of the shards has it as', some.find, some, 'things',
+          tostring(number))
+      end)
+    end
+    local fresh, db = support.store({ 'things' })
+    support.close(fresh)
+    local four = list_of({ 1, 2, 3 })
+    four[4] = { id = 3, db = db, redis = support.redis() }
+    for _, call in ipairs({
+      function(some) some:find('things', '3') end, -- of the fourth, which says nothing
+      function(some) some:insert('things', { id = '3' }) end,
+      function(some)
+        for _ = 1, 4 do pcall(some.insert, some, 'things', {}) end
+        some:count('things')
+      end,
+    }) do
+      local some = Shards.new(four)
+      refused('shard_mismatch', 'is shard 0 of 3, by modulo', call, some)
+      some:close()
+    end
+    assert.equal('0\n', support.psql(db, 'SELECT count(*) FROM things'))
+    support.drop(db)
+  end)
+
+  it('keeps nobody from the others where it is not reached', function()
+    local list = list_of({ 1, 2, 3 })
+    list[2].db = { host = '127.0.0.1', port = 1, database = 'nowhere' }
+    local some = Shards.new(list)
+    assert.is_true(some:exists('things', '3'))
+    refused('connect_failed', nil, some.find, some, 'things', '1')
+    some:close()
+  end)
+
+  it('is refused where coroutines cannot be left to wait as well', function()
+    stores.run(function()
+      with({ 1, 3, 2 }, nil, function(some)
+        ('x'):gsub('x', function()
+          refused('shard_mismatch', 'is shard 2 of 3', some.find, some, 'things', '3')
+        end)
+      end)
     end)
   end)
 
@@ -138,7 +183,7 @@ describe('a database of shards', function()
     local list = list_of({ 1, 2, 3 })
     list[2].db = other_databases[2]
     local mixed = Shards.new(list)
-    assert.is_true(mixed:exists('things', '3'))
+    refused('shard_mismatch', 'of the cluster', mixed.exists, mixed, 'things', '3')
     refused('shard_mismatch', 'and that of shard 0 of the cluster', mixed.find, mixed, 'things',
       '1')
     refused('shard_mismatch', 'of the cluster', mixed.init, mixed)
@@ -153,9 +198,10 @@ describe('a database of shards', function()
     local list = list_of({ 1, 2, 3 })
     list[2].db = db
     local mixed = Shards.new(list)
-    mixed:find('things', '3')
-    refused('shard_mismatch', 'shard 1: its database does not say', mixed.find, mixed, 'things',
-      '1')
+    for _, id in ipairs({ '3', '1' }) do
+      refused('shard_mismatch', 'shard 1: its database does not say', mixed.find, mixed, 'things',
+        id)
+    end
     mixed:init()
     assert.is_nil(mixed:find('things', '1'))
     mixed:close()
@@ -169,12 +215,12 @@ describe('a database of shards', function()
     list[1].db, list[2].db = db, db
     local some = Shards.new(list)
     local before = support.psql(db, 'SELECT count(*) FROM things')
-    some:insert('things', { id = '2' })
     for _, call in ipairs({ function() some:insert('things', { id = '1' }) end,
+      function() some:insert('things', { id = '2' }) end,
       function() some:count('things') end, function() some:init() end }) do
       refused('shard_mismatch', 'shard 1: its database is that of shard 0', call)
     end
-    assert.equal(before + 1, tonumber(support.psql(db, 'SELECT count(*) FROM things')))
+    assert.equal(before, support.psql(db, 'SELECT count(*) FROM things'))
     -- migrations are of a database, which they change once
     local result = some:migrate({ { name = 'once', migration = 'CREATE TABLE once (id bigint)' } })
     assert.same({ 1, 0 }, { #result.shards[1].ran, #result.shards[2].ran })

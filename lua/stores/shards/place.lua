@@ -6,6 +6,7 @@
 local configs = require('stores.config.made')
 local errors = require('stores.errors')
 local json = require('stores.json')
+local tasks = require('stores.tasks')
 local wait = require('stores.wait')
 
 local place = {}
@@ -218,13 +219,8 @@ local function look_elsewhere(shards, at, timeout)
   end
 end
 
---- What shards do before the first call of one: whether its database says what those of the others
---- say.
----@param shards stores.Shards
----@param at integer the place of the shard
----@param timeout number
----Raises shard_mismatch.
-function place.check(shards, at, timeout)
+-- What the database of a shard says of itself.
+local function learn(shards, at, timeout)
   local known = shards.places
   known[at] = place.met(shards.shards[at], timeout) or known[at] or false
   if not known[at] then
@@ -232,6 +228,56 @@ function place.check(shards, at, timeout)
     place.apart(shards.where, shards.size)
     look_elsewhere(shards, at, timeout)
   end
+end
+
+-- Those that have not been asked yet.
+local function unknown_but(shards, at)
+  local list = {}
+  for other = 1, shards.size do
+    local is_open = shards.shards[other].engine ~= nil
+    if other ~= at and is_open and shards.places[other] == nil and not shards.unmet[other] then
+      list[#list + 1] = other
+    end
+  end
+  return list
+end
+
+-- Side by side, where coroutines can be left to wait; otherwise one after the other.
+local function for_each(list, fn)
+  if #list > 1 and not (wait.host.task() and not wait.host.parks()) then
+    return tasks.map(list, fn, {})
+  end
+  for i = 1, #list do fn(list[i]) end
+end
+
+-- Asks the other shards, too: a list that is wrong is so for all of them. One that is not reached
+-- keeps nobody waiting for longer than `breaker`, and once: it is looked at before its own first
+-- call, and compared with these.
+local function learn_others(shards, at, timeout)
+  local most = math.min(timeout, shards.breaker)
+  local mismatch
+  for_each(unknown_but(shards, at), function(other)
+    local ok, err = pcall(learn, shards, other, most)
+    if errors.is(err, 'shard_mismatch') then
+      err.shard = other - 1
+      if not mismatch or err.shard < mismatch.shard then mismatch = err end
+    elseif not ok then
+      shards.unmet[other] = most == shards.breaker or not errors.is(err, 'timeout')
+    end
+  end)
+  if mismatch then errors.throw(mismatch) end
+end
+
+--- What shards do before the first call of one: whether its database says what those of the others
+--- say, and each of those what the list says.
+---@param shards stores.Shards
+---@param at integer the place of the shard
+---@param timeout number
+---Raises shard_mismatch.
+function place.check(shards, at, timeout)
+  local known = shards.places
+  learn(shards, at, timeout)
+  learn_others(shards, at, timeout)
   for other = 1, shards.size do
     if known[other] ~= nil and other ~= at then compare(shards, at, other, timeout) end
   end
