@@ -3,17 +3,18 @@
 -- Not in the gc pass: it is about servers that end; what hangs on values of Lua is in verbs_spec.
 -- What calls tell that are under way when a server begins to hang is in hung_spec.lua.
 
+local command = require('spec.support.command')
 local postgres = require('spec.support.postgres')
+local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local stores = require('stores')
 local support = require('spec.support')
 
 local refused = support.refused
 local BREAKER, PATIENCE = 1, 60
-local pairs_of, shards = {}, nil
+local pairs_of, shards, list = {}, nil, {}
 
 setup(function()
-  local list = {}
   for id = 0, 2 do
     local pair = { pg = postgres.start(), redis = redis.start() }
     pairs_of[id + 1] = pair
@@ -108,12 +109,12 @@ describe('a shard that hangs', function()
 
   it('holds up nobody for long, also before it has answered once', function()
     stores.run(function()
-      local list = {}
+      local others_list = {}
       for id, pair in ipairs(pairs_of) do
-        list[id] = { id = id - 1, db = pair.pg:config({ poolsize = 4,
+        others_list[id] = { id = id - 1, db = pair.pg:config({ poolsize = 4,
           acquire_timeout = PATIENCE }), redis = false, opts = { timeout = PATIENCE } }
       end
-      local others = stores.Shards.new(list, { breaker = BREAKER })
+      local others = stores.Shards.new(others_list, { breaker = BREAKER })
       pairs_of[2].pg:freeze()
       local began = now()
       local first = stores.spawn(pcall, others.find, others, 'docs', '1')
@@ -123,6 +124,91 @@ describe('a shard that hangs', function()
       assert.is_false(first:join())
       assert.is_true(now() - began < PATIENCE / 2)
       pairs_of[2].pg:thaw()
+      others:close()
+    end)
+  end)
+
+  it('is asked by the next one where who asked was interrupted', function()
+    local program = ([[
+      local stores = require('stores')
+      local shards = stores.Shards.new(%s, { breaker = 1 })
+      local find = function() return pcall(shards.find, shards, 'docs', '1', { cache = false }) end
+      local pid = require('stores.local.system').pid()
+      os.execute('kill -STOP ' .. arg[1] .. ' 2>/dev/null')
+      while not shards.health[2].down do find() end
+      os.execute('(sleep 0.5; kill -INT ' .. pid .. ') &')
+      print(pcall(stores.run, function()
+        while true do
+          find()
+          stores.sleep(0.01)
+        end
+      end))
+      os.execute('kill -CONT ' .. arg[1] .. ' 2>/dev/null')
+      local ends = os.time() + 20
+      while not find() and os.time() < ends do stores.sleep(0.05) end
+      print((find()))
+      shards:close()]]):format(command.source(list))
+    local pids = {}
+    pairs_of[2].pg:freeze()
+    for _, pid in ipairs(pairs_of[2].pg.frozen) do pids[#pids + 1] = tostring(pid) end
+    pairs_of[2].pg:thaw()
+    local child = process.lua((program:gsub('arg%[1%]', ("'%s'"):format(table.concat(pids, ' ')))))
+    local text = child:wait()
+    os.execute('kill -CONT ' .. table.concat(pids, ' ') .. ' 2>/dev/null')
+    assert.matches('interrupted!.*\ntrue\n$', text)
+  end)
+end)
+
+-- Shards with one connection each.
+local function narrow()
+  local own = {}
+  for id, pair in ipairs(pairs_of) do
+    own[id] = { id = id - 1, db = pair.pg:config({ poolsize = 1, acquire_timeout = PATIENCE }),
+      redis = false, opts = { timeout = PATIENCE } }
+  end
+  local others = stores.Shards.new(own, { breaker = BREAKER })
+  others:find('docs', '1')
+  return others
+end
+
+describe('a shard all of whose connections are in use', function()
+  it('is none that is down: who comes later waits for one', function()
+    stores.run(function()
+      local others = narrow()
+      local free = false
+      local holder = stores.spawn(others.transaction, others, '1', function(tx)
+        tx:query('SELECT 1')
+        while not free do stores.sleep(0.02) end
+      end)
+      local waiting = { stores.spawn(pcall, others.find, others, 'docs', '1003') }
+      stores.sleep(1.5 * BREAKER)
+      for n = 2, 5 do
+        waiting[n] = stores.spawn(pcall, others.update, others, 'docs', { id = '1003', n = n })
+      end
+      stores.sleep(1.5 * BREAKER)
+      local is_down = others.health[2].down ~= nil
+      free = true
+      holder:join()
+      assert.is_false(is_down)
+      for _, task in ipairs(waiting) do assert.is_true(task:join()) end
+      others:close()
+    end)
+  end)
+
+  it('is down where it hangs as well', function()
+    stores.run(function()
+      local others = narrow()
+      local holder = stores.spawn(pcall, others.transaction, others, '1', function(tx)
+        tx:query('SELECT pg_sleep(100)')
+      end)
+      stores.sleep(0.1)
+      pairs_of[2].pg:freeze()
+      local began = now()
+      repeat is_hung(others.find, others, 'docs', '1') until others.health[2].down
+      assert.is_true(now() - began < PATIENCE / 2)
+      pairs_of[2].pg:thaw()
+      holder:join()
+      support.eventually(function() return (others.try:exists('docs', '1')) ~= nil end, PATIENCE)
       others:close()
     end)
   end)

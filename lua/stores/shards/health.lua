@@ -4,6 +4,7 @@
 --- `breaker` seconds.
 
 local errors = require('stores.errors')
+local siblings = require('stores.siblings')
 local wait = require('stores.wait')
 
 local health = {}
@@ -12,16 +13,18 @@ local health = {}
 ---@field suspect boolean a call failed: it is asked first, before the next one
 ---@field down stores.Error? why it did not answer when it was asked
 ---@field asked_at number when it was asked last whether it is back
----@field asking boolean somebody asks it
+---@field asking stores.shards.Errand? somebody asks it
+---@field beside stores.Store? by this one, for no connection was free
 ---@field pending integer calls that are under way
 ---@field silent_since number since when none of them has been answered
 ---@field ready boolean it was found fit to be used (`look`)
----@field look stores.shards.Look? the look that is under way
+---@field look stores.shards.Errand? the look that is under way: whether it is fit to be used
 
----@class stores.shards.Look before the first call of a shard: whether it is fit to be used
+---@class stores.shards.Errand what one call does for all that wait for it
 ---@field ends number when its caller has no time left
 ---@field joiners {slot: integer, sleep: any}[] calls that wait for it
----@field err any why it is not
+---@field is_over boolean
+---@field err any why it failed
 
 -- A shard that is down is asked again after so long, which is a round trip or less.
 local PAUSE = 0.2
@@ -33,8 +36,8 @@ local SILENT = { timeout = true, acquire_timeout = true }
 --- The state of a shard, which is taken for well.
 ---@return stores.shards.Health
 function health.new()
-  return { suspect = false, down = nil, asked_at = 0, asking = false, pending = 0,
-    silent_since = 0, ready = false, look = nil }
+  return { suspect = false, down = nil, asked_at = 0, asking = nil, beside = nil,
+    pending = 0, silent_since = 0, ready = false, look = nil }
 end
 
 local function copy(err)
@@ -50,23 +53,27 @@ local function fail(state)
   errors.throw(err)
 end
 
--- ---- The look before the first call -------------------------------------------------------------
+-- ---- What one does for all ----------------------------------------------------------------------
 
-local function begin(self, state, place, ends)
-  local hub = self.shards[place].hub
-  local mine = { ends = ends, joiners = {}, err = nil }
-  state.look = mine
-  local ok, err = pcall(self.check_shard, self, place, math.max(ends - hub:now(), 0.001))
-  if state.look == mine then state.look = nil end
-  if not ok then mine.err = err end
+-- state[kind] is the errand while it is under way; its caller may be dropped, and never end it.
+local function under_way(state, kind, now)
+  local one = state[kind]
+  return one and one.ends > now and one or nil
+end
+
+local function begin(hub, state, kind, ends, fn)
+  local mine = { ends = ends, joiners = {}, is_over = false, err = nil }
+  state[kind] = mine
+  local ok, err = pcall(fn)
+  if state[kind] == mine then state[kind] = nil end
+  mine.is_over, mine.err = true, not ok and err or nil
   for _, joiner in ipairs(mine.joiners) do hub:wake(joiner.slot, joiner.sleep) end
   if not ok then errors.throw(err) end
 end
 
--- Waits for the look of another call. What that had no time for says nothing to this one, which
--- looks by itself then; so it does where the other one was dropped by its caller.
-local function join(self, place, one, ends)
-  local hub = self.shards[place].hub
+-- Waits for that of another call. What that had no time for says nothing to this one, which does it
+-- itself then; so it does where the other one was dropped by its caller.
+local function join(hub, one, ends, place)
   local slot, sleep = hub:sleep(math.max(math.min(ends, one.ends) - hub:now(), 0.001))
   one.joiners[#one.joiners + 1] = { slot = slot, sleep = sleep }
   wait.slot(hub, slot)
@@ -81,34 +88,83 @@ local function look(self, state, place, most)
   local hub = self.shards[place].hub
   local ends = hub:now() + most
   while not state.ready do
-    local other = state.look
-    if other and other.ends > hub:now() then
-      join(self, place, other, ends)
+    local other = under_way(state, 'look', hub:now())
+    if other then
+      join(hub, other, ends, place)
     else
-      begin(self, state, place, ends)
+      begin(hub, state, 'look', ends, function()
+        self:check_shard(place, math.max(ends - hub:now(), 0.001))
+      end)
     end
   end
 end
 
 -- ---- Asking whether it is back ------------------------------------------------------------------
 
-local function ask(self, state, store, most)
-  state.asking, state.asked_at = true, store.hub:now()
+local ASK, READ = 'SELECT 1', { transaction = false, readonly = true }
+
+-- Whether a call would have to wait for another one to give its connection back.
+local function is_full(store)
+  local stats = store:stats()
+  return stats.pool_idle == 0 and stats.pool_reading + stats.pool_stalled + stats.pool_writing
+    + stats.pool_checked_out >= stats.pool_size
+end
+
+-- The calls that it has may take as long as they like: who asks does not wait for them. A server
+-- that has no room for one more connection is there.
+local function ask_beside(state, store, seconds)
+  local beside = siblings.of(store, { poolsize = 1, min_idle = 0, redis = false, cache = false,
+    any_shard = true, metrics = false })
+  state.beside = beside
   local ok, err = pcall(function()
-    wait.slot(store.hub, store.engine:query('SELECT 1', {},
-      { transaction = false, readonly = true }, math.max(0.001, math.min(self.breaker, most))))
+    wait.slot(beside.hub, beside.engine:query(ASK, {}, READ, seconds))
   end)
-  state.asking = false
+  state.beside = nil
+  beside:close()
+  if not ok and not (errors.is(err) and err.sqlstate == '53300') then errors.throw(err) end
+end
+
+local function check_open(store)
+  if not store.engine then errors.raise('closed', 'the store is closed') end
+end
+
+local function ask_server(state, store, seconds)
+  check_open(store)
+  if is_full(store) then return ask_beside(state, store, seconds) end
+  wait.slot(store.hub, store.engine:query(ASK, {}, READ, seconds))
+end
+
+local function ask_now(self, state, store, seconds)
+  state.asked_at = store.hub:now()
+  local ok, err = pcall(ask_server, state, store, seconds)
   if ok then
     state.suspect, state.down, state.silent_since = false, nil, store.hub:now()
     state.pending = 0 -- of those that are left some may have been dropped by their callers
     return
   end
   -- who has less time than that has not waited for its answer
-  if most >= self.breaker or errors.is(err) and not SILENT[err.code] then
+  if errors.is(err) and (seconds > 0.99 * self.breaker or not SILENT[err.code]) then
     state.down, state.asked_at = err, store.hub:now()
   end
   errors.throw(err)
+end
+
+-- Who comes while somebody asks waits for that answer.
+local function ask(self, state, store, place, most)
+  local hub = store.hub
+  local now = hub:now()
+  local ends = now + most
+  local other = under_way(state, 'asking', now)
+  while other do
+    join(hub, other, ends, place)
+    if other.is_over and not other.err then return end
+    if state.down then fail(state) end
+    other = under_way(state, 'asking', hub:now())
+  end
+  local seconds = math.max(0.001, math.min(self.breaker, ends - hub:now()))
+  begin(hub, state, 'asking', hub:now() + seconds, function()
+    ask_now(self, state, store, seconds)
+  end)
 end
 
 local function is_silent(self, state, now)
@@ -152,16 +208,24 @@ end
 ---@return any ...
 function health.call(self, place, fn, most, ...)
   local state, store = self.health[place], self.shards[place]
-  if not store.engine then errors.raise('closed', 'the store is closed') end
+  check_open(store)
   local now = store.hub:now()
-  if state.down and (state.asking or now - state.asked_at < PAUSE) then fail(state) end
+  if state.down and (under_way(state, 'asking', now) or now - state.asked_at < PAUSE) then
+    fail(state)
+  end
   most = most or self.timeout
   if state.suspect or state.down or is_silent(self, state, now) then
-    ask(self, state, store, most)
+    ask(self, state, store, place, most)
   end
   if state.pending == 0 then state.silent_since = now end
   state.pending = state.pending + 1
   return done(self, state, store, now, pcall(checked, self, place, fn, most, ...))
+end
+
+--- Its store closes: who asks beside it is told at once.
+---@param state stores.shards.Health
+function health.close(state)
+  if state.beside then state.beside:close() end
 end
 
 return health

@@ -332,7 +332,10 @@ end
 
 function routes:close()
   arguments.check_self(self, 'close')
-  for _, store in ipairs(self.shards) do store:close() end
+  for place, store in ipairs(self.shards) do
+    health.close(self.health[place])
+    store:close()
+  end
 end
 
 -- ---- What comes of the list ---------------------------------------------------------------------
