@@ -159,6 +159,9 @@ describe('the store of a shard', function()
         store:updateObject('users', '1', function() return {} end, { create = true })
       end,
       invalidate = function() store:invalidate('users', '1') end,
+      insertMany = function() store:insertMany('users', { { id = '0' }, { id = '1' } }) end,
+      upsertMany = function() store:upsertMany('users', { { id = '1' } }) end,
+      deleteMany = function() store:deleteMany('users', { '0', '1' }) end,
     }) do
       local ok, err = pcall(refused, 'wrong_shard', 'shard 1 of 3, this is shard 0', call)
       assert.is_true(ok, name .. ': ' .. tostring(err))
@@ -170,6 +173,8 @@ describe('the store of a shard', function()
       refused('wrong_shard', nil, tx.find, tx, 'users', '1')
       refused('wrong_shard', nil, tx.insert, tx, 'users', { id = '1' })
       refused('wrong_shard', nil, tx.findAllByIds, tx, 'users', { '1' })
+      refused('wrong_shard', nil, tx.insertMany, tx, 'users', { {}, { id = '1' } })
+      refused('wrong_shard', nil, tx.deleteMany, tx, 'users', { '1' })
     end)
     assert.is_true(shards.shards[2]:exists('users', '1'))
   end)

@@ -43,6 +43,8 @@ describe('a strategy of one\'s own', function()
       function() wrong:patch('things', '15', { set = { a = 1 } }) end,
       function() wrong:updateObject('things', '15', function() end) end,
       function() wrong:transaction(function(tx) tx:delete('things', '15') end) end,
+      function() wrong:upsertMany('things', { { id = '15' } }) end,
+      function() wrong:deleteMany('things', { '15' }) end,
     }) do
       local err = refused('wrong_shard', nil, call)
       assert.equal(0, err.shard)

@@ -178,7 +178,7 @@ function verbs:deleteMany(name, list, opts)
   check(self, 'deleteMany')
   local own
   opts, own = split_options(opts, 'deleteMany')
-  local all, first = source.ids(list), source.after(opts)
+  local all, first = source.ids(self, list), source.after(opts)
   local deleted, wanted, count = json.array(), {}, 0
   for place, id in ipairs(all) do
     deleted[place] = false

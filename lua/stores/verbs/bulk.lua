@@ -194,9 +194,9 @@ function bulk:deleteMany(name, list, opts)
   check_table(name)
   opts = check_options(opts, taken.deleteMany)
   local first = source.after(opts)
-  local work = { name = name, ids = source.ids(list), opts = opts, definition = self.tables[name],
-    size = opts.batch or source.ROWS, first = first, at = first, count = 0,
-    deleted = json.array() }
+  local work = { name = name, ids = source.ids(self, list), opts = opts,
+    definition = self.tables[name], size = opts.batch or source.ROWS, first = first, at = first,
+    count = 0, deleted = json.array() }
   for i = 1, math.min(first, #work.ids) do work.deleted[i] = false end
   if is_whole(self, opts) then
     self:in_lock(delete_all, work)

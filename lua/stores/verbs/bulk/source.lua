@@ -2,10 +2,12 @@
 --- chunk by chunk, so that no more than a chunk of them is held as text.
 
 local arguments = require('stores.verbs.arguments')
+local configs = require('stores.config.made')
 local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local json = require('stores.json')
+local strategy = require('stores.shards.strategy')
 
 local source = {}
 
@@ -27,11 +29,27 @@ local source = {}
 ---@field definition stores.Definition?
 ---@field keep_last boolean of two records with one id the later one counts
 ---@field rows integer of a chunk at most
+---@field check_shard fun(id: string)? raises where an id is of another shard; nil: there are none
 local Source = {}
 Source.__index = Source
 
 -- A chunk has no more text than this, but for a single document.
 local BYTES = 4 * 1024 * 1024
+
+--- What refuses the ids of other shards, for a store that is one.
+---@param self stores.Store|stores.Transaction
+---@return (fun(id: string))? nil: all ids are its own
+function source.shard_check(self)
+  local flat = configs[self.store or self]
+  local count = flat and flat.shard_count or 0
+  if count < 2 then return nil end
+  return function(id)
+    local owner = strategy.owner(flat.strategy, id, count)
+    if owner == flat.shard_id then return end
+    errors.raise('wrong_shard', ('the id %s belongs to shard %d of %d, this is shard %d'):format(id,
+      owner, count, flat.shard_id), { shard = flat.shard_id })
+  end
+end
 
 local function check_list(list, what)
   local count = 0
@@ -85,7 +103,8 @@ function source.new(self, name, records, opts, keep_last)
   end
   local made = setmetatable({ self = self, is_list = is_list, index = after,
     next = is_list and of_list(records, after) or records, definition = self.tables[name],
-    keep_last = keep_last, rows = opts.batch or source.ROWS }, Source)
+    keep_last = keep_last, rows = opts.batch or source.ROWS,
+    check_shard = source.shard_check(self) }, Source)
   if not is_list then
     for _ = 1, after do
       if records() == nil then break end
@@ -103,7 +122,11 @@ local function prepare(self, record, chunk)
   local made = record.id == nil
   local id = made and self.self:generateId() or ids.parse(record.id)
   record.id = id
-  if made then chunk.made[chunk.count] = true end
+  if made then
+    chunk.made[chunk.count] = true
+  elseif self.check_shard then
+    self.check_shard(id)
+  end
   if self.definition then documents.check(self.definition, record, nil) end
   local text = json.encode(record)
   if text:byte() ~= 123 then
@@ -156,11 +179,16 @@ function source.take_back(chunk)
 end
 
 --- The ids of an array of them, as verbs take it.
+---@param self stores.Store|stores.Transaction|stores.Shards
 ---@param list any
 ---@return string[]
-function source.ids(list)
+function source.ids(self, list)
   local wanted = arguments.check_ids(list)
-  for i = 1, #wanted do wanted[i] = ids.parse(wanted[i]) end
+  local check_shard = source.shard_check(self)
+  for i = 1, #wanted do
+    wanted[i] = ids.parse(wanted[i])
+    if check_shard then check_shard(wanted[i]) end
+  end
   return wanted
 end
 
