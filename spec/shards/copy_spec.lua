@@ -247,6 +247,50 @@ describe('a copy', function()
     assert.is_true(old.target:query("SELECT to_regclass('stores_shard') IS NULL AS none")[1].none)
   end)
 
+  it('leaves no table behind that only one of the old databases has', function()
+    open(2, 3)
+    support.psql(old.databases[2], 'CREATE TABLE extra (id bigint PRIMARY KEY, value jsonb)')
+    old.target.shards[2]:insert('extra', { id = '1' })
+    local err = refused('not_migrated', 'shard 0 of the old side has no table extra', stores.copy,
+      old.place, new.place)
+    assert.matches('shard 2 of the new side has no table extra', err.message)
+    old.target.shards[2]:migrate({ { name = 'own', migration = 'DROP TABLE IF EXISTS extra' } })
+    refused('not_migrated', 'shard 0 of the old side lacks the migrations own', stores.copy,
+      old.place, new.place)
+    old.target:migrate({ { name = 'own', migration = 'DROP TABLE IF EXISTS extra' } })
+    new.target:migrate({ { name = 'own', migration = 'DROP TABLE IF EXISTS extra' } })
+    assert.is_true(stores.copy(old.place, new.place).finished)
+  end)
+
+  it('takes names of columns as they are', function()
+    local sql = [[CREATE TABLE "100%T" (id bigint PRIMARY KEY, value jsonb, "%T" text,
+      "50 %% of ""it""" text)]]
+    old, new = sides.open(0, sql), sides.open(1, sql)
+    old:psql([[INSERT INTO "100%T" VALUES (1, '{}', 'a', 'b')]])
+    assert.equal(1, stores.copy(old.place, new.place).rows)
+    assert.equal('1|{}|a|b\n', new:psql('SELECT * FROM "100%T"')[1])
+  end)
+
+  it('lets nobody else into a partition of the new side, either', function()
+    local sql = [[CREATE TABLE things (id bigint PRIMARY KEY, value jsonb) PARTITION BY RANGE (id);
+      CREATE TABLE low PARTITION OF things FOR VALUES FROM (MINVALUE) TO (100);
+      CREATE TABLE high PARTITION OF things FOR VALUES FROM (100) TO (MAXVALUE)]]
+    old, new = sides.open(0, sql), sides.open(2, sql)
+    old:psql("INSERT INTO things SELECT i, '{}' FROM generate_series(1, 200) i")
+    local said
+    local result = stores.copy(old.place, new.place, { say = function(text)
+      if text == 'compares both sides' then
+        said = new:psql("INSERT INTO low VALUES (-2, '{}')")[1]
+      end
+    end })
+    assert.matches('does not own its rows yet', said)
+    assert.equal(200, result.rows)
+    assert.same({ '0\n', '0\n' }, new:psql(
+      "SELECT count(*) FROM pg_trigger WHERE tgname = 'stores_refuse'"))
+    new.target:insert('low', { id = '-2' })
+    assert.equal(201, new.target:count('things'))
+  end)
+
   it('goes only into tables that are empty', function()
     open(0, 2)
     new.target:upsert('things', { id = '1' })

@@ -132,6 +132,9 @@ describe('shards', function()
       refused('wrong_shard', nil, tx.find, tx, 'users', '5')
     end)
     assert.equal('tx', shards:find('users', '4').from)
+    shards:transaction('4', function(tx)
+      refused('wrong_shard', nil, tx.upsertMany, tx, 'users', { { id = '4' }, { id = '5' } })
+    end)
     refused('invalid_argument', 'of one shard', shards.transaction, shards, function() end)
     assert.same({ 1, 2 }, { shards:transaction('1', function() return 1, 2 end) })
   end)
@@ -162,6 +165,16 @@ describe('shards', function()
     end
     assert.is_table(shards:metrics({ as = 'table' })[1].series)
     refused('invalid_option', nil, shards.metrics, shards, { as = 'x' })
+  end)
+
+  it('tell nothing once they are closed', function()
+    local some, own = three.open(2, {})
+    some:close()
+    for _, verb in ipairs({ 'metrics', 'stats', 'generateId', 'token' }) do
+      refused('closed', nil, some[verb], some)
+    end
+    some:close()
+    for _, db in ipairs(own) do support.drop(db) end
   end)
 
   it('are told to hooks, a call of each shard', function()

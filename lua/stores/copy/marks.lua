@@ -335,7 +335,9 @@ function marks.unfinished(work, at)
     unguard(tx, all)
     make_room(tx, all, was == 'unfinished')
     for _, one in ipairs(all) do
-      if chosen[one.name] then guard(tx, one, words) end
+      -- rows that come by the whole of it meet no trigger of a part
+      local is_of = one.is_part and not one.is_spread and chosen[one.root]
+      if chosen[one.name] or is_of then guard(tx, one, words) end
     end
     for _, one in ipairs(all) do
       if chosen[one.name] then check_empty(tx, side, at, one) end

@@ -132,7 +132,7 @@ RETURNING set_config('stores.copy', $1, true)]]
 
 local function store_part(self, at, part)
   local work, one = self.work, self.one
-  local text = ('COPY %%T (%s) FROM STDIN'):format(tables.columns(one):gsub('%%', '%%%%'))
+  local text = ('COPY %%T (%s) FROM STDIN'):format(tables.columns(one))
   work.to.stores[at]:transaction(function(tx)
     local noted = tx:query(NOTE, { work.copy, work.runner, self.from - 1, one.name, part.last,
       part.count })

@@ -17,6 +17,7 @@ local tables = {}
 ---@field bare string its name without the schema
 ---@field full string schema-qualified and quoted
 ---@field is_part boolean a partition of another one, through which it is copied
+---@field root string? that one, as `name` has it
 ---@field has_key boolean
 ---@field is_own boolean one of Stores' own, which each database has for itself
 ---@field is_marked boolean it has the trigger that refuses writes
@@ -36,6 +37,10 @@ SELECT n.nspname::text AS schema, c.relname::text AS bare,
   CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
     ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
   c.relispartition AS is_part,
+  (SELECT CASE WHEN pg_table_is_visible(r.oid) THEN quote_ident(r.relname)
+      ELSE format('%%I.%%I', m.nspname, r.relname) END
+    FROM pg_class r JOIN pg_namespace m ON m.oid = r.relnamespace
+    WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)) AS root,
   EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
       AND a.attnum = i.indkey[0]
     WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
@@ -161,6 +166,18 @@ local function in_order(store, chosen)
   return ordered
 end
 
+-- Those of all databases of a side: what one of them has, and another one lacks, is not to be left
+-- behind in silence.
+local function all_of(side, ledger)
+  local all, is_known = {}, {}
+  for _, found in ipairs(side:each(function(store) return tables.all(side, store, ledger) end)) do
+    for _, one in ipairs(found) do
+      if not is_known[one.name] then all[#all + 1], is_known[one.name] = one, true end
+    end
+  end
+  return all
+end
+
 --- The tables that are to be copied, in an order in which that can be done.
 ---@param from stores.copy.Side
 ---@param names string[]? nil: all that are there
@@ -168,7 +185,7 @@ end
 ---@return stores.copy.Table[]
 ---Raises unsupported, table_not_found, invalid_argument, not_migrated.
 function tables.wanted(from, names, ledger)
-  local chosen = choose(tables.all(from, from.stores[1], ledger), names)
+  local chosen = choose(all_of(from, ledger), names)
   chosen = in_order(from.stores[1], chosen)
   if not chosen[1] then
     errors.raise('invalid_argument', 'the old side has no table that could be copied')
@@ -246,8 +263,12 @@ end
 ---@param ledger string?
 ---Raises not_migrated.
 function tables.check(from, to, wanted, ledger)
-  local names = ran(from.stores[1], ledger)
-  local found = {}
+  local names, found = {}, {}
+  for _, list in ipairs(from:each(function(store) return (ran(store, ledger)) end)) do
+    for _, name in ipairs(list) do
+      if not names[name] then names[#names + 1], names[name] = name, true end
+    end
+  end
   for _, side in ipairs({ from, to }) do
     for _, problems in ipairs(side:each(function(store, at)
       local own = problems_of(side, store, at, wanted, ledger)
