@@ -41,6 +41,20 @@ describe('a copy', function()
     assert.equal(old:psql(whole .. 'stores_moved_public.things')[1], new:psql(whole .. 'things')[1])
   end)
 
+  it('goes to the server itself where there is a pooler, or not at all', function()
+    local sql = 'CREATE TABLE things (id bigint PRIMARY KEY, value jsonb, price money)'
+    old, new = sides.open(0, sql), sides.open(1, sql)
+    old:psql("INSERT INTO things VALUES (1, '{}', '12.34')")
+    local db = {}
+    for key, value in pairs(old.databases[1]) do db[key] = value end
+    db.pooler = 'transaction'
+    local place = { db = db, redis = old.place.redis, opts = old.place.opts }
+    support.refused('invalid_option', 'give db.migrate_url', stores.copy, place, new.place)
+    db.migrate_url = ('postgresql://%s@/%s?host=%s&port=%d'):format(db.user, db.database,
+      db.host:gsub('/', '%%2F'), db.port)
+    assert.equal(1, stores.copy(place, new.place).rows)
+  end)
+
   it('says what its role may not do, and takes no rows for none that a policy hides', function()
     old, new = sides.open(0), sides.open(1)
     local owner = 'owner_of_' .. old.databases[1].database

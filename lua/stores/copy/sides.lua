@@ -38,7 +38,7 @@ local HOUR = 3600
 -- servers, whatever they, their databases and roles have made the default. A policy that hides rows
 -- from the copy fails it.
 local SETTINGS = "SET row_security = off; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC';"
-  .. " SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
+  .. " SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET lc_monetary = 'C'"
 
 local function resolve(given, name)
   if type(given) ~= 'table' then
@@ -58,14 +58,20 @@ local function resolve(given, name)
   return flats, checked, false
 end
 
+-- Its sessions are nobody's: the lock of a copy would be left in one, and its settings in others.
+local function refuse_pooler()
+  errors.raise('invalid_option', "pooler = 'transaction' holds neither the lock of a copy nor its"
+    .. ' settings: give db.migrate_url, which goes to the server itself')
+end
+
 local function changes(flat, connections)
+  if flat.pooler == 'transaction' and not flat.migrate_url then refuse_pooler() end
   local own = { any_shard = true, poolsize = connections, min_idle = 0, timeout = HOUR,
     statement_timeout = HOUR, acquire_timeout = HOUR, transaction = true, raw = false,
     metrics = false, replicas = {}, read = 'primary' } -- a replica may lack the last rows
-  if flat.migrate_url then own.pg, own.pooler = { url = flat.migrate_url }, 'session' end
-  if (own.pooler or flat.pooler) ~= 'transaction' then -- before which it is refused
-    own.on_connect = (flat.on_connect and flat.on_connect .. ';\n' or '') .. SETTINGS
-  end
+  if flat.migrate_url then own.pg = { url = flat.migrate_url } end
+  own.pooler = 'session'
+  own.on_connect = (flat.on_connect and flat.on_connect .. ';\n' or '') .. SETTINGS
   return own
 end
 
