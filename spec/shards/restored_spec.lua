@@ -73,8 +73,9 @@ describe('a shard that was restored from a dump', function()
     support.refused('shard_mismatch', nil, running.find, running, 'things', '3')
     running:close()
     local begun = stores.Shards.new(list)
-    begun:find('things', '2')
-    support.refused('shard_mismatch', 'of the cluster', begun.find, begun, 'things', '1')
+    for _, id in ipairs({ '2', '1' }) do
+      support.refused('shard_mismatch', 'of the cluster', begun.find, begun, 'things', id)
+    end
     begun:close()
   end)
 end)
