@@ -23,7 +23,7 @@ local traced = require('stores.verbs.traced')
 ---@field health stores.shards.Health[]
 ---@field places (stores.shards.Place|false)[] what their databases have said; false: nothing
 ---@field where table<integer, string> where those are that say nothing
----@field unmet table<integer, boolean> those that were not reached when the list was looked at
+---@field unmet table<integer, number> seconds that calls to others waited for those not reached
 ---@field collations table<integer, string> how their databases sort strings, where it mattered
 local Shards = { is_stores_target = true }
 Shards.__index = Shards

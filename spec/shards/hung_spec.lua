@@ -124,6 +124,41 @@ describe('calls that are under way when a shard begins to hang', function()
   end)
 end)
 
+describe('the timeout of a call', function()
+  it('is that of what is found out before it, too: of a first call, and of one that asks', function()
+    stores.run(function()
+      local list = {}
+      for id, server in ipairs(servers) do
+        list[id] = { id = id - 1, db = server:config(), redis = false,
+          opts = { timeout = PATIENCE } }
+      end
+      local calls = {
+        function(some, opts) some:find('docs', '1', opts) end,
+        function(some, opts) some:patch('docs', '1', { set = { a = 1 } }, opts) end,
+        function(some, opts) some:upsert('docs', { id = '1' }, opts) end,
+        function(some, opts) some:updateObject('docs', '1', function() end, opts) end,
+        function(some, opts) some:transaction('1', function(tx) tx:find('docs', '1') end, opts) end,
+        function(some, opts) some:query('SELECT 1', {}, { on = '1', timeout = opts.timeout }) end,
+        function(some, opts) some:invalidate('docs', '1', opts) end,
+      }
+      while_hung(function()
+        for at = 1, 2 * #calls do
+          -- patient enough that a call which waits for it would be seen
+          local some = stores.Shards.new(list, { breaker = 20 })
+          some.health[2].suspect = at > #calls
+          local began = now()
+          support.refused('timeout', nil, calls[(at - 1) % #calls + 1], some, { timeout = 0.1 })
+          assert.is_true(now() - began < 10, 'call ' .. at)
+          some:close()
+        end
+        local some = stores.Shards.new(list, { breaker = 20 })
+        assert.equal(2, some:find('docs', '2', { timeout = 5 }).n) -- of the other one
+        some:close()
+      end)
+    end)
+  end)
+end)
+
 describe('shards that are closed while one of them is asked whether it is there', function()
   it('end what is under way', function()
     stores.run(function()

@@ -199,6 +199,16 @@ local function checked(self, place, fn, most, ...)
   return fn(self.shards[place], ...)
 end
 
+--- Whether a call to a shard is made at once, and nothing is to be found out before.
+---@param self stores.Shards
+---@param place integer
+---@return boolean
+function health.is_well(self, place)
+  local state = self.health[place]
+  return state.ready and not state.suspect and not state.down
+    and not (state.pending > 0 and is_silent(self, state, self.shards[place].hub:now()))
+end
+
 --- Calls fn(store, ...) for a shard, or raises why it cannot be used.
 ---@param self stores.Shards
 ---@param place integer

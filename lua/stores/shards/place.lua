@@ -221,21 +221,21 @@ end
 
 -- What the database of a shard says of itself.
 local function learn(shards, at, timeout)
-  local known = shards.places
-  known[at] = place.met(shards.shards[at], timeout) or known[at] or false
-  if not known[at] then
+  local said = place.met(shards.shards[at], timeout) or shards.places[at] or false
+  if not said then
     shards.where[at] = place.where(shards.shards[at], timeout)
     place.apart(shards.where, shards.size)
     look_elsewhere(shards, at, timeout)
   end
+  shards.places[at] = said
 end
 
 -- Those that have not been asked yet.
 local function unknown_but(shards, at)
   local list = {}
   for other = 1, shards.size do
-    local is_open = shards.shards[other].engine ~= nil
-    if other ~= at and is_open and shards.places[other] == nil and not shards.unmet[other] then
+    local is_met = shards.places[other] ~= nil or (shards.unmet[other] or 0) >= shards.breaker
+    if other ~= at and not is_met and shards.shards[other].engine then
       list[#list + 1] = other
     end
   end
@@ -250,11 +250,11 @@ local function for_each(list, fn)
   for i = 1, #list do fn(list[i]) end
 end
 
--- Asks the other shards, too: a list that is wrong is so for all of them. One that is not reached
--- keeps nobody waiting for longer than `breaker`, and once: it is looked at before its own first
--- call, and compared with these.
+-- Asks the other shards, too: a list that is wrong is so for all of them. Those that do not answer
+-- take no more than half of a call's time, and `breaker` of all calls: each is looked at before its
+-- own first call, and compared with these.
 local function learn_others(shards, at, timeout)
-  local most = math.min(timeout, shards.breaker)
+  local most = math.min(timeout / 2, shards.breaker)
   local mismatch
   for_each(unknown_but(shards, at), function(other)
     local ok, err = pcall(learn, shards, other, most)
@@ -262,7 +262,8 @@ local function learn_others(shards, at, timeout)
       err.shard = other - 1
       if not mismatch or err.shard < mismatch.shard then mismatch = err end
     elseif not ok then
-      shards.unmet[other] = most == shards.breaker or not errors.is(err, 'timeout')
+      local waited = errors.is(err, 'timeout') and most or shards.breaker
+      shards.unmet[other] = (shards.unmet[other] or 0) + waited
     end
   end)
   if mismatch then errors.throw(mismatch) end

@@ -25,24 +25,40 @@ end
 
 -- ---- One shard ----------------------------------------------------------------------------------
 
+-- Calls a verb of one of the stores. Where something is to be found out before, the call's own time
+-- is of that, too.
+local function call_one(self, place, name, opts, opts_at, ...)
+  local timeout = type(opts) == 'table' and opts.timeout
+  if type(timeout) ~= 'number' or timeout <= 0 or health.is_well(self, place) then
+    return health.call(self, place, self.shards[place][name], nil, ...)
+  end
+  local given, count, hub = { ... }, select('#', ...), self.shards[place].hub
+  local ends = hub:now() + timeout
+  return health.call(self, place, function(store)
+    local rest = scatter.within(opts, math.max(ends - hub:now(), scatter.SHORTEST))
+    given[opts_at] = rest
+    return store[name](store, unpack(given, 1, count))
+  end, timeout)
+end
+
 -- Those with an id behind the table.
-local function by_id(name)
+local function by_id(name, opts_at)
   return function(self, table, id, ...)
     arguments.check(self, name)
     arguments.check_table(table)
-    local place = self:place_of(id)
-    return health.call(self, place, self.shards[place][name], nil, table, id, ...)
+    return call_one(self, self:place_of(id), name, select(opts_at - 2, ...), opts_at, table, id,
+      ...)
   end
 end
 
 -- Those with a record behind the table. One without an id is of the shard whose turn it is.
-local function by_record(name)
+local function by_record(name, opts_at)
   return function(self, table, record, ...)
     arguments.check(self, name)
     arguments.check_table(table)
     arguments.check_record(record)
     local place = record.id ~= nil and self:place_of(record.id) or self:next_place()
-    return health.call(self, place, self.shards[place][name], nil, table, record, ...)
+    return call_one(self, place, name, select(opts_at - 2, ...), opts_at, table, record, ...)
   end
 end
 
@@ -207,7 +223,7 @@ function routes:query(text, params, opts)
   local place = where_of(self, opts)
   opts = scatter.without(opts, 'on')
   if place then
-    return health.call(self, place, self.shards[place].query, nil, text, params, opts)
+    return call_one(self, place, 'query', opts, 3, text, params, opts)
   end
   local results, failed = all_of(self, 'query', 3, { writes = not opts.readonly }, text, params,
     opts)
@@ -224,14 +240,14 @@ function routes:transaction(id, fn, opts)
     refuse('a transaction is of one shard: shards:transaction(id, fn)')
   end
   local place = self:place_of(id)
-  return health.call(self, place, self.shards[place].transaction, nil, fn, opts)
+  return call_one(self, place, 'transaction', opts, 2, fn, opts)
 end
 
 function routes:invalidate(name, id, opts)
   arguments.check(self, 'invalidate')
   if id ~= nil then
     local place = self:place_of(id)
-    return health.call(self, place, self.shards[place].invalidate, nil, name, id, opts)
+    return call_one(self, place, 'invalidate', opts, 3, name, id, opts)
   end
   all_of(self, 'invalidate', 3, { writes = true }, name, nil, opts)
 end
@@ -347,8 +363,8 @@ end
 local function made(row)
   local opts_at = #row.takes + 1
   if own[row.name] then return gathered(row.name, unpack(own[row.name])) end
-  if takes(row, 2, 'id') then return by_id(row.name) end
-  if takes(row, 2, 'record') then return by_record(row.name) end
+  if takes(row, 2, 'id') then return by_id(row.name, opts_at) end
+  if takes(row, 2, 'record') then return by_record(row.name, opts_at) end
   if row.options and taken[row.name].limit then return lists.verb(row.name, opts_at) end
   return nil -- spec/shards/verbs_spec.lua tells
 end

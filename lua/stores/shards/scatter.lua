@@ -28,7 +28,7 @@ scatter.whole = { each = true, insertMany = true, upsertMany = true, deleteMany 
 
 local OWN = call.allow('partial', 'concurrency')
 local NONE = {}
-local SHORTEST = 0.001 -- seconds that a call takes as its timeout
+scatter.SHORTEST = 0.001 -- seconds that a call takes as its timeout
 
 --- Takes what is for the shards out of the options of a call.
 ---@param opts table?
@@ -112,7 +112,7 @@ function scatter.run(self, how, fn, places)
   local function left(place)
     if how.is_long then return how.timeout or self.timeout end
     local seconds = deadline - hub:now()
-    if seconds < SHORTEST then
+    if seconds < scatter.SHORTEST then
       errors.raise('timeout', 'there was no time left', { shard = place - 1 })
     end
     return seconds
