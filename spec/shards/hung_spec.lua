@@ -137,7 +137,9 @@ describe('the timeout of a call', function()
         function(some, opts) some:patch('docs', '1', { set = { a = 1 } }, opts) end,
         function(some, opts) some:upsert('docs', { id = '1' }, opts) end,
         function(some, opts) some:updateObject('docs', '1', function() end, opts) end,
-        function(some, opts) some:transaction('1', function(tx) tx:find('docs', '1') end, opts) end,
+        function(some, opts)
+          some:transaction('1', function(tx) tx:find('docs', '1') end, opts)
+        end,
         function(some, opts) some:query('SELECT 1', {}, { on = '1', timeout = opts.timeout }) end,
         function(some, opts) some:invalidate('docs', '1', opts) end,
       }
