@@ -125,7 +125,7 @@ describe('calls that are under way when a shard begins to hang', function()
 end)
 
 describe('the timeout of a call', function()
-  it('is that of what is found out before it, too: of a first call, and of one that asks', function()
+  it('is that of what is found out before it, too: at first, and where one asks', function()
     stores.run(function()
       local list = {}
       for id, server in ipairs(servers) do
