@@ -243,9 +243,9 @@ local function unknown_but(shards, at)
 end
 
 -- Side by side, where coroutines can be left to wait; otherwise one after the other.
-local function for_each(list, fn)
+local function for_each(list, concurrency, fn)
   if #list > 1 and not (wait.host.task() and not wait.host.parks()) then
-    return tasks.map(list, fn, {})
+    return tasks.map(list, fn, { concurrency = math.min(concurrency, #list) })
   end
   for i = 1, #list do fn(list[i]) end
 end
@@ -256,7 +256,7 @@ end
 local function learn_others(shards, at, timeout)
   local most = math.min(timeout / 2, shards.breaker)
   local mismatch
-  for_each(unknown_but(shards, at), function(other)
+  for_each(unknown_but(shards, at), shards.concurrency, function(other)
     local ok, err = pcall(learn, shards, other, most)
     if errors.is(err, 'shard_mismatch') then
       err.shard = other - 1
