@@ -154,7 +154,7 @@ local function total_of(work)
   local sum = 0
   for _, one in ipairs(work.tables) do
     for _, count in ipairs(work.from:each(function(store)
-      return store:query(('SELECT count(*)::float8 AS count FROM %s'):format(one.name), {},
+      return store:query(('SELECT count(*)::float8 AS count FROM %s'):format(one.rows), {},
         { transaction = false, readonly = true })[1].count
     end)) do sum = sum + count end
   end

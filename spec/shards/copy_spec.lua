@@ -271,6 +271,15 @@ describe('a copy', function()
     assert.equal('1|{}|a|b\n', new:psql('SELECT * FROM "100%T"')[1])
   end)
 
+  it('takes the rows of tables that inherit once, into those', function()
+    local sql = [[CREATE TABLE things (id bigint PRIMARY KEY, value jsonb);
+      CREATE TABLE heirs (PRIMARY KEY (id)) INHERITS (things)]]
+    old, new = sides.open(0, sql), sides.open(2, sql)
+    old:psql("INSERT INTO things VALUES (1, '{}'); INSERT INTO heirs VALUES (2, '{}'), (3, '{}')")
+    assert.equal(3, stores.copy(old.place, new.place).rows)
+    assert.same({ 3, 2 }, { new.target:count('things'), new.target:count('heirs') })
+  end)
+
   it('lets nobody else into a partition of the new side, either', function()
     local sql = [[CREATE TABLE things (id bigint PRIMARY KEY, value jsonb) PARTITION BY RANGE (id);
       CREATE TABLE low PARTITION OF things FOR VALUES FROM (MINVALUE) TO (100);

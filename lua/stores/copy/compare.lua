@@ -44,15 +44,14 @@ function compare.no_strays(side, chosen)
   side:each(function(store, at)
     for _, one in ipairs(chosen) do
       local count = store:query(('SELECT count(*)::float8 AS count FROM %s WHERE %s'):format(
-        one.name, stray(side, at)), {}, READ)[1].count
+        one.rows, stray(side, at)), {}, READ)[1].count
       if count > 0 then refuse_strays(side, at, one, count) end
     end
   end)
 end
 
 local function sum_of(side, at, one)
-  local name = one.name
-  local row = side.stores[at]:query(SUM:format(stray(side, at), tables.line(one), name), {},
+  local row = side.stores[at]:query(SUM:format(stray(side, at), tables.line(one), one.rows), {},
     READ)[1]
   if row.strays > 0 then refuse_strays(side, at, one, row.strays) end
   return row

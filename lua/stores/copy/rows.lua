@@ -60,7 +60,7 @@ end
 local function read_owned(self)
   local count = self.work.to.size
   local found = self.store:query(OWNED:format(count, count, count, tables.line(self.one),
-    self.one.name, behind(self.last), self.size), { array(self.places) }, READ)
+    self.one.rows, behind(self.last), self.size), { array(self.places) }, READ)
   local batch = { parts = {}, bytes = 0 }
   for _, row in ipairs(found) do
     if row.owner < 0 then
@@ -80,7 +80,7 @@ end
 -- By a function of the program's own, which is asked here about each row.
 local function read_whole(self)
   local to = self.work.to
-  local row = self.store:query(WHOLE:format(tables.line(self.one), self.one.name,
+  local row = self.store:query(WHOLE:format(tables.line(self.one), self.one.rows,
     behind(self.last), self.size), {}, READ)[1]
   local batch = { parts = {}, bytes = 0, count = row.count, last = row.last }
   if row.count == 0 then return batch end

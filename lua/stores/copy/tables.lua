@@ -13,6 +13,7 @@ local tables = {}
 
 ---@class stores.copy.Table
 ---@field name string as every database of both sides finds it
+---@field rows string where its own rows are read: not those of tables that inherit from it
 ---@field schema string of this database
 ---@field bare string its name without the schema
 ---@field full string schema-qualified and quoted
@@ -36,6 +37,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS bare,
   format('%%I.%%I', n.nspname, c.relname) AS "full",
   CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
     ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
+  c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_heirs,
   c.relispartition AS is_part,
   (SELECT CASE WHEN pg_table_is_visible(r.oid) THEN quote_ident(r.relname)
       ELSE format('%%I.%%I', m.nspname, r.relname) END
@@ -99,6 +101,7 @@ function tables.all(side, store, ledger)
   end }, ledger)
   local all = {}
   for _, one in ipairs(found) do
+    one.rows = (one.has_heirs and 'ONLY ' or '') .. one.name
     one.is_own = OWN[one.bare] or one.full == migrations.name or one.full == migrations.journal
     if not WRITTEN[one.bare] then all[#all + 1] = one end
   end
