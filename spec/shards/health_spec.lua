@@ -195,6 +195,55 @@ describe('a shard all of whose connections are in use', function()
     end)
   end)
 
+  it('is asked by one for all who come, and by nobody any more once it is closed', function()
+    stores.run(function()
+      local others = narrow()
+      local free = false
+      local function hold()
+        return stores.spawn(pcall, others.transaction, others, '1', function(tx)
+          tx:query('SELECT 1')
+          while not free do stores.sleep(0.02) end
+        end)
+      end
+      local pg = pairs_of[2].pg
+      local function connections()
+        return tonumber(pg:psql('SELECT count(*) FROM pg_stat_activity WHERE client_port = -1'))
+      end
+      local holder, waiting = hold(), {}
+      stores.sleep(0.1)
+      local before, most = connections(), 0
+      waiting[1] = stores.spawn(pcall, others.find, others, 'docs', '1003')
+      stores.sleep(1.2 * BREAKER)
+      for n = 2, 100 do
+        waiting[n] = stores.spawn(pcall, others.find, others, 'docs', '1003', { cache = false })
+      end
+      for _ = 1, 10 do
+        most = math.max(most, connections())
+        stores.sleep(0.01)
+      end
+      free = true
+      holder:join()
+      for _, task in ipairs(waiting) do assert.is_true(task:join()) end
+      assert.is_true(most <= before + 1, before .. ' ' .. most)
+      free = false
+      hold()
+      stores.sleep(0.1)
+      waiting = { stores.spawn(pcall, others.find, others, 'docs', '1003') }
+      stores.sleep(1.2 * BREAKER)
+      pg:freeze()
+      for n = 2, 3 do waiting[n] = stores.spawn(pcall, others.find, others, 'docs', '1003') end
+      stores.sleep(0.1)
+      others:close()
+      for _, task in ipairs(waiting) do
+        local ok, err = task:join()
+        assert.is_false(ok)
+        assert.equal('closed', err.code)
+      end
+      free = true
+      pg:thaw()
+    end)
+  end)
+
   it('is down where it hangs as well', function()
     stores.run(function()
       local others = narrow()
