@@ -154,10 +154,11 @@ static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop 
     return out;
 }
 
-/* A session's SELECT is a transaction with what stands behind it up to the Sync. */
+/* A session's SELECT is a transaction with what stands behind it up to the Sync. What it calls by a
+ * view or an operator its words do not tell. */
 static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
     return tx->options.session && tx->engine->cache != NULL && txop->kind == TXOP_QUERY &&
-           stores__sql_stands_anywhere(txop->sql) && !stores__sql_only_reads(txop->sql);
+           stores__sql_stands_anywhere(txop->sql);
 }
 
 bool stores__tx_owes(const stores_tx *tx) {

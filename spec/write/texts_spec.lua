@@ -215,6 +215,59 @@ describe('a text', function()
     assert.equal(1, truth('docs'))
   end)
 
+  -- What their words do not tell.
+  local CALLS = {
+    ['a view'] = 'SELECT value FROM writer',
+    ['a function in the form of a column'] = 'SELECT met.write_by_row FROM met',
+    ['one with the name of a function that the server has'] = 'SELECT length(1::bigint)',
+    ['an operator'] = 'SELECT 1::bigint @@# 2::bigint',
+    ['a cast'] = "SELECT ('(1)'::written)::int",
+    ['a domain'] = "SELECT 'x'::writing",
+  }
+
+  local function make_calls()
+    support.psql(db, [[DROP TYPE IF EXISTS written CASCADE;
+      DROP FUNCTION IF EXISTS write_by_row, length(bigint), write_both, write_domain CASCADE;
+      DROP DOMAIN IF EXISTS writing;
+      CREATE FUNCTION write_by_row(met) RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN RETURN write_docs(78); END $$;
+      CREATE FUNCTION length(bigint) RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN RETURN write_docs(78); END $$;
+      CREATE FUNCTION write_both(bigint, bigint) RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN RETURN write_docs(78); END $$;
+      CREATE OPERATOR @@# (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = write_both);
+      CREATE TYPE written AS (n int);
+      CREATE FUNCTION write_cast(written) RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN RETURN write_docs(78); END $$;
+      CREATE CAST (written AS int) WITH FUNCTION write_cast(written);
+      CREATE FUNCTION write_domain(text) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN RETURN write_docs(78) > 0; END $$;
+      CREATE DOMAIN writing AS text CHECK (write_domain(VALUE))]])
+  end
+
+  for name, sql in pairs(CALLS) do
+    it('that is said to read only is kept from writing in a transaction by ' .. name, function()
+      make_calls()
+      warm('met', 1)
+      warm('docs', 1)
+      support.refused('read_only', nil, store.transaction, store, function(tx)
+        tx:update('met', { id = '1', n = 2 })
+        tx:query(sql, nil, only)
+      end)
+      assert.equal(1, truth('docs'))
+      assert.equal(1, other:find('docs', '1').n)
+    end)
+
+    it('of a session turns what it wrote by ' .. name, function()
+      make_calls()
+      warm('met', 1)
+      warm('docs', 1)
+      store:session(function(session) session:query(sql) end)
+      assert.is_true(truth('docs') > 1)
+      support.eventually(function() return other:find('docs', '1').n == truth('docs') end, 2)
+    end)
+  end
+
   it('that is said to read only leaves what the transaction wrote to be published', function()
     warm('docs', 1)
     local before = store:stats().settles_published
