@@ -83,8 +83,12 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
                           message);
     }
     stores__buf_free(&buf);
+    if (strstr(text, "channel binding required") != NULL ||
+        strstr(text, "GSSAPI encryption required") != NULL) {
+        error->retryable = false; /* what the config asks for, this server does not give */
+    }
     if (strstr(text, "certificate") == NULL && strstr(text, "SSL was required") == NULL) return;
-    error->retryable = false; /* what the config asks for, this server does not give */
+    error->retryable = false;
     if (wire->target->verify_by_default) {
         strcpy(error->hint, "a server that is not local is spoken to with sslmode = 'verify-full':"
                             " set sslrootcert to the file of its certificate authority, or say"

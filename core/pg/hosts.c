@@ -2,6 +2,8 @@
 #include "pg/hosts.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/un.h>
 
 #include "pg/sources.h"
 
@@ -36,6 +38,13 @@ static bool are_ports(const char *list) {
     }
 }
 
+/* The file of a socket in its folder. */
+static bool has_room(const char *folder, const char *port) {
+    struct sockaddr_un address;
+    int len = snprintf(NULL, 0, "%s/.s.PGSQL.%s", folder, port[0] != '\0' ? port : "5432");
+    return folder[0] != '/' || (size_t)len < sizeof address.sun_path;
+}
+
 bool stores__pg_hosts_read(struct stores__pg_params *params, const char *hosts, const char *ports,
                            stores_error *error) {
     const char *addresses = params->fixed_hostaddr;
@@ -59,6 +68,14 @@ bool stores__pg_hosts_read(struct stores__pg_params *params, const char *hosts, 
         if (ok) host->local = is_local(address && address[0] ? address : host->name);
         free(address);
         if (!ok) return stores__pg_no_keywords(error);
+        if (!has_room(host->name, host->port)) {
+            stores__error_set(error, STORES_INVALID_OPTION,
+                              "the folder of PostgreSQL's socket has a path that is too long: the "
+                              "system takes %zu bytes with the name of the socket",
+                              sizeof(struct sockaddr_un) - offsetof(struct sockaddr_un, sun_path) -
+                                  1);
+            return false;
+        }
     }
     return true;
 }

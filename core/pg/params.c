@@ -208,6 +208,27 @@ static uint64_t connect_timeout(const stores_config *config,
     return seconds <= 0 || seconds > HOUR_MS / 1000 ? HOUR_MS : (uint64_t)seconds * 1000;
 }
 
+/* As libpq reads them, which does so when it has connected, or not at all. */
+static bool is_number(const char *text) {
+    char *end;
+    long number = strtol(text, &end, 10);
+    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) end++;
+    return end != text && *end == '\0' && number >= INT32_MIN && number <= INT32_MAX;
+}
+
+static bool check_numbers(const struct stores__pg_sources *sources, stores_error *error) {
+    static const char *const keys[] = {"connect_timeout",  "keepalives",
+                                       "keepalives_idle",  "keepalives_interval",
+                                       "keepalives_count", "tcp_user_timeout"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *text = stores__pg_word(sources, keys[i]);
+        if (text == NULL || *text == '\0' || is_number(text)) continue;
+        stores__error_set(error, STORES_INVALID_OPTION, "%s must be a whole number", keys[i]);
+        return false;
+    }
+    return true;
+}
+
 /* What no store can work with, and what libpq would find out only when it has connected. */
 static bool check_words(const struct stores__pg_sources *sources, stores_error *error) {
     static const char *const attrs[] = {"any",     "read-write", "read-only",
@@ -226,7 +247,7 @@ static bool check_words(const struct stores__pg_sources *sources, stores_error *
         stores__error_set(error, STORES_INVALID_OPTION,
                           "replication is no connection that a store could use");
     } else {
-        return true;
+        return check_numbers(sources, error);
     }
     return false;
 }

@@ -56,6 +56,13 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
         error->retryable = true;
         return false;
     }
+    /* PgBouncer, which ends the connection with it */
+    if (strcmp(sqlstate, "08P01") == 0 && strstr(message, "statement pooling mode") != NULL) {
+        error->retryable = false;
+        strcpy(error->hint, "PgBouncer's pool_mode = statement has no transactions: make it"
+                            " transaction (and say pooler = 'transaction') or session");
+        return false;
+    }
     /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
      * nothing of this connection, which goes on */
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);

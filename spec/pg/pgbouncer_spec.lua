@@ -74,3 +74,19 @@ describe("pooler = 'transaction', through PgBouncer, #slow", function()
     store:close()
   end)
 end)
+
+describe('a PgBouncer of statements', function()
+  it('is named, and what it refuses is not to be tried again #slow', function()
+    local pooler = pgbouncer.start('statement')
+    for _, declared in ipairs({ 'session', 'transaction' }) do
+      local store = stores.Store.new(pooler:config({ pooler = declared }), nil)
+      local err = support.refused('connection_lost', 'statement pooling', store.transaction, store,
+        function(tx) tx:query('SELECT 1') end)
+      assert.is_false(err.retryable)
+      assert.equal('none', err.outcome)
+      assert.truthy(err.hint:find('pool_mode', 1, true), err.hint)
+      store:close()
+    end
+    pooler:stop()
+  end)
+end)

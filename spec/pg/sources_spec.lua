@@ -212,6 +212,27 @@ describe('the environment of libpq', function()
     support.refused('connect_failed', 'no_such', session, { PGOPTIONS = '-c no_such=1' }, tcp())
   end)
 
+  it('is refused where it is no number and has to be one', function()
+    support.refused('invalid_option', 'connect_timeout', session, { PGCONNECT_TIMEOUT = '5s' },
+      tcp())
+    for _, key in ipairs({ 'keepalives', 'keepalives_idle', 'keepalives_interval',
+      'keepalives_count', 'tcp_user_timeout' }) do
+      support.refused('invalid_option', key, session, {}, tcp({ params = { [key] = 'yes' } }))
+      assert.equal(server.port, session({}, tcp({ params = { [key] = ' 1 ' } })).port)
+    end
+    support.refused('invalid_option', 'connect_timeout', session, {},
+      { url = ('postgresql://postgres@127.0.0.1:%d/postgres?connect_timeout=9999999999'):format(
+        server.port) })
+  end)
+
+  it('is nothing to try again where it is what this server does not give', function()
+    for _, wanted in ipairs({ { params = { channel_binding = 'require' } },
+      { params = { gssencmode = 'require' } }, { sslmode = 'require' } }) do
+      local err = support.refused('connect_failed', nil, session, {}, tcp(wanted))
+      assert.is_false(err.retryable, err.message)
+    end
+  end)
+
   it('says how long a connect may take', function()
     local hub = require('stores.wait').host.hub()
     local function waited(variables, more)
@@ -276,6 +297,13 @@ describe('a host', function()
     assert.equal(server.port, seen.port)
     support.refused('invalid_option', 'hostaddr', session, {},
       tcp({ host = { 'a', 'b' }, params = { hostaddr = '127.0.0.1' } }))
+  end)
+
+  it('of a socket has a path for which the system has room', function()
+    local db = { host = '/' .. ('x'):rep(92), port = 5432, database = 'postgres' }
+    support.refused('connect_failed', nil, session, {}, db)
+    db.host = db.host .. 'x'
+    support.refused('invalid_option', '107', session, {}, db)
   end)
 
   it('has one port, or as many as there are hosts, each of them a number', function()
