@@ -265,6 +265,17 @@ static struct stores__sql_known know(stores_tx *tx, const char *sql) {
     return stores__sql_know(&tx->engine->pool.common.texts, sql);
 }
 
+/* A text of which it is not known that it only reads, as a view may call what writes, is kept from
+ * it by the server, but for one that locks rows, which counts as writing. */
+static void guard_select(stores_tx *tx, const struct stores__table *table) {
+    struct stores__txop *txop = tx->txop;
+    struct stores__sql_known known = know(tx, txop->sql);
+    if (tx->engine->cache == NULL || tx->options.readonly || tx->options.session) return;
+    if (table->cacheable && known.only_reads) return;
+    txop->guarded = !known.locks_rows;
+    if (known.locks_rows) stores__commit_reaches(tx->commit);
+}
+
 static void select_resolved(stores_op *op, struct stores__table *table) {
     stores_tx *tx = op->stage;
     char *sql = stores__table_expand(table, tx->txop->sql);
@@ -275,8 +286,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
     free(tx->txop->sql);
     tx->txop->sql = sql;
     tx->txop->table = stores__table_hold(table);
-    tx->txop->guarded = op->engine->cache != NULL && !tx->options.readonly &&
-                        !tx->options.session && !(table->cacheable && know(tx, sql).only_reads);
+    guard_select(tx, table);
     stores__tx_start(tx);
 }
 

@@ -158,6 +158,19 @@ describe('expire', function()
     plain:close()
   end)
 
+  it('deletes it also where the cache does not keep its table', function()
+    for change, back in pairs({ ['SET UNLOGGED'] = 'SET LOGGED',
+      ['ENABLE ROW LEVEL SECURITY'] = 'DISABLE ROW LEVEL SECURITY' }) do
+      store:query('ALTER TABLE sessions ' .. change)
+      for i, over in ipairs(OVER) do
+        store:insert('sessions', { id = tostring(i), expires_at = over })
+      end
+      assert.equal(#OVER, store:expire('sessions', { batch = 2 }), change)
+      assert.equal(0, count_rows())
+      store:query('ALTER TABLE sessions ' .. back)
+    end
+  end)
+
   it('waits for nobody who holds a row', function()
     for i = 1, 3 do store:insert('sessions', { id = tostring(i), expires_at = 5 }) end
     local other = stores.Store.new(db, support.redis(), { tables = {} })

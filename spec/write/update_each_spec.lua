@@ -66,6 +66,57 @@ describe('updateEach', function()
     for n = 1, 20 do assert.is_true(other:find('tasks', tostring(n)).seen) end
   end)
 
+  -- What the cache does not keep, each made of %s.
+  local SHAPES = {
+    ['an unlogged table'] = 'CREATE UNLOGGED TABLE %s (id bigint PRIMARY KEY, value jsonb)',
+    ['one with a rule'] = [[CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb);
+      CREATE RULE log AS ON DELETE TO %s DO ALSO UPDATE tasks SET value = '{}' WHERE false]],
+    ['one with row security'] = [[CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb);
+      ALTER TABLE %s ENABLE ROW LEVEL SECURITY]],
+    ['one that others inherit from'] = [[CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb);
+      CREATE TABLE %s_child (PRIMARY KEY (id)) INHERITS (%s)]],
+    ['a child'] = [[CREATE TABLE %s_parent (id bigint PRIMARY KEY, value jsonb);
+      CREATE TABLE %s (PRIMARY KEY (id)) INHERITS (%s_parent)]],
+    ['a partition'] = [[CREATE TABLE %s_all (id bigint PRIMARY KEY, value jsonb)
+      PARTITION BY RANGE (id); CREATE TABLE %s PARTITION OF %s_all DEFAULT]],
+    ['a view'] = [[CREATE TABLE %s_base (id bigint PRIMARY KEY, value jsonb);
+      CREATE VIEW %s AS SELECT * FROM %s_base]],
+  }
+  local shapes = 0
+  for what, sql in pairs(SHAPES) do
+    it('changes what is not cached, and what is beside it: ' .. what, function()
+      shapes = shapes + 1
+      local name = 'shape' .. shapes
+      store:query((sql:gsub('%%s', name)))
+      for id = 1, 3 do store:insert(name, { id = tostring(id), n = id }) end
+      other:find('tasks', '1')
+      store:transaction(function(tx)
+        tx:updateProperty('tasks', '1', 'beside', name)
+        assert.equal(3, tx:updateEach(name, {}, function(doc) doc.n = doc.n + 1 end,
+          { all = true, batch = 2 }))
+      end)
+      assert.equal(2, store:updateEach(name, {}, function(doc) doc.n = doc.n * 10 end,
+        { where = { { 'n', '>', 2 } }, batch = 1 }))
+      assert.same({ 2, 30, 40 }, { other:find(name, '1').n, other:find(name, '2').n,
+        other:find(name, '3').n })
+      assert.equal(name, other:find('tasks', '1').beside)
+    end)
+  end
+
+  it('changes documents whatever the other columns of their table are called', function()
+    store:query([[CREATE TABLE columns (e text, t int, value jsonb, given jsonb,
+      id bigint PRIMARY KEY, row_id text, etag text, count text, n int)]])
+    store:insertMany('columns', { { id = '1', n = 1 }, { id = '2', n = 2 } })
+    assert.equal(2, store:updateEach('columns', {}, function(doc) doc.n = doc.n + 5 end,
+      { all = true }))
+    store:upsertMany('columns', { { id = '2', n = 8 }, { id = '3', n = 9 } }, { etag = true })
+    store:patchWhere('columns', { n = 9 }, { inc = { n = 1 } })
+    assert.same({ 6, 8, 10 }, { store:find('columns', '1').n, store:find('columns', '2').n,
+      store:find('columns', '3').n })
+    store:deleteMany('columns', { '1' })
+    assert.equal(2, store:count('columns'))
+  end)
+
   it('keeps the batches before an error, and goes on behind them', function()
     local told = {}
     local err = refused('invalid_document', 'returns a document', store.updateEach, store, 'tasks',

@@ -50,8 +50,9 @@ end
 ---@return string text
 ---@return string[] params
 function sql.update(json)
-  return 'UPDATE %T AS t SET value = e FROM pg_catalog.jsonb_array_elements($1::jsonb) AS e'
-    .. " WHERE t.id = (e->>'id')::bigint RETURNING t.id", { json }
+  return 'UPDATE %T AS t SET value = given.e'
+    .. ' FROM pg_catalog.jsonb_array_elements($1::jsonb) AS given (e)'
+    .. " WHERE t.id = (given.e->>'id')::bigint RETURNING t.id", { json }
 end
 
 --- Deletes rows by their ids. Gives the ids of those that were there.
