@@ -65,6 +65,7 @@ struct stores__cache {
     struct stores__held_memory *memory; /* of those rows */
 
     char trouble[208]; /* what Redis refused last; "": nothing since it did what it was asked */
+    bool refuses_reads; /* that is a read, and what is written does not tell that it is over */
     struct stores__trouble_said said[STORES__TROUBLES];
     uint64_t well_at; /* when it did that */
     char evicts_why[208];
@@ -124,6 +125,8 @@ struct stores__node *stores__epoch_node(const struct stores__epoch *epoch);
 void stores__trouble_refused(struct stores__cache *cache, const char *text);
 /* A move that writes was done. */
 void stores__trouble_over(struct stores__node *node);
+/* A read was answered, or refused (NULL: neither). */
+void stores__trouble_reads(struct stores__cache *cache, const struct redisReply *reply);
 /* Why Redis could not be told of something, in its own words where it has any. */
 const char *stores__trouble_why(const struct stores__cache *cache);
 /* Why rows are not cached, or writes not told, just now; "": they are. */

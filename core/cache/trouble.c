@@ -50,12 +50,23 @@ void stores__trouble_refused(struct stores__cache *cache, const char *text) {
     snprintf(cache->trouble, sizeof cache->trouble, "%s", text);
 }
 
-void stores__trouble_over(struct stores__node *node) {
-    struct stores__cache *cache = node->cache;
-    if (node->redis != NULL) stores__redis_wrote(node->redis);
+static void is_well(struct stores__cache *cache) {
     if (cache->trouble[0] == '\0') return;
     cache->trouble[0] = '\0';
     cache->well_at = stores__now(cache->engine);
+}
+
+void stores__trouble_over(struct stores__node *node) {
+    struct stores__cache *cache = node->cache;
+    if (node->redis != NULL) stores__redis_wrote(node->redis);
+    if (!cache->refuses_reads) is_well(cache);
+}
+
+void stores__trouble_reads(struct stores__cache *cache, const struct redisReply *reply) {
+    if (reply == NULL) return;
+    bool refused = stores__redis_error(reply) != NULL;
+    if (cache->refuses_reads && !refused) is_well(cache);
+    cache->refuses_reads = refused;
 }
 
 const char *stores__trouble_now(const struct stores__cache *cache) {

@@ -139,6 +139,7 @@ static void got(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__read_row *misses[STORES__MGET_ROWS];
     const struct redisReply *array = *reply;
     bool answered = stores__redis_count(array) >= 1, counts = false, corrected = false;
+    stores__trouble_reads(table->engine->cache, array);
     if (answered) {
         const char *epoch = stores__redis_text(stores__redis_at(array, 0), &len);
         bool believed = strcmp(batch->epoch, stores__epoch_text(table)) == 0;

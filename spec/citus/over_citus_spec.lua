@@ -18,7 +18,8 @@ local SPECS = {
   { 'read/etag_spec' },
   { 'write/bulk_spec', distributed = true }, -- its unique index is not of the id
   { 'write/many_spec', 'is explained', reference = { 'keeps who holds a row' } },
-  { 'write/update_each_spec', 'what is not cached', reference = { 'a call for a row that it holds' } },
+  { 'write/update_each_spec', 'what is not cached',
+    reference = { 'a call for a row that it holds' } },
   { 'write/conditional_spec' },
   { 'tables/expire_spec', 'does not keep its table' },
 }

@@ -179,6 +179,27 @@ describe('a Redis', function()
     support.close(store)
   end)
 
+  it('that refuses reads alone says so behind writes that it took, and until it reads', function()
+    server:cli('ACL', 'SETUSER', 'mute', 'on', 'nopass', '~*', '&*', '+@all', '-mget')
+    local store = open({ username = 'mute' })
+    local id = cached()
+    for n = 2, 4 do
+      assert.equal(n - 1, store:find('docs', id).n)
+      store:update('docs', { id = id, n = n })
+      assert.equal(n, reader:find('docs', id).n)
+      assert.matches('NOPERM', store:stats().redis_trouble)
+    end
+    assert.equal(0, store:stats().bypassed)
+    server:cli('ACL', 'SETUSER', 'mute', '+mget')
+    local hits = store:stats().hits
+    support.eventually(function()
+      store:find('docs', id)
+      return store:stats().hits > hits
+    end, 20, 'a hit')
+    assert.is_nil(store:stats().redis_trouble)
+    support.close(store)
+  end)
+
   it('that does not tell its policy is taken to evict, and says why in its own words', function()
     server:cli('ACL', 'SETUSER', 'blind', 'on', 'nopass', '~*', '&*', '+@all', '-info',
       '+info|server', '+info|replication')
