@@ -109,6 +109,7 @@ struct stores__table {
     char print[STORES__PRINT_TEXT];
     bool facts_committed;
     uint64_t facts_serial, facts_at;
+    uint64_t asked_at; /* when a writer asked for them last, whose answer may be on its way */
     struct stores__pg_topic topic; /* what its statements have of the pool */
 
     char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */

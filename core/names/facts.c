@@ -7,7 +7,7 @@
 #include "names/spread.h"
 
 enum { MARK = 14, SPREAD = 15 }; /* the column behind all others, where it is asked for */
-enum { FRESH_MS = 10000 }; /* what DDL outside of Stores changed is seen by readers after it */
+enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at the latest */
 
 /* The languages of what nobody wrote for this database, internal and c: their oids are fixed. */
 #define THE_SERVERS "12, 13"
@@ -275,9 +275,19 @@ bool stores__facts_hold(const struct stores__table *table) {
            table->facts_serial > stores__epoch_valid_since(table);
 }
 
+static bool are_old(const struct stores__table *table) {
+    return stores__now(table->engine) - table->facts_at >= FRESH_MS;
+}
+
+bool stores__facts_must_ask(const struct stores__table *table) {
+    uint64_t now = stores__now(table->engine);
+    if (!table->known) return true;
+    return table->engine->cache != NULL && are_old(table) && now - table->asked_at >= FRESH_MS;
+}
+
 bool stores__facts_are_due(const struct stores__table *table) {
     if (table->engine->cache == NULL) return false;
-    if (!table->known || stores__now(table->engine) - table->facts_at >= FRESH_MS) return true;
+    if (!table->known || are_old(table)) return true;
     return table->cacheable && stores__epoch_state(table) == STORES__EPOCH_VALID &&
            !stores__facts_hold(table);
 }

@@ -29,6 +29,10 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
 bool stores__facts_hold(const struct stores__table *table);
 /* A reader that asks PostgreSQL anyway had better ask for them as well. */
 bool stores__facts_are_due(const struct stores__table *table);
+/* A writer asks for them before its statement: they are in doubt, or so old that what the catalog's
+ * word behind the statement does not tell (an index over a function, a column that became a domain)
+ * may have changed. The same all through a turn of the loop. */
+bool stores__facts_must_ask(const struct stores__table *table);
 /* Something changed: they are asked for before they are used again. */
 void stores__facts_doubt(struct stores__table *table);
 

@@ -13,6 +13,7 @@ static void add_check(struct stores__segment *segment, struct stores__table *tab
     struct stores__segment_check *check = &segment->checked[segment->checks++];
     check->table = table;
     check->asked = stores__facts_ask(segment->engine, committed);
+    table->asked_at = stores__now(segment->engine);
     stores__pg_add(segment->conn, &segment->req, stores__facts_sql(segment->engine), 1, values,
                    true);
 }
@@ -20,7 +21,7 @@ static void add_check(struct stores__segment *segment, struct stores__table *tab
 void stores__segment_add_checks(struct stores__segment *segment) {
     for (size_t i = 0; i < segment->count; i++) {
         struct stores__table *table = segment->order[i]->statement->table;
-        if (!table->known) add_check(segment, table, true);
+        if (stores__facts_must_ask(table)) add_check(segment, table, true);
     }
 }
 

@@ -12,7 +12,8 @@ static bool may_share(const struct stores__table *table) {
 }
 
 bool stores__shared_fits(const struct stores__statement *statement) {
-    return !statement->foreign && may_share(statement->table);
+    return !statement->foreign && may_share(statement->table) &&
+           !stores__facts_must_ask(statement->table);
 }
 
 enum stores__table_text stores__shared_text(const struct stores__statement *statement) {

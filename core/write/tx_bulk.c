@@ -66,7 +66,7 @@ bool stores__tx_copy_owes(const stores_tx *tx) {
 }
 
 static bool wants_opening(const stores_tx *tx, bool begin) {
-    return begin || (tx->engine->cache != NULL && !tx->txop->table->known);
+    return begin || (tx->engine->cache != NULL && stores__facts_must_ask(tx->txop->table));
 }
 
 static void send_copy(stores_tx *tx) {

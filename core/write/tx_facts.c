@@ -39,6 +39,7 @@ void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
 void stores__tx_ask_facts(stores_tx *tx) {
     const char *values[] = {tx->txop->table->name};
     tx->txop->asked = stores__facts_ask(tx->engine, false);
+    tx->txop->table->asked_at = stores__now(tx->engine);
     stores__pg_add(tx->conn, &tx->req, stores__facts_sql(tx->engine), 1, values, true);
 }
 
@@ -61,7 +62,7 @@ bool stores__tx_add_facts(stores_tx *tx) {
         look_at_reach(tx, known);
         return false;
     }
-    if (!table->known) {
+    if (stores__facts_must_ask(table)) {
         txop->facts_at = tx->req.added;
         stores__tx_ask_facts(tx);
     }

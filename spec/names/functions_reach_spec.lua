@@ -163,6 +163,36 @@ describe('rows that a table\'s own functions change', function()
     end
   end)
 
+  -- The row of b is as it was, and cached; then store, which reads nothing, writes a.
+  local function is_fresh(a, b)
+    other:query(("UPDATE %s SET value = '{\"n\": 1}'"):format(b))
+    support.eventually(function()
+      other:find(b, '1')
+      return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
+    end, 5, 'the row of ' .. b)
+    store:updateProperty(a, '1', 'n', math.random(1e9))
+    assert.equal(101, other:find(b, '1', { cache = false }).n)
+    return other:find(b, '1').n == 101
+  end
+
+  describe('for a writer that reads nothing, ten seconds after another process said so', function()
+    it('are fresh: an index, which the word of the catalog does not tell #slow', function()
+      local a, b, call = pair()
+      calm('IMMUTABLE', 'PERFORM ' .. call .. ';')
+      psql('CREATE INDEX ON %s (calm%d(value))', a, number)
+      support.eventually(function() return is_fresh(a, b) end, 20, 'the index to be known')
+      assert.is_true(is_fresh(a, b))
+    end)
+
+    it('are fresh: a column that became a domain #slow', function()
+      local a, b, call = pair('CREATE DOMAIN d%n AS jsonb')
+      psql('ALTER TABLE %s ALTER value TYPE d%d', a, number)
+      psql('ALTER DOMAIN d%d ADD CHECK (%s = 1) NOT VALID', number, call)
+      support.eventually(function() return is_fresh(a, b) end, 20, 'the domain to be known')
+      assert.is_true(is_fresh(a, b))
+    end)
+  end)
+
   describe('while a transaction writes, whose locks do not keep it out', function()
     local PARTS = 'CREATE TABLE %a_1 PARTITION OF %a FOR VALUES FROM (0) TO (10)'
 
