@@ -328,9 +328,11 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     if (tx->options.readonly && known.sets) {
         stores__commit_reaches(tx->commit); /* it may write from here on */
     } else if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
-        /* whatever its words are: what a view, an operator or a cast calls they do not tell */
-        txop->guarded = txop->readonly && !txop->simple && !known.locks_rows;
-        if (!txop->guarded) stores__commit_reaches(tx->commit);
+        /* whatever its words are: what a view, an operator or a cast calls they do not tell. Of one
+         * that locks rows, which the server takes for a write, they are believed */
+        bool locks = txop->readonly && known.locks_rows;
+        txop->guarded = txop->readonly && !txop->simple && !locks;
+        if (!txop->guarded && !(locks && known.only_reads)) stores__commit_reaches(tx->commit);
     }
     stores__tx_start(tx);
     return op;
