@@ -18,8 +18,12 @@ static bool is_name_of_ours(const char *sqlstate, const char *message) {
 bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
     ExecStatusType status = PQresultStatus(result);
     switch (status) {
-    case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
+        if (PQnfields(result) == 0 || PQfformat(result, 0) == 0) return true;
+        stores__error_set(error, STORES_UNSUPPORTED,
+                          "the rows of a binary cursor cannot be read: declare it without BINARY");
+        return false;
+    case PGRES_COMMAND_OK:
     case PGRES_EMPTY_QUERY: return true;
     case PGRES_PIPELINE_ABORTED: stores__error_set(error, STORES_OK, "%s", ""); return false;
     case PGRES_COPY_IN:

@@ -57,6 +57,26 @@ bool stores__sql_controls(const char *sql) {
     return !stores__sql_mentions(sql, "atomic") && any_begins(sql, begins_control);
 }
 
+/* Up to the end of its statement, outside of parentheses: FROM STDIN, or TO STDOUT. */
+static bool begins_client_copy(const char *at, const char *end) {
+    int depth = 0;
+    bool way = false; /* the token before is FROM or TO */
+    if (!is_word(at, end, "copy")) return false;
+    for (at = end;; at = end) {
+        enum stores__sql_kind kind = next_token(&at, &end);
+        if (kind == STORES__SQL_END || *at == ';') return false;
+        bool word = kind == STORES__SQL_WORD && depth == 0;
+        if (word && way && (is_word(at, end, "stdin") || is_word(at, end, "stdout"))) return true;
+        way = word && (is_word(at, end, "from") || is_word(at, end, "to"));
+        depth += (kind == STORES__SQL_OTHER && *at == '(') -
+                 (kind == STORES__SQL_OTHER && *at == ')');
+    }
+}
+
+bool stores__sql_copies(const char *sql) {
+    return any_begins(sql, begins_client_copy);
+}
+
 static bool begins_set(const char *at, const char *end) {
     return is_word(at, end, "set") || is_word(at, end, "reset");
 }

@@ -28,6 +28,7 @@ uint64_t stores__sql_hash(const char *sql, size_t len) {
 static struct stores__sql_known read_text(const char *sql) {
     struct stores__sql_known known = {.effect = stores__sql_effect(sql),
                                       .controls = stores__sql_controls(sql),
+                                      .copies = stores__sql_copies(sql),
                                       .sets = stores__sql_sets(sql),
                                       .stands_anywhere = stores__sql_stands_anywhere(sql)};
     if (known.effect == STORES__SQL_SESSION) {

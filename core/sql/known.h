@@ -10,6 +10,7 @@
 struct stores__sql_known {
     enum stores__sql_effect effect;
     bool controls; /* stores__sql_controls */
+    bool copies; /* stores__sql_copies */
     bool only_reads; /* stores__sql_only_reads */
     bool sets; /* stores__sql_sets */
     bool stands_anywhere; /* stores__sql_stands_anywhere */

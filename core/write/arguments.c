@@ -52,9 +52,16 @@ char *stores__params_copy(const stores_params *params, const char ***values) {
     return buf.data;
 }
 
-bool stores__text_fits(const struct stores__sql_known *known, stores_error *error) {
-    if (!known->controls) return true;
-    stores__error_set(error, STORES_UNSUPPORTED,
-                      "a query does not begin, end or prepare transactions");
+bool stores__text_fits(const struct stores__sql_known *known, bool may_control,
+                       stores_error *error) {
+    if (known->copies) {
+        stores__error_set(error, STORES_UNSUPPORTED,
+                          "COPY from or to the client is not possible in a query");
+    } else if (known->controls && !may_control) {
+        stores__error_set(error, STORES_UNSUPPORTED,
+                          "a query does not begin, end or prepare transactions");
+    } else {
+        return true;
+    }
     return false;
 }

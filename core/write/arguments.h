@@ -18,7 +18,9 @@ bool stores__query_options_fit(stores_op *op, const stores_query_options **optio
  * NULL: no memory. params may be NULL. */
 char *stores__params_copy(const stores_params *params, const char ***values);
 
-/* A text for a transaction of ours. False: it would begin or end one, as *error says. */
-bool stores__text_fits(const struct stores__sql_known *known, stores_error *error);
+/* A text of a caller. False, as *error says: its rows would go from or to the client, or it would
+ * begin or end a transaction, and may not. */
+bool stores__text_fits(const struct stores__sql_known *known, bool may_control,
+                       stores_error *error);
 
 #endif

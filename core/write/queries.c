@@ -114,7 +114,7 @@ static bool prepare_query(struct stores__own_call *call, stores_error *error) {
     if (options->readonly && !options->simple && known.stands_anywhere) {
         call->options.autocommit = false;
     }
-    if (!options->autocommit && !stores__text_fits(&known, error)) return false;
+    if (!stores__text_fits(&known, options->autocommit, error)) return false;
     /* a SET makes of a transaction that reads only one that writes */
     bool reads = options->readonly && (options->autocommit || !known.sets);
     if (engine->cache == NULL || reads) return true;

@@ -319,7 +319,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     }
     struct stores__sql_known known = know(tx, txop->sql);
     stores_error error;
-    if (!tx->options.session && !stores__text_fits(&known, &error)) {
+    if (!stores__text_fits(&known, tx->options.session, &error)) {
         stores__op_fail(op, &error);
         return op;
     }

@@ -61,6 +61,15 @@ int main(void) {
     CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
     CHECK(!stores__sql_several_write("SELECT 1", "SELECT 1"));
     CHECK(!stores__sql_several_write("VACUUM; VACUUM", "VACUUM"));
+    CHECK(stores__sql_copies("COPY t FROM STDIN"));
+    CHECK(stores__sql_copies("select 1; copy t (a, b) from /* x */ stdin with (format csv)"));
+    CHECK(stores__sql_copies("COPY (SELECT a FROM stdout) TO StdOut"));
+    CHECK(!stores__sql_copies("COPY (SELECT a FROM stdin) TO '/tmp/x'"));
+    CHECK(!stores__sql_copies("COPY t FROM '/tmp/x'; SELECT 1 FROM stdin"));
+    CHECK(!stores__sql_copies("COPY t FROM PROGRAM 'cat stdin'"));
+    CHECK(!stores__sql_copies("SELECT 'COPY t FROM STDIN'"));
+    CHECK(!stores__sql_copies("SELECT copy FROM stdin"));
+    CHECK(!stores__sql_copies("COPY t FROM"));
     CHECK(stores__sql_sets("SET TRANSACTION READ WRITE; SELECT 1"));
     CHECK(stores__sql_sets("SELECT 1; /* x */ reset all"));
     CHECK(!stores__sql_sets("UPDATE t SET a = 1"));

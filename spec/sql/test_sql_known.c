@@ -15,6 +15,7 @@ static void same(const char *sql) {
     bool drops = stores__sql_mentions(sql, "discard") || stores__sql_mentions(sql, "deallocate");
     if (!CHECK(known.effect == stores__sql_effect(sql)) ||
         !CHECK(known.controls == stores__sql_controls(sql)) ||
+        !CHECK(known.copies == stores__sql_copies(sql)) ||
         !CHECK(known.sets == stores__sql_sets(sql)) ||
         !CHECK(known.stands_anywhere == stores__sql_stands_anywhere(sql)) ||
         !CHECK(known.only_reads == stores__sql_only_reads(sql)) ||

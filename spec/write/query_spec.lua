@@ -291,6 +291,48 @@ describe('a query that writes', function()
   end)
 end)
 
+describe('a query whose answer is none of rows in text', function()
+  -- Refuses the text in every place where one may stand, and everything goes on after it.
+  local function everywhere(what, text)
+    local outside = { transaction = false, invalidates = { 'docs' } }
+    local function refuses(fn, ...)
+      local err = refused('unsupported', what, fn, ...)
+      assert.is_false(err.retryable)
+      assert.equal('none', err.outcome)
+    end
+    store:upsert('docs', { id = '1', n = 1 })
+    refuses(store.query, store, text)
+    refuses(store.query, store, text, nil, { readonly = true })
+    if not text:find(';') then refuses(store.query, store, text, nil, outside) end
+    store:transaction(function(tx)
+      tx:updateProperty('docs', '1', 'n', 2)
+      refuses(tx.query, tx, text)
+      assert.equal(2, tx:find('docs', '1').n)
+    end)
+    assert.equal(2, store:find('docs', '1').n)
+  end
+
+  it('is refused: a COPY whose rows the client sends or takes', function()
+    everywhere('COPY', 'COPY docs FROM STDIN')
+    everywhere('COPY', 'COPY docs TO STDOUT')
+    everywhere('COPY', 'SELECT 1; COPY (SELECT 1) TO STDOUT (FORMAT csv)')
+    refused('unsupported', 'COPY', store.session, store, function(session)
+      session:query('COPY docs FROM STDIN')
+    end)
+  end)
+
+  it('is refused: a binary cursor', function()
+    local declare = 'DECLARE c BINARY CURSOR FOR SELECT 5::int8 AS n, value FROM docs'
+    store:upsert('docs', { id = '1', n = 1 })
+    refused('unsupported', 'BINARY', store.query, store, declare .. '; FETCH ALL c')
+    store:transaction(function(tx)
+      refused('unsupported', 'BINARY', tx.query, tx, declare .. '; FETCH c')
+      -- by itself a FETCH gives text
+      assert.same({ n = 5, value = { id = '1', n = 1 } }, tx:query('FETCH FIRST FROM c')[1])
+    end)
+  end)
+end)
+
 describe('a query that fails', function()
   it('says what PostgreSQL said', function()
     local err = refused('query_failed', 'syntax error', store.query, store, 'SELEKT 1')
