@@ -166,7 +166,8 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
  * parent too, and is cached there alone; what is inherited without partitions can be taken away
  * without a lock on the parent, so that neither is cached. A foreign key that cascades on updates
  * matters where it refers to more than the id, which no verb changes. A check, a default or
- * an index may call a function that writes: one that is not VOLATILE must not. */
+ * an index may call a function that writes: one that is not VOLATILE must not. Who may not read the
+ * rows does not get them from the cache, where those who may have put them. */
 #define FACTS(more)                                                                                \
     OF_TABLE                                                                                       \
     ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                                   \
@@ -175,6 +176,7 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
     "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"   \
     "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"                 \
+    "  WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'no right to read'"           \
     "  WHEN f.child"                                                                               \
     "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"                      \
     "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"               \

@@ -679,6 +679,52 @@ describe('the cache', function()
       support.close(other)
     end)
 
+    it('stops to serve one that gets it elsewhere, though all reads are hits #slow', function()
+      store:query('CREATE TABLE closed (id bigint PRIMARY KEY, value jsonb)')
+      keys:ready(store, 'public.closed')
+      store:insert('closed', { id = '1', n = 1 })
+      keys:becomes('public.closed', '1', 'V')
+      assert.equal(1, store:find('closed', '1').n)
+      support.psql(db, 'ALTER TABLE closed ENABLE ROW LEVEL SECURITY')
+      support.eventually(function()
+        store:find('closed', '1')
+        return store:stats().uncached['public.closed'] == 'row security'
+      end, 15, 'the facts')
+    end)
+
+    it('serves nobody who has no right to read the table #slow', function()
+      local role = 'role_' .. db.database
+      store:query(('CREATE ROLE %s LOGIN'):format(role))
+      store:query('CREATE TABLE secret (id bigint PRIMARY KEY, value jsonb)')
+      keys:ready(store, 'public.secret')
+      store:insert('secret', { id = '1', n = 1 })
+      keys:becomes('public.secret', '1', 'V')
+      local config = {}
+      for key, value in pairs(db) do config[key] = value end
+      config.user = role
+      local stranger = stores.Store.new(config, support.redis())
+      for _, opts in ipairs({ {}, { raw = true }, { cache = false } }) do
+        local err = support.refused('query_failed', nil, stranger.find, stranger, 'secret', '1',
+          opts)
+        assert.equal('42501', err.sqlstate)
+        support.refused('query_failed', nil, stranger.findAllByIds, stranger, 'secret', { '1' })
+        support.refused('query_failed', nil, stranger.exists, stranger, 'secret', '1')
+      end
+      assert.equal(0, stranger:stats().hits)
+      assert.equal('no right to read', stranger:stats().uncached['public.secret'])
+      store:query(('GRANT SELECT ON secret TO %s'):format(role))
+      support.eventually(function()
+        assert.equal(1, stranger:find('secret', '1').n)
+        return stranger:stats().hits > 0
+      end, 30, 'a hit')
+      -- all its reads are hits, which ask for nothing
+      store:query(('REVOKE SELECT ON secret FROM %s'):format(role))
+      support.eventually(function() return not pcall(stranger.find, stranger, 'secret', '1') end,
+        15, 'the right to be gone')
+      support.close(stranger)
+      store:query(('DROP OWNED BY %s; DROP ROLE %s'):format(role, role))
+    end)
+
     it('serves a partitioned table, and hears of writes to its partitions', function()
       store:query([[
         CREATE TABLE parted (id bigint PRIMARY KEY, value jsonb) PARTITION BY RANGE (id);

@@ -35,6 +35,7 @@ local UNCACHED = {
   unlogged = 'it is unlogged: a crash empties it',
   ['row security'] = 'it has row security: what a row holds depends on who asks',
   ['a rule'] = 'it has a rule: what a statement does to it is not what it says',
+  ['no right to read'] = 'the role of this store has no right to read it, nor what others cached',
   ['a partition'] = 'it is a partition: its rows are cached as those of the table above it',
   ['a child'] = 'it inherits from another table',
   children = 'others inherit from it without being partitions',
@@ -43,6 +44,7 @@ local UNCACHED = {
 local ADVICE = {
   unlogged = 'ALTER TABLE %s SET LOGGED',
   ['row security'] = 'ALTER TABLE %s DISABLE ROW LEVEL SECURITY, where nobody needs it',
+  ['no right to read'] = 'GRANT SELECT ON %s TO the role',
   ['a partition'] = 'read and write the table above it',
 }
 
