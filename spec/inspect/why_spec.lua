@@ -272,7 +272,8 @@ describe('stores why', function()
     local as_blind = {}
     for key, value in pairs(db) do as_blind[key] = value end
     as_blind.user = 'why_blind'
-    local out = is_cached('hidden', { db = as_blind, redis = served.redis })
+    local out = is_refused('hidden', 'no right to read', { db = as_blind, redis = served.redis })
+    assert.matches('GRANT SELECT ON public.hidden', out)
     assert.matches('its indexes serve\n  hidden_pkey: ids\nits rows could not be looked at: '
       .. 'permission denied', out)
     store:query('DROP TABLE hidden; DROP ROLE why_blind')
