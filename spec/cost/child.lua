@@ -4,7 +4,7 @@
 --- call of each coroutine.
 ---
 ---     LD_PRELOAD=counter.so luajit -joff spec/cost/child.lua count|instructions HOST USER DATABASE
----         REDIS_SOCKET [SCENARIO]
+---         REDIS_SOCKET [SCENARIOS, a line each, or a part of a name]
 ---
 --- `instructions` is for callgrind, and prints the share of a dump's total that is one call.
 ---
@@ -259,6 +259,7 @@ until store:stats().pg_round_trips == before
 for _, scenario in ipairs(SCENARIOS) do
   local name, call, flight, each = unpack(scenario, 1, 4)
   local wanted = not only or name:find(only, 1, true)
+    or ('\n' .. only .. '\n'):find('\n' .. name .. '\n', 1, true)
   if wanted and (not instructions or scenario.instructions) then
     each = each or 2
     if scenario.before then scenario.before() end

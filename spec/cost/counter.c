@@ -63,16 +63,16 @@ static int highest;
 
 void cost_begin(int with_instructions) {
     syscalls = allocations = frees = copied = 0;
-    if (with_instructions) CALLGRIND_START_INSTRUMENTATION;
+    if (with_instructions) {
+        CALLGRIND_START_INSTRUMENTATION;
+        CALLGRIND_ZERO_STATS;
+    }
     counting = 1;
 }
 
 void cost_end(const char *name) {
     counting = 0;
-    if (name != NULL) {
-        CALLGRIND_DUMP_STATS_AT(name);
-        CALLGRIND_STOP_INSTRUMENTATION;
-    }
+    if (name != NULL) CALLGRIND_DUMP_STATS_AT(name);
 }
 
 /* 0: as it comes. */
