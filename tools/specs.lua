@@ -1,11 +1,12 @@
 -- Runs spec files and C units side by side, each in a process of its own; tools/test.sh calls it:
---   luajit tools/specs.lua [--jobs=N] [--seed=N] [--build=PASS] --logs=DIR --data=DIR
+--   luajit tools/specs.lua [--jobs=N] [--most=N] [--seed=N] [--build=PASS] --logs=DIR --data=DIR
 --     --pass=NAME... FILE...
 -- --build: what this pass runs has not been built yet; that is done beside the others.
 -- A job is a pair of private servers under DIR, which serves one file after the other, so that no
--- spec meets another one's rows. What is taken next is what took longest the last time; with a seed
--- the order of files, and of the specs in each, is drawn from it. What a file printed is in
--- logs/PASS/FILE.log, and here too where something failed. The last line is
+-- spec meets another one's rows. So many jobs there are at all times, and more, up to the most,
+-- while cores have nothing to do, for many a file waits. What is taken next is what takes longest;
+-- with a seed the order of files, and of the specs in each, is drawn from it. What a file printed
+-- is in logs/PASS/FILE.log, and here too where something failed. The last line is
 -- `specs: N passed, N failed, N pending`; all that is printed is in logs/specs.log, too.
 --
 -- All of that keeps two cores busy: what a file costs is what it takes of them, not how long it
@@ -38,7 +39,7 @@ for _, word in ipairs(arg) do
   local key, value = word:match('^%-%-(%l+)=(.+)$')
   if key == 'pass' then
     opts.passes[#opts.passes + 1] = value
-  elseif key == 'jobs' or key == 'seed' then
+  elseif key == 'jobs' or key == 'most' or key == 'seed' then
     opts[key] = tonumber(value) or error(key .. ' takes a number')
   elseif key then
     opts[key] = value
@@ -47,6 +48,7 @@ for _, word in ipairs(arg) do
   end
 end
 assert(opts.logs and opts.data and opts.passes[1], 'see the head of tools/specs.lua')
+opts.most = math.max(opts.jobs, opts.most or 0)
 
 local root = assert(os.getenv('STORES_ROOT'))
 -- Debian's psql is a program of Perl that looks for the one of the server: specs start hundreds.
@@ -128,23 +130,38 @@ end
 local list, done = items.list(opts), {}
 local waiting = {} -- items that are to be taken, in their order
 for i, item in ipairs(list) do waiting[i] = item end
-local unbuilt, idle = opts.build, {} -- the pass, and the jobs that have nothing to do before it is
+local unbuilt = opts.build -- the pass
+local running = 0 -- items
+local spare = {} -- jobs that have nothing to do now
+local bored = false -- the cores, a moment ago
 
--- The next item to run, if there is one now.
-local function take()
+-- Where the next item to run is, if there is one now.
+local function place_of_next()
+  if running >= opts.jobs and not bored then return end
   for i, item in ipairs(waiting) do
-    if item.pass ~= unbuilt then return table.remove(waiting, i) end
+    if item.pass ~= unbuilt then return i end
   end
+end
+
+local looks = uv.new_timer() -- at the cores
+
+-- Where there is no more work, the jobs that wait for it end.
+local function release_spare()
+  if waiting[1] then return end
+  looks:stop()
+  for _, job in ipairs(spare) do job.stdin:close() end
+  spare = {}
 end
 
 ---@param job Job
 local function work(job)
-  local item = take()
-  if not item then
-    if not waiting[1] then return job.stdin:close() end
-    idle[#idle + 1] = job
+  local place = place_of_next()
+  if not place then
+    spare[#spare + 1] = job
     return
   end
+  local item = table.remove(waiting, place)
+  bored, running = false, running + 1
   local log = assert(uv.fs_open(item.log, 'w', tonumber('644', 8)))
   local began = uv.hrtime()
   job.work = proc.work(job.servers)
@@ -152,11 +169,19 @@ local function work(job)
     env = environment(job, item), cwd = root, stdio = { nil, log, log },
   }, function(code)
     item.seconds = (uv.hrtime() - began) / 1e9
+    running = running - 1
     done[#done + 1] = item
     judge(job, item, code)
     work(job)
+    release_spare()
   end)
   uv.fs_close(log)
+end
+
+-- Gives work to jobs that have none; once there is none left they end.
+local function wake()
+  for _ = 1, #spare do work(table.remove(spare, 1)) end
+  release_spare()
 end
 
 -- Builds a pass; where that fails what it was to run has failed.
@@ -175,9 +200,7 @@ local function build(pass)
         if waiting[i].pass == pass then table.remove(waiting, i) end
       end
     end
-    local jobs = idle
-    idle = {}
-    for _, job in ipairs(jobs) do work(job) end
+    wake()
   end)
 end
 
@@ -196,8 +219,11 @@ local function pid_in(file)
   return tonumber(items.read(file):match('^%d+')) or error('no pid in ' .. file)
 end
 
----@param number integer
-local function start_job(number)
+local jobs = 0
+
+local function start_job()
+  jobs = jobs + 1
+  local number = jobs
   local job, said = { number = number, stdin = uv.new_pipe(false) }, ''
   local stdout = uv.new_pipe(false)
   children.spawn({ 'luajit', '-e', HOLDER:format(opts.data .. '/' .. number) },
@@ -217,6 +243,27 @@ local function start_job(number)
     job.servers = { pid_in(job.folder .. '/pgdata/postmaster.pid'),
       pid_in(job.folder .. '/redis.pid') }
     work(job)
+    release_spare()
+  end)
+end
+
+-- Looks whether the cores had something to do of late; one item more begins where they had not.
+local LOOK, IDLE = 500, 0.15 -- milliseconds, and a share of all cores
+
+local function look_after()
+  local before, at = proc.idle(), uv.hrtime()
+  looks:start(LOOK, LOOK, function()
+    local idle, cores = proc.idle()
+    local now = uv.hrtime()
+    bored = (idle - before) / ((now - at) / 1e9) > IDLE * cores
+    before, at = idle, now
+    if not bored or not place_of_next() then return end
+    if spare[1] then
+      work(table.remove(spare, 1))
+      release_spare()
+    elseif jobs < opts.most then
+      start_job()
+    end
   end)
 end
 
@@ -235,7 +282,8 @@ end
 if opts.seed then say('seed ' .. opts.seed) end
 local function start_jobs()
   if unbuilt then build(unbuilt) end
-  for number = 1, math.min(opts.jobs, #list) do start_job(number) end
+  for _ = 1, math.min(opts.jobs, #list) do start_job() end
+  if opts.most > opts.jobs then look_after() end
 end
 
 -- What the servers of all jobs begin with is made first.

@@ -63,7 +63,9 @@ cd "$root" || exit 1
 build=$root/build
 logs=$build/test-logs
 passed=0 failed=0 pending=0
-# Two thirds of what a spec does is to wait; with more of them each waits for the others.
+# Two thirds of what a spec does is to wait; with more of them each waits for the others, unless all
+# wait for what is to happen: then there may be twice as many.
+most=${jobs:-$(($(nproc) * 6))}
 [ -n "$jobs" ] || jobs=$(($(nproc) * 3))
 
 # The servers of specs write much that nobody reads: in memory, where there is room.
@@ -112,7 +114,8 @@ trap 'exit 143' TERM
 # run_specs PASS...: what was asked for, in those passes.
 run_specs() {
     stage "$*"
-    set -- $(printf -- '--pass=%s ' "$@") --jobs="$jobs" --logs="$logs" --data="$data"
+    set -- $(printf -- '--pass=%s ' "$@") --jobs="$jobs" --most="$most" --logs="$logs" \
+        --data="$data"
     [ -z "$seed" ] || set -- "$@" --seed="$seed"
     case " $passes " in *' asan '*) set -- "$@" --build=asan ;; esac
     set -f

@@ -69,4 +69,27 @@ function proc.work(pids)
   return sum
 end
 
+--- Seconds for which the cores that this process may use had nothing to do since the machine began,
+--- and how many cores these are.
+---@return number seconds
+---@return integer cores
+function proc.idle()
+  local function text_of(path)
+    local file = assert(io.open(path))
+    local text = file:read('*a')
+    file:close()
+    return text
+  end
+  local stat, sum, cores = text_of('/proc/stat'), 0, 0
+  local list = text_of('/proc/self/status'):match('\nCpus_allowed_list:%s*([^\n]+)')
+  for first, last in list:gmatch('(%d+)%-?(%d*)') do
+    for core = tonumber(first), tonumber(last) or tonumber(first) do
+      -- of user, nice, system, idle and waiting for disks
+      local idle, disks = stat:match('\ncpu' .. core .. ' %d+ %d+ %d+ (%d+) (%d+)')
+      if idle then sum, cores = sum + (idle + disks) / PER_SECOND, cores + 1 end
+    end
+  end
+  return sum, cores
+end
+
 return proc
