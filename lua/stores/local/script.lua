@@ -58,11 +58,13 @@ major_of() {
 # Sets bin to the programs of the major version that made the folder, or of the newest one.
 find_postgres() {
     made_by=$(first_line pgdata/PG_VERSION)
-    bin='' newest=0 known=''
+    bin='' newest=0 known='' seen=''
     on_path=$(command -v postgres)
     for candidate in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
         "$(pg_config --bindir 2>/dev/null)" "${on_path%/*}"; do
         [ -x "$candidate/postgres" ] && [ -x "$candidate/initdb" ] || continue
+        case "$seen:" in *":$candidate:"*) continue ;; esac
+        seen=$seen:$candidate
         major=$(major_of "$candidate")
         case " $known " in *" $major "*) ;; *) known="$known $major" ;; esac
         if [ -n "$made_by" ]; then
@@ -159,11 +161,10 @@ start_postgres() {
 
 # Whether a process listens on a port, as a Redis does that began with its own defaults.
 listens_on_tcp() {
-    inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n \
-        's/^ *[^ ]* [^ ]* [^ ]* 0A [^ ]* [^ ]* [^ ]* *[^ ]* *[^ ]* \([0-9]*\) .*/ \1 /p')
-    for file in "/proc/$1/fd/"*; do
-        inode=$(readlink "$file" 2>/dev/null | sed -n 's/^socket:\[\([0-9]*\)\]$/\1/p')
-        case $inodes in *" ${inode:-none} "*) return 0 ;; esac
+    held=$(ls -l "/proc/$1/fd" 2>/dev/null)
+    for inode in $(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n \
+        's/^ *[^ ]* [^ ]* [^ ]* 0A [^ ]* [^ ]* [^ ]* *[^ ]* *[^ ]* \([0-9]*\) .*/\1/p'); do
+        case $held in *"socket:[$inode]"*) return 0 ;; esac
     done
     return 1
 }
