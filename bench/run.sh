@@ -54,7 +54,7 @@ for loop in hiredis libpq; do
 done
 
 # The servers stop when nobody holds this lock any more: this shell, however it goes.
-# A spec keeps them where it keeps all of its servers.
+# A spec keeps them where it keeps all of its servers, and spares them initdb.
 data=${STORES_TEST_ROOM:-$out}/data-$$
 finish() {
     status=$?
@@ -66,6 +66,7 @@ finish() {
     exit $status
 }
 mkdir -m 700 "$data" || exit 1
+[ -z "${STORES_TEST_TEMPLATE:-}" ] || cp -a "$STORES_TEST_TEMPLATE/pgdata" "$data" || exit 1
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT

@@ -27,12 +27,11 @@ case $group in
         ;;
 esac
 
+# shellcheck disable=SC2086
+installed=$(dpkg-query -W -f '/${Package}=${db:Status-Status}/' $packages 2>/dev/null)
 missing=''
 for package in $packages; do
-    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
-        installed) ;;
-        *) missing="$missing $package" ;;
-    esac
+    case $installed in *"/$package=installed/"*) ;; *) missing="$missing $package" ;; esac
 done
 [ -n "$missing" ] || exit 0
 
