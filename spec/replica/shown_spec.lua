@@ -177,6 +177,10 @@ describe('a commit that a replica shows before the primary, #slow', function()
     assert.equal(1, store:find('docs', '1').n)
     one:stop('immediate')
     assert.is_false((store.try:find('docs', '1', { timeout = 1 })))
+    support.eventually(function() -- what that find asked has its answer, and waits for nobody
+      local stats = store:stats()
+      return stats.pool_checked_out == 0 and stats.pool_waiters == 0
+    end)
     local held = {}
     for i = 1, 2 do
       held[i] = stores.spawn(function()
