@@ -1,4 +1,5 @@
 --- The ids that Stores makes: milliseconds above random bits, strictly increasing in a process.
+-- Not in the gc pass: an id is a text, on which nothing of C hangs.
 
 local ffi = require('ffi')
 local stores = require('stores')

@@ -1,5 +1,6 @@
 --- What the verbs send for a table that Citus spreads, read against what a coordinator refuses.
 --- That needs no cluster: the catalog of a plain database is told that the table is distributed.
+-- Not in the gc pass: it is about texts of statements.
 
 local list = require('stores.verbs.list')
 local sql = require('stores.sql.text')

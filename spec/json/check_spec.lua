@@ -1,5 +1,6 @@
 --- core.json_check, which looks at lines that are stored as they are: where it says yes the decoder
 --- says so, too, and both find the same id.
+-- Not in the gc pass: what is looked at is no value of Lua; the decoder has that pass in json_spec.
 
 local core = require('stores.core')
 

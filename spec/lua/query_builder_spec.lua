@@ -1,3 +1,4 @@
+-- Not in the gc pass: it is about texts of statements.
 local core = require('stores.core')
 local errors = require('stores.errors')
 local jsonpath = require('stores.sql.jsonpath')
