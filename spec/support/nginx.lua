@@ -135,8 +135,9 @@ end
 ---@return string[]
 function Nginx:workers()
   local list = {}
-  local text = shell.output(("cat /proc/%d/task/%d/children 2>/dev/null"):format(self.process.pid,
-    self.process.pid))
+  local file = io.open(('/proc/%d/task/%d/children'):format(self.process.pid, self.process.pid))
+  local text = file and file:read('*a') or ''
+  if file then file:close() end
   for pid in text:gmatch('%d+') do list[#list + 1] = pid end
   return list
 end
