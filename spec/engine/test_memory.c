@@ -2,6 +2,7 @@
  * test_memory.c - memory that runs out in the core, at each of its allocations in turn, and results
  * that libpq has no memory for: every call ends, long before its deadline, and says the truth; the
  * caches of others hear of what was done.
+ * Asan pass alone: what is looked for is memory, and that pass looks at all the rest as well.
  */
 #include "engine_harness.h"
 #include "no_results.h"

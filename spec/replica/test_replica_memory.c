@@ -3,6 +3,7 @@
  * allocations in turn: when it is opened, and while a read is asked of them, the primary is asked
  * whether it has ended what they have shown, and answers. Every read ends, and the next one is as
  * ever.
+ * Asan pass alone: what is looked for is memory, and that pass looks at all the rest as well.
  */
 #include "engine_harness.h"
 #include "no_memory.h"

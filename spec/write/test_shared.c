@@ -1,6 +1,7 @@
 /*
  * test_shared.c - writes that share a statement, while memory runs out at each of the core's
  * allocations in turn, and libpq has none for each of its results: each caller hears the truth.
+ * Asan pass alone: what is looked for is memory, and that pass looks at all the rest as well.
  */
 #include "engine_harness.h"
 #include "no_results.h"
