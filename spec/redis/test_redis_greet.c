@@ -95,8 +95,9 @@ static bool over(void) {
 
 /* Opens a link with one request waiting, until it is answered or the link is down. */
 static void meet(const char *const *answers) {
+    /* a machine that is busy is no silence */
     struct stores__redis_config config = {
-        .path = path, .connect_timeout_ms = 300, .password = password};
+        .path = path, .connect_timeout_ms = 5000, .timeout_ms = 5000, .password = password};
     struct stores__redis_hooks hooks = {.up = on_up, .down = on_down};
     struct stores__redis_req req = {.done = on_done};
     const char *ping = "PING";
