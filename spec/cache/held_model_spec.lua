@@ -56,6 +56,18 @@ local cases = {
   { 'epochs of another timeline, and an administrator', 1, 1, false, 'row', 'crash admin reset',
     20000 },
   { 'two writers', 2, 1, 1, 'row', 'crash evict', 10000 },
+  { 'leases of two lengths, and a hash that is lost', 1, 1, false, 'row',
+    'crash evict wipe lost leave long', 200000 },
+  { 'the same, unnamed rows, writes outside of Stores', 1, 1, false, 'row bulk outside',
+    'wipe lost long', 100000 },
+  { 'the same, a Redis that nobody reaches', 1, 1, 2, 'row', 'down long', 200000 },
+  { 'the same, a writer who does not reach Redis', 1, 1, false, 'row bypass', 'wipe long', 100000 },
+  { 'the same, a process that is both', 1, 1, false, 'row', 'same crash evict wipe inflight long',
+    100000 },
+  { 'the same, an old dump', 1, 1, 1, 'row', 'dump long', 100000 },
+  { 'the same, of tables that are marked meanwhile', 1, 1, false, 'row bulk outside',
+    'unmarked lost long', 80000 },
+  { 'the same, writers that know of one length', 1, 1, false, 'row', 'wipe long old', 10000 },
   { 'a writer and a holder that die, and other rows', 1, 1, false, 'row',
     'crash evict rollback other', 80000, deep = true },
   { 'writes outside of Stores, INVALIDATE, processes die', 1, 1, false, 'row outside',
@@ -73,6 +85,9 @@ local cases = {
     deep = true },
   { 'two writers of a table that is marked meanwhile', 2, 1, false, 'row bulk outside',
     'evict unmarked lost', 600000, deep = true },
+  { 'two holders, leases of two lengths', 1, 2, 1, 'row', 'wipe long', 1000000, deep = true },
+  { 'two writers, one of them a holder, the same', 2, 1, 2, 'row', 'same crash long', 300000,
+    deep = true },
 }
 
 -- Once, however often it is asked for.
@@ -148,6 +163,8 @@ local BOUNDS = {
   ['keep the value that was written here'] = { 2, 1, 2 },
   ['who acks says that all have'] = { 1, 2, 1 },
   ['a word of another hash is believed'] = { 1, 1, 2 },
+  ['a writer waits for the shortest lease of those who are left'] = { 1, 2, 1 },
+  ['evict its own field, whose lease is longer'] = { 2, 1, 2 },
 }
 
 describe('the checker of held reads catches', function()

@@ -7,6 +7,7 @@ local layout = require 'spec.model.held.layout'
 local band, lshift = bit.band, bit.lshift
 local EPOCH, KEY, KVER, ACKED, SEQ = layout.EPOCH, layout.KEY, layout.KVER, layout.ACKED, layout.SEQ
 local GHOST, KINDS, DOWN, MARK, EV = layout.GHOST, layout.KINDS, layout.DOWN, layout.MARK, layout.EV
+local LONG, UNK, FACT, H_LONG = layout.LONG, layout.UNK, layout.FACT, layout.H_LONG
 local EB, FOREIGN, V, HOLDER = layout.EB, layout.FOREIGN, layout.V, layout.HOLDER
 local H_NON, H_REG, H_SEEN, H_EAR = layout.H_NON, layout.H_REG, layout.H_SEEN, layout.H_EAR
 local H_L1, H_M, H_LEASE, H_G = layout.H_L1, layout.H_M, layout.H_LEASE, layout.H_G
@@ -28,6 +29,53 @@ return function(c)
     end
   end
 
+  -- Who wants a longer lease than the mark tells of makes a mark of it, as the first one does.
+  local function holder_raises(s, t, emit, j)
+    local function copy() ffi.copy(t, s, size) end
+    if s[LONG] == 2 then
+      copy()
+      t[LONG] = 1
+      emit('holder: commits the mark of longer leases', j)
+      copy()
+      t[LONG] = 0
+      emit('pg: the mark of longer leases is rolled back')
+    elseif s[LONG] == 0 and (m.raise_at_once or not locked(s)) then
+      copy()
+      t[LONG] = 2
+      if not m.raise_no_turn then turn(t) end
+      if m.raise_known and t[SEQ] == 0 then t[SEQ], t[UNK] = 1, 0 end
+      emit('holder: locks the table, marks longer leases and turns it', j)
+    end
+  end
+
+  -- Who makes the hash has to know how long leases of a lost one may be, under this very epoch.
+  local function holder_makes(s, t)
+    if not config.long then
+      create(t)
+    elseif s[FACT] == 2 or s[EPOCH] == EV then
+      create(t, s[FACT] ~= 2 and s[LONG] == 1)
+    else
+      return false
+    end
+    return true
+  end
+
+  local function holder_learns(s, t, emit, h, j, long)
+    local present = s[h + H_NON] == 1
+    ffi.copy(t, s, size)
+    if s[SEQ] == 0 and not holder_makes(s, t) then return end
+    if not m.learn_keeps then
+      local flight = t[h + H_M]
+      forget_rows(t, h)
+      if m.keep_early then t[h + H_M] = flight end
+    end
+    if not present then t[h + H_LEASE], t[h + H_G], t[h + H_FLY] = 0, 0, 0 end
+    t[h + H_NON], t[h + H_SEEN], t[h + H_LONG] = 1, t[SEQ], long
+    emit(s[SEQ] == 0 and 'holder: drops all, HOLD makes the hash'
+      or present and 'holder: drops all, passes over what it missed'
+      or 'holder: drops all, HOLD tells nonce and seq', j)
+  end
+
   -- Everything that HOLD does: it learns, it acks, it leases.
   local function holder_holds(s, t, emit, h, j)
     local ours = s[EPOCH] == EV or s[EPOCH] == EB or m.trust_dump and s[EPOCH] == FOREIGN
@@ -45,10 +93,12 @@ return function(c)
         copy()
         t[MARK] = 2
         if not m.mark_no_turn then turn(t) end
+        if t[SEQ] == 0 then t[SEQ], t[UNK] = 1, 0 end -- nobody can have had a lease
         emit('holder: locks the table, marks and turns it', j)
       end
       return
     end
+    if config.long and (not config.old or m.long_beside_old) then holder_raises(s, t, emit, j) end
     local present, seen, reg = s[h + H_NON] == 1, s[h + H_SEEN], s[h + H_REG]
     if present and s[SEQ] > 0 and (seen == s[SEQ] or m.grant_behind) then
       copy()
@@ -62,19 +112,12 @@ return function(c)
       tell_acked(t, reg)
       emit('holder: HOLD acks, and is behind', j)
     end
+    -- its name tells how long its leases are
+    local named = present or reg ~= 0
     if not present or seen < s[SEQ] then
-      copy()
-      if s[SEQ] == 0 then create(t) end
-      if not m.learn_keeps then
-        local flight = t[h + H_M]
-        forget_rows(t, h)
-        if m.keep_early then t[h + H_M] = flight end
-      end
-      if not present then t[h + H_LEASE], t[h + H_G], t[h + H_FLY] = 0, 0, 0 end
-      t[h + H_NON], t[h + H_SEEN] = 1, t[SEQ]
-      emit(s[SEQ] == 0 and 'holder: drops all, HOLD makes the hash'
-        or present and 'holder: drops all, passes over what it missed'
-        or 'holder: drops all, HOLD tells nonce and seq', j)
+      holder_learns(s, t, emit, h, j, named and s[h + H_LONG] or 0)
+      local long = config.long and (s[LONG] == 1 or m.long_unmarked)
+      if long and not named then holder_learns(s, t, emit, h, j, 1) end
     end
   end
 
@@ -179,6 +222,7 @@ return function(c)
       forget_rows(t, h)
       t[h + H_LEASE], t[h + H_G], t[h + H_NON], t[h + H_SEEN] = 0, 0, 0, 0
       t[h + H_FLY], t[h + H_FLYG], t[h + H_LATE] = 0, 0, 0
+      if not m.same_id then t[h + H_LONG] = 0 end
       if m.same_id then
         t[h + H_PEND] = 2
       elseif s[h + H_REG] ~= 0 then

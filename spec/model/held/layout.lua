@@ -9,16 +9,17 @@ local function enum(first, names)
   end
 end
 
--- Bytes of a state. SEQ: the hash's seq, 0: there is no hash. UNK: it has the field "?". GHOST: it
--- has a field of a process that is no more. KINDS: bit n: message n concerns the row. DOWN: nobody
+-- Bytes of a state. SEQ: the hash's seq, 0: there is no hash. UNK: it has the field "?" (2: which
+-- stands for longer leases, too). GHOST: it has a field of a process that is no more. KINDS: bit n: message n concerns the row. DOWN: nobody
 -- reaches Redis. LEFT: the newest version was committed while Redis was down, by a process that
 -- died.
 -- DUMP: 1: there is an old dump, with D_SEQ and D_UNK; D_SAME: its nonce is the present one. MARK:
--- PostgreSQL has the mark that the table may be held; 2: its transaction is open. FACT: who has no
--- lock knows, under this epoch, that it has not. WORD (of mutants): a message that says that all
--- have acked is on its way to whoever believes it.
+-- PostgreSQL has the mark that the table may be held; 2: its transaction is open. LONG: the same of
+-- the mark of longer leases. FACT: who has no lock knows, under this epoch, that there is no mark
+-- (1), or none of longer leases (2). WORD (of mutants): a message that says that all have acked is
+-- on its way to whoever believes it.
 enum(0, 'EPOCH KEY KVER CUR ACKED WIN SEQ UNK GHOST KINDS DOWN LEFT DUMP D_SEQ D_UNK D_SAME'
-  .. ' MARK FACT WORD')
+  .. ' MARK FACT WORD LONG')
 bytes.HEAD = 20
 enum(0, 'NONE EV EB FOREIGN')
 enum(0, 'ABSENT V L T TPLUS')
@@ -28,16 +29,19 @@ enum(0, 'ABSENT V L T TPLUS')
 -- is its ear connected and has missed nothing, the row in its memory (0, or 1 + version), the reply
 -- to an MGET that is on its way and may be kept (the same), has it a lease, which writers' INTENTs
 -- came after that (bits); a grant that is on its way, and its bits; what a mutant left undone; its
--- field in the dump; what a HOLD says that was sent on a connection that is lost (0: none).
+-- field in the dump; what a HOLD says that was sent on a connection that is lost (0: none); is its
+-- lease a longer one.
 bytes.HOLDER = 16
-enum(0, 'H_NON H_REG H_SEEN H_EAR H_L1 H_M H_LEASE H_G H_FLY H_FLYG H_PEND H_DREG H_LATE')
+enum(0, 'H_NON H_REG H_SEEN H_EAR H_L1 H_M H_LEASE H_G H_FLY H_FLYG H_PEND H_DREG H_LATE'
+  .. ' H_LONG')
 
 -- A writer: where it is, its role, its version, is its entry in the present key, must a turn wait
 -- for it, the number and nonce of its INTENT, may it evict, is its window open (2: will it be once
 -- Redis is back; 3: others have reached Redis since this one lost it), did it read, under its lock,
--- that there is no mark, is a message on its way to it that says that all have acked.
+-- that there is no mark (1), or none of longer leases (2; 3: it has asked, without a lock), is a
+-- message on its way to it that says that all have acked, does it wait as long as a longer lease.
 bytes.WRITER = 12
-enum(1, 'W_ROLE W_VER W_ENTRY W_WAITED W_SEQ W_NON W_TIMER W_OPEN W_PLAIN W_TOLD')
+enum(1, 'W_ROLE W_VER W_ENTRY W_WAITED W_SEQ W_NON W_TIMER W_OPEN W_PLAIN W_TOLD W_LONG')
 enum(0, 'W_IDLE W_WROTE W_PLACED W_WAITS W_SENT W_DONE W_ACKED W_UNDONE W_DYING W_ZOMBIE'
   .. ' W_OVER W_LINK W_TELLS')
 bytes.W_NAMES = { [0] = 'idle', 'wrote', 'placed', 'waits', 'COMMIT sent', 'committed', 'acked',

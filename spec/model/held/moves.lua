@@ -8,14 +8,16 @@ local band, bor, bnot, lshift = bit.band, bit.bor, bit.bnot, bit.lshift
 local EPOCH, KEY, KVER, CUR, ACKED = layout.EPOCH, layout.KEY, layout.KVER, layout.CUR, layout.ACKED
 local WIN, SEQ, UNK, GHOST, KINDS = layout.WIN, layout.SEQ, layout.UNK, layout.GHOST, layout.KINDS
 local DOWN, LEFT, D_SAME, MARK = layout.DOWN, layout.LEFT, layout.D_SAME, layout.MARK
-local FACT, WORD, EV, EB, ABSENT = layout.FACT, layout.WORD, layout.EV, layout.EB, layout.ABSENT
+local LONG, FACT, WORD, EV, EB = layout.LONG, layout.FACT, layout.WORD, layout.EV, layout.EB
+local ABSENT = layout.ABSENT
 local V, L, T, TPLUS, HOLDER = layout.V, layout.L, layout.T, layout.TPLUS, layout.HOLDER
 local H_NON, H_REG, H_SEEN, H_L1 = layout.H_NON, layout.H_REG, layout.H_SEEN, layout.H_L1
 local H_M, H_LEASE, H_G, H_FLY = layout.H_M, layout.H_LEASE, layout.H_G, layout.H_FLY
-local H_FLYG, H_PEND, H_LATE, WRITER = layout.H_FLYG, layout.H_PEND, layout.H_LATE, layout.WRITER
-local W_ROLE, W_VER, W_ENTRY = layout.W_ROLE, layout.W_VER, layout.W_ENTRY
+local H_FLYG, H_PEND, H_LATE, H_LONG = layout.H_FLYG, layout.H_PEND, layout.H_LATE, layout.H_LONG
+local WRITER, W_ROLE, W_VER, W_ENTRY = layout.WRITER, layout.W_ROLE, layout.W_VER, layout.W_ENTRY
 local W_WAITED, W_SEQ, W_NON, W_OPEN = layout.W_WAITED, layout.W_SEQ, layout.W_NON, layout.W_OPEN
-local W_TOLD, W_OVER, HOLDS, BYPASS = layout.W_TOLD, layout.W_OVER, layout.HOLDS, layout.BYPASS
+local W_PLAIN, W_TOLD, W_LONG, W_OVER = layout.W_PLAIN, layout.W_TOLD, layout.W_LONG, layout.W_OVER
+local HOLDS, BYPASS = layout.HOLDS, layout.BYPASS
 local READER, R_VER, R_TOKEN = layout.READER, layout.R_VER, layout.R_TOKEN
 
 --- Adds them to what the parts of a model have in common.
@@ -57,6 +59,7 @@ return function(c)
 
   local function locked(s)
     if s[MARK] == 2 and not m.mark_at_once then return true end
+    if s[LONG] == 2 and not m.raise_at_once then return true end
     for w = W0, W_LAST, WRITER do
       if HOLDS[s[w]] then return true end
     end
@@ -66,7 +69,7 @@ return function(c)
   -- The keys of the epoch that was are dead, and so are the entries in them.
   local function leave_epoch(t, state)
     t[EPOCH] = state
-    if not m.old_fact then t[FACT] = 0 end
+    if not m.old_fact and not (m.old_short and t[FACT] == 2) then t[FACT] = 0 end
     set_key(t, ABSENT, 0)
     drop_tokens(t)
     for w = W0, W_LAST, WRITER do
@@ -105,8 +108,9 @@ return function(c)
     t[SEQ], t[UNK], t[GHOST], t[KINDS], t[D_SAME] = 0, 0, 0, 0, 0
   end
 
-  local function create(t)
-    t[SEQ], t[UNK] = 1, m.no_unknown and 0 or 1
+  -- long: holders that nobody knows of may have longer leases.
+  local function create(t, long)
+    t[SEQ], t[UNK] = 1, m.no_unknown and 0 or long and not m.unknown_short and 2 or 1
     if m.no_nonce then name_nonce(t, 3, 1) end -- nobody can tell it from the one before
   end
 
@@ -114,13 +118,13 @@ return function(c)
   local function can_tell(s) return s[SEQ] <= lag end
 
   local function nobody_held(t)
-    if t[UNK] == 1 or t[GHOST] == 1 then return false end
+    if t[UNK] ~= 0 or t[GHOST] == 1 then return false end
     for h = H0, H_LAST, HOLDER do if t[h + H_REG] ~= 0 then return false end end
     return true
   end
 
-  local function tell(t, concerns)
-    if t[SEQ] == 0 then return create(t) end
+  local function tell(t, concerns, long)
+    if t[SEQ] == 0 then return create(t, long) end
     if m.uncounted and nobody_held(t) then return end
     t[SEQ] = t[SEQ] + 1
     if concerns and not m.message_lost then t[KINDS] = bor(t[KINDS], lshift(1, t[SEQ])) end
@@ -142,19 +146,39 @@ return function(c)
     end
   end
 
+  -- Does the mark tell of longer leases, as a writer has read it under its lock?
+  local function reads_long(t, w) return config.long and t[w + W_PLAIN] ~= 2 end
+
+  -- Has one of those who have not acked the writer's message a longer lease?
+  local function long_left(s, w, i)
+    if config.old or m.wait_own then return 0 end
+    local long, short = s[UNK] == 2, s[UNK] == 1 or s[GHOST] == 1
+    for j = 1, holders do
+      local h = H0 + (j - 1) * HOLDER
+      if s[h + H_REG] ~= 0 and s[h + H_REG] < s[w + W_SEQ] and not (same and i == 1 and j == 1) then
+        if s[h + H_LONG] == 1 then long = true else short = true end
+      end
+    end
+    return long and not (m.wait_least and short) and 1 or 0
+  end
+
   local function tell_of(t, w, i, concerns)
-    tell(t, concerns)
+    tell(t, concerns, reads_long(t, w) and not config.old)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = t[SEQ], 1, 0
+    t[w + W_LONG] = long_left(t, w, i)
     if not m.wait_from_send then mark(t, i) end
   end
 
-  local function lease_passed(s, i)
+  -- Whoever waits as long as a shorter lease knows nothing of the longer ones.
+  local function lease_passed(s, w, i)
     if config.fair then return false end
-    local b = lshift(1, i - 1)
+    local b, long = lshift(1, i - 1), s[w + W_LONG] == 1
     for h = H0, H_LAST, HOLDER do
-      if s[h + H_LEASE] == 1 and band(s[h + H_G], b) ~= 0 then return false end
-      if s[h + H_FLY] == 1 and band(s[h + H_FLYG], b) ~= 0 and not m.lease_from_answer then
-        return false
+      if long or s[h + H_LONG] == 0 then
+        if s[h + H_LEASE] == 1 and band(s[h + H_G], b) ~= 0 then return false end
+        if s[h + H_FLY] == 1 and band(s[h + H_FLYG], b) ~= 0 and not m.lease_from_answer then
+          return false
+        end
       end
     end
     return true
@@ -165,7 +189,7 @@ return function(c)
     if s[DOWN] == 1 then return m.unasked_is_acked end
     if s[EPOCH] ~= EV and s[EPOCH] ~= EB and not m.asks_dump then return false end
     if s[w + W_NON] ~= 1 then return m.lost_is_acked end
-    if s[UNK] == 1 or s[GHOST] == 1 then return false end
+    if s[UNK] ~= 0 or s[GHOST] == 1 then return false end
     for j = 1, holders do
       local reg = s[H0 + (j - 1) * HOLDER + H_REG]
       if reg ~= 0 and reg < s[w + W_SEQ] and not (same and i == 1 and j == 1) then return false end
@@ -192,9 +216,11 @@ return function(c)
 
   local function evict(t, w)
     if t[w + W_NON] == 1 or m.evict_blind then
+      local own = same and w == W0 and not m.evict_own and H0 -- its lease may be a longer one
       for h = H0, H_LAST, HOLDER do
         local foreign = t[w + W_NON] ~= 1 -- its number says nothing here
-        if t[h + H_REG] < t[w + W_SEQ] or m.evict_acked or foreign then t[h + H_REG] = 0 end
+        local goes = t[h + H_REG] < t[w + W_SEQ] or m.evict_acked or foreign
+        if goes and h ~= own then t[h + H_REG] = 0 end
       end
       t[UNK], t[GHOST] = 0, 0
     end
@@ -264,6 +290,7 @@ return function(c)
   c.leave_epoch, c.turn, c.name_nonce, c.reset = leave_epoch, turn, name_nonce, reset
   c.create, c.can_tell, c.tell, c.mark, c.unmark = create, can_tell, tell, mark, unmark
   c.tell_of, c.lease_passed, c.all_acked = tell_of, lease_passed, all_acked
+  c.reads_long, c.long_left = reads_long, long_left
   c.tell_acked, c.evict, c.settle, c.close_window = tell_acked, evict, settle, close_window
   c.open_window, c.takes_effect, c.forget_rows = open_window, takes_effect, forget_rows
   c.holder_dies = holder_dies

@@ -7,6 +7,7 @@ local EPOCH, KEY, KVER, CUR, ACKED = layout.EPOCH, layout.KEY, layout.KVER, layo
 local SEQ, UNK, GHOST, KINDS, DOWN = layout.SEQ, layout.UNK, layout.GHOST, layout.KINDS, layout.DOWN
 local LEFT, DUMP, D_SEQ, D_UNK = layout.LEFT, layout.DUMP, layout.D_SEQ, layout.D_UNK
 local D_SAME, MARK, NONE, EV, EB = layout.D_SAME, layout.MARK, layout.NONE, layout.EV, layout.EB
+local LONG, FACT, H_LONG = layout.LONG, layout.FACT, layout.H_LONG
 local FOREIGN, ABSENT, V, L = layout.FOREIGN, layout.ABSENT, layout.V, layout.L
 local HOLDER, H_NON, H_REG, H_EAR = layout.HOLDER, layout.H_NON, layout.H_REG, layout.H_EAR
 local H_M, H_LEASE, H_FLY, H_DREG = layout.H_M, layout.H_LEASE, layout.H_FLY, layout.H_DREG
@@ -116,7 +117,13 @@ return function(c)
       reset(t)
       emit('somebody: of another timeline sets B<new>, no hash')
     end
-    if s[EPOCH] == EB and (s[MARK] ~= 2 or m.mark_at_once) then
+    if config.long and s[EPOCH] == EV and s[FACT] == 0 and s[LONG] ~= 1 then
+      copy()
+      t[FACT] = 2
+      emit('somebody: sees that no leases are longer')
+    end
+    local marking = s[MARK] == 2 and not m.mark_at_once or s[LONG] == 2 and not m.raise_at_once
+    if s[EPOCH] == EB and not marking then
       for w = W0, W_LAST, WRITER do
         if s[w + W_WAITED] == 1 and not m.no_turn_wait then return end
       end
@@ -131,7 +138,8 @@ return function(c)
     if s[UNK] == 0 or config.fair then return end
     for h = H0, H_LAST, HOLDER do
       local runs = s[h + H_LEASE] == 1 or s[h + H_FLY] == 1
-      if runs and s[h + H_NON] ~= 1 and not m.unknown_at_once then return end
+      local waits = s[UNK] == 2 or s[h + H_LONG] == 0
+      if runs and waits and s[h + H_NON] ~= 1 and not m.unknown_at_once then return end
     end
     ffi.copy(t, s, size)
     t[UNK] = 0

@@ -14,6 +14,7 @@ local H_NON, H_REG, H_SEEN, H_EAR = layout.H_NON, layout.H_REG, layout.H_SEEN, l
 local H_L1, H_M, H_LEASE, H_G = layout.H_L1, layout.H_M, layout.H_LEASE, layout.H_G
 local H_FLYG, H_LATE, WRITER, W_ROLE = layout.H_FLYG, layout.H_LATE, layout.WRITER, layout.W_ROLE
 local W_ENTRY, W_SEQ, W_NON, W_IDLE = layout.W_ENTRY, layout.W_SEQ, layout.W_NON, layout.W_IDLE
+local H_LONG, W_LONG = layout.H_LONG, layout.W_LONG
 local W_NAMES, ROLE_NAMES, READER = layout.W_NAMES, layout.ROLE_NAMES, layout.READER
 
 --- Adds them to a model.
@@ -143,7 +144,7 @@ return function(c, model)
     local key = ({ [0] = '-', 'V' .. s[KVER], 'L', 'T=', 'T+' })[s[KEY]]
     local out = { ('%s %s pg %d heard %d%s%s'):format(epoch, key, s[CUR], s[ACKED],
       s[WIN] == 1 and ' (excused)' or '', s[DOWN] == 1 and ' DOWN' or '') }
-    out[2] = s[SEQ] == 0 and 'no hash' or ('seq %d%s%s'):format(s[SEQ], s[UNK] == 1 and ' ?' or '',
+    out[2] = s[SEQ] == 0 and 'no hash' or ('seq %d%s%s'):format(s[SEQ], s[UNK] == 2 and ' ? longer' or s[UNK] == 1 and ' ?' or '',
       s[GHOST] == 1 and ' ghost' or '')
     for j = 1, holders do
       local h = H0 + (j - 1) * HOLDER
@@ -152,7 +153,7 @@ return function(c, model)
         out[#out + 1] = ('holder %d %s heard %d acked %d%s%s%s%s'):format(j,
           ({ [0] = 'out', 'in', 'of the dump', 'of a lost hash' })[non], s[h + H_SEEN],
           s[h + H_REG], s[h + H_EAR] == 0 and ' deaf' or '',
-          s[h + H_LEASE] == 1 and ' LEASE' or '',
+          s[h + H_LEASE] == 1 and (s[h + H_LONG] == 1 and ' LONG LEASE' or ' LEASE') or '',
           s[h + H_L1] ~= 0 and ' has v' .. (s[h + H_L1] - 1) or '',
           s[h + H_M] ~= 0 and ' gets v' .. (s[h + H_M] - 1) or '')
       end
@@ -162,7 +163,7 @@ return function(c, model)
       if s[w] ~= W_IDLE then
         out[#out + 1] = ('%s writer %d %s%s%s'):format(ROLE_NAMES[s[w + W_ROLE]] or '-', i,
           W_NAMES[s[w]], s[w + W_ENTRY] == 1 and ' +' or '',
-          s[w + W_SEQ] > 0 and ' #' .. s[w + W_SEQ] or '')
+          s[w + W_SEQ] > 0 and ' #' .. s[w + W_SEQ] or '') .. (s[w + W_LONG] == 1 and ' long' or '')
       end
     end
     return table.concat(out, ' | ')

@@ -5,11 +5,12 @@ local layout = require 'spec.model.held.layout'
 
 local EPOCH, KEY, CUR, WIN, SEQ = layout.EPOCH, layout.KEY, layout.CUR, layout.WIN, layout.SEQ
 local DOWN, LEFT, MARK, FACT, WORD = layout.DOWN, layout.LEFT, layout.MARK, layout.FACT, layout.WORD
+local LONG = layout.LONG
 local EV, EB, ABSENT, V, T = layout.EV, layout.EB, layout.ABSENT, layout.V, layout.T
 local TPLUS, H_NON, H_L1, H_M = layout.TPLUS, layout.H_NON, layout.H_L1, layout.H_M
 local WRITER, W_ROLE, W_VER, W_ENTRY = layout.WRITER, layout.W_ROLE, layout.W_VER, layout.W_ENTRY
 local W_WAITED, W_SEQ, W_NON, W_TIMER = layout.W_WAITED, layout.W_SEQ, layout.W_NON, layout.W_TIMER
-local W_OPEN, W_PLAIN, W_TOLD = layout.W_OPEN, layout.W_PLAIN, layout.W_TOLD
+local W_OPEN, W_PLAIN, W_TOLD, W_LONG = layout.W_OPEN, layout.W_PLAIN, layout.W_TOLD, layout.W_LONG
 local W_WROTE, W_PLACED, W_WAITS = layout.W_WROTE, layout.W_PLACED, layout.W_WAITS
 local W_SENT, W_DONE, W_ACKED = layout.W_SENT, layout.W_DONE, layout.W_ACKED
 local W_UNDONE, W_DYING, W_ZOMBIE = layout.W_UNDONE, layout.W_DYING, layout.W_ZOMBIE
@@ -26,7 +27,7 @@ return function(c)
   local turn, reset, can_tell, mark, unmark = c.turn, c.reset, c.can_tell, c.mark, c.unmark
   local tell_of, lease_passed, all_acked, evict = c.tell_of, c.lease_passed, c.all_acked, c.evict
   local settle, close_window, takes_effect = c.settle, c.close_window, c.takes_effect
-  local holder_dies = c.holder_dies
+  local holder_dies, reads_long, long_left = c.holder_dies, c.reads_long, c.long_left
 
   local function writer_begins(s, t, emit, w, i)
     if commits and s[CUR] > commits then return end
@@ -41,13 +42,31 @@ return function(c)
       elseif role ~= OUTSIDE and free and (role ~= BYPASS or s[WIN] == 0 and s[LEFT] == 0) then
         ffi.copy(t, s, size)
         t[w], t[w + W_ROLE] = role == BYPASS and W_SENT or W_WROTE, role
-        if config.unmarked and s[MARK] ~= 1 then t[w + W_PLAIN] = 1 end
+        if config.unmarked and s[MARK] ~= 1 then
+          t[w + W_PLAIN] = 1
+        elseif config.long and s[LONG] ~= 1 then
+          t[w + W_PLAIN] = 2
+        end
         if m.wait_from_send then mark(t, i) end
         emit(role == ROW and 'writer: BEGIN, DML'
           or role == BULK and 'writer: BEGIN, DML of unnamed rows'
           or 'writer: BEGIN, DML, COMMIT sent, Redis is not reached', i)
       end
     end
+  end
+
+  -- Does who has no lock know the mark under this very epoch? It makes a hash only then.
+  local function knows_mark(s, t, w, turned)
+    if turned or s[FACT] ~= 2 and s[EPOCH] ~= EV then return m.goes_by_old_mark end
+    t[w + W_PLAIN] = (s[FACT] == 2 or s[LONG] ~= 1) and 2 or 0
+    return true
+  end
+
+  -- Redis is lost: how long is waited for those who reach it no more, either?
+  local function lost_link(s, t, w, i)
+    t[w], t[w + W_LONG] = W_LINK, 0
+    if reads_long(s, w) and not config.old and not m.absence_short then t[w + W_LONG] = 1 end
+    mark(t, i)
   end
 
   -- INTENT, TURN or INVALIDATE, as the writer's role wants.
@@ -87,7 +106,11 @@ return function(c)
       t[w] = W_SENT
       return emit(label .. ', the table is not marked', i)
     end
-    if config.unmarked and role >= BYPASS and t[SEQ] == 0 then
+    local lockless = role >= BYPASS and t[SEQ] == 0
+    if lockless then t[w + W_PLAIN] = 0 end
+    if lockless and config.long and knows_mark(s, t, w, t[EPOCH] ~= s[EPOCH]) then
+      if m.goes_by_old_mark then t[w + W_PLAIN] = 2 end
+    elseif lockless and (config.long or config.unmarked) then
       if t[FACT] == 1 then
         close_window(t, w)
         finish(t, w)
@@ -118,7 +141,7 @@ return function(c)
 
   local function writer_waited(t, w, i, timer)
     unmark(t, i)
-    t[w + W_TIMER], t[w + W_TOLD] = timer, 0
+    t[w + W_TIMER], t[w + W_TOLD], t[w + W_LONG] = timer, 0, 0
     if timer == 0 then t[w + W_SEQ], t[w + W_NON] = 0, 0 end
     local role = t[w + W_ROLE]
     if role == OUTSIDE or role == BYPASS then
@@ -147,12 +170,23 @@ return function(c)
       emit(tells and 'writer: hears that all have acked, it is told'
         or 'writer: hears that all have acked, COMMIT sent', i)
     end
+    local asks = config.long and tells and s[w + W_NON] == 0 and s[w + W_PLAIN] ~= 3
+    if asks then
+      ffi.copy(t, s, size)
+      t[w + W_PLAIN], t[w + W_LONG] = 3, s[LONG] == 1 and 1 or 0
+      emit('writer: asks PostgreSQL how long leases are', i)
+    elseif s[DOWN] == 0 and s[w + W_NON] == 1 and (s[EPOCH] == EV or s[EPOCH] == EB)
+      and s[w + W_LONG] ~= long_left(s, w, i) then
+      ffi.copy(t, s, size)
+      t[w + W_LONG] = long_left(s, w, i)
+      emit('writer: asks, and hears who is left', i)
+    end
     if config.unmarked and tells and s[w + W_NON] == 0 and s[MARK] ~= 1 then
       ffi.copy(t, s, size)
       writer_waited(t, w, i, 0)
       emit('writer: asks PostgreSQL, and there is no mark', i)
     end
-    if lease_passed(s, i) then
+    if lease_passed(s, w, i) and not asks then
       ffi.copy(t, s, size)
       writer_waited(t, w, i, s[w + W_SEQ] > 0 and 1 or 0)
       emit(tells and 'writer: LEASE has passed, it is told'
@@ -175,8 +209,7 @@ return function(c)
         if m.bypass_at_once then
           t[w], t[w + W_ROLE] = W_SENT, BYPASS
         else
-          t[w] = W_LINK
-          mark(t, i)
+          lost_link(s, t, w, i)
         end
         emit('writer: Redis is lost', i)
       end
@@ -184,15 +217,15 @@ return function(c)
       if s[DOWN] == 0 and s[w + W_ENTRY] == 0 then
         copy()
         unmark(t, i)
-        t[w], t[w + W_OPEN] = W_WROTE, 0
+        t[w], t[w + W_OPEN], t[w + W_LONG] = W_WROTE, 0, 0
         emit('writer: reaches Redis again, before it committed', i)
       end
       local other = s[LEFT] == 1 or s[WIN] == 1
       for o = W0, W_LAST, WRITER do other = other or o ~= w and s[o + W_OPEN] ~= 0 end
-      if lease_passed(s, i) and not other then
+      if lease_passed(s, w, i) and not other then
         copy()
         unmark(t, i)
-        t[w], t[w + W_ROLE] = W_SENT, BYPASS
+        t[w], t[w + W_ROLE], t[w + W_LONG] = W_SENT, BYPASS, 0
         emit('writer: LEASE has passed since Redis was lost, COMMIT sent', i)
       end
     elseif pc == W_PLACED then
@@ -201,8 +234,8 @@ return function(c)
       writer_waits(s, t, emit, w, i)
       if s[DOWN] == 1 and s[w + W_ROLE] == ROW then
         copy()
-        t[w], t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = W_LINK, 0, 0, 0
-        mark(t, i)
+        t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = 0, 0, 0
+        lost_link(s, t, w, i)
         emit('writer: Redis is lost, INTENT was not answered', i)
       end
     elseif pc == W_SENT then
@@ -216,7 +249,7 @@ return function(c)
       copy()
       unmark(t, i)
       t[w], t[w + W_WAITED], t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = W_UNDONE, 0, 0, 0, 0
-      t[w + W_OPEN], t[w + W_TOLD] = 0, 0
+      t[w + W_OPEN], t[w + W_TOLD], t[w + W_LONG] = 0, 0, 0
       if s[w + W_ENTRY] == 0 then finish(t, w) end
       emit(pc == W_SENT and 'writer: COMMIT answers ROLLBACK' or 'writer: ROLLBACK', i)
     end
@@ -283,6 +316,7 @@ return function(c)
     ffi.copy(t, s, size)
     unmark(t, i)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER], t[w + W_TOLD] = 0, 0, 0, 0
+    t[w + W_LONG] = 0
     if HOLDS[pc] and pc ~= W_SENT then
       t[w] = W_DYING
     elseif pc == W_SENT then
