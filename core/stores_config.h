@@ -117,6 +117,15 @@ typedef struct stores_config {
      * fails them with STORES_CONNECTION_LOST within twice that, before their own deadlines; 0: they
      * wait. */
     uint64_t breaker_ms;
+
+    /* How long this process may go on reading held rows that it has not heard of: 1 s; 200 ms to
+     * 10 s. So long a write waits, once, for a process that froze or died; longer ones cost fewer
+     * commands, and shorter ones are lost where a process is busy for as long. Processes that share
+     * a table may have leases of different lengths. A longer one than a second is granted where the
+     * table's mark says so, which the process makes; until then, and where it may not, it is as
+     * long as the mark lets it be. All processes that write the table have to know of this
+     * field. */
+    uint64_t hold_lease_ms;
 } stores_config;
 
 #define STORES_CONFIG_INIT STORES_SIZED(stores_config)

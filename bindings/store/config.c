@@ -187,6 +187,7 @@ void stores__config_check(lua_State *L, int index, stores_config *config) {
     ms_of(L, index, "negative_ttl", &config->negative_ttl_ms);
     double hold_bytes;
     if (number_of(L, index, "hold_bytes", &hold_bytes)) config->hold_bytes = (size_t)hold_bytes;
+    ms_of(L, index, "hold_lease", &config->hold_lease_ms);
     config->prefix = text_of(L, index, "prefix");
     const char *pooler = text_of(L, index, "pooler");
     config->transaction_pooler = pooler != NULL && strcmp(pooler, "transaction") == 0;

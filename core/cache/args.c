@@ -1,4 +1,7 @@
 /* A command to Redis in the making: the keys of the protocol, and what goes with them. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
 
@@ -51,6 +54,13 @@ void stores__args_held_key(struct stores__args *args, const struct stores__epoch
     if (!begin_arg(args)) return;
     add_table(args, epoch);
     stores__buf_str(&args->buf, STORES__HELD_KEY);
+}
+
+void stores__args_longest(struct stores__args *args, const struct stores__epoch *epoch) {
+    char text[24];
+    uint64_t longest = epoch->longest > 0 ? epoch->longest : STORES__LEASE_MS;
+    snprintf(text, sizeof text, "%" PRIu64, longest);
+    stores__args_str(args, text);
 }
 
 void stores__args_key(struct stores__args *args, const struct stores__epoch *epoch,

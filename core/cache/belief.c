@@ -30,11 +30,16 @@ struct stores__node *stores__epoch_node(const struct stores__epoch *epoch) {
 }
 
 bool stores__epoch_marked(const struct stores__epoch *epoch) {
-    return epoch->marked;
+    return epoch->longest > 0;
 }
 
-void stores__epoch_mark(struct stores__epoch *epoch) {
-    epoch->marked = true;
+uint64_t stores__epoch_longest(const struct stores__epoch *epoch) {
+    return epoch->longest;
+}
+
+void stores__epoch_mark(struct stores__epoch *epoch, const char *seconds) {
+    uint64_t ms = seconds != NULL ? strtoull(seconds, NULL, 10) * 1000 : 0;
+    if (ms > epoch->longest) epoch->longest = ms;
 }
 
 static void forget_belief(struct stores__epoch *epoch) {

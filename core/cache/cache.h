@@ -191,6 +191,8 @@ void stores__args_hint_key(struct stores__args *args, const struct stores__table
 /* The key of the hash of holders, which is their channel, too. */
 #define STORES__HELD_KEY "/held"
 void stores__args_held_key(struct stores__args *args, const struct stores__epoch *epoch);
+/* How long the leases of a table are at most, as its mark says, in ms. */
+void stores__args_longest(struct stores__args *args, const struct stores__epoch *epoch);
 /* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
 bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
                        const char *cursor, const char *pattern);
@@ -226,12 +228,15 @@ void stores__epoch_void_node(stores_engine *engine, const struct stores__node *n
 void stores__epoch_void_slots(stores_engine *engine, unsigned first, unsigned last,
                               const struct stores__node *next);
 /* Processes may hold rows of the table in their memory (held.h), as PostgreSQL said when it was
- * asked last; and that it said so. */
+ * asked last; how long their leases are at most, in ms, 0: there are none. And what it said: in
+ * seconds, NULL or "0": they may not. */
 bool stores__epoch_marked(const struct stores__epoch *epoch);
-void stores__epoch_mark(struct stores__epoch *epoch);
+uint64_t stores__epoch_longest(const struct stores__epoch *epoch);
+void stores__epoch_mark(struct stores__epoch *epoch, const char *seconds);
 
 enum stores__turn_by {
     STORES__TURN_LOCKED, /* who has a lock of a writer, under which PostgreSQL told of the mark */
+    STORES__TURN_FIRST, /* the same, who makes the first mark: nobody can have had a lease */
     STORES__TURN_NAMED, /* who has none, and was told a moment ago */
     STORES__TURN_FREE /* anybody else: whether there is a mark is asked where that matters */
 };

@@ -63,7 +63,8 @@ struct stores__epoch {
     struct stores__timer resume; /* parked while nothing is owed: to move it needs no memory */
     struct stores__epoch_texts texts;
     struct stores__held *held; /* cache/held.c; NULL: this process never held rows of it */
-    bool marked; /* PostgreSQL has the mark that processes may hold rows of it; it never goes */
+    uint64_t longest; /* leases of those who may hold rows of it, in ms, as PostgreSQL's marks have
+                       * it, which never go; 0: there is none */
     uint64_t later_serial; /* how often PostgreSQL had told who it is when texts.later was seen */
 
     enum stores__turn_step step;

@@ -9,7 +9,6 @@
 #include "cache/held_scripts.h"
 
 #define MS UINT64_C(1000000)
-#define LEASE (STORES__LEASE_MS * MS)
 
 enum {
     RETRY_MS = 100, /* after Redis did not answer, or refused */
@@ -25,14 +24,24 @@ static struct stores__cache *cache_of(const struct stores__held *held) {
 
 /* ---- Who it is ------------------------------------------------------------------------------- */
 
+/* How long its leases may be. */
+static uint64_t lease_of(const struct stores__held *held) {
+    uint64_t own = cache_of(held)->memory->lease_ms, longest = held->epoch->longest;
+    return own < longest ? own : longest;
+}
+
 static bool name_holder(struct stores__held *held) {
-    char host[48] = "", random[17];
+    char host[48] = "", random[17], lease[24] = "";
     if (!stores__random_text(random, 16)) return false;
     if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
     for (char *c = host; *c; c++) {
         if (*c <= ' ' || *c == ':') *c = '_';
     }
-    snprintf(held->id, sizeof held->id, "%s:%ld:%s", host, (long)getpid(), random);
+    held->lease_ms = lease_of(held);
+    if (held->lease_ms != STORES__LEASE_MS) {
+        snprintf(lease, sizeof lease, "/%llu", (unsigned long long)held->lease_ms);
+    }
+    snprintf(held->id, sizeof held->id, "%s:%ld:%s%s", host, (long)getpid(), random, lease);
     return true;
 }
 
@@ -146,6 +155,7 @@ static void evict_unknown(struct stores__held *held) {
     stores__args_held_key(&args, held->epoch);
     stores__args_str(&args, held->nonce);
     stores__args_str(&args, "0");
+    stores__args_str(&args, held->id);
     if (!stores__args_send(&args, cache_of(held), req, &script_evict, 1)) free(req);
 }
 
@@ -157,18 +167,18 @@ static void learn(struct stores__held *held, const char *nonce, uint64_t seq) {
     held->again = true;
 }
 
-static void granted(struct stores__held *held, bool unknown) {
+static void granted(struct stores__held *held, uint64_t unknown_ms) {
     struct stores__held_memory *memory = cache_of(held)->memory;
     held->step = HELD_HOLDING;
     held->behind = 0;
-    held->lease_ends = held->sent_at + LEASE;
-    held->renew_at = held->sent_at + LEASE / 3;
+    held->lease_ends = held->sent_at + held->lease_ms * MS;
+    held->renew_at = held->sent_at + held->lease_ms * MS / 3;
     memory->leases++;
     memory->refused[0] = '\0';
-    uint64_t known_at = held->learned_at + STORES__LEASE_WAIT_MS * MS;
-    if (unknown && stores__held_now() >= known_at) {
+    uint64_t known_at = held->learned_at + stores__lease_wait(unknown_ms) * MS;
+    if (unknown_ms > 0 && stores__held_now() >= known_at) {
         evict_unknown(held);
-    } else if (unknown && known_at < held->renew_at) {
+    } else if (unknown_ms > 0 && known_at < held->renew_at) {
         held->renew_at = known_at; /* writers wait for it */
     }
 }
@@ -188,12 +198,12 @@ static void is_behind(struct stores__held *held, const char *nonce, uint64_t seq
 static void take_hold(struct stores__held *held, const struct redisReply *array) {
     const char *nonce = stores__redis_text(stores__redis_at(array, 0), NULL);
     int64_t seq = stores__redis_integer(stores__redis_at(array, 1), -1);
-    bool unknown = stores__redis_integer(stores__redis_at(array, 2), 0) != 0;
-    if (nonce == NULL || strlen(nonce) != 16 || seq < 0) return;
+    int64_t unknown_ms = stores__redis_integer(stores__redis_at(array, 2), -1);
+    if (nonce == NULL || strlen(nonce) != 16 || seq < 0 || unknown_ms < 0) return;
     if (strcmp(nonce, held->sent_nonce) != 0 || (uint64_t)seq < held->sent_seq) {
         learn(held, nonce, (uint64_t)seq);
     } else if ((uint64_t)seq == held->sent_seq) {
-        granted(held, unknown);
+        granted(held, (uint64_t)unknown_ms);
     } else {
         is_behind(held, nonce, (uint64_t)seq);
     }
@@ -238,6 +248,8 @@ static void hold(struct stores__held *held) {
     stores__args_str(&args, held->nonce);
     stores__args_str(&args, seen);
     stores__args_str(&args, fresh);
+    stores__args_str(&args, held->known);
+    stores__args_longest(&args, held->epoch);
     memcpy(held->sent_nonce, held->nonce, sizeof held->nonce);
     held->sent_seq = held->seq;
     held->sent_session = held->session;
@@ -294,7 +306,7 @@ static void drop_named(struct stores__held *held, const char *ids) {
 
 /* A table that nobody reads any more is not held on to: its writers need not wait. */
 static void ack(struct stores__held *held) {
-    if (stores__held_now() >= held->read_at + LEASE) {
+    if (stores__held_now() >= held->read_at + held->lease_ms * MS) {
         leave(held);
         stores__nodes_flush(cache_of(held));
     } else {
@@ -365,6 +377,9 @@ void stores__held_go_on(struct stores__held *held) {
         leave(held);
         held->step = HELD_IDLE;
     }
+    if (held->lease_ms != lease_of(held) && held->step != HELD_SUBSCRIBING) {
+        leave(held); /* the mark tells of longer ones now */
+    }
     if (held->lease_ends != 0 && now >= held->lease_ends) {
         unlearn(held, HELD_LEARNING);
         held->retry_at = 0;
@@ -386,6 +401,7 @@ void stores__held_go_on(struct stores__held *held) {
 void stores__held_look(struct stores__table *table) {
     struct stores__held *held = held_of(table->epoch);
     if (held == NULL) return;
+    memcpy(held->known, table->epoch->texts.believed, sizeof held->known);
     held->read_at = held->looked_at = stores__held_now();
     stores__held_go_on(held);
 }

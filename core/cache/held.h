@@ -15,6 +15,10 @@
  *    IDLE ──read──> SUBSCRIBING ──> LEARNING ──HOLD is granted──> HOLDING ──┐
  *      ^                              ^  another nonce, a gap        |      | message, a third of a
  *      +── ear or link lost, unread ──+──────────────────────────────+ <────┘ lease: HOLD again
+ *
+ * Leases of processes that share a table may be of different lengths. The id of a holder tells its
+ * own; the table's mark in PostgreSQL the longest that there may be, which '?' stands for. Nobody
+ * takes a longer one than the mark tells of.
  */
 #ifndef STORES_CACHE_HELD_H
 #define STORES_CACHE_HELD_H
@@ -22,11 +26,10 @@
 #include "cache/cache.h"
 
 enum {
-    STORES__LEASE_MS = 1000, /* the same in every process: a writer waits as long as a holder has */
-    STORES__LEASE_WAIT_MS = STORES__LEASE_MS + STORES__LEASE_MS / 50, /* clocks drift */
     STORES__HELD_BYTES = 64 * 1024 * 1024,
     STORES__WORDS_KEPT = 8,
-    STORES__HOLDER_TEXT = 96 /* <host>:<process>:<16 random characters> */
+    STORES__HOLDER_TEXT =
+        96 /* <host>:<process>:<16 random characters>, /<ms> where it is no second */
 };
 
 struct stores__held_row {
@@ -49,6 +52,8 @@ struct stores__held {
     struct stores__epoch *epoch;
     enum stores__held_step step;
     char id[STORES__HOLDER_TEXT]; /* never used again after it left */
+    uint64_t lease_ms; /* of those that are granted to this id */
+    char known[STORES__EPOCH_TEXT]; /* the epoch under which the table's mark was read last */
     char nonce[17];
     uint64_t seq; /* the last message that was heard */
     uint64_t stir; /* counts whatever makes replies that are on their way not to be kept */
@@ -76,6 +81,7 @@ struct stores__word {
 struct stores__held_memory {
     struct stores__list rows;
     size_t bytes, most, count;
+    uint64_t lease_ms; /* of this process, where the table's mark allows it */
     uint64_t stamp;
     uint64_t looked_at; /* when the sockets were read outside of the loop */
     struct stores__list waiting; /* writers that wait for holders */
@@ -85,8 +91,13 @@ struct stores__held_memory {
     uint64_t window_at, window_waited, window_ns, said_at; /* for the log */
     char waited_for[STORES__HOLDER_TEXT * 2]; /* who was taken out last */
     char refused[128]; /* why a table is not held, as the server said it last */
-    bool said_refused;
+    bool said_refused, said_shorter;
 };
+
+/* How long a lease of so many ms is waited for: clocks drift. */
+static inline uint64_t stores__lease_wait(uint64_t ms) {
+    return ms + ms / 50;
+}
 
 /* In ns, of a clock that goes on while the machine sleeps. */
 uint64_t stores__held_now(void);
@@ -144,6 +155,10 @@ int stores__held_find(struct stores__table *table, int64_t id, uint64_t now, con
                       size_t *len, uint64_t *stamp);
 /* Why a table is not held, in words of a server; the log has it once. */
 void stores__held_refused(struct stores__cache *cache, const char *why);
+/* Why its leases are shorter than they are to be. */
+void stores__held_shorter(struct stores__cache *cache, const char *why);
+/* How long the leases of this process are to be, in whole seconds, as marks tell. */
+unsigned stores__held_seconds(const struct stores__cache *cache);
 /* A message. */
 void stores__held_heard(struct stores__cache *cache, const char *channel, const char *text);
 /* INTENT of this process was answered: the row, and what is on its way. id NULL: all rows. */
@@ -178,8 +193,8 @@ enum stores__held_said {
 enum stores__held_said stores__held_wait(struct stores__epoch *epoch,
                                          const struct redisReply *reply,
                                          void (*done)(void *arg, bool ok), void *arg);
-/* The same where no hash is there to ask: time tells. */
-enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch,
+/* The same where no hash is there to ask: time tells. longest: lease of the table, in ms. */
+enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch, uint64_t longest,
                                              void (*done)(void *arg, bool ok), void *arg);
 /* "<nonce> <seq>": all have acked that much, as the last of them said. */
 void stores__held_word(struct stores__cache *cache, const char *text);

@@ -17,6 +17,7 @@ bool stores__held_open(struct stores__cache *cache, const stores_config *config)
     stores__list_init(&memory->rows);
     stores__list_init(&memory->waiting);
     memory->most = config->hold_bytes > 0 ? config->hold_bytes : STORES__HELD_BYTES;
+    memory->lease_ms = config->hold_lease_ms;
     memory->window_at = stores__held_now();
     cache->memory = memory;
     return true;
@@ -33,6 +34,20 @@ void stores__held_refused(struct stores__cache *cache, const char *why) {
     if (memory->said_refused) return;
     memory->said_refused = true;
     stores__log(cache->engine, "rows are not held in memory, and read as ever: %s", why);
+}
+
+void stores__held_shorter(struct stores__cache *cache, const char *why) {
+    struct stores__held_memory *memory = cache->memory;
+    if (memory->said_shorter) return;
+    memory->said_shorter = true;
+    stores__log(cache->engine,
+                "leases of held rows are shorter than hold_lease, as the mark of their table lets "
+                "them be: %s",
+                why);
+}
+
+unsigned stores__held_seconds(const struct stores__cache *cache) {
+    return (unsigned)((cache->memory->lease_ms + 999) / 1000);
 }
 
 void stores__held_timed(struct stores__cache *cache, uint64_t ns) {

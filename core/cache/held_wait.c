@@ -88,6 +88,7 @@ static void evict(const struct held_wait *wait) {
     stores__args_held_key(&args, wait->epoch);
     stores__args_str(&args, wait->nonce);
     stores__args_str(&args, seq);
+    stores__args_str(&args, stores__held_own(wait->epoch));
     if (!stores__args_send(&args, wait->epoch->engine->cache, &eviction->req, &script_evict, 1)) {
         free(eviction);
         stores__epoch_let_go(wait->epoch);
@@ -123,9 +124,23 @@ static bool sleep_ms(struct held_wait *wait, uint64_t ms) {
                              uv_hrtime() / MS + (ms < left ? ms : left));
 }
 
+/* From now on that is the longest lease of those who are left. */
+static void left_with(struct held_wait *wait, uint64_t lease_ms) {
+    wait->ends = wait->began + stores__lease_wait(lease_ms) * MS;
+}
+
+static void sleep_out(struct held_wait *wait) {
+    if (!sleep_ms(wait, UINT64_MAX)) over(wait, false);
+}
+
 static void acked(struct stores__redis_req *req, struct redisReply **reply) {
     struct held_wait *wait = STORES__CONTAINER(req, struct held_wait, req);
     int64_t low = stores__redis_integer(*reply, INT64_MIN);
+    if (stores__redis_count(*reply) == 2) {
+        int64_t lease_ms = stores__redis_integer(stores__redis_at(*reply, 1), 0);
+        low = stores__redis_integer(stores__redis_at(*reply, 0), INT64_MIN);
+        if (lease_ms > 0) left_with(wait, (uint64_t)lease_ms);
+    }
     wait->asking = false;
     if (low >= 0 && (uint64_t)low >= wait->seq) {
         over(wait, true);
@@ -135,7 +150,7 @@ static void acked(struct stores__redis_req *req, struct redisReply **reply) {
         time_out(wait);
     } else if (low == -2) {
         wait->nonce[0] = '\0'; /* another hash: time tells */
-        if (!sleep_ms(wait, STORES__LEASE_WAIT_MS)) over(wait, false);
+        sleep_out(wait);
     } else if (++wait->asks < AT_ONCE) {
         ask(wait);
     } else {
@@ -148,9 +163,9 @@ static void acked(struct stores__redis_req *req, struct redisReply **reply) {
 static void ask(struct held_wait *wait) {
     struct stores__cache *cache = wait->epoch->engine->cache;
     struct stores__args args = {0};
-    char owner[STORES__EPOCH_TEXT];
+    char owner[STORES__EPOCH_TEXT], seq[24];
     if (wait->nonce[0] == '\0') {
-        if (!sleep_ms(wait, STORES__LEASE_WAIT_MS)) over(wait, false);
+        sleep_out(wait);
         return;
     }
     if (cache->closed || !stores__held_owner(wait->epoch, owner)) {
@@ -162,6 +177,8 @@ static void ask(struct held_wait *wait) {
     stores__args_str(&args, owner);
     stores__args_str(&args, wait->nonce);
     stores__args_str(&args, stores__held_own(wait->epoch));
+    snprintf(seq, sizeof seq, "%llu", (unsigned long long)wait->seq);
+    stores__args_str(&args, seq);
     wait->req.done = acked;
     wait->asking = true;
     if (!stores__args_send(&args, cache, &wait->req, &script_acked, 2)) {
@@ -207,15 +224,15 @@ void stores__held_word(struct stores__cache *cache, const char *text) {
 
 /* ---- Beginning ------------------------------------------------------------------------------- */
 
-static struct held_wait *wait_new(struct stores__epoch *epoch, void (*done)(void *arg, bool ok),
-                                  void *arg) {
+static struct held_wait *wait_new(struct stores__epoch *epoch, uint64_t lease_ms,
+                                  void (*done)(void *arg, bool ok), void *arg) {
     struct held_wait *wait = calloc(1, sizeof *wait);
     if (wait == NULL) return NULL;
     wait->epoch = stores__epoch_hold(epoch);
     wait->done = done;
     wait->arg = arg;
     wait->began = stores__held_now();
-    wait->ends = wait->began + STORES__LEASE_WAIT_MS * MS;
+    left_with(wait, lease_ms);
     stores__list_init(&wait->link);
     stores__list_append(&memory_of(wait)->waiting, &wait->link);
     memory_of(wait)->waits++;
@@ -225,7 +242,7 @@ static struct held_wait *wait_new(struct stores__epoch *epoch, void (*done)(void
 /* When it looks for the first time. */
 static uint64_t first_look(struct held_wait *wait) {
     struct stores__node *node = stores__epoch_node(wait->epoch);
-    if (wait->nonce[0] == '\0') return STORES__LEASE_WAIT_MS;
+    if (wait->nonce[0] == '\0') return (wait->ends - wait->began) / MS;
     if (stores__ear_words(node)[0] == '\0') {
         stores__ear_want_words(node);
         return 0;
@@ -254,29 +271,30 @@ enum stores__held_said stores__held_wait(struct stores__epoch *epoch,
     const char *nonce = stores__redis_text(stores__redis_at(reply, 0), NULL);
     int64_t seq = stores__redis_integer(stores__redis_at(reply, 1), -1);
     int64_t low = stores__redis_integer(stores__redis_at(reply, 2), INT64_MIN);
-    if (stores__redis_count(reply) != 3 || nonce == NULL || seq < 0 || low == INT64_MIN) {
+    int64_t lease_ms = stores__redis_integer(stores__redis_at(reply, 3), -1);
+    if (stores__redis_count(reply) != 4 || nonce == NULL || seq < 0 || low == INT64_MIN ||
+        lease_ms < 0) {
         return STORES__HELD_FAILED;
     }
     bool told = low >= seq || was_said(epoch->engine->cache->memory, nonce, (uint64_t)seq);
     if (told) return STORES__HELD_TOLD;
-    struct held_wait *wait = wait_new(epoch, done, arg);
+    struct held_wait *wait = wait_new(epoch, (uint64_t)lease_ms, done, arg);
     if (wait == NULL) return STORES__HELD_FAILED;
     wait->seq = (uint64_t)seq;
     snprintf(wait->nonce, sizeof wait->nonce, "%s", nonce);
     return begin(wait);
 }
 
-enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch,
+enum stores__held_said stores__held_wait_out(struct stores__epoch *epoch, uint64_t longest,
                                              void (*done)(void *arg, bool ok), void *arg) {
-    struct held_wait *wait = wait_new(epoch, done, arg);
+    struct held_wait *wait = wait_new(epoch, longest, done, arg);
     return wait != NULL ? begin(wait) : STORES__HELD_FAILED;
 }
 
 uint64_t stores__held_absence(const struct stores__epoch *epoch) {
     const struct stores__node *node = stores__epoch_node(epoch);
-    uint64_t now = stores__held_now();
-    if (!epoch->marked) return 0;
-    if (node->run_id[0] != '\0' || node->down_at == 0) return STORES__LEASE_WAIT_MS;
+    uint64_t now = stores__held_now(), most = stores__lease_wait(epoch->longest);
+    if (node->run_id[0] != '\0' || node->down_at == 0) return most;
     uint64_t away = (now - node->down_at) / MS;
-    return away < STORES__LEASE_WAIT_MS ? STORES__LEASE_WAIT_MS - away : 0;
+    return away < most ? most - away : 0;
 }

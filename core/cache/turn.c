@@ -19,7 +19,7 @@ struct turn {
     bool held; /* sent as one of a table that processes may hold */
     struct stores__pg_wait wait; /* to ask for the mark */
     struct stores__pg_req ask;
-    bool unmarked;
+    uint64_t longest; /* as PostgreSQL said after the turn; 0: there is no mark */
     char text[STORES__EPOCH_TEXT];
 };
 
@@ -41,7 +41,7 @@ static void let_go_of(void *arg, bool ok) {
 }
 
 static void wait_for_leases(struct turn *turn) {
-    if (stores__held_wait_out(turn->epoch, let_go_of, turn) != STORES__HELD_WAITS) {
+    if (stores__held_wait_out(turn->epoch, turn->longest, let_go_of, turn) != STORES__HELD_WAITS) {
         turn_over(turn, false);
     }
 }
@@ -51,15 +51,17 @@ static void took_mark(struct stores__pg_req *req, int index, struct pg_result *r
     stores_error error;
     (void)index;
     if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
-        const char *marked = stores__pg_value(result, 0, 0, NULL);
-        turn->unmarked = marked != NULL && marked[0] == 'f';
+        const char *seconds = stores__pg_value(result, 0, 0, NULL);
+        if (seconds != NULL) turn->longest = strtoull(seconds, NULL, 10) * 1000;
+        stores__epoch_mark(turn->epoch, seconds);
     }
     stores__pg_result_free(result);
 }
 
 static void mark_known(struct stores__pg_req *req, enum stores__pg_end end) {
     struct turn *turn = STORES__CONTAINER(req, struct turn, ask);
-    if (end == STORES__PG_LOST || !turn->unmarked) {
+    if (end == STORES__PG_LOST) turn->longest = STORES__LEASE_MOST_MS;
+    if (turn->longest > 0) {
         wait_for_leases(turn);
     } else {
         turn_over(turn, true);
@@ -77,9 +79,8 @@ static void mark_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
     /* a standby may be late with it */
     stores__pg_add(
         conn, &turn->ask,
-        "SELECT pg_catalog.pg_is_in_recovery() OR EXISTS (SELECT"
-        " FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME("$1::text") ")",
-        1, values, true);
+        "SELECT greatest(pg_catalog.pg_is_in_recovery()::int4, " STORES__MARK("$1::text") ")", 1,
+        values, true);
     stores__pg_sync(conn, &turn->ask);
 }
 
@@ -89,13 +90,16 @@ static void mark_refused(struct stores__pg_wait *wait, const stores_error *error
 }
 
 /* No hash is there, or none any more: where the table is marked, leases of one that was lost may
- * run still. What PostgreSQL says now, after the turn, holds for whoever held rows before it. */
+ * run still. What PostgreSQL says now, after the turn, holds for whoever held rows before it; where
+ * it says nothing, they may be as long as any. */
 static void ask_for_mark(struct turn *turn) {
     stores_engine *engine = turn->epoch->engine;
-    if ((turn->by == STORES__TURN_NAMED && !turn->epoch->marked) || stores__closing(engine)) {
+    if ((turn->by == STORES__TURN_NAMED && !stores__epoch_marked(turn->epoch)) ||
+        stores__closing(engine)) {
         turn_over(turn, true);
         return;
     }
+    turn->longest = STORES__LEASE_MOST_MS;
     stores__list_init(&turn->wait.link);
     turn->wait.granted = mark_granted;
     turn->wait.failed = mark_refused;
@@ -124,7 +128,7 @@ static void turn_set(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__epoch *epoch = turn->epoch;
     const char *text = stores__redis_text(*reply, NULL);
     bool told = turn->held &&
-                (stores__redis_count(*reply) == 3 || stores__redis_integer(*reply, 0) == 1);
+                (stores__redis_count(*reply) == 4 || stores__redis_integer(*reply, 0) == 1);
     bool set = told || (text != NULL && text[0] == 'B' && strcmp(text + 1, turn->text) == 0);
     bool absent = text != NULL && text[0] == '\0';
     if (set) {
@@ -157,8 +161,10 @@ bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
     char fresh[17] = "";
     if (turn == NULL) return false;
     turn->by = by;
-    turn->held = epoch->marked || by != STORES__TURN_LOCKED;
-    if ((epoch->marked && !stores__random_text(fresh, 16)) ||
+    bool makes = by == STORES__TURN_FIRST ||
+                 (stores__epoch_marked(epoch) && by != STORES__TURN_FREE);
+    turn->held = makes || by != STORES__TURN_LOCKED;
+    if ((makes && !stores__random_text(fresh, 16)) ||
         !stores__epoch_make(cache, node->run_id, turn->text)) {
         free(turn);
         return false;
@@ -175,6 +181,8 @@ bool stores__epoch_turn(struct stores__epoch *epoch, enum stores__turn_by by,
         stores__args_str(&args, stores__held_own(epoch));
         stores__args_str(&args, fresh);
         stores__args_str(&args, stores__ear_words(stores__epoch_node(epoch)));
+        stores__args_longest(&args, epoch);
+        stores__args_str(&args, by == STORES__TURN_FIRST ? "1" : "");
     }
     if (!stores__args_send(&args, cache, &turn->req, turn->held ? &script_turn_held : &script_turn,
                            1)) {

@@ -2,6 +2,7 @@
 
 #include "base/place.h"
 #include "base/sized.h"
+#include "engine/table.h"
 
 enum { MOST_OF_A_NAME = STORES__PG_SHARD_NAME - 1 };
 
@@ -56,6 +57,10 @@ static bool check(const stores_config *config, stores_error *error) {
                (config->shard_cluster && strlen(config->shard_cluster) > MOST_OF_A_NAME)) {
         stores__error_set(error, STORES_INVALID_OPTION,
                           "shard_strategy and shard_cluster have %d bytes at most", MOST_OF_A_NAME);
+    } else if (config->hold_lease_ms != 0 && (config->hold_lease_ms < STORES__LEASE_LEAST_MS ||
+                                              config->hold_lease_ms > STORES__LEASE_MOST_MS)) {
+        stores__error_set(error, STORES_INVALID_OPTION, "hold_lease_ms is from %d to %d",
+                          STORES__LEASE_LEAST_MS, STORES__LEASE_MOST_MS);
     } else {
         return check_sentinels(config, error);
     }
@@ -68,6 +73,7 @@ static void fill_defaults(stores_config *config) {
 #define DEFAULT(field, value)                                                                      \
     if (config->field == 0) config->field = value
     DEFAULT(poolsize, 10);
+    DEFAULT(hold_lease_ms, STORES__LEASE_MS);
     DEFAULT(acquire_timeout_ms, 5 * 1000);
     DEFAULT(timeout_ms, 30 * 1000);
     DEFAULT(idle_timeout_ms, 60 * 1000);

@@ -12,6 +12,9 @@
 #include "engine/engine.h"
 
 enum {
+    STORES__LEASE_MS = 1000, /* of who holds rows in memory, where nothing else is said */
+    STORES__LEASE_LEAST_MS = 200,
+    STORES__LEASE_MOST_MS = 10 * 1000, /* as the names of marks have it, below */
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
     STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
     STORES__PRINT_TEXT = 136 /* two numbers of 32 bits, four of 64, and a word */
@@ -25,8 +28,18 @@ enum stores__epoch_state {
 };
 
 /* The name of the type that marks a table whose rows processes may hold in their memory. It has no
- * members; that it is there is what is said (names/facts.c, write/mark.c). */
+ * members; that it is there is what is said (names/facts.c, write/mark.c). Where leases may be
+ * longer than a second there is another one beside it, which ends in how many seconds that is. */
 #define STORES__MARK_NAME(oid) "('stores_held_' || " oid ")::pg_catalog.name"
+
+/* How many seconds the leases of a table last at most that is marked; and of any: 0, it is not. */
+#define STORES__MARK_SECONDS(oid)                                                                  \
+    "coalesce((SELECT pg_catalog.max(s) FROM pg_catalog.generate_series(2, 10) s"                  \
+    " JOIN pg_catalog.pg_class l"                                                                  \
+    " ON l.relname = ('stores_held_' || " oid " || '_' || s)::pg_catalog.name), 1)"
+#define STORES__MARK(oid)                                                                          \
+    "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME(    \
+        oid) ") THEN " STORES__MARK_SECONDS(oid) " ELSE 0 END"
 
 /* What a WHERE goes on with, before the parameter, where the row has to have an etag. */
 #define STORES__HAS_ETAG " AND pg_catalog.md5(value::text) = "

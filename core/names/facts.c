@@ -12,11 +12,6 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
 /* The languages of what nobody wrote for this database, internal and c: their oids are fixed. */
 #define THE_SERVERS "12, 13"
 
-/* Processes may hold its rows in their memory. */
-#define MARKED                                                                                     \
-    "EXISTS (SELECT FROM pg_catalog.pg_class m"                                                    \
-    " WHERE m.relname = " STORES__MARK_NAME("c.oid::text") ")"
-
 /* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
  * child, a check, a column, a rule, row security, a new name: each writes the row in pg_class anew.
  * Only a parent and the default of a column, which is a new object each time, come without that.
@@ -26,7 +21,7 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
     " || CASE WHEN " child " THEN ' child' ELSE '' END"                                            \
     " || coalesce((SELECT ' ' || pg_catalog.sum(d.oid::pg_catalog.int8)::text"                     \
     "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"                                 \
-    " || CASE WHEN " MARKED " THEN ' held' ELSE '' END"
+    " || coalesce(' held' || nullif(" STORES__MARK("c.oid::text") ", 0)::text, '')"
 
 #define IS_CHILD "EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
 
@@ -188,9 +183,9 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
     " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR g.replace THEN 2 ELSE 1 END,"       \
     " f.unkeyed,"                                                                                  \
     " c.relkind = 'p' OR f.domains, calls.print <> '',"                                            \
-    " c.relkind = 'v' OR c.relrowsecurity, " LACKS ", " MARKED more                                \
-    " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                            \
-    "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)"
+    " c.relkind = 'v' OR c.relrowsecurity, " LACKS ", " STORES__MARK("c.oid::text") more           \
+        " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                        \
+        "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)"
 
 static const char plain_sql[] = FACTS("");
 static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
@@ -267,7 +262,9 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
-    if (table->epoch != NULL && says(result, row, MARK)) stores__epoch_mark(table->epoch);
+    if (table->epoch != NULL) {
+        stores__epoch_mark(table->epoch, stores__pg_value(result, row, MARK, NULL));
+    }
     table->known = print != NULL;
     return true;
 }

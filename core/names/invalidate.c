@@ -73,7 +73,7 @@ static void tell_holders(struct invalidation *invalidation, const struct redisRe
     struct stores__table *table = invalidation->table;
     stores__held_wrote(table->epoch, &invalidation->id);
     if (stores__redis_integer(reply, 0) == 1) {
-        if (stores__facts_hold(table)) {
+        if (stores__facts_hold(table) && !stores__epoch_marked(table->epoch)) {
             answer(invalidation, true);
         } else if (!stores__epoch_turn(table->epoch, STORES__TURN_FREE, turned, invalidation)) {
             answer(invalidation, false);
@@ -114,7 +114,8 @@ static bool send_it(struct invalidation *invalidation) {
         return stores__epoch_turn(table->epoch, STORES__TURN_FREE, turned, invalidation);
     }
     char fresh[17] = "";
-    if (stores__epoch_marked(table->epoch) && !stores__random_text(fresh, 16)) return false;
+    bool knows = stores__facts_hold(table) && stores__epoch_marked(table->epoch);
+    if (knows && !stores__random_text(fresh, 16)) return false;
     stores__epoch_told(table->epoch);
     invalidation->req.done = invalidated;
     stores__args_epoch_key(&args, table->epoch);
@@ -123,6 +124,7 @@ static bool send_it(struct invalidation *invalidation) {
     stores__args_str(&args, stores__held_own(table->epoch));
     stores__args_str(&args, fresh);
     stores__args_str(&args, stores__ear_words(stores__epoch_node(table->epoch)));
+    stores__args_longest(&args, table->epoch);
     return stores__args_send(&args, table->engine->cache, &invalidation->req, &script_invalidate,
                              2);
 }

@@ -18,11 +18,10 @@ static struct stores__redis_script script_lives = {.source = STORES__SCRIPT_LIVE
 
 void stores__rows_hold(struct stores__table *table) {
     if (!stores__facts_hold(table)) return; /* they come with the next SELECT */
-    if (stores__epoch_marked(table->epoch)) {
-        stores__held_look(table);
-    } else {
-        STORES__UPWARDS(table->engine, mark, table);
-    }
+    const struct stores__epoch *epoch = table->epoch;
+    uint64_t wanted = UINT64_C(1000) * stores__held_seconds(table->engine->cache);
+    if (stores__epoch_marked(epoch)) stores__held_look(table);
+    if (stores__epoch_longest(epoch) < wanted) STORES__UPWARDS(table->engine, mark, table);
 }
 
 /* ---- What is kept ---------------------------------------------------------------------------- */

@@ -14,11 +14,10 @@ static const char names_sql[] =
     "  AND c.relkind IN ('r', 'p', 'f', 'm')),"
     " tree AS (SELECT oid FROM named WHERE oid IS NOT NULL"
     " UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN tree ON i.inhrelid = tree.oid)"
-    " SELECT c.oid, false, NULL, EXISTS (SELECT FROM pg_catalog.pg_class m"
-    "  WHERE m.relname = " STORES__MARK_NAME(
-        "c.oid::text") ") FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+    " SELECT c.oid, false, NULL, " STORES__MARK(
+        "c.oid::text") " FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
                        " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
-                       " UNION ALL SELECT NULL, false, x, false FROM named WHERE oid IS NULL";
+                       " UNION ALL SELECT NULL, false, x, 0 FROM named WHERE oid IS NULL";
 
 /* A lock of the session, which stands in nobody's way. */
 static const char sign_sql[] =

@@ -171,7 +171,7 @@ static void intent_placed(struct stores__redis_req *req, struct redisReply **rep
         tell->refused = true;
     } else if (is_full(tell, *reply)) {
         tell->full = tell->refused = true;
-    } else if (intent->held && stores__redis_count(*reply) == 3) {
+    } else if (intent->held && stores__redis_count(*reply) == 4) {
         tell_holders(intent, *reply);
         if (!tell->full) stores__trouble_over(stores__epoch_node(intent->table->epoch));
     } else if (stores__redis_integer(*reply, 0) != 1) {
@@ -224,6 +224,7 @@ static bool send_intent(struct intent_req *intent, struct stores__args *keys, co
         stores__args_str(keys, stores__held_own(intent->table->epoch));
         stores__args_str(keys, fresh);
         stores__args_str(keys, stores__ear_words(stores__epoch_node(intent->table->epoch)));
+        stores__args_longest(keys, intent->table->epoch);
     }
     struct stores__redis_script *script = tell->full ? &script_intent_full : &script_intent;
     if (held) script = tell->full ? &script_held_full : &script_held;
@@ -277,7 +278,9 @@ static void send_turns(struct stores__tell *tell) {
     for (size_t i = 0; !tell->failed && i < tell->turn_count; i++) {
         tell->waiting++;
         if (stores__epoch_marked(tell->turns[i])) tell->held = true;
-        if (!stores__epoch_turn(tell->turns[i], tell->by, turned, tell)) {
+        bool first = tell->turns[i] == tell->first;
+        if (!stores__epoch_turn(tell->turns[i], first ? STORES__TURN_FIRST : tell->by, turned,
+                                tell)) {
             tell->waiting--;
             tell->failed = true;
         }

@@ -27,6 +27,7 @@ struct stores__tell {
     struct stores__settle *rows;
     struct stores__epoch *const *turns;
     size_t turn_count;
+    const struct stores__epoch *first; /* of them, whose first mark this is; NULL */
     enum stores__turn_by by;
     /* May come inside stores__tell_start; the tell may be gone after it. */
     void (*done)(struct stores__tell *tell, enum stores__told verdict);

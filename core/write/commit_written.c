@@ -8,17 +8,30 @@ const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::t
 const char stores__commit_xid_if_any_sql[] =
     "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
-/* Whether processes may hold rows of it, as others have said: who makes the mark has locked all of
- * them out. A snapshot of before does not see it; the names of types are as they are now. */
+#define TYPE_NAME(schema) "pg_catalog.format('%I.%I', " schema ", 'stores_held_' || tree.oid::text"
+#define SECONDS(schema)                                                                            \
+    "(SELECT pg_catalog.max(s) FROM pg_catalog.generate_series(1, 10) s WHERE"                     \
+    "  pg_catalog.to_regtype(" TYPE_NAME(schema) "|| CASE s WHEN 1 THEN '' ELSE '_' || s END))"    \
+                                                 "  IS NOT NULL)"
+
+/* How many seconds the leases of those last at most who hold rows of it, as others have said; -1:
+ * this transaction makes the first mark. Who makes one has locked all of them out. A snapshot of
+ * before does not see it; the names of types are as they are now. Of a table that is dropped in
+ * such a snapshot nobody knows where it was. */
 #define MARKED                                                                                     \
     "CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN"        \
-    "  EXISTS (SELECT FROM pg_catalog.pg_class m"                                                  \
-    "  WHERE m.relname = " STORES__MARK_NAME(                                                      \
-        "tree.oid::text") "  AND m.xmin IS DISTINCT FROM"                                          \
-                          "  pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid)"         \
-                          " WHEN c.oid IS NULL THEN true"                                          \
-                          " ELSE pg_catalog.to_regtype(pg_catalog.format('%I.%I', n.nspname,"      \
-                          "  'stores_held_' || tree.oid::text)) IS NOT NULL END"
+    "  (SELECT pg_catalog.max(CASE WHEN m.xmin = "                                                 \
+    "  pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid THEN -1"                        \
+    "  ELSE " STORES__MARK_SECONDS(                                                                \
+        "tree.oid::text") " END) FROM pg_catalog.pg_class m"                                       \
+                          "  WHERE m.relname = " STORES__MARK_NAME(                                \
+                              "tree.oid::text") ")"                                                \
+                                                " WHEN c.oid IS NULL THEN coalesce((SELECT "       \
+                                                "pg_catalog.max(" SECONDS(                         \
+                                                    "o.nspname") ") FROM pg_catalog.pg_namespace " \
+                                                                 "o), 1)"                          \
+                                                                 " ELSE " SECONDS(                 \
+                                                                     "n.nspname") " END"
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
  * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */
@@ -172,7 +185,11 @@ void stores__commit_take_lock(struct stores__commit *commit, const struct pg_res
     uint32_t oid = (uint32_t)strtoul(text, NULL, 10);
     const char *marked = stores__pg_value(result, row, 3, NULL);
     struct stores__epoch *epoch = add_turn(commit, oid);
-    if (epoch != NULL && marked != NULL && marked[0] == 't') stores__epoch_mark(epoch);
+    if (epoch != NULL && marked != NULL && marked[0] == '-') {
+        commit->tell.first = epoch;
+    } else if (epoch != NULL) {
+        stores__epoch_mark(epoch, marked);
+    }
     if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
 }
 

@@ -1,8 +1,9 @@
 /*
  * The mark of a table whose rows processes hold in their memory, made by the first of them: a type
- * of the table's schema, for whose facts it is one look into pg_class (names/facts.c). The lock
- * keeps all writers away, so that each either sees the mark, or was over before it was there; and
- * as any DDL it turns the table, so that whoever trusts older facts under its epoch hears of it.
+ * of the table's schema, for whose facts it is one look into pg_class (names/facts.c); and another
+ * one by the first whose leases are longer than a second, or than those that were. The lock keeps
+ * all writers away, so that each either sees the mark, or was over before it was there; and as any
+ * DDL it turns the table, so that whoever trusts older facts under its epoch hears of it.
  */
 #include "write/writes.h"
 
@@ -42,7 +43,9 @@ static void marked(stores_op *op, void *arg) {
     } else if (error != NULL && !stores__closing(engine)) {
         bool busy = error->code == STORES_LOCK_TIMEOUT || error->retryable;
         again = busy ? AGAIN_MS : REFUSED_AGAIN_MS;
-        if (!busy) stores__held_refused(engine->cache, error->message);
+        bool held = table->epoch != NULL && stores__epoch_marked(table->epoch);
+        if (!busy && held) stores__held_shorter(engine->cache, error->message);
+        if (!busy && !held) stores__held_refused(engine->cache, error->message);
     }
     table->mark_at = stores__now(engine) + again;
     table->marking = false;
@@ -53,15 +56,24 @@ static void marked(stores_op *op, void *arg) {
 
 void stores__mark(struct stores__table *table) {
     stores_engine *engine = table->engine;
-    char sql[3 * STORES__TABLE_NAME_MAX];
+    char sql[4 * STORES__TABLE_NAME_MAX];
     if (table->marking || stores__now(engine) < table->mark_at || stores__closing(engine)) return;
     struct marking *marking = malloc(sizeof *marking);
     if (marking == NULL) return;
-    snprintf(sql, sizeof sql,
-             "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "';"
-             "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE;"
-             "CREATE TYPE %.*s.stores_held_%u AS ()",
-             table->name, (int)schema_len(table->name), table->name, table->oid);
+    int schema = (int)schema_len(table->name);
+    int len = snprintf(sql, sizeof sql,
+                       "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "';"
+                       "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE",
+                       table->name);
+    if (!stores__epoch_marked(table->epoch)) {
+        len += snprintf(sql + len, sizeof sql - (size_t)len,
+                        ";CREATE TYPE %.*s.stores_held_%u AS ()", schema, table->name, table->oid);
+    }
+    unsigned seconds = stores__held_seconds(engine->cache);
+    if (seconds > 1) {
+        snprintf(sql + len, sizeof sql - (size_t)len, ";CREATE TYPE %.*s.stores_held_%u_%u AS ()",
+                 schema, table->name, table->oid, seconds);
+    }
     stores_query_options options = STORES_QUERY_OPTIONS_INIT;
     stores_call call = {
         .size = sizeof call, .timeout_ms = TIMEOUT_MS, .cb = marked, .arg = marking};

@@ -124,7 +124,7 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
-  store.holding = held.begin(store, flat.hold, flat.hold_bytes)
+  store.holding = held.begin(store, flat)
   if flat.traceback then
     Traced = Traced or traced.class(Store, 'store')
     setmetatable(store, Traced)

@@ -168,6 +168,7 @@ static void test_fields(void) {
     FIELD(stores_config, after_token, 352);
     FIELD(stores_config, hold_bytes, 360);
     FIELD(stores_config, breaker_ms, 368);
+    FIELD(stores_config, hold_lease_ms, 376);
     FIELD(stores_replica, size, 0);
     FIELD(stores_replica, poolsize, 8);
     FIELD(stores_replica, pg_keys, 16);

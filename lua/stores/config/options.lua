@@ -235,8 +235,10 @@ local FOREVER = 1e9
 --- always milliseconds (30000); who means "no limit" says math.huge, where `endless` allows it.
 ---@param most number seconds
 ---@param endless boolean?
+---@param least number? 0.001 where it is left out
 ---@return stores.Check
-function options.seconds(most, endless)
+function options.seconds(most, endless, least)
+  least = least or 0.001
   return options.typed('number', function(value)
     if type(value) ~= 'number' then
       return nil, 'a number of seconds, got ' .. errors.kind(value)
@@ -246,8 +248,8 @@ function options.seconds(most, endless)
       return nil, ('at most %g seconds, got %g: seconds are meant, not milliseconds%s'):format(
         most, value, endless and ' (math.huge is no limit)' or '')
     end
-    if value ~= value or value < 0.001 then
-      return nil, ('a number of seconds, at least 0.001, got %g'):format(value)
+    if value ~= value or value < least then
+      return nil, ('a number of seconds, at least %g, got %g'):format(least, value)
     end
     return value
   end)

@@ -104,7 +104,7 @@ local OPTS = {
     metrics = options.any('stores.MetricsOptions'), any_shard = options.boolean,
     tables = options.definitions, read = one_of({ 'primary', 'replica' }),
     after_token = options.text,
-    hold = options.names, hold_bytes = integer(1, 2 ^ 50),
+    hold = options.names, hold_bytes = integer(1, 2 ^ 50), hold_lease = seconds(10, false, 0.2),
   },
 }
 

@@ -20,7 +20,7 @@ local nginx_loop = {}
 -- The service stays so long without calls, for what is unfinished of the last; and looks so often
 -- whether that time is over, or the worker ends.
 local LINGER = 0.1
--- And so long after the last read of rows that this worker holds: their leases last a second, and
+-- And after the last read of rows that this worker holds for so many of their leases: for one, and
 -- once more where a writer asks, who waits for this worker to turn.
 local HOLDS = 2
 local LOOK = 0.5 -- how often it is looked for callers that are gone
@@ -54,7 +54,7 @@ local spare = {} -- waiters that nobody uses
 local asks
 local is_asked, is_ringing = false, false
 local service_at, started_at = -math.huge, nil -- when the service turned; when its timer was made
-local held_at = -math.huge -- when a row that this worker holds was read, by nginx's time
+local held_until = -math.huge -- for rows that this worker holds and were read, by nginx's time
 local retry_at, retry_in = -math.huge, RETRY_FIRST
 local turner -- the waiter that turns the loop in the place of the service
 local sweeps, looked = 0, 0
@@ -194,7 +194,7 @@ local HOLD = 1e8
 local function is_quiet()
   return hub:pending() <= 1 and not next(waiting) and not next(woken) and hub:transactions() == 0
     and not nginx_lasting.need_service()
-    and (ngx.now() - held_at >= HOLDS or ngx.worker.exiting())
+    and (ngx.now() >= held_until or ngx.worker.exiting())
 end
 
 local function serve(bell)
@@ -313,8 +313,9 @@ local function turn_for_all(waiter)
 end
 
 --- A row was read that this worker holds: it has a lease, and hears of writes for as long.
-function nginx_loop.held()
-  held_at = ngx.now()
+---@param lease number in seconds
+function nginx_loop.held(lease)
+  held_until = math.max(held_until, ngx.now() + HOLDS * lease)
   if service_at ~= -math.huge then return end
   local now = hub:now()
   if not is_starting(now) then start(now) end

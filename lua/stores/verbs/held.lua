@@ -12,25 +12,24 @@ local wait = require('stores.wait')
 
 local held = {}
 
-local HOLD_BYTES = 64 * 1024 * 1024 -- as core/cache/held.h has it
+local HOLD_BYTES, HOLD_LEASE = 64 * 1024 * 1024, 1 -- as the core has them
 -- Documents that are kept decoded: so many times as many bytes, of their texts and what each costs
 -- besides.
 local SHARED_MOST, COST = 2, 256
 
 --- Which tables a store holds, by their names however they are written; nil: it has no cache.
 ---@param store stores.Store
----@param list string[]? those of its options
----@param bytes integer? `hold_bytes` of its options
+---@param flat table its options
 ---@return table<string, boolean>?
-function held.begin(store, list, bytes)
+function held.begin(store, flat)
   store.shared, store.shared_bytes = {}, 0 -- documents that all who ask share, by table and id
-  store.hold_bytes = bytes or HOLD_BYTES
+  store.hold_bytes, store.hold_lease = flat.hold_bytes or HOLD_BYTES, flat.hold_lease or HOLD_LEASE
   store.is_held = ffi.cast('int (*)(void *, const char *, const char *, double)',
     store.engine:held_test())
   store.engine_at = ffi.cast('void *', store.engine) -- as long as store.engine is there
   if not store.cached then return nil end
   local keys = {}
-  for _, name in ipairs(list or {}) do
+  for _, name in ipairs(flat.hold or {}) do
     local key = names.key(name)
     if not key then
       errors.raise('invalid_option', "opts.hold names tables, such as {'routes'}, got '" .. name
@@ -105,9 +104,9 @@ local function shared(self, name, id)
 end
 
 -- A host whose loop turns for calls alone has it turn for those, too, who want to write.
-local function was_read(document)
+local function was_read(self, document)
   local host = wait.host
-  if host.held and document ~= false then host.held() end
+  if host.held and document ~= false then host.held(self.hold_lease) end
   return document
 end
 
@@ -121,8 +120,8 @@ function held.find(self, name, id, opts)
   if not holds(self, name, opts) then return false end
   local raw = opts.raw
   if raw == nil then raw = self.raw end
-  if opts.shared and not raw then return was_read(shared(self, name, id)) end
-  local document = was_read(self.engine:held(name, id, raw))
+  if opts.shared and not raw then return was_read(self, shared(self, name, id)) end
+  local document = was_read(self, self.engine:held(name, id, raw))
   if document and self.tables[name] then
     document = seen.one(self, self.tables[name], document)
   end
@@ -137,7 +136,7 @@ end
 ---@return string|false|nil
 function held.text(self, name, id, opts)
   if not holds(self, name, opts) then return false end
-  return was_read(self.engine:held(name, id, true))
+  return was_read(self, self.engine:held(name, id, true))
 end
 
 --- The documents of a list of ids, false for those that are not there; nil where one of them is not
@@ -156,7 +155,7 @@ function held.find_many(self, name, list, raw, opts)
     if document == false then return nil end
     documents[i] = document or false
   end
-  if list[1] then was_read(documents) end
+  if list[1] then was_read(self, documents) end
   return documents
 end
 
