@@ -180,7 +180,8 @@ STORES_API bool stores_hold(stores_engine *engine, const char *table);
 STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
                                 const char **text, size_t *len, uint64_t *stamp);
 /* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last
- * of them, as <host>:<process>:<chance>; "": nobody. And why rows that are to be held are not, in
+ * of them, as <host>:<process>:<chance>, and /<ms> where its leases do not last a second; "":
+ * nobody. And why rows that are to be held are not, in
  * the words of a server; "": they are. Both valid up to the next turn of the loop. */
 STORES_API const char *stores_held_waited(const stores_engine *engine);
 STORES_API const char *stores_held_refused(const stores_engine *engine);

@@ -118,13 +118,11 @@ typedef struct stores_config {
      * wait. */
     uint64_t breaker_ms;
 
-    /* How long this process may go on reading held rows that it has not heard of: 1 s; 200 ms to
-     * 10 s. So long a write waits, once, for a process that froze or died; longer ones cost fewer
-     * commands, and shorter ones are lost where a process is busy for as long. Processes that share
-     * a table may have leases of different lengths. A longer one than a second is granted where the
-     * table's mark says so, which the process makes; until then, and where it may not, it is as
-     * long as the mark lets it be. All processes that write the table have to know of this
-     * field. */
+    /* How long held rows (stores_hold) may be read after this process last heard of writes: 1 s;
+     * from 200 ms to 10 s. So long a write waits, once, for a process that froze or died. Processes
+     * that share a table may have leases of different lengths, provided that all who write it know
+     * of this field. Longer ones than a second need a mark in PostgreSQL, which the process makes;
+     * where it may not, they are as long as the table's mark lets them be. */
     uint64_t hold_lease_ms;
 } stores_config;
 

@@ -12,7 +12,8 @@
 
 enum {
     RETRY_MS = 100, /* after Redis did not answer, or refused */
-    BEHIND_MS = 2 /* a message that the hash has counted is on its way */
+    BEHIND_MS = 2, /* a message that the hash has counted is on its way */
+    OLDER_MS = 60 * 1000
 };
 
 static struct stores__redis_script script_hold = {.source = STORES__SCRIPT_HOLD};
@@ -24,9 +25,13 @@ static struct stores__cache *cache_of(const struct stores__held *held) {
 
 /* ---- Who it is ------------------------------------------------------------------------------- */
 
-/* How long its leases may be. */
+/* How long its leases may be. Who was built before they could be of any length, and writes, waits
+ * for a second. */
 static uint64_t lease_of(const struct stores__held *held) {
-    uint64_t own = cache_of(held)->memory->lease_ms, longest = held->epoch->longest;
+    const struct stores__held_memory *memory = cache_of(held)->memory;
+    uint64_t own = memory->lease_ms, longest = held->epoch->longest;
+    bool older = memory->older_at != 0 && stores__held_now() < memory->older_at + OLDER_MS * MS;
+    if (older && longest > STORES__LEASE_MS) longest = STORES__LEASE_MS;
     return own < longest ? own : longest;
 }
 
@@ -315,12 +320,23 @@ static void ack(struct stores__held *held) {
     }
 }
 
-/* "<nonce> <seq> <id> <id>..", or "<nonce> <seq> *". */
+static void heard_older(struct stores__cache *cache) {
+    struct stores__held_memory *memory = cache->memory;
+    memory->older_at = stores__held_now();
+    if (memory->lease_ms > STORES__LEASE_MS) {
+        stores__held_shorter(cache, "a process of an older version, which waits for a second at "
+                                    "most, writes it");
+    }
+}
+
+/* "<nonce> <seq> <id> <id>.. .", or "<nonce> <seq> * .". */
 static void take_message(struct stores__held *held, const char *text) {
     char *end;
+    size_t len = strlen(text);
     held->stir++;
+    if (len < 2 || strcmp(text + len - 2, " .") != 0) heard_older(cache_of(held));
     if (held->step < HELD_LEARNING || held->nonce[0] == '\0') return;
-    bool fits = strlen(text) > 18 && text[16] == ' ';
+    bool fits = len > 18 && text[16] == ' ';
     uint64_t seq = fits ? strtoull(text + 17, &end, 10) : 0;
     if (!fits || memcmp(text, held->nonce, 16) != 0 || seq > held->seq + 1 || *end != ' ') {
         unlearn(held, HELD_LEARNING);

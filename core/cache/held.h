@@ -82,6 +82,7 @@ struct stores__held_memory {
     struct stores__list rows;
     size_t bytes, most, count;
     uint64_t lease_ms; /* of this process, where the table's mark allows it */
+    uint64_t older_at; /* when a process wrote a held table that waits for a second at most */
     uint64_t stamp;
     uint64_t looked_at; /* when the sockets were read outside of the loop */
     struct stores__list waiting; /* writers that wait for holders */

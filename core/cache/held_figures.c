@@ -40,10 +40,7 @@ void stores__held_shorter(struct stores__cache *cache, const char *why) {
     struct stores__held_memory *memory = cache->memory;
     if (memory->said_shorter) return;
     memory->said_shorter = true;
-    stores__log(cache->engine,
-                "leases of held rows are shorter than hold_lease, as the mark of their table lets "
-                "them be: %s",
-                why);
+    stores__log(cache->engine, "leases of held rows are shorter than hold_lease: %s", why);
 }
 
 unsigned stores__held_seconds(const struct stores__cache *cache) {

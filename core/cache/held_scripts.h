@@ -13,8 +13,8 @@
 
 #include "cache/scripts.h"
 
-/* How long a holder's leases are, in ms: its id tells where that is not a second; and '?' as much as
- * those who nobody knows of may have. */
+/* How long a holder's leases are, in ms: its id tells where that is not a second; '?' tells of the
+ * longest that those may have who nobody knows of. */
 #define STORES__LEASE_OF                                                                           \
     "local function lease_of(field, acked)\n"                                                      \
     "  if field == '?' then return math.max(-acked, 1000) end\n"                                   \
@@ -24,10 +24,11 @@
 /* A change is counted in the hash, and told. what: ' id id..' or ' *'; own: the field of the
  * process that asks, '' where it has none; fresh: 16 random characters where the table is marked,
  * '' where that is not known; to: where that process hears that all have acked, or ''; lease: how
- * long leases are at most that nobody knows of, nil where there can be none. Gives 1 where there is
- * no hash and none is made (a GET, to which a hash is an error, is what every user may do), or it
- * is not on this node while the slot goes to another one: PostgreSQL is asked then; else {nonce,
- * seq, the least that any other field has acked, the longest lease of theirs}. */
+ * long leases are at most that nobody knows of, nil where there can be none. ' .' ends the message
+ * of who waits for leases of any length. Gives 1 where there is no hash and none is made (a GET, to
+ * which a hash is an error, is what every user may do), or it is not on this node while the slot
+ * goes to another one: PostgreSQL is asked then; else {nonce, seq, the least that any other field
+ * has acked, the longest lease of theirs}. */
 #define STORES__TELL                                                                               \
     STORES__LEASE_OF                                                                               \
     "local function tell(key, what, own, fresh, to, lease)\n"                                      \
@@ -63,7 +64,7 @@
     "  if low and low < seq and to ~= '' and not string.find(waits, to, 1, true) then\n"           \
     "    redis.call('HSET', key, '!', waits .. to .. '\\n')\n"                                     \
     "  end\n"                                                                                      \
-    "  if any then redis.pcall('PUBLISH', key, nonce .. ' ' .. seq .. what) end\n"                 \
+    "  if any then redis.pcall('PUBLISH', key, nonce .. ' ' .. seq .. what .. ' .') end\n"         \
     "  return {nonce, seq, low or seq, longest}\n"                                                 \
     "end\n"
 
@@ -81,9 +82,9 @@
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
 
 /* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is
- * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh, to, lease. A plain DEL
- * would destroy the intent of a writer; under another epoch than the present one it would clear a
- * key that nobody reads. Gives what tell gives, or the epoch's real value. */
+ * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh, to, lease. A plain
+ * DEL would destroy the intent of a writer; under another epoch than the present one it would clear
+ * a key that nobody reads. Gives what tell gives, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE_HELD                                                             \
     "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
@@ -96,10 +97,10 @@
     "return tell(KEYS[1] .. '" STORES__HELD_KEY                                                    \
     "', ' ' .. string.match(KEYS[2], '/(%-?%d+)$'), ARGV[2], ARGV[3], ARGV[4], ARGV[5])\n"
 
-/* TURN, likewise. KEYS epoch; ARGV the new value, own, fresh, to, lease, '1' where this is the first
- * mark, so that nobody had a lease under this past of the database and this run of Redis. An epoch
- * of another owner, or none: the hash is nobody's either. Gives '' where there was nothing and
- * nothing is set, for nothing counts, and nobody says that the table is marked. */
+/* TURN, likewise. KEYS epoch; ARGV the new value, own, fresh, to, lease, '1' where this is of the
+ * first mark, so that nobody had a lease under this past of the database and this run of Redis. An
+ * epoch of another owner, or none: the hash is nobody's either. Gives '' where there was nothing
+ * and nothing is set, for nothing counts, and nobody says that the table is marked. */
 #define STORES__SCRIPT_TURN_HELD                                                                   \
     "#!lua flags=allow-oom\n" STORES__TELL "local held, lease = KEYS[1] .. '" STORES__HELD_KEY     \
     "', ARGV[5]\n"                                                                                 \
@@ -134,8 +135,9 @@
 /* HOLD: learns, acks and leases. KEYS epoch, held; ARGV owner, id, nonce ('' where none is known),
  * seen, fresh, the epoch under which the mark is known, lease: how long leases are at most, as it
  * says. Gives {nonce, seq, how long the leases are that '?' stands for, 0 where it is not there};
- * the lease is granted where nonce and seq are those that were sent. Or the epoch's real value where
- * it is not of this owner, or where a hash is to be made and the mark is not known under it. */
+ * the lease is granted where nonce and seq are those that were sent. Or the epoch's real value
+ * where it is not of this owner, or where a hash is to be made and the mark is not known under
+ * it. */
 #define STORES__SCRIPT_HOLD                                                                        \
     "#!lua\n" STORES__LEASE_OF STORES__SAY "local now = redis.call('GET', KEYS[1])\n"              \
     "if not now or string.sub(now, 18) ~= ARGV[1] then return now or '' end\n"                     \

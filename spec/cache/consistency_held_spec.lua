@@ -1,6 +1,6 @@
 --- The live harness over tables that every process holds in its memory: no read is stale, whatever
---- happens to those who hold rows. STORES_CONSISTENCY_HELD=1 has all other specs of the harness
---- hold their tables, too.
+--- happens to those who hold rows, whose leases are of different lengths. STORES_CONSISTENCY_HELD=1
+--- has all other specs of the harness hold their tables, too.
 -- Plain pass alone: processes of their own, at the speed of a user's program.
 
 local harness = require('spec.consistency.harness')
@@ -21,7 +21,7 @@ describe('#slow the live harness over held tables', function()
 
   local function start(options)
     local all = { workers = 3, coroutines = 4, rows = 16, timeout = 10, pause = 0.03, poolsize = 3,
-      held = true }
+      held = true, leases = { 3, 0.3, 1 } }
     for name, value in pairs(options or {}) do all[name] = value end
     run = harness.start(own, all)
     run:go_on(200)
@@ -43,11 +43,30 @@ describe('#slow the live harness over held tables', function()
     judge()
   end)
 
+  it('finds none where all leases last a second', function()
+    start({ leases = { 1 } })
+    run:go_on(1000)
+    judge()
+  end)
+
   it('finds none where a holder is stopped, again and again, for longer than its lease', function()
-    start({ proxied = true, victim = 'hot' })
+    for _, seconds in ipairs({ 1.5, 4 }) do -- within its lease, which others have not, and over it
+      start({ proxied = true, victim = 'hot' })
+      for _, step in ipairs({ 'begin', 'after intent' }) do
+        run:at_step(step, 'sigstop')
+        process.pass(seconds)
+        run:continue(1)
+        process.pass(0.3)
+      end
+      judge()
+    end
+  end)
+
+  it('finds none where that one has the shortest lease of all', function()
+    start({ proxied = true, victim = 'hot', leases = { 0.3, 3, 1 } })
     for _, step in ipairs({ 'begin', 'after intent' }) do
       run:at_step(step, 'sigstop')
-      process.pass(1.5)
+      process.pass(0.8)
       run:continue(1)
       process.pass(0.3)
     end

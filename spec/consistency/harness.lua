@@ -29,6 +29,8 @@ local harness = {}
 ---@field tenants integer? so many schemas beside public have the tables, by search_path
 ---@field databases integer? so many databases have the tables, on one Redis
 ---@field bulk boolean? half of the writes are of many rows, by the verbs for that
+---@field held boolean? all tables are held
+---@field leases number[]? `hold_lease` of the workers, one after the other
 ---@field seed integer?
 
 ---@class consistency.Run
@@ -178,7 +180,8 @@ local function start_worker(run, writer, db, redis, capacity)
     bulk = options.bulk,
     db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure,
-      hold = options.held and names_of(run) or nil },
+      hold = options.held and names_of(run) or nil,
+      hold_lease = options.leases and options.leases[(writer - 1) % #options.leases + 1] },
   }) }, { env = env })
 end
 

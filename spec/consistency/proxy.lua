@@ -86,7 +86,7 @@ local function redis_step(_, _, words)
   if command ~= 'EVALSHA' and command ~= 'EVAL' then return nil end
   local first = 4 + tonumber(words[3])
   local count = #words - first + 1
-  if (count == 2 or count == 5 and #words[first + 3] == 16) and #words[first + 1] == 32 then
+  if (count == 2 or count == 6 and #words[first + 3] == 16) and #words[first + 1] == 32 then
     return 'intent' -- of a table whose rows nobody holds, or of another one
   end
   if count >= 4 and (words[first + 1] == 'W' or words[first + 1] == 'R') then return 'settle' end

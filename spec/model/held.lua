@@ -12,14 +12,14 @@
 -- LEASE after its request was *sent*, the wait ends LEASE after the answer of INTENT *came*); and
 -- "?" is taken out LEASE after it was made only when no lease of an older hash is still running.
 --
--- Leases of two lengths (`long`). What the clocks promise is then for each length: whoever waited as
--- long as the shorter ones knows nothing of the longer ones. The id of a holder tells which it has;
--- a writer hears of the longest of those who have not acked, with the answer of INTENT and whenever
--- it asks. "?" stands for the longest that the table's mark tells of. Who wants longer leases makes
--- a mark of them first, as the first mark is made: under a lock that writers wait for, with a turn.
--- Who has a lock reads the mark under it; who has none makes a hash only where it knows the mark
--- under this very epoch, and else asks PostgreSQL once it has turned the table. Older writers
--- (`old`) know of one length alone: there are no longer leases while there are any.
+-- Leases of two lengths (`long`). What the clocks promise is then for each length: whoever waited
+-- as long as the shorter ones knows nothing of the longer ones. The id of a holder tells which it
+-- has; a writer hears of the longest of those who have not acked, with the answer of INTENT and
+-- whenever it asks. "?" stands for the longest that the table's mark tells of. Who wants longer
+-- leases makes a mark of them first, as the first mark is made: under a lock that writers wait for,
+-- with a turn. Who has a lock reads the mark under it; who has none makes a hash only where it
+-- knows the mark under this very epoch, and else asks PostgreSQL once it has turned the table.
+-- Older writers (`old`) know of one length alone: there are no longer leases while there are any.
 --
 -- Property ("read"): a read returns a version that is at least the newest one acknowledged, or
 -- returned by a completed read, before it began. A read from a holder's memory is judged at its
@@ -40,8 +40,8 @@
 -- The mark (`unmarked`). Whether processes hold rows of a table stands in PostgreSQL. Who makes the
 -- mark holds a lock that writers wait for, and turns the table in the same transaction, as DDL
 -- does. A writer reads it behind its first write, when its own lock keeps that away: where it is
--- not there INTENT and TURN are the plain ones, which know of no hash. The turn of who makes the mark
--- makes the hash, too, without "?": nobody can have had a lease. Who has no lock (INVALIDATE,
+-- not there INTENT and TURN are the plain ones, which know of no hash. The turn of who makes the
+-- mark makes the hash, too, without "?": nobody can have had a lease. Who has no lock (INVALIDATE,
 -- the turn after a bypass) looks for the hash; where there is none it needs to know under this
 -- epoch that there is no mark, or asks once it has turned the table.
 --

@@ -89,6 +89,7 @@
 ---@field flake? 'flake'|'simpleflake'
 ---@field hold? string[]
 ---@field hold_bytes? integer
+---@field hold_lease? number
 ---@field log? fun(text: string)
 ---@field metrics? stores.MetricsOptions
 ---@field name? string

@@ -10,9 +10,9 @@ local function enum(first, names)
 end
 
 -- Bytes of a state. SEQ: the hash's seq, 0: there is no hash. UNK: it has the field "?" (2: which
--- stands for longer leases, too). GHOST: it has a field of a process that is no more. KINDS: bit n: message n concerns the row. DOWN: nobody
--- reaches Redis. LEFT: the newest version was committed while Redis was down, by a process that
--- died.
+-- stands for longer leases, too). GHOST: it has a field of a process that is no more. KINDS: bit n:
+-- message n concerns the row. DOWN: nobody reaches Redis. LEFT: the newest version was committed
+-- while Redis was down, by a process that died.
 -- DUMP: 1: there is an old dump, with D_SEQ and D_UNK; D_SAME: its nonce is the present one. MARK:
 -- PostgreSQL has the mark that the table may be held; 2: its transaction is open. LONG: the same of
 -- the mark of longer leases. FACT: who has no lock knows, under this epoch, that there is no mark

@@ -144,8 +144,8 @@ return function(c, model)
     local key = ({ [0] = '-', 'V' .. s[KVER], 'L', 'T=', 'T+' })[s[KEY]]
     local out = { ('%s %s pg %d heard %d%s%s'):format(epoch, key, s[CUR], s[ACKED],
       s[WIN] == 1 and ' (excused)' or '', s[DOWN] == 1 and ' DOWN' or '') }
-    out[2] = s[SEQ] == 0 and 'no hash' or ('seq %d%s%s'):format(s[SEQ], s[UNK] == 2 and ' ? longer' or s[UNK] == 1 and ' ?' or '',
-      s[GHOST] == 1 and ' ghost' or '')
+    out[2] = s[SEQ] == 0 and 'no hash' or ('seq %d%s%s'):format(s[SEQ],
+      s[UNK] == 2 and ' ? longer' or s[UNK] == 1 and ' ?' or '', s[GHOST] == 1 and ' ghost' or '')
     for j = 1, holders do
       local h = H0 + (j - 1) * HOLDER
       local non = s[h + H_NON]
