@@ -53,7 +53,6 @@ static void took_mark(struct stores__pg_req *req, int index, struct pg_result *r
     if (stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1) {
         const char *seconds = stores__pg_value(result, 0, 0, NULL);
         if (seconds != NULL) turn->longest = strtoull(seconds, NULL, 10) * 1000;
-        stores__epoch_mark(turn->epoch, seconds);
     }
     stores__pg_result_free(result);
 }

@@ -32,14 +32,15 @@ enum stores__epoch_state {
  * longer than a second there is another one beside it, which ends in how many seconds that is. */
 #define STORES__MARK_NAME(oid) "('stores_held_' || " oid ")::pg_catalog.name"
 
-/* How many seconds the leases of a table last at most that is marked; and of any: 0, it is not. */
-#define STORES__MARK_SECONDS(oid)                                                                  \
+/* How many seconds the leases of a table last at most that is marked, by marks l of which that
+ * holds; and of any table: 0, it is not marked. */
+#define STORES__MARK_SECONDS(oid, which)                                                           \
     "coalesce((SELECT pg_catalog.max(s) FROM pg_catalog.generate_series(2, 10) s"                  \
     " JOIN pg_catalog.pg_class l"                                                                  \
-    " ON l.relname = ('stores_held_' || " oid " || '_' || s)::pg_catalog.name), 1)"
+    " ON l.relname = ('stores_held_' || " oid " || '_' || s)::pg_catalog.name" which "), 1)"
 #define STORES__MARK(oid)                                                                          \
     "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME(    \
-        oid) ") THEN " STORES__MARK_SECONDS(oid) " ELSE 0 END"
+        oid) ") THEN " STORES__MARK_SECONDS(oid, "") " ELSE 0 END"
 
 /* What a WHERE goes on with, before the parameter, where the row has to have an etag. */
 #define STORES__HAS_ETAG " AND pg_catalog.md5(value::text) = "

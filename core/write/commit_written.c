@@ -8,30 +8,27 @@ const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::t
 const char stores__commit_xid_if_any_sql[] =
     "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
-#define TYPE_NAME(schema) "pg_catalog.format('%I.%I', " schema ", 'stores_held_' || tree.oid::text"
 #define SECONDS(schema)                                                                            \
-    "(SELECT pg_catalog.max(s) FROM pg_catalog.generate_series(1, 10) s WHERE"                     \
-    "  pg_catalog.to_regtype(" TYPE_NAME(schema) "|| CASE s WHEN 1 THEN '' ELSE '_' || s END))"    \
-                                                 "  IS NOT NULL)"
+    "(SELECT pg_catalog.max(s) FROM pg_catalog.generate_series(1, 10) s"                           \
+    "  WHERE pg_catalog.to_regtype(pg_catalog.format('%I.%I', " schema ", 'stores_held_'"          \
+    "  || tree.oid::text || CASE s WHEN 1 THEN '' ELSE '_' || s END)) IS NOT NULL)"
+#define SECONDS_THERE SECONDS("n.nspname")
+#define SECONDS_ANYWHERE SECONDS("o.nspname")
+#define OWN "pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid"
+#define OF_OTHERS " AND l.xmin IS DISTINCT FROM " OWN
+#define SECONDS_OF_OTHERS STORES__MARK_SECONDS("tree.oid::text", OF_OTHERS)
+#define NAME STORES__MARK_NAME("tree.oid::text")
 
 /* How many seconds the leases of those last at most who hold rows of it, as others have said; -1:
- * this transaction makes the first mark. Who makes one has locked all of them out. A snapshot of
- * before does not see it; the names of types are as they are now. Of a table that is dropped in
- * such a snapshot nobody knows where it was. */
+ * this transaction makes the first mark. Who makes one has locked all of them out, and it counts
+ * once that is committed. A snapshot of before does not see it; the names of types are as they are
+ * now. Of a table that is dropped in such a snapshot nobody knows where it was. */
 #define MARKED                                                                                     \
     "CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN"        \
-    "  (SELECT pg_catalog.max(CASE WHEN m.xmin = "                                                 \
-    "  pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid THEN -1"                        \
-    "  ELSE " STORES__MARK_SECONDS(                                                                \
-        "tree.oid::text") " END) FROM pg_catalog.pg_class m"                                       \
-                          "  WHERE m.relname = " STORES__MARK_NAME(                                \
-                              "tree.oid::text") ")"                                                \
-                                                " WHEN c.oid IS NULL THEN coalesce((SELECT "       \
-                                                "pg_catalog.max(" SECONDS(                         \
-                                                    "o.nspname") ") FROM pg_catalog.pg_namespace " \
-                                                                 "o), 1)"                          \
-                                                                 " ELSE " SECONDS(                 \
-                                                                     "n.nspname") " END"
+    "  (SELECT pg_catalog.max(CASE WHEN m.xmin = " OWN " THEN -1 ELSE " SECONDS_OF_OTHERS          \
+    "  END) FROM pg_catalog.pg_class m WHERE m.relname = " NAME ")"                                \
+    " WHEN c.oid IS NULL THEN coalesce((SELECT pg_catalog.max(" SECONDS_ANYWHERE                   \
+    ") FROM pg_catalog.pg_namespace o), 1) ELSE " SECONDS_THERE " END"
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
  * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */

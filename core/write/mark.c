@@ -62,6 +62,7 @@ void stores__mark(struct stores__table *table) {
     if (marking == NULL) return;
     int schema = (int)schema_len(table->name);
     int len = snprintf(sql, sizeof sql,
+                       "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;" /* see commit_written.c */
                        "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "';"
                        "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE",
                        table->name);

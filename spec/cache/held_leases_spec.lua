@@ -160,6 +160,22 @@ describe('a lease of a held table', function()
     support.close(two)
   end)
 
+  it('is no longer while the mark is not committed', function()
+    holder(1):signal('STOP')
+    local two = again(2.5)
+    local function is_marked()
+      return support.psql(db, "SELECT typname FROM pg_type WHERE typname LIKE 'stores_held_%_3'")
+        :find('stores_held', 1, true)
+    end
+    support.eventually(function() -- who makes the mark turns the table, and so waits for a second
+      two:find('routes', id)
+      local is_long = longest() > 1000
+      if is_long then assert.is_truthy(is_marked()) end
+      return is_long
+    end, 20)
+    support.close(two)
+  end)
+
   it('is as long as the mark lets it be, where the role may not make a longer one', function()
     local one = again()
     cache.hold(one, 'routes', id)

@@ -163,6 +163,7 @@ local BOUNDS = {
   ['keep the value that was written here'] = { 2, 1, 2 },
   ['who acks says that all have'] = { 1, 2, 1 },
   ['a word of another hash is believed'] = { 1, 1, 2 },
+  ['a longer lease before its mark is committed'] = { 1, 1, 2 },
   ['a writer waits for the shortest lease of those who are left'] = { 1, 2, 1 },
   ['evict its own field, whose lease is longer'] = { 2, 1, 2 },
 }

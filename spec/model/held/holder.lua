@@ -116,8 +116,8 @@ return function(c)
     local named = present or reg ~= 0
     if not present or seen < s[SEQ] then
       holder_learns(s, t, emit, h, j, named and s[h + H_LONG] or 0)
-      local long = config.long and (s[LONG] == 1 or m.long_unmarked)
-      if long and not named then holder_learns(s, t, emit, h, j, 1) end
+      local long = s[LONG] == 1 or m.long_early and s[LONG] == 2 or m.long_unmarked
+      if config.long and long and not named then holder_learns(s, t, emit, h, j, 1) end
     end
   end
 

@@ -62,6 +62,8 @@ return {
     needs = { long = true, wipe = true } },
   ['a longer lease than the mark tells of'] = { long_unmarked = true,
     needs = { long = true, wipe = true } },
+  ['a longer lease before its mark is committed'] = { long_early = true,
+    needs = { long = true, lost = true } },
   ['a mark of longer leases that does not wait for those who write'] = { raise_at_once = true,
     needs = { long = true, lost = true } },
   ['a mark of longer leases without a turn'] = { raise_no_turn = true,
