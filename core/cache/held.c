@@ -2,7 +2,6 @@
 #include "cache/held.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
@@ -12,8 +11,7 @@
 
 enum {
     RETRY_MS = 100, /* after Redis did not answer, or refused */
-    BEHIND_MS = 2, /* a message that the hash has counted is on its way */
-    OLDER_MS = 60 * 1000
+    BEHIND_MS = 2 /* a message that the hash has counted is on its way */
 };
 
 static struct stores__redis_script script_hold = {.source = STORES__SCRIPT_HOLD};
@@ -23,51 +21,12 @@ static struct stores__cache *cache_of(const struct stores__held *held) {
     return held->epoch->engine->cache;
 }
 
-/* ---- Who it is ------------------------------------------------------------------------------- */
-
-/* How long its leases may be. Who was built before they could be of any length, and writes, waits
- * for a second. */
-static uint64_t lease_of(const struct stores__held *held) {
-    const struct stores__held_memory *memory = cache_of(held)->memory;
-    uint64_t own = memory->lease_ms, longest = held->epoch->longest;
-    bool older = memory->older_at != 0 && stores__held_now() < memory->older_at + OLDER_MS * MS;
-    if (older && longest > STORES__LEASE_MS) longest = STORES__LEASE_MS;
-    return own < longest ? own : longest;
-}
-
-static bool name_holder(struct stores__held *held) {
-    char host[48] = "", random[17], lease[24] = "";
-    if (!stores__random_text(random, 16)) return false;
-    if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
-    for (char *c = host; *c; c++) {
-        if (*c <= ' ' || *c == ':') *c = '_';
-    }
-    held->lease_ms = lease_of(held);
-    if (held->lease_ms != STORES__LEASE_MS) {
-        snprintf(lease, sizeof lease, "/%llu", (unsigned long long)held->lease_ms);
-    }
-    snprintf(held->id, sizeof held->id, "%s:%ld:%s%s", host, (long)getpid(), random, lease);
-    return true;
-}
-
-const char *stores__held_own(const struct stores__epoch *epoch) {
-    return epoch->held != NULL && epoch->held->registered ? epoch->held->id : "";
-}
-
-bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]) {
-    const struct stores__cache *cache = epoch->engine->cache;
-    const char *run_id = stores__epoch_node(epoch)->run_id;
-    if (!stores__past_known(cache) || run_id[0] == '\0') return false;
-    snprintf(out, STORES__EPOCH_TEXT, ".%.16s.%.28s", run_id, cache->server.past);
-    return true;
-}
-
 static struct stores__held *held_of(struct stores__epoch *epoch) {
     if (epoch->held != NULL) return epoch->held;
     struct stores__held *held = calloc(1, sizeof *held);
     if (held == NULL) return NULL;
     held->epoch = epoch;
-    if (!name_holder(held)) {
+    if (!stores__held_name(held)) {
         free(held);
         return NULL;
     }
@@ -114,7 +73,7 @@ static void leave(struct stores__held *held) {
         req = NULL;
     }
     held->registered = false;
-    if (!name_holder(held)) held->step = HELD_IDLE;
+    if (!stores__held_name(held)) held->step = HELD_IDLE;
 }
 
 void stores__held_forget(struct stores__epoch *epoch) {
@@ -320,21 +279,12 @@ static void ack(struct stores__held *held) {
     }
 }
 
-static void heard_older(struct stores__cache *cache) {
-    struct stores__held_memory *memory = cache->memory;
-    memory->older_at = stores__held_now();
-    if (memory->lease_ms > STORES__LEASE_MS) {
-        stores__held_shorter(cache, "a process of an older version, which waits for a second at "
-                                    "most, writes it");
-    }
-}
-
 /* "<nonce> <seq> <id> <id>.. .", or "<nonce> <seq> * .". */
 static void take_message(struct stores__held *held, const char *text) {
     char *end;
     size_t len = strlen(text);
     held->stir++;
-    if (len < 2 || strcmp(text + len - 2, " .") != 0) heard_older(cache_of(held));
+    if (len < 2 || strcmp(text + len - 2, " .") != 0) stores__held_older(cache_of(held));
     if (held->step < HELD_LEARNING || held->nonce[0] == '\0') return;
     bool fits = len > 18 && text[16] == ' ';
     uint64_t seq = fits ? strtoull(text + 17, &end, 10) : 0;
@@ -393,7 +343,7 @@ void stores__held_go_on(struct stores__held *held) {
         leave(held);
         held->step = HELD_IDLE;
     }
-    if (held->lease_ms != lease_of(held) && held->step != HELD_SUBSCRIBING) {
+    if (held->lease_ms != stores__held_lease(held) && held->step != HELD_SUBSCRIBING) {
         leave(held); /* the mark tells of longer ones now */
     }
     if (held->lease_ends != 0 && now >= held->lease_ends) {

@@ -6,6 +6,7 @@
  *   held_rows.c   the memory: rows by id, bounded in bytes
  *   held_ear.c    the link on which holders hear what writers say, and writers that all have let go
  *                 of their rows; one a node
+ *   held_name.c   who a holder is, and how long its leases are
  *   held.c        a table that is held: HOLD, messages, leases
  *   held_read.c   which rows are kept, and what is read
  *   held_wait.c   a writer waits for the holders
@@ -113,6 +114,21 @@ void stores__held_used(struct stores__held_row *row);
 void stores__held_drop(struct stores__held *held, int64_t id);
 void stores__held_drop_all(struct stores__held *held);
 
+/* ---- held_name.c ----------------------------------------------------------------------------- */
+
+/* How long its leases may be, in ms: as long as those of this process are to be, and the table's
+ * mark allows. */
+uint64_t stores__held_lease(const struct stores__held *held);
+/* It goes by another name from now on. False: there is no entropy. */
+bool stores__held_name(struct stores__held *held);
+/* Who was built before leases could be of any length has written a held table, and waits for a
+ * second. */
+void stores__held_older(struct stores__cache *cache);
+/* The field of this process in the hash of a table; "": it has none. */
+const char *stores__held_own(const struct stores__epoch *epoch);
+/* What follows the random characters of this process' epochs of the table. False: not known. */
+bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]);
+
 /* ---- held_ear.c ------------------------------------------------------------------------------ */
 
 /* The link of a node on which messages come, made where there is none. NULL: no memory, or the
@@ -177,10 +193,6 @@ void stores__held_stats(const struct stores__cache *cache,
 /* A commit whose tables are marked took so long, in ns, since its transaction was begun: where the
  * waits take a tenth of that, the log says so. */
 void stores__held_timed(struct stores__cache *cache, uint64_t ns);
-/* The field of this process in the hash of a table; "": it has none. */
-const char *stores__held_own(const struct stores__epoch *epoch);
-/* What follows the random characters of this process' epochs of the table. False: not known. */
-bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]);
 
 /* ---- held_wait.c ----------------------------------------------------------------------------- */
 
