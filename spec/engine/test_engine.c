@@ -19,12 +19,21 @@ static void test_config(void) {
     CHECK(stores_engine_new(&config, &error) == NULL);
     CHECK_INT(error.code, STORES_INVALID_OPTION);
 
+    static const uint64_t wrong[] = {1, 199, 10001, UINT64_MAX};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        config = config_of(false);
+        config.hold_lease_ms = wrong[i];
+        CHECK(stores_engine_new(&config, &error) == NULL);
+        CHECK_INT(error.code, STORES_INVALID_OPTION);
+        CHECK(strstr(error.message, "hold_lease_ms") != NULL);
+    }
+
     /* a time of 0 is the default */
     config = config_of(true);
     config.connect_timeout_ms = config.statement_timeout_ms = config.acquire_timeout_ms = 0;
     config.timeout_ms = config.redis_timeout_ms = config.redis_connect_timeout_ms = 0;
     config.ttl_ms = config.negative_ttl_ms = 0;
-    config.idle_timeout_ms = config.max_age_ms = config.ping_after_ms = 0;
+    config.idle_timeout_ms = config.max_age_ms = config.ping_after_ms = config.hold_lease_ms = 0;
     stores_engine *engine = engine_with(&config);
     CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "ok");
     turn_for(20);

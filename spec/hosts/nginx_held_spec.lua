@@ -18,13 +18,16 @@ describe('held tables in nginx #slow', function()
       INSERT INTO routes VALUES (1, '{"n": 0}')]])
     writer = stores.Store.new(db, support.redis())
     keys = cache.of(db)
+  end)
+
+  local function begin(lease)
     server = nginx.start(([[
       init_by_lua_block {
         stores = require('stores')
         local made
         function S()
           made = made or stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s' },
-            { path = '%s', opts = { timeout = 2 } }, { hold = { 'routes' } })
+            { path = '%s', opts = { timeout = 2 } }, { hold = { 'routes' }, hold_lease = %s })
           return made
         end
       }
@@ -45,8 +48,8 @@ describe('held tables in nginx #slow', function()
           }
         }
       }
-    ]]):format(db.host, db.port, db.user, db.database, support.redis().path), WORKERS)
-  end)
+    ]]):format(db.host, db.port, db.user, db.database, support.redis().path, lease or 1), WORKERS)
+  end
 
   after_each(function()
     server:stop()
@@ -95,6 +98,7 @@ describe('held tables in nginx #slow', function()
   end
 
   it('are held by each worker, and older in none than what was written', function()
+    begin()
     assert.same(hold(), holders())
     for n = 1, 5 do agree(n) end
     hold()
@@ -103,6 +107,7 @@ describe('held tables in nginx #slow', function()
   end)
 
   it('are let go of in time by workers that have nothing to do', function()
+    begin()
     hold()
     writer:update('routes', { id = '1', n = 1 }) -- the hash is not new any more
     for n = 2, 4 do
@@ -113,7 +118,23 @@ describe('held tables in nginx #slow', function()
     assert.equal(0, writer:stats().held_evictions)
   end)
 
+  it('are let go of by such workers as long as their leases last', function()
+    begin(3)
+    support.eventually(function()
+      hold()
+      local fields = keys.cli('hkeys', keys:epoch_key('public.routes') .. '/held')
+      local _, count = fields:gsub('/3000', '')
+      return count == WORKERS
+    end, 60, 'longer leases')
+    writer:update('routes', { id = '1', n = 1 })
+    hold()
+    stores.sleep(2.5)
+    writer:update('routes', { id = '1', n = 2 })
+    assert.equal(0, writer:stats().held_evictions)
+  end)
+
   it('are let go of by workers that a reload, or the end, takes away', function()
+    begin()
     local old = hold()
     writer:update('routes', { id = '1', n = 1 }) -- the hash is not new any more
     hold()
