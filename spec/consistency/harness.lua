@@ -30,7 +30,7 @@ local harness = {}
 ---@field databases integer? so many databases have the tables, on one Redis
 ---@field bulk boolean? half of the writes are of many rows, by the verbs for that
 ---@field held boolean? all tables are held
----@field leases number[]? `hold_lease` of the workers, one after the other
+---@field leases number[]? `hold_lease` of the workers, one after the other: 1, 0.3, 0.6 ..
 ---@field seed integer?
 
 ---@class consistency.Run
@@ -181,7 +181,7 @@ local function start_worker(run, writer, db, redis, capacity)
     db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure,
       hold = options.held and names_of(run) or nil,
-      hold_lease = options.leases and options.leases[(writer - 1) % #options.leases + 1] },
+      hold_lease = options.leases[(writer - 1) % #options.leases + 1] },
   }) }, { env = env })
 end
 
@@ -191,7 +191,7 @@ end
 ---@return consistency.Run
 function harness.start(servers, options)
   local all = { workers = 8, coroutines = 16, poolsize = 3, rows = 32, timeout = 10,
-    on_cache_failure = 'error', seed = os.time(),
+    on_cache_failure = 'error', seed = os.time(), leases = { 1, 0.3, 0.6 },
     held = os.getenv('STORES_CONSISTENCY_HELD') == '1' }
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
