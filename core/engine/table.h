@@ -63,6 +63,8 @@ enum stores__table_text {
     STORES__UPSERT_UPDATE_FIRST_SQL,
     /* Of many rows, over arrays ($1: ids, $2: values, the last: guards). QUIET ones give the ids
      * alone, each behind the one that it stands for. */
+    STORES__SHARED_INSERT_BLIND_SQL, /* that fails where an id is taken; the next one does not */
+    STORES__SHARED_INSERT_BLIND_QUIET_SQL,
     STORES__SHARED_INSERT_SQL,
     STORES__SHARED_INSERT_QUIET_SQL,
     STORES__SHARED_UPDATE_SQL,
@@ -127,6 +129,7 @@ struct stores__table {
     struct stores__pg_topic topic; /* what its statements have of the pool */
 
     char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
+    uint64_t taken_at; /* when an INSERT last met an id that is taken; 0: none did */
 
     bool hold; /* its rows are to be held in memory (names/holds.c) */
     bool marking; /* the mark that says so is being made (write/mark.c) */

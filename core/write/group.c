@@ -111,6 +111,11 @@ void stores__group_explain(const struct stores__segment *segment, const struct s
     }
 }
 
+bool stores__group_was_blind(const struct stores__group *group, const stores_error *error) {
+    bool blind = group->count > 1 && group->text == STORES__SHARED_INSERT_BLIND_SQL;
+    return blind && stores__error_is_of_id(error);
+}
+
 static void unsure(struct stores__segment *segment, struct stores__write *write) {
     write->unsure = true;
     segment->unsure = true;

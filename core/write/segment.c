@@ -66,9 +66,12 @@ static bool runs_again(const struct stores__segment *segment, struct stores__wri
     return lost && !stores__closing(segment->engine) && write->lost_tries++ < LOST_TRIES;
 }
 
-/* The segment was rolled back (outcome none): each write runs again by itself, or hears why not. */
+/* The segment was rolled back (outcome none): each write runs again by itself, or hears why not.
+ * Where an INSERT failed that did not look, it does the next time, and all run again together. */
 static void end_undone(struct stores__segment *segment, const stores_error *error) {
     struct stores__writes *writes = segment->engine->writes;
+    void (*run)(struct stores__writes *, struct stores__write *) = stores__write_run_alone;
+    if (segment->blind) run = stores__write_run_again;
     bool again = may_run_again(segment, error);
     bool lost = error->outcome == STORES_OUTCOME_NONE &&
                 (error->code == STORES_CONNECTION_LOST || segment->stray_cancel);
@@ -78,7 +81,7 @@ static void end_undone(struct stores__segment *segment, const stores_error *erro
                                                         link);
         if (runs_again(segment, write, again, lost)) {
             if (write->op != NULL) write->op->retries++;
-            stores__write_run_alone(writes, write);
+            run(writes, write);
         } else {
             stores__write_over(write, error);
         }
@@ -163,6 +166,14 @@ static enum stores__segment_section section_of(const struct stores__segment *seg
     return section;
 }
 
+static void took_error(struct stores__segment *segment, const struct stores__group *group,
+                       stores_error *error) {
+    stores__group_explain(segment, group, error);
+    if (segment->failed || !stores__group_was_blind(group, error)) return;
+    stores__shared_taken(segment->order[group->first]->statement->table);
+    segment->blind = true;
+}
+
 static void took_result(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__segment *segment = STORES__CONTAINER(req, struct stores__segment, req);
     size_t at;
@@ -170,9 +181,7 @@ static void took_result(struct stores__pg_req *req, int index, struct pg_result 
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (stores__pg_stale_plan(req)) segment->stale_plan = true;
-        if (section == SECTION_WRITES) {
-            stores__group_explain(segment, &segment->groups[at], &error);
-        }
+        if (section == SECTION_WRITES) took_error(segment, &segment->groups[at], &error);
         fail(segment, &error);
     } else if (section == SECTION_WRITES) {
         if (!stores__group_take(segment, &segment->groups[at], result, &error)) {

@@ -87,6 +87,7 @@ bool stores__segment_decide_unsure(struct stores__segment *segment, stores_error
         if (!write->unsure) continue;
         write->unsure = false;
         if (stores__statement_is_taken(write->statement, &why)) {
+            stores__shared_taken(write->statement->table);
             write->error = stores__error_dup(&why);
         } else {
             *error = why;

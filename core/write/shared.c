@@ -2,6 +2,8 @@
  * one, and its parameters. */
 #include "write/writes_internal.h"
 
+enum { TAKEN_MS = 10 * 1000 };
+
 /* Where nothing can tell one statement from several: nothing of somebody runs for a row or for a
  * statement, rows are where the table is, and each has its id by an index of its own. */
 static bool may_share(const struct stores__table *table) {
@@ -16,6 +18,15 @@ bool stores__shared_fits(const struct stores__statement *statement) {
            !stores__facts_must_ask(statement->table);
 }
 
+/* Where an id was taken a moment ago there may be more. */
+static bool expects_taken(const struct stores__table *table) {
+    return table->taken_at > 0 && stores__now(table->engine) - table->taken_at < TAKEN_MS;
+}
+
+void stores__shared_taken(struct stores__table *table) {
+    table->taken_at = stores__now(table->engine);
+}
+
 enum stores__table_text stores__shared_text(const struct stores__statement *statement) {
     static const enum stores__table_text updates[] = {
         [STORES__ANY] = STORES__SHARED_UPDATE_SQL,
@@ -23,7 +34,9 @@ enum stores__table_text stores__shared_text(const struct stores__statement *stat
         [STORES__THAT_ETAG] = STORES__SHARED_UPDATE_ETAG_SQL};
     if (statement->condition != NULL || !may_share(statement->table)) return STORES__TABLE_TEXTS;
     switch (statement->kind) {
-    case STORES_INSERT: return STORES__SHARED_INSERT_SQL;
+    case STORES_INSERT:
+        return expects_taken(statement->table) ? STORES__SHARED_INSERT_SQL
+                                               : STORES__SHARED_INSERT_BLIND_SQL;
     case STORES_UPDATE: return updates[statement->guard];
     case STORES_UPSERT: return STORES__SHARED_UPSERT_SQL;
     case STORES_DELETE:

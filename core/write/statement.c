@@ -279,17 +279,16 @@ static bool may_be(const struct stores__table *table, const char *relation) {
 }
 
 /* The key stands in the detail, in every language, as "(id)=(7)". */
-static bool is_key_of_ids(const char *detail) {
+bool stores__error_is_of_id(const stores_error *error) {
     static const char key[] = "(id)=(";
-    const char *first = strchr(detail, '(');
+    const char *first = error->code == STORES_DUPLICATE ? strchr(error->detail, '(') : NULL;
     return first != NULL && strncmp(first, key, sizeof key - 1) == 0;
 }
 
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error) {
     stores__table_explain(statement->table, statement->sql, error);
     bool inserts = statement->kind == STORES_INSERT || statement->kind == STORES_UPSERT;
-    if (error->code != STORES_DUPLICATE || !inserts || !is_key_of_ids(error->detail) ||
-        !may_be(statement->table, error->table)) {
+    if (!inserts || !stores__error_is_of_id(error) || !may_be(statement->table, error->table)) {
         return;
     }
     stores_error server = *error;

@@ -78,6 +78,8 @@ bool stores__statement_is_taken(const struct stores__statement *statement, store
 /* What an error of the server means for this statement: an id that is taken is no other
  * constraint. */
 void stores__statement_explain(const struct stores__statement *statement, stores_error *error);
+/* Whether it says that an id is taken, of this table or another one. */
+bool stores__error_is_of_id(const stores_error *error);
 /* The verb of a kind of change, for the figures. */
 enum stores__verb stores__statement_verb(stores_change_kind kind);
 /* Whether this change ran code of somebody, as far as the facts say: a trigger, or what a view or a

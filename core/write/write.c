@@ -21,15 +21,25 @@ void stores__write_over(struct stores__write *write, const stores_error *error) 
     stores__write_free(write);
 }
 
-void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write) {
+static void run_in(struct stores__list *list, struct stores__writes *writes,
+                   struct stores__write *write) {
     stores__list_remove(&write->link);
     write->segment = NULL;
+    write->unsure = false;
     stores__error_free(write->error);
     write->error = NULL;
     if (write->op == NULL) {
         stores__write_free(write); /* nobody waits for it, and it was not done */
         return;
     }
-    stores__list_append(&writes->alone, &write->link);
+    stores__list_append(list, &write->link);
     stores__flush_at_end(writes->engine, &writes->flush);
+}
+
+void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write) {
+    run_in(&writes->alone, writes, write);
+}
+
+void stores__write_run_again(struct stores__writes *writes, struct stores__write *write) {
+    run_in(&writes->queue, writes, write);
 }

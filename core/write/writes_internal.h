@@ -41,8 +41,9 @@ struct stores__write {
 void stores__write_free(struct stores__write *write);
 /* Answers the write's op, and frees it; error NULL: it succeeded. */
 void stores__write_over(struct stores__write *write, const stores_error *error);
-/* Its segment was rolled back: it waits to run alone. */
+/* Its segment was rolled back: it waits to run alone, or in another one. */
 void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
+void stores__write_run_again(struct stores__writes *writes, struct stores__write *write);
 
 /* ---- Writes that are sent together (group.c, shared.c) --------------------------------------- */
 
@@ -101,6 +102,7 @@ struct stores__segment {
     bool ending, given_up; /* its COMMIT is under way; nobody waits for it */
     bool yields; /* it was canceled for those that wait, and its write runs again alone */
     bool rotates; /* others wait to run alone: it waits for its row in turns with them */
+    bool blind; /* an INSERT failed for an id that is taken, which the next one will look for */
     bool failed, stale_plan, unsure, stray_cancel;
     /* What is behind here is not even zeroed. */
     stores_error error; /* failed: of the statement that did that */
@@ -140,6 +142,8 @@ void stores__groups_add(struct stores__segment *segment);
 /* What an error of the server means for the statement of a group. */
 void stores__group_explain(const struct stores__segment *segment, const struct stores__group *group,
                            stores_error *error);
+/* Whether it means that an id is taken which the group's INSERT did not look for. */
+bool stores__group_was_blind(const struct stores__group *group, const stores_error *error);
 /* What its statement gave, whose result is freed here, or kept by who refers to it. False: *error
  * says why all is to be undone, and each write run again by itself. */
 bool stores__group_take(struct stores__segment *segment, const struct stores__group *group,
@@ -149,8 +153,10 @@ bool stores__group_take(struct stores__segment *segment, const struct stores__gr
  * hold for all of it: not what runs code of somebody, or the server's for foreign keys, whose
  * statements are planned then, and kept so. */
 bool stores__shared_fits(const struct stores__statement *statement);
-/* Of which shared statement a write may be a part; STORES__TABLE_TEXTS: of none. */
+/* Of which shared statement a write may be a part; STORES__TABLE_TEXTS: of none. An INSERT is of
+ * the one that fails where an id is taken, but for a while after one was. */
 enum stores__table_text stores__shared_text(const struct stores__statement *statement);
+void stores__shared_taken(struct stores__table *table);
 /* Adds that statement. False: no memory, and nothing was added. */
 bool stores__shared_add(struct stores__segment *segment, struct stores__group *group);
 

@@ -12,6 +12,7 @@ CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN INSERT INTO fired VALUES (TG_OP || ' ' || TG_LEVEL); RETURN NULL; END $$;
 CREATE TABLE limited (id bigint PRIMARY KEY, value jsonb
   CONSTRAINT small CHECK ((value->>'n')::int < 100));
+CREATE TABLE meets (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE named (id bigint PRIMARY KEY, value jsonb);
 CREATE UNIQUE INDEX named_name ON named ((value->>'name'));
 CREATE TABLE fires (id bigint PRIMARY KEY, value jsonb);
@@ -195,6 +196,39 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
         if i <= 5 then assert.equal('duplicate', one.value.code) end
         assert.equal(i > 5 and i or 0, store:find('docs', tostring(i)).n)
       end
+    end)
+
+    it('look for ids that are taken only once one was, and then run together again', function()
+      local function insert(from)
+        local given
+        local statements = sent('meets', function()
+          given = together(function(i)
+            return store:insert('meets', { id = tostring(from + i), n = i })
+          end)
+        end)
+        local looked, single = 0, 0
+        for _, event in ipairs(statements) do
+          if event.sql:find('ON CONFLICT', 1, true) then looked = looked + 1 end
+          if not event.sql:find('unnest', 1, true) then single = single + 1 end
+        end
+        assert.is_true(single < MANY / 4, single)
+        return given, looked
+      end
+
+      insert(1000) -- the table is known from now on
+      local given, looked = insert(2000)
+      all_ok(given)
+      assert.equal(0, looked)
+      given, looked = insert(2000 + MANY - 3)
+      assert.is_true(looked > 0)
+      for i, one in ipairs(given) do
+        assert.equal(i > 3, one.ok)
+        if i <= 3 then assert.equal('duplicate', one.value.code) end
+      end
+      given, looked = insert(3000)
+      all_ok(given)
+      assert.is_true(looked > 0)
+      assert.equal(4 * MANY - 3, store:count('meets'))
     end)
 
     it('to one row are done in the order in which they came', function()

@@ -61,7 +61,7 @@ counters({
   bypassed = 'Writes committed while Redis could not be told.',
   segments = 'Write transactions that calls shared.',
   segment_writes = 'Writes in shared transactions.',
-  segment_retries = 'Shared transactions that were rolled back to run singly.',
+  segment_retries = 'Shared transactions that were rolled back to run singly, or again together.',
   selects = 'SELECTs for reads by id.',
   read_retries = 'SELECTs that were run again after a lost connection.',
   commits = 'Transactions that were committed.',
