@@ -45,18 +45,19 @@
     "return filled\n"
 
 /* KEYS epoch, rows, the last of which is said; ARGV epoch, entry. Ends with the epoch's real value
- * where it is another. Idempotent. */
+ * where it is another. Idempotent. What a row holds comes with the SET that replaces it: a command
+ * of a script is a third of what its row costs. The few rows that others write, too, are set once
+ * more. */
 #define STORES__PLACE(last)                                                                        \
     "local now = redis.call('GET', KEYS[1])\n"                                                     \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
-    "local e = ARGV[2]\n"                                                                          \
+    "local e, call = ARGV[2], redis.call\n"                                                        \
+    "local clean = 'T=' .. e\n"                                                                    \
     "for i = 2, " last " do\n"                                                                     \
-    "  local v, have = redis.call('GET', KEYS[i]), false\n"                                        \
-    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "  local v, have = call('SET', KEYS[i], clean, 'GET'), false\n"                                \
+    "  if v and v ~= clean and string.byte(v) == 84 then\n"                                        \
     "    for o = 3, #v, 32 do have = have or string.sub(v, o, o + 31) == e end\n"                  \
-    "    if not have then redis.call('SET', KEYS[i], 'T+' .. string.sub(v, 3) .. e) end\n"         \
-    "  else\n"                                                                                     \
-    "    redis.call('SET', KEYS[i], 'T=' .. e)\n"                                                  \
+    "    call('SET', KEYS[i], have and v or 'T+' .. string.sub(v, 3) .. e)\n"                      \
     "  end\n"                                                                                      \
     "end\n"
 
@@ -73,25 +74,24 @@
  * deleted, 4 what stood there was deleted, for the intent was lost. */
 #define STORES__SCRIPT_SETTLE                                                                      \
     "#!lua flags=allow-oom\n"                                                                      \
-    "local e, out = ARGV[1], {}\n"                                                                 \
+    "local e, out, call = ARGV[1], {}, redis.call\n"                                               \
+    "local clean = 'T=' .. e\n"                                                                    \
+    "local rows = #KEYS > 1 and call('MGET', unpack(KEYS)) or {call('GET', KEYS[1])}\n"            \
     "for i = 1, #KEYS do\n"                                                                        \
-    "  local k, value, r = KEYS[i], ARGV[2 * i + 1], 0\n"                                          \
-    "  local v = redis.call('GET', k)\n"                                                           \
-    "  if v and string.byte(v) == 84 then\n"                                                       \
+    "  local k, v, value, r = KEYS[i], rows[i], ARGV[2 * i + 1], 0\n"                              \
+    "  if v == clean and value ~= '' then\n"                                                       \
+    "    call('SET', k, value, 'PX', ARGV[2 * i + 2]); r = 2\n"                                    \
+    "  elseif v and string.byte(v) == 84 then\n"                                                   \
     "    local p\n"                                                                                \
     "    for o = 3, #v, 32 do if string.sub(v, o, o + 31) == e then p = o break end end\n"         \
-    "    if p then\n"                                                                              \
-    "      local rest = string.sub(v, 3, p - 1) .. string.sub(v, p + 32)\n"                        \
-    "      if rest ~= '' then\n"                                                                   \
-    "        redis.call('SET', k, 'T+' .. rest); r = 1\n"                                          \
-    "      elseif value ~= '' and string.byte(v, 2) == 61 then\n"                                  \
-    "        redis.call('SET', k, value, 'PX', ARGV[2 * i + 2]); r = 2\n"                          \
-    "      else\n"                                                                                 \
-    "        redis.call('DEL', k); r = 3\n"                                                        \
-    "      end\n"                                                                                  \
+    "    local rest = p and string.sub(v, 3, p - 1) .. string.sub(v, p + 32)\n"                    \
+    "    if rest and rest ~= '' then\n"                                                            \
+    "      call('SET', k, 'T+' .. rest); r = 1\n"                                                  \
+    "    elseif rest then\n"                                                                       \
+    "      call('DEL', k); r = 3\n"                                                                \
     "    end\n"                                                                                    \
     "  elseif v and ARGV[2] == 'W' then\n"                                                         \
-    "    redis.call('DEL', k); r = 4\n"                                                            \
+    "    call('DEL', k); r = 4\n"                                                                  \
     "  end\n"                                                                                      \
     "  out[i] = r\n"                                                                               \
     "end\n"                                                                                        \
