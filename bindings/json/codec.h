@@ -30,12 +30,13 @@ int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, cons
                         size_t len);
 
 /*
- * The same for the value of the row with this id: an object is wanted. *has_id: its field "id" is
- * that id, as a string. Returns STORES__JSON_NOT_A_DOCUMENT, with nothing pushed, for any other
- * JSON value.
+ * The same for the value of the row with this id: an object is wanted. own: the index of the
+ * string that it was asked for by, the id itself, which is then not looked for among Lua's once
+ * more; or 0. *has_id: its field "id" is that id, as a string. Returns STORES__JSON_NOT_A_DOCUMENT,
+ * with nothing pushed, for any other JSON value.
  */
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
-                                 const char *text, size_t len, int64_t id, bool *has_id);
+                                 const char *text, size_t len, int64_t id, int own, bool *has_id);
 
 /*
  * Appends the JSON of the value at index to buf, which stays the caller's. Returns 0, or pushes a

@@ -23,11 +23,10 @@ static bool read_value(struct decoder *d);
 
 /* ---- Names of members ----------------------------------------------------------------------- */
 
-/* at: behind the quote that ends the name. */
-static bool is_id_of_row(const struct decoder *d, const unsigned char *at) {
+static bool is_id_of_row(const struct decoder *d) {
+    const unsigned char *at = d->at;
     int64_t id;
     uint64_t value = 0;
-    while (at < d->end && (*at == ':' || *at == ' ')) at++;
     if (at == d->end || *at++ != '"') return false;
     /* almost all of them: a number above zero of no more digits than always fit */
     const unsigned char *digit = at;
@@ -40,13 +39,34 @@ static bool is_id_of_row(const struct decoder *d, const unsigned char *at) {
            id == d->id;
 }
 
+/* Pushes the string that the row was asked for by, where the text goes on with it. */
+static bool push_own(struct decoder *d) {
+    size_t len;
+    if (d->own == 0) return false;
+    const char *own = lua_tolstring(d->L, d->own, &len);
+    const unsigned char *at = d->at;
+    if ((size_t)(d->end - at) < len + 2 || at[0] != '"' || at[len + 1] != '"') return false;
+    if (memcmp(at + 1, own, len) != 0) return false;
+    lua_pushvalue(d->L, d->own);
+    d->at += len + 2;
+    return true;
+}
+
+/* The value of the member `id` of the outermost object. */
+static bool read_id(struct decoder *d) {
+    d->at_id = false;
+    d->has_id = push_own(d);
+    if (d->has_id) return true;
+    d->has_id = is_id_of_row(d);
+    return read_value(d);
+}
+
 /* Pushes the name that is kept at place; start: its text, with the quote behind it. */
 static bool push_known(struct decoder *d, int place, const unsigned char *start) {
     size_t len = d->codec->keys[place].len;
     d->name = &d->codec->keys[place];
     d->at = start + len + 1;
-    if (d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0)
-        d->has_id = is_id_of_row(d, d->at);
+    d->at_id = d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0;
     lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
     return true;
 }
@@ -263,7 +283,7 @@ static bool read_members(struct decoder *d, int base) {
             lua_insert(L, base);
             table = true;
         }
-        if (!read_value(d)) return false;
+        if (!(d->at_id ? read_id(d) : read_value(d))) return false;
         if (table) lua_rawset(L, base);
         count++;
     } while (more(d, '}', &failed));
@@ -369,8 +389,8 @@ int stores__json_decode(lua_State *L, struct stores__codec *codec, int env, cons
 }
 
 int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int env,
-                                 const char *text, size_t len, int64_t id, bool *has_id) {
-    struct decoder d = {.L = L, .codec = codec, .env = env, .id = id};
+                                 const char *text, size_t len, int64_t id, int own, bool *has_id) {
+    struct decoder d = {.L = L, .codec = codec, .env = env, .id = id, .own = own};
     size_t at = 0;
     while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
     bool object = at < len && text[at] == '{';

@@ -18,6 +18,8 @@ struct decoder {
     int env, array_metatable; /* stack indexes */
     int depth;
     int64_t id; /* of the row whose value this is */
+    int own; /* the index of the string that it was asked for by; 0: there is none */
+    bool at_id; /* the member that is being read is the `id` of the outermost object */
     bool strict; /* a number that jsonb has no place for is none */
     bool has_id; /* the last member `id` of the outermost object is the string of that id */
     struct stores__key *name; /* of the member that was read last; NULL: it is not a kept one */

@@ -30,7 +30,8 @@ static int engine_held(lua_State *L) {
     bool has_id = false;
     int top = lua_gettop(L);
     int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
-                                          lua_upvalueindex(2), text, len, id, &has_id);
+                                          lua_upvalueindex(2), text, len, id,
+                                          lua_type(L, 3) == LUA_TSTRING ? 3 : 0, &has_id);
     if (rc != 0) { /* who asks for the row hears what is wrong with it */
         lua_settop(L, top);
         lua_pushboolean(L, 0);

@@ -62,12 +62,13 @@ end
 --- Waits until the call is done, and gives its values or raises its error.
 ---@param hub userdata
 ---@param slot integer
+---@param id? string by which one document was asked for: it is the one in the document, too
 ---@return any ...
-function wait.slot(hub, slot)
+function wait.slot(hub, slot, id)
   count = count + 1
   wait.host.wait(hub, slot)
-  if wait.observer then return observed(hub, pcall(hub.result, hub, slot)) end
-  return hub:result(slot)
+  if wait.observer then return observed(hub, pcall(hub.result, hub, slot, id)) end
+  return hub:result(slot, id)
 end
 
 return wait

@@ -71,10 +71,11 @@ static int decode(lua_State *L, const char *text, size_t len) {
     return result;
 }
 
-static int decode_document(lua_State *L, const char *text, size_t len, bool *has_id) {
+/* own: the index of what the row was asked for by, or 0. */
+static int decode_document(lua_State *L, const char *text, size_t len, int own, bool *has_id) {
     struct stores__codec *codec = stores__json_codec(L);
     int env = lua_gettop(L);
-    int result = stores__json_decode_document(L, codec, env, text, len, 8, has_id);
+    int result = stores__json_decode_document(L, codec, env, text, len, 8, own, has_id);
     lua_remove(L, env);
     return result;
 }
@@ -93,13 +94,23 @@ static void test_decode(void) {
     lua_close(L);
 }
 
+/* Asked for by nobody, by the id itself, and by others, which nobody would. */
 static void check_document(lua_State *L, const char *text, bool has) {
-    int top = lua_gettop(L);
-    bool has_id = !has;
-    CHECK_INT(decode_document(L, text, strlen(text), &has_id), 0);
-    CHECK_INT(lua_gettop(L), top + 1);
-    CHECK_INT(has_id, has);
-    lua_settop(L, top);
+    static const char *const asked[] = {NULL, "8", "80", ""};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        int top = lua_gettop(L);
+        bool has_id = !has;
+        if (asked[i] != NULL) lua_pushstring(L, asked[i]);
+        int own = asked[i] != NULL ? lua_gettop(L) : 0;
+        CHECK_INT(decode_document(L, text, strlen(text), own, &has_id), 0);
+        CHECK_INT(lua_gettop(L), top + 1 + (own > 0));
+        CHECK_INT(has_id, has);
+        if (has) {
+            lua_getfield(L, -1, "id");
+            CHECK_STR(lua_tostring(L, -1), "8");
+        }
+        lua_settop(L, top);
+    }
 }
 
 static void test_document(void) {
@@ -122,11 +133,11 @@ static void test_document(void) {
     check_document(L, "{\"inner\": {\"id\": \"8\"}, \"name\": \"longer than a key\"}", false);
     check_document(L, "{\"idle\": 1, \"name\": \"longer than a key\"}", false);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        CHECK_INT(decode_document(L, others[i], strlen(others[i]), &has_id),
+        CHECK_INT(decode_document(L, others[i], strlen(others[i]), 0, &has_id),
                   STORES__JSON_NOT_A_DOCUMENT);
         CHECK_INT(lua_gettop(L), top);
     }
-    CHECK_INT(decode_document(L, "{", 1, &has_id), STORES__JSON_REFUSED);
+    CHECK_INT(decode_document(L, "{", 1, 0, &has_id), STORES__JSON_REFUSED);
     CHECK_INT(lua_gettop(L), top + 1);
     lua_close(L);
 }

@@ -72,7 +72,7 @@ function reads:find(name, id, opts)
     local document = held.find(self, name, id, NOTHING)
     if document ~= false then return document end
   end
-  local document = wait.slot(self.hub, self:start_find(name, id, nil, nil, self.raw))
+  local document = wait.slot(self.hub, (self:start_find(name, id, nil, nil, self.raw)), id)
   if self.tables[name] then document = seen.one(self, self.tables[name], document) end
   return document
 end
