@@ -5,6 +5,8 @@
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
 
+enum { FEW = 16 }; /* arguments; more are not kept on the stack */
+
 static bool begin_arg(struct stores__args *args) {
     if (args->count + 1 >= args->room) {
         int room = args->room ? args->room * 2 : 32;
@@ -136,8 +138,10 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        int nkeys) {
     int count = args->count;
     struct stores__redis *redis = stores__node_link(args->node ? args->node : cache->node);
-    const char **argv = malloc(((size_t)count + 1) * sizeof *argv);
-    size_t *lens = malloc(((size_t)count + 1) * sizeof *lens);
+    const char *few[FEW];
+    size_t few_lens[FEW];
+    const char **argv = count > FEW ? malloc((size_t)count * sizeof *argv) : few;
+    size_t *lens = count > FEW ? malloc((size_t)count * sizeof *lens) : few_lens;
     bool ok = redis && argv && lens && !args->failed && !args->buf.failed;
     for (int i = 0; ok && i < count; i++) {
         size_t end = i + 1 < count ? args->offsets[i + 1] : args->buf.len;
@@ -148,8 +152,8 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
         ok = script ? stores__redis_script(redis, req, script, nkeys, count, argv, lens)
                     : stores__redis_send(redis, req, count, argv, lens);
     }
-    free(argv);
-    free(lens);
+    if (argv != few) free(argv);
+    if (lens != few_lens) free(lens);
     stores__args_free(args);
     return ok;
 }

@@ -114,7 +114,7 @@ static void lease_rows(struct stores__table *table, struct stores__read_row **ro
             stores__rows_select(table, rows + at, n);
             continue;
         }
-        snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
+        strcpy(batch->epoch, stores__epoch_text(table));
         stores__args_epoch_key(&args, table->epoch);
         for (size_t i = 0; i < n; i++) {
             stores__args_row_key(&args, table, batch->epoch, batch->rows[i]->id);
@@ -183,7 +183,7 @@ void stores__rows_get(struct stores__table *table, struct stores__read_row **row
             stores__rows_no_memory(rows + at, n);
             continue;
         }
-        snprintf(batch->epoch, sizeof batch->epoch, "%s", stores__epoch_text(table));
+        strcpy(batch->epoch, stores__epoch_text(table));
         if (table->hold) batch->stir = stores__held_stir(table);
         stores__args_str(&args, "MGET");
         stores__args_epoch_key(&args, table->epoch);

@@ -81,7 +81,7 @@ struct stores__read_batch {
     struct stores__pg_conn *conn;
     struct pg_result *result;
     struct stores__blob *blob; /* owns the result, or the reply, once it has one */
-    stores_error error;
+    stores_error *error; /* NULL: none was met */
     bool stale_plan, stray_cancel;
     int select; /* which statement of the request is the SELECT */
     struct stores__facts_asked asked; /* where the table's facts are asked for as well */

@@ -144,6 +144,7 @@ void stores__batch_free(struct stores__read_batch *batch) {
     stores__table_let_go(batch->table);
     stores__buf_free(&batch->ids);
     free(batch->kept);
+    stores__error_free(batch->error);
     free(batch);
 }
 

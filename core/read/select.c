@@ -197,8 +197,11 @@ static void take_past(struct stores__read_batch *batch, struct pg_result *result
     stores__pg_result_free(result);
 }
 
-static void explain(struct stores__read_batch *batch) {
-    stores__table_explain(batch->table, stores__batch_sql(batch), &batch->error);
+/* Of what is skipped what came before it is the error. */
+static void keep_error(struct stores__read_batch *batch, const stores_error *error) {
+    if (batch->error != NULL && error->code == STORES_OK) return;
+    stores__error_free(batch->error);
+    batch->error = stores__error_dup(error);
 }
 
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -216,7 +219,8 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         }
         return;
     }
-    if (stores__pg_result_ok(result, &batch->error)) {
+    stores_error error;
+    if (stores__pg_result_ok(result, &error)) {
         if (index == batch->select) {
             batch->result = result;
         } else {
@@ -224,10 +228,13 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
         }
         return;
     }
-    if (index == batch->select) explain(batch);
-    stores__pg_explain_read_only(req, &batch->error);
+    if (index == batch->select) {
+        stores__table_explain(batch->table, stores__batch_sql(batch), &error);
+    }
+    stores__pg_explain_read_only(req, &error);
     batch->stale_plan = stores__pg_stale_plan(req);
-    batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &batch->error);
+    batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &error);
+    keep_error(batch, &error);
     stores__pg_result_free(result);
 }
 
@@ -243,7 +250,8 @@ static void count_retry(struct stores__read_row *row, unsigned retries) {
 static bool try_each(struct stores__read_batch *batch, enum stores__pg_end end) {
     struct stores__table *table = batch->table;
     bool of_workers = table->spread != STORES__SPREAD_NONE && end != STORES__PG_LOST &&
-                      batch->result == NULL && strncmp(batch->error.sqlstate, "42", 2) != 0;
+                      batch->result == NULL &&
+                      (batch->error == NULL || strncmp(batch->error->sqlstate, "42", 2) != 0);
     if (!of_workers || batch->count < 2 || stores__closing(table->engine)) return false;
     table->engine->counters.read_retries++;
     for (size_t i = 0; i < batch->count; i++) {
@@ -257,7 +265,8 @@ static bool try_each(struct stores__read_batch *batch, enum stores__pg_end end) 
 /* Its own connection, or the one of a coordinator to a worker. */
 static bool was_lost(const struct stores__read_batch *batch, enum stores__pg_end end) {
     if (batch->result != NULL) return false;
-    return end == STORES__PG_LOST || batch->error.code == STORES_CONNECTION_LOST;
+    return end == STORES__PG_LOST ||
+           (batch->error != NULL && batch->error->code == STORES_CONNECTION_LOST);
 }
 
 static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end) {
@@ -275,20 +284,25 @@ static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end)
     return true;
 }
 
+static void fail_rows(struct stores__read_batch *batch) {
+    if (batch->error == NULL || batch->error->code == STORES_OK) {
+        stores__error_free(batch->error);
+        batch->error = stores__error_new(STORES_CONNECTION_LOST,
+                                         "the connection was lost while reading");
+    }
+    if (batch->error->code == STORES_TABLE_NOT_FOUND) {
+        stores__table_forget_names(batch->table->engine);
+    }
+    stores__rows_fail(batch->rows, batch->count, batch->error);
+}
+
 static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (!try_again(batch, end) && !try_each(batch, end)) {
         if (batch->result != NULL) {
             stores__batch_answer(batch, 'p');
         } else {
-            if (batch->error.code == STORES_OK) {
-                stores__error_set(&batch->error, STORES_CONNECTION_LOST,
-                                  "the connection was lost while reading");
-            }
-            if (batch->error.code == STORES_TABLE_NOT_FOUND) {
-                stores__table_forget_names(batch->table->engine);
-            }
-            stores__rows_fail(batch->rows, batch->count, &batch->error);
+            fail_rows(batch);
         }
     }
     stores__batch_free(batch);
@@ -361,7 +375,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
                                 STORES__READ);
         }
     } else {
-        stores__error_set(&batch->error, STORES_NO_MEMORY, "no memory for a read");
+        batch->error = stores__error_new(STORES_NO_MEMORY, "no memory for a read");
     }
     stores__pg_sync(conn, &batch->req);
     stores__buf_free(&ids);

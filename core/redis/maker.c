@@ -10,7 +10,8 @@
 #include "redis/reply.h"
 
 enum { NESTED_MAX = 64 * 1024 };
-enum { PIECE_MIN = 4 * 1024, PIECE_MAX = 64 * 1024, ELEMENT_GUESS = 192 };
+/* The first piece of a few texts is one that malloc has at hand. */
+enum { PIECE_MIN = 960, PIECE_MAX = 64 * 1024, PIECE_GROWS = 4, ELEMENT_GUESS = 192 };
 
 struct piece {
     struct piece *next;
@@ -27,11 +28,13 @@ static size_t aligned(size_t size) {
     return (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
 }
 
+/* guess: how much the reply may be in all; 0: that is not known any better. */
 static void *take(struct root *root, size_t size, size_t guess) {
     struct piece *piece = root->pieces;
 
     size = aligned(size);
     if (piece == NULL || piece->size - piece->used < size) {
+        if (guess == 0 && piece != NULL) guess = piece->size * PIECE_GROWS;
         size_t room = guess < PIECE_MIN ? PIECE_MIN : guess > PIECE_MAX ? PIECE_MAX : guess;
         if (room < size) room = size;
         piece = malloc(sizeof *piece + room);
@@ -63,7 +66,7 @@ static redisReply *new_reply(const redisReadTask *task, size_t extra, size_t ele
             return NULL;
         }
     } else {
-        reply = take(maker->root, aligned(sizeof *reply) + extra, PIECE_MAX);
+        reply = take(maker->root, aligned(sizeof *reply) + extra, 0);
         if (reply == NULL) return NULL;
         memset(reply, 0, sizeof *reply);
         reply->str = (char *)reply + aligned(sizeof *reply);
