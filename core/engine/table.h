@@ -61,8 +61,8 @@ enum stores__table_text {
     STORES__UPSERT_SQL, /* three ways, in the order of enum stores__upsert */
     STORES__UPSERT_SETTING_SQL,
     STORES__UPSERT_UPDATE_FIRST_SQL,
-    /* Of many rows, over arrays ($1: ids, $2: values, the last: guards). QUIET ones give the ids
-     * alone, each behind the one that it stands for. */
+    /* Of many rows, over arrays ($1: ids in their order, $2: values, the last: guards). QUIET ones
+     * give the ids alone, each behind the one that it stands for. */
     STORES__SHARED_INSERT_BLIND_SQL, /* that fails where an id is taken; the next one does not */
     STORES__SHARED_INSERT_BLIND_QUIET_SQL,
     STORES__SHARED_INSERT_SQL,

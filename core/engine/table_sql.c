@@ -11,9 +11,11 @@
 /* also where the id is GENERATED ALWAYS AS IDENTITY; nothing elsewhere */
 #define OVERRIDING " OVERRIDING SYSTEM VALUE "
 
-/* Of many rows: each of the array, and what stands at the row's place in another array. */
+/* Of many rows: each of the array, and what stands at the row's place in another array. The ids are
+ * ordered, and each is there once: so many of them are not above it, which is its place, and is
+ * found in halves, where array_position compares one after the other. */
 #define IDS "$1::pg_catalog.int8[]"
-#define OF_ROW(array) "(" array ")[pg_catalog.array_position(" IDS ", id)]"
+#define OF_ROW(array) "(" array ")[pg_catalog.width_bucket(id, " IDS ")]"
 #define INSERT_SHARED                                                                              \
     "INSERT INTO %T AS t (id, value)" OVERRIDING "SELECT pg_catalog.unnest(" IDS                   \
     "), pg_catalog.unnest($2::pg_catalog.jsonb[])"

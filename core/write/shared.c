@@ -68,6 +68,7 @@ static int fill(struct stores__segment *segment, const struct stores__group *gro
     for (size_t i = 0; i < group->count; i++) {
         struct stores__statement *statement = segment->order[group->first + i]->statement;
         stores__statement_choose(statement, false);
+        assert(i == 0 || segment->order[group->first + i - 1]->statement->id < statement->id);
         stores__pg_array_int8(&arrays[0], statement->id);
         for (int k = 1; k < statement->count; k++) {
             add_text(&arrays[k], statement->values[k], k == 1 && has_json);
