@@ -5,21 +5,29 @@
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
 
-enum { FEW = 16 }; /* arguments; more are not kept on the stack */
+static bool more_offsets(struct stores__args *args) {
+    int room = args->room ? args->room * 2 : 64;
+    size_t *offsets = realloc(args->many, (size_t)room * sizeof *offsets);
+    if (offsets == NULL) {
+        args->failed = true;
+        return false;
+    }
+    if (args->many == NULL) memcpy(offsets, args->few, sizeof args->few);
+    args->many = offsets;
+    args->room = room;
+    return true;
+}
 
 static bool begin_arg(struct stores__args *args) {
-    if (args->count + 1 >= args->room) {
-        int room = args->room ? args->room * 2 : 32;
-        size_t *offsets = realloc(args->offsets, (size_t)room * sizeof *offsets);
-        if (offsets == NULL) {
-            args->failed = true;
-            return false;
-        }
-        args->offsets = offsets;
-        args->room = room;
+    if (args->count == (args->many ? args->room : STORES__ARGS_FEW) && !more_offsets(args)) {
+        return false;
     }
-    args->offsets[args->count++] = args->buf.len;
+    (args->many ? args->many : args->few)[args->count++] = args->buf.len;
     return true;
+}
+
+size_t stores__args_offset(const struct stores__args *args, int index) {
+    return (args->many ? args->many : args->few)[index];
 }
 
 void stores__args_add(struct stores__args *args, const void *data, size_t len) {
@@ -129,7 +137,7 @@ bool stores__args_scan(struct stores__args *args, const struct stores__cache *ca
 
 void stores__args_free(struct stores__args *args) {
     stores__buf_free(&args->buf);
-    free(args->offsets);
+    free(args->many);
     memset(args, 0, sizeof *args);
 }
 
@@ -138,22 +146,24 @@ bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        int nkeys) {
     int count = args->count;
     struct stores__redis *redis = stores__node_link(args->node ? args->node : cache->node);
-    const char *few[FEW];
-    size_t few_lens[FEW];
-    const char **argv = count > FEW ? malloc((size_t)count * sizeof *argv) : few;
-    size_t *lens = count > FEW ? malloc((size_t)count * sizeof *lens) : few_lens;
+    const char *few[STORES__ARGS_FEW];
+    size_t few_lens[STORES__ARGS_FEW];
+    bool many = count > STORES__ARGS_FEW;
+    const char **argv = many ? malloc((size_t)count * sizeof *argv) : few;
+    size_t *lens = many ? malloc((size_t)count * sizeof *lens) : few_lens;
     bool ok = redis && argv && lens && !args->failed && !args->buf.failed;
     for (int i = 0; ok && i < count; i++) {
-        size_t end = i + 1 < count ? args->offsets[i + 1] : args->buf.len;
-        argv[i] = args->buf.data + args->offsets[i];
-        lens[i] = end - args->offsets[i];
+        size_t at = stores__args_offset(args, i);
+        size_t end = i + 1 < count ? stores__args_offset(args, i + 1) : args->buf.len;
+        argv[i] = args->buf.data + at;
+        lens[i] = end - at;
     }
     if (ok) {
         ok = script ? stores__redis_script(redis, req, script, nkeys, count, argv, lens)
                     : stores__redis_send(redis, req, count, argv, lens);
     }
-    if (argv != few) free(argv);
-    if (lens != few_lens) free(lens);
+    if (many) free(argv);
+    if (many) free(lens);
     stores__args_free(args);
     return ok;
 }

@@ -165,9 +165,11 @@ void stores__cache_ttl(uint64_t ms, char out[24]);
 
 /* ---- A command in the making (args.c): keys and values by offset, for the buffer may move. --- */
 
+enum { STORES__ARGS_FEW = 16 }; /* arguments; of more the places are not kept here */
+
 struct stores__args {
     struct stores__buf buf;
-    size_t *offsets; /* of each argument in buf; one more than count is set by the end */
+    size_t few[STORES__ARGS_FEW], *many; /* where each argument begins in buf; many NULL: in few */
     int count, room;
     bool failed;
     struct stores__node *node; /* where the keys are; NULL: any */
@@ -176,6 +178,8 @@ struct stores__args {
 };
 
 void stores__args_add(struct stores__args *args, const void *data, size_t len);
+/* Where the argument begins in the buffer. */
+size_t stores__args_offset(const struct stores__args *args, int index);
 void stores__args_str(struct stores__args *args, const char *text);
 /* The key of an epoch. */
 void stores__args_epoch_key(struct stores__args *args, const struct stores__epoch *epoch);

@@ -126,7 +126,7 @@ struct stores__read_row *stores__row_alive(struct stores__read_row *row) {
 
 struct stores__read_batch *stores__batch_new(struct stores__table *table,
                                              struct stores__read_row **rows, size_t count) {
-    struct stores__read_batch *batch = calloc(1, sizeof *batch + count * sizeof *batch->rows);
+    struct stores__read_batch *batch = stores__zeroed(sizeof *batch + count * sizeof *batch->rows);
     if (batch == NULL) return NULL;
     if (count > 0) memcpy(batch->rows, rows, count * sizeof *rows);
     batch->count = count;

@@ -6,7 +6,7 @@
 #include "pg/citus.h"
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
-    struct stores__commit *commit = calloc(1, sizeof *commit);
+    struct stores__commit *commit = stores__zeroed(sizeof *commit);
     if (commit == NULL) return NULL;
     commit->engine = commit->tell.engine = engine;
     if (engine->cache != NULL) commit->began = stores__held_now();

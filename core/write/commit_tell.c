@@ -188,7 +188,7 @@ static bool copy_ids(struct intent_req *intent, const struct stores__args *keys,
     intent->ids = malloc((size_t)count * sizeof *intent->ids);
     if (intent->ids == NULL) return false;
     for (int i = 1; i <= count; i++) {
-        size_t end = i < count ? keys->offsets[i + 1] : keys->buf.len;
+        size_t end = i < count ? stores__args_offset(keys, i + 1) : keys->buf.len;
         const char *text = keys->buf.data + end;
         while (text[-1] != '/') text--;
         const char *last = keys->buf.data + end;
@@ -239,11 +239,10 @@ static bool place(void *arg, struct stores__table *table, const char *epoch,
 #ifdef STORES_TEST_DELETE_AFTER_COMMIT
     /* The mistake that spec/consistency must be able to see: no intent before COMMIT, so that the
      * SETTLE after it finds none and deletes what stands there. Never defined in a release. */
-    stores__buf_free(&keys->buf);
-    free(keys->offsets);
+    stores__args_free(keys);
     return true;
 #endif
-    struct intent_req *intent = calloc(1, sizeof *intent);
+    struct intent_req *intent = stores__zeroed(sizeof *intent);
     if (intent == NULL) {
         stores__args_free(keys);
         return false;

@@ -28,7 +28,7 @@ static struct stores__redis_script script_settle = {.source = STORES__SCRIPT_SET
                                                     .follows = true};
 
 struct stores__settle *stores__settle_new(stores_engine *engine) {
-    struct stores__settle *settle = calloc(1, sizeof *settle);
+    struct stores__settle *settle = stores__zeroed(sizeof *settle);
     if (settle != NULL) settle->engine = engine;
     return settle;
 }
@@ -215,7 +215,7 @@ static void add_value(struct stores__args *args, const struct settle_row *row, b
 static void send_chunk(struct stores__settle *settle, size_t at, size_t end, const char *entry,
                        bool committed) {
     stores_engine *engine = settle->engine;
-    struct settle_req *req = calloc(1, sizeof *req);
+    struct settle_req *req = stores__zeroed(sizeof *req);
     struct stores__args args = {0};
     if (req == NULL) return; /* the intents stay, and readers resolve them */
     req->engine = engine;
