@@ -44,8 +44,8 @@ static int engine_held(lua_State *L) {
     return 1;
 }
 
-/* engine:held_stamp(table, id) -> a number that changes with the row, and how many bytes it has; nil
- * and false as above */
+/* engine:held_stamp(table, id) -> a number that changes with the row, and how many bytes it has;
+ * nil and false as above */
 static int engine_held_stamp(lua_State *L) {
     const char *text = NULL;
     size_t len = 0;
@@ -57,9 +57,9 @@ static int engine_held_stamp(lua_State *L) {
     return 2;
 }
 
-/* Whether the row that had that stamp is held as it was. A function of C, by FFI, for LuaJIT compiles
- * such a call, and shared documents are read in no other way once they are known: by names and ids
- * that held_stamp has taken. */
+/* Whether the row that had that stamp is held as it was. A function of C, by FFI, for LuaJIT
+ * compiles such a call, and shared documents are read in no other way once they are known: by
+ * names and ids that held_stamp has taken. */
 static int is_held(const struct stores__lua_engine *engine, const char *table, const char *id,
                    double stamp) {
     const char *text = NULL;

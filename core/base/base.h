@@ -81,8 +81,8 @@ void stores__buf_fmt(struct stores__buf *buf, const char *format, ...)
 const char *stores__buf_text(struct stores__buf *buf);
 void stores__buf_free(struct stores__buf *buf);
 
-/* Memory that each call needs, zeroed; NULL: there is none. glibc's calloc does not look for it where
- * malloc has small pieces at hand. */
+/* Memory that each call needs, zeroed; NULL: there is none. glibc's calloc does not look for it
+ * where malloc has small pieces at hand. */
 static inline void *stores__zeroed(size_t size) {
     void *memory = malloc(size);
     return memory != NULL ? memset(memory, 0, size) : NULL;
