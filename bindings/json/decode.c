@@ -23,44 +23,6 @@ static bool read_value(struct decoder *d);
 
 /* ---- Names of members ----------------------------------------------------------------------- */
 
-static bool is_id_of_row(const struct decoder *d) {
-    const unsigned char *at = d->at;
-    int64_t id;
-    uint64_t value = 0;
-    if (at == d->end || *at++ != '"') return false;
-    /* almost all of them: a number above zero of no more digits than always fit */
-    const unsigned char *digit = at;
-    for (; digit < d->end && digit - at < 18 && *digit >= '0' && *digit <= '9'; digit++) {
-        value = value * 10 + (unsigned)(*digit - '0');
-    }
-    if (digit > at && *at != '0' && digit < d->end && *digit == '"') return (int64_t)value == d->id;
-    const unsigned char *end = memchr(at, '"', (size_t)(d->end - at));
-    return end != NULL && stores_id_parse((const char *)at, (size_t)(end - at), &id, NULL) &&
-           id == d->id;
-}
-
-/* Pushes the string that the row was asked for by, where the text goes on with it. */
-static bool push_own(struct decoder *d) {
-    size_t len;
-    if (d->own == 0) return false;
-    const char *own = lua_tolstring(d->L, d->own, &len);
-    const unsigned char *at = d->at;
-    if ((size_t)(d->end - at) < len + 2 || at[0] != '"' || at[len + 1] != '"') return false;
-    if (memcmp(at + 1, own, len) != 0) return false;
-    lua_pushvalue(d->L, d->own);
-    d->at += len + 2;
-    return true;
-}
-
-/* The value of the member `id` of the outermost object. */
-static bool read_id(struct decoder *d) {
-    d->at_id = false;
-    d->has_id = push_own(d);
-    if (d->has_id) return true;
-    d->has_id = is_id_of_row(d);
-    return read_value(d);
-}
-
 /* Pushes the name that is kept at place; start: its text, with the quote behind it. */
 static bool push_known(struct decoder *d, int place, const unsigned char *start) {
     size_t len = d->codec->keys[place].len;
@@ -283,7 +245,7 @@ static bool read_members(struct decoder *d, int base) {
             lua_insert(L, base);
             table = true;
         }
-        if (!(d->at_id ? read_id(d) : read_value(d))) return false;
+        if (!(d->at_id ? stores__json_read_id(d) : read_value(d))) return false;
         if (table) lua_rawset(L, base);
         count++;
     } while (more(d, '}', &failed));

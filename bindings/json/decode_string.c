@@ -94,3 +94,42 @@ bool stores__json_read_string(struct decoder *d) {
     stores__json_give(d->codec, buf);
     return ok;
 }
+
+/* ---- The id of a row ------------------------------------------------------------------------ */
+
+static bool is_id_of_row(const struct decoder *d) {
+    const unsigned char *at = d->at;
+    int64_t id;
+    uint64_t value = 0;
+    if (at == d->end || *at++ != '"') return false;
+    /* almost all of them: a number above zero of no more digits than always fit */
+    const unsigned char *digit = at;
+    for (; digit < d->end && digit - at < 18 && *digit >= '0' && *digit <= '9'; digit++) {
+        value = value * 10 + (unsigned)(*digit - '0');
+    }
+    if (digit > at && *at != '0' && digit < d->end && *digit == '"') return (int64_t)value == d->id;
+    const unsigned char *end = memchr(at, '"', (size_t)(d->end - at));
+    return end != NULL && stores_id_parse((const char *)at, (size_t)(end - at), &id, NULL) &&
+           id == d->id;
+}
+
+/* Pushes the string that the row was asked for by, where the text goes on with it. */
+static bool push_own(struct decoder *d) {
+    size_t len;
+    if (d->own == 0) return false;
+    const char *own = lua_tolstring(d->L, d->own, &len);
+    const unsigned char *at = d->at;
+    if ((size_t)(d->end - at) < len + 2 || at[0] != '"' || at[len + 1] != '"') return false;
+    if (memcmp(at + 1, own, len) != 0) return false;
+    lua_pushvalue(d->L, d->own);
+    d->at += len + 2;
+    return true;
+}
+
+bool stores__json_read_id(struct decoder *d) {
+    d->at_id = false;
+    d->has_id = push_own(d);
+    if (d->has_id) return true;
+    d->has_id = is_id_of_row(d);
+    return stores__json_read_value(d);
+}

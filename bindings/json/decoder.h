@@ -42,6 +42,8 @@ static inline void skip_space(struct decoder *d) {
 bool stores__json_read_value(struct decoder *d);
 /* The same for a string; d->at: behind the opening quote. */
 bool stores__json_read_string(struct decoder *d);
+/* The same for the member `id` of the outermost object; says whether it is the id of the row. */
+bool stores__json_read_id(struct decoder *d);
 /* Pushes the name of a member, and goes to its value. */
 bool stores__json_read_name(struct decoder *d);
 /* The same as read_value for an array or object, in room that does not depend on its depth. */

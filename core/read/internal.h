@@ -136,6 +136,10 @@ void stores__batch_free(struct stores__read_batch *batch);
 /* What the SELECT for so many rows is, and its parameter, to be freed by the caller. */
 const char *stores__batch_sql(const struct stores__read_batch *batch);
 void stores__batch_ids(const struct stores__read_batch *batch, struct stores__buf *ids);
+/* A result of it is an error; of one that was skipped what came before it is. */
+void stores__batch_met(struct stores__read_batch *batch, const stores_error *error);
+/* Answers its rows with the error that it met; where it met none, its connection was lost. */
+void stores__batch_fail(struct stores__read_batch *batch);
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error);
 void stores__rows_no_memory(struct stores__read_row **rows, size_t count);
 /* What these rows wait for, for the times of their ops. */

@@ -2,6 +2,7 @@
 #include "read/internal.h"
 
 #include "base/ids.h"
+#include "names/names.h"
 
 /* ---- What a row gets ------------------------------------------------------------------------ */
 
@@ -169,6 +170,24 @@ void stores__batch_ids(const struct stores__read_batch *batch, struct stores__bu
 
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error) {
     for (size_t i = 0; i < count; i++) stores__row_failed(rows[i], error);
+}
+
+void stores__batch_met(struct stores__read_batch *batch, const stores_error *error) {
+    if (batch->error != NULL && error->code == STORES_OK) return;
+    stores__error_free(batch->error);
+    batch->error = stores__error_dup(error);
+}
+
+void stores__batch_fail(struct stores__read_batch *batch) {
+    if (batch->error == NULL || batch->error->code == STORES_OK) {
+        stores__error_free(batch->error);
+        batch->error = stores__error_new(STORES_CONNECTION_LOST,
+                                         "the connection was lost while reading");
+    }
+    if (batch->error->code == STORES_TABLE_NOT_FOUND) {
+        stores__table_forget_names(batch->table->engine);
+    }
+    stores__rows_fail(batch->rows, batch->count, batch->error);
 }
 
 void stores__rows_no_memory(struct stores__read_row **rows, size_t count) {

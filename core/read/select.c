@@ -197,13 +197,6 @@ static void take_past(struct stores__read_batch *batch, struct pg_result *result
     stores__pg_result_free(result);
 }
 
-/* Of what is skipped what came before it is the error. */
-static void keep_error(struct stores__read_batch *batch, const stores_error *error) {
-    if (batch->error != NULL && error->code == STORES_OK) return;
-    stores__error_free(batch->error);
-    batch->error = stores__error_dup(error);
-}
-
 static void took_rows(struct stores__pg_req *req, int index, struct pg_result *result) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (index == batch->marking.index) {
@@ -234,7 +227,7 @@ static void took_rows(struct stores__pg_req *req, int index, struct pg_result *r
     stores__pg_explain_read_only(req, &error);
     batch->stale_plan = stores__pg_stale_plan(req);
     batch->stray_cancel = stores__pg_stray_cancel(batch->conn, req, &error);
-    keep_error(batch, &error);
+    stores__batch_met(batch, &error);
     stores__pg_result_free(result);
 }
 
@@ -284,25 +277,13 @@ static bool try_again(struct stores__read_batch *batch, enum stores__pg_end end)
     return true;
 }
 
-static void fail_rows(struct stores__read_batch *batch) {
-    if (batch->error == NULL || batch->error->code == STORES_OK) {
-        stores__error_free(batch->error);
-        batch->error = stores__error_new(STORES_CONNECTION_LOST,
-                                         "the connection was lost while reading");
-    }
-    if (batch->error->code == STORES_TABLE_NOT_FOUND) {
-        stores__table_forget_names(batch->table->engine);
-    }
-    stores__rows_fail(batch->rows, batch->count, batch->error);
-}
-
 static void select_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__read_batch *batch = STORES__CONTAINER(req, struct stores__read_batch, req);
     if (!try_again(batch, end) && !try_each(batch, end)) {
         if (batch->result != NULL) {
             stores__batch_answer(batch, 'p');
         } else {
-            fail_rows(batch);
+            stores__batch_fail(batch);
         }
     }
     stores__batch_free(batch);
