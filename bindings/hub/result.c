@@ -22,7 +22,7 @@ enum {
     TYPE_JSONB = 3802
 };
 
-enum { OWN = 3 }; /* where hub_result has the string that a document was asked for by */
+enum { OWN = 3 }; /* where hub_result has the string that a document was asked for by, or nil */
 
 static int decode(lua_State *L, const char *text, size_t len) {
     return stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
@@ -63,7 +63,6 @@ struct row {
     const char *text;
     size_t len;
     int index; /* among those that came, from 1; 0: alone */
-    int own; /* the index of the string that it was asked for by; 0: there is none */
 };
 
 /* The id as text, on the stack where it came as a number. */
@@ -99,7 +98,7 @@ static void push_document(lua_State *L, struct stores__slot *slot, const struct 
     bool has_id = false;
     int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
                                           lua_upvalueindex(2), row->text, row->len, row->id,
-                                          row->own, &has_id);
+                                          lua_type(L, OWN) == LUA_TSTRING ? OWN : 0, &has_id);
     if (rc == STORES__JSON_NOT_A_DOCUMENT) refuse_document(L, slot, row);
     if (rc != 0) refuse_text(L, slot, row);
     if (has_id) return;
@@ -135,12 +134,7 @@ static void push_etag(lua_State *L, const char *etag) {
 static int push_found(lua_State *L, struct stores__slot *slot) {
     char etag[STORES_ETAG_SIZE];
     if (!slot->etag) {
-        struct row row = {.own = lua_type(L, OWN) == LUA_TSTRING ? OWN : 0};
-        if (stores_op_document(slot->op, 0, &row.id, &row.text, &row.len)) {
-            push_document(L, slot, &row);
-        } else {
-            lua_pushnil(L);
-        }
+        push_doc(L, slot, 0, true);
         return 1;
     }
     if (stores_op_etag(slot->op, 0, etag) && strcmp(etag, slot->unless) == 0) {
@@ -386,15 +380,12 @@ static int result_push(lua_State *L, struct stores__slot *slot) {
     return values;
 }
 
-/* hub:result(slot, id) -> the values of the call; raises its error. The slot is free afterwards.
- * id: the string by which one document was asked for, or nil. */
+/* hub:result(slot, id or nil) -> the values of the call; raises its error. The slot is free. */
 static int hub_result(lua_State *L) {
     lua_settop(L, OWN);
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = stores__slot_check(L, hub, 2);
-    if (slot->state == SLOT_PENDING) {
+    struct stores__slot *slot = stores__slot_check(L, stores__hub_check(L, 1), 2);
+    if (slot->state == SLOT_PENDING)
         return stores__raise(L, STORES_INTERNAL, "the call is not done");
-    }
     return result_push(L, slot);
 }
 
