@@ -9,7 +9,7 @@ local metrics = require('stores.metrics')
 local place = require('stores.shards.place')
 local routes = require('stores.shards.routes')
 local Store = require('stores.store')
-local strategy = require('stores.shards.strategy')
+local strategy = require('stores.config.strategy')
 local traced = require('stores.verbs.traced')
 
 ---@class stores.Shards

@@ -47,6 +47,8 @@ local function slack(name, figure, wanted)
   elseif in_flight and (figure == 'pg_statements' or figure == 'redis_commands') then
     -- how many segments a crowd became: each has some of its own; one more a call is hundreds
     return wanted > FLIGHT_FEW and SEGMENT_OWN or 0
+  elseif figure == 'redis_commands' and name:find('held', 1, true) then
+    return 0.2 -- a lease is renewed by the clock
   elseif in_flight and figure == 'copied' then
     return math.huge
   elseif in_flight and figure == 'allocations' then

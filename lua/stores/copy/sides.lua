@@ -8,7 +8,7 @@ local errors = require('stores.errors')
 local lists = require('stores.shards.config')
 local place = require('stores.shards.place')
 local siblings = require('stores.siblings')
-local strategy = require('stores.shards.strategy')
+local strategy = require('stores.config.strategy')
 local tasks = require('stores.tasks')
 
 local sides = {}

@@ -3,7 +3,7 @@
 local config = require('stores.config.tables')
 local errors = require('stores.errors')
 local options = require('stores.config.options')
-local strategy = require('stores.shards.strategy')
+local strategy = require('stores.config.strategy')
 
 local lists = {}
 

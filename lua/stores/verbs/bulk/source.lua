@@ -7,7 +7,7 @@ local documents = require('stores.tables.documents')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
 local json = require('stores.json')
-local strategy = require('stores.shards.strategy')
+local strategy = require('stores.config.strategy')
 
 local source = {}
 
