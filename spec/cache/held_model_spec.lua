@@ -56,15 +56,18 @@ local cases = {
   { 'epochs of another timeline, and an administrator', 1, 1, false, 'row', 'crash admin reset',
     20000 },
   { 'two writers', 2, 1, 1, 'row', 'crash evict', 10000 },
-  { 'leases of two lengths, and a hash that is lost', 1, 1, false, 'row',
-    'crash evict wipe lost leave long', 200000 },
+  { 'leases of two lengths', 1, 1, 1, 'row', 'wipe lost long', 20000 },
+  { 'the same, any number of writes, and a hash that is lost', 1, 1, false, 'row',
+    'crash evict wipe lost leave long', 200000, deep = true },
   { 'the same, unnamed rows, writes outside of Stores', 1, 1, false, 'row bulk outside',
-    'wipe lost long', 100000 },
-  { 'the same, a Redis that nobody reaches', 1, 1, 2, 'row', 'down long', 200000 },
-  { 'the same, a writer who does not reach Redis', 1, 1, false, 'row bypass', 'wipe long', 100000 },
+    'wipe lost long', 100000, deep = true },
+  { 'the same, a Redis that nobody reaches', 1, 1, 2, 'row', 'down long', 200000,
+    deep = true },
+  { 'the same, a writer who does not reach Redis', 1, 1, false, 'row bypass', 'wipe long', 100000,
+    deep = true },
   { 'the same, a process that is both', 1, 1, false, 'row', 'same crash evict wipe inflight long',
-    100000 },
-  { 'the same, an old dump', 1, 1, 1, 'row', 'dump long', 100000 },
+    100000, deep = true },
+  { 'the same, an old dump', 1, 1, 1, 'row', 'dump long', 100000, deep = true },
   { 'the same, of tables that are marked meanwhile', 1, 1, false, 'row bulk outside',
     'unmarked lost long', 80000 },
   { 'the same, writers that know of one length', 1, 1, false, 'row', 'wipe long old', 10000 },
@@ -168,6 +171,11 @@ local BOUNDS = {
   ['evict its own field, whose lease is longer'] = { 2, 1, 2 },
 }
 
+-- Those whose counterpart without a mutant, or that themselves, are too many states to be explored
+-- each time.
+local DEEP = { ['evict its own field, whose lease is longer'] = 'both',
+  ['a writer waits for the shortest lease of those who are left'] = 'counterpart' }
+
 describe('the checker of held reads catches', function()
   local names, controls = {}, {}
   for name in pairs(held.mutants) do table.insert(names, name) end
@@ -186,18 +194,23 @@ describe('the checker of held reads catches', function()
     return config, table.concat(words, ', ')
   end
 
+  local function is_caught(mutant)
+    local config, words = bounds_of(mutant)
+    config.mutant = mutant
+    local result = search(mutant, config)
+    assert.is_table(result.violation)
+    assert.matches('^a read returned', result.violation.message)
+    assert.is_true(#result.violation.trace > 5)
+    if DEEP[mutant] and not deep then return end
+    config.mutant = nil
+    controls[words] = controls[words] or search('without a mutant: ' .. words, config)
+    assert.is_nil(controls[words].violation)
+    assert.is_true(controls[words].complete)
+  end
+
   for _, mutant in ipairs(names) do
-    it(mutant, function()
-      local config, words = bounds_of(mutant)
-      config.mutant = mutant
-      local result = search(mutant, config)
-      assert.is_table(result.violation)
-      assert.matches('^a read returned', result.violation.message)
-      assert.is_true(#result.violation.trace > 5)
-      config.mutant = nil
-      controls[words] = controls[words] or search('without a mutant: ' .. words, config)
-      assert.is_nil(controls[words].violation)
-      assert.is_true(controls[words].complete)
-    end)
+    if deep or DEEP[mutant] ~= 'both' then
+      it(mutant, function() is_caught(mutant) end)
+    end
   end
 end)
