@@ -2,13 +2,13 @@
 --- constraints, savepoints that are rolled back, other processes' DDL. Schemas of chance have some
 --- of these each, two stores work on them, and every row has to be right from the cache after every
 --- operation. STORES_SCHEMAS=5000: so many; STORES_SCHEMAS_SEED=7: the first one's seed.
--- Plain pass alone: dozens of schemas take what the other passes have no time for.
+-- Plain pass alone: a hundred schemas take what the other passes have no time for.
 
 local run = require('spec.schemas.run')
 local stores = require('stores')
 local support = require('spec.support')
 
-local COUNT = tonumber(os.getenv('STORES_SCHEMAS')) or 40
+local COUNT = tonumber(os.getenv('STORES_SCHEMAS')) or 100
 local SEED = tonumber(os.getenv('STORES_SCHEMAS_SEED')) or os.time() % 1000000
 
 describe('over schemas of chance #slow', function()
