@@ -171,7 +171,10 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
     "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"   \
     "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"                 \
-    "  WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'no right to read'"           \
+    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid"                \
+    "    AND a.attname IN ('id', 'value')"                                                         \
+    "    AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'))"                      \
+    "  THEN 'no right to read'"                                                                    \
     "  WHEN f.child"                                                                               \
     "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"                      \
     "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"               \
