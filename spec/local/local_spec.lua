@@ -98,6 +98,14 @@ end
 
 local function kill(signal, pid) shell(('kill -%s %d'):format(signal, pid)) end
 
+--- Kills it, and waits until it is gone: it dies when it has a processor.
+local function end_at_once(pid)
+  kill('KILL', pid)
+  assert.is_true(within(20, function()
+    return shell(('readlink /proc/%d/cwd || echo gone'):format(pid)) == 'gone'
+  end))
+end
+
 local function raises(code, pattern, fn)
   local ok, failure = pcall(fn)
   assert.is_false(ok)
@@ -266,8 +274,8 @@ describe('private servers #slow', function()
   it('come back for a new user when one of them was killed under an old one', function()
     local one = user(folder)
     wait_up(one)
-    kill('KILL', tonumber(read(folder .. '/pgdata/postmaster.pid'):match('%d+')))
-    kill('KILL', processes(folder)['redis-server'][1])
+    end_at_once(tonumber(read(folder .. '/pgdata/postmaster.pid'):match('%d+')))
+    end_at_once(processes(folder)['redis-server'][1])
     local handle = local_servers.up(folder)
     assert.equal('1', shell('psql -h ' .. quoted(folder) .. ' -U postgres -Atc "select 1"'))
     assert.is_false(handle.close())
