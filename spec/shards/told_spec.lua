@@ -8,6 +8,7 @@ local three = require('spec.support.shards')
 
 local refused, Shards, Store = support.refused, stores.Shards, stores.Store
 local OFTEN = 0.1 -- seconds: ping_after
+local ROUNDS = 10
 
 local function with(fields, db)
   local copy = {}
@@ -38,6 +39,41 @@ local function is_refused(fn, ...)
   end)
   return found
 end
+
+describe('databases of which some are told which shards they are', function()
+  local shards, databases
+
+  setup(function() shards, databases = three.open(4, { 'things' }) end)
+  teardown(function() three.close(shards, databases) end)
+
+  -- Told or not, as who asks finds them.
+  it('are one or the other for first calls at the same time', function()
+    shards:init()
+    for _, db in ipairs(databases) do
+      support.psql(db, 'CREATE TABLE kept AS SELECT * FROM stores_shard')
+    end
+    for _ = 1, ROUNDS do
+      for _, db in ipairs(databases) do support.psql(db, 'TRUNCATE stores_shard') end
+      local fresh = Shards.new(list_of(databases))
+      local tasks = {}
+      for id = 0, 5 do
+        tasks[#tasks + 1] = stores.spawn(function()
+          local ok, err = pcall(fresh.find, fresh, 'things', tostring(id))
+          if not ok and not stores.errors.is(err, 'shard_mismatch') then error(err, 0) end
+        end)
+      end
+      for _, db in ipairs(databases) do
+        tasks[#tasks + 1] = stores.spawn(function()
+          local teller = Store.new(db, nil, { any_shard = true, cache = false })
+          teller:query('INSERT INTO stores_shard SELECT * FROM kept')
+          teller:close()
+        end)
+      end
+      for _, task in ipairs(tasks) do task:join() end
+      fresh:close()
+    end
+  end)
+end)
 
 describe('a database that is told which shard it is', function()
   local shards, databases

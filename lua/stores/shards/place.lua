@@ -184,22 +184,24 @@ function Cluster:settle(store)
   self.id, self.is_given = found.cluster, true
 end
 
--- Compares what two databases say. One may have been told only since it was asked.
+-- Compares what two databases say. One may have been told only since it was asked; what others find
+-- out while this waits does not change what it compares.
 local function compare(shards, at, other, timeout)
-  local known = shards.places
+  local said = { [at] = shards.places[at], [other] = shards.places[other] }
   for silent, speaks in pairs({ [at] = other, [other] = at }) do
-    if known[speaks] and not known[silent] then
-      known[silent] = place.read(shards.shards[silent], timeout) or false
+    if said[speaks] and not said[silent] then
+      said[silent] = place.read(shards.shards[silent], timeout) or false
+      shards.places[silent] = said[silent] or shards.places[silent]
     end
-    if known[speaks] and not known[silent] then
+    if said[speaks] and not said[silent] then
       shards.health[silent].ready = false
       refuse(silent - 1, 'its database does not say which shard it is, and that of shard %d does: '
         .. 'shards:init() tells it, where it is the right one', speaks - 1)
     end
   end
-  if known[at] and known[at].cluster ~= known[other].cluster then
+  if said[at] and said[at].cluster ~= said[other].cluster then
     refuse(at - 1, 'its database is of the cluster %s, and that of shard %d of the cluster %s',
-      known[at].cluster, other - 1, known[other].cluster)
+      said[at].cluster, other - 1, said[other].cluster)
   end
 end
 
@@ -219,15 +221,16 @@ local function look_elsewhere(shards, at, timeout)
   end
 end
 
--- What the database of a shard says of itself.
+-- What the database of a shard says of itself. Others may find that out meanwhile, of one that was
+-- told only since this asked.
 local function learn(shards, at, timeout)
-  local said = place.met(shards.shards[at], timeout) or shards.places[at] or false
+  local said = place.met(shards.shards[at], timeout) or shards.places[at]
   if not said then
     shards.where[at] = place.where(shards.shards[at], timeout)
     place.apart(shards.where, shards.size)
     look_elsewhere(shards, at, timeout)
   end
-  shards.places[at] = said
+  shards.places[at] = said or shards.places[at] or false
 end
 
 -- Those that have not been asked yet.
