@@ -142,7 +142,13 @@ describe('A pool that starves itself', function()
 
   it('is none where the cache answers', function()
     store_of(3, true)
-    for i = 1, 3 do store:find('docs', tostring(i)) end
+    for i = 1, 3 do
+      support.eventually(function()
+        local hits = store:stats().hits
+        store:find('docs', tostring(i))
+        return store:stats().hits > hits
+      end, 30, 'a row of the cache')
+    end
     local ok_count, errors = hold(3, 3, function(i)
       for _ = 1, 50 do store:find('docs', tostring(i)) end
     end)
