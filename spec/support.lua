@@ -177,6 +177,15 @@ function support.close(store, db)
   if db then support.drop(db) end
 end
 
+--- The ids from 1 on.
+---@param last integer
+---@return string[]
+function support.ids(last)
+  local list = {}
+  for i = 1, last do list[i] = tostring(i) end
+  return list
+end
+
 --- The ids of documents, as one text.
 ---@param documents stores.Document[]
 ---@return string

@@ -212,6 +212,11 @@ struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committ
     return (struct stores__facts_asked){.serial = ++engine->facts_serial, .committed = committed};
 }
 
+struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table, bool committed) {
+    table->asked_at = stores__now(table->engine);
+    return stores__facts_ask(table->engine, committed);
+}
+
 static bool says(const struct pg_result *result, int row, int column) {
     const char *value = stores__pg_value(result, row, column, NULL);
     return value != NULL && value[0] == 't';

@@ -22,6 +22,8 @@ struct stores__facts_asked {
 const char *stores__facts_sql(const stores_engine *engine);
 /* When the statement is sent. */
 struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed);
+/* The same of a writer, which others need not do meanwhile (stores__facts_must_ask). */
+struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table, bool committed);
 /* Takes the answer. False: no memory, and the table is not known. */
 bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
                          const struct stores__facts_asked *asked);

@@ -12,8 +12,7 @@ static void add_check(struct stores__segment *segment, struct stores__table *tab
     if (segment->checks > 0 && segment->checked[segment->checks - 1].table == table) return;
     struct stores__segment_check *check = &segment->checked[segment->checks++];
     check->table = table;
-    check->asked = stores__facts_ask(segment->engine, committed);
-    table->asked_at = stores__now(segment->engine);
+    check->asked = stores__facts_ask_to_write(table, committed);
     stores__pg_add(segment->conn, &segment->req, stores__facts_sql(segment->engine), 1, values,
                    true);
 }

@@ -38,8 +38,7 @@ void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
 
 void stores__tx_ask_facts(stores_tx *tx) {
     const char *values[] = {tx->txop->table->name};
-    tx->txop->asked = stores__facts_ask(tx->engine, false);
-    tx->txop->table->asked_at = stores__now(tx->engine);
+    tx->txop->asked = stores__facts_ask_to_write(tx->txop->table, false);
     stores__pg_add(tx->conn, &tx->req, stores__facts_sql(tx->engine), 1, values, true);
 }
 

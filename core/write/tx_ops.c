@@ -265,12 +265,17 @@ static struct stores__sql_known know(stores_tx *tx, const char *sql) {
     return stores__sql_know(&tx->engine->pool.common.texts, sql);
 }
 
+/* What a text writes in it is to be told to a cache, or kept from being written. */
+static bool tells_a_cache(const stores_tx *tx) {
+    return tx->engine->cache != NULL && !tx->options.readonly && !tx->options.session;
+}
+
 /* A text of which it is not known that it only reads, as a view may call what writes, is kept from
  * it by the server, but for one that locks rows, which counts as writing. */
 static void guard_select(stores_tx *tx, const struct stores__table *table) {
     struct stores__txop *txop = tx->txop;
+    if (!tells_a_cache(tx)) return;
     struct stores__sql_known known = know(tx, txop->sql);
-    if (tx->engine->cache == NULL || tx->options.readonly || tx->options.session) return;
     if (table->cacheable && known.only_reads) return;
     txop->guarded = !known.locks_rows;
     if (known.locks_rows) stores__commit_reaches(tx->commit);
@@ -327,7 +332,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     txop->readonly = options && options->readonly;
     if (tx->options.readonly && known.sets) {
         stores__commit_reaches(tx->commit); /* it may write from here on */
-    } else if (!tx->options.readonly && !tx->options.session && tx->engine->cache != NULL) {
+    } else if (tells_a_cache(tx)) {
         /* whatever its words are: what a view, an operator or a cast calls they do not tell. Of one
          * that locks rows, which the server takes for a write, they are believed */
         bool locks = txop->readonly && known.locks_rows;

@@ -4,7 +4,7 @@
 local stores = require('stores')
 local support = require('spec.support')
 
-local refused = support.refused
+local ids, refused = support.ids, support.refused
 local store, db
 
 setup(function()
@@ -12,12 +12,6 @@ setup(function()
   for i = 1, 20 do store:insert('things', { id = tostring(i), n = i }) end
 end)
 teardown(function() support.close(store, db) end)
-
-local function ids(count)
-  local list = {}
-  for i = 1, count do list[i] = tostring(i) end
-  return list
-end
 
 describe('a call', function()
   it('runs to its end outside coroutines', function()

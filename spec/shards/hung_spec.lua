@@ -36,6 +36,15 @@ end)
 
 local now = postgres.now
 
+-- Both as they are without a pool of a size of their own.
+local function list_of_both()
+  local list = {}
+  for id, server in ipairs(servers) do
+    list[id] = { id = id - 1, db = server:config(), redis = false, opts = { timeout = PATIENCE } }
+  end
+  return list
+end
+
 -- Shard 1 hangs while fn runs, and answers again behind it; in stores.run.
 local function while_hung(fn)
   servers[2]:freeze()
@@ -127,11 +136,7 @@ end)
 describe('the timeout of a call', function()
   it('is that of what is found out before it, too: at first, and where one asks', function()
     stores.run(function()
-      local list = {}
-      for id, server in ipairs(servers) do
-        list[id] = { id = id - 1, db = server:config(), redis = false,
-          opts = { timeout = PATIENCE } }
-      end
+      local list = list_of_both()
       local calls = {
         function(some, opts) some:find('docs', '1', opts) end,
         function(some, opts) some:patch('docs', '1', { set = { a = 1 } }, opts) end,
@@ -164,11 +169,7 @@ end)
 describe('shards that are closed while one of them is asked whether it is there', function()
   it('end what is under way', function()
     stores.run(function()
-      local list = {}
-      for id, server in ipairs(servers) do
-        list[id] = { id = id - 1, db = server:config(), redis = false,
-          opts = { timeout = PATIENCE } }
-      end
+      local list = list_of_both()
       local others = stores.Shards.new(list, { breaker = 2 * BREAKER })
       others:find('docs', '1')
       while_hung(function()

@@ -16,13 +16,19 @@ local PER_SECOND = tonumber(ffi.C.sysconf(CLOCK_TICKS))
 ---@field own number seconds of a core that it took itself
 ---@field children number seconds of those that it waited for
 
+-- Nothing where it has gone, before it was opened or behind that.
+local function read(path)
+  local file = io.open(path)
+  local text = file and file:read('*a') or ''
+  if file then file:close() end
+  return text
+end
+
 --- A process; nil where it has gone.
 ---@param pid integer|string
 ---@return Process?
 function proc.stat(pid)
-  local file = io.open('/proc/' .. pid .. '/stat')
-  local text = file and file:read('*a') or '' -- nil: it went between the opening and the reading
-  if file then file:close() end
+  local text = read('/proc/' .. pid .. '/stat')
   local name, state, parent, rest = text:match('^%d+ %((.*)%) (%a) (%d+) (.*)$')
   if not name then return nil end
   local user, system, waited_user, waited_system =
@@ -74,14 +80,8 @@ end
 ---@return number seconds
 ---@return integer cores
 function proc.idle()
-  local function text_of(path)
-    local file = assert(io.open(path))
-    local text = file:read('*a')
-    file:close()
-    return text
-  end
-  local stat, sum, cores = text_of('/proc/stat'), 0, 0
-  local list = text_of('/proc/self/status'):match('\nCpus_allowed_list:%s*([^\n]+)')
+  local stat, sum, cores = read('/proc/stat'), 0, 0
+  local list = read('/proc/self/status'):match('\nCpus_allowed_list:%s*([^\n]+)')
   for first, last in list:gmatch('(%d+)%-?(%d*)') do
     for core = tonumber(first), tonumber(last) or tonumber(first) do
       -- of user, nice, system, idle and waiting for disks
