@@ -54,6 +54,13 @@ describe('a lease of a held table', function()
     return found
   end
 
+  -- Who did not let go is taken out beside the write that waited, which asks for no word of that.
+  local function are_left(count)
+    support.eventually(function() return #holders() == count end, 20, function()
+      return ('%d holders, not %s'):format(count, table.concat(holders(), ' '))
+    end)
+  end
+
   local function longest()
     local found = 0
     for _, field in ipairs(holders()) do
@@ -102,7 +109,7 @@ describe('a lease of a held table', function()
       assert.equal('1', child:line())
       child:signal('STOP')
       lasts(lease, update, 2)
-      assert.same({}, holders())
+      are_left(0)
       update(3)
       assert.equal(1, store:stats().held_evictions)
       child:signal('CONT')
@@ -117,10 +124,10 @@ describe('a lease of a held table', function()
     assert.equal(2, #holders())
     short:signal('STOP')
     lasts(0.3, update, 1)
-    assert.equal(1, #holders())
+    are_left(1)
     long:signal('STOP')
     lasts(3, update, 2)
-    assert.same({}, holders())
+    are_left(0)
   end)
 
   it('is not given back for its process by one whose other lease ran out first', function()
@@ -132,7 +139,7 @@ describe('a lease of a held table', function()
     end, 20)
     short:signal('STOP')
     own:update('routes', { id = id, n = 1 })
-    assert.equal(1, #holders())
+    are_left(1)
     for n = 2, 6 do
       store:update('routes', { id = id, n = n })
       assert.equal(n, own:find('routes', id).n)
