@@ -9,6 +9,7 @@ local cache = {}
 ---@field prefix string
 ---@field db table
 ---@field oids table<string, string> of tables, by their names
+---@field last? integer the id that was given last
 ---@field cli fun(...: string|number): string
 local Cache = {}
 Cache.__index = Cache
@@ -113,6 +114,54 @@ function Cache:turned(name, before, meanwhile)
     local now = self:epoch(name)
     return now and now:sub(1, 1) == 'V' and now ~= before and now
   end, 60, name .. ' to be turned')
+end
+
+--- An id that no row has yet.
+---@return string
+function Cache:fresh()
+  self.last = (self.last or 0) + 1
+  return tostring(self.last)
+end
+
+--- Makes a document that stands in PostgreSQL and in the cache, and gives its id.
+---@param store stores.Store
+---@param fields? table of the document
+---@param name? string of the table; docs where it is left out
+---@return string id
+function Cache:cached(store, fields, name)
+  name = name or 'docs'
+  local record = { id = self:fresh() }
+  for key, field in pairs(fields or {}) do record[key] = field end
+  self:ready(store, 'public.' .. name)
+  store:insert(name, record)
+  support.eventually(function() -- a table whose facts have changed is turned by its first write
+    store:find(name, record.id)
+    return (self:row('public.' .. name, record.id) or ''):find('^V') ~= nil
+  end, 60)
+  return record.id
+end
+
+--- How much figures of stats() grew while fn ran.
+---@param store stores.Store
+---@param fn fun()
+---@param names string[] of the figures
+---@return table<string, integer>
+function cache.grown(store, fn, names)
+  local before = store:stats()
+  fn()
+  local after, out = store:stats(), {}
+  for _, name in ipairs(names) do out[name] = after[name] - before[name] end
+  return out
+end
+
+--- Where a read has its row from: which of these three figures it counts in.
+---@param store stores.Store
+---@param id string
+---@param name? string of the table; docs where it is left out
+---@return table<string, integer>
+function cache.sources(store, id, name)
+  return cache.grown(store, function() store:find(name or 'docs', id) end,
+    { 'hits', 'misses', 'negative_hits' })
 end
 
 --- Reads a row until that is done from the memory of the store's process.
