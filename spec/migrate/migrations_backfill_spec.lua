@@ -1,5 +1,5 @@
 -- Backfills: what changes the rows of a table batch by batch, and goes on where it was stopped.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local process = require('spec.support.process')

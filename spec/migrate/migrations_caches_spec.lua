@@ -1,5 +1,5 @@
 -- Whose caches hear of what a migration changed, and what is said where nobody does.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local process = require('spec.support.process')

@@ -1,5 +1,5 @@
 -- Contracts, which wait for a run that finishes, and checkpoints, from which a new database starts.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local stores = require('stores')

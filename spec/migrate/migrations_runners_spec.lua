@@ -1,6 +1,6 @@
 -- Runners of migrations that are killed, lose their lock, or meet each other: nothing runs twice,
 -- and who stands in the way is named.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local runners = require('spec.support.runners')

@@ -1,6 +1,6 @@
 -- The texts of migrations: how files are checked out, what pg_dump writes, what a text leaves in
 -- its session; and the names of ledgers.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local stores = require('stores')

@@ -1,5 +1,5 @@
 -- Migrations that are tried in every way, schemas that are compared, and new entries of a file.
--- Plain pass alone: it is Lua over the verbs, and migrations_spec has the other passes.
+-- Plain pass alone: Lua over the verbs, whose C other files of these passes run.
 
 local migrations = require('migrations')
 local shell = require('spec.support.shell')
