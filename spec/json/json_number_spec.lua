@@ -1,24 +1,12 @@
 --- stores.json: numbers, those of Lua and those that keep their digits.
 
+local codec = require('spec.support.codec')
 local ffi = require('ffi')
-local errors = require('stores.errors')
 local json = require('stores.json')
 
 local null, number = json.null, json.number
 
--- The message of the refusal; fails where the value is not refused.
-local function refusal(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, ok and 'nothing was refused: ' .. tostring(err) or nil)
-  assert.is_true(errors.is(err), tostring(err))
-  return err.message, err.code
-end
-
-local function refuses(value, message)
-  local text, code = refusal(json.encode, value)
-  assert.equals(message, text)
-  assert.equals('invalid_document', code)
-end
+local refusal, refuses = codec.refusal, codec.refuses
 
 describe('numbers', function()
   local function reads(text, value)
@@ -268,5 +256,22 @@ describe('stores.json.number', function()
     assert.has_error(function() n.tostring({}) end)
     assert.has_error(function() n.tonumber(io.stdout) end)
     assert.has_error(function() getmetatable(n).__tostring() end)
+  end)
+end)
+
+describe('numbers with zeros at their end', function()
+  it('are those without, where a double has them', function()
+    for text, value in pairs({ ['1.50000000000000000000'] = 1.5, ['-0.000000000000000000'] = 0,
+      ['12345.1250000000000000'] = 12345.125, ['100.00000000000000000000'] = 100,
+      ['0.10'] = 0.1, ['999999999999999.000000000'] = 999999999999999,
+      ['0.000000000000001000000'] = 1e-15, ['1.50000000000000000000e2'] = 150 }) do
+      assert.equal(value, json.decode(text), text)
+    end
+  end)
+
+  it('keep their digits where none has', function()
+    for _, text in ipairs({ '0.10000000000000000000010', '1234567890123456789.50' }) do
+      assert.equal(text, json.encode(json.decode(text)))
+    end
   end)
 end)
