@@ -1,9 +1,8 @@
 --- The protocol of docs/cache.md, checked exhaustively: no violation in the protocol, and each
---- mutant of it is caught. STORES_MODEL_DEEP=1: larger bounds (minutes). STORES_MODEL_TRACE=1:
---- prints the counterexample of each mutant.
+--- mutant of it is caught. What checks it: model_checker_spec. STORES_MODEL_DEEP=1: larger bounds
+--- (minutes). STORES_MODEL_TRACE=1: prints the counterexample of each mutant.
 -- Plain pass alone: plain Lua over no server, with which a collector would take hours.
 
-local ffi = require 'ffi'
 local checker = require 'spec.model.checker'
 local rows = require 'spec.model.rows'
 local epochs = require 'spec.model.epochs'
@@ -24,14 +23,18 @@ local function report(name, result)
   io.flush()
 end
 
-local FILES = { [rows] = 'spec.model.rows', [epochs] = 'spec.model.epochs' }
+local NAMES = { [rows] = 'rows', [epochs] = 'epochs' }
 
 -- Explores a configuration with functions that were loaded for it alone: what LuaJIT compiled for
 -- another one, or could not compile, makes these three times slower.
 local function search(kind, config, with_goal)
   jit.flush()
-  package.loaded['spec.model.checker'], package.loaded[FILES[kind]] = nil, nil
-  local model = require(FILES[kind]).new(config)
+  for module in pairs(package.loaded) do
+    if module == 'spec.model.checker' or module:find('^spec%.model%.' .. NAMES[kind]) then
+      package.loaded[module] = nil
+    end
+  end
+  local model = require('spec.model.' .. NAMES[kind]).new(config)
   return require('spec.model.checker').run(model, with_goal and { goal = model.goal,
     goal_name = 'a state without intents, and without a turn' })
 end
@@ -103,10 +106,13 @@ local function is_caught(kind, mutant, bounds)
 end
 
 -- Every label in the model's source was taken, but for those that only a mutant has.
-local function covers(taken, path, only_mutants)
-  local file = assert(io.open(path))
-  local source = file:read '*a'
-  file:close()
+local function covers(taken, kind, only_mutants)
+  local source = ''
+  for _, part in ipairs { 'writer', 'reader', 'others' } do
+    local file = assert(io.open(('spec/model/%s/%s.lua'):format(NAMES[kind], part)))
+    source = source .. file:read '*a'
+    file:close()
+  end
   local missing, known = {}, 0
   for label in source:gmatch "'(%l+: [^'\n]*)'" do
     known = known + 1
@@ -119,81 +125,6 @@ local function covers(taken, path, only_mutants)
   assert.are.same({}, missing)
   return known
 end
-
-describe('the checker', function()
-  -- `count` tokens, each of which goes from 0 to `top` by single steps.
-  local function tokens(count, top, changes)
-    local model = { size = 4 * count }
-    function model.init(_, emit) emit() end
-    function model.next(s, t, emit)
-      for i = 0, count - 1 do
-        if s[4 * i] < top then
-          ffi.copy(t, s, model.size)
-          t[4 * i] = s[4 * i] + 1
-          emit('token: moves', i + 1)
-        end
-      end
-    end
-    function model.describe(s) return ffi.string(s, model.size):gsub('.',
-      function(c) return c:byte() .. ' ' end) end
-    for key, value in pairs(changes or {}) do model[key] = value end
-    return model
-  end
-
-  it('finds every state once', function()
-    local result = checker.run(tokens(3, 9))
-    assert.are.equal(1000, result.states)
-    assert.are.equal(3 * 9 * 100, result.transitions)
-    assert.are.equal(27, result.depth)
-    assert.is_true(result.complete)
-    assert.are.equal(2700, result.labels['token: moves'])
-  end)
-
-  it('counts identical processes once when they are sorted', function()
-    local result = checker.run(tokens(3, 9, { canon = function(t) checker.sort_blocks(t, 0, 1,
-      3) end }))
-    assert.are.equal(220, result.states)
-  end)
-
-  it('gives a shortest trace to a wrong state, its processes named the same throughout', function()
-    local result = checker.run(tokens(2, 5, {
-      canon = function(t) checker.sort_blocks(t, 0, 1, 2) end,
-      invariant = function(s) return (s[0] == 3 or s[4] == 3) and 'a token stands on 3' or nil end,
-    }))
-    assert.are.equal('a token stands on 3', result.violation.message)
-    assert.are.equal(4, #result.violation.trace)
-    local who = result.violation.trace[2].who
-    for i = 3, 4 do assert.are.equal(who, result.violation.trace[i].who) end
-    assert.is_false(result.complete)
-  end)
-
-  it('gives the trace to a wrong step', function()
-    local model = tokens(1, 3)
-    function model.next(s, t, emit)
-      ffi.copy(t, s, 4)
-      t[0] = s[0] < 3 and s[0] + 1 or 0
-      emit('token: moves', 1, s[0] == 3 and 'it went back' or nil)
-    end
-    local result = checker.run(model)
-    assert.are.equal('it went back', result.violation.message)
-    assert.are.equal(5, #result.violation.trace)
-  end)
-
-  it('finds a state from which the goal is out of reach', function()
-    local goal = function(s) return s[0] <= 2 and s[4] == 5 end
-    local result = checker.run(tokens(2, 5), { goal = goal, goal_name = 'a low first token' })
-    assert.are.equal('no way leads back to: a low first token', result.violation.message)
-    assert.are.equal(3, #result.violation.trace - 1)
-    assert.is_nil(checker.run(tokens(2, 5), { goal = function(s) return s[0] == 5
-      and s[4] == 5 end }).violation)
-  end)
-
-  it('says when it stopped at its bound', function()
-    local result = checker.run(tokens(3, 9), { limit = 100 })
-    assert.is_false(result.complete)
-    assert.is_nil(result.violation)
-  end)
-end)
 
 local row_cases = {}
 -- name, writers, readers, commits (false: any number), ingredients, least states, only when deep
@@ -337,7 +268,7 @@ describe('the row protocol has no violation', function()
 
   it('and each of its steps was taken', function()
     local taken = steps_taken(rows, row_cases)
-    local known = covers(taken, 'spec/model/rows.lua', {
+    local known = covers(taken, rows, {
       ['writer: DEL after COMMIT'] = true, ['writer: SET if newer'] = true,
         ['writer: INTENT for no row'] = true,
       ['reader: joins a read that runs'] = true,
@@ -360,7 +291,7 @@ describe('the epoch protocol has no violation', function()
 
   it('and each of its steps was taken', function()
     local taken = steps_taken(epochs, epoch_cases)
-    local known = covers(taken, 'spec/model/epochs.lua', {
+    local known = covers(taken, epochs, {
       ['writer: learns the epoch'] = true, ['writer: sets B<new> after COMMIT'] = true,
       ['writer: sets B<new>, will run its statement'] = true,
         ['writer: turns the table once more'] = true,

@@ -1,0 +1,81 @@
+--- What explores the models of spec/model/: every state, every step, a shortest trace to what is
+--- wrong.
+-- Plain pass alone: plain Lua over no server.
+
+local ffi = require 'ffi'
+local checker = require 'spec.model.checker'
+
+describe('the checker', function()
+  -- `count` tokens, each of which goes from 0 to `top` by single steps.
+  local function tokens(count, top, changes)
+    local model = { size = 4 * count }
+    function model.init(_, emit) emit() end
+    function model.next(s, t, emit)
+      for i = 0, count - 1 do
+        if s[4 * i] < top then
+          ffi.copy(t, s, model.size)
+          t[4 * i] = s[4 * i] + 1
+          emit('token: moves', i + 1)
+        end
+      end
+    end
+    function model.describe(s) return ffi.string(s, model.size):gsub('.',
+      function(c) return c:byte() .. ' ' end) end
+    for key, value in pairs(changes or {}) do model[key] = value end
+    return model
+  end
+
+  it('finds every state once', function()
+    local result = checker.run(tokens(3, 9))
+    assert.are.equal(1000, result.states)
+    assert.are.equal(3 * 9 * 100, result.transitions)
+    assert.are.equal(27, result.depth)
+    assert.is_true(result.complete)
+    assert.are.equal(2700, result.labels['token: moves'])
+  end)
+
+  it('counts identical processes once when they are sorted', function()
+    local result = checker.run(tokens(3, 9, { canon = function(t) checker.sort_blocks(t, 0, 1,
+      3) end }))
+    assert.are.equal(220, result.states)
+  end)
+
+  it('gives a shortest trace to a wrong state, its processes named the same throughout', function()
+    local result = checker.run(tokens(2, 5, {
+      canon = function(t) checker.sort_blocks(t, 0, 1, 2) end,
+      invariant = function(s) return (s[0] == 3 or s[4] == 3) and 'a token stands on 3' or nil end,
+    }))
+    assert.are.equal('a token stands on 3', result.violation.message)
+    assert.are.equal(4, #result.violation.trace)
+    local who = result.violation.trace[2].who
+    for i = 3, 4 do assert.are.equal(who, result.violation.trace[i].who) end
+    assert.is_false(result.complete)
+  end)
+
+  it('gives the trace to a wrong step', function()
+    local model = tokens(1, 3)
+    function model.next(s, t, emit)
+      ffi.copy(t, s, 4)
+      t[0] = s[0] < 3 and s[0] + 1 or 0
+      emit('token: moves', 1, s[0] == 3 and 'it went back' or nil)
+    end
+    local result = checker.run(model)
+    assert.are.equal('it went back', result.violation.message)
+    assert.are.equal(5, #result.violation.trace)
+  end)
+
+  it('finds a state from which the goal is out of reach', function()
+    local goal = function(s) return s[0] <= 2 and s[4] == 5 end
+    local result = checker.run(tokens(2, 5), { goal = goal, goal_name = 'a low first token' })
+    assert.are.equal('no way leads back to: a low first token', result.violation.message)
+    assert.are.equal(3, #result.violation.trace - 1)
+    assert.is_nil(checker.run(tokens(2, 5), { goal = function(s) return s[0] == 5
+      and s[4] == 5 end }).violation)
+  end)
+
+  it('says when it stopped at its bound', function()
+    local result = checker.run(tokens(3, 9), { limit = 100 })
+    assert.is_false(result.complete)
+    assert.is_nil(result.violation)
+  end)
+end)
