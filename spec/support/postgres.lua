@@ -104,7 +104,9 @@ local next_port = 0
 
 -- Other programs may have a port already: then the next one.
 local function up(self, settings)
-  local all = { listen_addresses = '127.0.0.1', hba_file = self.home .. '/hba.conf' }
+  -- where its data is in memory a process that is killed leaves half of the page that it writes
+  local all = { listen_addresses = '127.0.0.1', hba_file = self.home .. '/hba.conf',
+    full_page_writes = 'on' }
   for name, value in pairs(self.settings) do all[name] = value end
   for name, value in pairs(settings or {}) do all[name] = value end
   for _ = 1, 20 do
@@ -218,6 +220,7 @@ local SIGNALS = { smart = 'TERM', fast = 'INT', immediate = 'QUIT', kill = 'KILL
 --- Stops it and waits, without turning the loop, until it and its children are gone.
 ---@param how 'fast'|'immediate'|'kill' kill: all of its processes at once, as a power cut would
 function Postgres:stop(how)
+  if how == 'kill' then signal('STOP', { self.pid }) end -- it begins no more of them meanwhile
   local pids = processes(self)
   signal(SIGNALS[how], how == 'kill' and pids or { self.pid })
   for _, pid in ipairs(pids) do
