@@ -42,7 +42,7 @@ describe('the cache', function()
       local id = keys:cached(store)
       keys:ready(store, 'public."Docs"')
       assert.is_nil(store:find('"Docs"', id))
-      assert.equal('N', keys:row('public."Docs"', id))
+      keys:becomes('public."Docs"', id, 'N')
       store:query('DROP TABLE "Docs"')
     end)
 
@@ -55,7 +55,7 @@ describe('the cache', function()
         other:find('docs', ids[i])
       end
       for i, id in ipairs(ids) do
-        support.eventually(function() return keys:row('public.docs', id) end)
+        keys:becomes('public.docs', id, i % 2 == 0 and 'V' or 'N')
         local ms = tonumber(keys.cli('PTTL', keys:key('public.docs', id)))
         local ttl = i % 2 == 0 and 100000 or 50000
         local passed = (store.hub:now() - began) * 1000

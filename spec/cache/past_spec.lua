@@ -265,7 +265,7 @@ describe('rows that Redis kept, #slow', function()
       go_back()
       stores.sleep(1.1)
       -- the first read asks, and the next ones know
-      support.eventually(function() return store:find('docs', '1').n == 1 end, 2)
+      support.eventually(function() return store:find('docs', '1').n == 1 end, 10)
       for _ = 1, 5 do assert.equal(1, store:find('docs', '1').n) end
       assert.equal(1, store:find('docs', '1', { cache = false }).n)
       warm(store, '1')

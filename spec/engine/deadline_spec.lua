@@ -184,12 +184,12 @@ describe('A deadline', function()
         watcher:join()
       end)
       assert.same({ ['timeout none'] = 1000 }, codes)
-      assert.is_true(most <= 3, tostring(most)) -- one may be ending, after the pool let go of it
+      assert.is_true(most <= 4, tostring(most)) -- two may be ending, after the pool let go of them
       support.eventually(function() return store:stats().pool_checked_out == 0 end)
       -- also where the cancel came before the statement that it was for
-      assert.equal(0, running('pg_sleep'))
+      support.eventually(function() return running('pg_sleep') == 0 end)
       assert.equal(1, store:count('docs'))
-      assert.is_true(sessions() <= 2)
+      support.eventually(function() return sessions() <= 2 end)
       assert.is_true(store:stats().pg_cancels > 2)
     end)
 

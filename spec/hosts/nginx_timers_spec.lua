@@ -116,7 +116,7 @@ describe('nginx without room for timers #slow', function()
       server:get('/one') -- the loop turns while somebody waits
       return support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
         .. "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"):match('%d+') == '0'
-    end, 8, 'what it asked for is canceled')
+    end, 20, 'what it asked for is canceled')
   end)
 
   it('runs a spawned task whose timer it dropped when somebody joins it', function()

@@ -15,7 +15,7 @@ local function idle()
   return stats.ops == 0 and stats.transactions == 0 and stats.pool_checked_out == 0
 end
 
-after_each(function() support.eventually(idle, 5, 'nothing is left of the calls') end)
+after_each(function() support.eventually(idle, 20, 'nothing is left of the calls') end)
 
 describe('the function of updateObject', function()
   it('may change the document in place', function()

@@ -61,12 +61,10 @@ describe('migrations', function()
       local list = { { name = 'kill', type = 'lua', migration = function(tx)
         tx:query("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
           .. ' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())')
-        for _ = 1, 100 do
-          local held = tx:query("SELECT FROM pg_locks WHERE locktype = 'advisory' AND database ="
-            .. ' (SELECT oid FROM pg_database WHERE datname = current_database())')
-          if #held == 0 then break end
-          tx:query('SELECT pg_sleep(0.02)')
-        end
+        support.eventually(function()
+          return #tx:query("SELECT FROM pg_locks WHERE locktype = 'advisory' AND database ="
+            .. ' (SELECT oid FROM pg_database WHERE datname = current_database())') == 0
+        end)
       end }, TABLE }
       local err = raised(run, list)
       assert.same({ 'kill' }, err.ran)
@@ -117,13 +115,13 @@ describe('migrations', function()
 
     it('hold no transaction open while they wait or build', function()
       run({ TABLE })
-      local open
       run({ { name = 'watch', type = 'lua', migration = function(tx)
-        open = tx:query("SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname ="
-          .. ' current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()'
-          .. " AND backend_type = 'client backend'")[1].n
+        support.eventually(function() -- a session is reset once its COMMIT is answered
+          return tx:query("SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname ="
+            .. ' current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()'
+            .. " AND backend_type = 'client backend'")[1].n == 0
+        end)
       end } })
-      assert.equals(0, open)
     end)
   end)
 end)

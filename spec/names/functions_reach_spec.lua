@@ -44,7 +44,7 @@ describe('rows that a table\'s own functions change', function()
     support.eventually(function()
       other:find(b, '1')
       return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
-    end, 5, 'the row of ' .. b)
+    end, 20, 'the row of ' .. b)
     return a, b, call
   end
 
@@ -156,7 +156,7 @@ describe('rows that a table\'s own functions change', function()
         support.eventually(function()
           other:find(b, '1')
           return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
-        end, 5, 'the row of ' .. b)
+        end, 20, 'the row of ' .. b)
         other:insert(a, { id = '7' })
         changed(b)
       end)
@@ -169,7 +169,7 @@ describe('rows that a table\'s own functions change', function()
     support.eventually(function()
       other:find(b, '1')
       return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
-    end, 5, 'the row of ' .. b)
+    end, 20, 'the row of ' .. b)
     store:updateProperty(a, '1', 'n', math.random(1e9))
     assert.equal(101, other:find(b, '1', { cache = false }).n)
     return other:find(b, '1').n == 101

@@ -48,7 +48,7 @@ describe('rows that change without being named', function()
         if (keys:row('public.' .. name, tostring(i)) or ''):sub(1, 1) ~= 'V' then return false end
       end
       return true
-    end, 5, 'rows of ' .. name)
+    end, 20, 'rows of ' .. name)
   end
 
   local function fresh(name)

@@ -66,7 +66,7 @@ describe('#slow A pool that is left alone', function()
     local store = store_of({ idle_timeout = 0.3 })
     fill(store, 4)
     local idle_since = postgres.now()
-    assert.equal(4, store:stats().pool_idle)
+    support.eventually(function() return store:stats().pool_idle == 4 end)
     support.eventually(function() return #sessions(store) == 0 end)
     assert.is_true(postgres.now() - idle_since >= 0.3)
     assert.equal(0, store:stats().pool_idle)
@@ -167,7 +167,7 @@ describe('#slow A pool that is left alone', function()
     local began = postgres.now()
     stores.map({ 1, 2, 3, 4 }, function(i)
       stores.sleep(i * 0.005) -- each in a tick of its own: one of them is always in flight
-      while store:stats().pg_connects < 4 and postgres.now() - began < 5 do
+      while store:stats().pg_connects < 4 and postgres.now() - began < 60 do
         assert.equal(1, store:find('slow', '1').n)
       end
     end)
@@ -197,8 +197,8 @@ describe('#slow A pool that is left alone', function()
     local before = store:stats().pg_round_trips
     support.eventually(function() return store:stats().pg_round_trips > before end)
     assert.not_equal(pid, pid_of(store))
-    assert.equal(2, store:stats().pool_idle)
-    support.eventually(function() return store:stats().pool_idle == 1 end, 15)
+    support.eventually(function() return store:stats().pool_idle == 2 end)
+    support.eventually(function() return store:stats().pool_idle == 1 end)
     assert.equal(2, store:stats().pg_connects)
   end)
 end)

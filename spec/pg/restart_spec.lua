@@ -88,7 +88,7 @@ describe('When PostgreSQL', function()
     support.eventually(function()
       return server:psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stores'"
         .. " AND wait_event_type = 'Lock'") == tostring(count or 1)
-    end, 5, 'a session that waits for a lock')
+    end, 20, 'a session that waits for a lock')
   end
 
   local verbs = {

@@ -159,17 +159,18 @@ describe('A lane that does not answer', function()
     store:find('locked', '1')
     stores.run(function()
       while_locked('locked', function()
-        local hints = 0
-        local list = {}
-        for i = 1, 60 do list[i] = i end
-        stores.map(list, function(i)
-          stores.sleep(0.02 * i) -- each a statement of its own
-          local ok, err = store.try:find('locked', '1', { timeout = 10 })
-          assert.is_false(ok)
-          if err.code == 'acquire_timeout' and err.hint and err.hint:find('lock', 1, true) then
-            hints = hints + 1
-          end
-        end)
+        local hints, tasks = 0, {}
+        for i = 1, 60 do
+          tasks[i] = stores.spawn(function()
+            local ok, err = store.try:find('locked', '1', { timeout = 10 })
+            assert.is_false(ok)
+            if err.code == 'acquire_timeout' and err.hint and err.hint:find('lock', 1, true) then
+              hints = hints + 1
+            end
+          end)
+          stores.sleep(0.02) -- each is a statement of its own
+        end
+        for _, task in ipairs(tasks) do task:join() end
         assert.is_true(hints > 0)
       end)
     end)

@@ -55,7 +55,7 @@ describe('an intent', function()
     support.eventually(function()
       assert.equal(n, store:find('docs', id).n)
       return (keys:row('public.docs', id) or ''):sub(1, 1) == 'V'
-    end, 5, 'the row to be cached again')
+    end, 20, 'the row to be cached again')
     assert.equal(n, store:find('docs', id).n)
   end
 

@@ -164,6 +164,19 @@ function cache.sources(store, id, name)
     { 'hits', 'misses', 'negative_hits' })
 end
 
+--- Calls fn until a writer evicted no holder meanwhile, some times at most: those of a machine that
+--- is busy elsewhere for a second, as long as a lease, are evicted, whatever they do.
+---@param writer stores.Store
+---@param fn fun()
+function cache.evicts_nobody(writer, fn)
+  for _ = 1, 5 do
+    local before = writer:stats().held_evictions
+    fn()
+    if writer:stats().held_evictions == before then return end
+  end
+  error('holders were evicted each time', 2)
+end
+
 --- Reads a row until that is done from the memory of the store's process.
 ---@param store stores.Store one that holds the table
 ---@param name string

@@ -264,7 +264,7 @@ describe('a text', function()
       warm('docs', 1)
       store:session(function(session) session:query(sql) end)
       assert.is_true(truth('docs') > 1)
-      support.eventually(function() return other:find('docs', '1').n == truth('docs') end, 2)
+      support.eventually(function() return other:find('docs', '1').n == truth('docs') end)
     end)
   end
 
