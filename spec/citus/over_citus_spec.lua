@@ -10,7 +10,8 @@ if os.getenv('STORES_TEST_CITUS') then return end
 
 -- Each with what is otherwise there: by the names of its specs, of both kinds of tables or of one.
 local SPECS = {
-  { 'lua/api_spec' },
+  { 'lua/read_verbs_spec' },
+  { 'lua/write_verbs_spec' },
   { 'lua/paths_spec' },
   { 'read/criteria_spec' },
   { 'read/order_spec' },

@@ -9,10 +9,12 @@ local support = require('spec.support')
 if os.getenv('STORES_TEST_POOLER') then return end
 
 local POOLED = {
-  'lua/api_spec', 'lua/paths_spec', 'write/query_spec', 'lua/update_object_spec',
-  'write/transaction_spec', 'lua/combine_spec', 'lua/optimistic_spec', 'read/criteria_spec',
-  'json/exact_spec', 'lua/errors_spec', 'base/shards_spec', 'lua/query_builder_spec',
-  'read/etag_spec', 'write/conditional_spec', 'write/bulk_spec', 'write/update_each_spec'
+  'lua/read_verbs_spec', 'lua/write_verbs_spec', 'lua/paths_spec', 'write/query_spec',
+  'lua/update_object_spec', 'write/transaction_spec', 'lua/combine_spec', 'lua/optimistic_spec',
+  'read/criteria_spec',
+  'json/exact_spec', 'lua/arguments_spec', 'lua/errors_spec', 'base/shards_spec',
+  'lua/query_builder_spec', 'read/etag_spec', 'write/conditional_spec', 'write/bulk_spec',
+  'write/update_each_spec'
 }
 
 describe("pooler = 'transaction', through PgBouncer, #slow", function()

@@ -1,70 +1,24 @@
--- Which connection serves what: how many there are, who shares one, who waits, and for how long.
+-- How many connections there are, and what one serves. Who shares one: pool_lanes_spec; who waits
+-- for one, and for how long: pool_waits_spec.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local pools = require('spec.support.pools')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
 local support = require('spec.support')
 
+local hold, list = pools.hold, pools.list
+
 describe('The pool', function()
-  local db, open
+  local at
 
-  setup(function()
-    local store
-    store, db = support.store({ 'docs', 'late' }, { no_redis = true },
-      { application_name = 'pool_spec' })
-    support.close(store)
-  end)
+  setup(function() at = pools.fresh() end)
+  teardown(function() at:drop() end)
+  before_each(function() at:fill() end)
+  after_each(function() at:close() end)
 
-  teardown(function() support.drop(db) end)
-
-  before_each(function()
-    open = {}
-    support.psql(db, [[
-      TRUNCATE docs, late;
-      INSERT INTO docs SELECT i, jsonb_build_object('id', i::text, 'n', i)
-        FROM generate_series(1, 20) i;]])
-  end)
-
-  after_each(function()
-    for _, store in ipairs(open) do support.close(store) end
-  end)
-
-  local function store_of(fields, redis, opts)
-    local config = {}
-    for key, value in pairs(db) do config[key] = value end
-    for key, value in pairs(fields or {}) do config[key] = value end
-    local store = stores.Store.new(config, redis, opts)
-    open[#open + 1] = store
-    return store
-  end
-
-  -- Sessions on the server, as psql sees them.
-  local function sessions(where)
-    return tonumber((support.psql(db, "SELECT count(*) FROM pg_stat_activity"
-      .. " WHERE application_name = 'pool_spec'" .. (where and ' AND ' .. where or ''))))
-  end
-
-  -- Keeps `count` connections of a store in transactions; returns what ends them.
-  local function hold(store, count)
-    local held, over = 0, false
-    for _ = 1, count do
-      stores.spawn(function()
-        store:transaction(function(tx)
-          tx:query('SELECT 1')
-          held = held + 1
-          support.eventually(function() return over end, 20)
-        end)
-      end)
-    end
-    support.eventually(function() return held == count end)
-    return function() over = true end
-  end
-
-  local function list(count)
-    local numbers = {}
-    for i = 1, count do numbers[i] = i end
-    return numbers
-  end
+  local function store_of(...) return at:store_of(...) end
+  local function sessions(where) return at:sessions(where) end
 
   describe('opens connections', function()
     it('not before the first call', function()
@@ -165,233 +119,6 @@ describe('The pool', function()
     end)
   end)
 
-  describe('shares lanes:', function()
-    it('the finds of one tick are one statement', function()
-      local store = store_of()
-      store:find('docs', '1')
-      local before = store:stats()
-      stores.map(list(20), function(i) assert.equal(i, store:find('docs', tostring(i)).n) end)
-      local after = store:stats()
-      assert.equal(1, after.pg_round_trips - before.pg_round_trips)
-      assert.equal(1, after.pg_statements - before.pg_statements)
-    end)
-
-    it('finds of different ticks are in flight together on one connection', function()
-      local store, other = store_of({ poolsize = 1 }), store_of({ application_name = 'other' })
-      store:find('docs', '1')
-      stores.run(function()
-        local locked, over = false, false
-        stores.spawn(function()
-          other:transaction(function(tx)
-            tx:query('LOCK TABLE docs IN ACCESS EXCLUSIVE MODE')
-            locked = true
-            support.eventually(function() return over end, 20)
-          end)
-        end)
-        support.eventually(function() return locked end)
-        local before = store:stats().pg_round_trips
-        local tasks = {}
-        for i = 1, 5 do
-          tasks[i] = stores.spawn(function() return store:find('docs', tostring(i)).n end)
-          stores.sleep(0.01)
-        end
-        local stats = store:stats()
-        assert.equal(5, stats.ops)
-        assert.equal(5, stats.pg_round_trips - before)
-        assert.equal(1, stats.pool_reading)
-        assert.equal(0, stats.pool_waiters)
-        assert.equal(1, sessions())
-        over = true
-        for i = 1, 5 do assert.equal(i, tasks[i]:join()) end
-      end)
-    end)
-
-    it('a write that meets a lock does not hold up those that it was sent with', function()
-      local store, other = store_of({ poolsize = 4 }), store_of({ application_name = 'other' })
-      store:update('docs', { id = '1', n = 1 })
-      stores.run(function()
-        local locked, over, longest, ended = false, false, 0, 0
-        local holder = stores.spawn(function()
-          other:transaction(function(tx)
-            tx:query('SELECT 1 FROM docs WHERE id = 1 FOR UPDATE')
-            locked = true
-            support.eventually(function() return over end, 20)
-          end)
-        end)
-        support.eventually(function() return locked end)
-        local before = store:stats()
-        local blocked = stores.spawn(function() store:update('docs', { id = '1', n = 100 }) end)
-        for i = 2, 10 do
-          stores.spawn(function()
-            local began = postgres.now()
-            store:update('docs', { id = tostring(i), n = 100 })
-            longest = math.max(longest, postgres.now() - began)
-            ended = ended + 1
-          end)
-        end
-        support.eventually(function() return ended == 9 end)
-        assert.is_nil(blocked.done or nil)
-        assert.is_true(longest < 1, tostring(longest)) -- the lock timeout of a segment is 50 ms
-        assert.is_true(store:stats().segment_retries > before.segment_retries)
-        -- and reads go on
-        for i = 2, 10 do assert.equal(100, store:find('docs', tostring(i)).n) end
-        over = true
-        holder:join()
-        blocked:join()
-      end)
-      assert.equal(100, store:find('docs', '1').n)
-    end)
-
-    it('a slow query never stands before a find', function()
-      local store = store_of({ poolsize = 2 })
-      store:find('docs', '1')
-      stores.run(function()
-        local slow = stores.spawn(function() store:query('SELECT pg_sleep(2)') end)
-        support.eventually(function() return sessions("query LIKE '%pg_sleep(2)%'") == 1 end)
-        local count = 0
-        while not slow.done do
-          assert.equal(3, store:find('docs', '3').n)
-          if not slow.done then count = count + 1 end
-        end
-        assert.is_true(count > 5)
-      end)
-    end)
-  end)
-
-  describe('with every connection taken', function()
-    it('serves those who wait in the order in which they came', function()
-      local store, order = store_of({ poolsize = 1 }), {}
-      stores.run(function()
-        local let_go = hold(store, 1)
-        for i = 1, 10 do
-          stores.spawn(function()
-            if i % 2 == 0 then
-              store:query('SELECT 1')
-            else
-              store:transaction(function(tx) tx:query('SELECT 1') end)
-            end
-            order[#order + 1] = i
-          end)
-        end
-        support.eventually(function() return store:stats().pool_waiters == 10 end)
-        let_go()
-      end)
-      assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, order)
-    end)
-
-    -- Calls that come one after the other without end, until a call of the other kind is done.
-    local function beside(store, stream, call)
-      local over, count, done = false, 0, nil
-      stores.run(function()
-        for i = 1, 8 do
-          stores.spawn(function()
-            stores.sleep(i * 0.001) -- each in a tick of its own
-            while not over do
-              stream()
-              count = count + 1
-            end
-          end)
-        end
-        support.eventually(function() return count > 50 end)
-        local before = count
-        local ok, err = pcall(call)
-        done = count - before
-        over = true
-        if not ok then error(err, 0) end
-      end)
-      assert.equal(1, store:stats().pg_connects)
-      return done
-    end
-
-    it('lets a transaction through a stream of reads, and a read through one of transactions',
-      function()
-        local store = store_of({ poolsize = 1 })
-        support.psql(db, 'CREATE OR REPLACE VIEW slow AS SELECT id, value FROM docs,'
-          .. ' pg_sleep(0.003)') -- so that one of them is always in flight
-        local function read() assert.equal(1, store:find('slow', '1').n) end
-        local function transact()
-          store:transaction(function(tx) assert.equal(2, tx:find('docs', '2').n) end)
-        end
-        local function write() store:update('docs', { id = '3', n = 3 }) end
-        -- each waits for those that were there before it, and then takes its turn
-        assert.is_true(beside(store, read, transact) < 50)
-        assert.is_true(beside(store, transact, read) < 50)
-        assert.is_true(beside(store, transact, write) < 50)
-        assert.is_true(beside(store, write, transact) < 50)
-        assert.is_true(beside(store, read, write) < 50)
-      end)
-
-    it('says after acquire_timeout who has them', function()
-      local store = store_of({ poolsize = 3, acquire_timeout = 0.2 })
-      stores.run(function()
-        local let_go = hold(store, 2)
-        local slow = stores.spawn(function()
-          support.refused('timeout', nil, store.query, store, 'SELECT pg_sleep(60)', nil,
-            { timeout = 5 })
-        end)
-        support.eventually(function() return store:stats().pool_checked_out == 3 end)
-        for _, verb in ipairs({
-          function() store:query('SELECT 1') end,
-          function() store:find('docs', '1') end,
-          function() store:update('docs', { id = '1', n = 1 }) end,
-          function() store:updateObject('docs', '1', function() end) end,
-        }) do
-          local ok, err = pcall(verb)
-          assert.is_false(ok)
-          assert.equal('acquire_timeout', err.code)
-          assert.equal(503, err.http)
-          assert.equal('none', err.outcome)
-          assert.is_true(err.retryable)
-          assert.truthy(err.message:find(
-            '^waited %d%.%d s; 3 of 3 connections busy: 2 transactions, 1 queries, 0 lanes'),
-            err.message)
-        end
-        assert.is_false(slow.done or false)
-        assert.equal(0, store:stats().pool_waiters)
-        slow:join()
-        let_go()
-      end)
-    end)
-
-    it('does not keep transactions from looking up a table', function()
-      local store = store_of({ poolsize = 3, acquire_timeout = 1 })
-      local begun = 0
-      stores.map({ 1, 2, 3 }, function()
-        store:transaction(function(tx)
-          tx:query('SELECT 1')
-          begun = begun + 1
-          support.eventually(function() return begun == 3 end)
-          assert.is_nil(tx:find('late', '1'))
-        end)
-      end)
-    end)
-
-    it('refuses at once who would be one more than max_waiters', function()
-      local store = store_of({ poolsize = 1, max_waiters = 2 })
-      stores.run(function()
-        local let_go = hold(store, 1)
-        for _ = 1, 2 do stores.spawn(function() store:query('SELECT 1') end) end
-        support.eventually(function() return store:stats().pool_waiters == 2 end)
-        local ok, err = store.try:query('SELECT 1')
-        assert.is_false(ok)
-        assert.equal('pool_full', err.code)
-        assert.equal('none', err.outcome)
-        let_go()
-      end)
-    end)
-
-    it('does not wait for itself: a find inside of updateObject says so', function()
-      local store = store_of({ poolsize = 1 })
-      local ok, err = store.try:updateObject('docs', '1', function()
-        store:find('docs', '2')
-      end)
-      assert.is_false(ok)
-      assert.equal('self_deadlock', err.code)
-      assert.truthy(err.message:find('1 of 1 connections', 1, true), err.message)
-      assert.equal(1, store:find('docs', '1').n)
-    end)
-  end)
-
   describe('over a server with few connections', function()
     local server
 
@@ -408,7 +135,7 @@ describe('The pool', function()
     local function small_store()
       local store = stores.Store.new(server:config({ poolsize = 20, user = 'app',
         acquire_timeout = 20 }))
-      open[#open + 1] = store
+      at.open[#at.open + 1] = store
       return store
     end
 
@@ -486,11 +213,14 @@ describe('The pool', function()
     assert.same({ searches = share, queries = share, objects = share, inserts = 3 * share,
       updates = 2 * share, finds = 12 * share }, done)
     assert.equal(3 * share, store:query('SELECT count(*) AS n FROM late WHERE id >= 1000')[1].n)
-    local stats = store:stats()
-    for _, figure in ipairs({ 'ops', 'transactions', 'pool_checked_out', 'pool_waiters',
-      'pool_connecting', 'pool_writing' }) do
-      assert.equal(0, stats[figure], figure)
-    end
-    assert.is_true(stats.pg_connects <= 10)
+    support.eventually(function()
+      local stats, left = store:stats(), 0
+      for _, figure in ipairs({ 'ops', 'transactions', 'pool_checked_out', 'pool_waiters',
+        'pool_connecting', 'pool_writing' }) do
+        left = left + stats[figure]
+      end
+      return left == 0
+    end)
+    assert.is_true(store:stats().pg_connects <= 10)
   end)
 end)

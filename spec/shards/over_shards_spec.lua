@@ -13,8 +13,8 @@ if os.getenv('STORES_TEST_SHARDS') then return end
 -- by one, what is unique, or all or nothing, or one transaction over all rows; the insides of a
 -- store; other processes.
 local SPECS = {
-  { 'lua/api_spec', 'no id of their own in the document', 'draws another id', 'counts all, or',
-    'does not draw again', '^a store ' },
+  { 'lua/read_verbs_spec', 'no id of their own in the document', 'counts all, or' },
+  { 'lua/write_verbs_spec', 'draws another id', 'does not draw again', '^a store ' },
   { 'lua/paths_spec', 'whose value is no object' },
   { 'lua/update_object_spec', 'for another unique column', 'reads as no object',
     'by two stores at once' },

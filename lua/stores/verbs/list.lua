@@ -75,7 +75,7 @@ verb('find', {
   on = 'store', takes = { TABLE, ID }, options = 'Read', gives = FOUND_DOCUMENT,
   says = 'the document, or nil where no row has the id; with `etag` or `if_none_match` its etag',
   text = 'Finds a document by its id, in the cache first.',
-  home = 'verbs/reads', core = { 'find' }, spec = 'api',
+  home = 'verbs/reads', core = { 'find' }, spec = 'read_verbs',
 })
 verb('find', {
   on = 'tx', takes = { TABLE, ID }, options = 'ReadInside', gives = FOUND_DOCUMENT,
@@ -88,7 +88,7 @@ verb('exists', {
   takes = { TABLE, ID }, options = 'Exists', gives = { value('is_there', 'boolean') },
   says = 'true or false',
   text = 'Tells whether a row has the id, by the cache first.',
-  home = 'verbs/reads', core = { 'find' }, spec = 'api',
+  home = 'verbs/reads', core = { 'find' }, spec = 'read_verbs',
 })
 verb('findAllByIds', {
   takes = { TABLE, value('ids', 'stores.Id[]') }, options = 'ReadMany',
@@ -96,20 +96,20 @@ verb('findAllByIds', {
     value('missing', 'string[]') },
   says = 'the documents that are there, in the order of the ids, and the ids that are not',
   text = 'Finds documents by their ids, in the cache first.',
-  home = 'verbs/reads', core = { 'find_many' }, spec = 'api',
+  home = 'verbs/reads', core = { 'find_many' }, spec = 'read_verbs',
 })
 verb('findAll', {
   takes = { TABLE }, options = 'List', gives = DOCUMENTS,
   says = PAGE_SAYS,
   text = 'Finds every document of a table.',
-  home = 'verbs/reads', core = { 'select' }, spec = 'api',
+  home = 'verbs/reads', core = { 'select' }, spec = 'read_verbs',
 })
 verb('each', {
   takes = { TABLE }, options = 'Each',
   gives = { value('iterator', 'fun(): (stores.Document|nil)') },
   says = 'an iterator over the documents, in the order of ids',
   text = 'Reads a table batch by batch: `for document in store:each(table)`.',
-  home = 'verbs/reads', core = { 'select' }, spec = 'api', untold = true,
+  home = 'verbs/reads', core = { 'select' }, spec = 'read_verbs', untold = true,
 })
 verb('findByJSON', {
   takes = { TABLE, maybe('doc', 'table') }, options = 'Criteria', gives = DOCUMENTS,
@@ -128,7 +128,7 @@ verb('count', {
   gives = { value('count', 'integer') },
   says = 'how many there are',
   text = 'Counts the documents that contain `doc`, or all of them.',
-  home = 'verbs/reads', core = { 'select' }, spec = 'api',
+  home = 'verbs/reads', core = { 'select' }, spec = 'read_verbs',
 })
 verb('findBy', {
   takes = { TABLE, value('path', 'stores.Path'), value('value', 'any') }, options = 'Unique',
@@ -163,20 +163,20 @@ verb('insert', {
   takes = { TABLE, RECORD }, options = 'Write', gives = { RECORD, ETAG },
   says = 'the same table, its `id` set; with `etag` its etag',
   text = 'Inserts a record, which gets an id where it has none.',
-  home = 'verbs/writes', core = { 'write', 'met', 'meet' }, spec = 'api',
+  home = 'verbs/writes', core = { 'write', 'met', 'meet' }, spec = 'write_verbs',
 })
 verb('update', {
   takes = { TABLE, RECORD }, options = 'Replace', gives = { value('found', 'boolean'), ETAG },
   says = 'true, or false where no row has the id; with `etag` the new one',
   text = 'Replaces the document of the row `record.id`.',
-  home = 'verbs/writes', core = { 'write' }, spec = 'api',
+  home = 'verbs/writes', core = { 'write' }, spec = 'write_verbs',
 })
 verb('upsert', {
   takes = { TABLE, RECORD }, options = 'Upsert',
   gives = { RECORD, value('inserted', 'boolean'), ETAG },
   says = 'the same table, and whether it was inserted; with `etag` the new one',
   text = 'Inserts a record, or replaces the document of the row that has its id.',
-  home = 'verbs/writes', core = { 'write' }, spec = 'api',
+  home = 'verbs/writes', core = { 'write' }, spec = 'write_verbs',
 })
 verb('updateProperty', {
   takes = { TABLE, ID, KEY, value('value', 'any') }, options = 'Change', gives = FOUND_DOCUMENT,
@@ -211,7 +211,7 @@ verb('delete', {
   takes = { TABLE, ID }, options = 'Delete', gives = FOUND,
   says = 'true, or false where no row had the id',
   text = 'Deletes a row.',
-  home = 'verbs/writes', core = { 'write' }, spec = 'api',
+  home = 'verbs/writes', core = { 'write' }, spec = 'write_verbs',
 })
 
 verb('patchWhere', {
@@ -311,7 +311,7 @@ verb('session', {
 verb('invalidate', {
   on = 'store', takes = { TABLE, maybe('id', 'stores.Id') }, options = 'Timeout', gives = NOTHING,
   text = 'Tells the cache of a write that Stores did not see: of a row, or of a whole table.',
-  section = 'invalidate and sweep', home = 'store', core = { 'invalidate' }, spec = 'api',
+  section = 'invalidate and sweep', home = 'store', core = { 'invalidate' }, spec = 'write_verbs',
 })
 verb('sweep', {
   on = 'store', takes = {}, options = 'Timeout', gives = { value('unlinked', 'integer') },
