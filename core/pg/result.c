@@ -15,9 +15,70 @@ static bool is_name_of_ours(const char *sqlstate, const char *message) {
            strstr(message, "\"" STORES__PG_MARK) != NULL;
 }
 
+/* The connection went, and no server said why. */
+static void say_lost(const struct pg_result *result, stores_error *error) {
+    const char *message = PQresultErrorMessage(result);
+    stores__error_set(error, STORES_CONNECTION_LOST, "%.*s", (int)strcspn(message, "\n"), message);
+}
+
+static void say_refused(const struct pg_result *result, const char *sqlstate, const char *message,
+                        stores_error *error) {
+    stores__error_from_pg(error, sqlstate, message,
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
+                          PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
+                          PQresultErrorField(result, PG_DIAG_TABLE_NAME));
+    const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
+    if (position != NULL) error->position = atoi(position);
+    if (error->hint[0] == '\0' && is_name_of_ours(sqlstate, error->message)) {
+        strcpy(error->hint,
+               "its session is not the one that prepared it: where a pooler in transaction"
+               " mode stands before the server, say pooler = 'transaction'");
+    }
+}
+
+/* Class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
+ * nothing of this connection, which goes on. */
+static void spare_connection(const struct pg_result *result, const char *sqlstate,
+                             stores_error *error) {
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (strncmp(sqlstate, "08", 2) != 0 || severity == NULL || strcmp(severity, "ERROR") != 0) {
+        return;
+    }
+    bool params = strcmp(sqlstate, "08P01") == 0;
+    error->code = params ? STORES_INVALID_ARGUMENT : STORES_QUERY_FAILED;
+    error->retryable = false;
+    if (params && error->hint[0] == '\0') {
+        snprintf(error->hint, sizeof error->hint, "pass as many parameters as the text has");
+    }
+}
+
+static void say_failed(const struct pg_result *result, stores_error *error) {
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate == NULL) {
+        say_lost(result, error);
+        return;
+    }
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    say_refused(result, sqlstate, message, error);
+    stores__worker_names(error, message, context);
+    if (stores__worker_lost(sqlstate, message, context)) {
+        error->code = STORES_CONNECTION_LOST;
+        error->retryable = true;
+    } else if (strcmp(sqlstate, "08P01") == 0 &&
+               strstr(message, "statement pooling mode") != NULL) {
+        /* PgBouncer, which ends the connection with it */
+        error->retryable = false;
+        strcpy(error->hint, "PgBouncer's pool_mode = statement has no transactions: make it"
+                            " transaction (and say pooler = 'transaction') or session");
+    } else {
+        spare_connection(result, sqlstate, error);
+    }
+}
+
 bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
-    ExecStatusType status = PQresultStatus(result);
-    switch (status) {
+    switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
         if (PQnfields(result) == 0 || PQfformat(result, 0) == 0) return true;
         stores__error_set(error, STORES_UNSUPPORTED,
@@ -31,54 +92,8 @@ bool stores__pg_result_ok(const struct pg_result *result, stores_error *error) {
     case PGRES_COPY_BOTH:
         stores__error_set(error, STORES_UNSUPPORTED, "COPY is not possible in a query");
         return false;
-    default: break;
+    default: say_failed(result, error); return false;
     }
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    if (sqlstate == NULL) {
-        stores__error_set(error, STORES_CONNECTION_LOST, "%.*s",
-                          (int)strcspn(PQresultErrorMessage(result), "\n"),
-                          PQresultErrorMessage(result));
-        return false;
-    }
-    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
-    stores__error_from_pg(error, sqlstate, message,
-                          PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
-                          PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
-                          PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME),
-                          PQresultErrorField(result, PG_DIAG_TABLE_NAME));
-    const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
-    if (position != NULL) error->position = atoi(position);
-    if (error->hint[0] == '\0' && is_name_of_ours(sqlstate, error->message)) {
-        strcpy(error->hint,
-               "its session is not the one that prepared it: where a pooler in transaction"
-               " mode stands before the server, say pooler = 'transaction'");
-    }
-    stores__worker_names(error, message, context);
-    if (stores__worker_lost(sqlstate, message, context)) {
-        error->code = STORES_CONNECTION_LOST;
-        error->retryable = true;
-        return false;
-    }
-    /* PgBouncer, which ends the connection with it */
-    if (strcmp(sqlstate, "08P01") == 0 && strstr(message, "statement pooling mode") != NULL) {
-        error->retryable = false;
-        strcpy(error->hint, "PgBouncer's pool_mode = statement has no transactions: make it"
-                            " transaction (and say pooler = 'transaction') or session");
-        return false;
-    }
-    /* class 08 as a mere error (a wrong number of parameters, a foreign server that is away) says
-     * nothing of this connection, which goes on */
-    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-    if (strncmp(sqlstate, "08", 2) == 0 && severity != NULL && strcmp(severity, "ERROR") == 0) {
-        bool params = strcmp(sqlstate, "08P01") == 0;
-        error->code = params ? STORES_INVALID_ARGUMENT : STORES_QUERY_FAILED;
-        error->retryable = false;
-        if (params && error->hint[0] == '\0') {
-            snprintf(error->hint, sizeof error->hint, "pass as many parameters as the text has");
-        }
-    }
-    return false;
 }
 
 int stores__pg_rows(const struct pg_result *result) {
