@@ -69,6 +69,24 @@ static inline stores_engine *engine_new(bool cache) {
     return engine_with(&config);
 }
 
+/* An engine that turns a loop of its own. */
+static inline stores_engine *engine_alone(void) {
+    stores_config config = config_of(true);
+    config.loop = NULL;
+    return engine_with(&config);
+}
+
+/* Told of a call that ended: one more. */
+static inline void count_up(stores_op *op, void *arg) {
+    (void)op;
+    ++*(int *)arg;
+}
+
+/* Told of an engine that closed. */
+static inline void set_true(void *arg) {
+    *(bool *)arg = true;
+}
+
 static inline void turn(void) {
     uv_run(&loop, UV_RUN_NOWAIT);
     usleep(200);
@@ -124,7 +142,17 @@ static inline const char *outcome_of(const stores_op *op) {
     return error ? stores_outcome_name(error->outcome) : "success";
 }
 
-/* The same, and frees the op. */
+/* The same of an engine that turns a loop of its own, and frees the op. */
+static inline const char *waited(stores_engine *engine, stores_op *op) {
+    if (op == NULL) return "NULL";
+    stores_wait(engine, op);
+    const stores_error *error = stores_op_error(op);
+    const char *name = error ? stores_code_name(error->code) : "ok";
+    stores_op_free(op);
+    return name;
+}
+
+/* The same of one on the loop of the spec, and frees the op. */
 static inline const char *end_of(stores_op *op) {
     const char *code = code_of(op);
     if (stores_op_error(op) && strcmp(code, "internal") == 0) {
