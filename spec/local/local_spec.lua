@@ -4,7 +4,6 @@
 -- Plain pass alone: servers and shells in processes of their own.
 
 local local_servers = require('stores.local')
-local servers = require('spec.support.servers')
 local system = require('stores.local.system')
 
 local shared -- the folder of most tests is below it
@@ -316,42 +315,6 @@ describe('private servers #slow', function()
     assert.matches('redis', names)
     assert.is_nil(names:find(one.home, 1, true))
     close(one)
-  end)
-
-  it('live under a path with spaces and quotes', function()
-    folder = base .. [[/it's a "good" $folder \ `x` ; ü]]
-    local handle = local_servers.up(folder)
-    assert.equal(folder, handle.pg.host)
-    assert.equal('1', shell('psql -h ' .. quoted(folder) .. ' -U postgres -Atc "select 1"'))
-    assert.is_true(handle.close())
-  end)
-
-  it('put their sockets elsewhere where the path is too long, or has a comma', function()
-    for _, name in ipairs { ('long'):rep(30), 'a,b' } do
-      folder = base .. '/' .. name
-      servers.make(folder)
-      local handle = local_servers.up(folder)
-      assert.is_true(#handle.pg.host < 80)
-      assert.equal(tonumber('700', 8), system.stat(handle.pg.host).mode)
-      assert.equal('1', shell('psql -h ' .. handle.pg.host .. ' -U postgres -Atc "select 1"'))
-      local again = local_servers.up(folder)
-      assert.equal(handle.pg.host, again.pg.host)
-      again.close()
-      assert.is_true(handle.close())
-      assert.is_nil(system.stat(handle.pg.host))
-    end
-  end)
-
-  it('refuse a socket folder in /tmp that is somebody else\'s', function()
-    if system.euid() ~= 0 then return pending('needs root, to make one') end
-    folder = base .. '/' .. ('long'):rep(30)
-    servers.make(folder)
-    local place = local_servers.up(folder)
-    place.close()
-    shell('mkdir -m 777 ' .. place.pg.host)
-    shell('chown 12345 ' .. place.pg.host)
-    raises('connect_failed', 'somebody else', function() local_servers.up(folder) end)
-    shell('rmdir ' .. place.pg.host)
   end)
 
   it('name the version that made the folder', function()

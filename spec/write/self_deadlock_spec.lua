@@ -1,0 +1,57 @@
+--- Calls that would wait for what their own coroutine holds: they are named, and do not wait.
+
+local support = require('spec.support')
+
+describe('a transaction names a call that would wait for its own coroutine:', function()
+  local store, db
+
+  setup(function() store, db = support.store({ 'accounts' }) end)
+  teardown(function() support.close(store, db) end)
+
+  local function refused(fn)
+    local ok, err = pcall(fn)
+    assert.is_false(ok)
+    assert.equal('self_deadlock', err.code)
+  end
+
+  it('a write of the store to a row that it holds', function()
+    store:insert('accounts', { id = '1', balance = 1 })
+    store:transaction(function(tx)
+      tx:patch('accounts', '1', { inc = { balance = 1 } })
+      refused(function() store:delete('accounts', '1') end)
+      refused(function() store:updateObject('public.accounts', '1', function() end) end)
+    end)
+    store:updateObject('accounts', '1', function()
+      refused(function() store:patch('accounts', '1', { inc = { balance = 1 } }) end)
+    end)
+  end)
+
+  it('one that needs a connection, where it has all that there are', function()
+    local small, other = support.store({ 'accounts' }, nil, { poolsize = 2 })
+    local calls = {
+      function() small:transaction(function(tx) tx:count('accounts') end) end,
+      function() small:query('SELECT 1') end,
+      function() small:count('accounts') end,
+      function() small:findByJSON('accounts', { a = 1 }) end,
+      function() small:find('accounts', '1', { cache = false }) end,
+      function() small:findAllByIds('accounts', { '1' }, { cache = false }) end,
+      function() small:upsert('accounts', { id = '1' }) end,
+      function() small:delete('accounts', '2') end,
+      function() small:updateObject('accounts', '3', function() end) end,
+      function() small:notify('news') end,
+    }
+    small:transaction(function(tx)
+      tx:count('accounts')
+      for _, call in ipairs(calls) do call() end -- one is left for them
+      small:transaction(function(inner)
+        -- it takes its connection at its first call
+        for i = 2, #calls do if i ~= 9 then calls[i]() end end
+        inner:count('accounts')
+        for _, call in ipairs(calls) do refused(call) end
+      end)
+      for _, call in ipairs(calls) do call() end
+    end)
+    for _, call in ipairs(calls) do call() end
+    support.close(small, other)
+  end)
+end)
