@@ -2,13 +2,12 @@
 --- them and to the servers, and gives the whole history to the checker.
 
 local cjson = require('cjson')
-local stores = require('stores')
 
 local checker = require('spec.consistency.checker')
+local final = require('spec.consistency.final')
 local history = require('spec.consistency.history')
-local keys = require('spec.consistency.keys')
+local places = require('spec.consistency.places')
 local process = require('spec.consistency.process')
-local shapes = require('spec.consistency.shapes')
 
 local harness = {}
 
@@ -45,91 +44,6 @@ Run.__index = Run
 local CALLS_OF_A_FAULT = 400000 -- more than a few seconds can bring
 local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NONE] = 'none',
   [history.TORN] = 'torn' }
-
--- ---- Tables and rows ----------------------------------------------------------------------------
-
----@class consistency.Place a table, of whose ids the history knows the rows from `first` on
----@field name string as who knows nothing of search_path writes it
----@field short string its name in the search_path of its schema
----@field schema string
----@field database string
----@field mirror string?
----@field first integer
----@field last integer
----@field offset integer row - offset is the id
----@field kind 'rows'|'mixed'|'lives'|'keys'|'nomads' of the last two: keys.lua
----@field share integer of a hundred calls
-
--- The tables of one schema; their rows begin behind `offset`.
-local function places_of(options, schema, database, offset)
-  local rows = options.rows
-  local hot, few = math.max(1, math.floor(rows / 2)), math.max(1, math.floor(rows / 4))
-  local lives, count = math.max(options.workers, rows - hot - few), 0
-  local list = {
-    { short = 'hot', rows = hot, kind = 'rows', share = 55 },
-    { short = 'mixed', rows = few, kind = 'mixed', share = 15 },
-    { short = 'lives', rows = lives, kind = 'lives', share = 10 },
-    { short = 'keys', rows = few, kind = 'keys', share = 12 },
-    { short = 'nomads', rows = lives, kind = 'nomads', share = 8 },
-  }
-  for _, place in ipairs(list) do
-    place.first, place.last = count + 1, count + place.rows
-    count = place.last
-    place.schema, place.database, place.offset = schema, database, offset
-    place.name = schema == 'public' and place.short or schema .. '.' .. place.short
-    place.mirror = options.shape and place.name .. '_mirror'
-    place.first, place.last = place.first + offset, place.last + offset
-  end
-  return list, count
-end
-
-local function places(options)
-  local all, offset = {}, 0
-  for database = 1, options.databases or 1 do
-    for tenant = 0, options.tenants or 0 do
-      local list, rows = places_of(options, tenant == 0 and 'public' or 'tenant' .. tenant,
-        database == 1 and 'postgres' or 'other' .. database, offset)
-      offset = offset + rows
-      for _, place in ipairs(list) do all[#all + 1] = place end
-    end
-  end
-  return all
-end
-
--- What makes a table and its rows.
-local function sql_of(run, place)
-  local lines = { ('CREATE SCHEMA IF NOT EXISTS %s; DROP TABLE IF EXISTS %s_mirror, %s CASCADE;')
-    :format(place.schema, place.name, place.name) }
-  local shape = run.options.shape
-  local sql = shape and shapes.sql[shape]
-    or 'CREATE TABLE @ (id bigint PRIMARY KEY, value jsonb);'
-  lines[2] = sql:gsub('@', place.name)
-  if keys.has(place) then
-    lines[3] = keys.sql(place, not shape)
-  elseif place.kind ~= 'lives' then
-    lines[3] = ([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'k', 'k' || i, 'v', 0)
-      FROM generate_series(%d, %d) i;]]):format(place.name, place.first - place.offset,
-        place.last - place.offset)
-  end
-  return table.concat(lines, '\n')
-end
-
-local function fill(run)
-  local names, texts = {}, {}
-  for _, place in ipairs(run.places) do
-    if not texts[place.database] then names[#names + 1] = place.database end
-    texts[place.database] = (texts[place.database] or '') .. sql_of(run, place) .. '\n'
-  end
-  for _, name in ipairs(names) do
-    if name ~= 'postgres' then
-      run.servers:psql('CREATE DATABASE ' .. name) -- an earlier run may have
-    end
-    local said = run.servers:psql(texts[name], name)
-    assert(not said:find('ERROR'), said)
-  end
-  run.servers:redis_cli('FLUSHALL') -- what it holds is of the tables of an earlier run
-end
-
 -- ---- Start --------------------------------------------------------------------------------------
 
 local function start_proxy(run)
@@ -195,8 +109,8 @@ function harness.start(servers, options)
     held = os.getenv('STORES_CONSISTENCY_HELD') == '1' }
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
-    said = {}, violations = {}, places = places(all) }, Run)
-  fill(run)
+    said = {}, violations = {}, places = places.all(all) }, Run)
+  places.fill(run)
   local capacity = math.ceil((all.calls or CALLS_OF_A_FAULT) / all.workers)
   local folder = all.proxied and start_proxy(run)
   for writer = 1, all.workers do
@@ -317,94 +231,6 @@ local function lives_of(run)
   return lives
 end
 
--- What the database holds, once no transaction writes any more.
-local function final_of(run)
-  local servers, final = run.servers, {}
-  process.wait(function()
-    return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
-      .. "OR state LIKE 'idle in%'") == '0'
-  end, 20, 'the end of the transactions')
-  local by_database = {}
-  for _, place in ipairs(run.places) do
-    local store = by_database[place.database] or stores.Store.new(
-      servers:config({ database = place.database }), nil, { cache = false })
-    by_database[place.database] = store
-    for row = place.first, place.last do final[row] = { version = false, by = {} } end
-    for _, document in ipairs(store:findAll(place.name)) do
-      local by = {}
-      for writer = 1, run.options.workers do by[writer] = document['w' .. writer] end
-      local number = keys.has(place) and keys.number(document) or tonumber(document.id)
-      if not keys.has(place) or keys.number(document) then
-        final[number + place.offset] = { version = document.v, by = by }
-      end
-    end
-  end
-  for _, store in pairs(by_database) do store:close() end
-  return final
-end
-
--- The documents of a table by their numbers.
-local function find_rows(store, place, name)
-  local ids, found = {}, {}
-  for row = place.first, place.last do ids[#ids + 1] = tostring(row - place.offset) end
-  for id, document in pairs(store:findAllByIds(name, ids, { as = 'map' })) do
-    found[tonumber(id)] = document
-  end
-  return found
-end
-
--- The same by their values; and each of their rows is read, for the sake of its intents.
-local function find_keys(store, place, name)
-  local found = {}
-  for number = place.first - place.offset, place.last - place.offset do
-    store:findAllByIds(name, keys.ids(number))
-    found[number] = store:findBy(name, 'k', 'k' .. number, { unique = true })
-  end
-  return found
-end
-
--- Two reads, more than 100 ms apart, resolve what dead writers left; and the cache says what the
--- database says.
-local function read_twice(run, final)
-  local servers, report = run.servers, run.violations
-  local by_database = {}
-  local function read(place, name)
-    local store = by_database[place.database]
-      or stores.Store.new(servers:config({ database = place.database }), servers:redis_config())
-    by_database[place.database] = store
-    local found = (keys.has(place) and find_keys or find_rows)(store, place, name)
-    for number = place.first - place.offset, place.last - place.offset do
-      local version = found[number] and found[number].v or false
-      local expected = final[number + place.offset].version
-      if version ~= expected then
-        report[#report + 1] = ('after all, row %d of %s reads as version %s and is at %s'):format(
-          number, name, tostring(version), tostring(expected))
-      end
-    end
-  end
-  local function read_all()
-    for _, place in ipairs(run.places) do
-      read(place, place.name)
-      if place.mirror then read(place, place.mirror) end
-    end
-  end
-  -- an epoch that turns is over when the writers are, and a store has to greet Redis first
-  for _ = 1, 2 do
-    read_all()
-    stores.sleep(0.15)
-  end
-  -- which read resolves an intent depends on when the turn of its epoch was over
-  local ok = pcall(process.wait, function()
-    read_all()
-    return servers:intents() == 0
-  end, 15, 'no intents')
-  if not ok then
-    report[#report + 1] = servers:intents() .. ' intents are left after the reads'
-  end
-  read_all()
-  for _, store in pairs(by_database) do store:close() end
-end
-
 local function take_words(run)
   for number, worker in ipairs(run.workers) do
     local line = worker.lines[1]
@@ -455,9 +281,9 @@ function Run:finish(options)
   local calls, count = calls_of(self)
   for _, map in pairs(self.maps) do history.close(map) end
   self.maps = {}
-  local final = final_of(self)
-  read_twice(self, final)
-  local found = checker.check(calls, { lives = lives_of(self), final = final,
+  local rows = final.of(self)
+  final.read_twice(self, rows)
+  local found = checker.check(calls, { lives = lives_of(self), final = rows,
     deadline = self.options.timeout + 1, pauses = self.pauses, window = self.window })
   for _, violation in ipairs(found) do self.violations[#self.violations + 1] = violation end
   return self.violations, self:figures(calls, count)

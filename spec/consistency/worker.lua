@@ -16,61 +16,11 @@ local now = history.now
 local random = math.random
 math.randomseed(config.seed)
 
-local verbs = {}
-for number, name in ipairs(history.VERBS) do verbs[name] = number end
-
 local store = stores.Store.new(config.db, config.redis, config.opts)
 local mine = 'w' .. config.writer
 local calm = config.calm or 1
-local failures, defects = {}, {}
-
--- ---- Records -----------------------------------------------------------------------------------
-
-local function begin(kind, verb, row)
-  if map.used >= map.capacity then
-    map.stop = 1
-    return nil
-  end
-  local call = map.calls[map.used]
-  call.row, call.kind, call.verb, call.writer = row, kind, verbs[verb], config.writer
-  call.outcome, call.version, call.ended = history.OPEN, 0, 0
-  call.began = now()
-  map.used = map.used + 1
-  return call
-end
-
-local function done(call, version, at)
-  call.version, call.ended, call.outcome = version, at or now(), history.DONE
-end
-
--- A call that failed: it did nothing, or nobody knows.
-local function failed(call, err)
-  if type(err) ~= 'table' then
-    defects[#defects + 1] = tostring(err)
-    map.stop = 1
-    return
-  end
-  failures[err.code] = (failures[err.code] or 0) + 1
-  call.ended = now()
-  if call.kind == history.READ or err.outcome == 'none' then call.outcome = history.NONE end
-  return err
-end
-
-local function version_of(document)
-  local sum = 0
-  for writer = 1, config.writers do sum = sum + (document['w' .. writer] or 0) end
-  return sum == document.v and sum or nil
-end
-
-local function saw(call, document, at)
-  if document == nil then
-    done(call, history.ABSENT, at)
-    return
-  end
-  local version = version_of(document)
-  done(call, version or document.v, at)
-  if not version then call.outcome = history.TORN end
-end
+local noted = require('spec.consistency.records').of(map, config.writer, config.writers)
+local begin, done, failed, saw = noted.begin, noted.done, noted.failed, noted.saw
 
 -- ---- Calls -------------------------------------------------------------------------------------
 
@@ -428,6 +378,6 @@ end)
 local stats = store:stats()
 store:close()
 map.finished = 1
-if next(failures) == nil then failures = nil end
-print(cjson.encode({ failures = failures, defects = defects, stats = stats }))
-os.exit(#defects == 0 and 0 or 1)
+print(cjson.encode({ failures = next(noted.failures) and noted.failures,
+  defects = noted.defects, stats = stats }))
+os.exit(#noted.defects == 0 and 0 or 1)
