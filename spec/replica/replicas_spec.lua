@@ -1,90 +1,25 @@
 --- Reads on replicas: who answers what, and that no caller ever goes back in time, over a primary
---- and two standbys whose replay is paused at will.
+--- and two standbys whose replay is paused at will. Those that fail: replicas_left_alone_spec.
 
-local postgres = require('spec.support.postgres')
+local standbys = require('spec.support.standbys')
 local stores = require('stores')
 local support = require('spec.support')
 
-local null = stores.json.null
+local figure, by_replica, met = standbys.figure, standbys.by_replica, standbys.met
 
 describe('with a primary and two replicas, #slow', function()
-  local primary, one, other, open
+  local at, primary, one, other
 
   setup(function()
-    primary = postgres.primary()
-    one, other = postgres.standby(primary), postgres.standby(primary)
-    primary:psql('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);'
-      .. ' CREATE VIEW seen AS SELECT id, value FROM docs;'
-      .. ' CREATE UNIQUE INDEX ON docs ((value->\'mark\'))')
+    at = standbys.start()
+    primary, one, other = at.primary, at.one, at.other
   end)
-
-  teardown(function()
-    for _, server in ipairs({ one, other, primary }) do server:remove() end
-  end)
-
-  local function catch_up()
-    one:catch_up()
-    other:catch_up()
-  end
-
-  before_each(function()
-    open = {}
-    primary:psql("TRUNCATE docs; INSERT INTO docs SELECT i, jsonb_build_object('id', i::text, "
-      .. "'n', 0, 'mark', i) FROM generate_series(1, 20) i")
-    catch_up()
-  end)
-
-  after_each(function()
-    for _, store in ipairs(open) do support.close(store) end
-    for _, server in ipairs({ one, other }) do
-      server:ensure()
-      support.eventually(function()
-        return pcall(server.psql, server, 'SELECT pg_wal_replay_resume()')
-      end, 20, 'a standby that answers')
-    end
-  end)
-
-  -- A store whose reads replicas may answer: both of them, or those that are given.
-  local function reader(replicas, opts, redis)
-    local all = { cache = redis and true or false, read = 'replica', log = function() end }
-    for key, value in pairs(opts or {}) do all[key] = value end
-    local list = {}
-    for i, server in ipairs(replicas or { one, other }) do list[i] = server:config() end
-    local store = stores.Store.new(primary:config({ replicas = list }), redis or nil, all)
-    open[#open + 1] = store
-    return store
-  end
-
-  -- One that knows of no replicas.
-  local function plain(server)
-    local store = stores.Store.new(server:config(), nil, { cache = false })
-    open[#open + 1] = store
-    return store
-  end
-
-  local function figure(store, name) return store:stats()['replica_' .. name] end
-
-  -- Whether a call was answered by a replica.
-  local function by_replica(store, call)
-    local before = figure(store, 'reads')
-    call()
-    return figure(store, 'reads') > before
-  end
-
-  local function again_by_replica(store)
-    support.eventually(function()
-      return by_replica(store, function() store:count('docs') end)
-    end, 30, 'a replica to be asked again')
-  end
-
-  -- The first of all reads asks the primary, for nobody knows of it yet.
-  local function met(store)
-    store:query('SELECT 1', nil, { readonly = true, read = 'primary' })
-    return store
-  end
+  teardown(function() at:remove() end)
+  before_each(function() at:fill() end)
+  after_each(function() at:settle() end)
 
   it('criteria, each, count, readonly queries and uncached finds are theirs', function()
-    local store = met(reader())
+    local store = met(at:reader())
     local reads = {
       findAll = function() assert.equal(20, #store:findAll('docs')) end,
       findByJSON = function() assert.equal('3', store:findByJSON('docs', { mark = 3 })[1].id) end,
@@ -129,7 +64,7 @@ describe('with a primary and two replicas, #slow', function()
   end)
 
   it('share what is read', function()
-    local store = met(reader())
+    local store = met(at:reader())
     for _ = 1, 20 do store:find('docs', '1') end
     stores.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function() store:findAll('docs') end)
     for _, replica in ipairs(store:stats().replicas) do
@@ -139,7 +74,7 @@ describe('with a primary and two replicas, #slow', function()
   end)
 
   it('what a store has written it reads', function()
-    local store = reader()
+    local store = at:reader()
     for i = 1, 60 do
       store:update('docs', { id = '1', n = i, mark = 1 })
       assert.equal(i, store:find('docs', '1').n)
@@ -156,7 +91,7 @@ describe('with a primary and two replicas, #slow', function()
   end)
 
   it('one that has not replayed what the caller wrote is not asked for it', function()
-    local store, writer = met(reader({ one })), reader({ one })
+    local store, writer = met(at:reader({ one })), at:reader({ one })
     one:psql('SELECT pg_wal_replay_pause()')
     writer:update('docs', { id = '1', n = 5, mark = 1 })
     assert.equal(0, store:find('docs', '1').n) -- nobody has told it of anything newer
@@ -174,7 +109,7 @@ describe('with a primary and two replicas, #slow', function()
   end)
 
   it('reads never go back in time for their caller, at whatever pace they replay', function()
-    local store, writer, stop = reader(), reader({}), false
+    local store, writer, stop = at:reader(), at:reader({}), false
     local tasks = { function()
       for n = 1, 300 do
         writer:update('docs', { id = '1', n = n, mark = 1 })
@@ -182,7 +117,7 @@ describe('with a primary and two replicas, #slow', function()
       end
       stop = true
     end, function()
-      local there = { plain(one), plain(other) }
+      local there = { at:plain(one), at:plain(other) }
       while not stop do
         there[math.random(2)]:query(('SELECT pg_wal_replay_%s()'):format(math.random(2) == 1
           and 'pause' or 'resume'), nil, { readonly = true, transaction = false })
@@ -206,12 +141,12 @@ describe('with a primary and two replicas, #slow', function()
     stores.all(tasks)
     assert.is_true(figure(store, 'reads') > 0)
     for _, server in ipairs({ one, other }) do server:psql('SELECT pg_wal_replay_resume()') end
-    catch_up()
+    at:catch_up()
     assert.equal(300, store:find('docs', '1').n)
   end)
 
   it('a token is what another process has to see', function()
-    local writer, store = reader({ one }), met(reader({ one }))
+    local writer, store = at:reader({ one }), met(at:reader({ one }))
     one:psql('SELECT pg_wal_replay_pause()')
     writer:update('docs', { id = '1', n = 7, mark = 1 })
     local token = writer:token()
@@ -222,22 +157,22 @@ describe('with a primary and two replicas, #slow', function()
     assert.equal(1, store:count('docs', { n = 7 }, { after_token = token }))
     -- what the primary said then is not taken back
     assert.equal(7, store:find('docs', '1').n)
-    local began = met(reader({ one }, { after_token = token }))
+    local began = met(at:reader({ one }, { after_token = token }))
     assert.equal(7, began:find('docs', '1').n)
     -- several of them, of which one is of this server, as shards give them
-    local later = met(reader({ one }))
+    local later = met(at:reader({ one }))
     assert.equal(7, later:find('docs', '1', { after_token = '12.00000001.00000000000000FF,'
       .. token }).n)
     one:psql('SELECT pg_wal_replay_resume()')
     one:catch_up()
-    local fresh = met(reader({ one }))
+    local fresh = met(at:reader({ one }))
     assert.is_true(by_replica(fresh, function()
       assert.equal(7, fresh:find('docs', '1', { after_token = token }).n)
     end))
   end)
 
   it('a token of another server has the primary asked, one that is none is refused', function()
-    local store = met(reader({ one }))
+    local store = met(at:reader({ one }))
     one:psql('SELECT pg_wal_replay_pause()')
     primary:psql("UPDATE docs SET value = value || '{\"n\": 8}' WHERE id = 1")
     local foreign = '12345.00000001.0000000000000001'
@@ -249,11 +184,11 @@ describe('with a primary and two replicas, #slow', function()
       assert.is_false(ok)
       assert.equal('invalid_argument', err.code)
     end
-    assert.has_error(function() reader({ one }, { after_token = 'yesterday' }) end)
+    assert.has_error(function() at:reader({ one }, { after_token = 'yesterday' }) end)
   end)
 
   it('a store without replicas has tokens as well', function()
-    local writer, store = plain(primary), met(reader({ one }))
+    local writer, store = at:plain(primary), met(at:reader({ one }))
     one:psql('SELECT pg_wal_replay_pause()')
     writer:update('docs', { id = '1', n = 9, mark = 1 })
     assert.equal(9, store:find('docs', '1', { after_token = writer:token() }).n)
@@ -263,7 +198,7 @@ describe('with a primary and two replicas, #slow', function()
   end)
 
   it('nothing that they say goes into the cache, nor are they asked for what is there', function()
-    local store = met(reader({ one }, nil, support.redis()))
+    local store = met(at:reader({ one }, nil, support.redis()))
     one:psql('SELECT pg_wal_replay_pause()')
     primary:psql("UPDATE docs SET value = value || '{\"n\": 3}' WHERE id IN (1, 2)")
     assert.equal(0, store:findByJSON('docs', { mark = 1 })[1].n)
@@ -279,61 +214,8 @@ describe('with a primary and two replicas, #slow', function()
     end)
   end)
 
-  it('one that lags for longer than it may is left alone', function()
-    local list = { one:config() }
-    local store = stores.Store.new(primary:config({ replicas = list, max_lag = 0.3 }), nil,
-      { cache = false, read = 'replica', log = function() end })
-    open[#open + 1] = met(store)
-    primary:psql("UPDATE docs SET value = value || '{\"n\": 1}' WHERE id = 1")
-    one:catch_up()
-    again_by_replica(store)
-    one:psql('SELECT pg_wal_replay_pause()')
-    primary:psql("UPDATE docs SET value = value || '{\"n\": 2}' WHERE id = 1")
-    support.eventually(function() return store:find('docs', '1').n == 2 end, 20, 'the primary')
-    assert.equal('lagging', store:stats().replicas[1].left_alone)
-    one:psql('SELECT pg_wal_replay_resume()')
-    again_by_replica(store)
-  end)
-
-  it('one that is down is left alone until it is back', function()
-    local store = met(reader({ one }))
-    assert.equal(20, store:count('docs'))
-    one:stop('immediate')
-    for _ = 1, 10 do
-      assert.equal(20, store:count('docs'))
-      assert.equal(null, store:find('docs', '1').none or null)
-    end
-    assert.equal('down', store:stats().replicas[1].left_alone)
-    one:start()
-    again_by_replica(store)
-  end)
-
-  it('one that is frozen costs a moment, also in the middle of a read', function()
-    local store = met(reader({ one }))
-    assert.equal(20, store:count('docs'))
-    local slept
-    stores.all({ function()
-      slept = store:query('SELECT pg_is_in_recovery() AS r FROM pg_sleep(1.5)', nil,
-        { readonly = true, timeout = 25 })[1].r
-    end, function()
-      support.eventually(function()
-        return one:psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1%'"
-          .. " AND pid <> pg_backend_pid() AND state = 'active'") == '1'
-      end)
-      one:freeze()
-    end })
-    assert.is_false(slept) -- the primary did
-    for _ = 1, 20 do
-      assert.equal(20, store:count('docs', nil, { timeout = 20 }))
-      assert.equal('1', store:find('docs', '1', { timeout = 20 }).id)
-    end
-    assert.is_string(store:stats().replicas[1].left_alone)
-    one:thaw()
-    again_by_replica(store)
-  end)
-
   it('what a migration made, and what invalidate tells of, is there for the next read', function()
-    local store = met(reader({ one }))
+    local store = met(at:reader({ one }))
     one:psql('SELECT pg_wal_replay_pause()')
     assert.equal(20, store:count('docs'))
     store:migrate({ { name = 'more', migration = "INSERT INTO docs VALUES (21, '{}')" } })
@@ -348,7 +230,7 @@ describe('with a primary and two replicas, #slow', function()
     local databases = { 'postgres', 'beside' }
     primary:psql('CREATE DATABASE beside')
     primary:psql('CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb)', 'beside')
-    catch_up()
+    at:catch_up()
     local function shards(opts)
       local list = {}
       for i, database in ipairs(databases) do
@@ -357,7 +239,7 @@ describe('with a primary and two replicas, #slow', function()
           opts = { cache = false, read = 'replica', log = function() end, after_token = opts } }
       end
       local made = stores.Shards.new(list)
-      open[#open + 1] = made
+      at.open[#at.open + 1] = made
       return made
     end
     local writer, cold = shards(), shards()
@@ -374,54 +256,11 @@ describe('with a primary and two replicas, #slow', function()
     assert.equal(119, cold:find('docs', '119', { after_token = token }).n)
     assert.is_true(cold:stats().replica_reads > 0)
     assert.equal(40, #shards(token):findAll('docs'))
-    for _, store in ipairs(open) do
+    for _, store in ipairs(at.open) do
       if store.shards then store:close() end
     end
-    open = {}
+    at.open = {}
     one:psql('SELECT pg_wal_replay_resume()')
     primary:psql('DROP DATABASE beside WITH (FORCE)')
-  end)
-
-  it('one whose system may not be asked for is nobody to whom that is known', function()
-    primary:psql('CREATE ROLE clerk LOGIN; GRANT SELECT ON docs TO clerk;'
-      .. ' REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public')
-    finally(function()
-      primary:psql('GRANT EXECUTE ON FUNCTION pg_control_system() TO public; DROP OWNED BY clerk;'
-        .. ' DROP ROLE clerk')
-    end)
-    catch_up()
-    local replica = one:config()
-    replica.user = 'clerk'
-    local store = stores.Store.new(primary:config({ user = 'clerk', replicas = { replica } }), nil,
-      { cache = false, read = 'replica', log = function() end })
-    open[#open + 1] = store
-    for _ = 1, 5 do assert.equal(20, met(store):count('docs')) end
-    assert.equal(0, figure(store, 'reads'))
-    assert.equal('foreign', store:stats().replicas[1].left_alone)
-  end)
-
-  it('a read whose caller leaves is canceled there', function()
-    local store = met(reader({ one }))
-    local ok, err = store.try:query('SELECT 1 FROM pg_sleep(20)', nil,
-      { readonly = true, timeout = 0.2 })
-    assert.is_false(ok)
-    assert.equal('timeout', err.code)
-    support.eventually(function()
-      return one:psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20%'"
-        .. " AND pid <> pg_backend_pid() AND state = 'active'") == '0'
-    end)
-  end)
-
-  it('what fails there is asked of the primary, whose word it is', function()
-    local store = met(reader({ one }))
-    one:psql('SELECT pg_wal_replay_pause()')
-    primary:psql('CREATE TABLE late (id bigint PRIMARY KEY, value jsonb);'
-      .. " INSERT INTO late VALUES (1, '{}')")
-    assert.equal(1, store:count('late'))
-    assert.equal('1', store:find('late', '1').id)
-    local ok, err = store.try:query('SELECT 1 / 0', nil, { readonly = true })
-    assert.is_false(ok)
-    assert.equal('22012', err.sqlstate)
-    primary:psql('DROP TABLE late')
   end)
 end)
