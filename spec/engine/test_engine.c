@@ -34,8 +34,7 @@ static void test_config(void) {
     config.idle_timeout_ms = config.max_age_ms = config.ping_after_ms = config.hold_lease_ms = 0;
     stores_engine *engine = engine_with(&config);
     CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "ok");
-    turn_for(20);
-    CHECK_INT(figure(engine, "pool_idle"), 1);
+    TURN_UNTIL(figure(engine, "pool_idle") == 1, 5000);
     engine_close(engine);
 }
 
@@ -101,7 +100,7 @@ static void test_too_many_parameters(stores_engine *engine) {
 static void test_cache(stores_engine *engine) {
     const int64_t id = 40;
     stores_op *op = NULL;
-    for (int tries = 0; tries < 100; tries++) {
+    for (int tries = 0; tries < 2000; tries++) {
         stores_op_free(op);
         op = stores_find(engine, NULL, "docs", id);
         code_of(op);
@@ -239,10 +238,10 @@ static void on_notice(void *arg, const char *channel, const char *payload) {
 static void test_listen(stores_engine *engine) {
     stores_listener *listener = stores_listen(engine, "C \"1\"", on_notice, NULL);
     CHECK(listener != NULL);
-    TURN_UNTIL(
-        strcmp(sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"), "1") == 0,
-        5000);
-    turn_for(20);
+    TURN_UNTIL(strcmp(sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+                          " AND state = 'idle'"),
+                      "1") == 0,
+               5000);
     sql("NOTIFY \"C \"\"1\"\"\", 'hello'");
     TURN_UNTIL(notified == 1, 5000);
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
