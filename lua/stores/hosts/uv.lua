@@ -14,6 +14,29 @@ local SLICE = 0.002
 
 local hosts = {}
 
+local function refuse()
+  errors.raise('unsupported', 'the loop belongs to the program: call it in stores.spawn')
+end
+
+local function tell(err)
+  io.stderr:write('stores: ', errors.text(err), '\n')
+end
+
+-- Nothing here turns the loop: what would have to is refused.
+local function leave_loop(host)
+  local check_coroutine = host.check
+  host.block = refuse
+
+  --- Whether a call may be made here; raises before anything is sent.
+  function host.check()
+    if host.outside() then refuse() else check_coroutine() end
+  end
+
+  function host.turn_until()
+    errors.raise('unsupported', 'the loop belongs to the program: use stores.spawn, not stores.run')
+  end
+end
+
 --- A host on a loop.
 ---@param name string
 ---@param get_loop fun(): lightuserdata
@@ -25,6 +48,7 @@ function hosts.new(name, get_loop)
   local host = { name = name, resumes_yielders = false, blocks_inside = false }
 
   scheduler.equip(host)
+  leave_loop(host)
 
   local function hold(more)
     local before = holders
@@ -64,29 +88,8 @@ function hosts.new(name, get_loop)
     hold(true)
   end
 
-  --- Told of an error that no task catches: a defect.
-  function host.defect(err)
-    io.stderr:write('stores: ', errors.text(err), '\n')
-  end
-
-  --- Told of a task that failed while no stores.run is there to raise its error.
-  host.report = host.defect
-
-  local function refuse()
-    errors.raise('unsupported', 'the loop belongs to the program: call it in stores.spawn')
-  end
-
-  host.block = refuse
-  local check_coroutine = host.check
-
-  --- Whether a call may be made here; raises before anything is sent.
-  function host.check()
-    if host.outside() then refuse() else check_coroutine() end
-  end
-
-  function host.turn_until()
-    errors.raise('unsupported', 'the loop belongs to the program: use stores.spawn, not stores.run')
-  end
+  host.defect = tell -- of an error that no task catches
+  host.report = tell -- of a task that failed while no stores.run is there to raise its error
 
   --- Monotonic seconds.
   ---@return number

@@ -47,6 +47,53 @@ end
 ---@field pass fun(co: thread, what: table, ...): boolean passes a wait on, where co is a wrap
 ---@field wrap fun(fn: function): function
 
+-- Makes functions that resume a wrap: its waits are those of who called it.
+---@param wrapped table<thread, thread|true> see wraps.new, as the rest
+---@param stuck table<thread, true>
+---@param wait fun(hub: userdata, slot: integer)
+---@param park fun()
+---@param owns fun(co: thread): any
+---@return fun(co: thread): function
+local function resumers(wrapped, stuck, wait, park, owns)
+  local resume_wrapped
+
+  -- What a wrap gives to who called it, after the waits that it passes on.
+  local function pass_on(co, ok, ...)
+    wrapped[co], stuck[co] = true, nil
+    if not ok then errors.throw((...)) end
+    if (...) == WAIT then
+      local _, on, slot = ...
+      wait(on, slot)
+      return resume_wrapped(co)
+    elseif (...) == PARK then
+      park()
+      return resume_wrapped(co)
+    end
+    return ...
+  end
+
+  function resume_wrapped(co, ...)
+    local outer = current()
+    wrapped[co] = outer or true
+    if outer then
+      if not wrapped[outer] then owns(outer) end
+      if not can_yield() then stuck[co] = true end
+    end
+    return pass_on(co, resume(co, ...))
+  end
+
+  local function resumer(co)
+    return function(...)
+      local state = status(co)
+      if state ~= 'suspended' then error(('cannot resume %s coroutine'):format(state), 2) end
+      return resume_wrapped(co, ...)
+    end
+  end
+
+  wraps.unpin(resumer)
+  return resumer
+end
+
 --- The wraps of one host.
 ---@param wait fun(hub: userdata, slot: integer)
 ---@param park fun()
@@ -91,42 +138,7 @@ function wraps.new(wait, park, owns)
     return true
   end
 
-  local resume_wrapped
-
-  -- What a wrap gives to who called it, after the waits that it passes on.
-  local function pass_on(co, ok, ...)
-    wrapped[co], stuck[co] = true, nil
-    if not ok then errors.throw((...)) end
-    if (...) == WAIT then
-      local _, on, slot = ...
-      wait(on, slot)
-      return resume_wrapped(co)
-    elseif (...) == PARK then
-      park()
-      return resume_wrapped(co)
-    end
-    return ...
-  end
-
-  function resume_wrapped(co, ...)
-    local outer = current()
-    wrapped[co] = outer or true
-    if outer then
-      if not wrapped[outer] then owns(outer) end
-      if not can_yield() then stuck[co] = true end
-    end
-    return pass_on(co, resume(co, ...))
-  end
-
-  local function resumer(co)
-    return function(...)
-      local state = status(co)
-      if state ~= 'suspended' then error(('cannot resume %s coroutine'):format(state), 2) end
-      return resume_wrapped(co, ...)
-    end
-  end
-
-  wraps.unpin(resumer)
+  local resumer = resumers(wrapped, stuck, wait, park, owns)
 
   function self.wrap(fn)
     local co = create(fn)
