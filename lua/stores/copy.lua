@@ -5,17 +5,21 @@
 --- What is done when, and who goes on with it when this process is killed after it:
 ---   1 claim        every database says which copy it is of; the new side writes for nobody else
 ---   2 read_only    every database of the old side refuses writes
----   3 rows         copied; stores_copy of the new side has how far that is
+---   3 rows         copied; stores_copy of the new side has how far that is. Constraints that they
+---                would break one by one are put back behind the last one
 ---   4 compare      counts and hashes of both sides
 ---   5 move         database by database the old side owns no rows any more. The first one decides:
 ---                  one transaction, before which all can be given up, and behind which nothing can
 ---   6 open         database by database the new side owns them
 
 local compare = require('stores.copy.compare')
+local constraints = require('stores.copy.constraints')
 local errors = require('stores.errors')
 local json = require('stores.json')
 local lock = require('stores.migrate.lock')
 local marks = require('stores.copy.marks')
+local new_side = require('stores.copy.new')
+local old_side = require('stores.copy.old')
 local options = require('stores.config.options')
 local rows = require('stores.copy.rows')
 local sequences = require('stores.copy.sequences')
@@ -40,6 +44,7 @@ local copy = {}
 ---@field copy string the id of the copy
 ---@field runner string the id of this run of it
 ---@field tables stores.copy.Table[]
+---@field reach table<string, table<string, true>> the tables that each refers to, by name
 ---@field is_spread boolean[] whether a database of the new side is one of Citus
 ---@field batch integer
 ---@field ledger string?
@@ -144,8 +149,9 @@ local function claim(work, old, new)
   each_place(work.to, function(at)
     if old[1].state or new[at].state == 'unfinished' and new[at].copy == work.copy then
       marks.claim(work.to.stores[at], work.copy, work.runner, text)
+      if old[1].state ~= 'moved' then new_side.loosen(work, at) end
     else
-      marks.unfinished(work, at)
+      new_side.unfinished(work, at)
     end
   end)
 end
@@ -198,7 +204,7 @@ local function carry_sequences(work)
   end)
   each_place(work.to, function(at)
     marks.change(work.to.stores[at], function(tx)
-      marks.hold(tx, work.copy, work.runner)
+      marks.hold(tx, work)
       sequences.set(tx, sequences.of(work.to, tx, work.tables), all)
     end)
   end)
@@ -206,12 +212,12 @@ end
 
 local function switch(work)
   work.say('switches')
-  each_place(work.from, function(at) marks.move(work, at) end)
+  each_place(work.from, function(at) old_side.move(work, at) end)
   local given = {}
   for at, state in ipairs(states(work.from)) do
     given[at] = state.sequences and json.decode(state.sequences) or {}
   end
-  each_place(work.to, function(at) marks.open(work, at, given) end)
+  each_place(work.to, function(at) new_side.open(work, at, given) end)
 end
 
 local function result_of(work, finished, sums)
@@ -253,6 +259,9 @@ local function take_tables(work, old, id, opts)
   if before and opts.tables then check_same(work.tables, opts.tables) end
   if has_moved then return end
   tables.check(work.from, work.to, work.tables, opts.ledger)
+  local edges = constraints.edges(work.to)
+  work.tables = constraints.in_order(work.tables, edges)
+  work.reach = constraints.reach(work.tables, edges)
   sequences.check(work, opts.tables ~= nil)
   work.from:check_rights()
   if not old[1].state then compare.no_strays(work.from, work.tables) end
@@ -277,8 +286,10 @@ local function begin(work, opts)
   claim(work, old, new)
   local sums = {}
   if old[1].state ~= 'moved' then
-    each_place(work.from, function(at) marks.read_only(work, at) end)
-    if work.stopping() or not copy_rows(work, opts) then return result_of(work, false, {}) end
+    each_place(work.from, function(at) old_side.read_only(work, at) end)
+    if work.stopping() or not copy_rows(work, opts) or not new_side.fasten(work) then
+      return result_of(work, false, {})
+    end
     carry_sequences(work)
     sums = compare_all(work)
   end
@@ -293,7 +304,7 @@ local function give_up_new(work, ids)
       local state = marks.read(work.to.stores[at])
       if not state or state.state ~= 'unfinished' or not state.copy then return end
       if not ids[state.copy] then refuse(work.to, at, 'is being filled by another copy') end
-      marks.give_up(work, at, state.copy)
+      new_side.give_up(work, at, state.copy)
     end)
     if not ok then
       work.say(('%s was not told, and stays as it is: %s'):format(work.to:called(at),
@@ -319,7 +330,7 @@ local function abort(work)
   end
   give_up_new(work, ids)
   each_place(work.from, function(at)
-    if is_active(old[at]) then marks.lift(work, at) end
+    if is_active(old[at]) then old_side.lift(work, at) end
   end)
   return { finished = false, aborted = true, tables = {}, rows = 0 }
 end
@@ -353,7 +364,7 @@ local function with_sides(from, to, opts)
     opened[2] = sides.open(to, 'the new side', opened[1].size + 3)
     local work = { from = opened[1], to = opened[2], batch = opts.batch or BATCH, copied = 0,
       ledger = opts.ledger, stopping = opts.stopping or never, say = opts.say or nothing,
-      count = nothing, tables = {}, is_spread = {} }
+      count = nothing, tables = {}, reach = {}, is_spread = {} }
     work.runner = new_id(work.from.stores[1])
     return perform(work, opts)
   end)

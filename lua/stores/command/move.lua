@@ -15,7 +15,7 @@ local function tell(context, result, bar)
   local seconds = bar:done()
   if result.aborted then
     context.result({ aborted = true }, { 'given up: the old side takes writes again, and the new '
-      .. 'one stays unfinished' })
+      .. 'one stays unfinished, and empty' })
     return nil
   end
   local lines = {}

@@ -1,6 +1,7 @@
 --- What the sequences of the old side have given, those of the new side do not give again: of those
 --- that columns own, found by the column, and of those that stand by themselves, by their names.
 
+local away = require('stores.copy.away')
 local errors = require('stores.errors')
 local json = require('stores.json')
 local tables = require('stores.copy.tables')
@@ -11,21 +12,21 @@ local sequences = {}
 ---@field key string what it is called on both sides
 ---@field oid string
 ---@field full string schema-qualified and quoted
----@field schema string
+---@field away string the schema, quoted, that keeps what was in its own
 ---@field owner string? the table of the column that owns it, as tables call it
 ---@field is_down boolean it counts downwards
 
 -- Values that were given, by what a sequence is called; as JSON in stores_shard.
 ---@alias stores.copy.Given table<string, string>
 
-local LIST = [[
-SELECT c.oid::text AS oid, format('%I.%I', n.nspname, c.relname) AS "full",
-  n.nspname::text AS schema, s.seqincrement < 0 AS is_down,
+local LIST = ([[
+SELECT c.oid::text AS oid, format('%%I.%%I', n.nspname, c.relname) AS "full",
+  %s AS away, s.seqincrement < 0 AS is_down,
   CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
-    ELSE format('%I.%I', n.nspname, c.relname) END AS name,
+    ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
   a.attname::text AS column,
   CASE WHEN t.oid IS NULL THEN NULL WHEN pg_table_is_visible(t.oid) THEN quote_ident(t.relname)
-    ELSE format('%I.%I', m.nspname, t.relname) END AS owner
+    ELSE format('%%I.%%I', m.nspname, t.relname) END AS owner
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
@@ -36,7 +37,7 @@ WHERE c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$|stores
   AND ($1::boolean OR n.nspname = ANY (current_schemas(false)))
   AND NOT EXISTS (SELECT FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
-ORDER BY c.oid]]
+ORDER BY c.oid]]):format(away.schema_of('n.nspname::text'))
 local LAST = 'SELECT pg_sequence_last_value($1::oid)::text AS last'
 local SET = 'SELECT setval($1::oid::regclass, %s($2::bigint, last_value)) FROM %s'
 
@@ -97,12 +98,11 @@ end
 --- more, and what they have given is final.
 ---@param tx stores.Transaction
 ---@param found stores.copy.Sequence[]
----@param schema_of fun(schema: string): string
 ---@return string given as JSON
-function sequences.put_away(tx, found, schema_of)
+function sequences.put_away(tx, found)
   for _, one in ipairs(found) do
     if not one.owner then
-      tx:query(('ALTER SEQUENCE %s SET SCHEMA %s'):format(one.full, schema_of(one.schema)))
+      tx:query(('ALTER SEQUENCE %s SET SCHEMA %s'):format(one.full, one.away))
     end
   end
   return json.encode(sequences.given(tx, found))

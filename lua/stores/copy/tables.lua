@@ -1,6 +1,7 @@
 --- Which tables a copy is about, how a row of them is written as COPY reads it, and whether the new
 --- side is ready to take them.
 
+local away = require('stores.copy.away')
 local errors = require('stores.errors')
 local Ledger = require('stores.migrate.ledger')
 
@@ -14,7 +15,7 @@ local tables = {}
 ---@class stores.copy.Table
 ---@field name string as every database of both sides finds it
 ---@field rows string where its own rows are read: not those of tables that inherit from it
----@field schema string of this database
+---@field away string the schema, quoted, that keeps what was in its own
 ---@field bare string its name without the schema
 ---@field full string schema-qualified and quoted
 ---@field is_part boolean a partition of another one, through which it is copied
@@ -33,7 +34,7 @@ local WRITTEN = { stores_shard = true, stores_copy = true }
 
 -- All tables of a database, or of the schemas that its sessions look in.
 local LIST = [[
-SELECT n.nspname::text AS schema, c.relname::text AS bare,
+SELECT %s AS away, c.relname::text AS bare,
   format('%%I.%%I', n.nspname, c.relname) AS "full",
   CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
     ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
@@ -70,15 +71,6 @@ ORDER BY 1, 2]]
 local CITUS = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL AS is_there"
 local SPREAD = 'EXISTS (SELECT FROM pg_dist_partition d WHERE d.logicalrelid = c.oid)'
 
--- Which other tables a table has to be there for: of foreign keys.
-local BEFORE = [[
-SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS child,
-  format('%I.%I', m.nspname, p.relname) AS parent
-FROM pg_constraint k
-JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace m ON m.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conrelid <> k.confrelid]]
-
 local READ = { transaction = false, readonly = true }
 
 --- Whether a database is one of Citus.
@@ -95,7 +87,8 @@ end
 ---@return stores.copy.Table[]
 function tables.all(side, store, ledger)
   local spread = tables.is_citus(store) and SPREAD or 'false'
-  local found = store:query(LIST:format(spread), { not side.is_shared }, READ)
+  local found = store:query(LIST:format(away.schema_of('n.nspname::text'), spread),
+    { not side.is_shared }, READ)
   local migrations = Ledger.find({ query = function(_, sql, params)
     return store:query(sql, params, READ)
   end }, ledger)
@@ -148,27 +141,6 @@ local function choose(all, names)
   return chosen
 end
 
--- Tables in an order in which those come first that others refer to.
-local function in_order(store, chosen)
-  local parents, done, ordered = {}, {}, {}
-  for _, row in ipairs(store:query(BEFORE, {}, READ)) do
-    parents[row.child] = parents[row.child] or {}
-    parents[row.child][row.parent] = true
-  end
-  local by_full = {}
-  for _, one in ipairs(chosen) do by_full[one.full] = one end
-  local function add(one)
-    if done[one.full] then return end
-    done[one.full] = true
-    for parent in pairs(parents[one.full] or {}) do
-      if by_full[parent] then add(by_full[parent]) end
-    end
-    ordered[#ordered + 1] = one
-  end
-  for _, one in ipairs(chosen) do add(one) end
-  return ordered
-end
-
 -- Those of all databases of a side: what one of them has, and another one lacks, is not to be left
 -- behind in silence.
 local function all_of(side, ledger)
@@ -181,7 +153,7 @@ local function all_of(side, ledger)
   return all
 end
 
---- The tables that are to be copied, in an order in which that can be done.
+--- The tables that are to be copied.
 ---@param from stores.copy.Side
 ---@param names string[]? nil: all that are there
 ---@param ledger string?
@@ -189,7 +161,6 @@ end
 ---Raises unsupported, table_not_found, invalid_argument, not_migrated.
 function tables.wanted(from, names, ledger)
   local chosen = choose(all_of(from, ledger), names)
-  chosen = in_order(from.stores[1], chosen)
   if not chosen[1] then
     errors.raise('invalid_argument', 'the old side has no table that could be copied')
   end
