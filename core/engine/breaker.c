@@ -14,12 +14,16 @@ static uint64_t age_ms(const stores_op *op, uint64_t now_ns) {
     return (now_ns - op->started_ns) / 1000000;
 }
 
-/* What a replica answers does not hang on this server. */
+/* What a replica answers does not hang on this server; what is asked of both does. */
+static bool is_at_replica(const stores_op *op) {
+    return op->at_replica > 0 && op->at_replica >= op->docs_missing;
+}
+
 static stores_op *oldest(stores_engine *engine) {
     struct stores__list *pending = &engine->pending;
     for (struct stores__list *at = pending->next; at != pending; at = at->next) {
         stores_op *op = STORES__CONTAINER(at, stores_op, link);
-        if (!op->replica) return op;
+        if (!is_at_replica(op)) return op;
     }
     return NULL;
 }
@@ -62,10 +66,11 @@ static void look(struct stores__timer *timer) {
     stores_engine *engine = STORES__CONTAINER(timer, stores_engine, breaker.timer);
     struct stores__breaker *breaker = &engine->breaker;
     const stores_op *op = oldest(engine);
-    if (stores__closing(engine) || op == NULL) return;
+    if (stores__closing(engine) || stores__list_empty(&engine->pending)) return;
     bool heard = breaker->deaf_to != engine->pool.common.heard_at;
     if (heard || stores__now(engine) >= breaker->deaf_until) breaker->deaf_to = UINT64_MAX;
-    if (age_ms(op, uv_hrtime()) >= breaker->quiet_ms) {
+    /* one that is at a replica may come to this server yet */
+    if (op != NULL && age_ms(op, uv_hrtime()) >= breaker->quiet_ms) {
         if (breaker->deaf_to != UINT64_MAX) {
             end_old(engine);
         } else if (is_due(engine) && !breaker->probe.asks) {

@@ -58,6 +58,7 @@ struct stores_op {
     struct stores__doc one; /* docs points here where there is only one */
     struct stores__doc *docs;
     size_t doc_count, docs_missing; /* docs_missing: those that are still to come */
+    size_t at_replica; /* what replicas are asked for: so many documents, or 1 where it has none */
     struct pg_result *result;
     char *after_token; /* what a replica has to have replayed; NULL: nothing in particular */
 };

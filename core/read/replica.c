@@ -14,6 +14,18 @@ static void answered(void *arg, struct pg_result *result, const stores_error *er
     stores__batch_free(batch);
 }
 
+/* Each row is one of those that its call waits for. */
+static void waits(void *arg, bool at_replica) {
+    const struct stores__read_batch *batch = arg;
+    for (size_t i = 0; i < batch->count; i++) {
+        for (const struct stores__read_row *row = batch->rows[i]; row != NULL; row = row->twin) {
+            stores_op *op = row->call->op;
+            if (op == NULL) continue;
+            op->at_replica += at_replica ? 1 : (size_t)-1;
+        }
+    }
+}
+
 /* What their calls ask for: their deadlines, and their tokens, in memory of the caller's. Gives how
  * many of those there are. */
 static size_t what_is_asked(const struct stores__read_batch *batch,
@@ -35,7 +47,7 @@ static size_t what_is_asked(const struct stores__read_batch *batch,
 }
 
 static enum stores__asked ask_replicas(struct stores__read_batch *batch) {
-    struct stores__replica_read read = {.ends_at = UINT64_MAX};
+    struct stores__replica_read read = {.ends_at = UINT64_MAX, .waits = waits};
     struct stores__asking *asking;
     const char **tokens = NULL;
     size_t count = what_is_asked(batch, &read, NULL);

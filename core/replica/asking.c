@@ -42,7 +42,9 @@ static bool attempt(struct stores__asking *asking, struct stores__replica *repli
     asking->last = replica;
     asking->attempt = stores__attempt_start(replica, &asking->read, &asking->need, attempted,
                                             asking, &asking->why);
-    return asking->attempt != NULL;
+    if (asking->attempt == NULL) return false;
+    asking->read.waits(asking->arg, true);
+    return true;
 }
 
 static void settled(struct stores__doubt *doubt, const stores_error *error) {
@@ -80,6 +82,7 @@ static void attempted(void *arg, struct pg_result *result, enum stores__replica_
     struct stores__asking *asking = arg;
     asking->attempt = NULL;
     asking->why = why;
+    asking->read.waits(asking->arg, false);
     enum stores__asked asked = result != NULL ? STORES__ASK_THE_PRIMARY : go_on(asking);
     if (asked == STORES__ASKED) return;
     stores_error error;
@@ -159,7 +162,10 @@ stores__asking_start(stores_engine *engine, const struct stores__replica_read *r
 }
 
 void stores__asking_leave(struct stores__asking *asking) {
-    if (asking->attempt != NULL) stores__attempt_leave(asking->attempt);
+    if (asking->attempt != NULL) {
+        stores__attempt_leave(asking->attempt);
+        asking->read.waits(asking->arg, false);
+    }
     stores__list_remove(&asking->doubt.link);
     asking_free(asking);
 }

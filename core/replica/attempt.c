@@ -64,6 +64,14 @@ static void destroy(struct stores__attempt *attempt) {
     free(attempt);
 }
 
+/* How long its replica may be silent. */
+static uint64_t patience_of(const struct stores__attempt *attempt) {
+    uint64_t breaker_ms = attempt->replica->all->engine->config.breaker_ms;
+    uint64_t part = breaker_ms / STORES__REPLICA_OF_BREAKER + 1;
+    bool is_short = breaker_ms > 0 && part < STORES__REPLICA_PATIENCE_MS;
+    return is_short ? part : STORES__REPLICA_PATIENCE_MS;
+}
+
 /* Nobody waits for it from now on. */
 static void tell(struct stores__attempt *attempt, struct pg_result *result,
                  enum stores__replica_reason why) {
@@ -128,7 +136,7 @@ static void silent_since(struct stores__timer *timer) {
     stores__timer_set(timers_of(attempt), timer, now_of(attempt) + attempt->patience_ms);
     attempt->replica->probe.done = probed;
     stores__pg_probe_start(&attempt->replica->pool, &attempt->replica->probe,
-                           2 * STORES__REPLICA_PATIENCE_MS);
+                           2 * patience_of(attempt));
 }
 
 static void judge(struct stores__attempt *attempt, const struct pg_result *result) {
@@ -142,7 +150,7 @@ static void judge(struct stores__attempt *attempt, const struct pg_result *resul
     attempt->fits = why == STORES__REPLICA_NONE;
     attempt->reach.timeline = attempt->replica->all->timeline;
     if (attempt->fits) {
-        attempt->patience_ms = STORES__REPLICA_PATIENCE_MS;
+        attempt->patience_ms = patience_of(attempt);
         attempt->timer.fire = silent_since;
         stores__timer_set(timers_of(attempt), &attempt->timer,
                           now_of(attempt) + attempt->patience_ms);
@@ -218,7 +226,7 @@ static bool was_away(struct stores__attempt *attempt) {
 
 /* What a caller in a hurry does not get says little of the replica. */
 static enum stores__replica_reason why_silent(const struct stores__attempt *attempt) {
-    bool hasty = attempt->patience_ms < STORES__REPLICA_PATIENCE_MS;
+    bool hasty = attempt->patience_ms < patience_of(attempt);
     if (hasty && ++attempt->replica->hasty < HASTY_MOST) return STORES__REPLICA_BUSY;
     return STORES__REPLICA_SILENT;
 }
@@ -320,7 +328,7 @@ struct stores__attempt *stores__attempt_start(struct stores__replica *replica,
     attempt->done = done;
     attempt->arg = arg;
     attempt->starting = true;
-    attempt->patience_ms = left < STORES__REPLICA_PATIENCE_MS ? left : STORES__REPLICA_PATIENCE_MS;
+    attempt->patience_ms = left < patience_of(attempt) ? left : patience_of(attempt);
     attempt->due_at = now + attempt->patience_ms;
     attempt->timer.fire = out_of_patience;
     attempt->wait.granted = granted;

@@ -22,6 +22,9 @@ struct stores__replica_read {
     /* Of the calls that it is for, ended by NULL; NULL: none has one. They are taken at once. */
     const char *const *tokens;
     uint64_t ends_at, last_ends_at; /* their first deadline, and the last, in ms of the loop */
+    /* Whether it waits for a replica from now on, or for the primary, or nobody; also inside
+     * stores__asking_start. With the arg of done. */
+    void (*waits)(void *arg, bool at_replica);
 };
 
 enum stores__asked {

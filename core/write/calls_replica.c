@@ -20,6 +20,11 @@ static void answered(void *arg, struct pg_result *result, const stores_error *er
     stores__call_close(call);
 }
 
+static void waits(void *arg, bool at_replica) {
+    const struct stores__own_call *call = arg;
+    if (call->op != NULL) call->op->at_replica = at_replica ? 1 : 0;
+}
+
 bool stores__call_try_replica(struct stores__own_call *call,
                               void (*run)(struct stores__own_call *call)) {
     const char *tokens[2] = {call->op->after_token, NULL};
@@ -29,7 +34,8 @@ bool stores__call_try_replica(struct stores__own_call *call,
                                         .own = true,
                                         .tokens = tokens[0] != NULL ? tokens : NULL,
                                         .ends_at = call->op->timer.at,
-                                        .last_ends_at = call->op->timer.at};
+                                        .last_ends_at = call->op->timer.at,
+                                        .waits = waits};
     call->replica = false; /* once */
     call->run = run;
     call->marks = true;
