@@ -45,11 +45,12 @@ local function list_of_both()
   return list
 end
 
--- Shard 1 hangs while fn runs, and answers again behind it; in stores.run.
-local function while_hung(fn)
-  servers[2]:freeze()
+-- A shard, 1 where none is named, hangs while fn runs, and answers again behind it; in stores.run.
+local function while_hung(fn, shard)
+  local server = servers[(shard or 1) + 1]
+  server:freeze()
   local ok, err = pcall(fn)
-  servers[2]:thaw()
+  server:thaw()
   support.eventually(function()
     return shards.try:find('docs', '1') and shards.try:find('docs', '2')
   end, PATIENCE)
@@ -129,6 +130,23 @@ describe('calls that are under way when a shard begins to hang', function()
       for document in walk do ids[#ids + 1] = document.id end
       assert.equal(40, #ids)
       for place, id in ipairs(ids) do assert.equal(tostring(place), id) end
+    end)
+  end)
+end)
+
+describe('who listens to all shards', function()
+  it('is heard by those that answer while another one hangs, and is told of that', function()
+    stores.run(function()
+      while_hung(function()
+        local task = stores.spawn(pcall, shards.listen, shards, 'news', function() end)
+        support.eventually(function()
+          return servers[2]:psql("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%LISTEN%'"
+            .. " AND query NOT LIKE '%pg_stat%'") == '1'
+        end, PATIENCE)
+        local ok, err = task:join()
+        assert.is_false(ok)
+        assert.equal(0, err.shard)
+      end, 0)
     end)
   end)
 end)

@@ -14,6 +14,7 @@ local lists = require('stores.shards.lists')
 local merge = require('stores.shards.merge')
 local paths = require('stores.sql.paths')
 local scatter = require('stores.shards.scatter')
+local tasks = require('stores.tasks')
 
 local routes = {}
 
@@ -298,16 +299,15 @@ end
 
 function routes:listen(channel, fn)
   arguments.check(self, 'listen')
-  local listeners = {}
-  for place = 1, self.size do
-    local ok, one = pcall(health.call, self, place, self.shards[place].listen, nil, channel, fn)
-    if not ok then
-      for _, other in ipairs(listeners) do other:stop() end
-      errors.throw(scatter.name(one))
-    end
-    listeners[place] = one
-  end
-  return setmetatable({ channel = channel, listeners = listeners }, Listener)
+  local listeners, failed = {}, {}
+  tasks.map(self.shards, function(store, place)
+    local ok, one = pcall(health.call, self, place, store.listen, nil, channel, fn)
+    if ok then listeners[#listeners + 1] = one else failed[#failed + 1] = one end
+  end, { concurrency = self.concurrency })
+  local listener = setmetatable({ channel = channel, listeners = listeners }, Listener)
+  if not failed[1] then return listener end
+  listener:stop()
+  errors.throw(scatter.name(failed[1]))
 end
 
 -- Who listens does so to all shards: each notification goes to one.
