@@ -109,7 +109,10 @@ function Gather:run_list(name, opts, build)
     whole = selects.takes_parts(shards.shards[1], shards.shards[1].tables[name], opts) }
   local sql, params = build(page)
   selects.check(shards.shards[1], name, opts, page)
-  if opts.explain then return explain(self, name, opts, sql, params, page) end
+  if opts.explain then
+    if self.how.partial then scatter.refuse_part() end
+    return explain(self, name, opts, sql, params, page)
+  end
   local deadline = shards.shards[1].hub:now() + (opts.timeout or shards.timeout)
   local answers, failed = scatter.run(shards, { timeout = opts.timeout,
     partial = self.how.partial, concurrency = self.how.concurrency },
@@ -181,6 +184,7 @@ function lists.findOne(self, name, doc, opts)
   end)
   if opts.explain then return found end
   if found[1] == nil and opts.must then
+    if target.failed then scatter.raise(target.failed) end -- which may have it
     errors.raise('not_found', name .. ' has no such row', { table = name })
   end
   if target.failed then return found[1], target.failed end

@@ -100,9 +100,7 @@ local function all_of(self, name, opts_at, how, ...)
   local own_opts, own = scatter.split(given[opts_at])
   given[opts_at] = own_opts
   local opts = call.check(given[opts_at], taken[name])
-  if opts.explain and own.partial then
-    errors.raise('invalid_option', 'a plan is one of all shards: partial does not go with explain')
-  end
+  if opts.explain and own.partial then scatter.refuse_part() end
   local results, failed = scatter.run(self, { timeout = opts.timeout, partial = own.partial,
     concurrency = own.concurrency, writes = how.writes and not opts.explain,
     failed = how.failed }, function(store, timeout)
@@ -201,6 +199,7 @@ function routes:findBy(name, path, value, opts)
     end
   end
   if document == nil and must then
+    if failed then scatter.raise(failed) end -- which may have it
     errors.raise('not_found', ('%s has no row with this value at %s'):format(name,
       paths.show(paths.read(path, 'path'))), { table = name })
   end
@@ -250,7 +249,8 @@ function routes:invalidate(name, id, opts)
     local place = self:place_of(id)
     return call_one(self, place, 'invalidate', opts, 3, name, id, opts)
   end
-  all_of(self, 'invalidate', 3, { writes = true }, name, nil, opts)
+  local _, failed = all_of(self, 'invalidate', 3, { writes = true }, name, nil, opts)
+  if failed then return failed end
 end
 
 -- Who goes on does so behind one id, in all shards: the least of those at which one stopped.

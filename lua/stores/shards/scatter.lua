@@ -50,6 +50,13 @@ function scatter.split(opts, verb)
   return rest, call.check(own, OWN)
 end
 
+--- A plan is that of all shards.
+---Raises invalid_option.
+function scatter.refuse_part()
+  errors.raise('invalid_option',
+    'a plan is one of all shards: partial does not go with explain')
+end
+
 -- Where a function of this coroutine holds a connection, it would be waited for in another one.
 local function look_around(stores)
   for _, store in ipairs(stores) do
@@ -79,8 +86,9 @@ local function note_begun(err, errs, done, how)
   if is_begun then errors.was_begun(err) end
 end
 
--- What is raised where some failed: the first one, which knows of the others.
-local function raise(failures)
+--- Raises what is raised where some failed: the first one, which knows of the others.
+---@param failures stores.shards.Failure[]
+function scatter.raise(failures)
   local first = failures[1]
   if errors.is(first) and #failures > 1 then first.failed = failures end
   errors.throw(scatter.name(first))
@@ -149,7 +157,7 @@ function scatter.run(self, how, fn, places)
   if #failures == 0 then return results, nil end
   if not how.partial or done == 0 then
     note_begun(failures[1], errs, done, how)
-    raise(failures)
+    scatter.raise(failures)
   end
   for _, err in ipairs(failures) do scatter.name(err) end
   return results, failures
