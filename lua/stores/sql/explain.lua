@@ -76,10 +76,10 @@ end
 ---@param sql string
 ---@param params string[]
 ---@param page stores.sql.Page
----@param opts {timeout: number?, raw: false}
+---@param opts {timeout: number?, raw: false, read: string}
 ---@return stores.Plan
 function explain.run(ask, self, name, sql, params, page, opts)
-  local raw = { timeout = opts.timeout, raw = true }
+  local raw = { timeout = opts.timeout, raw = true, read = opts.read }
   local rows = ask(self, name, 'EXPLAIN (VERBOSE, FORMAT JSON) ' .. sql, params, raw, true)
   local plan = json.decode(finite(rows[1]['QUERY PLAN']))[1].Plan
   local schema, relation = relation_of(plan)
