@@ -210,6 +210,7 @@ function migrations.runMigrations(entries, db, opts)
   local concurrency, is_known = opts.concurrency or CONCURRENCY, targets.names_cache(db, opts)
   local cluster = not opts.dry_run and targets.cluster(db) or nil
   local ok, result, shards = pcall(targets.each, db, opts, concurrency, function(store, shard)
+    if not opts.dry_run then targets.check_writes(store) end
     if cluster then cluster:settle(store.store) end
     return runner.run(entries, store, opts, shard)
   end)

@@ -13,8 +13,8 @@ local TABLES = [[
   ALTER TABLE a_child ADD FOREIGN KEY (parent) REFERENCES parent]]
 local open = {}
 
-local function side(count, sql)
-  local one = sides.open(count, sql or TABLES)
+local function side(count, sql, opts)
+  local one = sides.open(count, sql or TABLES, opts)
   open[#open + 1] = one
   return one
 end
@@ -75,6 +75,23 @@ describe('a copy that was begun', function()
     assert.is_true(stores.copy(old.place, new.place).finished)
   end)
 
+  it('leaves a new side that was given up to migrations, and to nobody else', function()
+    local old, new = side(2), side(3)
+    local list = { { name = 'more', migration = [[
+      CREATE TABLE more (id bigint PRIMARY KEY, value jsonb);
+      UPDATE parent SET value = '{}']] } }
+    begin(old, new)
+    refused('moved', 'being copied into it', new.target.migrate, new.target, list)
+    abort(old, new)
+    old.target:migrate(list)
+    old.target:insert('more', { id = '1' })
+    refused('not_migrated', 'has no table more', stores.copy, old.place, new.place)
+    new.target:migrate(list)
+    refused('moved', 'was given up', new.target.insert, new.target, 'more', { id = '1' })
+    assert.is_true(stores.copy(old.place, new.place).finished)
+    assert.is_truthy(new.target:find('more', '1'))
+  end)
+
   it('is given up where that was stopped half way', function()
     local old, new = side(2), side(2)
     begin(old, new)
@@ -98,6 +115,19 @@ describe('an old side', function()
     assert.is_truthy(old.target:insert('parent', { id = '1' }))
     support.psql(old.databases[2], 'DELETE FROM parent WHERE id = 2')
     assert.equal(1, stores.copy(old.place, new.place).rows)
+  end)
+
+  it('is asked about each row by a function of its own', function()
+    local strategy = { name = 'tens', owner = function(id, count)
+      return math.floor(tonumber(id) / 10) % count
+    end }
+    local old, new = side(2, TABLES, { strategy = strategy }), side(1)
+    for id = 1, 25 do old.target:insert('parent', { id = tostring(id) }) end
+    support.psql(old.databases[1], "INSERT INTO parent VALUES (12, '{}'), (14, '{}')")
+    refused('conflict', '2 rows of parent are in shard 0 of the old side and belong to another',
+      stores.copy, old.place, new.place)
+    support.psql(old.databases[1], 'DELETE FROM parent WHERE id IN (12, 14)')
+    assert.equal(25, stores.copy(old.place, new.place).rows)
   end)
 end)
 

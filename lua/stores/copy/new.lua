@@ -139,7 +139,10 @@ function new.give_up(work, at, copy)
     local state = marks.lock(tx)
     if state.state ~= 'unfinished' or state.copy ~= copy then return end
     tx:query("SELECT set_config('stores.copy', $1, true)", { copy })
-    make_room(tx, marks.all_of(side, tx, work.ledger), state)
+    local all = marks.all_of(side, tx, work.ledger)
+    make_room(tx, all, state)
+    marks.unguard(tx, all) -- there is nothing to be guarded, and migrations may come
+    marks.drop_function(tx)
     tx:query('UPDATE stores_shard SET copy = NULL, runner = NULL, why = $1',
       { 'a copy into it was given up; another one begins it anew' })
   end)

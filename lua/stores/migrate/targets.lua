@@ -73,6 +73,25 @@ local function sibling(store)
   return siblings.of(store, changes(store.pooler, store.migrate_url))
 end
 
+-- One that a copy was to fill which was given up nobody opens, and it is migrated for the next one.
+local function sibling_of_any(store)
+  local changed = changes(store.pooler, store.migrate_url)
+  changed.any_shard = true
+  local own = siblings.of(store, changed)
+  local ok, is_given_up = pcall(places.is_given_up, own)
+  if ok and is_given_up then return own end
+  own:close()
+end
+
+local function sibling_of_shard(store)
+  local own = sibling(store)
+  local ok, err = pcall(places.met, own)
+  local other = not ok and errors.is(err, 'moved') and sibling_of_any(store)
+  if not other then return own end
+  own:close()
+  return other
+end
+
 local function of_config(db, opts)
   local flat = config.resolve(db, opts.redis or nil, { prefix = opts.prefix })
   local changed = changes(flat.pooler, flat.migrate_url)
@@ -99,7 +118,7 @@ local function open(db, opts)
       errors.raise('invalid_option', 'redis and prefix go with a db config: a store has its own')
     end
     db:check_usable()
-    own = sibling(db)
+    own = sibling_of_shard(db)
   elseif opts.prefix and not opts.redis then
     errors.raise('invalid_option', 'prefix goes with redis, whose keys begin with it')
   else
@@ -222,6 +241,17 @@ function targets.cluster(db)
   end)
   if places.shared(where, #db.shards) then return nil end
   return places.cluster(db, found)
+end
+
+--- Refuses a database that takes no writes, for its rows are being copied; the triggers that say so
+--- are those of tables that were there.
+---@param target stores.MigrationTarget
+---Raises read_only.
+function targets.check_writes(target)
+  local said = places.state(target.store)
+  if not said or said.state ~= 'read_only' then return end
+  errors.raise('read_only', 'the database takes no migrations: ' .. tostring(said.why),
+    { hint = 'stores copy with --abort takes writes again here' })
 end
 
 --- Calls fn(store, shard) for every database that `db` names; closes what it opened.

@@ -44,6 +44,9 @@ local MARK = [[
 local WHERE = [[
   SELECT oid || '/' || pg_postmaster_start_time() || '/' || coalesce(current_schema(), '') AS at
   FROM pg_database WHERE datname = current_database()]]
+-- What a copy says there: the table has these columns from the first one on (copy/marks.lua).
+local STATE = [[SELECT to_jsonb(s) ->> 'state' AS state, to_jsonb(s) ->> 'why' AS why,
+  to_jsonb(s) ->> 'copy' AS copy FROM %s AS s]]
 local READ = [[SELECT shard, count, strategy || coalesce(' ' || version, '') AS strategy, cluster
   FROM %s]]
 
@@ -78,6 +81,26 @@ end
 function place.read(store, timeout)
   local found, _, other = find(store, function(sql) return ask(store, sql, timeout) end)
   return found, other
+end
+
+--- What a copy says in the database of a store; nil: it is no shard.
+---@param store stores.Store
+---@return {state: string|userdata, why: string|userdata, copy: string|userdata}?
+function place.state(store)
+  if not place.met(store) then return nil end
+  local mark = ask(store, MARK)
+  return mark and ask(store, STATE:format(mark.name))
+end
+
+--- Whether it is a shard that a copy was to fill which was given up: it has no rows, and nobody but
+--- the next copy uses it. Its store takes whatever database it is of.
+---@param store stores.Store
+---@return boolean
+function place.is_given_up(store)
+  local found, flat, state = place.read(store), configs[store], place.state(store)
+  return found ~= nil and found.shard == flat.shard_id and found.count == flat.shard_count
+    and found.strategy == flat.shard_strategy and state.state == 'unfinished'
+    and state.copy == json.null
 end
 
 --- Where a shard is: two that say the same are in one database.
