@@ -36,7 +36,7 @@ SELECT conrelid::regclass, conname, pg_get_constraintdef(oid), convalidated, con
     ORDER BY tgfoid::regproc::text) FROM pg_trigger g WHERE g.tgconstraint = k.oid)
 FROM pg_constraint k
 WHERE connamespace::regnamespace::text IN ('public', '"Odd ""one"') AND conrelid <> 0
-  AND conrelid::regclass::text NOT LIKE 'stores_%'
+  AND conrelid::regclass::text NOT LIKE '%stores_%'
 ORDER BY conrelid::regclass::text, conname]]
 
 local TREE = [[
@@ -110,6 +110,51 @@ describe('a copy', function()
       assert.matches('violates', new:psql(("INSERT INTO things VALUES (3, '{}', %s)"):format(
         wrong))[1])
     end
+  end)
+
+  it('leaves keys alone whose triggers somebody has switched off', function()
+    local sql = TREE .. '; ALTER TABLE tree DISABLE TRIGGER ALL'
+    local old, new = side(0, sql), side(0, sql)
+    old:psql("INSERT INTO tree VALUES (1, '{}', 7)")
+    local before = new:psql(SCHEMA)
+    assert.equal(1, stores.copy(old.place, new.place).rows)
+    assert.same(before, new:psql(SCHEMA))
+  end)
+
+  it('takes shards that are schemas of one database, each with its own', function()
+    local function schemas(count)
+      local list, db = {}, support.db()
+      for id = 0, count - 1 do
+        support.psql(db, ('CREATE SCHEMA own%d; SET search_path = own%d; '):format(id, id) .. TREE)
+        local own = { params = { options = '-c search_path=own' .. id } }
+        for key, value in pairs(db) do own[key] = value end
+        list[id + 1] = { id = id, db = own, redis = false }
+      end
+      return { shards = list }, db
+    end
+    local from, old = schemas(2)
+    local to, new = schemas(3)
+    local shards = stores.Shards.new(from.shards)
+    shards:init()
+    for id = 0, 1 do
+      shards:query(([[INSERT INTO tree SELECT i, '{}', CASE WHEN i < 24 THEN i + 6 END
+        FROM generate_series(%d, 29, 2) AS i]]):format(id), {}, { on = tostring(id) })
+    end
+    local ALL = SCHEMA:gsub("IN %('public', '.-'%)", "LIKE 'own_'")
+    local before = support.psql(new, ALL)
+    assert.matches('own2.tree|tree_up_fkey', before, 1, true)
+    local looks = 0
+    assert.is_false(stores.copy(from, to, { batch = 4, stopping = function()
+      looks = looks + 1
+      return looks > 4
+    end }).finished)
+    assert.is_true(stores.copy(from, to, { abort = true }).aborted)
+    assert.equal(before, support.psql(new, ALL))
+    assert.equal(30, stores.copy(from, to, { batch = 4 }).rows)
+    assert.equal(before, support.psql(new, ALL))
+    shards:close()
+    support.drop(old)
+    support.drop(new)
   end)
 
   it('knows what a partition refers to, and puts that first', function()
