@@ -122,9 +122,9 @@ describe('a copy', function()
   end)
 
   it('takes shards that are schemas of one database, each with its own', function()
-    local function schemas(count)
+    local function schemas(size)
       local list, db = {}, support.db()
-      for id = 0, count - 1 do
+      for id = 0, size - 1 do
         support.psql(db, ('CREATE SCHEMA own%d; SET search_path = own%d; '):format(id, id) .. TREE)
         local own = { params = { options = '-c search_path=own' .. id } }
         for key, value in pairs(db) do own[key] = value end
