@@ -321,7 +321,7 @@ static enum stores__taken no_memory(struct stores__commit *commit, stores_error 
 struct taken_row {
     int index; /* in its result */
     int64_t id;
-    const char *text; /* NULL: deleted */
+    const char *text; /* NULL: deleted, or its value is */
     size_t len;
     struct stores__blob *blob;
 };
@@ -337,7 +337,10 @@ static void answer(const struct stores__statement *statement, stores_op *op,
         op->inserted = fresh != NULL && fresh[0] == 't';
     }
     if (statement->want_document && op->doc_count == 1) {
-        stores__op_set_doc(op, 0, row->id, row->text, row->len, row->blob);
+        /* as reads have it: a row without a value is there, and no document */
+        bool empty = row->text == NULL && statement->kind != STORES_DELETE;
+        stores__op_set_doc(op, 0, row->id, empty ? "null" : row->text, empty ? 4 : row->len,
+                           row->blob);
     }
 }
 

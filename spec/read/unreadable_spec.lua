@@ -118,6 +118,32 @@ describe('a value that cannot be read', function()
     assert.equal('{"n": 1}', store:find('docs', '1', { raw = true }))
     refused('not_a_document', 'row 2', store.findAll, store, 'docs')
   end)
+
+  it('that a trigger took away is not told as a row that is not there', function()
+    store:query([[CREATE TABLE gone (id bigint PRIMARY KEY, value jsonb);
+      CREATE FUNCTION take_away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        NEW.value := NULL; RETURN NEW; END $$;
+      INSERT INTO gone SELECT i, '{}' FROM generate_series(1, 9) i;
+      CREATE TRIGGER take_away BEFORE UPDATE ON gone FOR EACH ROW EXECUTE FUNCTION take_away()]])
+    local change = function(document) document.n = 1 end
+    for id, call in ipairs({
+      function() store:patch('gone', '1', { set = { n = 1 } }) end,
+      function() store:updateProperty('gone', '2', 'n', 1, { must = true }) end,
+      function() store:updateObject('gone', '3', change) end,
+      function() store:patch('gone', '4', { set = { n = 1 } }, { etag = true }) end,
+    }) do
+      local err = refused('not_a_document', 'row ' .. id, call)
+      assert.equal('committed', err.outcome)
+      assert.equal('t\n', support.psql(db, 'SELECT value IS NULL FROM gone WHERE id = ' .. id))
+    end
+    assert.equal('null', store:patch('gone', '5', { set = { n = 1 } }, { raw = true }))
+    store:transaction(function(tx)
+      refused('not_a_document', 'row 6', tx.patch, tx, 'gone', '6', { set = { n = 1 } })
+      refused('not_a_document', 'row 7', tx.updateObject, tx, 'gone', '7', change)
+    end)
+    assert.equal('2\n', support.psql(db,
+      'SELECT count(*) FROM gone WHERE value IS NULL AND id IN (6, 7)'))
+  end)
 end)
 
 describe('several statements outside of a transaction', function()
