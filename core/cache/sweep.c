@@ -243,9 +243,12 @@ stores_op *stores_sweep(stores_engine *engine, const stores_call *call) {
     stores_op *op = stores__op_new(engine, call);
     if (op == NULL || op->state != STORES__OP_PENDING) return op;
     struct stores__cache *cache = engine->cache;
-    if (cache == NULL || cache->prefix[0] == '\0' || !stores__cache_up(cache)) {
-        stores__op_failf(op, STORES_CACHE_FAILURE,
-                         "the engine has no cache, or has not reached both servers yet");
+    if (cache == NULL) {
+        stores__op_failf(op, STORES_UNSUPPORTED, "the engine has no cache to sweep");
+        return op;
+    }
+    if (cache->prefix[0] == '\0' || !stores__cache_up(cache)) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "both servers have not been reached yet");
         return op;
     }
     struct sweep *sweep = calloc(1, sizeof *sweep);

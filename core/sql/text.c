@@ -148,15 +148,26 @@ static bool is_among(const char *words, const char *at, const char *end) {
     return read_word(at, end, word) && strstr(words, word) != NULL;
 }
 
+/* The view of settings, whose UPDATE is a SET. */
+static bool names_settings(enum stores__sql_kind kind, const char *at, const char *end) {
+    if (kind == STORES__SQL_NAME) at++, end--;
+    if (kind != STORES__SQL_NAME && kind != STORES__SQL_WORD) return false;
+    return end > at && is_among(" pg_settings ", at, end);
+}
+
 enum stores__sql_effect stores__sql_effect(const char *sql) {
     enum stores__sql_effect effect = STORES__SQL_NOTHING;
     const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
     bool first = true, over = false, inserts = false, target = false, of_target = false;
+    bool settings = false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = stores__sql_token(sql, &end);
-        if (kind == STORES__SQL_END) return first ? STORES__SQL_SESSION : effect;
+        if (kind == STORES__SQL_END) {
+            return first || (settings && effect == STORES__SQL_ROWS) ? STORES__SQL_SESSION : effect;
+        }
         if (kind == STORES__SQL_BLANK || (first && *sql == '(')) continue;
         bool word = kind == STORES__SQL_WORD;
+        settings = settings || names_settings(kind, sql, end);
         if (over) return STORES__SQL_SESSION; /* another statement */
         if (*sql == '(' && name != NULL && !is_among(tame_words, name, name_end)) {
             return STORES__SQL_SESSION;

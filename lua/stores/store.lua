@@ -15,6 +15,7 @@ local ids = require('stores.ids')
 local listener = require('stores.listener')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
+local ready = require('stores.inspect.redis')
 local registry = require('stores.tables.registry')
 local row = require('stores.updates.row')
 local session = require('stores.updates.session')
@@ -330,7 +331,10 @@ end
 function Store:sweep(opts)
   check(self, 'sweep')
   opts = call.check(opts, taken.sweep)
-  return wait.slot(self.hub, self.engine:sweep(opts.timeout))
+  if not self.cached then errors.raise('unsupported', 'the store has no cache to sweep') end
+  local deadline = self.hub:now() + (opts.timeout or self.timeout)
+  ready.must_be_ready(self, opts.timeout or self.timeout) -- it may be the first call of all
+  return wait.slot(self.hub, self.engine:sweep(math.max(deadline - self.hub:now(), 0.001)))
 end
 
 -- What Redis is still to take, FILLs and SETTLEs for which no call has waited, is taken: a lease

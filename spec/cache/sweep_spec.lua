@@ -52,6 +52,24 @@ describe('a sweep', function()
     server:cli('DEL', living[2])
   end)
 
+  it('may be the first call of a store', function()
+    local living, dead = four()
+    local fresh = stores.Store.new(db, { path = server.socket })
+    assert.is_true(fresh:sweep() >= 2)
+    fresh:close()
+    assert.equal('2', server:cli('EXISTS', living[1], living[2], dead[1], dead[2]))
+    server:cli('DEL', living[2])
+  end)
+
+  it('is refused for good by a store without a cache', function()
+    for _, config in ipairs({ { { path = server.socket }, { cache = false } }, { nil, {} } }) do
+      local bare = stores.Store.new(db, config[1], config[2])
+      local err = support.refused('unsupported', 'no cache', bare.sweep, bare)
+      assert.is_false(err.retryable)
+      bare:close()
+    end
+  end)
+
   for _, command in ipairs({ 'mget', 'scan', 'unlink' }) do
     it('removes nothing where Redis refuses ' .. command:upper() .. ', and says so', function()
       local living, dead = four()

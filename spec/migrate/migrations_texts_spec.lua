@@ -53,6 +53,26 @@ lines'));
     end
   end)
 
+  it('that takes away the ledger is undone, and says so', function()
+    run({ { name = 'first', migration = 'CREATE TABLE kept (a int)' } })
+    for _, text in ipairs({ 'DROP TABLE migrations', 'ALTER TABLE migrations RENAME TO others',
+                            'DROP SCHEMA public CASCADE; CREATE SCHEMA public',
+                            'CREATE SCHEMA other; ALTER TABLE migrations SET SCHEMA other' }) do
+      local err = support.refused('migration_failed', 'takes away the ledger, public.migrations',
+        run, { { name = 'first', migration = 'CREATE TABLE kept (a int)' },
+               { name = 'x', migration = text } })
+      assert.equal('none', err.outcome)
+      assert.equal(1, store:query('SELECT count(*) AS n FROM migrations')[1].n)
+      assert.equal(0, store:query('SELECT count(*) AS n FROM kept')[1].n)
+    end
+    -- nor is the ledger asked for by a path, or a role, that the text has set
+    local role = 'owner_' .. db.database
+    run({ { name = 'roles', migration = ('CREATE ROLE %s; GRANT ALL ON SCHEMA public TO %s;'
+      .. " SET ROLE %s; SET search_path = ''; CREATE TABLE public.owned (a int)"):gsub('%%s',
+        role) } })
+    store:query(('DROP OWNED BY %s; DROP ROLE %s'):format(role, role))
+  end)
+
   it('is another one where a quoted line is', function()
     run({ { name = 'one', migration = TEXT } })
     local edited = TEXT:gsub('two\nlines', 'two \nlines')

@@ -56,6 +56,7 @@ describe('The name of a table', function()
         "SELECT set_config('search_path', 'b', true)",
         "DO $$ BEGIN PERFORM set_config('search_path', 'b', false); END $$",
         'SELECT 1; SET LOCAL search_path = b; SELECT 2',
+        "UPDATE pg_settings SET setting = 'b' WHERE name = 'search_path'",
       }) do
         it('is its own in a transaction after ' .. text, function()
           local meanwhile

@@ -75,6 +75,9 @@ int main(void) {
     wild("INSERT INTO t SELECT set_config('a', 'b', false)");
     wild("WITH a AS (INSERT INTO t SELECT 1 RETURNING 1) SELECT 1 INTO TEMP x FROM a");
     changes("MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE");
+    wild("UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'");
+    wild("UPDATE pg_catalog.\"pg_settings\" s SET setting = 'a'");
+    tame("SELECT setting FROM pg_settings WHERE name = 'search_path'");
     wild("CREATE TEMP TABLE x AS SELECT 1");
     wild("LOCK TABLE t");
     wild("SELECT nextval('s')");

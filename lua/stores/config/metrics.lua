@@ -2,6 +2,7 @@
 
 local errors = require('stores.errors')
 local options = require('stores.config.options')
+local places = require('stores.metrics.places')
 
 local ngx = rawget(_G, 'ngx')
 
@@ -29,6 +30,7 @@ function metrics.check(given)
     errors.raise('invalid_option', ("opts.metrics.dict: there is no lua_shared_dict '%s'")
       :format(options.shown(checked.dict)))
   end
+  places.of(checked) -- a folder that cannot be made is refused before there is a store
   return checked
 end
 

@@ -13,13 +13,14 @@ local MOST = 200 -- keys of one script: others wait while it runs
 
 --- Whether a store has a cache, and both servers were met; waits for that.
 ---@param store stores.Store
+---@param patience? number seconds
 ---@return boolean
 ---@return string? why not
-function redis.ready(store)
+function redis.ready(store, patience)
   if not store.cached then return false, 'no Redis is configured' end
-  wait.slot(store.hub, store.engine:meet())
   local hub, stats = store.hub
-  local deadline = hub:now() + PATIENCE
+  local deadline = hub:now() + math.min(patience or PATIENCE, PATIENCE)
+  wait.slot(hub, store.engine:meet(patience))
   repeat
     stats = store:stats()
     if stats.redis_up == 1 and core.cache_nodes(store.engine) > 0
@@ -36,9 +37,10 @@ end
 
 --- Raises where it is not ready.
 ---@param store stores.Store
+---@param patience? number seconds
 ---Raises cache_failure.
-function redis.must_be_ready(store)
-  local is_ready, why = redis.ready(store)
+function redis.must_be_ready(store, patience)
+  local is_ready, why = redis.ready(store, patience)
   if not is_ready then errors.raise('cache_failure', why) end
 end
 

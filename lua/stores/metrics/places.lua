@@ -83,7 +83,9 @@ end
 -- Who tidies up /tmp may take it away.
 local function make(folder)
   local is_made, why = system.make_folder(folder)
-  must(is_made ~= nil, why)
+  if is_made ~= nil then return end
+  errors.raise('invalid_option', ("the folder of the metrics, '%s', cannot be made: %s"):format(
+    folder, tostring(why)))
 end
 
 -- Who reads sees the old text or the new one.

@@ -7,6 +7,8 @@ local json = require('stores.json')
 
 ---@class stores.Ledger
 ---@field name string schema-qualified and quoted
+---@field called string the same without quotes, for the catalog
+---@field oid? string of the table that the last claim wrote to
 ---@field journal string its journal, schema-qualified and quoted
 ---@field key string what the runner's lock is named after
 ---@field exists boolean
@@ -37,13 +39,14 @@ named AS (
   FROM given),
 quoted AS (
   SELECT schema IS NULL AS homeless, format('%I.%I', schema, relation) AS ledger,
+    schema || '.' || relation AS called,
     format('%I.%I', schema, CASE WHEN octet_length(relation) <= 55 THEN relation
       ELSE left(relation, (SELECT max(n) FROM generate_series(0, 38) AS n
           WHERE octet_length(left(relation, n)) <= 38)) || '_' || left(md5(relation), 16)
       END || '_journal') AS journal
   FROM named WHERE schema IS NOT NULL
-  UNION ALL SELECT true, '', '' FROM named WHERE schema IS NULL)
-SELECT homeless, ledger, journal, current_database()::text AS database,
+  UNION ALL SELECT true, '', '', '' FROM named WHERE schema IS NULL)
+SELECT homeless, ledger, called, journal, current_database()::text AS database,
   to_regclass(journal) IS NOT NULL AS journal_exists,
   to_regclass(ledger) IS NOT NULL AS ledger_exists,
   (SELECT coalesce(string_agg(wanted, ', '), '')
@@ -88,7 +91,8 @@ function Ledger.find(runs, name)
       .. ' table: it has no column %s'):format(found.journal, found.ledger, found.journal_missing))
   end
   return setmetatable({
-    name = found.ledger, journal = found.journal, journal_grows = found.journal_exists and grows,
+    name = found.ledger, called = found.called, journal = found.journal,
+    journal_grows = found.journal_exists and grows,
     key = 'stores/migrations/' .. found.database .. '/' .. found.ledger,
     exists = found.ledger_exists, journal_exists = found.journal_exists,
   }, Ledger)
@@ -191,8 +195,20 @@ function Ledger:take(tx, step, ran, seen)
     .. ' migration = excluded.migration, ran_on = excluded.ran_on, ran = excluded.ran'
     .. ' WHERE held.ran IS NOT TRUE OR CASE WHEN $4::text IS NULL'
     .. ' THEN held.migration IS DISTINCT FROM excluded.migration ELSE held.migration = $4 END'
-    .. ' RETURNING name::text AS name'):format(self.name),
-    { step.name, step.text, ran, seen or json.null })
+    .. ' RETURNING $5::regclass::oid::text AS oid'):format(self.name),
+    { step.name, step.text, ran, seen or json.null, self.name })
+  self.oid = rows[1] and rows[1].oid
+  return #rows == 1
+end
+
+--- Whether the table that was written to last is still there, under the name that the next run
+--- asks for. The catalog tells that to every role, under any search_path.
+---@param tx table
+---@return boolean
+function Ledger:stands(tx)
+  local rows = tx:query('SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n'
+    .. " ON n.oid = c.relnamespace WHERE c.oid = $1::oid AND n.nspname || '.' || c.relname = $2",
+    { self.oid, self.called })
   return #rows == 1
 end
 
