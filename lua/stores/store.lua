@@ -12,6 +12,7 @@ local frames = require('stores.updates.frames')
 local held = require('stores.verbs.held')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
+local kept = require('stores.verbs.kept')
 local listener = require('stores.listener')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
@@ -241,7 +242,9 @@ function Store:updateObject(name, id, fn, opts)
   opts = call.check(opts, taken.updateObject)
   id = ids.parse(id)
   if frames.count > 0 then holds.check(self, name, id) end
-  return arguments.must_find(updates.run(self, name, id, fn, opts), opts, name, id)
+  local document = updates.run(self, name, id, fn, opts)
+  if document == nil and opts.must then kept.check(self, name, id, opts.timeout) end
+  return arguments.must_find(document, opts, name, id)
 end
 
 -- What has to hold a row's lock, in a transaction of its own.

@@ -18,6 +18,10 @@ CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NU
 CREATE TABLE swallowed (id bigint PRIMARY KEY, value jsonb);
 CREATE TRIGGER swallow BEFORE INSERT ON swallowed FOR EACH ROW EXECUTE FUNCTION swallow();
 
+CREATE TABLE kept (id bigint PRIMARY KEY, value jsonb);
+INSERT INTO kept VALUES (1, '{"n": 0}');
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON kept FOR EACH ROW EXECUTE FUNCTION swallow();
+
 CREATE TABLE notes (id bigserial PRIMARY KEY, about bigint);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN INSERT INTO notes (about) VALUES (NEW.id); RETURN NEW; END $$;
@@ -96,6 +100,29 @@ for _, how in ipairs({ 'with Redis', 'without Redis', 'without segments' }) do
       store:insert('swallowed', { id = '1' })
       many(function(i) store:insert('swallowed', { id = tostring(i) }) end)
       assert.is_nil(store:find('swallowed', '1'))
+    end)
+
+    it('that keeps a row has its way, and nobody says that there is no such row', function()
+      local change = function(document) document.n = 1 end
+      assert.is_false(store:update('kept', { id = '1', n = 1 }))
+      assert.is_nil(store:updateObject('kept', '1', change))
+      local _, etag = store:find('kept', '1', { etag = true })
+      for _, call in ipairs({
+        function(on) on:update('kept', { id = '1', n = 1 }, { must = true }) end,
+        function(on) on:patch('kept', '1', { set = { n = 1 } }, { must = true }) end,
+        function(on) on:delete('kept', '1', { must = true }) end,
+        function(on) on:updateObject('kept', '1', change, { must = true }) end,
+        function(on) on:update('kept', { id = '1', n = 1 }, { if_match = etag }) end,
+      }) do
+        assert.equal('committed', refused('constraint', 'keeps the row 1', call, store).outcome)
+        store:transaction(function(tx)
+          assert.equal('none', refused('constraint', 'keeps the row 1', call, tx).outcome)
+          assert.equal(0, tx:find('kept', '1').n)
+        end)
+      end
+      refused('not_found', nil, store.delete, store, 'kept', '2', { must = true })
+      refused('not_found', nil, store.updateObject, store, 'kept', '2', change, { must = true })
+      assert.equal(0, store:find('kept', '1').n)
     end)
 
     it('leaves nothing of what it wrote where the id is taken', function()

@@ -10,6 +10,7 @@ local frames = require('stores.updates.frames')
 local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
+local kept = require('stores.verbs.kept')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
 local seen = require('stores.verbs.seen')
@@ -147,9 +148,11 @@ function Transaction:in_lock(fn, work)
   return fn(self, work)
 end
 
+-- The row is there, for it is locked: where nothing was stored, a trigger kept it.
 local function store_changed(tx, name, id, row, changed, opts)
   local _, _, stored = wait.slot(tx.hub, tx.tx:write(row == nil and 'insert' or 'update', name, id,
     changed, left(tx, opts.timeout), opts.cache, arguments.raw_of(tx, opts), nil, nil, false, true))
+  if stored == nil and row ~= nil and opts.must then kept.refuse(tx, name, id) end
   return stored
 end
 

@@ -4,6 +4,7 @@
 
 local errors = require('stores.errors')
 local etags = require('stores.etags')
+local kept = require('stores.verbs.kept')
 local wait = require('stores.wait')
 
 local conflicts = {}
@@ -25,6 +26,7 @@ end
 
 local function refuse(self, name, id, expected, timeout, cache)
   local ok, now = pcall(look_again, self, name, id, expected, timeout, cache)
+  if ok and now == '"' .. expected .. '"' then kept.refuse(self, name, id) end
   local fields = { table = name, row = id }
   local message = ('the row %s of %s is not the one that was read'):format(id, name)
   if ok then

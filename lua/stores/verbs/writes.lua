@@ -8,6 +8,7 @@ local conflicts = require('stores.verbs.conflicts')
 local errors = require('stores.errors')
 local guarded = require('stores.verbs.guarded')
 local ids = require('stores.ids')
+local kept = require('stores.verbs.kept')
 local modify = require('stores.sql.modify')
 local taken = require('stores.verbs.list').taken.store
 local wait = require('stores.wait')
@@ -34,6 +35,13 @@ local function write(self, kind, name, id, doc, opts, expr, params, is_given)
   return guarded.write(self, { definition = definition, kind = kind, name = name, id = id,
     doc = doc, opts = opts, raw = raw, expr = expr, params = params, is_given = is_given,
     send = send })
+end
+
+-- A write that found no row, which it must.
+local function must_change(self, found, opts, name, id)
+  if found or not opts.must then return end
+  kept.check(self, name, id, opts.timeout)
+  must_find(nil, opts, name, id)
 end
 
 -- Takes an id that was made here out of a record that was not stored. Where nobody knows whether it
@@ -90,7 +98,7 @@ function writes:update(name, record, opts)
   record.id = id
   local found, _, _, moved, etag = write(self, 'update', name, id, record, opts)
   if moved then record.id = moved end
-  must_find(found or nil, opts, name, id)
+  must_change(self, found, opts, name, id)
   if opts.etag then return found, etag end
   return found
 end
@@ -116,7 +124,7 @@ end
 
 local function modified(self, name, id, opts, expr, params)
   local _, _, document, _, etag = write(self, 'modify', name, id, nil, opts, expr, params)
-  must_find(document, opts, name, id)
+  must_change(self, document, opts, name, id)
   if opts.etag then return document, etag end
   return document
 end
@@ -145,7 +153,7 @@ function writes:delete(name, id, opts)
   opts = check_options(opts, taken.delete)
   id = ids.check(id)
   local found = write(self, 'delete', name, id, nil, opts)
-  must_find(found or nil, opts, name, id)
+  must_change(self, found, opts, name, id)
   return found
 end
 
