@@ -107,6 +107,11 @@ bool stores__sql_tag_writes(const char *tag) {
     return is_one_of(tag, space ? space : tag + strlen(tag), tags);
 }
 
+bool stores__sql_tag_renames(const char *tag) {
+    static const char *const tags[] = {"ALTER", "CALL", "CREATE", "DO", "DROP", NULL};
+    return is_one_of(tag, tag + strcspn(tag, " "), tags);
+}
+
 bool stores__sql_several_write(const char *sql, const char *tag) {
     return stores__sql_tag_writes(tag) ||
            (stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql));

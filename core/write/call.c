@@ -36,6 +36,7 @@ static void mark_untold(const struct stores__own_call *call) {
 void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
     stores_op *op = call->op;
     mark_untold(call);
+    if (call->renames) stores__table_forget_names(call->engine);
     if (op == NULL) return;
     call->op = NULL;
     if (error != NULL) {

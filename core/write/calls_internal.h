@@ -67,6 +67,7 @@ struct stores__own_call {
     bool turn_failed, select;
     bool stray_cancel; /* the error is a cancel that was not meant for it */
     bool ended; /* an answer's tag says that the text ended the transaction */
+    bool renames; /* one says that names may mean other tables now */
     stores_error *error; /* NULL: none */
     unsigned char tries;
     /* Where each stands in the request of the step; -1: nowhere. */

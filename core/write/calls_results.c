@@ -12,6 +12,11 @@ static bool wrote_unasked(const struct stores__own_call *call, int index, const 
     return index == call->statement && stores__sql_tag_writes(tag);
 }
 
+/* Outside of a transaction, whose locks would tell. */
+static bool swaps_schemas(const struct stores__own_call *call, const char *tag) {
+    return call->way == WAY_ITSELF && strcmp(tag, "ALTER SCHEMA") == 0;
+}
+
 /* Of several statements the last one that gave rows counts, else the last one. */
 static void keep_result(struct stores__own_call *call, struct pg_result *result) {
     struct pg_result *before = call->result;
@@ -44,9 +49,14 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
         return;
     }
     bool simple = call->step == CALL_RUNNING && call->options.simple;
-    if (wrote_unasked(call, index, stores__pg_tag(result))) stores__turn_all(call->engine);
-    if (simple && stores__sql_tag_controls(stores__pg_tag(result))) call->ended = true;
-    if (simple || index == call->statement) {
+    const char *tag = stores__pg_tag(result);
+    bool own = simple || index == call->statement;
+    if (wrote_unasked(call, index, tag) || (own && swaps_schemas(call, tag))) {
+        stores__turn_all(call->engine);
+    }
+    if (simple && stores__sql_tag_controls(tag)) call->ended = true;
+    if (own && stores__sql_tag_renames(tag)) call->renames = true;
+    if (own) {
         keep_result(call, result);
         return;
     }

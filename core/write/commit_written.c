@@ -31,14 +31,19 @@ const char stores__commit_xid_if_any_sql[] =
     ") FROM pg_catalog.pg_namespace o), 1) ELSE " SECONDS_THERE " END"
 
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
- * of. What it dropped has no row in the catalog any more, but its oid is what it always was. */
+ * of. What it dropped has no row in the catalog any more, but its oid is what it always was. A
+ * schema that was given another name, which pg_namespace tells, is one that others may have had:
+ * any table may be meant by other names from now on. */
 #define LOCKS(reached)                                                                             \
-    "WITH RECURSIVE tree AS ("                                                                     \
+    "WITH RECURSIVE locked AS ("                                                                   \
     " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"    \
     " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"         \
     " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"                \
     " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"         \
-    "  WHERE d.datname = pg_catalog.current_database())"                                           \
+    "  WHERE d.datname = pg_catalog.current_database())),"                                         \
+    " tree AS (SELECT locked.oid, locked.ddl FROM locked UNION SELECT r.oid, true"                 \
+    " FROM pg_catalog.pg_class r WHERE r.relkind IN ('r', 'p') AND EXISTS (SELECT FROM locked s"   \
+    "  WHERE s.oid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)"                              \
     " UNION " reached ")"                                                                          \
     " SELECT tree.oid, tree.ddl, NULL, " MARKED                                                    \
     " FROM tree LEFT JOIN pg_catalog.pg_class c ON c.oid = tree.oid"                               \

@@ -111,6 +111,7 @@ static void send_rollback(stores_tx *tx) {
 static void committed(void *arg, const stores_error *error) {
     stores_tx *tx = arg;
     tx->commit = NULL; /* it frees itself */
+    if (tx->renames) stores__table_forget_names(tx->engine);
     stores__tx_answer(tx, error);
     end_tx(tx);
 }

@@ -105,6 +105,7 @@ struct stores_tx {
     stores_error *wrong; /* with the options that its caller gave; NULL: nothing */
     enum stores__tx_state state;
     bool begun, freed, xid_known;
+    bool renames; /* a text may have changed what names mean */
     bool freed_in_child; /* of a fork, which is to forget it */
     stores_op *op; /* the op under way; NULL: none, or it left */
     struct stores__txop *txop; /* its details, also after the op left */

@@ -57,6 +57,12 @@ int main(void) {
     CHECK(!stores__sql_tag_writes("SET"));
     CHECK(!stores__sql_tag_writes("VACUUM"));
 
+    CHECK(stores__sql_tag_renames("ALTER SCHEMA"));
+    CHECK(stores__sql_tag_renames("CREATE TABLE"));
+    CHECK(stores__sql_tag_renames("DO"));
+    CHECK(!stores__sql_tag_renames("UPDATE 1"));
+    CHECK(!stores__sql_tag_renames(""));
+
     CHECK(stores__sql_several_write("SELECT 1; SELECT f()", "SELECT 1"));
     CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
     CHECK(!stores__sql_several_write("SELECT 1", "SELECT 1"));
