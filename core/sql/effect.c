@@ -107,9 +107,9 @@ bool stores__sql_tag_writes(const char *tag) {
     return is_one_of(tag, space ? space : tag + strlen(tag), tags);
 }
 
-bool stores__sql_tag_renames(const char *tag) {
-    static const char *const tags[] = {"ALTER", "CALL", "CREATE", "DO", "DROP", NULL};
-    return is_one_of(tag, tag + strcspn(tag, " "), tags);
+bool stores__sql_renames(const char *sql, const char *tag) {
+    static const char *const tags[] = {"ALTER", "CREATE", "DROP", NULL};
+    return is_one_of(tag, tag + strcspn(tag, " "), tags) && !stores__sql_mentions(sql, "temp");
 }
 
 bool stores__sql_several_write(const char *sql, const char *tag) {

@@ -55,7 +55,9 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
         stores__turn_all(call->engine);
     }
     if (simple && stores__sql_tag_controls(tag)) call->ended = true;
-    if (own && stores__sql_tag_renames(tag)) call->renames = true;
+    if (own && call->engine->cache == NULL && stores__sql_renames(call->sql, tag)) {
+        call->renames = true; /* with a cache its locks tell */
+    }
     if (own) {
         keep_result(call, result);
         return;

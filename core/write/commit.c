@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cache/held.h"
+#include "names/names.h"
 #include "pg/citus.h"
 
 struct stores__commit *stores__commit_new(stores_engine *engine) {
@@ -274,6 +275,7 @@ static void finish(struct stores__commit *commit) {
     if (commit->tell.held) {
         stores__held_timed(commit->engine->cache, stores__held_now() - commit->began);
     }
+    if (commit->renames) stores__table_forget_names(commit->engine);
     commit->done(commit->arg, commit->error);
     if (!unknown && !commit->unseen) {
         /* where the outcome is not known, or not seen, the intents stay: who reads them asks */

@@ -44,6 +44,7 @@ struct stores__commit {
     struct stores__epoch **turns; /* held */
     size_t turn_count, turn_room;
     bool reaches, large, locks_known, no_memory;
+    bool renames; /* by DDL: names that were asked for before COMMIT may mean others after it */
 
     uint64_t began; /* in ns of stores__held_now */
     struct stores__pg_req req;

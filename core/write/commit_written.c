@@ -192,7 +192,9 @@ void stores__commit_take_lock(struct stores__commit *commit, const struct pg_res
     } else if (epoch != NULL) {
         stores__epoch_mark(epoch, marked);
     }
-    if (ddl != NULL && ddl[0] == 't') doubt(commit->engine, oid);
+    if (ddl == NULL || ddl[0] != 't') return;
+    doubt(commit->engine, oid);
+    commit->renames = true;
 }
 
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result) {

@@ -99,7 +99,9 @@ static void take_own(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
     const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
     if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
-    if (stores__sql_tag_renames(tag)) tx->renames = true;
+    if (tx->engine->cache == NULL && txop->sql && stores__sql_renames(txop->sql, tag)) {
+        tx->renames = true; /* with a cache its locks tell */
+    }
     if (tx->options.session && session_wrote(txop, tag)) {
         stores__turn_all(tx->engine);
         txop->behind = BEHIND_NOTHING; /* it is known */

@@ -57,11 +57,11 @@ int main(void) {
     CHECK(!stores__sql_tag_writes("SET"));
     CHECK(!stores__sql_tag_writes("VACUUM"));
 
-    CHECK(stores__sql_tag_renames("ALTER SCHEMA"));
-    CHECK(stores__sql_tag_renames("CREATE TABLE"));
-    CHECK(stores__sql_tag_renames("DO"));
-    CHECK(!stores__sql_tag_renames("UPDATE 1"));
-    CHECK(!stores__sql_tag_renames(""));
+    CHECK(stores__sql_renames("ALTER SCHEMA a RENAME TO b", "ALTER SCHEMA"));
+    CHECK(stores__sql_renames("CREATE TABLE a (id int)", "CREATE TABLE"));
+    CHECK(!stores__sql_renames("CREATE TEMP TABLE a (id int)", "CREATE TABLE"));
+    CHECK(!stores__sql_renames("UPDATE a SET id = 1", "UPDATE 1"));
+    CHECK(!stores__sql_renames("", ""));
 
     CHECK(stores__sql_several_write("SELECT 1; SELECT f()", "SELECT 1"));
     CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
