@@ -173,12 +173,20 @@ STORES_API stores_op *stores_write(stores_engine *engine, const stores_call *cal
  * first reads begin it, in the background. Writers of all processes wait for those who hold rows of
  * it. False: no memory, or it is no name. */
 STORES_API bool stores_hold(stores_engine *engine, const char *table);
-/* A row from that memory. 1: *text has its document, valid until the engine is called again or its
- * loop turns, and *stamp a number that no other row has, nor this one when it is read anew; 0:
- * there is no such row; -1: it is not known here, and stores_find is to be asked, which keeps
- * it. */
+/* A row in that memory, valid until the engine is called again or its loop turns. The slot is a
+ * number from 1 on, as small as there are rows, which no other one has as long as this one is
+ * there. The marks are the caller's, to know it again: 0 in a row that was read anew. */
+enum { STORES_HELD_MARKS = 2 };
+typedef struct stores_held {
+    const char *text;
+    size_t len;
+    uint32_t slot;
+    uint32_t *marks;
+} stores_held;
+/* 1: the row; 0: there is no such row; -1: it is not known here, and stores_find is to be asked,
+ * which keeps it. */
 STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
-                                const char **text, size_t *len, uint64_t *stamp);
+                                stores_held *held);
 /* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last
  * of them, as <host>:<process>:<chance>, and /<ms> where its leases do not last a second; "":
  * nobody. And why rows that are to be held are not, in

@@ -111,7 +111,7 @@ typedef struct stores_config {
     uint64_t max_lag_ms; /* no read is answered by a replica that is later than this; no limit */
     const char *after_token; /* what is read on a replica is not older than it says; NULL */
 
-    size_t hold_bytes; /* of held rows (stores_hold), the least recently used go first: 64 MiB */
+    size_t hold_bytes; /* of held rows (stores_hold), those that were not used go first: 64 MiB */
 
     /* A server that says nothing for so long, to calls that are under way, nor to a new connection,
      * fails them with STORES_CONNECTION_LOST within twice that, before their own deadlines; 0: they

@@ -4,11 +4,11 @@
 #include "values/args.h"
 
 /* 1: the row; 0: there is none, and nil was pushed; -1: it is not known, and false was. */
-static int look(lua_State *L, int64_t *id, const char **text, size_t *len, uint64_t *stamp) {
+static int look(lua_State *L, int64_t *id, stores_held *row) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     const char *table = stores__table_check(L, 2);
     *id = stores__id_check(L, 3, &engine->shard);
-    int found = stores_held_find(engine->engine, table, *id, text, len, stamp);
+    int found = stores_held_find(engine->engine, table, *id, row);
     if (found == 0) lua_pushnil(L);
     if (found < 0) lua_pushboolean(L, 0);
     return found;
@@ -17,20 +17,18 @@ static int look(lua_State *L, int64_t *id, const char **text, size_t *len, uint6
 /* engine:held(table, id, raw) -> the document; nil: there is no such row; false: that is not known,
  * and the row is to be asked for. */
 static int engine_held(lua_State *L) {
-    const char *text = NULL;
-    size_t len = 0;
+    stores_held row = {0};
     int64_t id;
-    uint64_t stamp;
     lua_settop(L, 4);
-    if (look(L, &id, &text, &len, &stamp) <= 0) return 1;
+    if (look(L, &id, &row) <= 0) return 1;
     if (lua_toboolean(L, 4)) {
-        lua_pushlstring(L, text, len);
+        lua_pushlstring(L, row.text, row.len);
         return 1;
     }
     bool has_id = false;
     int top = lua_gettop(L);
     int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
-                                          lua_upvalueindex(2), text, len, id,
+                                          lua_upvalueindex(2), row.text, row.len, id,
                                           lua_type(L, 3) == LUA_TSTRING ? 3 : 0, &has_id);
     if (rc != 0) { /* who asks for the row hears what is wrong with it */
         lua_settop(L, top);
@@ -44,38 +42,38 @@ static int engine_held(lua_State *L) {
     return 1;
 }
 
-/* engine:held_stamp(table, id) -> a number that changes with the row, and how many bytes it has;
- * nil and false as above */
-static int engine_held_stamp(lua_State *L) {
-    const char *text = NULL;
-    size_t len = 0;
+/* engine:held_mark(table, id, which, mark) -> the slot of the row, which has that mark from now on,
+ * and how many bytes it has; nil and false as above */
+static int engine_held_mark(lua_State *L) {
+    stores_held row = {0};
     int64_t id;
-    uint64_t stamp;
-    if (look(L, &id, &text, &len, &stamp) <= 0) return 1;
-    lua_pushnumber(L, (lua_Number)stamp);
-    lua_pushnumber(L, (lua_Number)len);
+    lua_Integer which = luaL_checkinteger(L, 4), mark = luaL_checkinteger(L, 5);
+    luaL_argcheck(L, which >= 0 && which < STORES_HELD_MARKS, 4, "there is no such mark");
+    if (look(L, &id, &row) <= 0) return 1;
+    row.marks[which] = (uint32_t)mark;
+    lua_pushnumber(L, (lua_Number)row.slot);
+    lua_pushnumber(L, (lua_Number)row.len);
     return 2;
 }
 
-/* Whether the row that had that stamp is held as it was. A function of C, by FFI, for LuaJIT
- * compiles such a call, and shared documents are read in no other way once they are known: by
- * names and ids that held_stamp has taken. */
-static int is_held(const struct stores__lua_engine *engine, const char *table, const char *id,
-                   double stamp) {
-    const char *text = NULL;
-    size_t len = 0;
+/* The slot of a row that is held as it was when it had that mark; 0: it is not. A function of C, by
+ * FFI, for LuaJIT compiles such a call, and decoded documents are found in no other way once they
+ * are known: by names and ids that held_mark has taken. */
+static int slot_of(const struct stores__lua_engine *engine, const char *table, const char *id,
+                   int which, unsigned mark) {
+    stores_held row;
     int64_t number;
-    uint64_t now;
     if (engine->engine == NULL || !stores_id_parse(id, strlen(id), &number, NULL)) return 0;
-    return stores_held_find(engine->engine, table, number, &text, &len, &now) > 0 &&
-           (double)now == stamp;
+    if (stores_held_find(engine->engine, table, number, &row) <= 0) return 0;
+    return row.marks[which] == mark ? (int)row.slot : 0;
 }
 
-/* engine:held_test() -> is_held, as a light userdata */
-static int engine_held_test(lua_State *L) {
-    int (*test)(const struct stores__lua_engine *, const char *, const char *, double) = is_held;
+/* engine:held_slot_of() -> slot_of, as a light userdata */
+static int engine_held_slot_of(lua_State *L) {
+    int (*fn)(const struct stores__lua_engine *, const char *, const char *, int,
+              unsigned) = slot_of;
     void *address;
-    memcpy(&address, &test, sizeof address); /* which C leaves undefined as a cast, and POSIX not */
+    memcpy(&address, &fn, sizeof address); /* which C leaves undefined as a cast, and POSIX not */
     stores__engine_check(L, 1);
     lua_pushlightuserdata(L, address);
     return 1;
@@ -97,10 +95,10 @@ void stores__held_register(lua_State *L) {
     lua_insert(L, -2);
     lua_pushcclosure(L, engine_held, 2);
     lua_setfield(L, -2, "held");
-    lua_pushcfunction(L, engine_held_stamp);
-    lua_setfield(L, -2, "held_stamp");
-    lua_pushcfunction(L, engine_held_test);
-    lua_setfield(L, -2, "held_test");
+    lua_pushcfunction(L, engine_held_mark);
+    lua_setfield(L, -2, "held_mark");
+    lua_pushcfunction(L, engine_held_slot_of);
+    lua_setfield(L, -2, "held_slot_of");
     lua_pushcfunction(L, engine_hold);
     lua_setfield(L, -2, "hold");
     lua_pop(L, 2);

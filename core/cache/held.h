@@ -33,15 +33,19 @@ enum {
         96 /* <host>:<process>:<16 random characters>, /<ms> where it is no second */
 };
 
+/* What a read looks at stands first, for a read of many rows costs what it costs to bring them into
+ * the processor: a mark tells that it was used, and its neighbours in the list are left alone. */
 struct stores__held_row {
-    struct stores__list link; /* of the memory, the longest unused first */
     struct stores__held_row *chain;
-    struct stores__held *held;
     int64_t id;
     uint64_t ends; /* of stores__held_now */
-    uint64_t stamp; /* no other row has, or had it */
-    size_t len;
+    uint32_t slot; /* no other row has it meanwhile; those that are there are few beside others */
+    uint32_t marks[STORES_HELD_MARKS]; /* of who reads it; 0 in a row that is new */
     bool there; /* false: there is no such row */
+    bool used; /* since it was put where it is in the list */
+    size_t len;
+    struct stores__held *held;
+    struct stores__list link; /* of the memory, the longest unused first */
     char text[];
 };
 
@@ -84,7 +88,8 @@ struct stores__held_memory {
     size_t bytes, most, count;
     uint64_t lease_ms; /* of this process, where the table's mark allows it */
     uint64_t older_at; /* when a process wrote a held table that waits for a second at most */
-    uint64_t stamp;
+    uint32_t *free_slots; /* of rows that went, with room for all */
+    uint32_t slots, free_count, slot_room;
     uint64_t looked_at; /* when the sockets were read outside of the loop */
     struct stores__list waiting; /* writers that wait for holders */
     struct stores__word words[STORES__WORDS_KEPT];
@@ -110,7 +115,6 @@ struct stores__held_row *stores__held_row(const struct stores__held *held, int64
 /* The row is kept, in place of what was; text NULL: there is none. NULL: there is no room. */
 struct stores__held_row *stores__held_put(struct stores__held *held, int64_t id, const char *text,
                                           size_t len, uint64_t ends);
-void stores__held_used(struct stores__held_row *row);
 void stores__held_drop(struct stores__held *held, int64_t id);
 void stores__held_drop_all(struct stores__held *held);
 
@@ -166,10 +170,9 @@ void stores__held_lives(struct stores__table *table, uint64_t stir, int64_t id, 
 /* Where a program reads in a loop of its own, nobody turns the engine's: what the holders are told
  * is heard, and answered, all the same. Not inside of what a socket calls, which it reads. */
 void stores__held_listen(struct stores__table *table, uint64_t now);
-/* 1: the row; 0: there is no such row; -1: that is not known here. now: not before the read began.
- * text is valid until the engine is called again, or its loop turns. */
-int stores__held_find(struct stores__table *table, int64_t id, uint64_t now, const char **text,
-                      size_t *len, uint64_t *stamp);
+/* A row, or that there is none; NULL: that is not known here. now: not before the read began. Valid
+ * until the engine is called again, or its loop turns. */
+struct stores__held_row *stores__held_find(struct stores__table *table, int64_t id, uint64_t now);
 /* Why a table is not held, in words of a server; the log has it once. */
 void stores__held_refused(struct stores__cache *cache, const char *why);
 /* Why its leases are shorter than they are to be. */

@@ -24,6 +24,7 @@ bool stores__held_open(struct stores__cache *cache, const stores_config *config)
 }
 
 void stores__held_close(struct stores__cache *cache) {
+    if (cache->memory != NULL) free(cache->memory->free_slots);
     free(cache->memory);
     cache->memory = NULL;
 }

@@ -55,26 +55,28 @@ void stores__held_listen(struct stores__table *table, uint64_t now) {
     stores__epoch_let_go(epoch);
 }
 
-int stores__held_find(struct stores__table *table, int64_t id, uint64_t now, const char **text,
-                      size_t *len, uint64_t *stamp) {
-    struct stores__held *held = holding(table);
-    if (held == NULL) return -1;
+/* What is due may end with the table being nobody's. */
+static struct stores__held *go_on(struct stores__table *table, struct stores__held *held) {
     struct stores__epoch *epoch = stores__epoch_hold(held->epoch);
+    stores__held_go_on(held);
+    stores__epoch_let_go(epoch);
+    return holding(table);
+}
+
+struct stores__held_row *stores__held_find(struct stores__table *table, int64_t id, uint64_t now) {
+    struct stores__held *held = holding(table);
+    if (held == NULL) return NULL;
+    struct stores__held_memory *memory = table->engine->cache->memory;
     held->read_at = now;
-    if (now >= held->renew_at) stores__held_go_on(held);
-    struct stores__held_row *row = stores__held_row(held, id);
+    if (now >= held->renew_at) held = go_on(table, held);
+    struct stores__held_row *row = held != NULL ? stores__held_row(held, id) : NULL;
     bool served = row != NULL && now < held->looked_at + LOOK_MS * MS && now < held->lease_ends &&
                   now < row->ends && stores__held_may(held) && !stores__held_deaf(held);
-    stores__epoch_let_go(epoch);
-    struct stores__held_memory *memory = table->engine->cache->memory;
     if (!served) {
         memory->misses++;
-        return -1;
+        return NULL;
     }
-    stores__held_used(row);
     memory->hits++;
-    *text = row->text;
-    *len = row->len;
-    *stamp = row->stamp;
-    return row->there;
+    if (!row->used) row->used = true;
+    return row;
 }

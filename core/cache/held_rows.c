@@ -28,11 +28,21 @@ static struct stores__held_memory *memory_of(const struct stores__held *held) {
     return held->epoch->engine->cache->memory;
 }
 
-void stores__held_used(struct stores__held_row *row) {
-    struct stores__list *rows = &memory_of(row->held)->rows;
-    if (rows->prev == &row->link) return;
-    stores__list_remove(&row->link);
-    stores__list_append(rows, &row->link);
+/* A row that goes can always give its slot back: there is room for all that were given out. */
+static bool take_slot(struct stores__held_memory *memory, uint32_t *slot) {
+    if (memory->free_count > 0) {
+        *slot = memory->free_slots[--memory->free_count];
+        return true;
+    }
+    if (memory->slots == memory->slot_room) {
+        uint32_t room = memory->slot_room == 0 ? BUCKETS_FIRST : memory->slot_room * 2;
+        uint32_t *slots = realloc(memory->free_slots, room * sizeof *slots);
+        if (slots == NULL) return false;
+        memory->free_slots = slots;
+        memory->slot_room = room;
+    }
+    *slot = ++memory->slots;
+    return true;
 }
 
 static void remove_row(struct stores__held_row *row) {
@@ -42,6 +52,7 @@ static void remove_row(struct stores__held_row *row) {
     while (*at != row) at = &(*at)->chain;
     *at = row->chain;
     stores__list_remove(&row->link);
+    memory->free_slots[memory->free_count++] = row->slot;
     memory->bytes -= row->len + ROW_COST;
     memory->count--;
     held->count--;
@@ -81,6 +92,18 @@ static bool make_room(struct stores__held *held) {
     return true;
 }
 
+/* Who was used since it was put there goes to the end once more; each of them but once. */
+static struct stores__held_row *longest_unused(struct stores__held_memory *memory) {
+    for (;;) {
+        struct stores__held_row *row = STORES__CONTAINER(memory->rows.next, struct stores__held_row,
+                                                         link);
+        if (!row->used) return row;
+        row->used = false;
+        stores__list_remove(&row->link);
+        stores__list_append(&memory->rows, &row->link);
+    }
+}
+
 struct stores__held_row *stores__held_put(struct stores__held *held, int64_t id, const char *text,
                                           size_t len, uint64_t ends) {
     struct stores__held_memory *memory = memory_of(held);
@@ -88,15 +111,19 @@ struct stores__held_row *stores__held_put(struct stores__held *held, int64_t id,
     stores__held_drop(held, id);
     if (cost > memory->most || !make_room(held)) return NULL;
     while (memory->bytes + cost > memory->most) {
-        remove_row(STORES__CONTAINER(memory->rows.next, struct stores__held_row, link));
+        remove_row(longest_unused(memory));
     }
     struct stores__held_row *row = malloc(sizeof *row + len + 1);
     if (row == NULL) return NULL;
+    memset(row, 0, sizeof *row);
+    if (!take_slot(memory, &row->slot)) {
+        free(row);
+        return NULL;
+    }
     struct stores__held_row **at = bucket(held, id);
     row->held = held;
     row->id = id;
     row->ends = ends;
-    row->stamp = ++memory->stamp;
     row->len = len;
     row->there = text != NULL;
     if (len > 0) memcpy(row->text, text, len);

@@ -72,30 +72,33 @@ void stores__rows_kept(struct stores__read_batch *batch) {
 /* ---- What is read ---------------------------------------------------------------------------- */
 
 bool stores__row_held(struct stores__read_row *row) {
-    const char *text = NULL;
-    size_t len = 0;
-    uint64_t stamp;
-    int found = stores__held_find(row->call->table, row->id, stores__held_now(), &text, &len,
-                                  &stamp);
-    if (found < 0) return false;
-    char *copy = found > 0 ? malloc(len + 1) : NULL;
+    const struct stores__held_row *held = stores__held_find(row->call->table, row->id,
+                                                            stores__held_now());
+    if (held == NULL) return false;
+    char *copy = held->there ? malloc(held->len + 1) : NULL;
     struct stores__blob *blob = copy != NULL ? stores__blob_new(copy, free) : NULL;
-    if (found > 0 && blob == NULL) {
+    if (held->there && blob == NULL) {
         free(copy);
         return false;
     }
-    if (copy != NULL) memcpy(copy, text, len);
+    size_t len = held->len;
+    if (copy != NULL) memcpy(copy, held->text, len);
     stores__row_found(row, copy, len, blob, 'c');
     if (blob != NULL) stores__blob_drop(blob);
     return true;
 }
 
-int stores_held_find(stores_engine *engine, const char *table, int64_t id, const char **text,
-                     size_t *len, uint64_t *stamp) {
+int stores_held_find(stores_engine *engine, const char *table, int64_t id, stores_held *held) {
     if (stores__closing(engine) || engine->process != stores__process()) return -1;
     struct stores__table *known = stores__table_known(engine, table);
     if (known == NULL || !known->hold || !known->cacheable) return -1;
     uint64_t now = stores__held_now();
     stores__held_listen(known, now);
-    return stores__held_find(known, id, now, text, len, stamp);
+    struct stores__held_row *row = stores__held_find(known, id, now);
+    if (row == NULL) return -1;
+    held->text = row->text;
+    held->len = row->len;
+    held->slot = row->slot;
+    held->marks = row->marks;
+    return row->there;
 }

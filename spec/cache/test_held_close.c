@@ -25,16 +25,15 @@ static stores_engine *holder_new(void) {
 
 /* Reads the row until that is done from memory. */
 static void hold_row(stores_engine *holder, int64_t id) {
-    uint64_t until = uv_hrtime() + UINT64_C(20000000000), stamp;
-    const char *text;
-    size_t len;
-    while (stores_held_find(holder, "docs", id, &text, &len, &stamp) < 0 && uv_hrtime() < until) {
+    uint64_t until = uv_hrtime() + UINT64_C(20000000000);
+    stores_held found;
+    while (stores_held_find(holder, "docs", id, &found) < 0 && uv_hrtime() < until) {
         stores_op *op = stores_find(holder, NULL, "docs", id);
         while (!stores_op_done(op) && uv_hrtime() < until) turn_aside();
         stores_op_free(op);
         turn_aside();
     }
-    CHECK(stores_held_find(holder, "docs", id, &text, &len, &stamp) == 1);
+    CHECK(stores_held_find(holder, "docs", id, &found) == 1);
 }
 
 static void close_holder(stores_engine *holder) {

@@ -2,31 +2,23 @@
 --- yields. Where a row is not there the caller goes on as with any other table, and the core keeps
 --- what comes.
 
-local ffi = require('ffi')
+local decoded = require('stores.verbs.decoded')
 local errors = require('stores.errors')
-local frozen = require('stores.frozen')
 local names = require('stores.tables.names')
 local seen = require('stores.verbs.seen')
-local times = require('stores.tables.times')
 local wait = require('stores.wait')
 
 local held = {}
 
 local HOLD_BYTES, HOLD_LEASE = 64 * 1024 * 1024, 1 -- as the core has them
--- Documents that are kept decoded: so many times as many bytes, of their texts and what each costs
--- besides.
-local SHARED_MOST, COST = 2, 256
 
 --- Which tables a store holds, by their names however they are written; nil: it has no cache.
 ---@param store stores.Store
 ---@param flat table its options
 ---@return table<string, boolean>?
 function held.begin(store, flat)
-  store.shared, store.shared_bytes = {}, 0 -- documents that all who ask share, by table and id
   store.hold_bytes, store.hold_lease = flat.hold_bytes or HOLD_BYTES, flat.hold_lease or HOLD_LEASE
-  store.is_held = ffi.cast('int (*)(void *, const char *, const char *, double)',
-    store.engine:held_test())
-  store.engine_at = ffi.cast('void *', store.engine) -- as long as store.engine is there
+  decoded.begin(store)
   if not store.cached then return nil end
   local keys = {}
   for _, name in ipairs(flat.hold or {}) do
@@ -51,7 +43,7 @@ end
 ---@param store stores.Store
 function held.forget(store)
   for name in pairs(store.holding or {}) do store.holding[name] = nil end
-  store.shared, store.shared_bytes = {}, 0
+  decoded.begin(store)
 end
 
 local function holds(self, name, opts)
@@ -61,46 +53,6 @@ local function holds(self, name, opts)
     self.holding[name] = true
   end
   return self.holding[name]
-end
-
--- Those of rows that are held no more are not told from the others: where all are too many, all go.
-local function keep(self, name, id, entry)
-  if self.shared_bytes + entry.bytes > SHARED_MOST * self.hold_bytes then
-    self.shared, self.shared_bytes = {}, 0
-  end
-  local of = self.shared[name]
-  if not of then
-    of = {}
-    self.shared[name] = of
-  end
-  local old = of[id]
-  self.shared_bytes = self.shared_bytes + entry.bytes - (old and old.bytes or 0)
-  of[id] = entry
-end
-
--- What the document of a row is from now on; nil and false as held.find.
-local function decode(self, name, id)
-  local stamp, bytes = self.engine:held_stamp(name, id)
-  if not stamp then return stamp end
-  local document, definition = self.engine:held(name, id, false), self.tables[name]
-  if not document then return document end
-  if definition then document = seen.one(self, definition, document) end
-  if document == nil then return nil end
-  local ends = definition and definition.expires and times.at(document, definition.expires)
-  document = frozen.freeze(document)
-  keep(self, name, id, { stamp = stamp, bytes = bytes + COST, ends = ends, document = document })
-  return document
-end
-
--- One decoded document for all who ask. What is past its time is seen with each call.
-local function shared(self, name, id)
-  local of = self.shared[name]
-  local known = of and of[id]
-  if not known or self.is_held(self.engine_at, name, id, known.stamp) == 0 then
-    return decode(self, name, id)
-  end
-  if known.ends and times.is_over(known.ends, seen.now(self)) then return nil end
-  return known.document
 end
 
 -- A host whose loop turns for calls alone has it turn for those, too, who want to write.
@@ -120,8 +72,9 @@ function held.find(self, name, id, opts)
   if not holds(self, name, opts) then return false end
   local raw = opts.raw
   if raw == nil then raw = self.raw end
-  if opts.shared and not raw then return was_read(self, shared(self, name, id)) end
-  local document = was_read(self, self.engine:held(name, id, raw))
+  if opts.shared and not raw then return was_read(self, decoded.shared(self, name, id)) end
+  if raw then return was_read(self, self.engine:held(name, id, true)) end
+  local document = was_read(self, decoded.own(self, name, id))
   if document and self.tables[name] then
     document = seen.one(self, self.tables[name], document)
   end
@@ -151,7 +104,12 @@ function held.find_many(self, name, list, raw, opts)
   if not holds(self, name, opts) then return nil end
   local documents = {}
   for i = 1, #list do
-    local document = self.engine:held(name, list[i], raw)
+    local document
+    if raw then
+      document = self.engine:held(name, list[i], true)
+    else
+      document = decoded.own(self, name, list[i])
+    end
     if document == false then return nil end
     documents[i] = document or false
   end
