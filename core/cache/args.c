@@ -141,29 +141,50 @@ void stores__args_free(struct stores__args *args) {
     memset(args, 0, sizeof *args);
 }
 
-bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
-                       struct stores__redis_req *req, struct stores__redis_script *script,
-                       int nkeys) {
+/* Where each of them is, in few, or in what is to be freed. NULL: there is no memory. */
+static const char **arrange(const struct stores__args *args, const char **few, size_t **lens) {
     int count = args->count;
-    struct stores__redis *redis = stores__node_link(args->node ? args->node : cache->node);
-    const char *few[STORES__ARGS_FEW];
-    size_t few_lens[STORES__ARGS_FEW];
     bool many = count > STORES__ARGS_FEW;
+    if (many) *lens = malloc((size_t)count * sizeof **lens);
     const char **argv = many ? malloc((size_t)count * sizeof *argv) : few;
-    size_t *lens = many ? malloc((size_t)count * sizeof *lens) : few_lens;
-    bool ok = redis && argv && lens && !args->failed && !args->buf.failed;
+    bool ok = argv != NULL && *lens != NULL && !args->failed && !args->buf.failed;
     for (int i = 0; ok && i < count; i++) {
         size_t at = stores__args_offset(args, i);
         size_t end = i + 1 < count ? stores__args_offset(args, i + 1) : args->buf.len;
         argv[i] = args->buf.data + at;
-        lens[i] = end - at;
+        (*lens)[i] = end - at;
     }
-    if (ok) {
+    if (!ok && many) free(argv);
+    return ok ? argv : NULL;
+}
+
+static bool deliver(struct stores__args *args, struct stores__redis *redis,
+                    struct stores__redis_req *req, struct stores__redis_script *script, int nkeys) {
+    const char *few[STORES__ARGS_FEW];
+    size_t few_lens[STORES__ARGS_FEW], *lens = few_lens;
+    const char **argv = redis != NULL ? arrange(args, few, &lens) : NULL;
+    int count = args->count;
+    bool ok = argv != NULL;
+    if (ok && req == NULL) {
+        ok = stores__redis_say(redis, script, nkeys, count, argv, lens);
+    } else if (ok) {
         ok = script ? stores__redis_script(redis, req, script, nkeys, count, argv, lens)
                     : stores__redis_send(redis, req, count, argv, lens);
     }
-    if (many) free(argv);
-    if (many) free(lens);
+    if (argv != NULL && argv != few) free(argv);
+    if (lens != few_lens) free(lens);
     stores__args_free(args);
     return ok;
+}
+
+bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
+                       struct stores__redis_req *req, struct stores__redis_script *script,
+                       int nkeys) {
+    return deliver(args, stores__node_link(args->node ? args->node : cache->node), req, script,
+                   nkeys);
+}
+
+bool stores__args_say(struct stores__args *args, struct stores__redis *redis,
+                      struct stores__redis_script *script, int nkeys) {
+    return deliver(args, redis, NULL, script, nkeys);
 }

@@ -207,6 +207,9 @@ void stores__args_free(struct stores__args *args);
 bool stores__args_send(struct stores__args *args, struct stores__cache *cache,
                        struct stores__redis_req *req, struct stores__redis_script *script,
                        int nkeys);
+/* The same on a link that is mute (stores__redis_say). */
+bool stores__args_say(struct stores__args *args, struct stores__redis *redis,
+                      struct stores__redis_script *script, int nkeys);
 
 /* ---- Epochs (belief.c, epoch.c, turn.c) ------------------------------------------------------ */
 

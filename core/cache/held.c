@@ -49,7 +49,7 @@ static void unlearn(struct stores__held *held, enum stores__held_step step) {
     held->stir++;
     held->session++;
     held->nonce[0] = '\0';
-    held->seq = held->behind = 0;
+    held->seq = held->behind = held->said = 0;
     held->lease_ends = 0;
     held->step = step;
 }
@@ -163,7 +163,11 @@ static void take_hold(struct stores__held *held, const struct redisReply *array)
     const char *nonce = stores__redis_text(stores__redis_at(array, 0), NULL);
     int64_t seq = stores__redis_integer(stores__redis_at(array, 1), -1);
     int64_t unknown_ms = stores__redis_integer(stores__redis_at(array, 2), -1);
+    int64_t acked = stores__redis_integer(stores__redis_at(array, 3), -1);
     if (nonce == NULL || strlen(nonce) != 16 || seq < 0 || unknown_ms < 0) return;
+    if (acked < (int64_t)held->sent_said || (acked < 0 && held->registered)) {
+        stores__voice_doubt(stores__epoch_node(held->epoch)); /* it was taken out, maybe for that */
+    }
     if (strcmp(nonce, held->sent_nonce) != 0 || (uint64_t)seq < held->sent_seq) {
         learn(held, nonce, (uint64_t)seq);
     } else if ((uint64_t)seq == held->sent_seq) {
@@ -188,7 +192,7 @@ static void hold_answered(struct stores__redis_req *req, struct redisReply **rep
         stores__held_forget(epoch);
         held->retry_at = stores__held_now() + BEHIND_MS * MS;
         stores__epoch_seen(epoch, other, len);
-    } else if (stores__redis_count(*reply) != 3) {
+    } else if (stores__redis_count(*reply) != 4) {
         not_held(held, stores__redis_error(*reply));
     } else if (held->session == held->sent_session && !stores__held_deaf(held)) {
         take_hold(held, *reply);
@@ -216,6 +220,7 @@ static void hold(struct stores__held *held) {
     stores__args_longest(&args, held->epoch);
     memcpy(held->sent_nonce, held->nonce, sizeof held->nonce);
     held->sent_seq = held->seq;
+    held->sent_said = held->said;
     held->sent_session = held->session;
     held->sent_at = stores__held_now();
     held->hold_req.done = hold_answered;
@@ -268,12 +273,15 @@ static void drop_named(struct stores__held *held, const char *ids) {
     }
 }
 
-/* A table that nobody reads any more is not held on to: its writers need not wait. */
+/* A table that nobody reads any more is not held on to: its writers need not wait. A lease goes on
+ * as it was; where another one is due that is the ack, too. */
 static void ack(struct stores__held *held) {
-    if (stores__held_now() >= held->read_at + held->lease_ms * MS) {
+    uint64_t now = stores__held_now();
+    if (now >= held->read_at + held->lease_ms * MS) {
         leave(held);
         stores__nodes_flush(cache_of(held));
-    } else {
+    } else if (held->step != HELD_HOLDING || now >= held->renew_at || held->again ||
+               !stores__voice_ack(held)) {
         held->renew_at = held->retry_at = 0;
         hold(held);
     }

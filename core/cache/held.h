@@ -6,6 +6,7 @@
  *   held_rows.c   the memory: rows by id, bounded in bytes
  *   held_ear.c    the link on which holders hear what writers say, and writers that all have let go
  *                 of their rows; one a node
+ *   held_voice.c  the link on which holders ack, and hear nothing; one a node
  *   held_name.c   who a holder is, and how long its leases are
  *   held.c        a table that is held: HOLD, messages, leases
  *   held_read.c   which rows are kept, and what is read
@@ -70,6 +71,8 @@ struct stores__held {
     struct stores__redis_req hold_req, ear_req;
     char sent_nonce[17];
     uint64_t sent_seq, sent_stir;
+    uint64_t said; /* the last seq that was acked without an answer; 0: none was */
+    uint64_t sent_said;
     uint64_t session; /* counts ends of what was learned */
     uint64_t sent_session;
     struct stores__held_row **rows; /* buckets; NULL: none was needed */
@@ -149,6 +152,15 @@ bool stores__ear_join(struct stores__epoch *epoch, struct stores__redis_req *req
 const char *stores__ear_words(const struct stores__node *node);
 void stores__ear_want_words(struct stores__node *node);
 void stores__ear_deafen(struct stores__node *node, int deaf);
+
+/* ---- held_voice.c ---------------------------------------------------------------------------- */
+
+/* Acks what was heard; nothing is answered. False: HOLD has to do it. */
+bool stores__voice_ack(struct stores__held *held);
+/* Such acks do not arrive: the next one is answered. */
+void stores__voice_doubt(struct stores__node *node);
+void stores__voice_close(struct stores__node *node);
+void stores__voice_deafen(struct stores__node *node, int deaf);
 
 /* ---- held.c, held_read.c -------------------------------------------------------------------- */
 

@@ -48,7 +48,7 @@ static struct stores__ear *open_ear(struct stores__node *node) {
     if (ear == NULL) return NULL;
     ear->cache = node->cache;
     ear->node = node;
-    ear->redis = stores__redis_open_ear(node->redis, &hooks);
+    ear->redis = stores__redis_open_same(node->redis, &hooks);
     if (ear->redis == NULL) {
         free(ear);
         return NULL;
@@ -59,6 +59,7 @@ static struct stores__ear *open_ear(struct stores__node *node) {
 
 void stores__ear_close(struct stores__node *node) {
     struct stores__ear *ear = node->ear;
+    stores__voice_close(node);
     if (ear == NULL) return;
     node->ear = NULL;
     ear->node = NULL;
@@ -144,4 +145,5 @@ void stores__ear_read(struct stores__node *node) {
 
 void stores__ear_deafen(struct stores__node *node, int deaf) {
     if (node->ear != NULL) stores__redis_deafen(node->ear->redis, deaf);
+    stores__voice_deafen(node, deaf);
 }

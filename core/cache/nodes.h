@@ -12,6 +12,7 @@
 
 struct stores__cache;
 struct stores__ear;
+struct stores__voice;
 
 struct stores__node {
     struct stores__list link; /* cache->nodes, in the order in which they were met */
@@ -32,6 +33,7 @@ struct stores__node {
     uint64_t looked_at;
     struct stores__redis_req policy_req, history_req;
     struct stores__ear *ear; /* held_ear.c; NULL: nothing of it is held */
+    struct stores__voice *voice; /* held_voice.c; there is none without an ear */
     uint64_t down_at; /* when it was lost, in ns of stores__held_now; 0: it was not */
 };
 

@@ -14,8 +14,8 @@ static struct stores__redis *open_like(const struct stores__redis *other,
     return stores__redis_open(other->loop, other->timers, config, hooks);
 }
 
-struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
-                                             const struct stores__redis_hooks *hooks) {
+struct stores__redis *stores__redis_open_same(const struct stores__redis *other,
+                                              const struct stores__redis_hooks *hooks) {
     struct stores__redis_config config = other->config;
 
     return open_like(other, &config, hooks);

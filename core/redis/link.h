@@ -111,6 +111,8 @@ struct stores__redis_hooks {
     /* Of a link that subscribes: something was published; text NULL: what came is no text. NULL:
      * nothing is expected that was not asked for. */
     void (*published)(void *arg, const char *channel, const char *text);
+    /* What comes and was not asked for is thrown away: see stores__redis_say. */
+    bool mute;
 };
 
 /* Copies config. Starts connecting at once. NULL: no memory, or a sentinel is no place. */
@@ -120,10 +122,10 @@ struct stores__redis *stores__redis_open(uv_loop_t *loop, struct stores__timers 
 /* The same with the config of another link, which is copied, for another place. */
 struct stores__redis *stores__redis_open_beside(const struct stores__redis *other, const char *host,
                                                 int port, const struct stores__redis_hooks *hooks);
-/* One more link to the very server that another link is to, or was, for subscriptions. NULL: no
- * memory. */
-struct stores__redis *stores__redis_open_ear(const struct stores__redis *other,
-                                             const struct stores__redis_hooks *hooks);
+/* One more link to the very server that another link is to, or was: for subscriptions, or for what
+ * is only said. NULL: no memory. */
+struct stores__redis *stores__redis_open_same(const struct stores__redis *other,
+                                              const struct stores__redis_hooks *hooks);
 /* Whether both go to one place: what sentinels tell the one the other does not hear. */
 bool stores__redis_same_place(const struct stores__redis *one, const struct stores__redis *other);
 /* Outside of the loop: reads what is there, without waiting, and calls back for it. */
@@ -159,6 +161,11 @@ bool stores__redis_send(struct stores__redis *redis, struct stores__redis_req *r
 bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req *req,
                           struct stores__redis_script *script, int nkeys, int argc,
                           const char *const *argv, const size_t *lens);
+/* Writes a script, on a link that is mute, to which the server answers nothing; one that does not
+ * let that be asked for (CLIENT REPLY) answers all the same. Nobody hears of what becomes of it, nor
+ * that the server does not know it: who says it has seen that it does. False: it is not up. */
+bool stores__redis_say(struct stores__redis *redis, struct stores__redis_script *script, int nkeys,
+                       int argc, const char *const *argv, const size_t *lens);
 /* From within hooks.elsewhere of the link that req was sent by: sends its script by another link,
  * behind an ASKING or not. False: it is no script that follows its keys, was handed over several
  * times already, or there is no memory; nothing was sent then. */

@@ -32,6 +32,10 @@
 -- writes; no holder is more than `lag` messages behind (a writer waits in the model where one would
 -- be; in life it does not, and the holder is only farther behind).
 --
+-- Who acks counts itself out of those that the hash has counted for each writer's message, and the
+-- last one says so. An ack may come with a HOLD, or alone, with no lease for it, which arrives late
+-- as a HOLD does.
+--
 -- Joined where this makes the property only harder to keep: HOLD is sent and executed at once, and
 -- its lease runs from there (`inflight`: from the answer, which may come late; `late`: a HOLD is
 -- executed long after it was sent); a holder that learns the hash's nonce and seq may use them at

@@ -104,13 +104,15 @@ return function(c)
       copy()
       holder_leased(t, h)
       if m.grant_behind then t[h + H_REG] = seen end
-      tell_acked(t, reg)
+      tell_acked(t, reg, t[h + H_REG])
       emit('holder: HOLD is granted', j)
-    elseif present and reg ~= 0 and reg < seen then
+    end
+    if present and reg ~= 0 and reg < seen then
       copy()
       t[h + H_REG] = seen
-      tell_acked(t, reg)
-      emit('holder: HOLD acks, and is behind', j)
+      tell_acked(t, reg, seen)
+      emit(seen < s[SEQ] and 'holder: acks, and is behind'
+        or 'holder: acks, with no lease for it', j)
     end
     -- its name tells how long its leases are
     local named = present or reg ~= 0
@@ -207,10 +209,10 @@ return function(c)
       local late, reg = s[h + H_LATE], s[h + H_REG]
       if late == s[SEQ] or reg ~= 0 and reg < late then
         t[h + H_REG] = late
-        if late > reg then tell_acked(t, reg) end
+        if late > reg then tell_acked(t, reg, late) end
       end
       t[h + H_LATE] = 0
-      emit('redis: a late HOLD arrives', j)
+      emit('redis: a late HOLD, or ack, arrives', j)
     end
     if config.leave and s[h + H_NON] ~= 0 and s[DOWN] == 0 then
       copy()

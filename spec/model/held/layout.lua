@@ -34,9 +34,11 @@ enum(bytes, 0, 'H_NON H_REG H_SEEN H_EAR H_L1 H_M H_LEASE H_G H_FLY H_FLYG H_PEN
 -- for it, the number and nonce of its INTENT, may it evict, is its window open (2: will it be once
 -- Redis is back; 3: others have reached Redis since this one lost it), did it read, under its lock,
 -- that there is no mark (1), or none of longer leases (2; 3: it has asked, without a lock), is a
--- message on its way to it that says that all have acked, does it wait as long as a longer lease.
-bytes.WRITER = 12
-enum(bytes, 1, 'W_ROLE W_VER W_ENTRY W_WAITED W_SEQ W_NON W_TIMER W_OPEN W_PLAIN W_TOLD W_LONG')
+-- message on its way to it that says that all have acked, does it wait as long as a longer lease,
+-- how many fields the hash says are still to ack its INTENT.
+bytes.WRITER = 16
+enum(bytes, 1, 'W_ROLE W_VER W_ENTRY W_WAITED W_SEQ W_NON W_TIMER W_OPEN W_PLAIN W_TOLD W_LONG'
+  .. ' W_LEFT')
 enum(bytes, 0, 'W_IDLE W_WROTE W_PLACED W_WAITS W_SENT W_DONE W_ACKED W_UNDONE W_DYING W_ZOMBIE'
   .. ' W_OVER W_LINK W_TELLS')
 bytes.W_NAMES = { [0] = 'idle', 'wrote', 'placed', 'waits', 'COMMIT sent', 'committed', 'acked',

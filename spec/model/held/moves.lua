@@ -17,6 +17,7 @@ local H_FLYG, H_PEND, H_LATE, H_LONG = layout.H_FLYG, layout.H_PEND, layout.H_LA
 local WRITER, W_ROLE, W_VER, W_ENTRY = layout.WRITER, layout.W_ROLE, layout.W_VER, layout.W_ENTRY
 local W_WAITED, W_SEQ, W_NON, W_OPEN = layout.W_WAITED, layout.W_SEQ, layout.W_NON, layout.W_OPEN
 local W_PLAIN, W_TOLD, W_LONG, W_OVER = layout.W_PLAIN, layout.W_TOLD, layout.W_LONG, layout.W_OVER
+local W_LEFT = layout.W_LEFT
 local HOLDS, BYPASS = layout.HOLDS, layout.BYPASS
 local READER, R_VER, R_TOKEN = layout.READER, layout.R_VER, layout.R_TOKEN
 
@@ -162,10 +163,22 @@ return function(c)
     return long and not (m.wait_least and short) and 1 or 0
   end
 
+  -- How many have not acked a writer's message: the hash counts that, and anew with each message.
+  local function count_left(t, w)
+    local left = (t[UNK] ~= 0 and not m.count_known and 1 or 0) + t[GHOST]
+    for h = H0, H_LAST, HOLDER do
+      if t[h + H_REG] ~= 0 and t[h + H_REG] < t[w + W_SEQ] then left = left + 1 end
+    end
+    return left
+  end
+
   local function tell_of(t, w, i, concerns)
     tell(t, concerns, reads_long(t, w) and not config.old)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = t[SEQ], 1, 0
     t[w + W_LONG] = long_left(t, w, i)
+    for o = W0, W_LAST, WRITER do
+      t[o + W_LEFT] = t[o + W_NON] == 1 and count_left(t, o) or 0
+    end
     if not m.wait_from_send then mark(t, i) end
   end
 
@@ -197,19 +210,18 @@ return function(c)
     return true
   end
 
-  -- Whoever acks looks for itself, and says so where it was the last one. Who waits hears that
+  -- Whoever acks counts itself out, and says so where it was the last one. Who waits hears that
   -- later, or never.
-  local function tell_acked(t, before)
+  local function tell_acked(t, before, acked)
     if before == 0 then return end
-    local least = t[SEQ]
-    for h = H0, H_LAST, HOLDER do
-      if t[h + H_REG] ~= 0 and t[h + H_REG] < least then least = t[h + H_REG] end
-    end
-    local all = least > before and t[UNK] == 0 and t[GHOST] == 0
     for w = W0, W_LAST, WRITER do
-      if t[w + W_NON] == 1 and (all and least >= t[w + W_SEQ] or m.word_of_one) then
-        t[w + W_TOLD] = 1
-        if m.word_of_any then t[WORD] = 1 end
+      local counts = before < t[w + W_SEQ] and t[w + W_SEQ] <= acked or m.count_again
+      if t[w + W_NON] == 1 and t[w + W_LEFT] > 0 and counts then
+        t[w + W_LEFT] = t[w + W_LEFT] - 1
+        if t[w + W_LEFT] == 0 or m.word_of_one then
+          t[w + W_TOLD] = 1
+          if m.word_of_any then t[WORD] = 1 end
+        end
       end
     end
   end

@@ -11,6 +11,7 @@ local TPLUS, H_NON, H_L1, H_M = layout.TPLUS, layout.H_NON, layout.H_L1, layout.
 local WRITER, W_ROLE, W_VER, W_ENTRY = layout.WRITER, layout.W_ROLE, layout.W_VER, layout.W_ENTRY
 local W_WAITED, W_SEQ, W_NON, W_TIMER = layout.W_WAITED, layout.W_SEQ, layout.W_NON, layout.W_TIMER
 local W_OPEN, W_PLAIN, W_TOLD, W_LONG = layout.W_OPEN, layout.W_PLAIN, layout.W_TOLD, layout.W_LONG
+local W_LEFT = layout.W_LEFT
 local W_WROTE, W_PLACED, W_WAITS = layout.W_WROTE, layout.W_PLACED, layout.W_WAITS
 local W_SENT, W_DONE, W_ACKED = layout.W_SENT, layout.W_DONE, layout.W_ACKED
 local W_UNDONE, W_DYING, W_ZOMBIE = layout.W_UNDONE, layout.W_DYING, layout.W_ZOMBIE
@@ -141,7 +142,7 @@ return function(c)
 
   local function writer_waited(t, w, i, timer)
     unmark(t, i)
-    t[w + W_TIMER], t[w + W_TOLD], t[w + W_LONG] = timer, 0, 0
+    t[w + W_TIMER], t[w + W_TOLD], t[w + W_LONG], t[w + W_LEFT] = timer, 0, 0, 0
     if timer == 0 then t[w + W_SEQ], t[w + W_NON] = 0, 0 end
     local role = t[w + W_ROLE]
     if role == OUTSIDE or role == BYPASS then
@@ -234,7 +235,7 @@ return function(c)
       writer_waits(s, t, emit, w, i)
       if s[DOWN] == 1 and s[w + W_ROLE] == ROW then
         copy()
-        t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = 0, 0, 0
+        t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD], t[w + W_LEFT] = 0, 0, 0, 0
         lost_link(s, t, w, i)
         emit('writer: Redis is lost, INTENT was not answered', i)
       end
@@ -249,7 +250,7 @@ return function(c)
       copy()
       unmark(t, i)
       t[w], t[w + W_WAITED], t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = W_UNDONE, 0, 0, 0, 0
-      t[w + W_OPEN], t[w + W_TOLD], t[w + W_LONG] = 0, 0, 0
+      t[w + W_OPEN], t[w + W_TOLD], t[w + W_LONG], t[w + W_LEFT] = 0, 0, 0, 0
       if s[w + W_ENTRY] == 0 then finish(t, w) end
       emit(pc == W_SENT and 'writer: COMMIT answers ROLLBACK' or 'writer: ROLLBACK', i)
     end
@@ -316,7 +317,7 @@ return function(c)
     ffi.copy(t, s, size)
     unmark(t, i)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER], t[w + W_TOLD] = 0, 0, 0, 0
-    t[w + W_LONG] = 0
+    t[w + W_LONG], t[w + W_LEFT] = 0, 0
     if HOLDS[pc] and pc ~= W_SENT then
       t[w] = W_DYING
     elseif pc == W_SENT then
