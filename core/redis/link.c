@@ -109,7 +109,7 @@ bool stores__redis_say(struct stores__redis *redis, struct stores__redis_script 
         stores__redis_fail(redis, "no memory"); /* the next one would not be answered */
         return false;
     }
-    stores__redis_flush(redis);
+    stores__redis_socket_flush(redis->socket, &redis->out); /* closed or not: nobody waits */
     return true;
 }
 
