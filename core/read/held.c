@@ -38,10 +38,10 @@ void stores__row_keep(struct stores__read_batch *batch, const struct stores__rea
 
 static void took_lives(struct stores__redis_req *req, struct redisReply **reply) {
     struct lives *lives = STORES__CONTAINER(req, struct lives, req);
-    bool whole = stores__redis_count(*reply) == lives->count;
+    bool one = lives->count == 1, whole = one || stores__redis_count(*reply) == lives->count;
     for (size_t i = 0; whole && i < lives->count; i++) {
         stores__held_lives(lives->table, lives->stir, lives->ids[i],
-                           stores__redis_integer(stores__redis_at(*reply, i), 0));
+                           stores__redis_integer(one ? *reply : stores__redis_at(*reply, i), 0));
     }
     stores__table_let_go(lives->table);
     free(lives);
@@ -59,10 +59,12 @@ void stores__rows_kept(struct stores__read_batch *batch) {
     lives->count = batch->kept_count;
     memcpy(lives->ids, batch->kept, size);
     lives->req.done = took_lives;
+    bool one = lives->count == 1; /* a script is several times as dear */
+    if (one) stores__args_str(&args, "PTTL");
     for (size_t i = 0; i < lives->count; i++) {
         stores__args_row_key(&args, table, batch->epoch, lives->ids[i]);
     }
-    if (!stores__args_send(&args, table->engine->cache, &lives->req, &script_lives,
+    if (!stores__args_send(&args, table->engine->cache, &lives->req, one ? NULL : &script_lives,
                            (int)lives->count)) {
         stores__table_let_go(lives->table);
         free(lives);

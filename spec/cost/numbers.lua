@@ -283,7 +283,7 @@ return {
     allocations = 0,
     copied = 40.5,
     garbage = 354,
-    instructions = 10418,
+    instructions = 7895,
   },
   ['find held, shared, alone'] = {
     pg_round_trips = 0,
