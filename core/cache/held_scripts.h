@@ -3,10 +3,10 @@
  *
  * The hash of holders, <prefix>{<table>}/held: nonce (16 random characters, of this hash), seq, for
  * each holder its id with the seq that it has acked, '?' in a new hash: holders that nobody knows
- * of, with the length of their leases in ms, negative (-1, of older processes: 1000), and '!', a line
- * for each channel of writers that wait, and for each message for which they do: '#<seq> <how many
- * fields have not acked it>'. The channel of the holders has the name of the hash. The owner of an epoch is what follows its 16 random characters: the run of
- * Redis, and the past of the database.
+ * of, with the length of their leases in ms, negative (-1, of older processes: 1000), and '!', a
+ * line for each channel of writers that wait, and for each message for which they do: '#<seq> <how
+ * many fields have not acked it>'. The channel of the holders has the name of the hash. The owner of
+ * an epoch is what follows its 16 random characters: the run of Redis, and the past of the database.
  */
 #ifndef STORES_CACHE_HELD_SCRIPTS_H
 #define STORES_CACHE_HELD_SCRIPTS_H
@@ -21,8 +21,8 @@
     "  return tonumber(string.match(field, '/(%d+)$') or 1000)\n"                                  \
     "end\n"
 
-/* What '!' is from now on: how many have not acked a message for which a writer waits, counted anew,
- * for some may have gone. */
+/* What '!' is from now on: how many have not acked a message for which a writer waits is counted
+ * anew, for some may have gone. */
 #define STORES__WAITING                                                                            \
     "local function left(acks, seq)\n"                                                             \
     "  local count = 0\n"                                                                          \
@@ -159,10 +159,10 @@
 
 /* HOLD: learns, acks and leases. KEYS epoch, held; ARGV owner, id, nonce ('' where none is known),
  * seen, fresh, the epoch under which the mark is known, lease: how long leases are at most, as it
- * says. Gives {nonce, seq, how long the leases are that '?' stands for, 0 where it is not there, what
- * the holder had acked before, -1 where it is not known}; the lease is granted where nonce and seq
- * are those that were sent. Or the epoch's real value where it is not of this owner, or where a hash
- * is to be made and the mark is not known under it. */
+ * says. Gives {nonce, seq, how long the leases are that '?' stands for, 0 where it is not there,
+ * what the holder had acked before, -1 where it is not known}; the lease is granted where nonce and
+ * seq are those that were sent. Or the epoch's real value where it is not of this owner, or where a
+ * hash is to be made and the mark is not known under it. */
 #define STORES__SCRIPT_HOLD                                                                        \
     "#!lua\n" STORES__LEASE_OF STORES__ACKS "local now = redis.call('GET', KEYS[1])\n"             \
     "if not now or string.sub(now, 18) ~= ARGV[1] then return now or '' end\n"                     \

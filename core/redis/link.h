@@ -162,8 +162,8 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
                           struct stores__redis_script *script, int nkeys, int argc,
                           const char *const *argv, const size_t *lens);
 /* Writes a script, on a link that is mute, to which the server answers nothing; one that does not
- * let that be asked for (CLIENT REPLY) answers all the same. Nobody hears of what becomes of it, nor
- * that the server does not know it: who says it has seen that it does. False: it is not up. */
+ * let that be asked for (CLIENT REPLY) answers all the same. Nobody hears of what becomes of it,
+ * nor that the server does not know it: who says it has seen that it does. False: it is not up. */
 bool stores__redis_say(struct stores__redis *redis, struct stores__redis_script *script, int nkeys,
                        int argc, const char *const *argv, const size_t *lens);
 /* From within hooks.elsewhere of the link that req was sent by: sends its script by another link,
