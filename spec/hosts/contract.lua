@@ -185,6 +185,16 @@ case('keeps transactions of many coroutines apart', function(t)
   same(8, t.store:find('docs', id).n)
 end)
 
+case('serves many calls for one row over and over', function(t)
+  local id = t.store:insert('docs', { n = 0 }).id
+  t.stores.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function()
+    for _ = 1, 5 do
+      t.store:updateObject('docs', id, function(document) document.n = document.n + 1 end)
+    end
+  end)
+  same(40, t.store:find('docs', id, { cache = false }).n)
+end)
+
 case('passes waits through stores.wrap', function(t)
   local each = t.stores.wrap(function(count)
     for i = 1, count do coroutine.yield(i, t.store:exists('docs', '-5')) end

@@ -10,7 +10,9 @@ local holds = {}
 
 ---@class stores.Hold : stores.Frame
 ---@field store table
----@field rows table<string, boolean> the rows that are locked
+---@field rows table<string, boolean>? the rows that are locked
+---@field name string? of the table whose row `id` is locked, where there are no rows
+---@field id string?
 ---@field connects boolean whether it has, or will have, a connection
 ---@field taken boolean whether it has its connection already
 ---@field tx userdata? of a transaction
@@ -36,6 +38,13 @@ end
 local function refuse(store, connections)
   errors.raise('self_deadlock', ('this coroutine holds %d of %d connections in transactions, and '
     .. 'would wait for itself'):format(connections, store.poolsize))
+end
+
+-- The rows that a frame holds; nil: it is no hold. Those of a call are named when somebody asks.
+local function rows_of(hold)
+  if hold.rows or not hold.name then return hold.rows end
+  hold.rows = { [row_key(hold.name, hold.id)] = true }
+  return hold.rows
 end
 
 -- How many connections of the store the functions around hold, or will hold.
@@ -71,18 +80,6 @@ function holds.check_strict(store)
   end
 end
 
---- What a call holds, of which another one has the transaction, or which will have one later.
----@param store table
----@param name string
----@param id string
----@param connects boolean whether it counts for a connection
----@return stores.Hold
-function holds.of_row(store, name, id, connects)
-  -- with what it gets as a frame: a table that grows is made again each time
-  return { store = store, rows = { [row_key(name, id)] = true }, connects = connects,
-    taken = false, outer = false, hub = false, is_anchored = false, is_over = false, idle = 0 }
-end
-
 --- Tells the store that its next call is made by who holds a connection: where all of them are held
 --- so, nobody can go on, and one of the calls is refused.
 ---@param store table
@@ -111,15 +108,6 @@ function holds.lock(hold, name, id)
   hold.rows[row_key(name, id)] = true
 end
 
---- Runs fn(...) with what it holds.
----@param hold stores.Hold
----@param fn function
----@param ... any
----@return any ...
-function holds.run(hold, fn, ...)
-  return frames.run(hold.store.hub, hold, fn, ...)
-end
-
 --- Raises where a function around this call holds a row of a table that Citus copies to every
 --- server: who writes one of its rows has locked all of them.
 ---@param store table
@@ -129,7 +117,7 @@ function holds.check_whole(store, name)
   if not hold or not store.engine or core.spread(store.engine, name) ~= 'reference' then return end
   local prefix = prefixes[name] or row_prefix(name)
   while hold do
-    for key in pairs(hold.store == store and hold.rows or {}) do
+    for key in pairs(hold.store == store and rows_of(hold) or {}) do
       if key:sub(1, #prefix) == prefix then
         errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
           .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
@@ -148,9 +136,10 @@ function holds.check(store, name, id)
   if id == nil then return end
   local hold, key = frames.mine(), nil
   while hold do
-    if hold.store == store and hold.rows then
+    local rows = hold.store == store and rows_of(hold)
+    if rows then
       key = key or row_key(name, id)
-      if hold.rows[key] then
+      if rows[key] then
         errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in a transaction: '
           .. 'use tx, or the document that the function was given'):format(id, name))
       end

@@ -5,6 +5,10 @@
 --- round trips and flushes to disk. A function that does not wait cannot tell this from a lock.
 --- Where somebody else changed the row in between, and for every function that has waited for
 --- something before, or has not run here before, the row is locked instead.
+---
+--- A batch that comes right behind another one of its row does not read at all: it starts from what
+--- that one has stored. What its functions return or raise counts, as their changes do, only where
+--- the row held that very text when it was replaced; else they run again, under the lock.
 
 local core = require('stores.core')
 local deadline = require('stores.updates.deadline')
@@ -17,6 +21,8 @@ local optimistic = {}
 
 local FEWEST = 4 -- rows under way: fewer have a connection each, and locks cost them nothing
 local CONTENDED = 1 -- seconds for which a row is locked at once after a conflict
+local FOLLOWS = 0.05 -- seconds behind a batch in which the next one may start from what it stored
+local TEXT_MOST = 8192 -- bytes of that
 local KEPT = 1024 -- functions, and rows of conflicts, that are remembered
 
 local quick, known = {}, 0 -- place of a function in its source -> whether it never waited
@@ -57,15 +63,19 @@ function optimistic.place(fn)
   return core.function_place(stands_for[fn] or fn) or false
 end
 
+local function is_contended(store, key)
+  local at = store.conflicts[key]
+  return at and store.hub:now() - at <= CONTENDED
+end
+
 --- Whether a call had better not lock its row.
 ---@param store stores.Store
 ---@param key string of the row
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.suits(store, key, call)
-  if store.updating.busy < FEWEST or not optimistic.may_serve(call) then return false end
-  local at = store.conflicts[key]
-  return not at or store.hub:now() - at > CONTENDED
+  return store.updating.busy >= FEWEST and optimistic.may_serve(call)
+    and not is_contended(store, key)
 end
 
 local function remember_conflict(store, key)
@@ -78,7 +88,18 @@ local function left(store, call)
   return deadline.left(store.hub, call.deadline, 'the call')
 end
 
-local function attempt(store, row, name, call, serve)
+-- Stores it where the row still holds that text. Nil: it does not.
+local function replace(store, row, name, call, text, changed)
+  if not store.engine then errors.raise('closed', 'the store was closed') end
+  call.storing = true
+  local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
+    left(store, call), call.opts.cache, call.batch ~= false))
+  if found then return true, stored end
+  remember_conflict(store, row.key)
+  return nil
+end
+
+local function read_and_replace(store, row, name, call, serve)
   local text = wait.slot(store.hub,
     store.engine:find(name, call.id, left(store, call), false, true))
   if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
@@ -88,14 +109,26 @@ local function attempt(store, row, name, call, serve)
   if document then document.id = call.id end -- whatever is stored
   local changed = serve(store, row, call, document, true)
   if not changed then return true end
-  if not store.engine then errors.raise('closed', 'the store was closed') end
   if not text then return nil end
-  call.storing = true
-  local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
-    left(store, call), call.opts.cache, false))
-  if found then return true, stored end
-  remember_conflict(store, row.key)
-  return nil
+  return replace(store, row, name, call, text, changed)
+end
+
+-- Where nothing is to be stored nobody has said that the text was the row's.
+local function follow(store, row, name, call, serve)
+  local text = row.text
+  row.text = false
+  local changed = serve(store, row, call, text)
+  if not changed then return nil end
+  return replace(store, row, name, call, text, changed)
+end
+
+local function run(attempt, store, row, name, call, serve)
+  holds.check_begin(store)
+  call.connects = true
+  local ok, done, stored = pcall(attempt, store, row, name, call, serve)
+  call.connects = false
+  if not ok then return false, done end
+  return done, stored
 end
 
 --- Reads the row, calls serve(store, row, call, document, true), which gives what is to be stored
@@ -107,14 +140,41 @@ end
 ---@param call stores.Update the first that is served
 ---@param serve fun(store: table, row: table, call: table, document: table?, unlocked: true): table?
 ---@return boolean? done true; false: it failed; nil: nothing was stored, and the lock is needed
----@return any stored the document as it is now, or the error
+---@return any stored the document as it is now, or the error; of a batch as JSON text
 function optimistic.run(store, row, name, call, serve)
-  holds.check_begin(store)
-  -- a verb of the function that touches the row raises
-  local hold = holds.of_row(store, name, call.id, true)
-  local ok, done, stored = holds.run(hold, pcall, attempt, store, row, name, call, serve)
-  if not ok then return false, done end
-  return done, stored
+  return run(read_and_replace, store, row, name, call, serve)
+end
+
+--- Keeps what a batch has stored: the next one, if it comes soon, may start from it.
+---@param store stores.Store
+---@param row stores.UpdatedRow
+---@param stored string
+function optimistic.keep(store, row, stored)
+  if #stored > TEXT_MOST then return end
+  row.text, row.text_at = stored, store.hub:now()
+end
+
+--- Whether a call had better start from what the batch before has stored.
+---@param store stores.Store
+---@param row stores.UpdatedRow
+---@param call stores.Update
+---@return boolean?
+function optimistic.follows(store, row, call)
+  return row.text and store.hub:now() - row.text_at < FOLLOWS and optimistic.may_serve(call)
+    and not is_contended(store, row.key)
+end
+
+--- Calls serve(store, row, call, text) with what the batch before has stored, and stores what it
+--- gives.
+---@param store stores.Store
+---@param row stores.UpdatedRow
+---@param name string
+---@param call stores.Update
+---@param serve fun(store: table, row: table, call: table, text: string): table?
+---@return boolean? done as that of run; nil also where there was nothing to be stored
+---@return any stored
+function optimistic.follow(store, row, name, call, serve)
+  return run(follow, store, row, name, call, serve)
 end
 
 return optimistic

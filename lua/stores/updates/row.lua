@@ -7,11 +7,14 @@ local row = {}
 ---@field first integer
 ---@field last integer
 ---@field busy boolean a call leads
+---@field batch stores.UpdateBatch|false that is open
+---@field text string|false what the last batch stored, as PostgreSQL gave it back
+---@field text_at number when, on the clock of the hub
 
 ---@param key string?
 ---@return stores.UpdatedRow
 function row.new(key)
-  return { key = key, first = 1, last = 0, busy = true }
+  return { key = key, first = 1, last = 0, busy = true, batch = false, text = false, text_at = 0 }
 end
 
 -- Rows that nobody changes any more stay, up to so many, or as many as are busy. LuaJIT gives the
@@ -72,6 +75,13 @@ function row.leave(list, self)
   self.busy = false
   list.busy, list.idle = list.busy - 1, list.idle + 1
   if list.idle > IDLE_MOST and list.idle > list.busy then forget_idle(list) end
+end
+
+--- Wakes a call, where it sleeps.
+---@param store stores.Store
+---@param call stores.Update
+function row.wake(store, call)
+  if call.slot then store.hub:wake(call.slot, call.sleep) end
 end
 
 ---@param self stores.UpdatedRow

@@ -347,6 +347,19 @@ local function back_off(store, try, ends)
   return true
 end
 
+--- Waits before another attempt. False: there is none.
+---@param store stores.Store
+---@param retries integer? nil: the store's
+---@param ends number the deadline
+---@param codes table<string, boolean>
+---@param try integer which attempt failed
+---@param err any
+---@return boolean
+function transaction.goes_on(store, retries, ends, codes, try, err)
+  return try <= (retries or store.retries or RETRIES) and transaction.may_retry(err, codes)
+    and back_off(store, try, ends)
+end
+
 --- Calls attempt(try, ...), try being 1 and then one more each time, until it gives true (and
 --- values, which are returned), or false and an error that another attempt cannot mend, which is
 --- raised.
@@ -358,15 +371,14 @@ end
 ---@param ... any
 ---@return any ...
 function transaction.retry(store, retries, ends, codes, attempt, ...)
-  retries = retries or store.retries or RETRIES
-  for try = 1, retries + 1 do
+  local try = 1
+  while true do
     local results = { attempt(try, ...) }
     if results[1] then return unpack(results, 2, table.maxn(results)) end
-    local err = results[2]
-    if try > retries or not transaction.may_retry(err, codes)
-      or not back_off(store, try, ends) then
-      errors.throw(err)
+    if not transaction.goes_on(store, retries, ends, codes, try, results[2]) then
+      errors.throw(results[2])
     end
+    try = try + 1
   end
 end
 
