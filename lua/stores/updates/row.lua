@@ -10,11 +10,13 @@ local row = {}
 ---@field batch stores.UpdateBatch|false that is open
 ---@field text string|false what the last batch stored, as PostgreSQL gave it back
 ---@field text_at number when, on the clock of the hub
+---@field next stores.UpdatedRow|false of those that are used again
 
 ---@param key string?
 ---@return stores.UpdatedRow
 function row.new(key)
-  return { key = key, first = 1, last = 0, busy = true, batch = false, text = false, text_at = 0 }
+  return { key = key, first = 1, last = 0, busy = true, batch = false, text = false,
+    text_at = 0, next = false }
 end
 
 -- Rows that nobody changes any more stay, up to so many, or as many as are busy. LuaJIT gives the
@@ -26,10 +28,12 @@ local IDLE_MOST = 256
 ---@field by_key table<string, stores.UpdatedRow>
 ---@field busy integer
 ---@field idle integer
+---@field spare stores.UpdatedRow|false the first of those that were forgotten, to be used again
+---@field spares integer
 
 ---@return stores.UpdatedRows
 function row.list()
-  return { by_key = {}, busy = 0, idle = 0 }
+  return { by_key = {}, busy = 0, idle = 0, spare = false, spares = 0 }
 end
 
 --- The row, where calls change it just now.
@@ -52,7 +56,13 @@ function row.enter(list, key)
     self.first, self.last, self.busy = 1, 0, true
     list.idle = list.idle - 1
   else
-    self = row.new(key)
+    self = list.spare
+    if self then
+      list.spare, list.spares = self.next, list.spares - 1
+      self.key, self.first, self.last, self.busy, self.next = key, 1, 0, true, false
+    else
+      self = row.new(key)
+    end
     list.by_key[key] = self
   end
   return self
@@ -64,6 +74,10 @@ local function forget_idle(list)
     if not one.busy then
       list.by_key[key] = nil
       list.idle = list.idle - 1
+      one.text = false
+      if list.spares < IDLE_MOST then
+        one.next, list.spare, list.spares = list.spare, one, list.spares + 1
+      end
     end
   end
 end
