@@ -5,7 +5,7 @@
 local core = require('stores.core')
 local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
-local optimistic = require('stores.updates.optimistic')
+local quick = require('stores.updates.quick')
 local selects = require('stores.verbs.select')
 local Store = require('stores.store')
 local verbs = require('stores.verbs.list').verbs
@@ -86,7 +86,7 @@ local function counted(record, fn)
     ran = true
     return fn(...)
   end
-  optimistic.stand_for(counting, fn)
+  quick.stand_for(counting, fn)
   return counting
 end
 

@@ -59,6 +59,11 @@ function wait.count()
   return count
 end
 
+local function take(hub, slot, id)
+  if wait.observer then return observed(hub, pcall(hub.result, hub, slot, id)) end
+  return hub:result(slot, id)
+end
+
 --- Waits until the call is done, and gives its values or raises its error.
 ---@param hub userdata
 ---@param slot integer
@@ -67,8 +72,16 @@ end
 function wait.slot(hub, slot, id)
   count = count + 1
   wait.host.wait(hub, slot)
-  if wait.observer then return observed(hub, pcall(hub.result, hub, slot, id)) end
-  return hub:result(slot, id)
+  return take(hub, slot, id)
+end
+
+--- Waits until a call is done behind which something else was waited for already.
+---@param hub userdata
+---@param slot integer
+---@return any ...
+function wait.rest(hub, slot)
+  if hub:done(slot) then return take(hub, slot) end
+  return wait.slot(hub, slot)
 end
 
 return wait

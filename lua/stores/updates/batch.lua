@@ -4,7 +4,8 @@
 --- its turn. One that waits for something ends the batch.
 
 local change = require('stores.updates.change')
-local optimistic = require('stores.updates.optimistic')
+local json = require('stores.json')
+local quick = require('stores.updates.quick')
 local rows = require('stores.updates.row')
 
 local batch = {}
@@ -18,6 +19,7 @@ local MOST = 256 -- calls
 ---@field stores boolean whether one of them left something to be stored
 ---@field running stores.Update|false whose function runs just now
 ---@field is_over boolean nobody takes part any more
+---@field is_read boolean the document that each of them stores is in its `result`
 ---@field unlocked boolean there is no lock: only those take part that may be without one
 
 --- Opens the batch of a row, which its leader takes part in first.
@@ -28,7 +30,7 @@ local MOST = 256 -- calls
 ---@return stores.UpdateBatch
 function batch.open(row, leader, text, unlocked)
   local self = { leader = leader, calls = { leader }, text = text, stores = false, running = false,
-    is_over = false, unlocked = unlocked }
+    is_over = false, is_read = false, unlocked = unlocked }
   leader.batch, row.batch = self, self
   return self
 end
@@ -48,7 +50,7 @@ end
 function batch.may_join(row, call)
   local self = row.batch
   return self and not self.is_over and not self.running and row[row.first] == call
-    and #self.calls < MOST and (not self.unlocked or optimistic.may_serve(call))
+    and #self.calls < MOST and (not self.unlocked or quick.may_run(call))
 end
 
 --- Wakes those that may take part.
@@ -95,6 +97,17 @@ function batch.drop(store, call)
   if self.running ~= call then return end
   self.running, self.is_over = false, true
   rows.wake(store, self.leader)
+end
+
+--- Makes of the text that each call stores the document that its caller is given, should it be
+--- stored.
+---@param self stores.UpdateBatch
+function batch.read_texts(self)
+  if self.is_read then return end
+  self.is_read = true
+  for _, call in ipairs(self.calls) do
+    if call.ok and call.text then call.result = json.decode(call.text) end
+  end
 end
 
 --- The batch is not stored, and runs again: those that took part stand before those who came later.

@@ -2,7 +2,7 @@
 
 local documents = require('stores.tables.documents')
 local json = require('stores.json')
-local optimistic = require('stores.updates.optimistic')
+local quick = require('stores.updates.quick')
 local seen = require('stores.verbs.seen')
 local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
@@ -39,7 +39,7 @@ function change.run(call, document)
   call.changed, call.text, call.result = nil, nil, nil
   call.ok, call.err = pcall(apply, call, document)
   local waited = wait.count() ~= waits
-  optimistic.learn(call, waited)
+  quick.learn(call, waited)
   return waited
 end
 

@@ -16,6 +16,7 @@ local errors = require('stores.errors')
 local frames = require('stores.updates.frames')
 local json = require('stores.json')
 local optimistic = require('stores.updates.optimistic')
+local quick = require('stores.updates.quick')
 local rows = require('stores.updates.row')
 local transaction = require('stores.updates.transaction')
 local wait = require('stores.wait')
@@ -38,6 +39,7 @@ local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true
 ---@field sleep number which of the slot's sleeps that is
 ---@field batch stores.UpdateBatch|false that it leads, or takes part in
 ---@field storing boolean of a leader: what they made of the row was sent
+---@field sent integer|false the slot of that, while something else is waited for
 ---@field ok boolean whether its function, and then its transaction, succeeded
 ---@field err any
 ---@field changed table? what its function made of the document; nil: nothing to store
@@ -158,12 +160,9 @@ local function conclude_batch(store, row, leader, ok, err)
       rows.put_back(row, call)
     end
   end
+  if ok then batches.read_texts(batch) end
   for _, call in ipairs(batch.calls) do
-    if call.ok and not ok then
-      call.ok, call.err = false, err
-    elseif call.ok and call.text then
-      call.result = json.decode(call.text)
-    end
+    if call.ok and not ok then call.ok, call.err = false, err end
     if call ~= leader and call.state ~= 'left' then hand_over(store, call, 'done') end
   end
 end
@@ -248,6 +247,7 @@ end
 local function abandon(store, row, leader)
   local batch = leader.batch
   leader.slot = false
+  optimistic.give_up(store, leader)
   if not batch then return end
   if not leader.storing then return batches.put_back(row, leader) end
   for _, call in ipairs(batch.calls) do
@@ -290,14 +290,15 @@ local function new_call(store, name, id, fn, opts)
     -- all of its fields at once: a table that grows is made again each time
     call = { fn = false, name = false, id = false, create = false, opts = false,
       definition = false, place = false, deadline = 0, state = 'waits', slot = false, sleep = 0,
-      batch = false, storing = false, ok = true, err = false, changed = false, text = false,
-      result = false, store = false, rows = false, connects = false, taken = false, row = false,
+      batch = false, sent = false, storing = false, ok = true, err = false, changed = false,
+      text = false, result = false, store = false, rows = false, connects = false,
+      taken = false, row = false,
       dropped = false, outer = false, hub = false, era = false, idle = 0, is_over = false,
       is_anchored = false }
   end
   call.fn, call.name, call.id, call.opts, call.store = fn, name, id, opts, store
   call.create, call.definition = opts.create, store.tables[name]
-  call.place, call.deadline = optimistic.place(fn), deadline.of(store, opts.timeout)
+  call.place, call.deadline = quick.place(fn), deadline.of(store, opts.timeout)
   call.state, call.ok, call.result = 'waits', true, nil
   return call
 end

@@ -10,11 +10,12 @@
 --- that one has stored. What its functions return or raise counts, as their changes do, only where
 --- the row held that very text when it was replaced; else they run again, under the lock.
 
-local core = require('stores.core')
+local batches = require('stores.updates.batch')
 local deadline = require('stores.updates.deadline')
 local errors = require('stores.errors')
 local holds = require('stores.updates.holds')
 local json = require('stores.json')
+local quick = require('stores.updates.quick')
 local wait = require('stores.wait')
 
 local optimistic = {}
@@ -23,45 +24,8 @@ local FEWEST = 4 -- rows under way: fewer have a connection each, and locks cost
 local CONTENDED = 1 -- seconds for which a row is locked at once after a conflict
 local FOLLOWS = 0.05 -- seconds behind a batch in which the next one may start from what it stored
 local TEXT_MOST = 8192 -- bytes of that
-local KEPT = 1024 -- functions, and rows of conflicts, that are remembered
-
-local quick, known = {}, 0 -- place of a function in its source -> whether it never waited
-
---- Remembers whether the function of a call has waited for something; once is enough.
----@param call stores.Update
----@param waited boolean
-function optimistic.learn(call, waited)
-  local place = call.place
-  if not place or quick[place] == false or (quick[place] and not waited) then return end
-  if quick[place] == nil then
-    if known >= KEPT then quick, known = {}, 0 end
-    known = known + 1
-  end
-  quick[place] = not waited
-end
-
---- Whether a call may be served without a lock: its function is known, and has never waited.
----@param call stores.Update
----@return boolean?
-function optimistic.may_serve(call)
-  return not call.create and quick[call.place]
-end
-
-local stands_for = setmetatable({}, { __mode = 'k' })
-
---- A function that does nothing but call another one is to be known by that one's place.
----@param wrapper function
----@param fn function
-function optimistic.stand_for(wrapper, fn)
-  stands_for[wrapper] = fn
-end
-
---- Where a function stands in its source.
----@param fn function
----@return number|false
-function optimistic.place(fn)
-  return core.function_place(stands_for[fn] or fn) or false
-end
+local MANY = 8 -- calls of a batch whose documents are worth a tick
+local KEPT = 1024 -- rows of conflicts that are remembered
 
 local function is_contended(store, key)
   local at = store.conflicts[key]
@@ -74,7 +38,7 @@ end
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.suits(store, key, call)
-  return store.updating.busy >= FEWEST and optimistic.may_serve(call)
+  return store.updating.busy >= FEWEST and quick.may_run(call)
     and not is_contended(store, key)
 end
 
@@ -92,8 +56,17 @@ end
 local function replace(store, row, name, call, text, changed)
   if not store.engine then errors.raise('closed', 'the store was closed') end
   call.storing = true
-  local found, _, stored = wait.slot(store.hub, store.engine:replace(name, call.id, changed, text,
-    left(store, call), call.opts.cache, call.batch ~= false))
+  local batch = call.batch
+  local slot = store.engine:replace(name, call.id, changed, text, left(store, call),
+    call.opts.cache, batch ~= false)
+  if batch and #batch.calls >= MANY then
+    -- a tick sends it: while the server works for it there is nothing else to do
+    call.sent = slot
+    wait.slot(store.hub, (store.hub:sleep(0)))
+    batches.read_texts(batch)
+    call.sent = false
+  end
+  local found, _, stored = wait.rest(store.hub, slot)
   if found then return true, stored end
   remember_conflict(store, row.key)
   return nil
@@ -122,12 +95,23 @@ local function follow(store, row, name, call, serve)
   return replace(store, row, name, call, text, changed)
 end
 
+--- Nobody waits any more for what a call has sent.
+---@param store stores.Store
+---@param call stores.Update
+function optimistic.give_up(store, call)
+  if call.sent then store.hub:abandon(call.sent) end
+  call.sent = false
+end
+
 local function run(attempt, store, row, name, call, serve)
   holds.check_begin(store)
   call.connects = true
   local ok, done, stored = pcall(attempt, store, row, name, call, serve)
   call.connects = false
-  if not ok then return false, done end
+  if not ok then
+    optimistic.give_up(store, call)
+    return false, done
+  end
   return done, stored
 end
 
@@ -160,7 +144,7 @@ end
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.follows(store, row, call)
-  return row.text and store.hub:now() - row.text_at < FOLLOWS and optimistic.may_serve(call)
+  return row.text and store.hub:now() - row.text_at < FOLLOWS and quick.may_run(call)
     and not is_contended(store, row.key)
 end
 
