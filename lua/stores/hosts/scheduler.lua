@@ -28,8 +28,8 @@ local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its
 ---@field resumes_yielders boolean a bare coroutine.yield() lets others go first; false: who yields
 --- so is resumed by somebody else
 
---- Gives a host check, parks, wait, park, unpark, task, spawn, wrap, drain, known, busy, give_up
---- and era.
+--- Gives a host check, parks, wait, park, unpark, task, resumes, spawn, wrap, drain, known, busy,
+--- give_up and era.
 ---@param host table
 ---@return table host
 function scheduler.equip(host)
@@ -102,6 +102,14 @@ function scheduler.equip(host)
   function host.task()
     local co = current()
     return co and own.root(co)
+  end
+
+  --- Whether a coroutine is resumed here, or runs in one that is; raises where it is of somebody
+  --- else.
+  ---@param co thread
+  ---@return boolean
+  function host.resumes(co)
+    return scheduled[co] or own.root(co) ~= nil
   end
 
   --- Starts a coroutine, at the next turn of the scheduler.

@@ -52,8 +52,8 @@ local function drop(frame)
   if not ok then wait.report(err) end
 end
 
-local function leave(frame, guard, co, ...)
-  if guard then guards.give_back(guard) end
+local function leave(frame, guard, watch, co, ...)
+  if guard then guards.give_back(guard, watch) end
   local at = innermost[co]
   while at and at ~= frame do
     drop(at) -- an error went through it
@@ -68,8 +68,8 @@ local function leave(frame, guard, co, ...)
 end
 
 -- A frame is there as long as this function is on the stack, with the frame as its first local.
-local function within(frame, guard, co, fn, ...)
-  return leave(frame, guard, co, fn(...))
+local function within(frame, guard, watch, co, fn, ...)
+  return leave(frame, guard, watch, co, fn(...))
 end
 
 -- Its host has said so. Whether anything still leads to the coroutine does not matter: what LuaJIT
@@ -117,17 +117,17 @@ function frames.run(hub, frame, fn, ...)
   innermost[co] = frame
   frames.count = frames.count + 1
   frame.is_anchored = outer and outer.is_anchored
-  local guard
+  local guard, watch
   if frame.dropped and co ~= MAIN then
-    guard = guards.take(drop, frame)
+    guard, watch = guards.take(drop, frame)
     local host = wait.host
     if frame.is_anchored == nil and host.is_anchored then
       frame.is_anchored = host.is_anchored(co)
     end
-    frame.era = host.era and host.task() and host.era
+    frame.era = host.era and host.resumes(co) and host.era
     if ticking ~= hub then begin_ticks(hub) end
   end
-  return within(frame, guard, co, fn, ...)
+  return within(frame, guard, watch, co, fn, ...)
 end
 
 --- The innermost frame of the coroutine that runs; its outer ones follow by `outer`.

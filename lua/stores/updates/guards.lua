@@ -8,7 +8,7 @@ local guards = {}
 local getfenv, setfenv = debug.getfenv, debug.setfenv
 
 local SPARE = 256
-local spare, spares = {}, 0
+local spare, environments, spares = {}, {}, 0
 
 local first = newproxy(true)
 getmetatable(first).__gc = function(guard)
@@ -20,26 +20,28 @@ end
 ---@param dropped fun(watched: any)
 ---@param watched any
 ---@return userdata guard
+---@return table environment of the guard; for give_back, and for the same stack
 function guards.take(dropped, watched)
-  local guard
+  local guard, what
   if spares > 0 then
-    guard, spare[spares], spares = spare[spares], nil, spares - 1
+    guard, what = spare[spares], environments[spares]
+    spare[spares], environments[spares], spares = nil, nil, spares - 1
+    what.dropped, what.watched = dropped, watched
   else
-    guard = setfenv(newproxy(first), { dropped = false, watched = false })
+    what = { dropped = dropped, watched = watched }
+    guard = setfenv(newproxy(first), what)
   end
-  local what = getfenv(guard)
-  what.dropped, what.watched = dropped, watched
-  return guard
+  return guard, what
 end
 
 --- Its holder has come to the end.
 ---@param guard userdata
-function guards.give_back(guard)
-  local what = getfenv(guard)
+---@param what table its environment
+function guards.give_back(guard, what)
   what.dropped, what.watched = false, false
   if spares < SPARE then
     spares = spares + 1
-    spare[spares] = guard
+    spare[spares], environments[spares] = guard, what
   end
 end
 

@@ -132,9 +132,10 @@ end
 ---@param name string
 ---@param id string?
 function holds.check(store, name, id)
+  local hold, key = frames.mine(), nil
+  if not hold then return end
   holds.check_whole(store, name)
   if id == nil then return end
-  local hold, key = frames.mine(), nil
   while hold do
     local rows = hold.store == store and rows_of(hold)
     if rows then

@@ -57,10 +57,10 @@ end
 local function sleep(store, call)
   local left = call.deadline - store.hub:now()
   if left <= 0 then return false end
-  call.slot, call.sleep = store.hub:sleep(math.min(left, 1e6))
-  local ok, err = pcall(wait.slot, store.hub, call.slot)
+  local slot, which = store.hub:sleep(left < 1e6 and left or 1e6)
+  call.slot, call.sleep = slot, which
+  wait.slot(store.hub, slot)
   call.slot = false
-  if not ok then errors.throw(err) end
   return true
 end
 

@@ -104,7 +104,7 @@ function optimistic.give_up(store, call)
 end
 
 local function run(attempt, store, row, name, call, serve)
-  holds.check_begin(store)
+  if call.outer then holds.check_begin(store) end
   call.connects = true
   local ok, done, stored = pcall(attempt, store, row, name, call, serve)
   call.connects = false
