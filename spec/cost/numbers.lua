@@ -174,8 +174,8 @@ return {
     redis_commands = 6,
     syscalls = 14,
     allocations = 40,
-    copied = 2247,
-    garbage = 2552,
+    copied = 2070,
+    garbage = 1544,
     instructions = 119389,
   },
   ['updateObject cached, 256 in flight'] = {
@@ -186,7 +186,7 @@ return {
     syscalls = 51,
     allocations = 564,
     copied = 1159547,
-    garbage = 1744909,
+    garbage = 1500045,
   },
   ['find cached of 100 KB, raw, alone'] = {
     pg_round_trips = 0,
