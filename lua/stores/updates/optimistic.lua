@@ -25,6 +25,7 @@ local CONTENDED = 1 -- seconds for which a row is locked at once after a conflic
 local FOLLOWS = 0.05 -- seconds behind a batch in which the next one may start from what it stored
 local TEXT_MOST = 8192 -- bytes of that
 local MANY = 8 -- calls of a batch whose documents are worth a tick
+local OPENING = ('{'):byte()
 local KEPT = 1024 -- rows of conflicts that are remembered
 
 local function is_contended(store, key)
@@ -75,7 +76,7 @@ end
 local function read_and_replace(store, row, name, call, serve)
   local text = wait.slot(store.hub,
     store.engine:find(name, call.id, left(store, call), false, true))
-  if text and text:sub(1, 1) ~= '{' then return nil end -- under the lock it is said what it is
+  if text and text:byte() ~= OPENING then return nil end -- under the lock it is said what it is
   local read, document = true, nil
   if text then read, document = pcall(json.decode, text) end
   if not read then return nil end
