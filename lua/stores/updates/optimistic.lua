@@ -16,6 +16,7 @@ local errors = require('stores.errors')
 local holds = require('stores.updates.holds')
 local json = require('stores.json')
 local quick = require('stores.updates.quick')
+local rows = require('stores.updates.row')
 local wait = require('stores.wait')
 
 local optimistic = {}
@@ -39,7 +40,7 @@ end
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.suits(store, key, call)
-  return store.updating.busy >= FEWEST and quick.may_run(call)
+  return rows.together(store.updating) >= FEWEST and quick.may_run(call)
     and not is_contended(store, key)
 end
 
@@ -139,14 +140,15 @@ function optimistic.keep(store, row, stored)
   row.text, row.text_at = stored, store.hub:now()
 end
 
---- Whether a call had better start from what the batch before has stored.
+--- Whether a call had better start from what the batch before has stored: where many rows are under
+--- way their batches share reads and transactions, which is more than a read that is spared.
 ---@param store stores.Store
 ---@param row stores.UpdatedRow
 ---@param call stores.Update
 ---@return boolean?
 function optimistic.follows(store, row, call)
-  return row.text and store.hub:now() - row.text_at < FOLLOWS and quick.may_run(call)
-    and not is_contended(store, row.key)
+  return row.text and rows.together(store.updating) < FEWEST and quick.may_run(call)
+    and store.hub:now() - row.text_at < FOLLOWS and not is_contended(store, row.key)
 end
 
 --- Calls serve(store, row, call, text) with what the batch before has stored, and stores what it

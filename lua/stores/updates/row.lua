@@ -28,12 +28,14 @@ local IDLE_MOST = 256
 ---@field by_key table<string, stores.UpdatedRow>
 ---@field busy integer
 ---@field idle integer
+---@field most integer how many were busy at once since one was
+---@field before integer the same of the time before that
 ---@field spare stores.UpdatedRow|false the first of those that were forgotten, to be used again
 ---@field spares integer
 
 ---@return stores.UpdatedRows
 function row.list()
-  return { by_key = {}, busy = 0, idle = 0, spare = false, spares = 0 }
+  return { by_key = {}, busy = 0, idle = 0, most = 0, before = 0, spare = false, spares = 0 }
 end
 
 --- The row, where calls change it just now.
@@ -52,6 +54,7 @@ end
 function row.enter(list, key)
   local self = list.by_key[key]
   list.busy = list.busy + 1
+  if list.busy > list.most then list.most = list.busy end
   if self then
     self.first, self.last, self.busy = 1, 0, true
     list.idle = list.idle - 1
@@ -66,6 +69,14 @@ function row.enter(list, key)
     list.by_key[key] = self
   end
   return self
+end
+
+--- How many rows are busy at once in these times: who comes first of those that were served
+--- together, and come again together, is not alone.
+---@param list stores.UpdatedRows
+---@return integer
+function row.together(list)
+  return list.most > list.before and list.most or list.before
 end
 
 -- May be called by a finalizer, in the middle of itself.
@@ -88,6 +99,7 @@ end
 function row.leave(list, self)
   self.busy = false
   list.busy, list.idle = list.busy - 1, list.idle + 1
+  if list.busy == 0 then list.before, list.most = list.most, 0 end
   if list.idle > IDLE_MOST and list.idle > list.busy then forget_idle(list) end
 end
 
