@@ -56,8 +56,11 @@ end
 --- Wakes those that may take part.
 ---@param store stores.Store
 ---@param row stores.UpdatedRow
+---@return boolean any whether somebody may come; false: the first of those that wait may not
 function batch.call_in(store, row)
+  if not rows.is_empty(row) and not batch.may_join(row, row[row.first]) then return false end
   for i = row.first, math.min(row.last, row.first + MOST - 1) do rows.wake(store, row[i]) end
+  return true
 end
 
 --- Runs the function of a call of the batch.

@@ -71,8 +71,7 @@ end
 local function gather(store, row, leader, text, unlocked)
   local batch = batches.open(row, leader, text, unlocked)
   batches.take_part(store, batch, leader)
-  if not batch.is_over then
-    batches.call_in(store, row)
+  if not batch.is_over and batches.call_in(store, row) then
     wait.slot(store.hub, (store.hub:sleep(0)))
   end
   while batch.running do
