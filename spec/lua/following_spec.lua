@@ -90,7 +90,7 @@ describe('updateObject, of many coroutines for one row over and over,', function
   -- behind the change gave, or raised.
   local function changed_between(sql, fn, old)
     local results, met
-    for _ = 1, 20 do
+    for _ = 1, 4 do
       with_own(function(own)
         own:upsert('counters', { id = '1', n = 0 })
         local function watched(doc)
