@@ -62,16 +62,29 @@ void stores__json_fields(lua_State *L, int index);
 
 /* ---- Between the files of the codec --------------------------------------------------------- */
 
-enum { STORES__KEYS = 128, STORES__KEY_BYTES = 16, STORES__KEY_DEPTHS = 4 };
+enum { STORES__KEYS = 128, STORES__KEY_WORDS = 4, STORES__KEY_DEPTHS = 4 };
+enum { STORES__KEY_BYTES = 8 * STORES__KEY_WORDS };
+enum { STORES__SHAPES = 64, STORES__SHAPE_MEMBERS = 16 };
 
-/* A name of a member that was read before, in two words, zeros behind it. */
+/* A name of a member that was read before, zeros behind it. */
 struct stores__key {
-    uint64_t low, high;
-    uint64_t low_mask, high_mask; /* of the bytes that are its own */
+    union {
+        uint64_t words[STORES__KEY_WORDS];
+        char text[STORES__KEY_BYTES];
+    };
+    uint64_t masks[2]; /* which bytes of the first words are its own */
     size_t len; /* 0: none */
     unsigned char next; /* the place of the name that came behind it the last time */
-    unsigned char
-        members[STORES__KEY_DEPTHS]; /* of the last object, by its depth, that began with it */
+    bool used; /* since another name last wanted its place */
+    bool wanted; /* by another name, which has it from the next value on, unless it is used */
+};
+
+/* The names of an object's members, in their order, by their places. */
+struct stores__shape {
+    unsigned char places[STORES__SHAPE_MEMBERS]; /* zeros behind them */
+    unsigned char count; /* 0: none */
+    unsigned char seen; /* how often, less how often others were sent away */
+    bool made; /* the function that makes such an object is in the environment */
 };
 
 /* One a Lua state; the registry holds it, and its collector frees what it owns. */
@@ -80,6 +93,9 @@ struct stores__codec {
     struct stores__key keys[STORES__KEYS]; /* their strings are in the environment */
     unsigned char first[STORES__KEY_DEPTHS]; /* the place of the name that the last object of this
                                               * depth began with */
+    bool keys_wanted; /* some place of a key is */
+    int reading; /* values that are being read, one inside of another; see decode.c */
+    struct stores__shape shapes[STORES__SHAPES]; /* their functions are in the environment */
     bool taken; /* the scratch is in use; also for ever after Lua ran out of memory meanwhile */
     const void *array_metatable, *number_metatable; /* to compare with lua_topointer */
     void *call; /* hands stores__json_encode_protected its argument */
@@ -96,7 +112,8 @@ enum {
     STORES__CODEC_ENCODE,
     STORES__CODEC_BUFFER,
     STORES__CODEC_KEYS, /* the first of so many */
-    STORES__CODEC_SIZE = STORES__CODEC_KEYS + STORES__KEYS
+    STORES__CODEC_SHAPES = STORES__CODEC_KEYS + STORES__KEYS, /* as many again of those */
+    STORES__CODEC_SIZE = STORES__CODEC_SHAPES + STORES__SHAPES
 };
 
 /* Its address is where the registry has the codec. */

@@ -2,64 +2,24 @@
  * decode.c - JSON text as Lua values. Strict: what PostgreSQL would not take as jsonb is not
  * read either.
  *
- * Members gather on the Lua stack, so that a small table is made once, in its right size; or its
- * size is that of the last object which began with the same name. Deep down, where the stack could
+ * Elements, and the values of members, gather on the Lua stack, so that a small table is made once,
+ * in its right size, and by what is known of such ones (shape.h). Deep down, where the stack could
  * run out, they go into the table one by one.
  */
 #include <stdio.h>
 
 #include "decimal.h"
 #include "decoder.h"
-#include "keys.h"
+#include "shape.h"
 #include "text.h"
 
-#define GATHERED 8 /* members that wait on the stack */
+#define GATHERED 8 /* elements that wait on the stack */
 #define GATHER_DEPTH 24 /* how deep that is done */
 /* Room on the stack is asked for in steps of so many members: a coroutine's stack that grew for
  * more than it holds is shrunk by the next collection, and grows again, in turns. */
 #define GATHER_STEP 8
 
 static bool read_value(struct decoder *d);
-
-/* ---- Names of members ----------------------------------------------------------------------- */
-
-/* Pushes the name that is kept at place; start: its text, with the quote behind it. */
-static bool push_known(struct decoder *d, int place, const unsigned char *start) {
-    size_t len = d->codec->keys[place].len;
-    d->name = &d->codec->keys[place];
-    d->at = start + len + 1;
-    d->at_id = d->depth == 1 && len == 2 && memcmp(start, "id", 2) == 0;
-    lua_rawgeti(d->L, d->env, STORES__CODEC_KEYS + place);
-    return true;
-}
-
-/* The name of a member: most were read before, and then it needs no look into Lua's strings. The
- * documents of a table mostly have the same names in the same order, which is PostgreSQL's: so the
- * name is looked for where the one was that came here the last time. NULL: nobody knows. */
-static bool read_name(struct decoder *d, unsigned char *expected) {
-    const unsigned char *start = d->at;
-    if (expected != NULL && stores__key_begins(&d->codec->keys[*expected], start, d->end)) {
-        return push_known(d, *expected, start);
-    }
-    const unsigned char *at = stores__text_skip(start, d->end);
-    size_t len = (size_t)(at - start);
-    struct stores__key key;
-    if (at == d->end || *at != '"' || !stores__key_of(&key, start, len, d->end)) {
-        d->name = NULL;
-        return stores__json_read_string(d);
-    }
-    int place = stores__key_place(d->codec->keys, &key);
-    struct stores__key *known = &d->codec->keys[place];
-    if (expected != NULL) *expected = (unsigned char)place;
-    if (stores__key_same(known, &key)) return push_known(d, place, start);
-    known->len = 0; /* should memory run out meanwhile */
-    lua_pushlstring(d->L, (const char *)start, len);
-    lua_rawseti(d->L, d->env, STORES__CODEC_KEYS + place);
-    memset(key.members, 0, sizeof key.members);
-    key.next = 0;
-    *known = key;
-    return push_known(d, place, start);
-}
 
 /* ---- Numbers -------------------------------------------------------------------------------- */
 
@@ -188,37 +148,34 @@ static bool read_array(struct decoder *d) {
     return true;
 }
 
-/* The same for the members of an object; of a name that comes twice the last one counts. */
-static void gather_object(struct decoder *d, int base, int count, int room) {
+/* The same for the members that gathered, of which those behind them take no part; of a name that
+ * comes twice the last one counts. on_top: how many values lie behind them, which stay on top. */
+static void gather_object(struct decoder *d, int base, const struct stores__members *members,
+                          int on_top) {
     lua_State *L = d->L;
-    lua_createtable(L, 0, room);
-    for (int i = 0; i < count; i++) {
-        lua_pushvalue(L, base + 2 * i);
-        lua_pushvalue(L, base + 2 * i + 1);
-        lua_rawset(L, -3);
+    lua_createtable(L, 0, members->count + GATHERED / 2);
+    lua_insert(L, base);
+    for (int i = 0; i < members->count; i++) {
+        stores__json_push_name(d, members->places[i]);
+        lua_pushvalue(L, base + 1 + i);
+        lua_rawset(L, base);
     }
-    if (count == 0) return;
-    lua_replace(L, base);
-    lua_settop(L, base);
+    if (on_top > 0 && members->count > 0) lua_replace(L, base + 1);
+    lua_settop(L, base + on_top);
 }
 
-static bool read_member_name(struct decoder *d, unsigned char *expected) {
-    if (d->at == d->end) return fail(d, d->at, "unexpected end");
-    if (*d->at != '"') return fail(d, d->at, "unexpected character");
+static int read_member_name(struct decoder *d, unsigned char *expected) {
+    if (d->at == d->end) return fail(d, d->at, "unexpected end"), STORES__NAME_FAILED;
+    if (*d->at != '"') return fail(d, d->at, "unexpected character"), STORES__NAME_FAILED;
     d->at++;
-    if (!read_name(d, expected)) return false;
-    if (pass(d, ':')) return true;
+    int place = stores__json_find_name(d, expected);
+    if (place == STORES__NAME_FAILED || pass(d, ':')) return place;
     skip_space(d);
-    if (d->at == d->end) return fail(d, d->at, "unexpected end");
-    if (*d->at != ':') return fail(d, d->at, "unexpected character");
+    if (d->at == d->end) return fail(d, d->at, "unexpected end"), STORES__NAME_FAILED;
+    if (*d->at != ':') return fail(d, d->at, "unexpected character"), STORES__NAME_FAILED;
     d->at++;
     skip_space(d);
-    return true;
-}
-
-/* Where the object's size is known from the last one that began with this name; NULL: nowhere. */
-static unsigned char *known_size(struct decoder *d) {
-    return d->name && d->depth <= STORES__KEY_DEPTHS ? &d->name->members[d->depth - 1] : NULL;
+    return place;
 }
 
 /* Where is written which name the last object of this depth began with. */
@@ -226,38 +183,40 @@ static unsigned char *first_name(struct decoder *d) {
     return d->depth <= STORES__KEY_DEPTHS ? &d->codec->first[d->depth - 1] : NULL;
 }
 
-/* The members of an object that has some. Stack, at base: the table, or what is gathered. */
+/* The members of an object that has some. Their values gather on the stack from base on, as long as
+ * their names are kept ones; then, at base, is the table. */
 static bool read_members(struct decoder *d, int base) {
     lua_State *L = d->L;
-    int count = 0, gathered = d->depth <= GATHER_DEPTH ? GATHERED : 0;
-    bool failed = false, table = gathered == 0;
-    unsigned char *size = NULL, *expected = first_name(d);
-    if (table) lua_createtable(L, 0, 0);
+    struct stores__members members = {.count = 0};
+    int most = d->depth <= GATHER_DEPTH ? STORES__SHAPE_MEMBERS : 0;
+    bool failed = false, table = false;
+    unsigned char *expected = first_name(d);
     do {
-        if (!table && count == gathered) {
-            gather_object(d, base, count, 2 * count);
+        int place = read_member_name(d, expected);
+        if (place == STORES__NAME_FAILED) return false;
+        if (!table && (place == STORES__NAME_PUSHED || members.count == most)) {
+            gather_object(d, base, &members, place == STORES__NAME_PUSHED);
             table = true;
+        } else if (!table && members.count % GATHER_STEP == 0 && !make_room(d, GATHER_STEP + 8)) {
+            return false;
         }
-        if (!read_member_name(d, expected)) return false;
-        expected = d->name != NULL ? &d->name->next : NULL;
-        if (count == 0 && !table && (size = known_size(d)) != NULL && *size > 0) {
-            lua_createtable(L, 0, *size);
-            lua_insert(L, base);
-            table = true;
-        }
+        if (table && place >= 0) stores__json_push_name(d, place);
         if (!(d->at_id ? stores__json_read_id(d) : read_value(d))) return false;
-        if (table) lua_rawset(L, base);
-        count++;
+        if (table) {
+            lua_rawset(L, base);
+        } else {
+            stores__members_add(&members, place);
+        }
+        expected = place >= 0 ? &d->codec->keys[place].next : NULL;
     } while (more(d, '}', &failed));
     if (failed) return false;
-    if (!table) gather_object(d, base, count, count);
-    if (size != NULL) *size = count <= GATHERED ? (unsigned char)count : 0;
+    if (!table) stores__shape_make(L, d->codec, d->env, &members);
     return true;
 }
 
 static bool read_object(struct decoder *d) {
     int base = lua_gettop(d->L) + 1;
-    if (!enter(d) || !make_room(d, 2 * GATHERED + 8)) return false;
+    if (!enter(d)) return false;
     if (d->at < d->end && *d->at == '}') {
         d->at++;
         lua_createtable(d->L, 0, 0);
@@ -315,7 +274,9 @@ bool stores__json_read_value(struct decoder *d) {
 }
 
 bool stores__json_read_name(struct decoder *d) {
-    return read_member_name(d, NULL);
+    int place = read_member_name(d, NULL);
+    if (place >= 0) stores__json_push_name(d, place);
+    return place != STORES__NAME_FAILED;
 }
 
 /* Pushes the value of the text, or the message. */
@@ -327,8 +288,12 @@ static int decode(struct decoder *d, const char *text, size_t len) {
     d->start = d->at = (const unsigned char *)text;
     d->end = d->start + len;
 
+    /* a finalizer may read JSON inside of JSON; where Lua runs out of memory inside of one, no name
+     * has its place taken any more */
+    if (d->codec->reading++ == 0 && d->codec->keys_wanted) stores__json_give_places(d->codec);
     skip_space(d);
     bool ok = read_value(d);
+    d->codec->reading--;
     if (ok) {
         skip_space(d);
         if (d->at < d->end) ok = fail(d, d->at, "text behind the value");

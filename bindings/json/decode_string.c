@@ -44,8 +44,7 @@ static bool read_escape(struct decoder *d, char *out, size_t *len) {
     return true;
 }
 
-/* Moves d->at to the next quote or backslash; what lies before it is valid text. */
-static bool skip_text(struct decoder *d) {
+bool stores__json_skip_text(struct decoder *d) {
     for (;;) {
         const unsigned char *at = stores__text_skip(d->at, d->end);
         if (at == d->end) return fail(d, at, "unterminated string");
@@ -72,14 +71,14 @@ static bool unescape(struct decoder *d, const unsigned char *start, struct store
         if (!read_escape(d, buf->data + buf->len, &len)) return false;
         buf->len += len;
         start = d->at;
-        if (!skip_text(d)) return false;
+        if (!stores__json_skip_text(d)) return false;
     }
 }
 
 bool stores__json_read_string(struct decoder *d) {
     lua_State *L = d->L;
     const unsigned char *start = d->at;
-    if (!skip_text(d)) return false;
+    if (!stores__json_skip_text(d)) return false;
     if (*d->at == '"') {
         lua_pushlstring(L, (const char *)start, (size_t)(d->at++ - start));
         return true;
