@@ -71,16 +71,24 @@ local function check_parks()
   if not wait.host.parks() then wraps.refuse_c_call() end
 end
 
--- args: of several arguments; false: there are none, or the one.
-local function body(task, fn, args, count, one)
+-- Each variable of the outer function that such a one knows is an object of the collector's: one
+-- without arguments, as most are, has two of them in place of five.
+local function body(task, fn)
   return function()
-    if task.is_canceled then return end
-    if args then return finish(task, pcall(fn, unpack(args, 1, count))) end
-    if count == 1 then return finish(task, pcall(fn, one)) end
-    finish(task, pcall(fn))
+    if not task.is_canceled then finish(task, pcall(fn)) end
   end
 end
 wraps.unpin(body)
+
+-- args: of several arguments; false: there is the one.
+local function body_with(task, fn, args, count, one)
+  return function()
+    if task.is_canceled then return end
+    if args then return finish(task, pcall(fn, unpack(args, 1, count))) end
+    finish(task, pcall(fn, one))
+  end
+end
+wraps.unpin(body_with)
 
 local function start_by(spawn, fn, ...)
   local count = select('#', ...)
@@ -88,7 +96,8 @@ local function start_by(spawn, fn, ...)
   local task = setmetatable({ done = false, ok = false, results = false, joiners = false,
     co = false, is_awaited = false, is_canceled = false }, Task)
   alive[task], live = true, live + 1
-  task.co = spawn(body(task, fn, count > 1 and { ... }, count, (...)))
+  task.co = spawn(count == 0 and body(task, fn)
+    or body_with(task, fn, count > 1 and { ... }, count, (...)))
   return task
 end
 

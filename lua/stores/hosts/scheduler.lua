@@ -135,8 +135,10 @@ function scheduler.equip(host)
     end
   end
 
-  -- Takes those whose calls are done; whether there are any.
+  -- Takes those whose calls are done; whether there are any. Those of the last time come first: an
+  -- array that never becomes empty moves on and on, and is made anew each time it has doubled.
   local function take(on)
+    if woken_first <= woken_last then return true end
     local before, empty = woken_last, not host.busy()
     woken_last = on:take(waiting, woken, woken_last)
     if woken_last == before then return false end
