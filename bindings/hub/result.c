@@ -22,7 +22,9 @@ enum {
     TYPE_JSONB = 3802
 };
 
-enum { OWN = 3 }; /* where hub_result has the string that a document was asked for by, or nil */
+/* Where hub_result has the string that a document was asked for by, the array of those that several
+ * were asked for by, or nil. */
+enum { OWN = 3 };
 
 static int decode(lua_State *L, const char *text, size_t len) {
     return stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
@@ -63,6 +65,7 @@ struct row {
     const char *text;
     size_t len;
     int index; /* among those that came, from 1; 0: alone */
+    int own; /* where the string is that it was asked for by; 0: nowhere */
 };
 
 /* The id as text, on the stack where it came as a number. */
@@ -98,7 +101,7 @@ static void push_document(lua_State *L, struct stores__slot *slot, const struct 
     bool has_id = false;
     int rc = stores__json_decode_document(L, lua_touserdata(L, lua_upvalueindex(1)),
                                           lua_upvalueindex(2), row->text, row->len, row->id,
-                                          lua_type(L, OWN) == LUA_TSTRING ? OWN : 0, &has_id);
+                                          row->own, &has_id);
     if (rc == STORES__JSON_NOT_A_DOCUMENT) refuse_document(L, slot, row);
     if (rc != 0) refuse_text(L, slot, row);
     if (has_id) return;
@@ -110,10 +113,11 @@ static void push_document(lua_State *L, struct stores__slot *slot, const struct 
     lua_setfield(L, -2, "id");
 }
 
-/* Pushes the document of the op at index, or nil where `nothing` says so, or false. own: where the
- * string may be that it was asked for by. */
+/* Pushes the document of the op at index, or nothing_there. own: where the string may be that it was
+ * asked for by. */
 static void push_doc(lua_State *L, struct stores__slot *slot, size_t index, int own, bool nothing) {
     struct row row = {.index = nothing ? 0 : (int)index + 1};
+    row.own = lua_type(L, own) == LUA_TSTRING ? own : 0;
     if (stores_op_document(slot->op, index, &row.id, &row.text, &row.len)) {
         push_document(L, slot, &row);
     } else if (nothing) {
@@ -135,20 +139,20 @@ static void push_etag(lua_State *L, const char *etag) {
 static int push_found(lua_State *L, struct stores__slot *slot) {
     char etag[STORES_ETAG_SIZE];
     if (!slot->etag) {
-        push_doc(L, slot, 0, true);
+        push_doc(L, slot, 0, OWN, true);
         return 1;
     }
     if (stores_op_etag(slot->op, 0, etag) && strcmp(etag, slot->unless) == 0) {
         lua_pushboolean(L, 1);
     } else {
-        push_doc(L, slot, 0, true);
+        push_doc(L, slot, 0, OWN, true);
     }
     push_etag(L, etag);
     return 2;
 }
 
 static int push_hinted(lua_State *L, struct stores__slot *slot) {
-    push_doc(L, slot, 0, true);
+    push_doc(L, slot, 0, OWN, true);
     lua_pushboolean(L, stores_op_affected(slot->op) > 0);
     return 2;
 }
@@ -162,7 +166,7 @@ static int push_change(lua_State *L, struct stores__slot *slot) {
     if (slot->quiet) {
         lua_pushnil(L);
     } else {
-        push_doc(L, slot, 0, true);
+        push_doc(L, slot, 0, OWN, true);
     }
     if (!moved && !slot->etag) return 3;
     if (moved) {
@@ -177,10 +181,14 @@ static int push_change(lua_State *L, struct stores__slot *slot) {
 
 static int push_documents(lua_State *L, struct stores__slot *slot) {
     size_t count = stores_op_document_count(slot->op);
+    bool owned = lua_istable(L, OWN);
     lua_createtable(L, (int)count, 0);
+    int list = lua_gettop(L);
     for (size_t i = 0; i < count; i++) {
-        push_doc(L, slot, i, false);
-        lua_rawseti(L, -2, (int)i + 1);
+        if (owned) lua_rawgeti(L, OWN, (int)i + 1);
+        push_doc(L, slot, i, owned ? list + 1 : OWN, false);
+        lua_rawseti(L, list, (int)i + 1);
+        if (owned) lua_pop(L, 1);
     }
     return 1;
 }
@@ -381,8 +389,7 @@ static int result_push(lua_State *L, struct stores__slot *slot) {
     return values;
 }
 
-/* hub:result(slot, id, ids or nil) -> the values of the call; raises its error. The slot is
- * free. */
+/* hub:result(slot, id, ids or nil) -> the values of the call; raises its error. The slot is free. */
 static int hub_result(lua_State *L) {
     lua_settop(L, OWN);
     struct stores__slot *slot = stores__slot_check(L, stores__hub_check(L, 1), 2);

@@ -319,7 +319,7 @@ int stores__json_decode_document(lua_State *L, struct stores__codec *codec, int 
                                  const char *text, size_t len, int64_t id, int own, bool *has_id) {
     struct decoder d = {.L = L, .codec = codec, .env = env, .id = id, .own = own};
     size_t at = 0;
-    while (at < len && strchr(" \t\r\n", text[at]) && text[at]) at++;
+    while (at < len && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r'))) at++;
     bool object = at < len && text[at] == '{';
     int refused = decode(&d, text, len);
     *has_id = d.has_id;

@@ -67,7 +67,8 @@ end
 --- Waits until the call is done, and gives its values or raises its error.
 ---@param hub userdata
 ---@param slot integer
----@param id? string by which one document was asked for: it is the one in the document, too
+---@param id? string|string[] by which one document, or each of several, was asked for: it is the
+--- one in the document, too
 ---@return any ...
 function wait.slot(hub, slot, id)
   count = count + 1

@@ -99,9 +99,8 @@ function reads:findAllByIds(name, list, opts)
   local wanted = arguments.check_ids(list)
   local documents = self.holding
     and held.find_many(self, name, wanted, raw_of(self, opts), opts)
-  documents = documents or wait.slot(self.hub,
-    self:start_find_many(name, wanted, opts.timeout, opts.cache, raw_of(self, opts),
-      replica_of(self, opts)))
+  documents = documents or wait.slot(self.hub, (self:start_find_many(name, wanted, opts.timeout,
+    opts.cache, raw_of(self, opts), replica_of(self, opts))), wanted)
   if self.tables[name] then seen.all(self, self.tables[name], documents) end
   local found, missing, met = opts.as == 'map' and {} or json.array(), json.array(), {}
   for i = 1, #wanted do
