@@ -5,8 +5,9 @@
  * each holder its id with the seq that it has acked, '?' in a new hash: holders that nobody knows
  * of, with the length of their leases in ms, negative (-1, of older processes: 1000), and '!', a
  * line for each channel of writers that wait, and for each message for which they do: '#<seq> <how
- * many fields have not acked it>'. The channel of the holders has the name of the hash. The owner of
- * an epoch is what follows its 16 random characters: the run of Redis, and the past of the database.
+ * many fields have not acked it>'. The channel of the holders has the name of the hash. The owner
+ * of an epoch is what follows its 16 random characters: the run of Redis, and the past of the
+ * database.
  */
 #ifndef STORES_CACHE_HELD_SCRIPTS_H
 #define STORES_CACHE_HELD_SCRIPTS_H
@@ -96,9 +97,9 @@
 #define STORES__SCRIPT_INTENT_HELD_FULL "#!lua flags=allow-oom\n" STORES__INTENT_HELD
 
 /* INVALIDATE, after a write that is over; also of a table of which nobody knows whether it is
- * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh, to, lease. A plain
- * DEL would destroy the intent of a writer; under another epoch than the present one it would clear
- * a key that nobody reads. Gives what tell gives, or the epoch's real value. */
+ * marked. KEYS epoch, row (as in EPOCH the hash is none); ARGV epoch, own, fresh, to, lease. A
+ * plain DEL would destroy the intent of a writer; under another epoch than the present one it
+ * would clear a key that nobody reads. Gives what tell gives, or the epoch's real value. */
 #define STORES__SCRIPT_INVALIDATE_HELD                                                             \
     "#!lua flags=allow-oom\n" STORES__TELL "local now = redis.call('GET', KEYS[1])\n"              \
     "if now ~= 'V' .. ARGV[1] and now ~= 'B' .. ARGV[1] then return now or '' end\n"               \
