@@ -113,8 +113,8 @@ static void push_document(lua_State *L, struct stores__slot *slot, const struct 
     lua_setfield(L, -2, "id");
 }
 
-/* Pushes the document of the op at index, or nothing_there. own: where the string may be that it was
- * asked for by. */
+/* Pushes the document of the op at index, or nothing_there. own: where the string may be that it
+ * was asked for by. */
 static void push_doc(lua_State *L, struct stores__slot *slot, size_t index, int own, bool nothing) {
     struct row row = {.index = nothing ? 0 : (int)index + 1};
     row.own = lua_type(L, own) == LUA_TSTRING ? own : 0;
@@ -389,7 +389,8 @@ static int result_push(lua_State *L, struct stores__slot *slot) {
     return values;
 }
 
-/* hub:result(slot, id, ids or nil) -> the values of the call; raises its error. The slot is free. */
+/* hub:result(slot, id, ids or nil) -> the values of the call; raises its error. The slot is
+ * free. */
 static int hub_result(lua_State *L) {
     lua_settop(L, OWN);
     struct stores__slot *slot = stores__slot_check(L, stores__hub_check(L, 1), 2);

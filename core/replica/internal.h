@@ -18,8 +18,8 @@
 #include "replica/replica.h"
 
 /* For so long a replica may be silent until a read goes on to the primary: while it is connected
- * to, and until it says how far it is. Where calls end by a breaker (stores_config.breaker_ms) it is
- * a part of that, for the primary may have to be waited for, too. */
+ * to, and until it says how far it is. Where calls end by a breaker (stores_config.breaker_ms) it
+ * is a part of that, for the primary may have to be waited for, too. */
 enum { STORES__REPLICA_PATIENCE_MS = 1000, STORES__REPLICA_OF_BREAKER = 4 };
 
 /* Why a read was not answered by a replica; the figures of stats() are called so. */

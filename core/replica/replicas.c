@@ -152,7 +152,7 @@ enum stores__replica_reason stores__replica_judge(struct stores__replica *replic
     if (standing->of_run && standing->timeline > replica->timeline) {
         replica->timeline = standing->timeline;
     }
-    /* it follows another primary than ours, or has not come to its beginning yet; or nobody knows */
+    /* it follows another primary than ours, has not come to its beginning yet, or nobody knows */
     if (standing->timeline < replicas->timeline || replicas->timeline == 0) {
         return STORES__REPLICA_FOREIGN;
     }

@@ -17,7 +17,7 @@
 enum stores__told {
     STORES__TOLD,
     STORES__NOT_TOLD, /* or it is not known whether: nothing may be published */
-    STORES__MUST_NOT /* nor may it COMMIT: others hold rows, and their leases cannot be waited for */
+    STORES__MUST_NOT /* nor may it COMMIT: others hold rows whose leases cannot be waited for */
 };
 
 struct stores__tell {
