@@ -14,7 +14,7 @@ static char token[200];
 static stores_replica replica = STORES_REPLICA_INIT;
 static const stores_replica *replicas[] = {&replica, &replica, NULL};
 
-/* The primary itself as its replicas, and a token that has a doubt begin: of what ended long ago. */
+/* The primary itself as its replicas, and a token that has a doubt begin: of what is over */
 static stores_config config_with_replicas(bool after_token) {
     stores_config config = config_of(false);
     replica.pg_keys = config.pg_keys;
