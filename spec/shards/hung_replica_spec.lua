@@ -1,7 +1,8 @@
 --- A shard whose replica hangs, or whose primary does while replicas answer for it: who waits for
 --- the one that hangs is given the answer of the other one, or hears of it, in the time of the
 --- breaker; who is served by the other one notices nothing.
--- Not in the gc pass: it is about servers that hang; what hangs on values of Lua is in verbs_spec.
+-- Plain pass alone: standbys come and go; what of C it runs units and hung_spec.lua take through the
+-- other passes.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
@@ -139,6 +140,27 @@ describe('reads of a shard whose primary hangs', function()
       end)
     end)
   end)
+
+  for _, how in ipairs({ 'hangs', 'is gone' }) do
+    it('are answered by the replica also when a write has found out that it ' .. how, function()
+      stores.run(function()
+        if how == 'hangs' then primary:freeze() else primary:stop('immediate') end
+        local ok, err = pcall(shards.patch, shards, 'docs', '2', { set = { n = 2 } })
+        local found = {}
+        for what, read in pairs(READS) do found[what] = { pcall(read) } end
+        local again, after = pcall(shards.patch, shards, 'docs', '2', { set = { n = 2 } })
+        if how == 'hangs' then primary:thaw() else primary:start() end
+        assert.same({ false, 0, false, 0 }, { ok, err.shard, again, after.shard })
+        for what, one in pairs(found) do
+          assert.is_true(one[1], what .. ' ' .. tostring(one[2]))
+          assert.is_true(one[2], what)
+        end
+        support.eventually(function()
+          return shards.try:patch('docs', '2', { set = { n = 2 } })
+        end, PATIENCE)
+      end)
+    end)
+  end
 
   it('end where the cache has to have them, or a write is read', function()
     stores.run(function()

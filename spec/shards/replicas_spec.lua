@@ -1,6 +1,6 @@
 --- Shards of which each has a replica: every list is answered by replicas, and none of them goes
 --- back in time for its caller, nor for the next process, which is given a token of all shards.
--- Not in the gc pass: it is about servers; what hangs on values of Lua is in verbs_spec.
+-- Plain pass alone: standbys come and go; what of C it runs units take through the other passes.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')

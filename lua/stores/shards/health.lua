@@ -3,8 +3,10 @@
 --- but for one from time to time, which asks whether it is back. Nobody waits longer for that than
 --- `breaker` seconds.
 
+local configs = require('stores.config.made')
 local errors = require('stores.errors')
 local siblings = require('stores.siblings')
+local taken = require('stores.verbs.list').taken.store
 local wait = require('stores.wait')
 
 local health = {}
@@ -17,6 +19,7 @@ local health = {}
 ---@field beside stores.Store? by this one, for no connection was free
 ---@field pending integer calls that are under way
 ---@field silent_since number since when none of them has been answered
+---@field alone_until number when its replicas may be asked again where it does not answer itself
 ---@field ready boolean it was found fit to be used (`look`)
 ---@field look stores.shards.Errand? the look that is under way: whether it is fit to be used
 
@@ -37,7 +40,7 @@ local SILENT = { timeout = true, acquire_timeout = true }
 ---@return stores.shards.Health
 function health.new()
   return { suspect = false, down = nil, asked_at = 0, asking = nil, beside = nil,
-    pending = 0, silent_since = 0, ready = false, look = nil }
+    pending = 0, silent_since = 0, alone_until = 0, ready = false, look = nil }
 end
 
 local function copy(err)
@@ -230,6 +233,46 @@ function health.call(self, place, fn, most, ...)
   if state.pending == 0 then state.silent_since = now end
   state.pending = state.pending + 1
   return done(self, state, store, now, pcall(checked, self, place, fn, most, ...))
+end
+
+--- Whether a call of a verb is one that a replica of the shard answers.
+---@param store stores.Store
+---@param name string
+---@param opts any
+---@return boolean
+function health.is_elsewhere(store, name, opts)
+  local takes, replicas = taken[name], configs[store].replicas
+  if not takes or not takes.read or not replicas or not replicas[1] then return false end
+  if type(opts) ~= 'table' then opts = {} end
+  if (opts.read or store.read) ~= 'replica' or opts.explain then return false end
+  if name == 'query' then return opts.readonly == true end
+  return not takes.cache or opts.cache == false or not store.cached
+end
+
+--- The same for a call that a replica may answer: those of a shard that does not answer itself are
+--- asked all the same. Where they leave it to the shard, whose calls take as long as they take, the
+--- next calls are like others for a while.
+---@param self stores.Shards
+---@param place integer
+---@param fn fun(store: stores.Store, ...: any): any
+---@param most number?
+---@param ... any
+---@return any ...
+function health.read(self, place, fn, most, ...)
+  local state, store = self.health[place], self.shards[place]
+  check_open(store)
+  if not state.ready or health.is_well(self, place) or store.hub:now() < state.alone_until then
+    return health.call(self, place, fn, most, ...)
+  end
+  local function ended(ok, ...)
+    if ok then return ... end
+    local err = ...
+    if errors.is(err) and (UNREACHABLE[err.code] or SILENT[err.code]) then
+      state.alone_until = store.hub:now() + self.breaker
+    end
+    errors.throw(err)
+  end
+  return ended(pcall(fn, store, ...))
 end
 
 --- Its store closes: who asks beside it is told at once.

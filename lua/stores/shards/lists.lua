@@ -4,6 +4,7 @@
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
 local errors = require('stores.errors')
+local health = require('stores.shards.health')
 local json = require('stores.json')
 local merge = require('stores.shards.merge')
 local pages = require('stores.sql.pages')
@@ -115,7 +116,7 @@ function Gather:run_list(name, opts, build)
   end
   local deadline = shards.shards[1].hub:now() + (opts.timeout or shards.timeout)
   local answers, failed = scatter.run(shards, { timeout = opts.timeout,
-    partial = self.how.partial, concurrency = self.how.concurrency },
+    partial = self.how.partial, concurrency = self.how.concurrency, verb = self.verb, opts = opts },
     function(store, timeout)
       local run = selects.told[self.verb] or selects.run
       return items_of(run(store, name, sql, params,
@@ -127,9 +128,10 @@ function Gather:run_list(name, opts, build)
   for place = 1, shards.size do
     if answers[place] and answers[place][1] then
       found[#found + 1] = answers[place]
-      asked = asked or shards.shards[place]
+      if not asked or not health.is_well(shards, asked) then asked = place end
     end
   end
+  asked = asked and shards.shards[asked]
   local ranks = asked and ranks_of(shards, answers, asked,
     math.max(deadline - asked.hub:now(), 0.001))
   local all = merge.new(page.order, page.back, ranks)
@@ -229,8 +231,8 @@ local function fill(self, streams, all, opts)
   end
   if not is_due then return end
   local deadline = self.shards[1].hub:now() + (opts.timeout or self.timeout)
-  scatter.run(self, { timeout = opts.timeout, concurrency = opts.concurrency },
-    function(store, timeout, place)
+  scatter.run(self, { timeout = opts.timeout, concurrency = opts.concurrency, verb = 'each',
+    opts = opts }, function(store, timeout, place)
       local walk = by_place[place].walk
       walk.opts = scatter.within(walk.opts, timeout)
       walk.raw_opts = { timeout = timeout, raw = true, read = walk.opts.read,
@@ -242,11 +244,12 @@ local function fill(self, streams, all, opts)
     if remaining(stream) > 0 then
       holders = holders + 1
       answers[stream.place] = true
+      if not asked or not health.is_well(self, asked) then asked = stream.place end
     end
     for i = stream.at, #stream.items do left[#left + 1] = stream.items[i] end
-    asked = asked or remaining(stream) > 0 and self.shards[stream.place] or nil
   end
   if holders < 2 then return end
+  asked = self.shards[asked]
   all.ranks = ranks_of(self, answers, asked, math.max(deadline - asked.hub:now(), 0.001))
   all:prepare(left)
 end
@@ -272,7 +275,7 @@ function lists.each(self, name, opts)
       at = 1 }
   end
   local all = merge.new(streams[1].walk.order, false)
-  local opts_of_fill = { timeout = rest.timeout, concurrency = how.concurrency }
+  local opts_of_fill = { timeout = rest.timeout, concurrency = how.concurrency, read = rest.read }
   return function()
     fill(self, streams, all, opts_of_fill)
     local stream = next_stream(streams, all)

@@ -30,12 +30,13 @@ end
 -- is of that, too.
 local function call_one(self, place, name, opts, opts_at, ...)
   local timeout = type(opts) == 'table' and opts.timeout
+  local reach = health.is_elsewhere(self.shards[place], name, opts) and health.read or health.call
   if type(timeout) ~= 'number' or timeout <= 0 or health.is_well(self, place) then
-    return health.call(self, place, self.shards[place][name], nil, ...)
+    return reach(self, place, self.shards[place][name], nil, ...)
   end
   local given, count, hub = { ... }, select('#', ...), self.shards[place].hub
   local ends = hub:now() + timeout
-  return health.call(self, place, function(store)
+  return reach(self, place, function(store)
     local rest = scatter.within(opts, math.max(ends - hub:now(), scatter.SHORTEST))
     given[opts_at] = rest
     return store[name](store, unpack(given, 1, count))
@@ -102,8 +103,8 @@ local function all_of(self, name, opts_at, how, ...)
   local opts = call.check(given[opts_at], taken[name])
   if opts.explain and own.partial then scatter.refuse_part() end
   local results, failed = scatter.run(self, { timeout = opts.timeout, partial = own.partial,
-    concurrency = own.concurrency, writes = how.writes and not opts.explain,
-    failed = how.failed }, function(store, timeout)
+    concurrency = own.concurrency, writes = how.writes and not opts.explain, failed = how.failed,
+    verb = name, opts = opts }, function(store, timeout)
       local args = { unpack(given, 1, opts_at) }
       args[opts_at] = scatter.within(given[opts_at], timeout)
       if not how.pack then return (store[name](store, unpack(args, 1, opts_at))) end
@@ -159,7 +160,8 @@ function routes:findAllByIds(name, wanted, opts)
   local found, missing, met = checked.as == 'map' and {} or json.array(), json.array(), {}
   if not places[1] then return found, missing end
   local results, failed = scatter.run(self, { timeout = checked.timeout, partial = split.partial,
-    concurrency = split.concurrency }, function(store, timeout, place)
+    concurrency = split.concurrency, verb = 'findAllByIds', opts = checked },
+    function(store, timeout, place)
       local documents, absent = store:findAllByIds(name, groups[place],
         scatter.within(opts, timeout))
       local is_absent = {}

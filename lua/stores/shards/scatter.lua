@@ -102,8 +102,9 @@ end
 --- Calls fn(store, timeout, place) for shards side by side.
 ---@param self stores.Shards
 ---@param how {timeout: number?, partial: boolean?, concurrency: integer?, writes: boolean?,
----is_long: boolean?, failed: (fun(place: integer, err: any))?} is_long: the time is that of each
----shard; failed: is told of each that fails, with its own error
+---is_long: boolean?, failed: (fun(place: integer, err: any))?, verb: string?, opts: table?}
+---is_long: the time is that of each shard; failed: is told of each that fails, with its own error;
+---verb, opts: what is called, where that may be a read
 ---@param fn fun(store: stores.Store, timeout: number, place: integer): any
 ---@param places integer[]? of self.shards; nil: all of them
 ---@return any[] results by place; nil for those that failed
@@ -125,9 +126,13 @@ function scatter.run(self, how, fn, places)
     end
     return seconds
   end
+  local function reach(place)
+    local is_elsewhere = how.verb and health.is_elsewhere(self.shards[place], how.verb, how.opts)
+    return is_elsewhere and health.read or health.call
+  end
   local function one(place)
     local ok, result = pcall(function()
-      return health.call(self, place, function(store)
+      return reach(place)(self, place, function(store)
         return fn(store, left(place), place)
       end, left(place))
     end)
