@@ -1,8 +1,8 @@
 --- A shard whose replica hangs, or whose primary does while replicas answer for it: who waits for
 --- the one that hangs is given the answer of the other one, or hears of it, in the time of the
 --- breaker; who is served by the other one notices nothing.
--- Plain pass alone: standbys come and go; what of C it runs hung_spec.lua and units take through the
--- other passes.
+-- Plain pass alone: standbys come and go; the C that it runs hung_spec.lua and units take through
+-- the other passes.
 
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
