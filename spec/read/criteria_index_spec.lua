@@ -17,8 +17,8 @@ describe('criteria on 200,000 rows #slow', function()
           'sub', jsonb_build_object('k', n % 2000, 'pad', repeat('x', 50)))
         FROM generate_series(1, 200000) n;
       CREATE INDEX big_value ON big USING gin (value jsonb_path_ops);
-    ]])
-    store:query('VACUUM ANALYZE big', nil, { transaction = false })
+    ]], nil, { timeout = 300 })
+    store:query('VACUUM ANALYZE big', nil, { transaction = false, timeout = 300 })
   end)
   teardown(function() support.close(store, db) end)
 
