@@ -178,13 +178,17 @@ STORES_API bool stores_hold(stores_engine *engine, const char *table);
  * there. The marks are the caller's, to know it again: 0 in a row that was read anew. */
 enum { STORES_HELD_MARKS = 2 };
 typedef struct stores_held {
+    size_t size;
     const char *text;
     size_t len;
-    uint32_t slot;
     uint32_t *marks;
+    uint64_t slot;
 } stores_held;
+
+#define STORES_HELD_INIT STORES_SIZED(stores_held)
+
 /* 1: the row; 0: there is no such row; -1: it is not known here, and stores_find is to be asked,
- * which keeps it. */
+ * which keeps it; or held->size is none. */
 STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
                                 stores_held *held);
 /* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last

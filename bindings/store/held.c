@@ -17,7 +17,7 @@ static int look(lua_State *L, int64_t *id, stores_held *row) {
 /* engine:held(table, id, raw) -> the document; nil: there is no such row; false: that is not known,
  * and the row is to be asked for. */
 static int engine_held(lua_State *L) {
-    stores_held row = {0};
+    stores_held row = STORES_HELD_INIT;
     int64_t id;
     lua_settop(L, 4);
     if (look(L, &id, &row) <= 0) return 1;
@@ -45,7 +45,7 @@ static int engine_held(lua_State *L) {
 /* engine:held_mark(table, id, which, mark) -> the slot of the row, which has that mark from now on,
  * and how many bytes it has; nil and false as above */
 static int engine_held_mark(lua_State *L) {
-    stores_held row = {0};
+    stores_held row = STORES_HELD_INIT;
     int64_t id;
     lua_Integer which = luaL_checkinteger(L, 4), mark = luaL_checkinteger(L, 5);
     luaL_argcheck(L, which >= 0 && which < STORES_HELD_MARKS, 4, "there is no such mark");
@@ -61,7 +61,7 @@ static int engine_held_mark(lua_State *L) {
  * are known: by names and ids that held_mark has taken. */
 static int slot_of(const struct stores__lua_engine *engine, const char *table, const char *id,
                    int which, unsigned mark) {
-    stores_held row;
+    stores_held row = STORES_HELD_INIT;
     int64_t number;
     if (engine->engine == NULL || !stores_id_parse(id, strlen(id), &number, NULL)) return 0;
     if (stores_held_find(engine->engine, table, number, &row) <= 0) return 0;

@@ -20,7 +20,8 @@
     X(error, stores_error, table)                                                                  \
     X(replica, stores_replica, pg_values)                                                          \
     X(tls, stores_tls, server_name)                                                                \
-    X(bulk, stores_bulk, id_count)
+    X(bulk, stores_bulk, id_count)                                                                 \
+    X(held, stores_held, slot)
 
 struct stores__sized {
     const char *name;

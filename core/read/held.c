@@ -1,6 +1,7 @@
 /* Rows in the memory of this process (cache/held.h): who reads them, and which replies are kept. */
 #include "cache/held.h"
 
+#include "base/sized.h"
 #include "cache/held_scripts.h"
 #include "engine/part.h"
 #include "names/names.h"
@@ -98,9 +99,6 @@ int stores_held_find(stores_engine *engine, const char *table, int64_t id, store
     stores__held_listen(known, now);
     struct stores__held_row *row = stores__held_find(known, id, now);
     if (row == NULL) return -1;
-    held->text = row->text;
-    held->len = row->len;
-    held->slot = row->slot;
-    held->marks = row->marks;
-    return row->there;
+    const stores_held own = {sizeof own, row->text, row->len, row->marks, row->slot};
+    return stores__sized_give(&stores__sized_held, held, &own) ? row->there : -1;
 }

@@ -26,7 +26,7 @@ static stores_engine *holder_new(void) {
 /* Reads the row until that is done from memory. */
 static void hold_row(stores_engine *holder, int64_t id) {
     uint64_t until = uv_hrtime() + UINT64_C(20000000000);
-    stores_held found;
+    stores_held found = STORES_HELD_INIT;
     while (stores_held_find(holder, "docs", id, &found) < 0 && uv_hrtime() < until) {
         stores_op *op = stores_find(holder, NULL, "docs", id);
         while (!stores_op_done(op) && uv_hrtime() < until) turn_aside();
@@ -34,6 +34,8 @@ static void hold_row(stores_engine *holder, int64_t id) {
         turn_aside();
     }
     CHECK(stores_held_find(holder, "docs", id, &found) == 1);
+    stores_held unsized = {0};
+    CHECK_INT(stores_held_find(holder, "docs", id, &unsized), -1);
 }
 
 static void close_holder(stores_engine *holder) {

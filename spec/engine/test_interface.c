@@ -207,6 +207,11 @@ static void test_fields(void) {
     FIELD(stores_query_options, simple, 10);
     FIELD(stores_query_options, invalidates_count, 12);
     FIELD(stores_query_options, invalidates, 16);
+    FIELD(stores_held, size, 0);
+    FIELD(stores_held, text, 8);
+    FIELD(stores_held, len, 16);
+    FIELD(stores_held, marks, 24);
+    FIELD(stores_held, slot, 32);
     FIELD(stores_times, size, 0);
     FIELD(stores_times, retries, 8);
     FIELD(stores_times, queue, 16);
