@@ -14,9 +14,9 @@ local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local kept = require('stores.verbs.kept')
 local listener = require('stores.listener')
+local met = require('stores.verbs.met')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
-local ready = require('stores.inspect.redis')
 local registry = require('stores.tables.registry')
 local row = require('stores.updates.row')
 local session = require('stores.updates.session')
@@ -102,6 +102,7 @@ end
 ---@param flat table
 ---@return stores.Store
 function Store.from_config(flat)
+  if flat.metrics then Store.watched.check(flat.metrics) end
   local hub = wait.host.hub()
   if wait.watch then wait.watch(hub) end
   local store = setmetatable({
@@ -336,7 +337,7 @@ function Store:sweep(opts)
   opts = call.check(opts, taken.sweep)
   if not self.cached then errors.raise('unsupported', 'the store has no cache to sweep') end
   local deadline = self.hub:now() + (opts.timeout or self.timeout)
-  ready.must_be_ready(self, opts.timeout or self.timeout) -- it may be the first call of all
+  met.must_be_ready(self, opts.timeout or self.timeout) -- it may be the first call of all
   return wait.slot(self.hub, self.engine:sweep(math.max(deadline - self.hub:now(), 0.001)))
 end
 

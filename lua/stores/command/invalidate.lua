@@ -4,13 +4,13 @@ local catalog = require('stores.inspect.catalog')
 local counted = require('stores.inspect.counted')
 local input = require('stores.command.input')
 local json = require('stores.json')
-local redis = require('stores.inspect.redis')
+local met = require('stores.verbs.met')
 local settle = require('stores.inspect.settle')
 
 local function rows(args, context)
   for _, id in ipairs(args.id) do
     local store = context.of(id)
-    redis.must_be_ready(store)
+    met.must_be_ready(store)
     -- who does not know the epoch has the whole table read anew: a look tells it
     pcall(store.exists, store, args.table, id)
     store:invalidate(args.table, id)
@@ -23,7 +23,7 @@ end
 local function whole(args, context)
   local is_over = true
   for _, store in ipairs(context.stores()) do
-    redis.must_be_ready(store)
+    met.must_be_ready(store)
     local found = catalog.table(store, args.table)
     local facts = catalog.facts(store, args.table, found.oid)
     if facts and facts.uncached ~= '' then

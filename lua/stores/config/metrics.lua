@@ -2,7 +2,6 @@
 
 local errors = require('stores.errors')
 local options = require('stores.config.options')
-local places = require('stores.metrics.places')
 
 local ngx = rawget(_G, 'ngx')
 
@@ -30,7 +29,6 @@ function metrics.check(given)
     errors.raise('invalid_option', ("opts.metrics.dict: there is no lua_shared_dict '%s'")
       :format(options.shown(checked.dict)))
   end
-  places.of(checked) -- a folder that cannot be made is refused before there is a store
   return checked
 end
 

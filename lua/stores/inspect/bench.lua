@@ -2,6 +2,7 @@
 --- beside what a bare round trip to each of the servers does.
 
 local errors = require('stores.errors')
+local met = require('stores.verbs.met')
 local names = require('stores.tables.names')
 local redis = require('stores.inspect.redis')
 local system = require('stores.local.system')
@@ -142,7 +143,7 @@ function bench.run(store, opts)
   local work = { store = store, name = name, seconds = opts.seconds or 1,
     stopping = opts.stopping or function() return false end,
     progress = opts.progress or function() end,
-    report = { table = name, rows = ROWS, figures = {}, is_cached = redis.ready(store) } }
+    report = { table = name, rows = ROWS, figures = {}, is_cached = met.ready(store) } }
   store:query(('CREATE TABLE %s (id bigint PRIMARY KEY, value jsonb)'):format(name))
   local ok, err = pcall(run, work)
   local cleared, problem = pcall(clear, work)

@@ -4,6 +4,7 @@
 local catalog = require('stores.inspect.catalog')
 local core = require('stores.core')
 local entry = require('stores.inspect.entry')
+local met = require('stores.verbs.met')
 local redis = require('stores.inspect.redis')
 local who = require('stores.inspect.who')
 
@@ -99,7 +100,7 @@ end
 ---Raises cache_failure.
 function keys.count(store, opts)
   opts = opts or {}
-  redis.must_be_ready(store)
+  met.must_be_ready(store)
   local report = { tables = {}, by_oid = {}, is_whole = true }
   local seen = 0
   redis.each_key(store, function(page)

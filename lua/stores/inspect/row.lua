@@ -9,6 +9,7 @@ local catalog = require('stores.inspect.catalog')
 local entry = require('stores.inspect.entry')
 local errors = require('stores.errors')
 local ids = require('stores.ids')
+local met = require('stores.verbs.met')
 local redis = require('stores.inspect.redis')
 local tasks = require('stores.tasks')
 local wait = require('stores.wait')
@@ -145,7 +146,7 @@ end
 function row.look(store, name, id)
   local found = catalog.table(store, name)
   local report = { table = name, id = ids.check(id), redis = { state = 'absent' } }
-  local is_ready, why = redis.ready(store)
+  local is_ready, why = met.ready(store)
   local facts = catalog.facts(store, name, found.oid)
   report.uncached = not store.cached and why or facts and facts.uncached ~= '' and facts.uncached
     or nil

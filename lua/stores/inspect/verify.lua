@@ -3,6 +3,7 @@
 
 local catalog = require('stores.inspect.catalog')
 local counted = require('stores.inspect.counted')
+local met = require('stores.verbs.met')
 local redis = require('stores.inspect.redis')
 local row = require('stores.inspect.row')
 
@@ -96,7 +97,7 @@ end
 ---Raises table_not_found, cache_failure.
 function verify.run(store, name, opts)
   opts = opts or {}
-  redis.must_be_ready(store)
+  met.must_be_ready(store)
   local found = catalog.table(store, name)
   local facts = catalog.facts(store, name, found.oid)
   local report = { table = name, looked = 0, agree = 0, intent = 0, lease = 0, changed = 0,

@@ -6,7 +6,7 @@ local errors = require('stores.errors')
 local counted = require('stores.inspect.counted')
 local expression = require('stores.sql.expression')
 local indexes = require('stores.sql.indexes')
-local redis = require('stores.inspect.redis')
+local met = require('stores.verbs.met')
 local row = require('stores.inspect.row')
 local rows = require('stores.inspect.rows')
 local tasks = require('stores.tasks')
@@ -174,7 +174,7 @@ end
 local READABLE = { bigint = true, integer = true, smallint = true }
 
 local function cache_of(store, report, found, opts)
-  local is_ready, refusal = redis.ready(store)
+  local is_ready, refusal = met.ready(store)
   local facts = catalog.facts(store, found.name, found.oid)
   local function add(code, text, advice)
     table.insert(report.reasons, { code = code, text = text, advice = advice })

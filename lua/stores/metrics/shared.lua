@@ -36,6 +36,13 @@ local function place_of(store)
   return where and places.of(where)
 end
 
+--- A folder that cannot be made is refused before there is a store.
+---@param where {dict: string?, folder: string?} opts.metrics
+---Raises invalid_option.
+function shared.check(where)
+  places.of(where)
+end
+
 --- Whether other processes are told of a store.
 ---@param store stores.Store
 ---@return boolean

@@ -4,12 +4,12 @@
 local catalog = require('stores.inspect.catalog')
 local counted = require('stores.inspect.counted')
 local keys = require('stores.inspect.keys')
-local redis = require('stores.inspect.redis')
+local met = require('stores.verbs.met')
 local settle = require('stores.inspect.settle')
 
 -- What Redis refuses shows in a read alone: of a table that is there, and a row that need not be.
 local function check_trouble(work)
-  local is_ready = redis.ready(work.store)
+  local is_ready = met.ready(work.store)
   local trouble = work.store:stats().redis_trouble
   if not is_ready or not trouble then return end
   if trouble:find('may evict') then return end -- the policy was looked at

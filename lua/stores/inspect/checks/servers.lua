@@ -3,6 +3,7 @@
 local catalog = require('stores.inspect.catalog')
 local core = require('stores.core')
 local counted = require('stores.inspect.counted')
+local met = require('stores.verbs.met')
 local redis = require('stores.inspect.redis')
 local who = require('stores.inspect.who')
 
@@ -115,7 +116,7 @@ end
 return function(work)
   check_postgres(work)
   if not work.store.cached then return work.fact('no Redis is configured: nothing is cached') end
-  local is_ready, why = redis.ready(work.store)
+  local is_ready, why = met.ready(work.store)
   if not is_ready then
     work.add({ severity = 'error', code = 'redis', text = 'Redis: ' .. why,
       advice = 'see to it that Redis answers; until then all reads ask PostgreSQL' })
