@@ -311,6 +311,25 @@ describe('a function that waits', function()
     assert.equal(3, store:updateObject('docs', '34', function(doc) doc.n = 3 end).n)
   end)
 
+  it('runs again behind a leader whose time was over meanwhile, and gives its document', function()
+    store:insert('docs', { id = '37', n = 1 })
+    local function slow(doc)
+      doc.n = doc.n + 1
+      stores.sleep(0.4)
+    end
+    stores.run(function()
+      local first = stores.spawn(function()
+        return store.try:updateObject('docs', '37', function(doc) doc.n = 99 end, { timeout = 0.2 })
+      end)
+      local second = stores.spawn(store.updateObject, store, 'docs', '37', slow)
+      local ok, err = first:join()
+      assert.is_false(ok)
+      assert.equal('timeout', err.code)
+      assert.equal(2, second:join().n)
+    end)
+    assert.equal(2, store:find('docs', '37', { cache = false }).n)
+  end)
+
   it('that loses its connection raises, and nothing is stored', function()
     store:insert('docs', { id = '35', n = 1 })
     local err = refused('connection_lost', nil, store.updateObject, store, 'docs', '35',

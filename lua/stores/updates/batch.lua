@@ -113,6 +113,14 @@ function batch.read_texts(self)
   end
 end
 
+--- One that took part waits again, before those who came later; it is of no batch any more.
+---@param row stores.UpdatedRow
+---@param call stores.Update
+function batch.wait_again(row, call)
+  call.state, call.batch = 'waits', false
+  rows.put_back(row, call)
+end
+
 --- The batch is not stored, and runs again: those that took part stand before those who came later.
 ---@param row stores.UpdatedRow
 ---@param leader stores.Update it stays the leader
@@ -123,10 +131,7 @@ function batch.put_back(row, leader)
   self.running, leader.batch = false, false
   for i = #self.calls, 2, -1 do
     local call = self.calls[i]
-    if call.state == 'runs' or call.state == 'served' then
-      call.state = 'waits'
-      rows.put_back(row, call)
-    end
+    if call.state == 'runs' or call.state == 'served' then batch.wait_again(row, call) end
   end
 end
 

@@ -155,8 +155,7 @@ local function conclude_batch(store, row, leader, ok, err)
     local call = batch.calls[i]
     if call.state == 'runs' or (is_late and call.state == 'served') then
       table.remove(batch.calls, i)
-      call.state = 'waits'
-      rows.put_back(row, call)
+      batches.wait_again(row, call)
     end
   end
   if ok then batches.read_texts(batch) end
