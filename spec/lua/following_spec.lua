@@ -225,6 +225,51 @@ describe('updateObject, of many coroutines for one row over and over,', function
     assert.is_true(doc.by >= doc.n - MANY and doc.by < doc.n)
   end)
 
+  -- A trigger that does what its body says, before each UPDATE.
+  local function with_trigger(body, fn)
+    support.psql(db, ([[CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+      $$BEGIN %s END$$;
+      CREATE TRIGGER touch BEFORE UPDATE ON counters FOR EACH ROW EXECUTE FUNCTION touch()]])
+      :format(body))
+    local ok, err = pcall(with_own, fn)
+    support.psql(db, 'DROP TRIGGER touch ON counters; DROP FUNCTION touch')
+    assert(ok, err)
+  end
+
+  it('gives who is alone behind a batch what a trigger made of the row', function()
+    with_trigger([[NEW.value := NEW.value || '{"touched": true}'; RETURN NEW;]], function(own)
+      for _ = 1, 10 do
+        run(own, function(doc) doc.touched = nil end, 1)
+        assert.is_true(own:updateObject('counters', '1', function(doc)
+          doc.touched = nil
+        end).touched)
+      end
+    end)
+  end)
+
+  it('gives functions the id of the row, whatever a trigger made of it', function()
+    with_trigger([[NEW.value := NEW.value - 'id'; RETURN NEW;]], function(own)
+      local others = 0
+      run(own, function(doc)
+        if doc.id ~= '1' then others = others + 1 end
+        doc.n = doc.n + 1
+      end, 10)
+      assert.equal(0, others)
+    end)
+  end)
+
+  it('gives nobody a document that a trigger kept from being stored', function()
+    with_trigger('RETURN NULL;', function(own)
+      stores.map(numbers(MANY), function()
+        assert.is_nil(own:updateObject('counters', '1', add_one))
+        local ok, err = own.try:updateObject('counters', '1', add_one, { must = true })
+        assert.is_false(ok)
+        assert.equal('constraint', err.code)
+      end)
+    end)
+    assert.equal(0, stored().n)
+  end)
+
   it('takes large documents as well', function()
     local text = ('x'):rep(20000)
     run(store, function(doc) doc.n, doc.text = doc.n + 1, text end, 5)

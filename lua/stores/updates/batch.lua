@@ -113,6 +113,12 @@ function batch.read_texts(self)
   end
 end
 
+--- Nothing was stored: nobody is given a document.
+---@param self stores.UpdateBatch
+function batch.forget_texts(self)
+  for _, call in ipairs(self.calls) do call.text = nil end
+end
+
 --- One that took part waits again, before those who came later; it is of no batch any more.
 ---@param row stores.UpdatedRow
 ---@param call stores.Update

@@ -49,7 +49,9 @@ end
 ---@param text string? the document as JSON text; nil: there is no row
 ---@return boolean waited
 function change.run_on_text(call, text)
-  local waited = change.run(call, text and json.decode(text))
+  local document = text and json.decode(text)
+  if document then document.id = call.id end -- whatever is stored
+  local waited = change.run(call, document)
   if call.ok and call.changed then
     call.ok, call.err = pcall(write_changed, call)
   end

@@ -96,13 +96,18 @@ local function serve_on_text(store, row, leader, text)
   return gather(store, row, leader, text, true)
 end
 
--- What became of the row. A lone leader gets it; of a batch each has its own.
+-- What became of the row. A lone leader gets it; of a batch each has its own. Nil where something
+-- was to be stored: a trigger kept the row.
 local function take_stored(store, row, leader, stored)
   local batch = leader.batch
   if not batch then
     if leader.changed then leader.result = stored end
-  elseif stored and batch.calls[2] then
+  elseif not stored then
+    batches.forget_texts(batch)
+  elseif batch.calls[2] then
     optimistic.keep(store, row, stored)
+  else
+    leader.text = stored
   end
 end
 

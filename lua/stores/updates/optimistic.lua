@@ -136,7 +136,7 @@ end
 ---@param row stores.UpdatedRow
 ---@param stored string
 function optimistic.keep(store, row, stored)
-  if #stored > TEXT_MOST then return end
+  if #stored > TEXT_MOST or stored:byte() ~= OPENING then return end
   row.text, row.text_at = stored, store.hub:now()
 end
 
