@@ -67,6 +67,14 @@ describe('a program that ends while calls are under way', function()
     end
   end)
 
+  it('calls no function of the program that has a name of ours', function()
+    assert.equal('status 0\n', program([[
+      function dropped() print('dropped') end
+      store:updateObject('things', '4', function() end)
+      store:close()
+    ]]))
+  end)
+
   it('shows an error of its tasks', function()
     local text = program([[
       stores.run(function() stores.spawn(function() error('nobody joined me') end) end)

@@ -10,7 +10,7 @@ local getfenv, setfenv = debug.getfenv, debug.setfenv
 local SPARE = 256
 local spare, environments, spares = {}, {}, 0
 
-local first = newproxy(true)
+local first = setfenv(newproxy(true), {}) -- that of who makes it is the program's
 getmetatable(first).__gc = function(guard)
   local what = getfenv(guard)
   if what.dropped then pcall(what.dropped, what.watched) end
