@@ -80,6 +80,24 @@ describe('retries', function()
   end)
 end)
 
+it('a transaction whose store is closed before it tries again raises closed', function()
+  local own = stores.Store.new(db, support.redis())
+  local tries = 0
+  stores.run(function()
+    local task = stores.spawn(function()
+      return own.try:transaction(function()
+        tries = tries + 1
+        own:query("DO $$ BEGIN RAISE 'try again' USING ERRCODE = '40001'; END $$")
+      end, { retries = 100 })
+    end)
+    repeat stores.sleep(0.005) until tries >= 4 and own:stats().ops == 0
+    own:close()
+    local ok, err = task:join()
+    assert.is_false(ok)
+    assert.equal('closed', err.code, err.message)
+  end)
+end)
+
 describe('no update is lost', function()
   -- So many coroutines, each adding 1 so many times by the store that `pick` gives it.
   local function count_up(id, coroutines, times, opts, pick)
