@@ -111,6 +111,8 @@ function marks.lock(tx)
   return without_null(tx:query(STATE .. ' FOR UPDATE')[1])
 end
 
+--- Raises what a process hears that another one has taken the copy from.
+---Raises conflict.
 function marks.taken_over()
   errors.raise('conflict', 'another process goes on with the copy, or has given it up')
 end
@@ -149,6 +151,10 @@ end
 
 -- ---- Words --------------------------------------------------------------------------------------
 
+--- Writes down what a database says.
+---@param tx stores.Transaction
+---@param state string
+---@param why string
 function marks.set_state(tx, state, why)
   tx:query('UPDATE stores_shard SET state = $1, why = $2, since = now()', { state, why })
 end
@@ -177,6 +183,9 @@ function marks.guard(tx, one, words)
   tx:query(('ALTER TABLE %s ENABLE ALWAYS TRIGGER stores_refuse'):format(one.full))
 end
 
+--- Has those that refuse writes take them again.
+---@param tx stores.Transaction
+---@param list stores.copy.Table[]
 function marks.unguard(tx, list)
   for _, one in ipairs(list) do
     if one.is_marked then tx:query(('DROP TRIGGER stores_refuse ON %s'):format(one.full)) end
@@ -202,6 +211,7 @@ function marks.all_of(side, tx, ledger)
   return tables.all(side, target, ledger)
 end
 
+--- Which tables a copy is about.
 ---@param chosen stores.copy.Table[]
 ---@return table<string, boolean> by name
 function marks.set_of(chosen)

@@ -29,6 +29,7 @@ local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true
 ---@class stores.Update : stores.Hold one call
 ---@field fn fun(document: table?): table|false|nil
 ---@field id string
+---@field row stores.UpdatedRow|false that it waits for, or leads; false: it shares none
 ---@field create boolean?
 ---@field definition stores.Definition|false of its table
 ---@field place number|false where its function stands in its source

@@ -12,6 +12,7 @@ local row = {}
 ---@field text_at number when, on the clock of the hub
 ---@field next stores.UpdatedRow|false of those that are used again
 
+--- A row that is led.
 ---@param key string?
 ---@return stores.UpdatedRow
 function row.new(key)
@@ -33,6 +34,7 @@ local IDLE_MOST = 256
 ---@field spare stores.UpdatedRow|false the first of those that were forgotten, to be used again
 ---@field spares integer
 
+--- The rows of a store that has changed none yet.
 ---@return stores.UpdatedRows
 function row.list()
   return { by_key = {}, busy = 0, idle = 0, most = 0, before = 0, spare = false, spares = 0 }
@@ -110,6 +112,7 @@ function row.wake(store, call)
   if call.slot then store.hub:wake(call.slot, call.sleep) end
 end
 
+--- Whether nobody waits for it.
 ---@param self stores.UpdatedRow
 ---@return boolean
 function row.is_empty(self)
