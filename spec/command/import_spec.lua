@@ -37,6 +37,20 @@ local function numbered(count, id)
 end
 
 describe('stores import', function()
+  it('makes the table of its places though another session makes it at the same moment', function()
+    local path, child = write('users.jsonl', { '{}' }), nil
+    store:transaction(function(tx)
+      tx:query('CREATE TABLE stores_imports (id bigint PRIMARY KEY, value jsonb)')
+      child = command.start({ 'import', 'users', path }, served)
+      support.eventually(function()
+        return store:query([[SELECT count(*)::int AS n FROM pg_stat_activity
+          WHERE wait_event_type = 'Lock' AND query LIKE '%stores_imports%']])[1].n > 0
+      end, 20, 'an import that waits')
+    end)
+    assert.equal(0, child:wait())
+    assert.equal(1, store:count('users'))
+  end)
+
   it('stores each line exactly, with an id where it has none', function()
     local path = write('users.jsonl', {
       '{"id": "1", "text": "tab\\t, back\\\\slash, \\"quote\\", \\u20ac"}', '',

@@ -1,6 +1,7 @@
 --- Where an import is, kept in the database itself: a document of the table stores_imports, written
 --- in the transaction of each chunk. So whoever is killed, at whatever point, goes on right there.
 
+local created = require('stores.verbs.created')
 local errors = require('stores.errors')
 local json = require('stores.json')
 local names = require('stores.tables.names')
@@ -38,7 +39,7 @@ end
 function places.open(store, name, path, count)
   local key = (names.key(name) or name) .. '\0' .. path
   local id = id_of(store, key, count)
-  store:query(CREATE)
+  created.ensure(store, CREATE)
   local found = store:find(TABLE, id, { cache = false })
   if found and (found.file ~= path or found.table ~= name) then
     errors.raise('conflict', ('%s has another import under the id %s'):format(TABLE, id))

@@ -2,6 +2,7 @@
 --- shape that existing users have; further columns may be there and are left alone. Beside it,
 --- made when it is first needed, the journal of migrations that run outside a transaction.
 
+local created = require('stores.verbs.created')
 local errors = require('stores.errors')
 local json = require('stores.json')
 
@@ -101,21 +102,12 @@ end
 -- Names the connection that runs a statement, for as long as it lives.
 local RUNNER = "a.pid || ' since ' || extract(epoch FROM a.backend_start)"
 
--- IF NOT EXISTS is no protection against a second session: both may see nothing, and one then
--- fails on the catalog's unique index. The runner's lock keeps runners apart; this is for others.
-local function create(store, statement)
-  local ok, err = pcall(store.in_transaction, store, function(tx) tx:query(statement) end)
-  if ok then return end
-  local lost_race = errors.is(err) and (err.sqlstate == '23505' or err.sqlstate == '42P07')
-  if not lost_race then errors.throw(err) end
-end
-
 --- Makes the table if it is not there. Only under the runner's lock.
 ---@param store stores.MigrationTarget
 function Ledger:create(store)
   if self.exists then return end
-  create(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) PRIMARY KEY, migration text,'
-    .. ' ran_on timestamp, ran boolean)'):format(self.name))
+  created.ensure(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) PRIMARY KEY,'
+    .. ' migration text, ran_on timestamp, ran boolean)'):format(self.name))
   self.exists = true
 end
 
@@ -123,11 +115,12 @@ end
 ---@param store stores.MigrationTarget
 function Ledger:create_journal(store)
   if self.journal_grows then
-    create(store, ('ALTER TABLE %s ADD COLUMN IF NOT EXISTS runner text'):format(self.journal))
+    created.ensure(store, ('ALTER TABLE %s ADD COLUMN IF NOT EXISTS runner text'):format(
+      self.journal))
     self.journal_grows = false
   end
   if self.journal_exists then return end
-  create(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) NOT NULL,'
+  created.ensure(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) NOT NULL,'
     .. ' statement integer NOT NULL, text text NOT NULL, started_on timestamptz NOT NULL'
     .. ' DEFAULT now(), done_on timestamptz, runner text, PRIMARY KEY (name, statement))'):format(
     self.journal))
