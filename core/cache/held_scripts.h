@@ -23,7 +23,9 @@
     "end\n"
 
 /* What '!' is from now on: how many have not acked a message for which a writer waits is counted
- * anew, for some may have gone. */
+ * anew, for some may have gone. Of many messages the last ones are one: who has acked the newest
+ * has acked those before it, and each line costs every move something. */
+#define STORES__WAITING_MOST "8"
 #define STORES__WAITING                                                                            \
     "local function left(acks, seq)\n"                                                             \
     "  local count = 0\n"                                                                          \
@@ -31,7 +33,11 @@
     "  return count > 0 and '#' .. seq .. ' ' .. count .. '\\n' or ''\n"                           \
     "end\n"                                                                                        \
     "local function waiting(waits, to, seq, acks)\n"                                               \
-    "  waits = string.gsub(waits, '#(%d+) %d+\\n', function(of) return left(acks, of + 0) end)\n"  \
+    "  local lines = 0\n"                                                                          \
+    "  waits = string.gsub(waits, '#(%d+) %d+\\n', function(of)\n"                                 \
+    "    lines = lines + 1\n"                                                                      \
+    "    return lines < " STORES__WAITING_MOST " and left(acks, of + 0) or ''\n"                   \
+    "  end)\n"                                                                                     \
     "  if not string.find(waits, to, 1, true) then waits = waits .. to .. '\\n' end\n"             \
     "  return waits .. left(acks, seq)\n"                                                          \
     "end\n"
@@ -144,7 +150,7 @@
     "  end)\n"                                                                                     \
     "  if found == 0 or before >= seen then\n"                                                     \
     "    redis.call('HSET', key, id, acked)\n"                                                     \
-    "  elseif said and not string.find(waits, '#', 1, true) then\n"                                \
+    "  elseif said and not string.find(waits, '#%d+ %d+\\n') then\n"                               \
     "    redis.call('HSET', key, id, acked)\n"                                                     \
     "    redis.call('HDEL', key, '!')\n"                                                           \
     "  else\n"                                                                                     \

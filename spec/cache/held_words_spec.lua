@@ -40,6 +40,51 @@ describe('a writer of a held table', function()
     end, 10)
   end)
 
+  -- Writes until the writer has its channel, and it is taken out of the hash when all let go.
+  local function has_channel(prefix)
+    local hash = keys.epoch_key({ db = db, oids = {}, prefix = prefix }, 'public.routes') .. '/held'
+    local n = 0
+    repeat
+      n = n + 1
+      hold()
+      other:update('routes', { id = id, n = n })
+    until keys.cli('pubsub', 'channels', prefix .. 'writer/*') ~= ''
+    hold()
+    other:update('routes', { id = id, n = 0 })
+    support.eventually(function() return keys.cli('hexists', hash, '!') == '0' end, 10)
+    return hash
+  end
+
+  it('has it taken out of the hash under a prefix that looks like what is counted there', function()
+    support.close(store)
+    support.close(other)
+    local prefix = db.database .. '#1 2:'
+    store = stores.Store.new(db, support.redis(), { hold = { 'routes' }, prefix = prefix })
+    other = stores.Store.new(db, support.redis(), { prefix = prefix })
+    has_channel(prefix)
+  end)
+
+  it('waits for many messages, of which the hash counts a few', function()
+    local hash = has_channel(keys.prefix)
+    local counted, ended = 0, 0
+    keys.cli('hset', hash, 'somewhere:1:asleep', keys.cli('hget', hash, 'seq'))
+    stores.run(function()
+      for n = 1, 100 do
+        stores.spawn(function()
+          other:invalidate('routes', tostring(n))
+          ended = ended + 1
+        end)
+      end
+      support.eventually(function()
+        local _, lines = keys.cli('hget', hash, '!'):gsub('#%d+ %d+', '')
+        counted = math.max(counted, lines)
+        stores.sleep(0.01)
+        return ended == 100
+      end, 20)
+    end)
+    assert.is_true(counted >= 1 and counted <= 8)
+  end)
+
   it('hears of it although it does something else meanwhile', function()
     hold()
     stores.run(function()
