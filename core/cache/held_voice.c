@@ -5,7 +5,8 @@
  * the same, which its administrator may have it do at any time, nobody could tell what.
  *
  * A script that the server does not know is not run, and nobody hears of it. So the first ack goes
- * by the link on which answers come; and where HOLD tells that acks do not arrive, the next one.
+ * by the link on which answers come; and where HOLD tells that acks do not arrive, the next one, and
+ * the link is asked whether it lives.
  */
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
@@ -115,7 +116,9 @@ bool stores__voice_ack(struct stores__held *held) {
 }
 
 void stores__voice_doubt(struct stores__node *node) {
-    if (node->voice != NULL) node->voice->known = 0;
+    if (node->voice == NULL) return;
+    node->voice->known = 0;
+    stores__redis_doubt(node->voice->redis); /* or the link is what loses them */
 }
 
 void stores__voice_deafen(struct stores__node *node, int deaf) {

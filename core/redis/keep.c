@@ -32,3 +32,7 @@ void stores__redis_keep_alive(struct stores__redis *redis) {
         stores__redis_rest(redis);
     }
 }
+
+void stores__redis_doubt(struct stores__redis *redis) {
+    if (redis->state == STORES__REDIS_UP && redis->due == 0 && !redis->pings) send_ping(redis);
+}

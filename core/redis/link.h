@@ -166,6 +166,8 @@ bool stores__redis_script(struct stores__redis *redis, struct stores__redis_req 
  * nor that the server does not know it: who says it has seen that it does. False: it is not up. */
 bool stores__redis_say(struct stores__redis *redis, struct stores__redis_script *script, int nkeys,
                        int argc, const char *const *argv, const size_t *lens);
+/* What was said may not arrive: a link that does not answer a PING in time is made anew. */
+void stores__redis_doubt(struct stores__redis *redis);
 /* From within hooks.elsewhere of the link that req was sent by: sends its script by another link,
  * behind an ASKING or not. False: it is no script that follows its keys, was handed over several
  * times already, or there is no memory; nothing was sent then. */

@@ -2,6 +2,7 @@
 --- write waits for a lease, and nobody reads what was.
 
 local cache = require('spec.support.cache')
+local proxy = require('spec.support.pg_proxy')
 local redis = require('spec.support.redis')
 local stores = require('stores')
 local support = require('spec.support')
@@ -12,8 +13,8 @@ describe('a holder that acks', function()
   local server, db, store, other
   local id = '1'
 
-  local function open(user, opts)
-    return stores.Store.new(db, { url = ('unix://%s:pw@%s'):format(user, server.socket),
+  local function open(user, opts, socket)
+    return stores.Store.new(db, { url = ('unix://%s:pw@%s'):format(user, socket or server.socket),
       opts = { timeout = 2 } }, opts)
   end
 
@@ -96,6 +97,21 @@ describe('a holder that acks', function()
     server:cli('CLIENT', 'KILL', 'TYPE', 'pubsub')
     for n = 1, 4 do write(n) end
     assert.is_true(other:stats().held_evictions <= 1) -- of who could not say that it left
+    acks_unanswered()
+  end)
+
+  it('is heard again once its connection has lost acks without a word', function()
+    local between = proxy.start(server.socket)
+    finally(function() between:close() end)
+    store, other = open('free', { hold = { 'routes' } }, between.socket), open('free')
+    acks_unanswered()
+    local links, n = between:count(), 0
+    between:hush()
+    support.eventually(function()
+      n = n + 1
+      write(n)
+      return between:count() > links
+    end, 10, 'another connection')
     acks_unanswered()
   end)
 

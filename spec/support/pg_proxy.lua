@@ -51,6 +51,7 @@ local function accept(listener)
         return
       end
       first = false
+      if data:find('CLIENT\r\n$5\r\nREPLY', 1, true) then link.says = true end
       if link.ready then link.asked = (link.asked or 0) + 1 end
       link.server:write(data)
     end)
@@ -74,6 +75,7 @@ function commands.pass() mode, inject = 'pass', nil end
 function commands.mute() mode = 'mute' end
 function commands.deaf() mode = 'deaf' end
 function commands.swallow() for link in pairs(links) do link.dead = true end end
+function commands.hush() for link in pairs(links) do link.dead = link.dead or link.says end end
 function commands.target(path) target = path end
 local function bytes(hex)
   return (hex:gsub('%x%x', function(byte) return string.char(tonumber(byte, 16)) end))
@@ -146,6 +148,9 @@ function Proxy:ignore_cancels() command(self, 'deaf') end
 
 --- The links that are open now lose all that is sent, as behind a firewall that forgot them.
 function Proxy:swallow() command(self, 'swallow') end
+
+--- From now on nothing passes on the connections to Redis on which it was told not to answer.
+function Proxy:hush() command(self, 'hush') end
 
 --- New links lead to this socket.
 ---@param target string
