@@ -77,6 +77,7 @@ local held = { mutants = require 'spec.model.held.mutants' }
 --   inflight          the answer to HOLD takes its time
 --   same              writer 1 and holder 1 are one process
 --   long              some leases are longer than others
+--   few               the hash counts the acks of the newest message alone
 --   old               writers wait as long as the shorter leases, whatever there is
 --   fair              nothing fails, and no clock helps: for states that acks alone do not leave
 function held.new(config)

@@ -164,6 +164,7 @@ return function(c)
   end
 
   -- How many have not acked a writer's message: the hash counts that, and anew with each message.
+  -- It counts a few messages; in the model, the newest alone.
   local function count_left(t, w)
     local left = (t[UNK] ~= 0 and not m.count_known and 1 or 0) + t[GHOST]
     for h = H0, H_LAST, HOLDER do
@@ -177,7 +178,8 @@ return function(c)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD] = t[SEQ], 1, 0
     t[w + W_LONG] = long_left(t, w, i)
     for o = W0, W_LAST, WRITER do
-      t[o + W_LEFT] = t[o + W_NON] == 1 and count_left(t, o) or 0
+      local counted = t[o + W_NON] == 1 and (o == w or not config.few)
+      t[o + W_LEFT] = counted and count_left(t, o) or 0
     end
     if not m.wait_from_send then mark(t, i) end
   end
@@ -210,19 +212,24 @@ return function(c)
     return true
   end
 
-  -- Whoever acks counts itself out, and says so where it was the last one. Who waits hears that
-  -- later, or never.
+  -- Whoever acks counts itself out, and says so where it was the last one: who waits for that
+  -- message, or an older one, hears it later, or never.
   local function tell_acked(t, before, acked)
     if before == 0 then return end
+    local said
     for w = W0, W_LAST, WRITER do
-      local counts = before < t[w + W_SEQ] and t[w + W_SEQ] <= acked or m.count_again
-      if t[w + W_NON] == 1 and t[w + W_LEFT] > 0 and counts then
-        t[w + W_LEFT] = t[w + W_LEFT] - 1
-        if t[w + W_LEFT] == 0 or m.word_of_one then
-          t[w + W_TOLD] = 1
-          if m.word_of_any then t[WORD] = 1 end
-        end
+      local seq, left = t[w + W_SEQ], t[w + W_LEFT]
+      local counts = before < seq and seq <= acked or m.count_again
+      if t[w + W_NON] == 1 and left > 0 and counts then
+        t[w + W_LEFT] = left - 1
+        if left == 1 or m.word_of_one then said = math.max(said or seq, seq) end
       end
+    end
+    if not said then return end
+    if m.word_of_any then t[WORD] = 1 end
+    for w = W0, W_LAST, WRITER do
+      local waits = t[w + W_NON] == 1 and (t[w + W_SEQ] <= said or m.word_of_older)
+      if waits then t[w + W_TOLD] = 1 end
     end
   end
 

@@ -12,6 +12,8 @@ return {
   ['who acks once more counts itself out again'] = { count_again = true, needs = {} },
   ['"?" is not counted among those who are to ack'] = { count_known = true,
     needs = { wipe = true } },
+  ['a word of an older message is believed'] = { word_of_older = true,
+    needs = { roles = { 'row', 'outside' } } },
   ['a word of another hash is believed'] = { word_of_any = true, needs = { wipe = true } },
   ['evict a holder that has acked'] = { evict_acked = true, needs = {} },
   ['evict from another hash than one asked'] = { evict_blind = true, needs = { wipe = true } },
