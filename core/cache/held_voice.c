@@ -5,8 +5,8 @@
  * the same, which its administrator may have it do at any time, nobody could tell what.
  *
  * A script that the server does not know is not run, and nobody hears of it. So the first ack goes
- * by the link on which answers come; and where HOLD tells that acks do not arrive, the next one, and
- * the link is asked whether it lives.
+ * by the link on which answers come; and where HOLD tells that acks do not arrive, the next one,
+ * and the link is asked whether it lives.
  */
 #include "base/ids.h"
 #include "cache/epoch_internal.h"
