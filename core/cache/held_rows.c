@@ -4,7 +4,11 @@
 #include "cache/epoch_internal.h"
 #include "cache/held.h"
 
-enum { BUCKETS_FIRST = 64, ROW_COST = sizeof(struct stores__held_row) + 48 };
+enum {
+    BUCKETS_FIRST = 64,
+    ROW_COST = sizeof(struct stores__held_row) + 48,
+    LOOKS = 16 /* at rows, for one that was not used */
+};
 
 uint64_t stores__held_now(void) {
     struct timespec now;
@@ -92,12 +96,13 @@ static bool make_room(struct stores__held *held) {
     return true;
 }
 
-/* Who was used since it was put there goes to the end once more; each of them but once. */
+/* Who was used since it was put there goes to the end once more. Where all were, a batch of rows
+ * that come would walk through all of them: the loop has other work, and one that was used goes. */
 static struct stores__held_row *longest_unused(struct stores__held_memory *memory) {
-    for (;;) {
+    for (int looks = 0;; looks++) {
         struct stores__held_row *row = STORES__CONTAINER(memory->rows.next, struct stores__held_row,
                                                          link);
-        if (!row->used) return row;
+        if (!row->used || looks == LOOKS) return row;
         row->used = false;
         stores__list_remove(&row->link);
         stores__list_append(&memory->rows, &row->link);
