@@ -109,6 +109,10 @@ describe('in nginx #slow', function()
           ngx.timer.at(0, function() c = one('timer') wakes:post(1) end)
           wakes:wait(10)
           local _, d = ngx.thread.wait(thread)
+          for _ = 1, 1000 do
+            if started then break end
+            ngx.sleep(0.01)
+          end
           ngx.say(a, ' ', b, ' ', c, ' ', d, ' ', started, ' ', blocked)
         }
       }]], {
