@@ -48,6 +48,7 @@ describe('a writer of a held table', function()
       n = n + 1
       hold()
       other:update('routes', { id = id, n = n })
+      assert.is_true(n < 2000, 'a channel of the writer')
     until keys.cli('pubsub', 'channels', prefix .. 'writer/*') ~= ''
     hold()
     other:update('routes', { id = id, n = 0 })

@@ -90,7 +90,7 @@ it('a transaction whose store is closed before it tries again raises closed', fu
         own:query("DO $$ BEGIN RAISE 'try again' USING ERRCODE = '40001'; END $$")
       end, { retries = 100 })
     end)
-    repeat stores.sleep(0.005) until tries >= 4 and own:stats().ops == 0
+    support.eventually(function() return tries >= 4 and own:stats().ops == 0 end)
     own:close()
     local ok, err = task:join()
     assert.is_false(ok)

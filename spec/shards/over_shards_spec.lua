@@ -17,7 +17,7 @@ local SPECS = {
   { 'lua/write_verbs_spec', 'draws another id', 'does not draw again', '^a store ' },
   { 'lua/paths_spec', 'whose value is no object' },
   { 'lua/update_object_spec', 'for another unique column', 'reads as no object' },
-  { 'lua/update_object_races_spec', 'by two stores at once' },
+  { 'lua/update_object_races_spec', 'by two stores at once', 'whose store is closed' },
   { 'lua/combine_spec', 'leaves nothing of a row' },
   { 'read/criteria_spec' },
   { 'read/order_spec' },
