@@ -83,11 +83,25 @@ describe('a commit that a replica shows before the primary, #slow', function()
     end, 20, 'the commit on a standby')
   end
 
+  -- Sessions see the setting some time before the checkpointer makes commits wait.
+  local function commits_wait(writer)
+    local probe = stores.spawn(function() writer:query('INSERT INTO rest VALUES (0)') end)
+    local waits
+    support.eventually(function()
+      waits = primary:psql([[SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+        WHERE wait_event = 'SyncRep']]) ~= '0'
+      return waits or probe.done
+    end)
+    pcall(probe.join, probe) -- its commit is done, and only the wait is canceled
+    return waits
+  end
+
   -- A write that is committed on the standbys, and never ends.
   local function write()
     waits_for('nobody')
     local writer = stores.Store.new(primary:config(), nil, { cache = false, timeout = 60 })
     open[#open + 1] = writer
+    support.eventually(function() return commits_wait(writer) end, 20, 'commits that wait')
     stores.spawn(function() writer:update('docs', { id = '1', n = 1 }) end)
     shown_by(one)
     assert.equal('0', primary:psql("SELECT value->>'n' FROM docs"))
