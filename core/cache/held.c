@@ -204,17 +204,10 @@ static void hold_answered(struct stores__redis_req *req, struct redisReply **rep
 static void hold(struct stores__held *held) {
     struct stores__cache *cache = cache_of(held);
     struct stores__args args = {0};
-    char owner[STORES__EPOCH_TEXT], seen[24], fresh[17];
+    char fresh[17];
     held->again = held->asked;
-    if (held->asked || !stores__held_owner(held->epoch, owner)) return;
-    if (!stores__random_text(fresh, 16)) return;
-    snprintf(seen, sizeof seen, "%llu", (unsigned long long)held->seq);
-    stores__args_epoch_key(&args, held->epoch);
-    stores__args_held_key(&args, held->epoch);
-    stores__args_str(&args, owner);
-    stores__args_str(&args, held->id);
-    stores__args_str(&args, held->nonce);
-    stores__args_str(&args, seen);
+    if (held->asked || !stores__random_text(fresh, 16)) return;
+    if (!stores__held_says(&args, held)) return;
     stores__args_str(&args, fresh);
     stores__args_str(&args, held->known);
     stores__args_longest(&args, held->epoch);

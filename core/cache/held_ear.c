@@ -38,8 +38,7 @@ static void gone(void *arg) {
     struct stores__ear *ear = arg;
     struct stores__cache *cache = ear->cache;
     free(ear);
-    cache->links--;
-    if (cache->closed && cache->links == 0) cache->leaving(cache->engine);
+    stores__nodes_link_gone(cache);
 }
 
 static struct stores__ear *open_ear(struct stores__node *node) {

@@ -45,6 +45,18 @@ bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOC
     return true;
 }
 
+bool stores__held_says(struct stores__args *args, const struct stores__held *held) {
+    char owner[STORES__EPOCH_TEXT], seen[24];
+    if (!stores__held_owner(held->epoch, owner)) return false;
+    stores__args_epoch_key(args, held->epoch);
+    stores__args_held_key(args, held->epoch);
+    stores__args_str(args, owner);
+    stores__args_str(args, held->id);
+    stores__args_str(args, held->nonce);
+    stores__args_add(args, seen, stores__id_write((int64_t)held->seq, seen));
+    return true;
+}
+
 void stores__held_older(struct stores__cache *cache) {
     struct stores__held_memory *memory = cache->memory;
     memory->older_at = stores__held_now();

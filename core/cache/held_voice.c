@@ -8,7 +8,6 @@
  * by the link on which answers come; and where HOLD tells that acks do not arrive, the next one,
  * and the link is asked whether it lives.
  */
-#include "base/ids.h"
 #include "cache/epoch_internal.h"
 #include "cache/held.h"
 #include "cache/held_scripts.h"
@@ -34,8 +33,7 @@ static void gone(void *arg) {
     struct stores__cache *cache = voice->cache;
     voice->redis = NULL;
     drop(voice);
-    cache->links--;
-    if (cache->closed && cache->links == 0) cache->leaving(cache->engine);
+    stores__nodes_link_gone(cache);
 }
 
 static struct stores__voice *open_voice(struct stores__node *node) {
@@ -81,18 +79,6 @@ static void answered(struct stores__redis_req *req, struct redisReply **reply) {
     if (voice->node == NULL) drop(voice);
 }
 
-static bool add_ack(struct stores__args *args, const struct stores__held *held) {
-    char owner[STORES__EPOCH_TEXT], seen[24];
-    if (!stores__held_owner(held->epoch, owner)) return false;
-    stores__args_epoch_key(args, held->epoch);
-    stores__args_held_key(args, held->epoch);
-    stores__args_str(args, owner);
-    stores__args_str(args, held->id);
-    stores__args_str(args, held->nonce);
-    stores__args_add(args, seen, stores__id_write((int64_t)held->seq, seen));
-    return true;
-}
-
 bool stores__voice_ack(struct stores__held *held) {
     struct stores__node *node = stores__epoch_node(held->epoch);
     struct stores__args args = {0};
@@ -100,7 +86,7 @@ bool stores__voice_ack(struct stores__held *held) {
     struct stores__voice *voice = node->voice;
     uint64_t connects = stores__redis_stats(voice->redis)->connects;
     if (voice->known != connects && voice->asks) return false;
-    if (!add_ack(&args, held)) return false;
+    if (!stores__held_says(&args, held)) return false;
     if (voice->known == connects) {
         if (!stores__args_say(&args, voice->redis, &script_ack, 2)) return false;
         held->said = held->seq;

@@ -183,14 +183,18 @@ bool stores__cache_up(const struct stores__cache *cache) {
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
+void stores__nodes_link_gone(struct stores__cache *cache) {
+    cache->links--;
+    if (cache->closed && cache->links == 0) cache->leaving(cache->engine);
+}
+
 /* A link is gone, and with it the node that was dropped. */
 static void gone(void *arg) {
     struct stores__node *node = arg;
     struct stores__cache *cache = node->cache;
     node->redis = NULL;
     if (node->dropped) free(node);
-    cache->links--;
-    if (cache->closed && cache->links == 0) cache->leaving(cache->engine);
+    stores__nodes_link_gone(cache);
 }
 
 void stores__node_drop(struct stores__node *node) {

@@ -78,6 +78,8 @@ struct stores__nodes_figures {
 struct stores__nodes_figures stores__nodes_figures(const struct stores__cache *cache);
 /* Tries those that are down at once. */
 void stores__nodes_nudge(struct stores__cache *cache);
+/* A link that was counted in cache->links is gone: the last thing that is done for it. */
+void stores__nodes_link_gone(struct stores__cache *cache);
 /* Closes all links; cache->leaving comes from the loop when the last one is gone. */
 void stores__nodes_close(struct stores__cache *cache);
 void stores__nodes_free(struct stores__cache *cache);

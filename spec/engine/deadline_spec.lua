@@ -2,6 +2,8 @@
 -- meanwhile.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local locks = require('spec.support.locks')
+local pools = require('spec.support.pools')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
 local support = require('spec.support')
@@ -54,39 +56,16 @@ describe('A deadline', function()
   -- Calls fn while all connections of the store are in transactions.
   local function with_pool_taken(fn)
     stores.run(function()
-      local held, over = 0, false
-      for _ = 1, 2 do
-        stores.spawn(function()
-          store:transaction(function(tx)
-            tx:query('SELECT 1')
-            held = held + 1
-            support.eventually(function() return over end)
-          end)
-        end)
-      end
-      support.eventually(function() return held == 2 end)
+      local let_go = pools.hold(store, 2)
       local ok, err = pcall(fn)
-      over = true
+      let_go()
       if not ok then error(err, 0) end
     end)
   end
 
   -- Calls fn while another session keeps the table locked.
   local function with_table_locked(fn)
-    stores.run(function()
-      local locked, over = false, false
-      stores.spawn(function()
-        other:transaction(function(tx)
-          tx:query('LOCK TABLE docs IN ACCESS EXCLUSIVE MODE')
-          locked = true
-          support.eventually(function() return over end, 20)
-        end)
-      end)
-      support.eventually(function() return locked end)
-      local ok, err = pcall(fn, function() over = true end)
-      over = true
-      if not ok then error(err, 0) end
-    end)
+    stores.run(locks.during, other, 'LOCK TABLE docs IN ACCESS EXCLUSIVE MODE', fn)
   end
 
   local short = { timeout = 0.2 }

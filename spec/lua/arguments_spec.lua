@@ -3,6 +3,7 @@
 --- Elsewhere: options of Store.new (config_spec), values (json_refused_spec), criteria
 --- (criteria_spec), paths (paths_spec), SQL (query_spec).
 
+local cache = require('spec.support.cache')
 local ffi = require('ffi')
 local stores = require('stores')
 local support = require('spec.support')
@@ -170,11 +171,7 @@ describe('a table name', function()
 
   it('with and without its schema is one table, also to the cache', function()
     store:upsert('users', { id = '6', n = 1 })
-    support.eventually(function()
-      local hits = store:stats().hits
-      store:find('users', '6')
-      return store:stats().hits > hits
-    end)
+    cache.hit(store, 'users', '6')
     local hits = store:stats().hits
     for _, name in ipairs({ 'public.users', 'USERS', '"public"."users"' }) do
       assert.equal(1, store:find(name, '6').n)

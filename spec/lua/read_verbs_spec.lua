@@ -1,6 +1,7 @@
 --- The verbs that read single rows, lists of ids and whole tables, with every option of theirs.
 --- What is refused: arguments_spec. Criteria: criteria_spec.
 
+local cache = require('spec.support.cache')
 local ffi = require('ffi')
 local stores = require('stores')
 local support = require('spec.support')
@@ -10,9 +11,7 @@ local store, db
 
 -- Runs fn and gives by how much a figure of the store grew meanwhile.
 local function growth(figure, fn)
-  local before = store:stats()[figure]
-  fn()
-  return store:stats()[figure] - before
+  return cache.grown(store, fn, { figure })[figure]
 end
 
 -- A row that Stores did not write.

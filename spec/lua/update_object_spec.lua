@@ -1,6 +1,7 @@
 --- updateObject: a Lua function that changes a document while its row is locked. What runs it
 --- again, and that no update is lost: update_object_races_spec.
 
+local cache = require('spec.support.cache')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -70,11 +71,7 @@ describe('the function of updateObject', function()
 
   it('gets a document of its own, from PostgreSQL and not from the cache', function()
     store:insert('docs', { id = '6', n = 1 })
-    support.eventually(function()
-      local hits = store:stats().hits
-      store:find('docs', '6')
-      return store:stats().hits > hits
-    end)
+    cache.hit(store, 'docs', '6')
     support.psql(db, [[UPDATE docs SET value = '{"id": "6", "n": 10}' WHERE id = 6]])
     assert.equal(11, store:updateObject('docs', '6', function(doc) doc.n = doc.n + 1 end).n)
     assert.equal(11, store:find('docs', '6').n)

@@ -1,6 +1,7 @@
 --- The verbs that write single rows, invalidate, and what a store as a whole does.
 --- What is refused: arguments_spec. Changes by path: paths_spec. updateObject: update_object_spec.
 
+local cache = require('spec.support.cache')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -9,9 +10,7 @@ local store, db
 
 -- Runs fn and gives by how much a figure of the store grew meanwhile.
 local function growth(figure, fn)
-  local before = store:stats()[figure]
-  fn()
-  return store:stats()[figure] - before
+  return cache.grown(store, fn, { figure })[figure]
 end
 
 setup(function() store, db = support.store({ 'users', 'cached' }) end)

@@ -2,6 +2,7 @@
 -- others.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local locks = require('spec.support.locks')
 local pools = require('spec.support.pools')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
@@ -35,15 +36,7 @@ describe('The pool', function()
       local store, other = store_of({ poolsize = 1 }), store_of({ application_name = 'other' })
       store:find('docs', '1')
       stores.run(function()
-        local locked, over = false, false
-        stores.spawn(function()
-          other:transaction(function(tx)
-            tx:query('LOCK TABLE docs IN ACCESS EXCLUSIVE MODE')
-            locked = true
-            support.eventually(function() return over end, 20)
-          end)
-        end)
-        support.eventually(function() return locked end)
+        local let_go = locks.keep(other, 'LOCK TABLE docs IN ACCESS EXCLUSIVE MODE')
         local before = store:stats().pg_round_trips
         local tasks = {}
         for i = 1, 5 do
@@ -56,7 +49,7 @@ describe('The pool', function()
         assert.equal(1, stats.pool_reading)
         assert.equal(0, stats.pool_waiters)
         assert.equal(1, sessions())
-        over = true
+        let_go()
         for i = 1, 5 do assert.equal(i, tasks[i]:join()) end
       end)
     end)
@@ -65,15 +58,7 @@ describe('The pool', function()
       local store, other = store_of({ poolsize = 4 }), store_of({ application_name = 'other' })
       store:update('docs', { id = '1', n = 1 })
       stores.run(function()
-        local locked, over = false, false
-        local holder = stores.spawn(function()
-          other:transaction(function(tx)
-            tx:query('SELECT 1 FROM docs WHERE id = 1 FOR UPDATE')
-            locked = true
-            support.eventually(function() return over end, 20)
-          end)
-        end)
-        support.eventually(function() return locked end)
+        local let_go, holder = locks.keep(other, 'SELECT 1 FROM docs WHERE id = 1 FOR UPDATE')
         local before = store:stats()
         local blocked = stores.spawn(function() store:update('docs', { id = '1', n = 100 }) end)
         local began, others = postgres.now(), {}
@@ -86,7 +71,7 @@ describe('The pool', function()
         assert.is_true(store:stats().segment_retries > before.segment_retries)
         -- and reads go on
         for i = 2, 10 do assert.equal(100, store:find('docs', tostring(i)).n) end
-        over = true
+        let_go()
         holder:join()
         blocked:join()
       end)

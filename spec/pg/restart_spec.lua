@@ -3,6 +3,7 @@
 -- Plain pass alone: what the core does with connections that are lost is looked at in the asan pass
 -- by pool_loss_spec and test_engine_faults.
 
+local locks = require('spec.support.locks')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
 local support = require('spec.support')
@@ -67,21 +68,7 @@ describe('When PostgreSQL', function()
 
   -- Runs fn while another session keeps the table locked.
   local function while_locked(mode, fn)
-    stores.run(function()
-      local locked, over = false, false
-      local holder = stores.spawn(function()
-        other:transaction(function(tx)
-          tx:query('LOCK TABLE docs IN ' .. mode .. ' MODE')
-          locked = true
-          support.eventually(function() return over end)
-        end)
-      end)
-      support.eventually(function() return locked end)
-      local ok, err = pcall(fn, function() over = true end)
-      over = true
-      holder:join()
-      if not ok then error(err, 0) end
-    end)
+    stores.run(locks.during, other, 'LOCK TABLE docs IN ' .. mode .. ' MODE', fn)
   end
 
   local function waits_for_lock(count)

@@ -2,6 +2,7 @@
 -- that swallows what is sent. What does not wait for the same goes on.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local locks = require('spec.support.locks')
 local pg_proxy = require('spec.support.pg_proxy')
 local postgres = require('spec.support.postgres')
 local stores = require('stores')
@@ -49,18 +50,8 @@ describe('A lane that does not answer', function()
   -- Calls fn while these tables are locked as by DDL; in stores.run.
   local function while_locked(tables, fn)
     local holder = stores.Store.new(db, nil, { cache = false, timeout = 120 })
-    local locked, over = false, false
-    local task = stores.spawn(function()
-      holder:transaction(function(tx)
-        tx:query('LOCK TABLE ' .. tables .. ' IN ACCESS EXCLUSIVE MODE')
-        locked = true
-        support.eventually(function() return over end, 100)
-      end)
-    end)
-    support.eventually(function() return locked end, 20)
-    local ok, err = pcall(fn)
-    over = true
-    task:join()
+    local ok, err = pcall(locks.during, holder, 'LOCK TABLE ' .. tables
+      .. ' IN ACCESS EXCLUSIVE MODE', fn, 100)
     holder:close()
     if not ok then error(err, 0) end
   end

@@ -2,6 +2,7 @@
 --- says the plan of its statement.
 -- Plain pass alone: SQL that plain Lua writes.
 
+local plans = require('spec.support.plans')
 local query = require('stores.sql.query')
 local support = require('spec.support')
 
@@ -82,16 +83,7 @@ describe('criteria on 200,000 rows #slow', function()
     return copied
   end
 
-  -- The generic plan of a statement, as the server explains it.
-  local function plan(sql, params)
-    local literals = {}
-    for i, param in ipairs(params) do literals[i] = "'" .. param:gsub("'", "''") .. "'" end
-    return support.psql(db, ([[
-      SET plan_cache_mode = force_generic_plan;
-      PREPARE s AS %s;
-      EXPLAIN (COSTS OFF) EXECUTE s(%s);
-    ]]):format(sql:gsub('%%T', function() return 'big' end), table.concat(literals, ', ')))
-  end
+  local function plan(sql, params) return plans.generic(db, 'big', sql, params) end
 
   local function check_plan(text)
     assert.truthy(text:find('Bitmap Index Scan on big_value', 1, true), text)

@@ -2,6 +2,7 @@
 --- is made without the values. So many rows: STORES_TEST_ROWS=200000.
 -- Plain pass alone: it is about plans of the server.
 
+local plans = require('spec.support.plans')
 local query = require('stores.sql.query')
 local stores = require('stores')
 local support = require('spec.support')
@@ -39,17 +40,7 @@ describe('on many rows, with plans that know no values, #slow', function()
   end)
   teardown(function() support.close(store, db) end)
 
-  -- The generic plan of a statement, as the server explains it.
-  local function plan(sql, params)
-    local literals = {}
-    for i, param in ipairs(params) do literals[i] = "'" .. param:gsub("'", "''") .. "'" end
-    return support.psql(db, ([[
-      SET plan_cache_mode = force_generic_plan;
-      PREPARE s AS %s;
-      EXPLAIN (COSTS OFF) EXECUTE s%s;
-    ]]):format(sql:gsub('%%T', function() return 'big' end),
-      #literals > 0 and '(' .. table.concat(literals, ', ') .. ')' or ''))
-  end
+  local function plan(sql, params) return plans.generic(db, 'big', sql, params) end
 
   -- The plan reads these indexes, no other one, and never the whole table; and the call gives what
   -- a scan of the table gives.

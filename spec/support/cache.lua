@@ -164,6 +164,15 @@ function cache.sources(store, id, name)
     { 'hits', 'misses', 'negative_hits' })
 end
 
+--- Reads a row until it comes from the cache.
+---@param store stores.Store
+---@param name string
+---@param id string
+function cache.hit(store, name, id)
+  support.eventually(function() return cache.sources(store, id, name).hits > 0 end, 20,
+    name .. ' to be read from the cache')
+end
+
 --- Calls fn until a writer evicted no holder meanwhile, some times at most: those of a machine that
 --- is busy elsewhere for a second, as long as a lease, are evicted, whatever they do.
 ---@param writer stores.Store

@@ -1,6 +1,7 @@
 --- The verbs for many rows over declared tables, over tables that PostgreSQL does more with, and
 --- over shards.
 
+local locks = require('spec.support.locks')
 local put = require('stores.verbs.bulk.put')
 local stores = require('stores')
 local support = require('spec.support')
@@ -174,19 +175,11 @@ describe('where PostgreSQL does more with the rows, a verb for many of them', fu
 
   it('ends within its deadline while the table is locked, and leaves the pool whole', function()
     stores.run(function()
-      local locked, go_on
-      stores.spawn(function()
-        other:transaction(function(tx)
-          tx:query('LOCK TABLE plain')
-          locked = true
-          while not go_on do stores.sleep(0.01) end
-        end)
-      end)
-      support.eventually(function() return locked end)
+      local let_go = locks.keep(other, 'LOCK TABLE plain')
       local list = {}
       for n = 1, 3000 do list[n] = { id = tostring(5000 + n) } end
       refused('timeout', nil, store.insertMany, store, 'plain', list, { timeout = 0.3 })
-      go_on = true
+      let_go()
     end)
     assert.equal(0, store:count('plain', nil, { where = { { 'id', '>', '5000' } } }))
     support.eventually(function() return store:stats().pool_checked_out == 0 end)
