@@ -69,7 +69,8 @@ describe('a shard that is down', function()
     support.eventually(function() return not shards.try:find('docs', '3', { cache = false }) end)
     for n = 1, 20 do shards:notify('news', tostring(n)) end
     pairs_of[1].pg:start()
-    support.eventually(function() return (shards.try:exists('docs', '3')) ~= nil end, PATIENCE)
+    support.eventually(function() return (shards.try:find('docs', '3', { cache = false })) end,
+      PATIENCE)
     shards:notify('news', 'all')
   end)
 
@@ -267,7 +268,7 @@ describe('a shard all of whose connections are in use', function()
       assert.is_true(now() - began < PATIENCE / 2)
       pairs_of[2].pg:thaw()
       holder:join()
-      support.eventually(function() return (others.try:exists('docs', '1')) ~= nil end, PATIENCE)
+      support.eventually(function() return (others.try:find('docs', '1')) end, PATIENCE)
       others:close()
     end)
   end)
