@@ -117,6 +117,7 @@ describe('migrations', function()
       run({ TABLE })
       run({ { name = 'watch', type = 'lua', migration = function(tx)
         support.eventually(function() -- a session is reset once its COMMIT is answered
+          tx:query('SELECT pg_stat_clear_snapshot()') -- a transaction sees one for all its time
           return tx:query("SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname ="
             .. ' current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()'
             .. " AND backend_type = 'client backend'")[1].n == 0

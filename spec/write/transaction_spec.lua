@@ -113,8 +113,8 @@ describe('a transaction', function()
             return store:updateObject('accounts', '1', change).balance
           end)
           support.eventually(function()
-            return tx:query("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1"
-              .. " AND wait_event_type = 'Lock'", { db.database })[1].n == 1
+            return support.psql(db, 'SELECT count(*) FROM pg_stat_activity WHERE datname ='
+              .. " current_database() AND wait_event_type = 'Lock'"):match('%d+') == '1'
           end)
           tx:patch('accounts', '1', { inc = { balance = 10 } })
         end)
