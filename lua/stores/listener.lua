@@ -103,6 +103,18 @@ function listener.add_figures(stats, engine)
   for _, name in ipairs(FIGURES) do stats[name] = stats[name] + own[name] end
 end
 
+--- Whether listeners can be told here; of shards before one of them is asked.
+---@param channel string
+---@param fn fun(payload: string?, gap: 'gap'?)
+---Raises invalid_argument, unsupported.
+function listener.check(channel, fn)
+  notice.check_channel(channel)
+  arguments.check_function(fn, 'listen')
+  if not wait.host.task() and not wait.host.spawn_lasting then
+    errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')
+  end
+end
+
 --- Waits until the server has confirmed it, and raises where it refuses to. Then calls fn(payload)
 --- for each notification, until the listener is stopped, in a task that belongs to the process and
 --- to no request; after a loss of the connection, or of payloads for which there was no room,
@@ -112,11 +124,7 @@ end
 ---@param fn fun(payload: string?, gap: 'gap'?)
 ---@return stores.Listener
 function listener.start(store, channel, fn)
-  notice.check_channel(channel)
-  arguments.check_function(fn, 'listen')
-  if not wait.host.task() and not wait.host.spawn_lasting then
-    errors.raise('unsupported', 'listen needs coroutines: call it inside stores.run')
-  end
+  listener.check(channel, fn)
   local from, release = listening_store(store)
   local self = setmetatable({ channel = channel, fn = fn, hub = from.hub, release = release,
     log = configs[store].log, source = from.engine:listen(channel) }, Listener)

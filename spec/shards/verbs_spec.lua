@@ -152,6 +152,15 @@ describe('shards', function()
     assert.same({ '1', '2', '3', 'of one' }, heard)
   end)
 
+  it('are listened to by coroutines alone, as a store is', function()
+    local function nothing() end
+    for _, target in ipairs({ shards, shards.shards[1] }) do
+      refused('unsupported', 'stores.run', target.listen, target, 'news', nothing)
+      refused('invalid_argument', 'a channel', target.listen, target, '', nothing)
+      refused('invalid_argument', 'a function', target.listen, target, 'news')
+    end
+  end)
+
   it('tell what all of them have counted', function()
     shards:count('users') -- the first call looks at each database
     local before = shards:stats()

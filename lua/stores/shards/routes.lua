@@ -10,6 +10,7 @@ local errors = require('stores.errors')
 local health = require('stores.shards.health')
 local json = require('stores.json')
 local list = require('stores.verbs.list')
+local listening = require('stores.listener')
 local lists = require('stores.shards.lists')
 local merge = require('stores.shards.merge')
 local paths = require('stores.sql.paths')
@@ -301,6 +302,7 @@ end
 
 function routes:listen(channel, fn)
   arguments.check(self, 'listen')
+  listening.check(channel, fn)
   local listeners, failed = {}, {}
   tasks.map(self.shards, function(store, place)
     local ok, one = pcall(health.call, self, place, store.listen, nil, channel, fn)
