@@ -74,6 +74,10 @@ describe('stores find', function()
     local plan = json.decode((command.must({ 'find', 'users', '{"name": "Ada"}', '--explain',
       '--json' }, served)))
     assert.truthy(plan.sql)
+    assert.is_true(json.is_array(plan.indexes))
+    local lines = command.must({ 'find', 'users', '{"name": "Ada"}', '--explain' }, served)
+    assert.same(plan.params, json.decode(lines).params)
+    assert.truthy(lines:find('\n  "sql": "', 1, true))
   end)
 end)
 

@@ -2,6 +2,7 @@
 -- empty, and the rows of a query are one, too.
 
 local dkjson = require('dkjson')
+local migrations = require('stores.migrations')
 local stores = require('stores')
 local support = require('spec.support')
 local two = require('spec.support.shards')
@@ -100,6 +101,22 @@ describe('a list', function()
     assert.same({ { a = 1, b = true } }, (dkjson.decode(dkjson.encode(rows))))
     assert.equal('[', require('cjson').encode(rows):sub(1, 1))
     store:query('TRUNCATE docs')
+  end)
+
+  it('of migrations is one, too', function()
+    local none = {}
+    local result = store:migrate(none)
+    are_arrays({ ran = result.ran, skipped = result.skipped,
+      plan = migrations.plan(none, store), status = migrations.status(none, store),
+      lint = migrations.lint(none), pending = migrations.verify(none, store).pending })
+    local later = migrations.plan({ { name = 'later', phase = 'contract',
+      migration = 'DROP TABLE docs' } }, store)
+    assert.is_true(json.is_array(later))
+    local shards, databases = two.open(2, {})
+    result = shards:migrate(none)
+    are_arrays({ ran = result.ran, skipped = result.skipped })
+    assert.equal('[[],[]]', json.encode(migrations.plan(none, shards)))
+    two.close(shards, databases)
   end)
 
   it('can be stored in a document as it came', function()

@@ -13,12 +13,17 @@ local function sorted(object)
   return names
 end
 
+-- One that is marked, or that a program would take for one.
+local function is_array(value)
+  return json.is_array(value) or #value > 0
+end
+
 local write
 
 local function one_line(value)
   if type(value) ~= 'table' or json.is_number(value) then return json.encode(value) end
   local parts = {}
-  if json.is_array(value) then
+  if is_array(value) then
     for at, item in ipairs(value) do parts[at] = one_line(item) end
     return '[' .. table.concat(parts, ', ') .. ']'
   end
@@ -30,7 +35,7 @@ end
 
 local function items(lines, value, indent)
   local margin = (' '):rep(indent)
-  if json.is_array(value) then
+  if is_array(value) then
     for at, item in ipairs(value) do
       write(lines, item, indent, margin, at < #value and ',' or '')
     end
@@ -50,7 +55,7 @@ function write(lines, value, indent, before, after)
     return
   end
   local open, close = '{', '}'
-  if json.is_array(value) then open, close = '[', ']' end
+  if is_array(value) then open, close = '[', ']' end
   lines[#lines + 1] = before .. open
   items(lines, value, indent + 2)
   lines[#lines + 1] = (' '):rep(indent) .. close .. after
@@ -64,9 +69,9 @@ function pretty.lines(value)
   if type(value) ~= 'table' or json.is_number(value) or next(value) == nil then
     return { one_line(value) }
   end
-  lines[1] = json.is_array(value) and '[' or '{'
+  lines[1] = is_array(value) and '[' or '{'
   items(lines, value, 2)
-  lines[#lines + 1] = json.is_array(value) and ']' or '}'
+  lines[#lines + 1] = is_array(value) and ']' or '}'
   return lines
 end
 

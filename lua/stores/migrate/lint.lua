@@ -2,6 +2,7 @@
 --- `-- lint: allow NAME` in front of a statement, in it, or behind it on its last line says that it
 --- is meant.
 
+local json = require('stores.json')
 local plan = require('stores.migrate.plan')
 local rules = require('stores.migrate.lint.rules')
 local list = require('stores.migrate.list')
@@ -123,7 +124,7 @@ end
 ---@param skipped? table<string, boolean> names of those that are only read for what they make
 ---@return stores.LintFinding[]
 function lint.run(steps, store, opts, skipped)
-  local findings, known = {}, world.new(store, opts)
+  local findings, known = json.array(), world.new(store, opts)
   for _, step in ipairs(steps) do
     script.parse(step)
     if step.statements and step.type ~= 'checkpoint' and not (skipped and skipped[step.name]) then
@@ -155,7 +156,7 @@ end
 ---@param results stores.LintFinding[][]
 ---@return stores.LintFinding[]
 function lint.merged(results)
-  local findings, places = {}, {}
+  local findings, places = json.array(), {}
   for _, found in ipairs(results) do
     for _, finding in ipairs(found) do
       local key = ('%s\0%s\0%s\0%s'):format(finding.migration, finding.statement or finding.line,

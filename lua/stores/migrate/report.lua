@@ -4,6 +4,7 @@
 local checkpoint = require('stores.migrate.checkpoint')
 local distribute = require('stores.migrate.distribute')
 local index = require('stores.migrate.index')
+local json = require('stores.json')
 local runner = require('stores.migrate.runner')
 
 local report = {}
@@ -27,7 +28,7 @@ local STATES = { run = 'pending', rerun = 'pending', resume = 'unfinished', skip
 ---@return stores.MigrationStep[] steps
 function report.states(entries, store, opts)
   local steps, state, planned = runner.planned_for(entries, store, opts)
-  local rows, known, replaced = {}, {}, checkpoint.replaced(steps)
+  local rows, known, replaced = json.array(), {}, checkpoint.replaced(steps)
   for place, item in ipairs(planned) do
     known[item.name] = true
     rows[place] = { name = item.name, state = STATES[item.action], ran_on = item.ran_on,
@@ -56,6 +57,8 @@ local FINE = { done = true, later = true, replaced = true }
 ---@field not_distributed string[] tables that Citus ought to spread, by `distribute` of the list
 ---@field differences? stores.SchemaDifference[] of the schema, where it was asked for
 
+local NAMES = { 'unknown', 'pending', 'changed', 'unfinished', 'later', 'invalid_indexes' }
+
 --- What is not as the list says.
 ---@param entries stores.Migration[]
 ---@param store stores.MigrationTarget
@@ -63,8 +66,8 @@ local FINE = { done = true, later = true, replaced = true }
 ---@return stores.MigrationReport
 ---@return table<string, boolean> done the names of those that the database has run
 function report.verify(entries, store, opts)
-  local found = { ok = true, unknown = {}, pending = {}, changed = {}, unfinished = {},
-                  later = {}, invalid_indexes = {}, not_distributed = {} }
+  local found = { ok = true }
+  for _, name in ipairs(NAMES) do found[name] = json.array() end
   local states, steps = report.states(entries, store, opts)
   local done = {}
   for _, row in ipairs(states) do
@@ -76,7 +79,7 @@ function report.verify(entries, store, opts)
   for place, row in ipairs((index.invalid(store))) do
     found.invalid_indexes[place], found.ok = row.name, false
   end
-  found.not_distributed = distribute.lacking(store, steps, done)
+  found.not_distributed = json.array(distribute.lacking(store, steps, done))
   if #found.not_distributed > 0 then found.ok = false end
   return found, done
 end

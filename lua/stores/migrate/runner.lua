@@ -2,6 +2,7 @@
 
 local backfill = require('stores.migrate.backfill')
 local errors = require('stores.errors')
+local json = require('stores.json')
 local list = require('stores.migrate.list')
 local lock = require('stores.migrate.lock')
 local outside = require('stores.migrate.outside')
@@ -40,12 +41,12 @@ function runner.planned_for(entries, store, opts)
 end
 
 local function new_result(state, planned)
-  local result = { ran = {}, skipped = {}, ledger = state.ledger.name }
+  local result = { ran = json.array(), skipped = json.array(), ledger = state.ledger.name }
   for _, item in ipairs(planned) do
     if item.action == 'skip' then
       result.skipped[#result.skipped + 1] = item.name
     elseif item.action == 'later' then
-      result.later = result.later or {}
+      result.later = result.later or json.array()
       result.later[#result.later + 1] = item.name
     end
   end

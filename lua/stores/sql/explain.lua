@@ -84,9 +84,9 @@ function explain.run(ask, self, name, sql, params, page, opts)
   local plan = json.decode(finite(rows[1]['QUERY PLAN']))[1].Plan
   local schema, relation = relation_of(plan)
   local catalog = relation and ask(self, name, CATALOG, { schema, relation }, opts, true)
-  return { sql = (sql:gsub('%%T', function() return name end)), params = params,
-    indexes = indexes_of(plan), cost = plan['Total Cost'], rows = plan['Plan Rows'], plan = plan,
-    missing = catalog and missing(catalog, page, name) or nil }
+  return { sql = (sql:gsub('%%T', function() return name end)), params = json.array(params),
+    indexes = json.array(indexes_of(plan)), cost = plan['Total Cost'], rows = plan['Plan Rows'],
+    plan = plan, missing = catalog and missing(catalog, page, name) or nil }
 end
 
 return explain
