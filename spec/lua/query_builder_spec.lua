@@ -94,6 +94,8 @@ describe('a criteria verb', function()
     end
     assert.equal('SELECT id, value::text FROM %T ORDER BY id',
       (query.find_by_json({}, { all = true })))
+    assert.equal('SELECT id, value::text FROM %T ORDER BY id',
+      (query.find_by_json(nil, { all = true })))
     assert.equal('SELECT count(*) AS n FROM %T', (query.count({}, { all = true })))
     assert.equal('{"a":[]}', pattern_of('a', array({}), { all = true }))
   end)

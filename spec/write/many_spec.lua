@@ -138,7 +138,8 @@ describe('a change of all rows that meet criteria', function()
         { set = { a = 1 } })
       refused('empty_criteria', nil, target.deleteWhere, target, 'tasks', { state = nil })
       refused('empty_criteria', nil, target.deleteWhere, target, 'tasks', nil, { where = {} })
-      refused('invalid_argument', 'got nil', target.deleteWhere, target, 'tasks')
+      refused('invalid_argument', 'got nil; without one say {where = ..}, or {all = true}',
+        target.deleteWhere, target, 'tasks')
       refused('invalid_argument', 'the patch is empty', target.patchWhere, target, 'tasks',
         { a = 1 }, {})
       refused('invalid_argument', "is 'id'", target.patchWhere, target, 'tasks', { a = 1 },

@@ -163,6 +163,8 @@ describe('updateEach', function()
   it('refuses criteria that are empty, a changed id, and a call for a row that it holds', function()
     refused('empty_criteria', '{all = true}', store.updateEach, store, 'tasks', {}, print)
     refused('invalid_argument', 'function', store.updateEach, store, 'tasks', { a = 1 })
+    refused('invalid_argument', '{all = true}', store.updateEach, store, 'tasks', nil, print)
+    assert.equal(20, (store:updateEach('tasks', nil, function() end, { all = true })))
     refused('id_mismatch', nil, store.updateEach, store, 'tasks', { n = 1 }, function(task)
       task.id = '99'
     end)

@@ -90,11 +90,15 @@ local function object(doc, what)
 end
 
 -- The containment of a document of criteria, nil where it has nothing to say; refuses what would
--- match every row unless that is meant. nil may be given where `where` is.
+-- match every row unless that is meant. nil may be given where `where` is, or every row is meant.
 local function containment(doc, opts, what)
   local where = opts.where
   local says = where ~= nil and (type(where) ~= 'table' or next(where) ~= nil)
-  if doc ~= nil or where == nil then
+  if doc == nil and where == nil and not opts.all then
+    refuse("%s must be a table with names, got nil; without one say {where = ..}, or {all = true} "
+      .. 'for every row', what)
+  end
+  if doc ~= nil then
     local json = object(doc, what)
     if json ~= '{}' then return json end
   end
