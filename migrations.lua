@@ -11,6 +11,7 @@
 --- `migration_failed`.
 
 local errors = require('stores.errors')
+local json = require('stores.json')
 local lint = require('stores.migrate.lint')
 local list = require('stores.migrate.list')
 local new = require('stores.migrate.new')
@@ -147,7 +148,7 @@ local function kind_of(name, shards)
 end
 
 local function sum_of_shards(entries, shards)
-  local sum = { ran = {}, skipped = {}, shards = {} }
+  local sum = { ran = json.array(), skipped = json.array(), shards = {} }
   for place, item in ipairs(shards) do
     sum.shards[place] = item.result
     item.result.shard = item.shard
@@ -168,7 +169,7 @@ end
 local function look(db, opts, fn)
   local result, shards = targets.each(db, opts, opts.concurrency or CONCURRENCY, fn)
   if not shards then return result end
-  local results = {}
+  local results = json.array()
   for place, item in ipairs(shards) do results[place] = item.result end
   return results
 end
@@ -207,6 +208,7 @@ end
 function migrations.runMigrations(entries, db, opts)
   opts = options.check(opts, RUN)
   list.read(entries)
+  targets.check(db)
   local concurrency, is_known = opts.concurrency or CONCURRENCY, targets.names_cache(db, opts)
   local cluster = not opts.dry_run and targets.cluster(db) or nil
   local ok, result, shards = pcall(targets.each, db, opts, concurrency, function(store, shard)
@@ -234,7 +236,7 @@ function migrations.plan(entries, db, opts)
   list.read(entries)
   return look(db, opts, function(store)
     local _, _, planned = runner.planned_for(entries, store, opts)
-    return planned
+    return json.array(planned)
   end)
 end
 

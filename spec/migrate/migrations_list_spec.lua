@@ -94,8 +94,13 @@ describe('migrations', function()
       raises('invalid_option', "did you mean 'ledger'", run, { TABLE }, { leger = 'x' })
       raises('invalid_option', 'seconds are meant', run, { TABLE }, { timeout = 30000 })
       run({ TABLE }, { timeout = math.huge, lock_timeout = 0 })
-      raises('invalid_argument', 'a db config, a Store or Shards', migrations.runMigrations,
-        { TABLE }, 'postgres')
+      for _, verb in ipairs({ 'runMigrations', 'plan', 'status', 'verify', 'baseline' }) do
+        local fn = migrations[verb]
+        raises('invalid_argument', 'a db config, a Store or Shards, got nil', fn, { TABLE })
+        raises('invalid_argument', 'got a number', fn, { TABLE }, 5)
+        raises('invalid_argument', 'got true', fn, { TABLE }, true)
+        raises('invalid_argument', 'got a string', fn, { TABLE }, 'postgres')
+      end
       raises('invalid_option', 'migrate_url', migrations.runMigrations, { TABLE },
         { database = 'x', pooler = 'transaction' })
     end)

@@ -159,6 +159,14 @@ describe('the schema of a live database', function()
     return table.concat(lines, '\n')
   end
 
+  it('is put into words only where it is a difference', function()
+    for _, value in ipairs({ 'x', 5, {} }) do
+      local ok, err = pcall(migrations.describe, value)
+      assert.same({ false, 'invalid_argument' }, { ok, err.code })
+    end
+    assert.equal('invalid_argument', select(2, pcall(migrations.describe)).code)
+  end)
+
   it('is what its migrations make, also of a list that it has run in part', function()
     migrations.runMigrations({ LIST[1], LIST[2] }, db)
     local report = verify()

@@ -2,6 +2,8 @@
 --- definition of each. Owners, rights, comments and the order of columns are left out, and so is
 --- what belongs to an extension, and the ledger.
 
+local errors = require('stores.errors')
+
 local schema = {}
 
 -- What is told of tables, and of what is in them.
@@ -178,6 +180,10 @@ end
 ---@param one stores.SchemaDifference
 ---@return string
 function schema.describe(one)
+  if type(one) ~= 'table' or not one.problem then
+    errors.raise('invalid_argument', 'describe takes one of the differences that verify gave, got '
+      .. errors.kind(one))
+  end
   local what = ('%s %s'):format(one.kind, one.name)
   if one.table and one.kind ~= 'column' then what = ('%s of %s'):format(what, one.table) end
   if one.problem == 'missing' then

@@ -254,6 +254,16 @@ function targets.check_writes(target)
     { hint = 'stores copy with --abort takes writes again here' })
 end
 
+--- Whether migrations can be run on it.
+---@param db any
+---Raises invalid_argument.
+function targets.check(db)
+  if type(db) ~= 'table' then
+    errors.raise('invalid_argument', 'migrations run on a db config, a Store or Shards, got '
+      .. errors.kind(db))
+  end
+end
+
 --- Calls fn(store, shard) for every database that `db` names; closes what it opened.
 ---@param db table config of one database, a Store, or Shards
 ---@param opts {redis: table|false|nil, prefix: string?} of a config: whose cache is to be told
@@ -262,10 +272,7 @@ end
 ---@return any result what fn returned, for one database
 ---@return {shard: integer, result: any}[]? each for shards: by place; result is nil then
 function targets.each(db, opts, concurrency, fn)
-  if type(db) ~= 'table' then
-    errors.raise('invalid_argument', 'migrations run on a db config, a Store or Shards, got '
-      .. errors.kind(db))
-  end
+  targets.check(db)
   if type(db.shards) == 'table' then
     if #db.shards == 0 then errors.raise('invalid_argument', 'there are no shards') end
     return nil, over_shards(db.shards, opts, concurrency, fn)
