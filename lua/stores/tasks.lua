@@ -2,6 +2,7 @@
 --- who joins it gets it, and run raises it where nobody did.
 
 local errors = require('stores.errors')
+local json = require('stores.json')
 local wait = require('stores.wait')
 local wraps = require('stores.hosts.wraps')
 
@@ -180,7 +181,7 @@ local function start_awaited(fn, ...)
 end
 
 local function join_all(list, count)
-  local results, failure = {}, nil
+  local results, failure = json.array(), nil
   for i = 1, count do
     local ok, value = pcall(Task.join, list[i])
     if ok then results[i] = value else failure = failure or { value } end
@@ -195,6 +196,14 @@ local function run_all(fns)
   return join_all(list, #fns)
 end
 
+local function check_array(list, message)
+  for key in pairs(list) do
+    if type(key) ~= 'number' or key < 1 or key > #list then
+      errors.raise('invalid_argument', message)
+    end
+  end
+end
+
 --- Runs functions side by side and returns the array of their first results, when all have ended;
 --- raises the first error in their order.
 ---@param fns function[]
@@ -204,11 +213,7 @@ function tasks.all(fns)
     errors.raise('invalid_argument', 'stores.all takes an array of functions, got '
       .. errors.kind(fns))
   end
-  for key in pairs(fns) do
-    if type(key) ~= 'number' or key < 1 or key > #fns then
-      errors.raise('invalid_argument', 'stores.all takes an array of functions without gaps')
-    end
-  end
+  check_array(fns, 'stores.all takes an array of functions without gaps')
   for i = 1, #fns do check_function(fns[i], 'stores.all') end
   if wait.host.task() then check_parks() end
   return tasks.run(run_all, fns)
@@ -230,7 +235,7 @@ local function work(all)
 end
 
 local function run_map(list, fn, concurrency)
-  local all = { list = list, fn = fn, position = 0, results = {}, failure = nil }
+  local all = { list = list, fn = fn, position = 0, results = json.array(), failure = nil }
   local workers = {}
   for i = 1, math.min(concurrency, #list) do workers[i] = start_awaited(work, all) end
   join_all(workers, #workers)
@@ -250,6 +255,7 @@ function tasks.map(list, fn, opts)
   if type(list) ~= 'table' then
     errors.raise('invalid_argument', 'stores.map takes an array, got ' .. errors.kind(list))
   end
+  check_array(list, 'stores.map takes an array without gaps')
   if opts ~= nil and type(opts) ~= 'table' then
     errors.raise('invalid_option', 'the options of stores.map must be a table, got '
       .. errors.kind(opts))

@@ -94,7 +94,7 @@ describe('stores.run', function()
   end)
 
   it('says so where every coroutine waits for another', function()
-    local err = refused('internal', 'every coroutine waits', stores.run, function()
+    local err = refused('self_deadlock', 'do tasks join each other', stores.run, function()
       local first, second
       first = stores.spawn(function() second:join() end)
       second = stores.spawn(function() first:join() end)
@@ -124,6 +124,18 @@ describe('stores.run', function()
     for _, verb in ipairs({ 'run', 'spawn', 'wrap' }) do
       refused('invalid_argument', 'stores.' .. verb .. ' takes a function', stores[verb], 'x')
       refused('invalid_argument', 'got nil', stores[verb])
+    end
+  end)
+end)
+
+describe('the lists of stores.all and stores.map', function()
+  it('are arrays, and give arrays', function()
+    local function one() return 1 end
+    refused('invalid_argument', 'without gaps', stores.all, { a = one })
+    refused('invalid_argument', 'without gaps', stores.map, { a = 1 }, one)
+    refused('invalid_argument', 'without gaps', stores.map, { 1, 2, [5] = 5 }, one)
+    for _, list in ipairs({ stores.all({}), stores.map({}, one) }) do
+      assert.equal('[]', stores.json.encode(list))
     end
   end)
 end)

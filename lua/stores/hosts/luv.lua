@@ -8,6 +8,7 @@
 
 local core = require('stores.core')
 local errors = require('stores.errors')
+local scheduler = require('stores.hosts.scheduler')
 local uv = require('luv')
 local uv_hosts = require('stores.hosts.uv')
 
@@ -35,7 +36,7 @@ function luv.check()
   if luv.outside() then check_outside() else check_coroutine() end
 end
 
-local function turn(why, done, ...)
+local function turn(code, why, done, ...)
   check_outside()
   while not done(...) do
     local alive = uv.run('once')
@@ -45,7 +46,7 @@ local function turn(why, done, ...)
       errors.throw(err)
     end
     if not alive and not done(...) and not luv.busy() and not luv.hub():ready() then
-      errors.raise('internal', why)
+      errors.raise(code, why)
     end
   end
 end
@@ -66,7 +67,7 @@ end
 
 --- Waits outside of coroutines.
 function luv.block(on, slot)
-  local ok, err = turn_heeding(on, 'the call is not under way', on.done, on, slot)
+  local ok, err = turn_heeding(on, 'internal', 'the call is not under way', on.done, on, slot)
   if not ok then on:abandon(slot) end
   on:flush()
   if not ok then errors.throw(err) end
@@ -79,7 +80,7 @@ function luv.turn_until(done, what)
   check_outside()
   turning = true
   local on = luv.hub()
-  local ok, err = turn_heeding(on, 'every coroutine waits, and nothing is under way', done, what)
+  local ok, err = turn_heeding(on, 'self_deadlock', scheduler.DEADLOCK, done, what)
   turning = false
   -- what is no error of Stores came from outside: a signal, which ends all that this turns
   if not ok and not errors.is(err) then luv.give_up(on) else on:flush() end

@@ -17,6 +17,10 @@ local LOOK = 32 -- coroutines: then it is looked how long they have worked
 
 local scheduler = {}
 
+--- What is said where no coroutine can ever be resumed.
+scheduler.DEADLOCK = 'every coroutine waits for another one, and nothing is under way that would '
+  .. 'wake one: do tasks join each other?'
+
 local ROUNDS = 32 -- of coroutines that wake each other, before the loop has its turn
 
 ---@class stores.Scheduler

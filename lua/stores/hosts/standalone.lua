@@ -43,7 +43,7 @@ local function turn(on, done, what)
     standalone.drain(on, SLICE)
     if done(what) then return end
     if on:turn(not standalone.busy()) == 0 and not on:ready() and not standalone.busy() then
-      errors.raise('internal', 'every coroutine waits, and nothing is under way')
+      errors.raise('self_deadlock', scheduler.DEADLOCK)
     end
   end
 end
