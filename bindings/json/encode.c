@@ -90,7 +90,9 @@ static bool encode_cdata(struct encoder *e) {
     lua_call(L, 1, 1);
     size_t len;
     const char *text = lua_tolstring(L, -1, &len);
-    if (!text) return stores__json_refuse(e, e->level, "cdata");
+    if (!text)
+        return stores__json_refuse(e, e->level,
+                                   "cdata; of a shared document stores.clone gives a table");
     bool ok = put_text(e, text, len);
     if (ok) lua_pop(L, 1);
     return ok;

@@ -127,6 +127,14 @@ function errors.text(err)
   return ok and type(text) == 'string' and text or 'an error without a text'
 end
 
+local is_shared -- of frozen.lua, which stands above this
+
+--- Has kind tell documents that are shared, which say of themselves that they are cdata.
+---@param fn fun(value: any): boolean
+function errors.tell_shared(fn)
+  is_shared = fn
+end
+
 --- 'a string', 'an integer', 'nil': the type of a value for a message, and never the value itself.
 ---@param value any
 ---@return string
@@ -134,6 +142,9 @@ function errors.kind(value)
   if value == nil then return 'nil' end
   if value == core.null then return 'json.null' end
   local name = type(value)
+  if name == 'cdata' and is_shared and is_shared(value) then
+    return 'a shared document: stores.clone gives a table'
+  end
   if name == 'boolean' then return tostring(value) end
   return name == 'userdata' and 'a userdata' or 'a ' .. name
 end

@@ -27,6 +27,8 @@ local proxy_of = ffi.metatype('struct {}', {
   __tostring = function() return 'a shared document' end,
 })
 
+errors.tell_shared(function(value) return content_of[value] ~= nil end)
+
 --- A document that is read only, deep; anything but a table is given as it is. The table becomes
 --- the proxy's own.
 ---@generic T

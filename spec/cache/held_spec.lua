@@ -231,6 +231,21 @@ describe('a held table', function()
       assert.is_false(pcall(table.concat, one.list, ','))
     end)
 
+    it('is refused where a table is wanted, by words that say what to do', function()
+      hold(store)
+      local one, hint = store:find('routes', id, SHARED), 'stores.clone gives a table'
+      local function none() return one end
+      for _, call in ipairs({
+        { 'insert', one }, { 'update', one }, { 'insertMany', { one } }, { 'findByJSON', one },
+        { 'patch', id, { set = { list = one.list } } }, { 'updateObject', id, none },
+        { 'insert', { one = one } }, { 'findAll', { where = { { 'list', '=', one.list } } } },
+      }) do
+        local ok, err = pcall(store[call[1]], store, 'routes', unpack(call, 2))
+        assert.is_false(ok)
+        assert.truthy(tostring(err):find(hint, 1, true), call[1] .. ': ' .. tostring(err))
+      end
+    end)
+
     it('is read by the declaration that counts, and is gone at its time', function()
       finally(function() stores.define('routes', {}) end)
       local far, soon = os.time() + 1000, os.time() + 3
