@@ -168,6 +168,10 @@ static const struct {
     /* raised by what a copy of databases leaves in them (lua/stores/shards/copy/marks.lua) */
     {"ST001", STORES_READ_ONLY, NULL},
     {"ST002", STORES_MOVED, NULL},
+    {"25001", STORES_QUERY_FAILED,
+     "what refuses transactions runs by a query with transaction = false, outside of one"},
+    {"25P02", STORES_QUERY_FAILED,
+     "what may fail goes into a savepoint, tx:transaction(fn), which the transaction survives"},
     {"25P03", STORES_CONNECTION_LOST, NULL},
     {"42P01", STORES_TABLE_NOT_FOUND, NULL},
     {"28", STORES_AUTH_FAILED, NULL},

@@ -186,6 +186,25 @@ describe('an error of', function()
   end)
 end)
 
+describe('what PostgreSQL says of transactions', function()
+  local store, db
+
+  setup(function() store, db = support.store({ 'docs' }) end)
+  teardown(function() support.close(store, db) end)
+
+  it('has a hint of what to do', function()
+    local err = refused('query_failed', nil, store.query, store, 'VACUUM docs')
+    assert.truthy(err.hint:find('transaction = false', 1, true))
+    for _, verb in ipairs({ 'query', 'count' }) do -- asked by the server, and known before
+      err = refused('query_failed', nil, store.transaction, store, function(tx)
+        pcall(tx.query, tx, 'SELECT 1 / 0')
+        tx[verb](tx, verb == 'query' and 'SELECT 1' or 'docs')
+      end)
+      assert.truthy(err.hint:find('tx:transaction(fn)', 1, true))
+    end
+  end)
+end)
+
 describe('the stack of who called', function()
   local store, db
 
