@@ -193,6 +193,12 @@ function options.callback(name)
   end)
 end
 
+-- A short text itself; of all else the type.
+local function text_or_kind(value)
+  return type(value) == 'string' and #value <= 40 and ("'%s'"):format(shown(value))
+    or errors.kind(value)
+end
+
 --- One of the given words.
 ---@param words string[]
 ---@return stores.Check
@@ -202,9 +208,7 @@ function options.one_of(words)
   local all = "'" .. table.concat(words, "', '") .. "'"
   return options.typed((all:gsub(', ', '|')), function(value)
     if set[value] and type(value) == 'string' then return value end
-    local got = type(value) == 'string' and #value <= 40 and ("'%s'"):format(shown(value))
-      or errors.kind(value)
-    return nil, ('one of %s, got %s'):format(all, got)
+    return nil, ('one of %s, got %s'):format(all, text_or_kind(value))
   end)
 end
 
@@ -220,7 +224,9 @@ function options.integer(low, high, from_text)
     if from_text and type(value) == 'string' and value:find('^%d+$') then
       number = tonumber(value)
     end
-    if type(number) ~= 'number' then return nil, expected .. ', got ' .. errors.kind(value) end
+    if type(number) ~= 'number' then
+      return nil, expected .. ', got ' .. (from_text and text_or_kind or errors.kind)(value)
+    end
     if number % 1 ~= 0 or number < low or number > high then
       return nil, ('%s, got %s'):format(expected, tostring(number))
     end
