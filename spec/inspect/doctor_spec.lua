@@ -193,6 +193,20 @@ describe('stores doctor', function()
     assert.matches('public%.odd is not of the shape [^\n]*: its value is json,', result.out)
     assert.is_nil((finding('shape')))
     store:query('DROP TABLE odd')
+    store:query([[CREATE TABLE odd (id text PRIMARY KEY, value jsonb);
+      CREATE TABLE other (id uuid PRIMARY KEY, value jsonb)]])
+    result = run({})
+    store:query(result.out:match('%-> (ALTER TABLE public%.odd [^\n]+)'))
+    -- of which no bigint can be made
+    assert.matches('other is not of the shape[^\n]*: its id is uuid[^\n]*\n *%-> copy its rows',
+      run({}).out)
+    store:query('DROP TABLE odd, other')
+  end)
+
+  it('has nothing to say of the table in which imports keep their place', function()
+    store:query('CREATE TABLE stores_imports (id bigint PRIMARY KEY, value jsonb)')
+    assert.is_nil(run({}).out:find('stores_imports', 1, true))
+    store:query('DROP TABLE stores_imports')
   end)
 
   it('finds rows that are no objects, or have the id of another one', function()

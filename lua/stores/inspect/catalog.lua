@@ -91,11 +91,25 @@ function catalog.tables(store)
   for _, row in ipairs(catalog.ask(store, TABLES .. [[
     c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND c.relname <> 'stores_imports'
     ORDER BY n.nspname, c.relname]])) do
     taken(row)
     if row.id_type and row.value_type and not row.in_extension then list[#list + 1] = row end
   end
   return list
+end
+
+local NUMBERS = { smallint = true, integer = true, numeric = true }
+
+-- Of a uuid and the like no bigint can be made.
+local function to_bigint(alter, id_type)
+  local bare = id_type:gsub('%(.*%)$', '')
+  if NUMBERS[bare] then return alter .. 'ALTER COLUMN id TYPE bigint' end
+  if bare == 'text' or bare == 'character varying' then
+    return alter .. 'ALTER COLUMN id TYPE bigint USING id::bigint'
+  end
+  return 'copy its rows into a table (id bigint PRIMARY KEY, value jsonb), under ids that '
+    .. 'store:generateId() gives'
 end
 
 --- What a table lacks to be one of Stores, in words; empty: nothing.
@@ -108,8 +122,7 @@ function catalog.lacks(row)
   if not row.id_type then
     add('it has no column id', alter .. 'ADD COLUMN id bigint PRIMARY KEY')
   elseif row.id_type ~= 'bigint' then
-    add(('its id is %s, and should be bigint'):format(row.id_type),
-      alter .. 'ALTER COLUMN id TYPE bigint')
+    add(('its id is %s, and should be bigint'):format(row.id_type), to_bigint(alter, row.id_type))
   end
   if not row.value_type then
     add('it has no column value', alter .. 'ADD COLUMN value jsonb')
