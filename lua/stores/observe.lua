@@ -73,8 +73,24 @@ local function emit(event)
   end
 end
 
+local is_telling, was_nested = false, false
+
+-- A statement of the hook itself is not told to it: that one would have another.
 local function emit_statement(event)
-  for _, hook in ipairs(hooks.statement) do tell(hook, event) end
+  if is_telling then
+    was_nested = true
+    return
+  end
+  is_telling, was_nested = true, false
+  for _, hook in ipairs(hooks.statement) do
+    tell(hook, event)
+    if was_nested and not hook.was_named then
+      hook.was_named = true
+      wait.report("a hook of 'statement' calls a store, which it must not: it keeps the loop from "
+        .. 'turning; let it leave what it heard to a coroutine')
+    end
+  end
+  is_telling = false
 end
 
 -- The caller's function, counted: each run but the first one is a retry.

@@ -167,6 +167,28 @@ describe('somebody who watches statements', function()
     assert.equal(('find\t1\ttrue\ttrue\n'):rep(2), child:wait())
   end)
 
+  it('is told that it must not call a store, where it does', function()
+    local errors = os.tmpname()
+    local child = process.lua(([[
+      local stores = require('stores')
+      local store = stores.Store.new({ host = %q, port = %q, database = %q, user = %q }, nil,
+        { cache = false })
+      local heard = 0
+      stores.on('statement', function()
+        heard = heard + 1
+        store:count('users')
+      end)
+      for _ = 1, 3 do print(store:find('users', '1').id) end
+      assert(heard < 20, heard)
+    ]]):format(db.host, tostring(db.port), db.database, db.user), errors)
+    assert.equal('1\n1\n1\n', child:wait())
+    local file = assert(io.open(errors))
+    local _, count = file:read('*a'):gsub("a hook of 'statement' calls a store", '')
+    assert.equal(1, count)
+    file:close()
+    os.remove(errors)
+  end)
+
   it('may fail, which is said on stderr and changes nothing', function()
     local errors = os.tmpname()
     local child = process.lua(([[
