@@ -38,7 +38,7 @@ function failure.new(step, statement, cause, more)
   if statement then
     fields.statements, fields.line = #step.statements, step.statements[statement].line
   end
-  fields.hint = more.hint or fields.hint or HINTS[fields.sqlstate]
+  fields.hint = more.hint or HINTS[fields.sqlstate] or fields.hint
     or (fields.outcome == 'unknown' and UNKNOWN or nil)
   for key, value in pairs(more.fields or {}) do fields[key] = value end
   local state = fields.sqlstate and ': SQLSTATE ' .. fields.sqlstate or ''
