@@ -44,7 +44,7 @@ keywords.db_aliases = aliases({
   authpass = 'password', pass = 'password', passwd = 'password', pwd = 'password',
   pgpassword = 'password',
   db = 'database', dbname = 'database', databasename = 'database', name = 'database',
-  pgdatabase = 'database', schema = 'database',
+  pgdatabase = 'database',
   username = 'user', login = 'user', uid = 'user', role = 'user', pguser = 'user',
   hostname = 'host', server = 'host', address = 'host', addr = 'host', socket = 'host',
   socketpath = 'host', path = 'host', hosts = 'host', pghost = 'host',
@@ -66,6 +66,8 @@ keywords.db_aliases = aliases({
 }, {
   timeout = "did you mean 'connect_timeout', 'statement_timeout' or 'acquire_timeout'? "
     .. "'timeout' of a whole call goes in opts",
+  schema = "say on_connect = 'SET search_path TO name', or name.users as the table",
+  searchpath = "say on_connect = 'SET search_path TO name', or name.users as the table",
   idletimeoutmillis = 'the pool closes idle connections by itself',
   idletimeout = 'the pool closes idle connections by itself',
   keepalivetimeout = 'the pool closes idle connections by itself',
