@@ -67,6 +67,7 @@ local migrations = {}
 ---@field ledger? string
 ---@field shards? table
 ---@field pending? string[] of a dry run
+---@field plan? stores.PlannedMigration[] likewise
 ---@field untold? string[] tables whose rows changed, and no cache was told
 ---@field stopped? string `stopping` said so, and this one was not done
 
@@ -201,7 +202,7 @@ end
 --- Runs what the database does not have yet. The whole list is checked before anything runs.
 ---Raises migration_failed (fields migration, statement, line, sqlstate, cause, ran ...),
 ---migration_changed (migration, difference), lock_timeout where another runner does not end.
----@param entries stores.Migration[] what a migration file returns
+---@param entries stores.MigrationList what a migration file returns
 ---@param db stores.MigrationPlace
 ---@param opts? stores.MigrationOptions
 ---@return stores.MigrationResult
@@ -227,7 +228,7 @@ function migrations.runMigrations(entries, db, opts)
 end
 
 --- Says what runMigrations would do, without raising for edited ones. Reads only.
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param db stores.MigrationPlace
 ---@param opts? {ledger?: string, concurrency?: integer, finish?: boolean}
 ---@return stores.PlannedMigration[] in the order of the list; for Shards an array of those
@@ -243,7 +244,7 @@ end
 --- How each migration stands: 'done', 'pending', 'unfinished', 'changed', 'later' for a contract
 --- that waits, 'unknown' for those that are in the ledger but not in the list, 'replaced' where a
 --- checkpoint took their place. Reads only.
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param db stores.MigrationPlace
 ---@param opts? {ledger?: string, concurrency?: integer}
 ---@return stores.MigrationState[] or, for Shards, an array of those
@@ -257,7 +258,7 @@ end
 --- edited, what stopped half-way, and which INVALID indexes failed concurrent builds left. With
 --- `schema` also its tables, with what the migrations that it has run make of an empty database on
 --- a private server, or on the one of `scratch`. Only reads the database.
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param db stores.MigrationPlace
 ---@param opts? stores.VerifyOptions
 ---@return stores.MigrationReport
@@ -278,7 +279,7 @@ end
 --- Runs all migrations of a list on a private server, or on the one of `scratch`: from empty, in
 --- two phases where there are contracts, and from each checkpoint; and compares the schemas.
 ---Raises migration_failed where one fails, or where the schemas differ (field differences).
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param opts? {scratch?: stores.DbConfig, on?: fun(event: table), stopping?: fun(): boolean}
 ---@return {ways: string[], stopped?: string} what was tried, and where it was stopped
 function migrations.test(entries, opts)
@@ -296,7 +297,7 @@ end
 
 --- Says what in the list may hurt a database that is in use, and the safe form of each. With a
 --- database only what it has not run yet, and the sizes of its tables are known. Reads only.
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param db? stores.MigrationPlace
 ---@param opts? stores.LintOptions
 ---@return stores.LintFinding[]
@@ -319,7 +320,7 @@ end
 
 --- Writes into the ledger that migrations ran, without running them: for a database that has their
 --- work already. With `accept` also the new text of edited ones.
----@param entries stores.Migration[]
+---@param entries stores.MigrationList
 ---@param db stores.MigrationPlace
 ---@param opts? stores.BaselineOptions
 ---@return {ran: string[], skipped: string[], ledger: string} ran: the names that were written
@@ -339,7 +340,7 @@ end
 --- Reads a migration file: a Lua file that returns the list. The `file` of an entry is looked for
 --- beside it. Raises where it cannot be read, or its list is wrong.
 ---@param file string
----@return stores.Migration[]
+---@return stores.MigrationList
 function migrations.load(file)
   if type(file) ~= 'string' then
     errors.raise('invalid_argument', 'the migration file must be a path, got ' .. errors.kind(file))

@@ -7,6 +7,7 @@ local list = require('stores.verbs.list')
 local options = require('stores.config.options')
 local scatter = require('stores.shards.scatter')
 local sorted = require('stores.sorted')
+local told = require('tools.told')
 
 local types = {}
 
@@ -19,7 +20,7 @@ local HEAD = [[
 
 -- A line for editors: Markdown, on one line.
 local function remark(text)
-  return text and ' ' .. text:gsub('\n', ' ') or ''
+  return text and text ~= '' and ' ' .. text:gsub('\n', ' ') or ''
 end
 
 local function class(name, lines)
@@ -42,12 +43,20 @@ local function call_options()
   return texts
 end
 
-local function store_tables()
-  local texts = {}
+-- Where the page tells of the keys of each table.
+local TOLD = { ['stores.DbConfig'] = 'db', ['stores.ReplicaConfig'] = 'db',
+  ['stores.RedisConfig'] = 'redis', ['stores.RedisOptions'] = 'redis.opts',
+  ['stores.TlsOptions'] = 'redis.opts.tls', ['stores.StoreOptions'] = 'opts' }
+
+local function store_tables(page)
+  local texts, all = {}, told.keys(page)
   for _, name in ipairs(sorted(config.classes)) do
-    local keys, lines = config.classes[name].keys, {}
+    local keys, lines, texts_of = config.classes[name].keys, {}, all[TOLD[name]] or {}
     for place, key in ipairs(sorted(keys)) do
-      lines[place] = ('---@field %s? %s'):format(key, options.type_of(keys[key]))
+      local text = texts_of[key]
+      -- what a replica does not say is that of db
+      if name == 'stores.ReplicaConfig' and text then text = text:gsub(';? ?left out: .*', '') end
+      lines[place] = ('---@field %s? %s%s'):format(key, options.type_of(keys[key]), remark(text))
     end
     texts[#texts + 1] = class(name, lines)
   end
@@ -127,14 +136,15 @@ local function verbs_of_shards()
 end
 
 --- The files, by their paths.
+---@param page string docs/api.md
 ---@return table<string, string>
-function types.files()
+function types.files(page)
   local made = {}
   local function add(name, what, texts)
     made['lua/stores/types/' .. name] = HEAD:format(what) .. table.concat(texts, '\n')
   end
   add('options.lua', 'The options of calls.', call_options())
-  add('config.lua', 'The tables of Store.new.', store_tables())
+  add('config.lua', 'The tables of Store.new.', store_tables(page))
   add('verbs.lua', 'The verbs of a store, of a transaction, and of a session.', {
     verbs_of('stores.Verbs', nil, { both = true }, {}),
     verbs_of('stores.Store', 'stores.Verbs', { store = true }, {

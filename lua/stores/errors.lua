@@ -22,7 +22,28 @@ local core = require('stores.core')
 ---@field row string? the id of the row whose value cannot be read, or that is another one by now
 ---@field gone boolean? of a conflict: whether no row has the id any more
 ---@field etag string? of a conflict: the one that the row has now
----@field index integer? where it is among those that were asked for
+---@field index integer|string|nil where it is among those that were asked for, or given; of
+--- not_indexed the name of the index that is missing
+---@field path stores.Path|stores.Path[]|nil of a document that is refused: of which of its values
+---@field version integer? of newer_version: the document's
+---@field known_version integer? of newer_version: the program's
+---@field count integer? of what goes batch by batch: how many are done
+---@field after string|integer|nil likewise: what to go on with
+---@field document string? of a backfill: the id of the one that its function failed at
+---@field failed stores.Error[]? of shards: of all that failed
+---@field shards table[]? of migrations over shards: the result, or the error, of each
+---@field migration string? the name of the migration
+---@field statements integer? of migration_failed: how many statements it has
+---@field line integer? likewise: of its text
+---@field ran string[]? likewise: those that this run has done
+---@field untold string[]? likewise: tables whose rows changed, and no cache was told
+---@field cause any likewise: what was raised
+---@field invalid_indexes string[]? likewise: left by concurrent builds that failed
+---@field process integer? likewise: the session that is in the way
+---@field entry string? of migrations.new: what it has not written
+---@field difference string? of migration_changed: between the ledger and the list
+---@field differences stores.SchemaDifference[]? of migrations.test
+---@field way string? of migrations.test: the way in which the schema came out otherwise
 
 local errors = {}
 

@@ -33,6 +33,32 @@ local SOURCES = { c = 'cache', p = 'postgres' }
 -- A list is never changed, but another one takes its place: one that is being told goes on.
 local hooks = { call = {}, slow = {}, statement = {} }
 
+---@class stores.CallEvent what a hook of 'call' or 'slow' is told
+---@field verb string
+---@field table? string
+---@field shard? integer
+---@field source? 'cache'|'postgres' where the answer came from
+---@field round_trips integer
+---@field retries integer how often its function, its statement or its segment ran again
+---@field seconds number
+---@field queue number of these: until it had a connection
+---@field connect number
+---@field redis number
+---@field postgres number
+---@field decode number
+---@field error? any what the call raised
+
+---@class stores.StatementEvent what a hook of 'statement' is told
+---@field sql string as it was sent, without the values of its parameters
+---@field rows integer given, or else changed
+---@field connection integer the statements of a transaction have one
+---@field shard? integer
+---@field seconds number
+---@field queue number of these: while statements before it on its connection were answered
+---@field postgres number
+---@field code? string where it failed
+---@field sqlstate? string
+
 ---@class stores.Watched : stores.Frame the verb that a coroutine runs
 ---@field event table
 
@@ -216,7 +242,7 @@ end
 --- 'statement': after every statement that PostgreSQL answered. The event: sql, rows, connection,
 --- shard, seconds, and of these queue, postgres; code and sqlstate where it failed.
 ---@param what 'call'|'slow'|'statement'
----@param fn fun(event: table)
+---@param fn fun(event: stores.CallEvent|stores.StatementEvent)
 ---@param opts? {seconds: number} of 'slow'
 ---@return fun() off takes the hook away again
 function observe.on(what, fn, opts)

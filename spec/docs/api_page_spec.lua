@@ -1,4 +1,4 @@
---- docs/api.md tells of all that there is: functions, options, figures, codes.
+--- docs/api.md tells of all that there is: functions, options of calls, figures, codes.
 -- Plain pass alone: what the page shows is in the passes of the specs that promise it.
 
 local sh = require('spec.support.shell')
@@ -45,41 +45,6 @@ describe('docs/api.md', function()
     table.sort(missing)
     assert.same({}, missing)
     assert.is_truthy(text:find('Store.new(', 1, true) and text:find('Shards.new', 1, true))
-  end)
-
-  -- Every list of options is told by the message about an unknown one.
-  local function known(fn, ...)
-    local ok, err = pcall(fn, ...)
-    assert.is_false(ok)
-    local names = {}
-    for name in assert(err.message:match('known are (.*)$'), err.message):gmatch('[%w_]+') do
-      names[#names + 1] = name
-    end
-    return names
-  end
-
-  local function section(heading)
-    local _, from = text:find('\n#+ ' .. heading .. '\n')
-    assert(from, 'there is no section ' .. heading)
-    return text:sub(from, text:find('\n##', from) or #text)
-  end
-
-  local function tells(heading, names)
-    local missing, words = {}, section(heading)
-    for _, name in ipairs(names) do
-      if not words:find('`' .. name .. '[`%s]') then missing[#missing + 1] = name end
-    end
-    assert.same({}, missing, 'options of ' .. heading)
-  end
-
-  local UNKNOWN = { qqqqqqqq = true }
-
-  it('tells of every key of the three tables that make a store', function()
-    local new, db, redis = stores.Store.new, support.config(), support.redis()
-    tells('db', known(new, UNKNOWN))
-    tells('redis', known(new, db, UNKNOWN))
-    tells('redis', known(new, db, { path = '/tmp/x', opts = UNKNOWN }))
-    tells('opts', known(new, db, redis, UNKNOWN))
   end)
 
   it('tells of every figure of stats()', function()

@@ -203,6 +203,26 @@ describe('what PostgreSQL says of transactions', function()
       assert.truthy(err.hint:find('tx:transaction(fn)', 1, true))
     end
   end)
+
+  it('spoils one whose failure was caught, and nothing else does', function()
+    store:upsert('docs', { id = '1', n = 1 })
+    local _, etag = store:find('docs', '1', { etag = true })
+    local function swallow(...) return select(2, pcall(...)).code end
+    refused('query_failed', nil, store.transaction, store, function(tx)
+      tx:patch('docs', '1', { set = { n = 2 } })
+      assert.equal('path_blocked', swallow(tx.patch, tx, 'docs', '1',
+        { set = { { { 'n', 'm' }, 1 } } }))
+    end)
+    assert.equal(1, store:find('docs', '1').n)
+    store:transaction(function(tx)
+      tx:patch('docs', '1', { set = { n = 3 } })
+      assert.equal('duplicate', swallow(tx.insert, tx, 'docs', { id = '1' }))
+      assert.equal('not_found', swallow(tx.update, tx, 'docs', { id = '404' }, { must = true }))
+      assert.equal('conflict', swallow(tx.delete, tx, 'docs', '1', { if_match = etag }))
+      assert.equal('invalid_id', swallow(tx.find, tx, 'docs', 1))
+    end)
+    assert.equal(3, store:find('docs', '1').n)
+  end)
 end)
 
 describe('the stack of who called', function()

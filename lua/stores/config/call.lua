@@ -46,8 +46,9 @@ call.options = {
   option('as', one_of({ 'array', 'map' }), "`'map'`: documents in a table by id, in place of the "
     .. 'array'),
   option('limit', integer(0, 2 ^ 53), 'so many documents at most'),
-  option('after', any('stores.Cursor'), 'a cursor that a list gave: only what comes behind it, in '
-    .. 'the order of the call. In an order by id an id will do, too'),
+  option('after', any('stores.Cursor|integer'), 'a cursor that a list gave: only what comes behind '
+    .. 'it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where '
+    .. 'to go on, as `progress`, or the `after` of an error, told it'),
   option('before', any('stores.Cursor'), 'the same for what comes before it: of that the last '
     .. 'ones, in the order of the call'),
   option('order', any('stores.Order'), "`'asc'` (by id, the default), `'desc'`, or a list of keys: "

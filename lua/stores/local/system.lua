@@ -91,12 +91,12 @@ function system.is_terminal(fd) return C.isatty(fd) == 1 end
 ---@param seconds number
 function system.sleep(seconds) C.poll(nil, 0, math.ceil(seconds * 1000)) end
 
---- @class stores.local.Stat
---- @field kind 'directory'|'other'
---- @field mode integer the permission bits
---- @field uid integer
---- @field gid integer
---- @field identity string names the inode: the same after a rename, another for a copy
+---@class stores.local.Stat
+---@field kind 'directory'|'other'
+---@field mode integer the permission bits
+---@field uid integer
+---@field gid integer
+---@field identity string names the inode: the same after a rename, another for a copy
 
 --- Looks at a path without following a symbolic link at its end.
 ---@param path string

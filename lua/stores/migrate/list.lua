@@ -6,10 +6,13 @@ local options = require('stores.config.options')
 
 local list = {}
 
+---@alias stores.MigrationList (stores.Migration|stores.Definition|table[])[]
+
 ---@class stores.Migration
 ---@field name string unique in its list, at most 1024 bytes
 ---@field type? 'db'|'lua'|'backfill'|'checkpoint' 'db' (the default) for SQL, 'lua' for a function
----@field migration? string|fun(tx: table) SQL text, or for 'lua' a function of the transaction
+---@field migration? string|fun(tx: stores.Transaction) SQL text, or for 'lua' a
+--- function of the transaction
 ---@field file? string the file of its SQL, in place of `migration`
 ---@field phase? 'contract' it runs where a run is told to finish, and is left out until then
 ---@field repeatable? boolean runs again when its text (or `version`) changed
@@ -23,7 +26,8 @@ local list = {}
 ---       'reference': all of them on each server
 ---@field version? string of a function: what stands in the ledger in place of a text
 ---@field table? string of a backfill: whose rows it goes through
----@field fn? fun(document: table, tx: table): table|false|nil of a backfill: changes a document
+---@field fn? fun(document: table, tx: stores.Transaction): table|false|nil of a backfill: changes
+--- a document
 ---@field batch? integer of a backfill: rows of one transaction, 1000 unless told otherwise
 ---@field pause? number of a backfill: seconds between two of them, 0.01 unless told otherwise
 ---@field replaces? string[] of a checkpoint: names of those that the list does not have any more
@@ -236,7 +240,7 @@ local function add_flat(flat, entries)
 end
 
 --- The entries of a list, without those that stand for others.
----@param entries (stores.Migration|stores.Definition|stores.Migration[])[]
+---@param entries stores.MigrationList
 ---@return stores.Migration[]
 function list.flat(entries)
   return add_flat({}, entries)
@@ -244,7 +248,7 @@ end
 
 --- Checks the whole list and gives a copy of its entries, in order, that the runner may mark.
 ---Raises invalid_argument or invalid_option, with the place and the name of the entry.
----@param entries (stores.Migration|stores.Definition|stores.Migration[])[]
+---@param entries stores.MigrationList
 ---@return stores.MigrationStep[]
 function list.read(entries)
   local steps, first = {}, {}

@@ -18,7 +18,7 @@ local lists = {}
 ---@field breaker? number seconds after which a shard that does not answer is taken for down; 2
 ---@field strategy? 'modulo'|stores.ShardStrategy whose an id is
 ---@field cluster? string what the databases say of themselves; nil: all of them the same
----@field require_migrated? stores.Migration[] a shard that lacks one of them is refused
+---@field require_migrated? stores.MigrationList a shard that lacks one of them is refused
 
 local KNOWN = { db = true, redis = true, opts = true, id = true }
 
@@ -73,7 +73,7 @@ local OPTIONS = {
   where = 'the options of the shards', aliases = {},
   keys = { concurrency = options.integer(1, 1000), breaker = options.seconds(60),
     cluster = options.text, strategy = options.any('stores.ShardStrategy'),
-    require_migrated = options.any('stores.Migration[]') },
+    require_migrated = options.any('stores.MigrationList') },
 }
 
 --- Checks the options of all shards.

@@ -3,36 +3,36 @@
 -- Written by tools/docs.lua: change what it is made from.
 
 ---@class stores.DbConfig
----@field acquire_timeout? number
----@field application_name? string
----@field connect_timeout? number
+---@field acquire_timeout? number how long a call waits for a connection; left out: 5
+---@field application_name? string shown in `pg_stat_activity`
+---@field connect_timeout? number left out: libpq's, else 10
 ---@field database? string
----@field host? string|string[]
----@field idle_timeout? number
----@field listen_url? string
----@field max_age? number
----@field max_lag? number
----@field max_waiters? integer
----@field migrate_url? string
----@field min_idle? integer
----@field on_connect? string
----@field params? table<string, string|number|boolean>
+---@field host? string|string[] name, address, folder of a unix socket; or an array of them, in order of preference; left out: libpq's
+---@field idle_timeout? number an idle connection is closed after it; left out: 60
+---@field listen_url? string the server itself, for [`listen`](#listen-and-notify) behind any pooler; left out: `migrate_url` behind such a pooler
+---@field max_age? number a connection is not used again after it, give or take 10 %; left out: 1800
+---@field max_lag? number a replica that is later than so many seconds is not asked; left out: no limit
+---@field max_waiters? integer calls that may wait for a connection; one more raises `pool_full`; left out: no limit
+---@field migrate_url? string the server itself, for migrations behind such a pooler
+---@field min_idle? integer connections that stay open although nobody needs them; left out: 0
+---@field on_connect? string SQL that every new connection runs first
+---@field params? table<string, string|number|boolean> table of further libpq keywords, such as `{ keepalives_idle = 30 }`
 ---@field password? string
----@field ping_after? number
----@field poolSize? integer|string
----@field pooler? 'session'|'transaction'
----@field poolsize? integer|string
----@field poolsize_total? integer|string
----@field port? integer|string|(integer|string)[]
----@field replicas? (string|stores.ReplicaConfig)[]
----@field service? string
----@field sslcert? string
----@field sslkey? string
----@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full'
----@field sslrootcert? string
----@field statement_timeout? number
----@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby'
----@field url? string
+---@field ping_after? number a connection that was idle for so long is asked first whether it lives; left out: 30
+---@field poolSize? integer|string connections at most; left out: 10
+---@field pooler? 'session'|'transaction' `'transaction'` where a PgBouncer in transaction mode stands in between: nothing is prepared, no session state is used. Poolers of sessions, and proxies that refuse start-up options, need nothing: settings are then made by a statement; left out: `'session'`
+---@field poolsize? integer|string connections at most; left out: 10
+---@field poolsize_total? integer|string in place of `poolsize`: connections of all worker processes of an nginx together, shared out among them
+---@field port? integer|string|(integer|string)[] number or digits; or an array, one for each host; left out: 5432
+---@field replicas? (string|stores.ReplicaConfig)[] an array of standbys, tables like this one or urls, which answer what is read with `read = 'replica'`: [scaling.md](scaling.md#replicas). What one does not say (user, password, database, port, TLS ..) is that of db; left out: none
+---@field service? string the name of a service in libpq's service file (`~/.pg_service.conf`, PGSERVICEFILE); left out: PGSERVICE
+---@field sslcert? string files, as libpq takes them; left out: libpq's
+---@field sslkey? string files, as libpq takes them; left out: libpq's
+---@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full' `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`; left out: `prefer` for local hosts and sockets, else `verify-full`
+---@field sslrootcert? string files, as libpq takes them; left out: libpq's
+---@field statement_timeout? number of the server, for each statement; left out: 30
+---@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby' `any`, `read-write`, `read-only`, `primary`, `standby`, `prefer-standby`; left out: `any`
+---@field url? string `postgresql://user:password@host:port/database`, instead of host, port and database; parameters are libpq's, such as `?sslmode=require`
 ---@field user? string
 
 ---@class stores.MetricsOptions
@@ -42,38 +42,38 @@
 ---@class stores.RedisConfig
 ---@field cluster? string[]
 ---@field host? string
----@field master? string
+---@field master? string the name by which they know it; left out: an error
 ---@field opts? stores.RedisOptions
 ---@field path? string
 ---@field port? integer|string
----@field sentinel_opts? stores.SentinelOptions
----@field sentinels? string[]
+---@field sentinel_opts? stores.SentinelOptions `username`, `password` and `tls` for the sentinels; those in `opts` are for Redis
+---@field sentinels? string[] places, `'host'`, `'host:port'` or `'[address]:port'`; left out: the port: 26379
 ---@field url? string
 
 ---@class stores.RedisOptions
----@field connect_timeout? number
----@field db? integer|string
----@field keepalive? number
+---@field connect_timeout? number left out: 1
+---@field db? integer|string number of the database; left out: 0
+---@field keepalive? number a link that nobody uses is asked so often whether it lives, while the loop turns; 0: never ([redis.md](redis.md#links-that-nobody-uses)); left out: 30
 ---@field password? string
----@field timeout? number
----@field tls? boolean|stores.TlsOptions
+---@field timeout? number how long Redis may be silent while an answer is due; left out: 0.05
+---@field tls? boolean|stores.TlsOptions true, or a table as below: what goes to Redis is encrypted; left out: true for `rediss://`, else false
 ---@field username? string
 
 ---@class stores.ReplicaConfig
----@field application_name? string
+---@field application_name? string shown in `pg_stat_activity`
 ---@field database? string
----@field host? string|string[]
----@field params? table<string, string|number|boolean>
+---@field host? string|string[] name, address, folder of a unix socket; or an array of them, in order of preference
+---@field params? table<string, string|number|boolean> table of further libpq keywords, such as `{ keepalives_idle = 30 }`
 ---@field password? string
----@field poolsize? integer|string
----@field port? integer|string|(integer|string)[]
----@field service? string
----@field sslcert? string
----@field sslkey? string
----@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full'
----@field sslrootcert? string
----@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby'
----@field url? string
+---@field poolsize? integer|string connections at most
+---@field port? integer|string|(integer|string)[] number or digits; or an array, one for each host
+---@field service? string the name of a service in libpq's service file (`~/.pg_service.conf`, PGSERVICEFILE)
+---@field sslcert? string files, as libpq takes them
+---@field sslkey? string files, as libpq takes them
+---@field sslmode? 'disable'|'allow'|'prefer'|'require'|'verify-ca'|'verify-full' `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`
+---@field sslrootcert? string files, as libpq takes them
+---@field target_session_attrs? 'any'|'read-write'|'read-only'|'primary'|'standby'|'prefer-standby' `any`, `read-write`, `read-only`, `primary`, `standby`, `prefer-standby`
+---@field url? string `postgresql://user:password@host:port/database`, instead of host, port and database; parameters are libpq's, such as `?sslmode=require`
 ---@field user? string
 
 ---@class stores.SentinelOptions
@@ -82,34 +82,34 @@
 ---@field username? string
 
 ---@class stores.StoreOptions
----@field after_token? string
----@field any_shard? boolean
----@field cache? boolean
----@field combine? boolean
----@field flake? 'flake'|'simpleflake'
----@field hold? string[]
----@field hold_bytes? integer
----@field hold_lease? number
----@field log? fun(text: string)
----@field metrics? stores.MetricsOptions
----@field name? string
----@field negative_ttl? number
----@field on_cache_failure? 'bypass'|'error'
----@field prefix? string
----@field raw? boolean
----@field read? 'primary'|'replica'
----@field retries? integer
----@field segment? boolean
----@field tables? stores.Definition[]
----@field timeout? number
----@field traceback? boolean
----@field transaction? boolean
----@field ttl? number
----@field unsafe_eviction? boolean
+---@field after_token? string what replicas answer is never older than this [token](#token) says
+---@field any_shard? boolean take a database that is one of several [shards](scaling.md#each-database-knows-its-place); left out: false
+---@field cache? boolean false: Redis is never spoken to; left out: true where `redis` is given
+---@field combine? boolean false: each call of `updateObject` is a transaction of its own, with a lock; left out: true
+---@field flake? 'flake'|'simpleflake' `'simpleflake'`: generated ids have its layout; left out: `'flake'`
+---@field hold? string[] the tables whose rows are [held in memory](held.md), beside those that are defined so
+---@field hold_bytes? integer how much of it they take; rows that were not used go first; left out: 64 MB
+---@field hold_lease? number how long they may be read after their process last heard of writes, 0.2 to 10 s: so long a write waits, once, for a process that froze ([held.md](held.md#leases)); left out: 1
+---@field log? fun(text: string) `function(text)`: told what a person should know, such as that Redis is not reachable; left out: stderr
+---@field metrics? stores.MetricsOptions where its figures meet those of other processes: `{ dict = 'NAME' }` of nginx, or `{ folder = 'PATH' }`
+---@field name? string what the store is called in [metrics](#metrics); left out: its place
+---@field negative_ttl? number lifetime of "no such row"; left out: 10
+---@field on_cache_failure? 'bypass'|'error' of a write while Redis cannot be told: `'bypass'` commits all the same, `'error'` refuses ([cache.md](cache.md)); left out: `'bypass'`
+---@field prefix? string what the keys in Redis begin with; left out: `stores1:<system identifier>/<oid of the database>/`
+---@field raw? boolean documents are given as their JSON text; left out: false
+---@field read? 'primary'|'replica' `'replica'`: [replicas](scaling.md#replicas) may answer what only reads and is not cached; a call may say otherwise; left out: `'primary'`
+---@field retries? integer of `transaction` and `updateObject` after a deadlock or a serialization failure; left out: 5
+---@field segment? boolean false: each write by id is a transaction of its own; left out: true
+---@field tables? stores.Definition[] the [declared tables](tables.md), of `stores.define(name, spec)`, that it knows; left out: all of the process
+---@field timeout? number of a whole call: waiting, connecting, running and reading; left out: 30
+---@field traceback? boolean true: errors have a `traceback`, the stack of the coroutine that called; for development, for it costs what a pcall does in each call; left out: false
+---@field transaction? boolean false: each statement of a `query` runs as it comes, in no transaction; left out: true
+---@field ttl? number lifetime of a cached document, give or take 10 %; left out: 600
+---@field unsafe_eviction? boolean cache although Redis may evict anything (`allkeys-*`); left out: false
 
 ---@class stores.TlsOptions
----@field ca? string
----@field cert? string
----@field key? string
----@field server_name? string
----@field verify? boolean
+---@field ca? string the authorities: a PEM file, or a folder that `openssl rehash` was run in; left out: those of the system
+---@field cert? string the certificate of this client, with those that lead to its authority, and its key, which is not encrypted: PEM files; left out: none; the key is in the file of `cert`
+---@field key? string the certificate of this client, with those that lead to its authority, and its key, which is not encrypted: PEM files; left out: none; the key is in the file of `cert`
+---@field server_name? string what is asked for (SNI), and what the certificate has to be for; left out: the host
+---@field verify? boolean false: any certificate will do, so that whoever stands between the two reads and changes everything, the password too; left out: true

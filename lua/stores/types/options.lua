@@ -24,7 +24,7 @@
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
@@ -42,7 +42,7 @@
 ---@field timeout? number the deadline of this call
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field transaction? boolean false: the statements run as they come, each on its own
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.EachOptions
@@ -51,7 +51,7 @@
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
 ---@field contains? table only documents that contain this one
@@ -75,7 +75,7 @@
 ---@field etag? boolean give the etag of the document, too: the new one, of a write
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field transaction? boolean false: the statements run as they come, each on its own
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.ListOptions
@@ -84,7 +84,7 @@
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
@@ -116,7 +116,7 @@
 ---@field after_token? string what a replica answers is not older than this token says: [token](#token)
 ---@field raw? boolean documents as JSON text
 ---@field limit? integer so many documents at most
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field before? stores.Cursor the same for what comes before it: of that the last ones, in the order of the call
 ---@field order? stores.Order `'asc'` (by id, the default), `'desc'`, or a list of keys: `{'name'}`, `{'state', '-created'}`, `{{'path', 'to'}, 'desc'}`; documents without a value there, or with a null, come last
 ---@field where? stores.Where conditions that documents meet: [criteria.md](criteria.md#where)
@@ -210,7 +210,7 @@
 ---@field all? boolean criteria that match every row are meant
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field pause? number seconds to wait behind each batch
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.UpdateInsideOptions
@@ -224,7 +224,7 @@
 ---@field timeout? number the deadline of this call
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field pause? number seconds to wait behind each batch
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 
 ---@class stores.UpsertOptions
 ---@field timeout? number the deadline of this call
@@ -237,7 +237,7 @@
 ---@field etag? boolean give the etag of the document, too: the new one, of a write
 ---@field batch? integer documents in one batch; 500, of bulk verbs 5000
 ---@field transaction? boolean false: the statements run as they come, each on its own
----@field after? stores.Cursor a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too
+---@field after? stores.Cursor|integer a cursor that a list gave: only what comes behind it, in the order of the call. In an order by id an id will do, too. Of bulk verbs: where to go on, as `progress`, or the `after` of an error, told it
 ---@field progress? fun(count: integer, after: integer|string) called behind each chunk with how many there were, and what `after` would go on with
 
 ---@class stores.WriteOptions

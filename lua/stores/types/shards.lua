@@ -71,7 +71,7 @@
 --- Notifies all who listen to a channel.
 ---@field notify fun(self: stores.Shards, channel: string, payload?: string)
 --- Runs what is new in a list of migrations.
----@field migrate fun(self: stores.Shards, list: stores.Migration[], opts?: stores.MigrationOptions): (result: stores.MigrationResult)
+---@field migrate fun(self: stores.Shards, list: stores.MigrationList, opts?: stores.MigrationOptions): (result: stores.MigrationResult)
 --- Tells how far the store has written and read, for `after_token`.
 ---@field token fun(self: stores.Shards, opts?: stores.TimeoutOptions|stores.ScatterOptions): (token: string, failed: stores.Error[]|nil)
 --- Makes a new id, as `insert` does.

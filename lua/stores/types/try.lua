@@ -70,7 +70,7 @@
 --- Notifies all who listen to a channel.
 ---@field notify fun(self: stores.Try, channel: string, payload?: string): (ok: boolean, err: nil|stores.Error)
 --- Runs what is new in a list of migrations. Gives what ran, and what had run before.
----@field migrate fun(self: stores.Try, list: stores.Migration[], opts?: stores.MigrationOptions): (ok: boolean, result: stores.MigrationResult|stores.Error)
+---@field migrate fun(self: stores.Try, list: stores.MigrationList, opts?: stores.MigrationOptions): (ok: boolean, result: stores.MigrationResult|stores.Error)
 --- Tells how far the store has written and read, for `after_token`. Gives a string.
 ---@field token fun(self: stores.Try, opts?: stores.TimeoutOptions): (ok: boolean, token: string|stores.Error)
 --- Makes a new id, as `insert` does. Gives a string.

@@ -81,7 +81,7 @@
 --- Notifies all who listen to a channel.
 ---@field notify fun(self: stores.Store, channel: string, payload?: string)
 --- Runs what is new in a list of migrations. Gives what ran, and what had run before.
----@field migrate fun(self: stores.Store, list: stores.Migration[], opts?: stores.MigrationOptions): (result: stores.MigrationResult)
+---@field migrate fun(self: stores.Store, list: stores.MigrationList, opts?: stores.MigrationOptions): (result: stores.MigrationResult)
 --- Tells how far the store has written and read, for `after_token`. Gives a string.
 ---@field token fun(self: stores.Store, opts?: stores.TimeoutOptions): (token: string)
 --- Tells what the engine counted, and how it is. Gives a table of numbers.

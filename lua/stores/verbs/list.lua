@@ -356,7 +356,7 @@ verb('notify', {
   section = 'transaction', home = 'updates/transaction', core = { 'query' }, spec = 'notify',
 })
 verb('migrate', {
-  on = 'store', takes = { value('list', 'stores.Migration[]'),
+  on = 'store', takes = { value('list', 'stores.MigrationList'),
     maybe('opts', 'stores.MigrationOptions') },
   gives = { value('result', 'stores.MigrationResult') },
   says = 'what ran, and what had run before',
