@@ -137,7 +137,8 @@ stdin. The cache is told of every row; while more than 5000 of them are in one c
 whole table with each.
 
 A line that is no document, or that the table refuses, is left out: it goes to the file of rejects,
-with its number and the reason before it, and tabs between them. The exit code is 1 then.
+with its number and the reason before it, and tabs between them. The exit code is 1 then. Of a line
+whose id is there already --conflict decides.
 
 Ctrl-C ends it behind a chunk, and says how to go on. With --resume the place is kept in the
 database, in the table stores_imports and in the transaction of each chunk: the same command goes on
