@@ -53,6 +53,9 @@ errors.Error = Error
 
 function Error.__tostring(self)
   local text = self.code .. ': ' .. self.message
+  if type(self.index) == 'number' and not self.row then
+    text = ('%s (record %d)'):format(text, self.index) -- no id says which it is
+  end
   local state = self.sqlstate and 'SQLSTATE ' .. self.sqlstate
   -- that of a migration has it in its words
   if state and not text:find(state, 1, true) then text = ('%s (%s)'):format(text, state) end

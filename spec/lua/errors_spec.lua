@@ -95,6 +95,16 @@ describe('an error', function()
     assert.equal('timeout: late; hint: look at the locks', tostring(err))
   end)
 
+  it('says which of many records it is about, where no id does', function()
+    local err = refused('invalid_document', nil, store.insertMany, store, 'users',
+      { { name = 'Ada' }, { name = print } })
+    assert.equal('invalid_document: cannot store .name: function (record 2)', tostring(err))
+    err = refused('duplicate', nil, store.insertMany, store, 'users',
+      { { id = '7' }, { id = '7' } })
+    assert.same({ 2, '7' }, { err.index, err.row })
+    assert.is_nil(tostring(err):find('record', 1, true))
+  end)
+
   it('names the document neither in its message nor in its text', function()
     store:upsert('limits', { id = '1', n = 5 })
     for _, call in ipairs({
