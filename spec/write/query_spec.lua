@@ -115,6 +115,10 @@ describe('the parameters of a query', function()
       assert.equal('none', err.outcome)
     end
     refused('invalid_argument', nil, store.query, store, 'SELECT 1', { 1 })
+    for _, place in ipairs({ '?', '%s', '1' }) do -- as others write them
+      refused('invalid_argument', 'no place for 1 parameter: the first one is $1', store.query,
+        store, 'SELECT ' .. place, { 1 })
+    end
     refused('invalid_argument', nil, store.query, store, 'SELECT $1')
   end)
 

@@ -39,6 +39,7 @@ local function take_apart(text)
   for _, part in ipairs(parts) do
     part.control = sql.transaction_control(part.text) or false
   end
+  parts.has_places = text:find('$', 1, true) ~= nil
   if #text > LONGEST or #parts > MOST_PARTS then return parts end
   if count >= KEPT then known, count = {}, 0 end
   known[text], count = parts, count + 1
@@ -67,6 +68,9 @@ function statements.check(text, params, opts, taken, place)
   if #parts > 1 and #given > 0 then
     errors.raise('invalid_argument', 'several statements in one query take no parameters: '
       .. 'send them one by one, or in a transaction')
+  elseif #given > 0 and not parts.has_places then
+    errors.raise('invalid_argument', ('the text has no place for %d parameter%s: the first one is '
+      .. '$1'):format(#given, #given == 1 and '' or 's'))
   end
   for _, part in ipairs(parts) do
     local allowed = place == 'session' or (place == 'tx' and is_savepoint(part))
