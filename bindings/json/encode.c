@@ -101,7 +101,7 @@ static bool encode_cdata(struct encoder *e) {
 /* ---- Tables --------------------------------------------------------------------------------- */
 
 static const char mixed[] = "table with array and other keys";
-static const char sparse[] = "sparse array";
+static const char sparse[] = "sparse array; the names of an object are strings";
 
 /* What is wrong with a table that has the key on top of the stack, beside what it should be. */
 static const char *wrong_key(lua_State *L, int index) {

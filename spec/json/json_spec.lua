@@ -97,11 +97,12 @@ describe('arrays', function()
   end)
 
   it('are refused when they are sparse', function()
-    refuses({ a = { 1, nil, 3 } }, 'cannot store .a: sparse array')
-    refuses({ a = { [2] = 1 } }, 'cannot store .a: sparse array')
-    refuses({ a = { [1] = 1, [1000] = 2 } }, 'cannot store .a: sparse array')
-    refuses({ a = json.array { nil, 2 } }, 'cannot store .a: sparse array')
-    refuses({ [2] = 1 }, 'cannot store the value: sparse array')
+    local SPARSE = 'cannot store %s: sparse array; the names of an object are strings'
+    refuses({ a = { 1, nil, 3 } }, SPARSE:format('.a'))
+    refuses({ a = { [2] = 1 } }, SPARSE:format('.a'))
+    refuses({ a = { [1] = 1, [1000] = 2 } }, SPARSE:format('.a'))
+    refuses({ a = json.array { nil, 2 } }, SPARSE:format('.a'))
+    refuses({ [2] = 1 }, SPARSE:format('the value'))
   end)
 
   it('are refused when they have other keys, too', function()
