@@ -45,6 +45,8 @@ int main(int argc, char **argv) {
 
     int status = run_script(L, &loop, argc, argv);
     if (status != 0) {
+        /* what Stores raises is a table, which has its text in __tostring */
+        if (luaL_callmeta(L, -1, "__tostring") == 0) lua_pushvalue(L, -1);
         fprintf(stderr, "%s\n", lua_tostring(L, -1));
     } else {
         uv_run(&loop, UV_RUN_DEFAULT);

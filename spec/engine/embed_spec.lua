@@ -109,4 +109,20 @@ describe('a C program', function()
     assert.matches('stores: [^\n]*nobody joins this\n', text)
     assert.is_nil(text:find('left on the loop', 1, true))
   end)
+
+  it('shows what a script raises by its text', function()
+    make('lua_host', 'luajit libuv', '-rdynamic')
+    local script = base .. '/raises.lua'
+    for code, text in pairs({
+      ["require('stores').json.decode('{')"] = 'invalid_document: invalid JSON',
+      ["error('a string')"] = 'a string',
+    }) do
+      local file = assert(io.open(script, 'w'))
+      file:write(code)
+      file:close()
+      local status, said = run('lua_host', quoted(script))
+      assert.equal(1, status)
+      assert.truthy(said:find(text, 1, true), said)
+    end
+  end)
 end)

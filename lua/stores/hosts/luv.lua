@@ -6,11 +6,13 @@
 --- Stores' handles are on the loop too, and uv.walk of luv takes every handle for one of its own:
 --- do not walk the loop while a store is open.
 
+local caught = require('stores.hosts.caught')
 local core = require('stores.core')
 local errors = require('stores.errors')
 local scheduler = require('stores.hosts.scheduler')
 local uv = require('luv')
 local uv_hosts = require('stores.hosts.uv')
+local wraps = require('stores.hosts.wraps')
 
 local function find_loop()
   local path = package.searchpath('luv', package.cpath)
@@ -35,6 +37,15 @@ local check_coroutine = luv.check
 function luv.check()
   if luv.outside() then check_outside() else check_coroutine() end
 end
+
+-- What nobody catches in a callback ends the program, and luv shows the text of a string alone.
+local function leaving(err)
+  if not uv.loop_mode() or wraps.current() or caught.here(uv.run) then return err end
+  return tostring(err)
+end
+
+-- a tail call: what stands above is who raises
+errors.on_leaving(function(err) return leaving(err) end)
 
 local function turn(code, why, done, ...)
   check_outside()
