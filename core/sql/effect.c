@@ -107,9 +107,29 @@ bool stores__sql_tag_writes(const char *tag) {
     return is_one_of(tag, space ? space : tag + strlen(tag), tags);
 }
 
-bool stores__sql_renames(const char *sql, const char *tag) {
-    static const char *const tags[] = {"ALTER", "CREATE", "DROP", NULL};
-    return is_one_of(tag, tag + strcspn(tag, " "), tags) && !stores__sql_mentions(sql, "temp");
+/* CREATE [LOCAL | GLOBAL] TEMP: nobody else sees what that makes. */
+static bool makes_temporary(const char *sql) {
+    static const char *const scopes[] = {"local", "global", NULL};
+    static const char *const words[] = {"temp", "temporary", NULL};
+    const char *end;
+    if (next_token(&sql, &end) != STORES__SQL_WORD || !is_word(sql, end, "create")) return false;
+    sql = end;
+    if (next_token(&sql, &end) == STORES__SQL_WORD && is_one_of(sql, end, scopes)) {
+        sql = end;
+        next_token(&sql, &end);
+    }
+    return is_one_of(sql, end, words);
+}
+
+bool stores__sql_renames(const char *sql, bool several, const char *tag) {
+    static const char *const tags[] = {"ALTER", "CALL", "COMMIT", "CREATE",
+                                       "DO",    "DROP", "IMPORT", NULL};
+    static const char *const made[] = {"EXPLAIN", "SELECT", NULL}; /* CREATE .. AS, SELECT INTO */
+    const char *end = tag + strcspn(tag, " ");
+    if (!several && makes_temporary(sql)) return false;
+    if (is_one_of(tag, end, tags)) return true;
+    return is_one_of(tag, end, made) && stores__sql_effect(sql) == STORES__SQL_SESSION &&
+           (stores__sql_mentions(sql, "create") || stores__sql_mentions(sql, "into"));
 }
 
 bool stores__sql_several_write(const char *sql, const char *tag) {

@@ -16,8 +16,10 @@ bool stores__sql_tag_controls(const char *tag);
 bool stores__sql_tag_writes(const char *tag);
 /* The same of one of several statements: of a SELECT among them nobody knows what it called. */
 bool stores__sql_several_write(const char *sql, const char *tag);
-/* The tag of an answer says that names may mean other tables from now on, to everybody. */
-bool stores__sql_renames(const char *sql, const char *tag);
+/* Names may mean other tables from now on, to everybody, as the tag of an answer tells, and words
+ * do; several: the text has more statements than that one. What a function does that a SELECT calls
+ * is not seen. */
+bool stores__sql_renames(const char *sql, bool several, const char *tag);
 /* One of its statements is a COPY whose rows the client sends or takes. */
 bool stores__sql_copies(const char *sql);
 /* One of its statements is a SET, which makes of a transaction that reads only one that writes. */

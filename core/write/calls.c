@@ -118,6 +118,7 @@ static void failed(struct stores__own_call *call) {
     }
     if (ended && call->error->code != STORES_CONNECTION_LOST) {
         if (!itself) stores__turn_all(call->engine);
+        call->renames = true;
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     if (call->turned_count > 0 && call->step == CALL_RUNNING) {
@@ -203,6 +204,7 @@ static void send_simple(struct stores__own_call *call) {
 /* A text of the caller ended our transaction, and perhaps began another one. */
 static void was_ended(struct stores__own_call *call) {
     stores__turn_all(call->engine);
+    call->renames = true;
     stores__call_fail(call, STORES_UNSUPPORTED,
                       "the statements ended the transaction that they ran in");
     stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);

@@ -12,7 +12,11 @@ static bool wrote_unasked(const struct stores__own_call *call, int index, const 
     return index == call->statement && stores__sql_tag_writes(tag);
 }
 
-/* Outside of a transaction, whose locks would tell. */
+/* Those of its transaction, of which a cache is told. */
+static bool locks_tell(const struct stores__own_call *call) {
+    return call->engine->cache != NULL && call->way != WAY_ITSELF;
+}
+
 static bool swaps_schemas(const struct stores__own_call *call, const char *tag) {
     return call->way == WAY_ITSELF && strcmp(tag, "ALTER SCHEMA") == 0;
 }
@@ -55,8 +59,8 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
         stores__turn_all(call->engine);
     }
     if (simple && stores__sql_tag_controls(tag)) call->ended = true;
-    if (own && call->engine->cache == NULL && stores__sql_renames(call->sql, tag)) {
-        call->renames = true; /* with a cache its locks tell */
+    if (own && !locks_tell(call) && stores__sql_renames(call->sql, call->options.simple, tag)) {
+        call->renames = true;
     }
     if (own) {
         keep_result(call, result);

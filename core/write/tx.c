@@ -171,6 +171,7 @@ static void lost(stores_tx *tx) {
 /* The text of a query has ended the transaction, so or so. */
 static void was_ended(stores_tx *tx) {
     stores__turn_all(tx->engine);
+    stores__table_forget_names(tx->engine);
     stores__tx_keep_error(tx,
                           stores__error_new(STORES_UNSUPPORTED,
                                             "the statement ended the transaction that it ran in"));

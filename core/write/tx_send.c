@@ -94,14 +94,25 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
     stores__tx_keep_error(tx, stores__error_dup(error));
 }
 
+/* What a text does to names, where no locks tell: what a session wrote is committed already. */
+static void note_names(stores_tx *tx, const char *tag) {
+    const struct stores__txop *txop = tx->txop;
+    bool locks_tell = tx->engine->cache != NULL && !tx->options.session;
+    if (txop->kind != TXOP_QUERY || locks_tell) return;
+    if (!stores__sql_renames(txop->sql, txop->simple, tag)) return;
+    if (tx->options.session) {
+        stores__table_forget_names(tx->engine);
+    } else {
+        tx->renames = true;
+    }
+}
+
 /* The result of the op's own statement is kept, or freed. */
 static void take_own(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
     const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
     if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
-    if (tx->engine->cache == NULL && txop->sql && stores__sql_renames(txop->sql, tag)) {
-        tx->renames = true; /* with a cache its locks tell */
-    }
+    note_names(tx, tag);
     if (tx->options.session && session_wrote(txop, tag)) {
         stores__turn_all(tx->engine);
         txop->behind = BEHIND_NOTHING; /* it is known */
@@ -111,7 +122,9 @@ static void take_own(stores_tx *tx, struct pg_result *result) {
 
 static void take_behind(stores_tx *tx, const struct pg_result *result) {
     if (tx->txop->behind == BEHIND_WROTE) {
-        if (stores__pg_value(result, 0, 0, NULL) != NULL) stores__turn_all(tx->engine);
+        if (stores__pg_value(result, 0, 0, NULL) == NULL) return;
+        stores__turn_all(tx->engine);
+        stores__table_forget_names(tx->engine);
     } else if (tx->txop->behind != BEHIND_NOTHING) {
         stores__commit_take_xid(tx->commit, result);
         tx->xid_known = true;

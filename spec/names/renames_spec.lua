@@ -86,3 +86,73 @@ describe('A table that comes to stand before another one of its name', function(
       end)
   end
 end)
+
+local MAKE = 'CREATE TABLE app.docs (id bigint PRIMARY KEY, value jsonb)'
+local FILL = [[INSERT INTO app.docs VALUES (1, '{"of": "app"}')]]
+local MADE = [[SELECT 1::bigint AS id, '{"of": "app"}'::jsonb AS value]]
+local BLOCK = ('DO $$ BEGIN %s; %s; END $$'):format(MAKE, FILL)
+
+local MAKERS = {
+  { 'CREATE TABLE .. AS', function(store) store:query('CREATE TABLE app.docs AS ' .. MADE) end },
+  { 'SELECT INTO', function(store)
+    store:query((MADE:gsub('AS value', 'AS value INTO app.docs')))
+  end },
+  { 'EXPLAIN ANALYZE CREATE TABLE', function(store)
+    store:query('EXPLAIN ANALYZE CREATE TABLE app.docs AS ' .. MADE)
+  end },
+  { 'a block', function(store) store:query(BLOCK) end },
+  { 'a block in a transaction', function(store)
+    store:transaction(function(tx) tx:query(BLOCK) end)
+  end },
+  { 'a procedure', function(store) store:query('CALL public.make()') end },
+  { 'a text that makes a temporary table, too', function(store)
+    store:query(('CREATE TEMP TABLE other (a int); %s; %s'):format(MAKE, FILL))
+  end },
+  { 'a session', function(store)
+    store:session(function(session)
+      session:query(MAKE)
+      session:query(FILL)
+    end)
+  end },
+  { 'a transaction in a session', function(store)
+    store:session(function(session)
+      session:query('BEGIN')
+      session:query(MAKE)
+      session:query(FILL)
+      assert.equal('public', store:find('docs', '1').of)
+      session:query('COMMIT')
+    end)
+  end },
+  { 'a block in a session', function(store)
+    store:session(function(session) session:query(BLOCK) end)
+  end },
+  { 'a statement outside of transactions', function(store, opts)
+    store:query('CREATE TABLE app.docs AS ' .. MADE, {}, opts)
+  end },
+}
+
+describe('A table that comes to stand before another one of its name is meant at once, made by',
+  function()
+    for _, cached in ipairs({ true, false }) do
+      local store, db
+
+      setup(function()
+        store, db = support.store({ 'docs' }, cached and {} or { no_redis = true },
+          { on_connect = 'SET search_path = app, public' })
+        store:query('CREATE SCHEMA app')
+        store:query(('CREATE PROCEDURE public.make() LANGUAGE plpgsql AS $$ BEGIN %s; %s; END $$')
+          :format(MAKE, FILL))
+        store:insert('docs', { id = '1', of = 'public' })
+      end)
+      teardown(function() support.close(store, db) end)
+
+      for _, maker in ipairs(MAKERS) do
+        it(('%s, with%s a cache'):format(maker[1], cached and '' or 'out'), function()
+          store:query('DROP TABLE IF EXISTS app.docs')
+          assert.equal('public', store:find('docs', '1').of)
+          maker[2](store, { transaction = false, invalidates = cached and { 'docs' } or nil })
+          assert.equal('app', store:find('docs', '1').of)
+        end)
+      end
+    end
+  end)

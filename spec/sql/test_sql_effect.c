@@ -57,11 +57,26 @@ int main(void) {
     CHECK(!stores__sql_tag_writes("SET"));
     CHECK(!stores__sql_tag_writes("VACUUM"));
 
-    CHECK(stores__sql_renames("ALTER SCHEMA a RENAME TO b", "ALTER SCHEMA"));
-    CHECK(stores__sql_renames("CREATE TABLE a (id int)", "CREATE TABLE"));
-    CHECK(!stores__sql_renames("CREATE TEMP TABLE a (id int)", "CREATE TABLE"));
-    CHECK(!stores__sql_renames("UPDATE a SET id = 1", "UPDATE 1"));
-    CHECK(!stores__sql_renames("", ""));
+    CHECK(stores__sql_renames("ALTER SCHEMA a RENAME TO b", false, "ALTER SCHEMA"));
+    CHECK(stores__sql_renames("CREATE TABLE a (id int)", false, "CREATE TABLE"));
+    CHECK(stores__sql_renames("CREATE TABLE a AS SELECT 1", false, "SELECT 1"));
+    CHECK(stores__sql_renames("CREATE TABLE a (b int); SELECT 1", true, "CREATE TABLE"));
+    CHECK(stores__sql_renames("SELECT 1 INTO a", false, "SELECT 1"));
+    CHECK(stores__sql_renames("EXPLAIN ANALYZE CREATE TABLE a AS TABLE b", false, "EXPLAIN"));
+    CHECK(stores__sql_renames("DO 'x'", false, "DO"));
+    CHECK(stores__sql_renames("CALL x()", false, "CALL"));
+    CHECK(stores__sql_renames("COMMIT", false, "COMMIT"));
+    CHECK(stores__sql_renames("CREATE TEMP TABLE a (b int); ALTER TABLE c RENAME TO d", true,
+                              "ALTER TABLE"));
+    CHECK(stores__sql_renames("ALTER TABLE a RENAME TO temp", false, "ALTER TABLE"));
+    CHECK(!stores__sql_renames("CREATE TEMP TABLE a (id int)", false, "CREATE TABLE"));
+    CHECK(!stores__sql_renames("/* x */ create local temporary table a AS SELECT 1", false,
+                               "SELECT 1"));
+    CHECK(!stores__sql_renames("SELECT f(1)", false, "SELECT 1"));
+    CHECK(!stores__sql_renames("INSERT INTO a SELECT f(1)", false, "INSERT 0 1"));
+    CHECK(!stores__sql_renames("UPDATE a SET id = 1", false, "UPDATE 1"));
+    CHECK(!stores__sql_renames("EXPLAIN SELECT 1", false, "EXPLAIN"));
+    CHECK(!stores__sql_renames("", false, ""));
 
     CHECK(stores__sql_several_write("SELECT 1; SELECT f()", "SELECT 1"));
     CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
