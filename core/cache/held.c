@@ -72,7 +72,7 @@ static void leave(struct stores__held *held) {
         if (!stores__args_send(&args, cache_of(held), req, NULL, 0)) free(req);
         req = NULL;
     }
-    held->registered = false;
+    held->registered = held->granted = false;
     if (!stores__held_name(held)) held->step = HELD_IDLE;
 }
 
@@ -134,6 +134,7 @@ static void learn(struct stores__held *held, const char *nonce, uint64_t seq) {
 static void granted(struct stores__held *held, uint64_t unknown_ms) {
     struct stores__held_memory *memory = cache_of(held)->memory;
     held->step = HELD_HOLDING;
+    held->granted = true;
     held->behind = 0;
     held->lease_ends = held->sent_at + held->lease_ms * MS;
     held->renew_at = held->sent_at + held->lease_ms * MS / 3;
@@ -165,7 +166,8 @@ static void take_hold(struct stores__held *held, const struct redisReply *array)
     int64_t unknown_ms = stores__redis_integer(stores__redis_at(array, 2), -1);
     int64_t acked = stores__redis_integer(stores__redis_at(array, 3), -1);
     if (nonce == NULL || strlen(nonce) != 16 || seq < 0 || unknown_ms < 0) return;
-    if (acked < (int64_t)held->sent_said || (acked < 0 && held->registered)) {
+    bool lost = acked >= 0 && (uint64_t)acked < held->sent_said;
+    if (lost || (acked < 0 && held->granted)) {
         stores__voice_doubt(stores__epoch_node(held->epoch)); /* it was taken out, maybe for that */
     }
     if (strcmp(nonce, held->sent_nonce) != 0 || (uint64_t)seq < held->sent_seq) {

@@ -65,6 +65,7 @@ struct stores__held {
     uint64_t stir; /* counts whatever makes replies that are on their way not to be kept */
     uint64_t connects; /* of the ear, when it was subscribed there */
     bool registered; /* the hash has our field, or may have it */
+    bool granted; /* it had that once, when a HOLD was answered */
     bool asked, again; /* a HOLD is on its way; another one is due */
     uint64_t behind; /* the seq that the hash had at the last HOLD, where it was not ours */
     uint64_t sent_at, lease_ends, renew_at, read_at, looked_at, retry_at, learned_at;

@@ -17,7 +17,7 @@ struct stores__voice {
     struct stores__node *node; /* NULL: it closes */
     struct stores__redis *redis; /* NULL: it is gone */
     struct stores__redis_req req; /* an ack that is answered, while it asks */
-    bool asks;
+    struct stores__epoch *asks; /* whose that is; held. NULL: none is */
     uint64_t asked; /* connects of the link, when that ack was sent */
     uint64_t known; /* the same when the server knew the script; 0: that is not known */
 };
@@ -25,7 +25,7 @@ struct stores__voice {
 static struct stores__redis_script script_ack = {.source = STORES__SCRIPT_ACK};
 
 static void drop(struct stores__voice *voice) {
-    if (voice->redis == NULL && !voice->asks) free(voice);
+    if (voice->redis == NULL && voice->asks == NULL) free(voice);
 }
 
 static void gone(void *arg) {
@@ -74,9 +74,15 @@ static bool speaks(struct stores__node *node) {
 
 static void answered(struct stores__redis_req *req, struct redisReply **reply) {
     struct stores__voice *voice = STORES__CONTAINER(req, struct stores__voice, req);
-    voice->asks = false;
-    if (stores__redis_integer(*reply, -1) >= 0) voice->known = voice->asked;
+    struct stores__epoch *epoch = voice->asks;
+    voice->asks = NULL;
+    if (stores__redis_integer(*reply, -1) >= 0) {
+        voice->known = voice->asked;
+    } else if (epoch->held != NULL) {
+        epoch->held->renew_at = 0; /* a writer waits for it: HOLD makes up for it */
+    }
     if (voice->node == NULL) drop(voice);
+    stores__epoch_let_go(epoch);
 }
 
 bool stores__voice_ack(struct stores__held *held) {
@@ -85,7 +91,7 @@ bool stores__voice_ack(struct stores__held *held) {
     if (!speaks(node)) return false;
     struct stores__voice *voice = node->voice;
     uint64_t connects = stores__redis_stats(voice->redis)->connects;
-    if (voice->known != connects && voice->asks) return false;
+    if (voice->known != connects && voice->asks != NULL) return false;
     if (!stores__held_says(&args, held)) return false;
     if (voice->known == connects) {
         if (!stores__args_say(&args, voice->redis, &script_ack, 2)) return false;
@@ -93,8 +99,8 @@ bool stores__voice_ack(struct stores__held *held) {
         return true;
     }
     voice->req.done = answered;
-    voice->asks = stores__args_send(&args, node->cache, &voice->req, &script_ack, 2);
-    if (!voice->asks) return false;
+    if (!stores__args_send(&args, node->cache, &voice->req, &script_ack, 2)) return false;
+    voice->asks = stores__epoch_hold(held->epoch);
     voice->req.quiet = true;
     voice->asked = connects;
     stores__nodes_flush(node->cache);

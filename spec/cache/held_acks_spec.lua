@@ -70,6 +70,47 @@ describe('a holder that acks', function()
     acks_unanswered()
   end)
 
+  it('is not answered after another table is held for the first time', function()
+    support.psql(db, [[CREATE TABLE prices (id bigint PRIMARY KEY, value jsonb);
+      INSERT INTO prices VALUES (1, '{"n": 0}')]])
+    store, other = open('free', { hold = { 'routes', 'prices' }, hold_lease = 10 }), open('free')
+    acks_unanswered()
+    cache.hold(store, 'prices', id)
+    local before = unanswered()
+    write(-1)
+    assert.equal(before + 1, unanswered())
+  end)
+
+  it('says it again soon where Redis refused it', function()
+    store, other = open('free', { hold = { 'routes' }, hold_lease = 10 }), open('free')
+    write(1) -- by HOLD, and the link for the next ones is made
+    hold()
+    support.eventually(function()
+      local _, links = server:cli('CLIENT', 'LIST'):gsub('user=free', '')
+      return links == 5 -- an ear of each, and a voice
+    end)
+    local done
+    stores.run(function()
+      server:cli('CONFIG', 'SET', 'maxmemory', '1')
+      local writer = stores.spawn(function()
+        local began = clock()
+        other:update('routes', { id = id, n = 2 })
+        done = clock() - began
+      end)
+      stores.spawn(function()
+        while not done do
+          store:find('routes', id)
+          stores.sleep(0.01)
+        end
+      end)
+      stores.sleep(0.3)
+      server:cli('CONFIG', 'SET', 'maxmemory', '0')
+      writer:join()
+    end)
+    assert.is_true(done < 2)
+    assert.equal(2, store:find('routes', id).n)
+  end)
+
   it('is heard where the server answers all the same', function()
     store, other = open('answered', { hold = { 'routes' } }), open('free')
     for n = 1, 40 do write(n) end
