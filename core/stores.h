@@ -191,6 +191,8 @@ typedef struct stores_held {
  * which keeps it; or held->size is none. */
 STORES_API int stores_held_find(stores_engine *engine, const char *table, int64_t id,
                                 stores_held *held);
+/* The slots that rows had, and none has now; how many. Valid until the engine is called again. */
+STORES_API size_t stores_held_free_slots(const stores_engine *engine, const uint32_t **slots);
 /* Who held rows and did not let go of them, so that a write waited for the end of a lease: the last
  * of them, as <host>:<process>:<chance>, and /<ms> where its leases do not last a second; "":
  * nobody. And why rows that are to be held are not, in

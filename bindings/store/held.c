@@ -56,6 +56,18 @@ static int engine_held_mark(lua_State *L) {
     return 2;
 }
 
+/* engine:held_free_slots() -> those that rows had, and none has now */
+static int engine_held_free_slots(lua_State *L) {
+    const uint32_t *slots;
+    size_t count = stores_held_free_slots(stores__engine_check(L, 1)->engine, &slots);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_pushnumber(L, (lua_Number)slots[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
 /* The slot of a row that is held as it was when it had that mark; 0: it is not. A function of C, by
  * FFI, for LuaJIT compiles such a call, and decoded documents are found in no other way once they
  * are known: by names and ids that held_mark has taken. */
@@ -97,6 +109,8 @@ void stores__held_register(lua_State *L) {
     lua_setfield(L, -2, "held");
     lua_pushcfunction(L, engine_held_mark);
     lua_setfield(L, -2, "held_mark");
+    lua_pushcfunction(L, engine_held_free_slots);
+    lua_setfield(L, -2, "held_free_slots");
     lua_pushcfunction(L, engine_held_slot_of);
     lua_setfield(L, -2, "held_slot_of");
     lua_pushcfunction(L, engine_hold);

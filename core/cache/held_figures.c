@@ -81,6 +81,12 @@ void stores__held_stats(const struct stores__cache *cache,
     figure(arg, "held_evictions", (double)memory->evicted);
 }
 
+size_t stores_held_free_slots(const stores_engine *engine, const uint32_t **slots) {
+    const struct stores__held_memory *memory = engine->cache ? engine->cache->memory : NULL;
+    *slots = memory != NULL ? memory->free_slots : NULL;
+    return memory != NULL ? memory->free_count : 0;
+}
+
 const char *stores_held_waited(const stores_engine *engine) {
     return engine->cache != NULL ? engine->cache->memory->waited_for : "";
 }

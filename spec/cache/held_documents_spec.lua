@@ -108,6 +108,37 @@ describe('a document of a held table', function()
     assert.equal(1000, store:find('routes', second, { shared = true }).n)
   end)
 
+  it('makes room for those of another table, whose rows are held in its place', function()
+    support.close(store)
+    support.psql(db, 'CREATE TABLE prices (id bigint PRIMARY KEY, value jsonb)')
+    store = again({ hold = { 'routes', 'prices' }, hold_bytes = 40000 })
+    local engine = debug.getmetatable(store.engine).__index
+    local decode, count = engine.held, 0
+    engine.held = function(...) -- luacheck: ignore 122
+      count = count + 1
+      return decode(...)
+    end
+    finally(function() engine.held = decode end)
+    local function fill(name, size)
+      local ids = {}
+      for n = 1, 20 do
+        ids[n] = store:insert(name, { text = ('x'):rep(size) }).id
+        cache.hold(store, name, ids[n])
+        store:find(name, ids[n])
+      end
+      return ids
+    end
+    fill('routes', 1500)
+    local ids = fill('prices', 100)
+    other:query('DELETE FROM routes')
+    for n = 1, 20 do cache.hold(store, 'prices', ids[n]) end
+    for _ = 1, 2 do
+      count = 0
+      for n = 1, 20 do assert.equal(ids[n], store:find('prices', ids[n]).id) end
+    end
+    assert.is_true(count < 5, count)
+  end)
+
   it('is decoded each time where those that are kept are as many as may be', function()
     support.close(store)
     store = again({ hold = { 'routes' }, hold_bytes = 40000 })

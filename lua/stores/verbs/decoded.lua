@@ -36,9 +36,11 @@ local PLANS_MOST = 1000 -- that are known again
 ---@field most number of bytes
 ---@field bytes number
 ---@field by_name table<string, stores.Decoded>
+---@field owners table<integer, stores.Decoded> by slots: whose document is kept there
+---@field patience integer how often there is to be no room before it is made again
 
 local function kind(which, most)
-  return { which = which, most = most, bytes = 0, by_name = {} }
+  return { which = which, most = most, bytes = 0, by_name = {}, owners = {}, patience = 0 }
 end
 
 --- A store has none yet.
@@ -78,11 +80,32 @@ local function make_room(list, slot)
   list.room = room
 end
 
+-- What is kept in a slot is of a row that was there before, perhaps of another table, or is asked
+-- for by another name now: nobody finds it again.
+local function drop(of, slot)
+  local list = of.owners[slot]
+  if not list then return end
+  of.bytes, of.owners[slot] = of.bytes - list.bytes[slot], nil
+  list.documents[slot], list.plans[slot], list.bytes[slot], list.ends[slot] = nil, nil, nil, nil
+end
+
 local function keep(of, list, slot, bytes, document, plan, ends)
   make_room(list, slot)
-  of.bytes = of.bytes + bytes - (list.bytes[slot] or 0)
+  drop(of, slot) -- for what was called meanwhile may have kept one
+  of.bytes, of.owners[slot] = of.bytes + bytes, list
   list.documents[slot], list.plans[slot], list.bytes[slot] = document, plan, bytes
-  if list.ends[slot] ~= ends then list.ends[slot] = ends end
+  if ends then list.ends[slot] = ends end
+end
+
+-- Those whose rows are gone are looked for as often as that costs no more than decoding does.
+local function has_room(self, of, bytes)
+  if of.bytes + bytes <= of.most then return true end
+  of.patience = of.patience - 1
+  if of.patience > 0 or not self.engine then return false end
+  local gone = self.engine:held_free_slots()
+  for i = 1, #gone do drop(of, gone[i]) end
+  of.patience = #gone
+  return of.bytes + bytes <= of.most
 end
 
 -- Decodes the row by fn(self, name, document, list), which gives what the caller gets, what is to
@@ -94,16 +117,16 @@ local function decode(self, of, name, id, fn)
   if not slot then return slot end
   local marked = list.marked + 1
   list.marked = marked
-  if slot <= list.room then list.documents[slot] = nil end
+  drop(of, slot)
   local document = self.engine:held(name, id, false)
   if type(document) ~= 'table' then return document end
   local given, kept, plan, ends = fn(self, name, document, list)
   bytes = bytes + COST
   if list.marked ~= marked or of.by_name[name] ~= list or kept == nil then return given end
-  if of.bytes + bytes - (list.bytes[slot] or 0) <= of.most then
+  if has_room(self, of, bytes) then
     keep(of, list, slot, bytes, kept, plan, ends)
   elseif of.which == SHARED then
-    of.by_name, of.bytes = {}, 0 -- those of rows that are held no more are not told from others
+    of.by_name, of.owners, of.bytes = {}, {}, 0
   end
   return given
 end
