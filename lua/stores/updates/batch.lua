@@ -4,6 +4,7 @@
 --- its turn. One that waits for something ends the batch.
 
 local change = require('stores.updates.change')
+local errors = require('stores.errors')
 local json = require('stores.json')
 local quick = require('stores.updates.quick')
 local rows = require('stores.updates.row')
@@ -20,6 +21,7 @@ local MOST = 256 -- calls
 ---@field running stores.Update|false whose function runs just now
 ---@field is_over boolean nobody takes part any more
 ---@field is_read boolean the document that each of them stores is in its `result`
+---@field is_whole boolean so is it for all of them: memory did not run out
 ---@field unlocked boolean there is no lock: only those take part that may be without one
 
 --- Opens the batch of a row, which its leader takes part in first.
@@ -30,7 +32,7 @@ local MOST = 256 -- calls
 ---@return stores.UpdateBatch
 function batch.open(row, leader, text, unlocked)
   local self = { leader = leader, calls = { leader }, text = text, stores = false, running = false,
-    is_over = false, is_read = false, unlocked = unlocked }
+    is_over = false, is_read = false, is_whole = true, unlocked = unlocked }
   leader.batch, row.batch = self, self
   return self
 end
@@ -102,15 +104,28 @@ function batch.drop(store, call)
   rows.wake(store, self.leader)
 end
 
+local function read(calls)
+  for _, call in ipairs(calls) do
+    if call.ok and call.text then call.result = json.decode(call.text) end
+  end
+end
+
 --- Makes of the text that each call stores the document that its caller is given, should it be
---- stored.
+--- stored. Where there is no memory for all of them the others hear so when it is.
 ---@param self stores.UpdateBatch
 function batch.read_texts(self)
   if self.is_read then return end
   self.is_read = true
-  for _, call in ipairs(self.calls) do
-    if call.ok and call.text then call.result = json.decode(call.text) end
-  end
+  self.is_whole = pcall(read, self.calls)
+end
+
+--- What was stored is committed: a call whose document there was no memory for hears that.
+---@param self stores.UpdateBatch
+---@param call stores.Update
+function batch.explain_unread(self, call)
+  if self.is_whole or not call.ok or not call.text or call.result then return end
+  call.ok, call.err = false, errors.new('no_memory', 'the document was stored, and memory ran out '
+    .. 'when it was to be given back', { outcome = 'committed' })
 end
 
 --- Nothing was stored: nobody is given a document.

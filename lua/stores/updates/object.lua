@@ -149,6 +149,14 @@ local function run_unlocked(store, row, name, leader, try, how)
   return done, stored
 end
 
+-- What the others of a batch hear of an error of the leader's that is none of Stores and says
+-- nothing of what was stored: memory ran out, or somebody pressed Ctrl-C.
+local function for_others(leader, err)
+  if errors.is(err) or not leader.storing then return err end
+  return errors.new('abandoned', 'the call that stored the row for this one failed: '
+    .. errors.text(err), { outcome = 'unknown' })
+end
+
 -- Those who took part hear how it ended: their own error, the transaction's, or their document.
 -- Whose function still runs, because the leader's time is over, runs again; and so do all, where
 -- that is all that failed.
@@ -165,8 +173,10 @@ local function conclude_batch(store, row, leader, ok, err)
     end
   end
   if ok then batches.read_texts(batch) end
+  local told = not ok and for_others(leader, err)
   for _, call in ipairs(batch.calls) do
-    if call.ok and not ok then call.ok, call.err = false, err end
+    if call.ok and not ok then call.ok, call.err = false, call == leader and err or told end
+    if ok then batches.explain_unread(batch, call) end
     if call ~= leader and call.state ~= 'left' then hand_over(store, call, 'done') end
   end
 end
@@ -346,6 +356,7 @@ function updates.run(store, name, id, fn, opts)
     call.row, call.dropped = row, leave
     local ok, err = frames.run(store.hub, call, pcall, follow, store, row, name, call)
     if not ok then
+      if call.state == 'served' then errors.was_begun(err) end -- it is stored with others'
       leave(call)
       errors.throw(err)
     end

@@ -54,6 +54,10 @@ local function left(store, call)
   return deadline.left(store.hub, call.deadline, 'the call')
 end
 
+local function next_tick(hub)
+  wait.slot(hub, (hub:sleep(0)))
+end
+
 -- Stores it where the row still holds that text. Nil: it does not.
 local function replace(store, row, name, call, text, changed)
   if not store.engine then errors.raise('closed', 'the store was closed') end
@@ -64,8 +68,12 @@ local function replace(store, row, name, call, text, changed)
   if batch and #batch.calls >= MANY then
     -- a tick sends it: while the server works for it there is nothing else to do
     call.sent = slot
-    wait.slot(store.hub, (store.hub:sleep(0)))
-    batches.read_texts(batch)
+    local waited, err = pcall(next_tick, store.hub)
+    if waited then
+      batches.read_texts(batch)
+    elseif not errors.is(err, 'no_memory') then
+      errors.throw(err)
+    end
     call.sent = false
   end
   local found, _, stored = wait.rest(store.hub, slot)
