@@ -94,12 +94,21 @@ struct stores__codec {
     unsigned char first[STORES__KEY_DEPTHS]; /* the place of the name that the last object of this
                                               * depth began with */
     bool keys_wanted; /* some place of a key is */
-    int reading; /* values that are being read, one inside of another; see decode.c */
+    const char *reader; /* where on C's stack a value is being read; NULL: none is */
     struct stores__shape shapes[STORES__SHAPES]; /* their functions are in the environment */
-    bool taken; /* the scratch is in use; also for ever after Lua ran out of memory meanwhile */
+    const char *taker; /* the same of who uses the scratch */
     const void *array_metatable, *number_metatable; /* to compare with lua_topointer */
     void *call; /* hands stores__json_encode_protected its argument */
 };
+
+/*
+ * Whether who stands there on C's stack is still under way, below which `here` is: a finalizer may
+ * read or write JSON inside of JSON. An error of Lua's, as when its stack or memory runs out, takes
+ * him away without a word; then somebody stands where he did, or above, sooner or later.
+ */
+static inline bool stores__json_inside(const char *there, const char *here) {
+    return there != NULL && (uintptr_t)here < (uintptr_t)there;
+}
 
 /* What the codec's environment table holds, which keeps it alive. */
 enum {

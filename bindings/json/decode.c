@@ -288,12 +288,14 @@ static int decode(struct decoder *d, const char *text, size_t len) {
     d->start = d->at = (const unsigned char *)text;
     d->end = d->start + len;
 
-    /* a finalizer may read JSON inside of JSON; where Lua runs out of memory inside of one, no name
-     * has its place taken any more */
-    if (d->codec->reading++ == 0 && d->codec->keys_wanted) stores__json_give_places(d->codec);
+    /* what gathers for who reads around this one is known by the places of its names */
+    const char *here = __builtin_frame_address(0), *around = d->codec->reader;
+    bool inside = stores__json_inside(around, here);
+    if (!inside && d->codec->keys_wanted) stores__json_give_places(d->codec);
+    if (!inside) d->codec->reader = here;
     skip_space(d);
     bool ok = read_value(d);
-    d->codec->reading--;
+    if (!inside) d->codec->reader = NULL;
     if (ok) {
         skip_space(d);
         if (d->at < d->end) ok = fail(d, d->at, "text behind the value");

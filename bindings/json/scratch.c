@@ -46,8 +46,9 @@ struct stores__buf *stores__json_buffer(lua_State *L) {
 }
 
 struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env) {
-    if (!codec->taken) {
-        codec->taken = true;
+    const char *here = __builtin_frame_address(0);
+    if (!stores__json_inside(codec->taker, here)) {
+        codec->taker = here;
         codec->scratch.len = 0;
         return &codec->scratch;
     }
@@ -56,5 +57,5 @@ struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec,
 
 void stores__json_give(struct stores__codec *codec, struct stores__buf *buf) {
     if (buf->failed || buf->cap > SCRATCH_KEPT) stores__buf_free(buf);
-    if (buf == &codec->scratch) codec->taken = false;
+    if (buf == &codec->scratch) codec->taker = NULL;
 }

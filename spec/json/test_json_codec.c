@@ -212,11 +212,53 @@ static void test_size(void) {
               4 + 4 + 2 + (4 + 4) + (4 + 4) + (4 + 4) + 4 + 1 + 4 + 1);
 }
 
+/* Called in a protected call, and from a deeper frame than what comes after it. */
+static int run_out(lua_State *L) {
+    char room[4096];
+    memset(room, 0, sizeof room);
+    luaL_checkstack(L, 2, room);
+    lua_getfield(L, 1, "run");
+    lua_pushvalue(L, 2);
+    left = lua_tointeger(L, 3);
+    lua_call(L, 1, 0);
+    return room[0];
+}
+
+/* An error of Lua's in the middle of a value leaves nothing that those behind it would suffer. */
+static void test_left_behind(const char *name, const char *argument) {
+    lua_State *L = open_state();
+    lua_newtable(L);
+    stores__json_fields(L, -1);
+    int module = lua_gettop(L), failed = 0;
+    lua_getfield(L, module, name);
+    lua_setfield(L, module, "run");
+    struct stores__codec *codec = stores__json_codec(L);
+    for (long until = 0; until < 40; until++) {
+        lua_pushcfunction(L, run_out);
+        lua_pushvalue(L, module);
+        push(L, argument);
+        lua_pushinteger(L, until);
+        bool raised = lua_pcall(L, 3, 0, 0) != 0;
+        left = -1;
+        if (raised) failed++;
+        lua_settop(L, module + 1);
+        lua_getfield(L, module, name);
+        push(L, argument);
+        lua_call(L, 1, 1);
+        CHECK(codec->reader == NULL && codec->taker == NULL);
+        lua_settop(L, module + 1);
+    }
+    CHECK(failed > 0);
+    lua_close(L);
+}
+
 int main(void) {
     test_encode();
     test_decode();
     test_document();
     test_size();
     test_memory();
+    test_left_behind("json_decode", "'{\"a\": [1, {\"b\": \"c\\\\n\"}, [], {}]}'");
+    test_left_behind("json_encode", "{a = {1, 2, {b = ('c'):rep(1000)}}}");
     return check_report();
 }
