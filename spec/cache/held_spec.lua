@@ -262,6 +262,25 @@ describe('a held table', function()
       end
     end)
 
+    it('is gone in every form', function()
+      finally(function() stores.define('routes', {}) end)
+      store:update('routes', { id = id, path = '/', til = os.time() - 1000 })
+      hold(store)
+      stores.define('routes', { expires = 'til' })
+      local hits = store:stats().held_hits
+      for _, opts in ipairs({ {}, { raw = true }, SHARED, { shared = true, raw = true } }) do
+        assert.is_nil(store:find('routes', id, opts))
+        opts.must = true
+        support.refused('not_found', nil, store.find, store, 'routes', id, opts)
+        opts.must = nil
+      end
+      for _, raw in ipairs({ true, false }) do
+        assert.same({}, (store:findAllByIds('routes', { id }, { raw = raw })))
+      end
+      assert.is_false(store:exists('routes', id))
+      assert.is_true(store:stats().held_hits > hits)
+    end)
+
     it('is kept as long as all of them are not too large', function()
       support.close(store)
       store = again({ hold = { 'routes' }, hold_bytes = 20000 })

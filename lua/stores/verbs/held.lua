@@ -73,8 +73,13 @@ function held.find(self, name, id, opts)
   local raw = opts.raw
   if raw == nil then raw = self.raw end
   if opts.shared and not raw then return was_read(self, decoded.shared(self, name, id)) end
-  if raw then return was_read(self, self.engine:held(name, id, true)) end
-  local document = was_read(self, decoded.own(self, name, id))
+  local document
+  if raw then
+    document = self.engine:held(name, id, true)
+  else
+    document = decoded.own(self, name, id)
+  end
+  document = was_read(self, document)
   if document and self.tables[name] then
     document = seen.one(self, self.tables[name], document)
   end
