@@ -128,8 +128,9 @@ bool stores__sql_renames(const char *sql, bool several, const char *tag) {
     const char *end = tag + strcspn(tag, " ");
     if (!several && makes_temporary(sql)) return false;
     if (is_one_of(tag, end, tags)) return true;
-    return is_one_of(tag, end, made) && stores__sql_effect(sql) == STORES__SQL_SESSION &&
-           (stores__sql_mentions(sql, "create") || stores__sql_mentions(sql, "into"));
+    if (!is_one_of(tag, end, made)) return false;
+    bool may_make = stores__sql_mentions(sql, "create") || stores__sql_mentions(sql, "into");
+    return may_make && stores__sql_effect(sql) == STORES__SQL_SESSION;
 }
 
 bool stores__sql_several_write(const char *sql, const char *tag) {
