@@ -29,6 +29,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__doorbell_register(L);
     stores__relay_register(L);
     stores__signals_register(L);
+    stores__waiters_register(L);
     stores__engine_register(L);
     stores__held_register(L);
     stores__stats_register(L);

@@ -6,6 +6,7 @@
 #include "messages.h"
 #include "slot.h"
 #include "tick.h"
+#include "waiters.h"
 
 /* ---- Turning --------------------------------------------------------------------------------- */
 
@@ -55,31 +56,6 @@ static int hub_next(lua_State *L) {
         stores__slot_free(slot);
     }
     return 0;
-}
-
-/* hub:take(waiting, queue, last) -> last: what waiting has by the slots that are done moves to the
- * end of the array queue, whose last element is at last. A slot that nobody waits for is passed
- * over: hub:result takes it. Where the queue finds no memory, nothing has moved. */
-static int hub_take(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    lua_Integer last = luaL_checkinteger(L, 4);
-    lua_settop(L, 3);
-    for (struct stores__list *at = hub->ready.next; at != &hub->ready; at = at->next) {
-        const struct stores__slot *slot = STORES__CONTAINER(at, const struct stores__slot, link);
-        lua_rawgeti(L, 2, slot->index);
-        if (lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-        } else {
-            lua_rawseti(L, 3, (int)++last);
-        }
-    }
-    for (struct stores__slot *slot; (slot = stores__slot_shift(hub)) != NULL;) {
-        lua_pushnil(L);
-        lua_rawseti(L, 2, slot->index); /* no memory is asked for: it is there, or below the end */
-        if (slot->abandoned) stores__slot_free(slot);
-    }
-    lua_pushinteger(L, last);
-    return 1;
 }
 
 /* hub:tell(): has the log functions called, which may do anything. */
@@ -171,6 +147,7 @@ static int hub_new(lua_State *L) {
     memset(hub, 0, sizeof *hub);
     hub->times.size = sizeof hub->times;
     stores__list_init(&hub->ready);
+    stores__list_init(&hub->woken);
     stores__list_init(&hub->free_slots);
     stores__list_init(&hub->engines);
     stores__list_init(&hub->messages);
@@ -196,6 +173,7 @@ static int hub_new(lua_State *L) {
 
 static int hub_gc(lua_State *L) {
     struct stores__hub *hub = lua_touserdata(L, 1);
+    stores__waiters_close(L, hub);
     if (hub->closed || hub->process != stores__process()) return 0;
     hub->closed = true;
     while (!stores__list_empty(&hub->engines)) {
@@ -217,19 +195,11 @@ static int hub_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg hub_methods[] = {{"turn", hub_turn},
-                                       {"next", hub_next},
-                                       {"take", hub_take},
-                                       {"tell", hub_tell},
-                                       {"wait", hub_wait},
-                                       {"flush", hub_flush},
-                                       {"done", hub_done},
-                                       {"abandon", hub_abandon},
-                                       {"fd", hub_fd},
-                                       {"timeout", hub_timeout},
-                                       {"pending", hub_pending},
-                                       {"ready", hub_any_ready},
-                                       {NULL, NULL}};
+static const luaL_Reg hub_methods[] = {
+    {"turn", hub_turn},       {"next", hub_next},       {"tell", hub_tell},
+    {"wait", hub_wait},       {"flush", hub_flush},     {"done", hub_done},
+    {"abandon", hub_abandon}, {"fd", hub_fd},           {"timeout", hub_timeout},
+    {"pending", hub_pending}, {"ready", hub_any_ready}, {NULL, NULL}};
 
 void stores__hub_register(lua_State *L) {
     stores__type_register(L, STORES__HUB, hub_gc, hub_methods);

@@ -3,10 +3,10 @@
  * they were made of.
  *
  * A call is a slot, a small integer: starting one gives its slot, a finished one is found by
- * hub:next or hub:take, hub:result takes its values and frees it. Callbacks of the core only move
- * slots to the ready list; Lua runs after the loop has turned.
+ * hub:next, or its coroutine is resumed by hub:resume; hub:result takes its values and frees it.
+ * Callbacks of the core only move slots to the ready list; Lua runs after the loop has turned.
  *
- *   free_slots --slot_new--> pending --slot_ready--> ready --next, take, wait--> done
+ *   free_slots --slot_new--> pending --slot_ready--> ready --next, resume, wait--> done
  *       ^                       |                      |                          |
  *       +-----------------------+----- slot_free ------+--------------------------+
  */
@@ -31,6 +31,10 @@ struct stores__hub {
     bool owns_loop, closed, turning;
     uint64_t process;
     struct stores__list ready, free_slots; /* slot.c moves them */
+    struct stores__list woken; /* waiters.c: slots that were ready, whose coroutines are resumed */
+    lua_State *running; /* waiters.c: the coroutine that is resumed from there; NULL: none */
+    int waiting; /* of waiters.c, in the registry; 0: there is none */
+    int came; /* how many coroutines more wait than the host was told */
     struct stores__list engines; /* engines.c */
     struct stores__list messages; /* messages.c: what is to be told to log functions and hooks */
     int statement_function; /* of core.watch_statements, in the registry; 0: there is none */
@@ -62,6 +66,9 @@ static inline struct stores__hub *stores__hub_check(lua_State *L, int index) {
     return hub;
 }
 
+/* time.c: whether the slice that hub:begin_slice began is over. */
+bool stores__slice_over(struct stores__hub *hub);
+
 /* Stack: the module's table. The first of these makes the type, to which the others add. */
 void stores__hub_register(lua_State *L);
 void stores__engines_register(lua_State *L);
@@ -72,5 +79,6 @@ void stores__driver_register(lua_State *L);
 void stores__doorbell_register(lua_State *L);
 void stores__relay_register(lua_State *L);
 void stores__signals_register(lua_State *L);
+void stores__waiters_register(lua_State *L);
 
 #endif

@@ -405,6 +405,8 @@ void stores__result_register(lua_State *L) {
     lua_pushlightuserdata(L, stores__json_codec(L));
     lua_insert(L, -2);
     lua_pushcclosure(L, hub_result, 2);
-    lua_setfield(L, -2, "result");
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "result");
+    lua_setfield(L, -4, "result");
     lua_pop(L, 2);
 }

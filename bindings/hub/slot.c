@@ -39,6 +39,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     slot->etag = false;
     slot->unless[0] = '\0';
     slot->abandoned = false;
+    slot->here = false;
     slot->most = -1;
     slot->places = false;
     slot->op = NULL;
@@ -117,7 +118,7 @@ void stores__slot_give_up(struct stores__slot *slot) {
     if (may_be_freed(slot)) {
         stores__slot_free(slot);
     } else {
-        slot->abandoned = true; /* freed by hub:next or hub:take */
+        slot->abandoned = true; /* freed by hub:next or hub:resume */
     }
 }
 

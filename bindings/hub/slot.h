@@ -26,7 +26,7 @@ enum stores__slot_kind {
 enum stores__slot_state { SLOT_FREE, SLOT_PENDING, SLOT_READY, SLOT_DONE };
 
 struct stores__slot {
-    struct stores__list link; /* free list, or ready list */
+    struct stores__list link; /* of free slots, of those that are ready, or of woken ones */
     struct stores__hub *hub;
     stores_op *op;
     uv_timer_t *timer; /* of SLEEP; made once, and kept until the hub is closed */
@@ -42,6 +42,7 @@ struct stores__slot {
     int64_t id; /* of CHANGE: the row that was asked for */
     int most; /* of SELECT: so many rows are given, of one more only that it is there; -1: all */
     bool places; /* of SELECT: for who merges; see SLOT_SELECT */
+    bool here; /* its coroutine was left by stores__wait_here */
     bool abandoned; /* what cannot be called back, and nobody waits for any more */
 };
 

@@ -81,18 +81,20 @@ static int hub_begin_slice(lua_State *L) {
     return 0;
 }
 
-/* hub:slice_over() -> whether it is. The clock of the thread is a system call: it is asked when so
- * much time has passed that the slice may be over. */
-static int hub_slice_over(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
+/* The clock of the thread is a system call: it is asked when so much time has passed that the slice
+ * may be over. */
+bool stores__slice_over(struct stores__hub *hub) {
     uint64_t now = uv_hrtime();
-    bool over = false;
-    if (now >= hub->slice_at) {
-        uint64_t worked = worked_ns();
-        over = worked >= hub->slice_worked;
-        if (!over) hub->slice_at = now + (hub->slice_worked - worked);
-    }
-    lua_pushboolean(L, over);
+    if (now < hub->slice_at) return false;
+    uint64_t worked = worked_ns();
+    if (worked >= hub->slice_worked) return true;
+    hub->slice_at = now + (hub->slice_worked - worked);
+    return false;
+}
+
+/* hub:slice_over() -> whether it is */
+static int hub_slice_over(lua_State *L) {
+    lua_pushboolean(L, stores__slice_over(stores__hub_check(L, 1)));
     return 1;
 }
 

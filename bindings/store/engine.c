@@ -1,6 +1,7 @@
 /* engine.c - engines: the verbs that the core has, each starting a call. */
 #include "store/engine.h"
 #include "hub/messages.h"
+#include "hub/waiters.h"
 #include "values/args.h"
 
 static stores_call call_to(struct stores__lua_engine *engine, struct stores__slot *slot,
@@ -32,6 +33,24 @@ static int engine_find(lua_State *L) {
     stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
     call_reads(L, 9, &call);
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
+}
+
+/* core.find_here(engine, table, id, raw) -> as stores__wait_here of the same; or as
+ * stores__wait_apart, also where an argument is to be refused */
+static int find_here(lua_State *L) {
+    struct stores__lua_engine *engine = stores__userdata(L, 1, STORES__ENGINE, sizeof *engine);
+    if (engine == NULL || !stores__waits_here(L, engine->hub) || lua_type(L, 2) != LUA_TSTRING ||
+        lua_type(L, 3) != LUA_TSTRING) {
+        return stores__wait_apart(L);
+    }
+    stores__engine_check(L, 1);
+    const char *table = stores__table_check(L, 2);
+    int64_t id = stores__id_check(L, 3, &engine->shard);
+    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
+                                                 lua_toboolean(L, 4));
+    stores_call call = call_to(engine, slot, 0, false);
+    stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
+    return stores__wait_here(L, slot);
 }
 
 /* engine:find_hinted(table, key, timeout, raw) */
@@ -342,4 +361,6 @@ void stores__engine_register(lua_State *L) {
     stores__type_register(L, STORES__ENGINE, engine_gc, engine_methods);
     lua_pushcfunction(L, engine_new);
     lua_setfield(L, -2, "engine");
+    lua_pushcfunction(L, find_here);
+    lua_setfield(L, -2, "find_here");
 }

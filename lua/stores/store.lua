@@ -38,6 +38,7 @@ Store.open_stores = setmetatable({}, { __mode = 'k' })
 ---@type table metrics.lua sets it: told of stores whose figures are shared
 Store.watched = nil
 
+local find_here, APART = core.find_here, core.APART
 local TIMEOUT, POOLSIZE = 30, 10
 local opened = 0
 
@@ -159,6 +160,13 @@ end
 function Store:start_find(name, id, timeout, cache, raw, etag, unless, _, replica, token)
   if frames.count > 0 then look_around(self, cache) end
   return self.engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
+end
+
+-- A find without options, and the wait for it, as one call; see wait.here. What is out of the
+-- ordinary is left to start_find, and to who refuses it.
+function Store:find_here(name, id)
+  if frames.count > 0 or self.read or self.holding and self.holding[name] then return nil, APART end
+  return find_here(self.engine, name, id, self.raw)
 end
 
 -- Of findBy: the row that the hint of a key leads to.

@@ -1,9 +1,12 @@
 --- Waiting for a call: the one place where the rest of the library meets its host.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local hosts = require('stores.hosts')
 
 local wait = {}
+
+local result, WOKEN = core.result, core.WOKEN
 
 ---@type table the host in use; stores.use sets it before the first store is made
 wait.host = hosts.default()
@@ -60,8 +63,8 @@ function wait.count()
 end
 
 local function take(hub, slot, id)
-  if wait.observer then return observed(hub, pcall(hub.result, hub, slot, id)) end
-  return hub:result(slot, id)
+  if wait.observer then return observed(hub, pcall(result, hub, slot, id)) end
+  return result(hub, slot, id)
 end
 
 --- Waits until the call is done, and gives its values or raises its error.
@@ -73,6 +76,18 @@ end
 function wait.slot(hub, slot, id)
   count = count + 1
   wait.host.wait(hub, slot)
+  return take(hub, slot, id)
+end
+
+--- The values of a call that has waited by itself, as core.find_here does, or its error.
+---@param hub userdata
+---@param id string as of wait.slot
+---@param slot integer what it gave, and behind it
+---@param mark lightuserdata
+---@return any ...
+function wait.here(hub, id, slot, mark)
+  count = count + 1
+  while mark ~= WOKEN do slot, mark = hub:again() end
   return take(hub, slot, id)
 end
 

@@ -33,7 +33,8 @@ local plain = stores.Store.new(db, { path = redis, opts = { timeout = 10 } }, { 
 
 -- A slice ends by the clock, and what a turn gathers with it: here every turn does all there is.
 local methods = debug.getmetatable(require('stores.wait').host.hub()).__index
-methods.slice_over = function() return false end
+local begin_slice = methods.begin_slice
+methods.begin_slice = function(hub) begin_slice(hub, 1e9) end
 
 local ROWS, FLIGHT = 256, 256
 

@@ -60,6 +60,53 @@ describe('a call', function()
     assert.equal('done', coroutine.wrap(function() return wrapped() end)())
   end)
 
+  it('goes on waiting where somebody else resumes its coroutine meanwhile', function()
+    for _, call in ipairs({
+      function() return store:find('things', '7').n end, -- which waits by itself
+      function() return store:find('things', '7', { must = true }).n end,
+    }) do
+      local found
+      stores.run(function()
+        local waits = true
+        local co
+        local task = stores.spawn(function()
+          co = coroutine.running()
+          stores.sleep(0)
+          found = call()
+          waits = false
+        end)
+        stores.spawn(function()
+          stores.sleep(0) -- behind that one
+          for _ = 1, 3 do
+            if waits then assert.is_true(coroutine.resume(co, 1, nil, 'stray')) end
+          end
+          assert.is_nil(found)
+        end):join()
+        task:join()
+      end)
+      assert.equal(7, found)
+    end
+  end)
+
+  it('gives its own row to each of many coroutines, of which some yield and some park', function()
+    local found = 0
+    stores.run(function()
+      local sleeper = stores.spawn(function() stores.sleep(0.01) end)
+      for i = 1, 200 do
+        stores.spawn(function()
+          for n = 1, 5 do
+            local id = tostring((i + n) % 20 + 1)
+            assert.equal(tonumber(id), store:find('things', id).n)
+            if i % 3 == 0 then coroutine.yield('something else') end
+            if i % 5 == 0 then sleeper:join() end
+            found = found + 1
+          end
+        end)
+      end
+    end)
+    assert.equal(1000, found)
+  end)
+
   it('keeps errors and results apart over pcall and many coroutines', function()
     local results = stores.map(ids(200), function(id, i)
       local ok, err = pcall(store.find, store, 'things', id, { must = true })

@@ -6,14 +6,14 @@ local wraps = require('stores.hosts.wraps')
 
 local where = core.where
 
-local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
+local create, resume = coroutine.create, coroutine.resume
 local yield = coroutine.yield
 local getinfo = debug.getinfo
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
 
 local DEAD = 'cannot resume dead coroutine' -- says LuaJIT
 
-local LOOK = 32 -- coroutines: then it is looked how long they have worked
+local LOOK = 32 -- coroutines: then it is looked how long they have worked, as hub:resume does
 
 local scheduler = {}
 
@@ -40,7 +40,8 @@ function scheduler.equip(host)
   local waiting, count = {}, 0 -- slot -> the coroutine that waits for it
   local scheduled = setmetatable({}, { __mode = 'k' }) -- coroutines that are resumed here
   local queue, first, last = {}, 1, 0 -- those that were started, or unparked
-  local woken, woken_first, woken_last = {}, 1, 0 -- those whose calls are done
+  local woken = false -- some whose calls are done were not resumed yet
+  local known -- the hub that has been told of `waiting`
   local own = wraps.new(function(on, slot) host.wait(on, slot) end, function() host.park() end,
     function(co) return scheduled[co] end)
 
@@ -126,42 +127,37 @@ function scheduler.equip(host)
     return co
   end
 
-  local function go_on(co)
-    local ok, why = resume(co)
-    if why == WAIT then return end
-    if not ok then
-      if why == DEAD and not getinfo(co, 0) then return end -- it had ended before
+  -- Who cannot be resumed.
+  local function refuse(co)
+    local _, why = resume(co)
+    if why == DEAD and not getinfo(co, 0) then return end -- it had ended before
+    error(debug.traceback(co, tostring(why)), 0)
+  end
+
+  -- What hub:go and hub:resume leave to be done.
+  local function heed(change, left, co, why)
+    if change ~= 0 then
+      local before = count
+      count = count + change
+      if host.waits and (before == 0) ~= (count == 0) then host.waits(count > 0) end
+    end
+    if left == 'yields' then
+      if host.resumes_yielders then host.unpark(co) end
+    elseif left == 'failed' then
       -- tasks catch their own errors: this is a defect, and not to be swallowed
       error(debug.traceback(co, tostring(why)), 0)
-    end
-    if why ~= PARK and host.resumes_yielders and status(co) == 'suspended' then
-      host.unpark(co)
+    elseif left == 'odd' then
+      refuse(co)
     end
   end
 
-  -- Takes those whose calls are done; whether there are any. Those of the last time come first: an
-  -- array that never becomes empty moves on and on, and is made anew each time it has doubled.
-  local function take(on)
-    if woken_first <= woken_last then return true end
-    local before, empty = woken_last, not host.busy()
-    woken_last = on:take(waiting, woken, woken_last)
-    if woken_last == before then return false end
-    count = count - (woken_last - before)
-    if count == 0 and host.waits then host.waits(false) end
-    if empty and host.queued then host.queued() end
-    return true
-  end
-
+  -- Those whose calls are done, until it is looked whether the slice is over, and it is.
   local function resume_woken(on)
-    while woken_first <= woken_last do
-      local co = woken[woken_first]
-      woken[woken_first] = nil
-      woken_first = woken_first + 1
-      go_on(co)
-      -- each look costs as much as a tenth of a call, and what a turn gathers travels together
-      if woken_first % LOOK == 0 and on:slice_over() then return end
-    end
-    woken_first, woken_last = 1, 0
+    repeat
+      local change, left, co, why = on:resume(waiting)
+      woken = left ~= nil
+      heed(change, left, co, why)
+    until not left or left == 'more'
   end
 
   -- Those that are queued now; what they queue has its turn after the loop's. Some of them go on
@@ -172,7 +168,7 @@ function scheduler.equip(host)
       local co = queue[first]
       queue[first] = nil
       first, done = first + 1, done + 1
-      go_on(co)
+      heed(on:go(co))
       if done % LOOK == 0 and on:slice_over() then return end
     end
     if first > last then first, last = 1, 0 end
@@ -187,9 +183,11 @@ function scheduler.equip(host)
   function host.drain(on, seconds)
     on:begin_slice(seconds)
     on:tell()
+    if known ~= on then on:wait_in(waiting) end
+    known = on
     for round = 1, ROUNDS do
       -- who only yields has its turn after the loop's
-      if not take(on) and (round > 1 or not host.busy()) then return end
+      if not on:take() and (round > 1 or not host.busy()) then return end
       resume_woken(on)
       resume_queue(on)
       if on:slice_over() then return end
@@ -199,7 +197,7 @@ function scheduler.equip(host)
   --- Whether coroutines are there to be resumed.
   ---@return boolean
   function host.busy()
-    return first <= last or woken_first <= woken_last
+    return first <= last or woken
   end
 
   --- The coroutines that will be resumed here, by a call that ends or by their place in a queue.
@@ -208,7 +206,6 @@ function scheduler.equip(host)
     local set = {}
     for _, co in pairs(waiting) do set[co] = true end
     for i = first, last do set[queue[i]] = true end
-    for i = woken_first, woken_last do set[woken[i]] = true end
     return set
   end
 
@@ -225,7 +222,7 @@ function scheduler.equip(host)
   --- Forgets all: what waits in the process before a fork waits there.
   function host.forget()
     waiting, count, queue, first, last = {}, 0, {}, 1, 0
-    woken, woken_first, woken_last = {}, 1, 0
+    woken, known = false, nil
   end
 
   return host

@@ -10,7 +10,7 @@ local running, yield = coroutine.running, coroutine.yield
 local wraps = {}
 
 -- Yielded by a coroutine that waits for a slot, and by one that waits to be unparked.
-wraps.WAIT, wraps.PARK = {}, {}
+wraps.WAIT, wraps.PARK = core.WAIT, core.PARK
 local WAIT, PARK = wraps.WAIT, wraps.PARK
 
 --- The coroutine that runs; nil outside coroutines.

@@ -4,6 +4,7 @@
 
 local arguments = require('stores.verbs.arguments')
 local check_options = require('stores.config.call').check
+local core = require('stores.core')
 local errors = require('stores.errors')
 local etags = require('stores.etags')
 local frozen = require('stores.frozen')
@@ -25,6 +26,7 @@ local raw_of, must_find, replica_of = arguments.raw_of, arguments.must_find, arg
 
 local select, plan = selects.run, selects.plan
 
+local APART = core.APART
 local SYNTAX_ERROR = '42601'
 local NOTHING = {}
 
@@ -59,6 +61,14 @@ local function is_shared_alone(opts)
 end
 
 function reads:find(name, id, opts)
+  if opts == nil and type(self) == 'table' and self.find_here then
+    local slot, mark = self:find_here(name, id)
+    if mark ~= APART then
+      local document = wait.here(self.hub, id, slot, mark)
+      if self.tables[name] then document = seen.one(self, self.tables[name], document) end
+      return document
+    end
+  end
   check(self, 'find')
   check_table(name)
   if opts ~= nil or self.read then
