@@ -21,6 +21,7 @@
 #pragma weak lua_replace
 #pragma weak lua_setfenv
 #pragma weak lua_tonumber
+#pragma weak lua_yield
 #pragma weak luaL_loadbuffer
 #pragma weak luaL_prepbuffer
 #pragma weak luaL_register

@@ -65,10 +65,8 @@ static int hub_tell(lua_State *L) {
     return 0;
 }
 
-/* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
-static int hub_wait(lua_State *L) {
-    struct stores__hub *hub = stores__hub_check(L, 1);
-    struct stores__slot *slot = stores__slot_check(L, hub, 2);
+void stores__hub_wait(lua_State *L, struct stores__slot *slot) {
+    struct stores__hub *hub = slot->hub;
     if (hub->turning && slot->state == SLOT_PENDING) {
         stores__slot_give_up(slot); /* turn() raises, and nobody will ask for it */
         turn(L, hub, UV_RUN_ONCE);
@@ -80,13 +78,18 @@ static int hub_wait(lua_State *L) {
         if (slot->state == SLOT_PENDING && !stores__heed_signals(L, before)) {
             stores__pulse(hub, false);
             stores__slot_give_up(slot);
-            return lua_error(L);
+            lua_error(L);
         }
     }
     stores__pulse(hub, false);
     stores__slot_told(slot);
     /* nobody may turn the loop after this: a FILL or a SETTLE leaves now */
     stores__engines_flush(hub);
+}
+
+/* hub:wait(slot): turns the loop until that call is done. Others that end meanwhile stay ready. */
+static int hub_wait(lua_State *L) {
+    stores__hub_wait(L, stores__slot_check(L, stores__hub_check(L, 1), 2));
     return 0;
 }
 

@@ -33,6 +33,7 @@ struct stores__hub {
     struct stores__list ready, free_slots; /* slot.c moves them */
     struct stores__list woken; /* waiters.c: slots that were ready, whose coroutines are resumed */
     lua_State *running; /* waiters.c: the coroutine that is resumed from there; NULL: none */
+    bool blocks; /* a call outside of coroutines may turn the loop itself */
     int waiting; /* of waiters.c, in the registry; 0: there is none */
     int came; /* how many coroutines more wait than the host was told */
     struct stores__list engines; /* engines.c */

@@ -62,6 +62,8 @@ void stores__slot_told(struct stores__slot *slot);
 int stores__slot_started(lua_State *L, struct stores__slot *slot, stores_op *op);
 /* The slot whose number is at index, in use; raises where there is none. */
 struct stores__slot *stores__slot_check(lua_State *L, struct stores__hub *hub, int index);
+/* hub.c: turns the loop until the call is done; raises. */
+void stores__hub_wait(lua_State *L, struct stores__slot *slot);
 /* In whatever state it is; its op goes with it. */
 void stores__slot_free(struct stores__slot *slot);
 /* Nobody waits for it any more, who can still say so. */

@@ -19,8 +19,14 @@ static void push_mark(lua_State *L, const char *mark) {
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
+static bool is_main(lua_State *L) {
+    bool is = lua_pushthread(L) == 1;
+    lua_pop(L, 1);
+    return is;
+}
+
 bool stores__waits_here(lua_State *L, const struct stores__hub *hub) {
-    return hub->running == L && lua_isyieldable(L);
+    return hub->running == L ? lua_isyieldable(L) : hub->blocks && is_main(L);
 }
 
 int stores__wait_apart(lua_State *L) {
@@ -31,6 +37,12 @@ int stores__wait_apart(lua_State *L) {
 
 int stores__wait_here(lua_State *L, struct stores__slot *slot) {
     struct stores__hub *hub = slot->hub;
+    if (hub->running != L) {
+        stores__hub_wait(L, slot);
+        lua_pushinteger(L, slot->index);
+        push_mark(L, &woken_mark);
+        return 2;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, hub->waiting);
     lua_pushthread(L);
     lua_rawseti(L, -2, slot->index);
@@ -53,6 +65,12 @@ static int hub_again(lua_State *L) {
         return lua_yield(L, 1);
     }
     return stores__raise(L, STORES_INTERNAL, "the call that this coroutine waits for was given up");
+}
+
+/* hub:block(): calls outside of coroutines turn the loop themselves */
+static int hub_block(lua_State *L) {
+    stores__hub_check(L, 1)->blocks = true;
+    return 0;
 }
 
 /* hub:wait_in(waiting): the table of the host, slot -> the coroutine that waits for it */
@@ -176,9 +194,9 @@ static int hub_resume(lua_State *L) {
     return with_change(L, hub, 0);
 }
 
-static const luaL_Reg methods[] = {{"again", hub_again},     {"go", hub_go},
-                                   {"resume", hub_resume},   {"take", hub_take},
-                                   {"wait_in", hub_wait_in}, {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"again", hub_again}, {"block", hub_block},     {"go", hub_go}, {"resume", hub_resume},
+    {"take", hub_take},   {"wait_in", hub_wait_in}, {NULL, NULL}};
 
 void stores__waiters_register(lua_State *L) {
     stores__type_extend(L, STORES__HUB, methods);

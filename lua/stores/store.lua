@@ -128,6 +128,7 @@ function Store.from_config(flat)
     conflicts = {}, -- rows that somebody else changed under a function, and when
     conflict_count = 0,
   }, Store)
+  if not wait.host.waits_here then store.find_here = false end
   store.holding = held.begin(store, flat)
   if flat.traceback then
     Traced = Traced or traced.class(Store, 'store')
@@ -165,7 +166,10 @@ end
 -- A find without options, and the wait for it, as one call; see wait.here. What is out of the
 -- ordinary is left to start_find, and to who refuses it.
 function Store:find_here(name, id)
-  if frames.count > 0 or self.read or self.holding and self.holding[name] then return nil, APART end
+  local holding = self.holding
+  if frames.count > 0 or self.read or holding and (type(name) ~= 'string' or holding[name]) then
+    return nil, APART
+  end
   return find_here(self.engine, name, id, self.raw)
 end
 

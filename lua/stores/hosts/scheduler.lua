@@ -46,6 +46,7 @@ function scheduler.equip(host)
     function(co) return scheduled[co] end)
 
   host.wrap = own.wrap
+  host.waits_here = true -- calls may wait by themselves: see wait.here
   host.era = 0 -- how often all that ran here was given up
 
   --- Whether no coroutine runs.

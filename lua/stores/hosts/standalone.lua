@@ -23,7 +23,10 @@ function standalone.hub()
     hub, turning = nil, false
     standalone.forget()
   end
-  hub = hub or core.hub()
+  if not hub then
+    hub = core.hub()
+    hub:block()
+  end
   return hub
 end
 
