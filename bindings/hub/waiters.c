@@ -55,6 +55,7 @@ int stores__wait_here(lua_State *L, struct stores__slot *slot) {
 /* hub:again() -> as stores__wait_here: for a coroutine that somebody else has resumed meanwhile */
 static int hub_again(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
+    lua_settop(L, 1);
     if (hub->waiting != 0) lua_rawgeti(L, LUA_REGISTRYINDEX, hub->waiting);
     for (int i = 0; hub->waiting != 0 && i < hub->slot_count; i++) {
         lua_rawgeti(L, 2, i + 1);
@@ -73,13 +74,14 @@ static int hub_block(lua_State *L) {
     return 0;
 }
 
-/* hub:wait_in(waiting): the table of the host, slot -> the coroutine that waits for it */
+/* hub:wait_in(waiting): the table of the host, slot -> the coroutine that waits for it. Those that
+ * waited in another one are given up. */
 static int hub_wait_in(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     if (hub->waiting != 0) luaL_unref(L, LUA_REGISTRYINDEX, hub->waiting);
-    hub->waiting = 0; /* the next line may raise */
+    hub->waiting = hub->came = 0; /* the next line may raise */
     hub->waiting = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }

@@ -217,6 +217,7 @@ function scheduler.equip(host)
     if count > 0 and host.waits then host.waits(false) end
     host.era = host.era + 1
     host.forget()
+    on:wait_in(waiting) -- which lets go of the coroutines of before
     on:flush()
   end
 
