@@ -43,7 +43,7 @@ static int find_here(lua_State *L) {
         lua_type(L, 3) != LUA_TSTRING) {
         return stores__wait_apart(L);
     }
-    stores__engine_check(L, 1);
+    stores__engine_use(L, engine);
     const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, &engine->shard);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,

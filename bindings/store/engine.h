@@ -12,15 +12,20 @@ static inline void stores__engine_take_told(struct stores__lua_engine *engine) {
     engine->told = NULL;
 }
 
-/* The engine at index, which is open and of this process; raises. */
-static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
-    struct stores__lua_engine *engine = stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
-    if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
+/* For a call: raises where the engine is closed, or of another process. */
+static inline void stores__engine_use(lua_State *L, struct stores__lua_engine *engine) {
     if (engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
     }
     if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
     stores__engine_take_told(engine);
+}
+
+/* The engine at index, which is open and of this process; raises. */
+static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int index) {
+    struct stores__lua_engine *engine = stores__userdata(L, index, STORES__ENGINE, sizeof *engine);
+    if (engine == NULL) engine = luaL_checkudata(L, index, STORES__ENGINE);
+    stores__engine_use(L, engine);
     return engine;
 }
 
