@@ -82,8 +82,9 @@ describe('the table of verbs', function()
     -- how a store is made, and the primitives under the verbs
     local OTHERS = { new = true, from_config = true, check_usable = true, start_find = true,
       find_here = true, start_find_hinted = true, start_find_many = true, start_write = true,
-      start_select = true, start_bulk = true, hold_rows = true, run_list = true, in_lock = true, store_and_commit = true,
-      lock_row = true, rest_of_it = true, around = true, end_use = true, query_parts = true }
+      start_select = true, start_bulk = true, hold_rows = true, run_list = true, in_lock = true,
+      store_and_commit = true, lock_row = true, rest_of_it = true, around = true, end_use = true,
+      query_parts = true }
     local function unknown(class, target)
       local names = {}
       for name, value in pairs(class) do
