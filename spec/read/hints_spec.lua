@@ -203,10 +203,12 @@ describe('a hint', function()
     local id, email = fresh()
     local plain = open({ cache = false })
     for _ = 1, 2 do
-      local spent = figures(store, function()
-        by(email, store, { unique = true, cache = false })
-      end)
-      assert.equal(0, spent.redis_commands)
+      -- what a write before did may still be told meanwhile
+      support.eventually(function()
+        return figures(store, function()
+          by(email, store, { unique = true, cache = false })
+        end).redis_commands == 0
+      end, 30, 'no command')
       assert.equal(id, by(email, plain).id)
     end
     assert.is_nil(hint_of(email))
