@@ -358,8 +358,8 @@ STORES_API void stores_turning(stores_engine *engine,
 
 /* Calls uncached(table, why) for every table that this engine has met and keeps nothing of in the
  * cache; why: "a view", "a foreign table", "temporary", "unlogged", "row security", "a rule", "a
- * partition" (its rows are cached as those of its parent), "a child" or "children" (by
- * INHERITS). */
+ * partition" (its rows are cached as those of its parent), "a child" or "children" (by INHERITS),
+ * "no right to read" (of the role). */
 STORES_API void stores_uncached(stores_engine *engine,
                                 void (*uncached)(void *arg, const char *table, const char *why),
                                 void *arg);

@@ -4,7 +4,9 @@
 local command = require('spec.support.command')
 local json = require('stores.json')
 local redis = require('spec.support.redis')
+local sh = require('spec.support.shell')
 local support = require('spec.support')
+local two = require('spec.support.shards')
 
 describe('stores bench', function()
   local server, db
@@ -47,6 +49,19 @@ describe('stores bench', function()
     assert.matches('\nupdate +1 +%d+ +[%d.]+ +[%d.]+ +[%d.]+\n', out)
     assert.is_nil(out:find('cached', 1, true))
     is_clean()
+  end)
+
+  it('measures the first one of shards', function()
+    local shards, databases = two.open(2, {})
+    local path = os.tmpname()
+    sh.write(path, ('return { { id = 0, db = %s }, { id = 1, db = %s } }'):format(
+      command.source(databases[1]), command.source(databases[2])))
+    shards:init()
+    local report = json.decode((command.must({ 'bench', '--seconds', '0.05', '--json' },
+      { env = { STORES_CONFIG = path } })))
+    assert.equal(7, #report.figures)
+    os.remove(path)
+    two.close(shards, databases)
   end)
 
   it('drops its table also where it is stopped', function()

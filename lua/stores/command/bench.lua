@@ -16,7 +16,7 @@ return {
 Makes a table of its own, of 1,000 rows, measures finds, updates and inserts, one call at a time
 and 64 at a time, beside a bare `SELECT 1` and a bare PING, and drops the table. The last column
 says how many bare round trips a call takes where nothing else is under way: what the network
-costs is in both, what Stores costs in the difference.
+costs is in both, what Stores costs in the difference. Of shards the first one is measured.
 
 It writes to the servers that it is given, and keeps them busy for the time that it takes: of a
 production server the figures are those of a busy one.]],
