@@ -15,14 +15,16 @@ static void push(lua_State *L, const struct stores__message *message) {
 
 void stores__log_keep(void *arg, const char *text) {
     struct stores__lua_engine *engine = arg;
-    size_t len = strlen(text);
+    char shard[24] = ""; /* which of several it is that says so */
     struct line *line = NULL;
-    if (engine->log_function != LUA_NOREF) line = malloc(sizeof *line + len + 1);
+    if (engine->shard.count > 0) snprintf(shard, sizeof shard, "shard %d: ", engine->shard.number);
+    size_t size = strlen(shard) + strlen(text) + 1;
+    if (engine->log_function != LUA_NOREF) line = malloc(sizeof *line + size);
     if (line == NULL) {
-        fprintf(stderr, "stores: %s\n", text);
+        fprintf(stderr, "stores: %s%s\n", shard, text);
         return;
     }
-    memcpy(line->text, text, len + 1);
+    snprintf(line->text, size, "%s%s", shard, text);
     line->message.function = engine->log_function;
     line->message.push = push;
     line->message.line = line->text;

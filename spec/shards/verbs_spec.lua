@@ -161,6 +161,21 @@ describe('shards', function()
     end
   end)
 
+  it('say which one of them it is that has something to say', function()
+    local said, deaf = {}, {}
+    local function log(text) said[#said + 1] = text:match('^shard %d: Redis is not') end
+    for at = 1, #shards.shards do
+      deaf[at] = { id = at - 1, db = databases[at], redis = { path = '/nowhere' },
+        opts = { log = log } }
+    end
+    local opened = stores.Shards.new(deaf)
+    opened:count('users')
+    support.eventually(function() return #said == #deaf end)
+    table.sort(said)
+    assert.same({ 'shard 0: Redis is not', 'shard 1: Redis is not', 'shard 2: Redis is not' }, said)
+    opened:close()
+  end)
+
   it('tell what all of them have counted', function()
     shards:count('users') -- the first call looks at each database
     local before = shards:stats()
