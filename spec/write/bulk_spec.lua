@@ -217,6 +217,7 @@ describe('a verb for many rows', function()
     refused('invalid_document', nil, store.insertMany, store, 'items', { 'x' })
     refused('invalid_document', nil, store.insertMany, store, 'items', { stores.json.array({ 1 }) })
     refused('invalid_option', 'after', store.insertMany, store, 'items', {}, { after = 'x' })
+    refused('invalid_option', 'got -1', store.insertMany, store, 'items', {}, { after = -1 })
     refused('invalid_option', 'conflict', store.insertMany, store, 'items', {},
       { conflict = 'merge' })
     refused('table_not_found', nil, store.insertMany, store, 'nowhere', { {} })

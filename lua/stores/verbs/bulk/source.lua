@@ -82,7 +82,7 @@ function source.after(opts)
   local after = opts.after or 0
   if type(after) == 'number' and after >= 0 and after % 1 == 0 then return after end
   errors.raise('invalid_option', "'after' is how many were done before, got "
-    .. errors.kind(opts.after))
+    .. (type(after) == 'number' and tostring(after) or errors.kind(after)))
 end
 
 --- The records behind the first `after`.
