@@ -86,6 +86,7 @@ typedef struct stores_call {
     stores_read read;
     const char *after_token; /* of stores_token, here or elsewhere; NULL. One of other servers has
                               * the primary asked */
+    uint64_t no_hold; /* not 0: it neither reads rows that are held in memory nor keeps any there */
 } stores_call;
 
 #define STORES_CALL_INIT STORES_SIZED(stores_call)

@@ -15,6 +15,14 @@ static stores_call call_to(struct stores__lua_engine *engine, struct stores__slo
     return call;
 }
 
+/* Where it may be read from, at index: false: PostgreSQL alone; 'redis': not the memory. */
+static stores_call call_from(lua_State *L, int index, struct stores__lua_engine *engine,
+                             struct stores__slot *slot, uint64_t timeout_ms) {
+    stores_call call = call_to(engine, slot, timeout_ms, stores__is_false(L, index));
+    call.no_hold = lua_type(L, index) == LUA_TSTRING;
+    return call;
+}
+
 /* Whether a replica may answer, at index, and behind it the token that it comes with, or nil. */
 static void call_reads(lua_State *L, int index, stores_call *call) {
     if (lua_toboolean(L, index)) call->read = STORES_READ_REPLICA;
@@ -30,7 +38,7 @@ static int engine_find(lua_State *L) {
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
                                                  lua_toboolean(L, 6));
     stores__slot_find_etag(L, 7, slot);
-    stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
+    stores_call call = call_from(L, 5, engine, slot, ms);
     call_reads(L, 9, &call);
     return stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
 }
@@ -106,7 +114,7 @@ static int engine_find_many(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 4);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
                                                  lua_toboolean(L, 6));
-    stores_call call = call_to(engine, slot, ms, stores__is_false(L, 5));
+    stores_call call = call_from(L, 5, engine, slot, ms);
     call_reads(L, 7, &call);
     return stores__slot_started(L, slot,
                                 stores_find_many(engine->engine, &call, table, ids, count));

@@ -115,6 +115,7 @@ stores_op *stores__op_new(stores_engine *engine, const stores_call *given) {
     op->cb = call->cb;
     op->arg = call->arg;
     op->cache = engine->cache != NULL && !call->no_cache;
+    op->no_hold = call->no_hold != 0;
     op->replica = call->read == STORES_READ_REPLICA && engine->replicas != NULL;
     op->source = '-';
     op->started_ns = op->phase_ns = uv_hrtime();

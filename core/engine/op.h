@@ -29,6 +29,7 @@ struct stores_op {
     bool freed; /* stores_op_free came while the op was in the ready list, or was the parent's */
     bool forsaken; /* in a child of a fork: done, as far as its caller sees */
     bool cache; /* may read from the cache and publish to it */
+    bool no_hold; /* what it reads is not held in memory, and comes from elsewhere */
     bool replica; /* a replica may answer what it reads */
     char source;
     bool inserted;

@@ -29,7 +29,8 @@ void stores__rows_hold(struct stores__table *table) {
 
 void stores__row_keep(struct stores__read_batch *batch, const struct stores__read_row *row,
                       const char *text, size_t len) {
-    if (batch->stir == 0) return;
+    const stores_op *op = row->call->op;
+    if (batch->stir == 0 || (op != NULL && op->no_hold)) return;
     if (batch->kept == NULL) batch->kept = malloc(batch->count * sizeof *batch->kept);
     if (batch->kept == NULL) return;
     if (stores__held_keep(batch->table, batch->stir, row->id, text, len)) {

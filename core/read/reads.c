@@ -113,7 +113,8 @@ void stores__read_begin(stores_op *op, struct stores__table *table) {
         row->cached = op->cache && !row->replica;
         row->place = STORES__ROW_TAKEN;
         stores__list_init(&row->link);
-        if (!table->hold || !op->cache || !stores__row_held(row)) stores__row_enqueue(row);
+        bool may_hold = table->hold && op->cache && !op->no_hold;
+        if (!may_hold || !stores__row_held(row)) stores__row_enqueue(row);
     }
 }
 

@@ -1,7 +1,7 @@
 /*
- * test_held_memory.c - memory runs out at each allocation in turn, of who writes a held table, of
- * who holds it, and of one that does both: what is read from memory is what is stored, what a caller
- * was told is true, and the table is held and written on afterwards.
+ * test_held_memory.c - memory runs out at each allocation in turn, of who writes a held table and
+ * holds it, and of who holds it: what is read from memory is what is stored, what a caller was told
+ * is true, and the table is held and written on afterwards.
  * Asan pass alone: what is looked for is memory.
  */
 #include "engine_harness.h"

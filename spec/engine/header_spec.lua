@@ -99,8 +99,8 @@ describe('stores.h', function()
       table.insert(told[name], field)
     end
     file:close()
-    assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg', 'read', 'after_token' },
-      told.stores_call)
+    assert.same({ 'size', 'timeout_ms', 'no_cache', 'inside', 'cb', 'arg', 'read', 'after_token',
+      'no_hold' }, told.stores_call)
     for name, fields in pairs(header) do
       assert.equal('size', fields[1], name)
       assert.is_truthy(told[name], name .. ' is not in spec/engine/test_interface.c')

@@ -187,6 +187,7 @@ static void test_fields(void) {
     FIELD(stores_call, arg, 40);
     FIELD(stores_call, read, 48);
     FIELD(stores_call, after_token, 56);
+    FIELD(stores_call, no_hold, 64);
     FIELD(stores_params, size, 0);
     FIELD(stores_params, count, 8);
     FIELD(stores_params, values, 16);
@@ -279,7 +280,7 @@ static void test_newer_program(void) {
     newer.more = 1;
     CHECK(stores__call_given(&newer.call, &own, &error) == NULL);
     CHECK_INT(error.code, STORES_INVALID_ARGUMENT);
-    CHECK(strstr(error.message, "byte 72 of a stores_call is set") != NULL);
+    CHECK(strstr(error.message, "byte 80 of a stores_call is set") != NULL);
     CHECK(strstr(error.message, STORES_VERSION) != NULL);
 }
 

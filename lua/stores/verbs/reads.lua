@@ -30,6 +30,12 @@ local APART = core.APART
 local SYNTAX_ERROR = '42601'
 local NOTHING = {}
 
+-- From where it may be read: false: PostgreSQL alone; 'redis': not from the memory of this process.
+local function source_of(opts)
+  if opts.hold == false and opts.cache ~= false then return 'redis' end
+  return opts.cache
+end
+
 -- A find with options: the document with its etag, or with a lock, or of a replica.
 local function find_so(self, name, id, opts)
   local unless = opts.if_none_match
@@ -41,8 +47,8 @@ local function find_so(self, name, id, opts)
   end
   -- whether a document is past its time only its text tells
   local known = not (definition and definition.expires) and unless or nil
-  local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache,
-    raw_of(self, opts), wants, known, opts.lock, replica_of(self, opts)))
+  local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout,
+    source_of(opts), raw_of(self, opts), wants, known, opts.lock, replica_of(self, opts)))
   if definition then
     document = seen.one(self, definition, document)
     if document == nil then etag = nil end
@@ -95,8 +101,8 @@ function reads:exists(name, id, opts)
   local text = false
   if self.holding then text = held.text(self, name, id, opts) end
   if text == false then
-    text = wait.slot(self.hub, self:start_find(name, id, opts.timeout, opts.cache, true, nil, nil,
-      nil, replica_of(self, opts)))
+    text = wait.slot(self.hub, self:start_find(name, id, opts.timeout, source_of(opts), true, nil,
+      nil, nil, replica_of(self, opts)))
   end
   if self.tables[name] then text = seen.one(self, self.tables[name], text) end
   return text ~= nil
@@ -110,7 +116,7 @@ function reads:findAllByIds(name, list, opts)
   local documents = self.holding
     and held.find_many(self, name, wanted, raw_of(self, opts), opts)
   documents = documents or wait.slot(self.hub, (self:start_find_many(name, wanted, opts.timeout,
-    opts.cache, raw_of(self, opts), replica_of(self, opts))), wanted)
+    source_of(opts), raw_of(self, opts), replica_of(self, opts))), wanted)
   if self.tables[name] then seen.all(self, self.tables[name], documents) end
   local found, missing, met = opts.as == 'map' and {} or json.array(), json.array(), {}
   for i = 1, #wanted do
