@@ -56,7 +56,7 @@ return {
     allocations = 5,
     copied = 780,
     garbage = 354,
-    instructions = 22040,
+    instructions = 17868,
   },
   ['find cached, 256 in flight'] = {
     pg_round_trips = 0,
@@ -67,7 +67,7 @@ return {
     allocations = 32,
     copied = 184499,
     garbage = 296912,
-    instructions = 4396277,
+    instructions = 3813103,
   },
   ['find uncached, alone'] = {
     pg_round_trips = 1,
@@ -89,7 +89,7 @@ return {
     allocations = 36,
     copied = 87141,
     garbage = 296912,
-    instructions = 4430458,
+    instructions = 3839483,
   },
   ['findAllByIds of 100 cached, alone'] = {
     pg_round_trips = 0,

@@ -66,13 +66,19 @@ local function is_shared_alone(opts)
   return type(opts) == 'table' and opts.shared == true and next(opts, next(opts)) == nil
 end
 
+-- A find without options starts, and waits, by one function of C, where nothing keeps it from that.
 function reads:find(name, id, opts)
-  if opts == nil and type(self) == 'table' and self.find_here then
-    local slot, mark = self:find_here(name, id)
-    if mark ~= APART then
-      local document = wait.here(self.hub, id, slot, mark)
-      if self.tables[name] then document = seen.one(self, self.tables[name], document) end
-      return document
+  local held_here = false
+  if opts == nil and type(self) == 'table' then
+    local holding = self.holding
+    held_here = holding and type(name) == 'string' and holding[name]
+    if not held_here and self.find_here then
+      local slot, mark = self:find_here(name, id)
+      if mark ~= APART then
+        local document = wait.here(self.hub, id, slot, mark)
+        if self.tables[name] then document = seen.one(self, self.tables[name], document) end
+        return document
+      end
     end
   end
   check(self, 'find')
@@ -84,7 +90,7 @@ function reads:find(name, id, opts)
     return find_so(self, name, ids.check(id), opts)
   end
   id = ids.check(id)
-  if self.holding and self.holding[name] then
+  if held_here then
     local document = held.find(self, name, id, NOTHING)
     if document ~= false then return document end
   end
