@@ -166,7 +166,7 @@ end
 -- A find without options, and the wait for it, as one call; see wait.here. What is out of the
 -- ordinary is left to start_find, and to who refuses it.
 function Store:find_here(name, id)
-  if frames.count > 0 or self.read then return nil, APART end
+  if frames.count > 0 then return nil, APART end
   return find_here(self.engine, name, id, self.raw)
 end
 

@@ -66,21 +66,8 @@ local function is_shared_alone(opts)
   return type(opts) == 'table' and opts.shared == true and next(opts, next(opts)) == nil
 end
 
--- A find without options starts, and waits, by one function of C, where nothing keeps it from that.
-function reads:find(name, id, opts)
-  local held_here = false
-  if opts == nil and type(self) == 'table' then
-    local holding = self.holding
-    held_here = holding and type(name) == 'string' and holding[name]
-    if not held_here and self.find_here then
-      local slot, mark = self:find_here(name, id)
-      if mark ~= APART then
-        local document = wait.here(self.hub, id, slot, mark)
-        if self.tables[name] then document = seen.one(self, self.tables[name], document) end
-        return document
-      end
-    end
-  end
+-- With options, in the frame of a function that holds something, or of what is to be refused.
+local function find_apart(self, name, id, opts)
   check(self, 'find')
   check_table(name)
   if opts ~= nil or self.read then
@@ -90,13 +77,29 @@ function reads:find(name, id, opts)
     return find_so(self, name, ids.check(id), opts)
   end
   id = ids.check(id)
-  if held_here then
-    local document = held.find(self, name, id, NOTHING)
-    if document ~= false then return document end
-  end
   local document = wait.slot(self.hub, (self:start_find(name, id, nil, nil, self.raw)), id)
   if self.tables[name] then document = seen.one(self, self.tables[name], document) end
   return document
+end
+
+function reads:find(name, id, opts)
+  if opts ~= nil or type(self) ~= 'table' or self.read then
+    return find_apart(self, name, id, opts)
+  end
+  local holding = self.holding
+  if holding and type(name) == 'string' and holding[name] then
+    self:check_usable()
+    local document = held.find(self, name, ids.check(id), NOTHING)
+    if document ~= false then return document end
+  elseif self.find_here then
+    local slot, mark = self:find_here(name, id) -- starts, and waits
+    if mark ~= APART then
+      local document = wait.here(self.hub, id, slot, mark)
+      if self.tables[name] then document = seen.one(self, self.tables[name], document) end
+      return document
+    end
+  end
+  return find_apart(self, name, id, opts)
 end
 
 function reads:exists(name, id, opts)
