@@ -84,6 +84,13 @@ void stores__nodes_flush(struct stores__cache *cache) {
     }
 }
 
+void stores__nodes_glance(struct stores__cache *cache) {
+    for (struct stores__list *at = cache->nodes.next; at != &cache->nodes; at = at->next) {
+        struct stores__node *node = STORES__CONTAINER(at, struct stores__node, link);
+        if (node->redis != NULL && !cache->closed) stores__redis_glance(node->redis);
+    }
+}
+
 void stores__nodes_deafen(struct stores__cache *cache, int deaf) {
     for (struct stores__list *at = cache->nodes.next; at != &cache->nodes; at = at->next) {
         struct stores__node *node = STORES__CONTAINER(at, struct stores__node, link);

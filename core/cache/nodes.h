@@ -60,6 +60,8 @@ void stores__node_drop(struct stores__node *node);
 struct stores__node *stores__node_after(struct stores__cache *cache, uint64_t serial);
 /* Sends what is queued, to each of them. */
 void stores__nodes_flush(struct stores__cache *cache);
+/* Takes the answers of each of them that have come meanwhile. */
+void stores__nodes_glance(struct stores__cache *cache);
 void stores__nodes_deafen(struct stores__cache *cache, int deaf);
 /* How often a link was lost, or not made, of all nodes together. */
 uint64_t stores__nodes_failures(const struct stores__cache *cache);

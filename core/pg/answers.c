@@ -196,8 +196,10 @@ static void take_notifications(struct stores__pg_wire *wire) {
 
 static void take_all(struct stores__pg_wire *wire) {
     wire->open_handles++; /* who is told may close the connection: the wire stays until we return */
+    wire->taking = true;
     take_answers(wire);
     take_notifications(wire);
+    wire->taking = false;
     if (is_heard(wire) && PQstatus(wire->pg) == CONNECTION_BAD) stores__pg_break(wire);
     stores__pg_handle_gone(wire);
 }

@@ -193,6 +193,15 @@ bool stores__pg_is_alive(struct stores__pg_conn *conn) {
     return true;
 }
 
+bool stores__pg_glance(struct stores__pg_conn *conn) {
+    struct stores__pg_wire *wire = conn->wire;
+    if (!stores__pg_is_up(conn) || wire->poll == NULL || wire->taking) return false;
+    struct pollfd socket = {.fd = wire->fd, .events = POLLIN};
+    if (poll(&socket, 1, 0) <= 0) return false;
+    wire->on_socket(wire->poll, 0, UV_READABLE);
+    return true;
+}
+
 bool stores__pg_stray_cancel(const struct stores__pg_conn *conn, const struct stores__pg_req *req,
                              const stores_error *error) {
     if (error->code != STORES_CANCELED || conn->wire == NULL) return false;

@@ -272,6 +272,9 @@ bool stores__pg_is_idle(const struct stores__pg_conn *conn);
 /* As far as an idle connection's socket tells without a round trip: the server has not closed
  * it. */
 bool stores__pg_is_alive(struct stores__pg_conn *conn);
+/* Takes what has come meanwhile, as the loop would in its next turn; who is told hears it in here.
+ * False: nothing has. */
+bool stores__pg_glance(struct stores__pg_conn *conn);
 /* ReadyForQuery said that a transaction is open (also a failed one). */
 bool stores__pg_in_transaction(const struct stores__pg_conn *conn);
 /* A statement of the open transaction failed: nothing but its end is possible. */

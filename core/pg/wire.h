@@ -64,6 +64,7 @@ struct stores__pg_wire {
     struct stores__timer timer; /* connecting: the deadline; later: a loss to be told */
 
     struct stores__pg_ring ring; /* what the server still owes an answer for */
+    bool taking; /* what was answered, at this moment */
     bool behind; /* a request in flight was sent before the one ahead of it was answered */
     size_t owed; /* WIRE_CLOSED: Syncs whose answers it still waits for (leave.c) */
     PGresult *prepare_error; /* why the statement behind it was aborted */

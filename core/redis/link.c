@@ -161,6 +161,12 @@ void stores__redis_flush(struct stores__redis *redis) {
     stores__redis_socket_flush(redis->socket, &redis->out);
 }
 
+void stores__redis_glance(struct stores__redis *redis) {
+    if (redis->state == STORES__REDIS_UP && redis->due > 0) {
+        stores__redis_socket_read(redis->socket);
+    }
+}
+
 /* ---- Answers -------------------------------------------------------------------------------- */
 
 static void give(struct stores__redis *redis, struct stores__redis_req *req,

@@ -175,6 +175,9 @@ bool stores__redis_hand_over(struct stores__redis *from, struct stores__redis *t
                              struct stores__redis_req *req, bool asking);
 /* Writes what is queued: one write where the socket takes it all. Never waits, calls no done. */
 void stores__redis_flush(struct stores__redis *redis);
+/* Takes the answers that have come meanwhile, as the loop would in its next turn. Not from within a
+ * done. */
+void stores__redis_glance(struct stores__redis *redis);
 /* Requests whose done is still to come. */
 size_t stores__redis_pending(const struct stores__redis *redis);
 /* Whether INFO memory says that intents could be evicted. A server that does not say what its

@@ -1,10 +1,12 @@
 /* Which segments run: how many at once, with which of the writes that wait. */
+#include "cache/cache.h"
 #include "names/spread.h"
 #include "write/writes_internal.h"
 
 enum {
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
-    SPREAD_SEGMENTS_MAX = 8 /* the same, where each is of one shard alone */
+    SPREAD_SEGMENTS_MAX = 8, /* the same, where each is of one shard alone */
+    GLANCE_WRITES = 16 /* between two looks at what has come */
 };
 
 /* ---- Which writes go together ---------------------------------------------------------------- */
@@ -178,6 +180,33 @@ static bool start_segment(struct stores__writes *writes, enum stores__segment_pl
     bool idle = stores__pg_has_idle(&engine->pool);
     stores__pg_acquire(&engine->pool, &segment->wait, STORES__PG_WRITING, "writes");
     return idle;
+}
+
+/* The request of one connection, at most: who hears of it may end other segments. */
+static bool glance_at_postgres(const struct stores__writes *writes, bool *ending) {
+    for (struct stores__list *at = writes->segments.next; at != &writes->segments; at = at->next) {
+        struct stores__segment *segment = STORES__CONTAINER(at, struct stores__segment, link);
+        if (segment->conn == NULL) continue;
+        if (segment->ending) {
+            *ending = true;
+        } else if (stores__pg_glance(segment->conn)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where hundreds of coroutines go on at once the loop does not turn meanwhile, and a segment whose
+ * statements are done had to wait for all of them before its COMMIT is sent: the disk and the
+ * callers would work in turns. */
+void stores__segments_glance(struct stores__writes *writes) {
+    struct stores__cache *cache = writes->engine->cache;
+    if (++writes->glances < GLANCE_WRITES) return;
+    writes->glances = 0;
+    bool ending = false, answered = glance_at_postgres(writes, &ending);
+    if (cache == NULL) return;
+    if (ending) stores__nodes_glance(cache);
+    if (answered) stores__nodes_flush(cache);
 }
 
 void stores__writes_flush(struct stores__flush *flush) {
