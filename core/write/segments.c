@@ -67,17 +67,21 @@ static void take_alike(struct stores__segment *segment, size_t most) {
     }
 }
 
-/* How many go together. The only one under way leaves half of a crowd to the next: while the server
- * works for the one, the callers of the other go on. */
+/* How many go together. Those under way leave their share of a crowd to the next ones: while servers
+ * work for some, the callers of others go on. Where Redis is told there is more to wait for, and so
+ * one more of them. */
 static size_t most_of(const struct stores__writes *writes) {
-    size_t waiting = 0;
+    size_t waiting = 0, parts = writes->engine->cache != NULL ? 3 : 2;
     if (writes->engine->config.no_segments) return 1;
-    if (writes->counts[SEGMENT_RUNNING] > 1) return STORES__SEGMENT_WRITES;
-    for (struct stores__list *at = writes->queue.next;
-         at != &writes->queue && waiting < 2 * STORES__SEGMENT_WRITES; at = at->next) {
+    size_t begun = (size_t)writes->counts[SEGMENT_RUNNING]; /* with this one */
+    if (begun >= parts) return STORES__SEGMENT_WRITES;
+    size_t left = parts + 1 - begun, most = left * STORES__SEGMENT_WRITES;
+    for (struct stores__list *at = writes->queue.next; at != &writes->queue && waiting < most;
+         at = at->next) {
         waiting++;
     }
-    return waiting < STORES__SEGMENT_WRITES ? STORES__SEGMENT_WRITES / 2 : (waiting + 1) / 2;
+    size_t share = (waiting + left - 1) / left;
+    return share < STORES__SEGMENT_WRITES / 2 ? STORES__SEGMENT_WRITES / 2 : share;
 }
 
 static void take_writes(struct stores__segment *segment) {
