@@ -138,6 +138,9 @@ struct stores__codec *stores__json_codec(lua_State *L);
  */
 struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec, int env);
 void stores__json_give(struct stores__codec *codec, struct stores__buf *buf);
+/* Whether what is in the buffer is still there when it was given back, until the next one is
+ * taken. */
+bool stores__json_stays(const struct stores__codec *codec, const struct stores__buf *buf);
 
 /* Pushes a metatable that frees a buffer, or a codec, with its userdata. */
 void stores__json_buffer_metatable(lua_State *L);

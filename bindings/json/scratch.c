@@ -55,6 +55,10 @@ struct stores__buf *stores__json_take(lua_State *L, struct stores__codec *codec,
     return new_buffer(L, env);
 }
 
+bool stores__json_stays(const struct stores__codec *codec, const struct stores__buf *buf) {
+    return buf == &codec->scratch && !buf->failed && buf->cap <= SCRATCH_KEPT;
+}
+
 void stores__json_give(struct stores__codec *codec, struct stores__buf *buf) {
     if (buf->failed || buf->cap > SCRATCH_KEPT) stores__buf_free(buf);
     if (buf == &codec->scratch) codec->taker = NULL;

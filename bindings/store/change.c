@@ -13,10 +13,13 @@ stores_change stores__change_check(lua_State *L, int index, const struct stores_
         change.expr = luaL_checkstring(L, index + 7);
         *params = stores__params_check(L, index + 8);
         change.params = params;
-    } else if (change.kind != STORES_DELETE) {
-        change.json = stores__document_check(L, index + 3);
     }
     return change;
+}
+
+void stores__change_document(lua_State *L, int index, stores_change *change) {
+    bool has = change->kind != STORES_MODIFY && change->kind != STORES_DELETE;
+    if (has) change->json = stores__document_check(L, index);
 }
 
 void stores__change_condition(lua_State *L, int index, stores_change *change,

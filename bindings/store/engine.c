@@ -130,6 +130,8 @@ static int engine_write(lua_State *L) {
     stores_params params;
     stores_change change = stores__change_check(L, 2, &engine->shard, &params);
     stores__change_condition(L, 13, &change, &params);
+    lua_tostring(L, 11); /* a number becomes a text now, and not behind the document */
+    stores__change_document(L, 5, &change);
     struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
     stores__slot_write_etag(L, 11, &change, slot);
     slot->commits = true;

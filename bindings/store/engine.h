@@ -29,10 +29,13 @@ static inline struct stores__lua_engine *stores__engine_check(lua_State *L, int 
     return engine;
 }
 
-/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change, which may
- * point to *params; what else it points to is anchored on the stack. */
+/* kind, table, id, doc, timeout, cache, raw, expr, params from index on, as a change without its
+ * document, which may point to *params; what else it points to is anchored on the stack. */
 stores_change stores__change_check(lua_State *L, int index, const struct stores__shard *shard,
                                    stores_params *params);
+/* Its document, which is at index. Nothing may allocate in Lua from here on until it was used
+ * (values/args.h). */
+void stores__change_document(lua_State *L, int index, stores_change *change);
 /* The condition at index, whose parameters, where they are not those of an expr, stand three before
  * it, as those of an expr do. */
 void stores__change_condition(lua_State *L, int index, stores_change *change,

@@ -99,6 +99,8 @@ static int tx_write(lua_State *L) {
     stores_params params;
     stores_change change = stores__change_check(L, 2, &tx->engine->shard, &params);
     change.want_document = give;
+    lua_tostring(L, 13); /* a number becomes a text now, and not behind the document */
+    stores__change_document(L, 5, &change);
     stores_call call = new_call(L, tx, SLOT_CHANGE, raw, ms, &slot);
     stores__slot_write_etag(L, 13, &change, slot);
     call.no_cache = no_cache;

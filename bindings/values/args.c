@@ -50,8 +50,19 @@ static void encode(lua_State *L, int index, struct stores__buf *buf) {
     if (rc != 0) raise_refusal(L, rc);
 }
 
-/* Written in the codec's scratch, and kept in plain memory of the collector: a userdata with a
- * finalizer for each write would cost it more than the document. */
+/* Where it is large it is kept in plain memory of the collector: a userdata with a finalizer for each
+ * write would cost it more than the document. */
+static const char *keep(lua_State *L, const struct stores__codec *codec, struct stores__buf *buf) {
+    if (stores__json_stays(codec, buf)) {
+        const char *text = stores__buf_text(buf);
+        if (text != NULL && stores__json_stays(codec, buf)) return text;
+    }
+    char *text = lua_newuserdata(L, buf->len + 1);
+    memcpy(text, buf->data, buf->len);
+    text[buf->len] = '\0';
+    return text;
+}
+
 const char *stores__document_check(lua_State *L, int index) {
     if (lua_type(L, index) != LUA_TTABLE) {
         stores__raise(L, STORES_INVALID_DOCUMENT, "a document is a table, got %s",
@@ -65,12 +76,10 @@ const char *stores__document_check(lua_State *L, int index) {
         stores__json_give(codec, buf);
         raise_refusal(L, rc);
     }
-    char *text = lua_newuserdata(L, buf->len + 1);
-    memcpy(text, buf->data, buf->len);
-    text[buf->len] = '\0';
+    bool array = buf->data[0] != '{';
+    const char *text = array ? NULL : keep(L, codec, buf);
     stores__json_give(codec, buf);
-    if (text[0] != '{')
-        stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
+    if (array) stores__raise(L, STORES_INVALID_DOCUMENT, "a document is an object, got an array");
     return text;
 }
 

@@ -19,8 +19,9 @@ int stores__most_check(lua_State *L, int index);
 bool stores__is_false(lua_State *L, int index);
 /* An array of parameters as texts, anchored by userdata that are pushed. */
 stores_params stores__params_check(lua_State *L, int index);
-/* The document at index as JSON text, anchored by a userdata that is pushed. Raises
- * invalid_document. */
+/* The document at index as JSON text, which may be pushed as a userdata. It is to be used before
+ * anything else is written as JSON, which finalizers may do: so before anything that allocates in
+ * Lua. Raises invalid_document. */
 const char *stores__document_check(lua_State *L, int index);
 /* Reads the engine's options of a query from the table at index; anchored likewise. */
 stores_query_options stores__query_options_check(lua_State *L, int index);
