@@ -50,8 +50,8 @@ static void encode(lua_State *L, int index, struct stores__buf *buf) {
     if (rc != 0) raise_refusal(L, rc);
 }
 
-/* Where it is large it is kept in plain memory of the collector: a userdata with a finalizer for each
- * write would cost it more than the document. */
+/* Where it is large it is kept in plain memory of the collector: a userdata with a finalizer would
+ * cost it more than the document. */
 static const char *keep(lua_State *L, const struct stores__codec *codec, struct stores__buf *buf) {
     if (stores__json_stays(codec, buf)) {
         const char *text = stores__buf_text(buf);

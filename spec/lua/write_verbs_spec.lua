@@ -94,6 +94,17 @@ describe('update', function()
     assert.same({ id = '70', new = 2 }, store:find('users', '70'))
   end)
 
+  it('stores large documents, small ones after them, and after one that is refused', function()
+    local id = store:insert('users', { n = 0 }).id
+    for n, text in ipairs({ ('x'):rep(3 * 1024 * 1024), 'y', ('z'):rep(100 * 1024), '' }) do
+      assert.is_true(store:update('users', { id = id, n = n, text = text }))
+      support.refused('invalid_document', 'function', store.update, store, 'users',
+        { id = id, text = 'refused', fn = print })
+      local found = store:find('users', id, { cache = false })
+      assert.is_true(found.n == n and found.text == text)
+    end
+  end)
+
   it('is false where there is no such row, or raises with must', function()
     assert.is_false(store:update('users', { id = '71' }))
     refused('not_found', 'users has no row 71', store.update, store, 'users', { id = '71' },
