@@ -69,6 +69,10 @@ STORES_API void stores_pump(stores_engine *engine);
 STORES_API void stores_wait(stores_engine *engine, stores_op *op);
 /* Sends what the calls since the last turn have queued, without waiting for the loop. */
 STORES_API void stores_flush(stores_engine *engine);
+/* Between two of many writes, while the loop does not turn: takes what servers have answered to
+ * those that are under way, and sends what follows. Callbacks run in here. Never waits; not from
+ * inside a callback. */
+STORES_API void stores_glance(stores_engine *engine);
 
 /* ---- Calls -------------------------------------------------------------------------------- */
 

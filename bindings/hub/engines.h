@@ -19,6 +19,7 @@ struct stores__lua_engine {
     struct stores__heard {
         uint64_t notices, dropped, gaps, waiting;
     } heard; /* by its listeners: what came; for which there was no room; gaps; not yet taken */
+    unsigned writes; /* that were started */
     int log_function; /* in the registry; LUA_NOREF: there is none */
 };
 

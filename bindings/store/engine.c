@@ -4,6 +4,8 @@
 #include "hub/waiters.h"
 #include "values/args.h"
 
+enum { GLANCE_WRITES = 16 }; /* between two looks at what they wait for */
+
 static stores_call call_to(struct stores__lua_engine *engine, struct stores__slot *slot,
                            uint64_t timeout_ms, bool no_cache) {
     stores_call call = {.size = sizeof call,
@@ -120,6 +122,14 @@ static int engine_find_many(lua_State *L) {
                                 stores_find_many(engine->engine, &call, table, ids, count));
 }
 
+/* As stores__slot_started. Whoever starts many writes does not turn the loop meanwhile. */
+static int write_started(lua_State *L, struct stores__lua_engine *engine, struct stores__slot *slot,
+                         stores_op *op) {
+    int values = stores__slot_started(L, slot, op);
+    if (++engine->writes % GLANCE_WRITES == 0) stores_glance(engine->engine);
+    return values;
+}
+
 /* engine:write(kind, table, id, doc, timeout, cache, raw, expr, params, if_match, etag, condition)
  */
 static int engine_write(lua_State *L) {
@@ -137,7 +147,7 @@ static int engine_write(lua_State *L) {
     slot->commits = true;
     slot->id = change.id;
     stores_call call = call_to(engine, slot, ms, no_cache);
-    return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
+    return write_started(L, engine, slot, stores_write(engine->engine, &call, &change));
 }
 
 /* engine:select(table, sql, params, timeout, raw, rows, most, places, replica, token) */
@@ -200,7 +210,7 @@ static int engine_replace(lua_State *L) {
     slot->commits = true;
     slot->id = change.id;
     stores_call call = call_to(engine, slot, ms, no_cache);
-    return stores__slot_started(L, slot, stores_write(engine->engine, &call, &change));
+    return write_started(L, engine, slot, stores_write(engine->engine, &call, &change));
 }
 
 /* engine:invalidate(table, id or nil, timeout) */

@@ -5,8 +5,7 @@
 
 enum {
     SEGMENTS_MAX = 3, /* at once: while they run, the next ones gather */
-    SPREAD_SEGMENTS_MAX = 8, /* the same, where each is of one shard alone */
-    GLANCE_WRITES = 16 /* between two looks at what has come */
+    SPREAD_SEGMENTS_MAX = 8 /* the same, where each is of one shard alone */
 };
 
 /* ---- Which writes go together ---------------------------------------------------------------- */
@@ -67,9 +66,9 @@ static void take_alike(struct stores__segment *segment, size_t most) {
     }
 }
 
-/* How many go together. Those under way leave their share of a crowd to the next ones: while servers
- * work for some, the callers of others go on. Where Redis is told there is more to wait for, and so
- * one more of them. */
+/* How many go together. Those under way leave their share of a crowd to the next ones: while a
+ * server works for some, the callers of others go on. Where Redis is told there is more to wait
+ * for, and so one more of them. */
 static size_t most_of(const struct stores__writes *writes) {
     size_t waiting = 0, parts = writes->engine->cache != NULL ? 3 : 2;
     if (writes->engine->config.no_segments) return 1;
@@ -200,14 +199,13 @@ static bool glance_at_postgres(const struct stores__writes *writes, bool *ending
     return false;
 }
 
-/* Where hundreds of coroutines go on at once the loop does not turn meanwhile, and a segment whose
+/* Where hundreds of callers go on at once the loop does not turn meanwhile, and a segment whose
  * statements are done had to wait for all of them before its COMMIT is sent: the disk and the
  * callers would work in turns. */
-void stores__segments_glance(struct stores__writes *writes) {
-    struct stores__cache *cache = writes->engine->cache;
-    if (++writes->glances < GLANCE_WRITES) return;
-    writes->glances = 0;
-    bool ending = false, answered = glance_at_postgres(writes, &ending);
+void stores_glance(stores_engine *engine) {
+    struct stores__cache *cache = engine->cache;
+    if (engine->pool.common.deaf) return;
+    bool ending = false, answered = glance_at_postgres(engine->writes, &ending);
     if (cache == NULL) return;
     if (ending) stores__nodes_glance(cache);
     if (answered) stores__nodes_flush(cache);

@@ -65,7 +65,6 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
     op->resolved = write_resolved;
     op->dispose = dispose_write;
     stores__table_resolve(op, write->statement->name);
-    stores__segments_glance(engine->writes);
     return op;
 }
 

@@ -180,14 +180,11 @@ struct stores__writes {
     struct stores__list segments;
     int counts[SEGMENT_PLACES];
     struct stores__timer watch;
-    unsigned glances; /* writes since what they wait for was looked at */
     struct stores__buf arrays[STORES__PG_ARRAYS_MAX]; /* of the statement that is being added */
 };
 
 /* The end of a tick: segments for what is queued. */
 void stores__writes_flush(struct stores__flush *flush);
-/* After a write was queued: takes what servers have answered meanwhile. */
-void stores__segments_glance(struct stores__writes *writes);
 /* Looks from time to time at those that are under way. */
 void stores__segments_watch(struct stores__writes *writes);
 void stores__segments_look(struct stores__timer *timer);
