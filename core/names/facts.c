@@ -201,8 +201,8 @@ const char *stores__facts_sql(const stores_engine *engine) {
 static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
                                 " FROM pg_catalog.pg_class c"
                                 " WHERE c.oid = pg_catalog.to_regclass($1)";
-/* Of a table that is no child, and has neither defaults nor a mark, the same text, while that is so:
- * what would tell more of those is made ready for each statement, and takes as long as all the
+/* Of a table that is no child, and has neither defaults nor a mark, the same text, while that is
+ * so: what would tell more of those is made ready for each statement, and takes as long as all the
  * rest. */
 static const char print_bare_sql[] =
     "SELECT pg_catalog.pg_current_xact_id()::text, " OWN_PRINT " || CASE WHEN " IS_CHILD
