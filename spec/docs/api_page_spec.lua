@@ -18,7 +18,8 @@ describe('docs/api.md', function()
   it('tells of every function of a store, of shards, of json and of the module', function()
     local internal = { check_usable = true, from_config = true, in_transaction = true,
                        run_change = true, run_list = true, in_lock = true, session = true,
-                       place_of = true, next_place = true, new_id = true, check_shard = true }
+                       place_of = true, next_place = true, new_id = true, check_shard = true,
+                       find_here = true }
     local missing = {}
     local function look(object, prefix)
       for name, value in pairs(object) do

@@ -5,6 +5,7 @@ local errors = require('stores.errors')
 local json = require('stores.json')
 local stores = require('stores')
 local support = require('spec.support')
+local wait = require('stores.wait')
 
 describe('updateObject, of calls that are stored together,', function()
   local CALLS = 12
@@ -113,8 +114,8 @@ describe('updateObject, of calls that are stored together,', function()
 
   it('says unknown to others where it ran out for who stored the row', function()
     local failed = 0
-    instead(hub, 'result', function(result, self, slot, ...)
-      local values = { result(self, slot, ...) }
+    instead(wait, 'rest', function(wait_for, ...)
+      local values = { wait_for(...) }
       if type(values[3]) == 'string' and values[3]:find('"last"', 1, true) then
         failed = failed + 1
         error('not enough memory', 0)
