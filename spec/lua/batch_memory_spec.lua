@@ -114,14 +114,16 @@ describe('updateObject, of calls that are stored together,', function()
 
   it('says unknown to others where it ran out for who stored the row', function()
     local failed = 0
-    instead(wait, 'rest', function(wait_for, ...)
-      local values = { wait_for(...) }
-      if type(values[3]) == 'string' and values[3]:find('"last"', 1, true) then
-        failed = failed + 1
-        error('not enough memory', 0)
-      end
-      return unpack(values, 1, 5)
-    end)
+    for _, name in ipairs({ 'rest', 'slot' }) do -- with the lock, or without
+      instead(wait, name, function(wait_for, ...)
+        local values = { wait_for(...) }
+        if type(values[3]) == 'string' and values[3]:find('"last"', 1, true) then
+          failed = failed + 1
+          error('not enough memory', 0)
+        end
+        return unpack(values, 1, 5)
+      end)
+    end
     local results = run()
     local given, committed, unknown = outcomes(results)
     assert.is_true(failed > 0)
