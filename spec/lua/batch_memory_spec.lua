@@ -10,15 +10,21 @@ local wait = require('stores.wait')
 describe('updateObject, of calls that are stored together,', function()
   local CALLS = 12
   local store, db, hub
+  local replaced = {} -- what puts functions back that others stand in place of
   local numbers = {}
   for i = 1, CALLS do numbers[i] = i end
 
-  setup(function()
+  -- One of its own each: after a conflict a store locks the row for a second.
+  before_each(function()
     store, db = support.store({ 'docs' })
     hub = debug.getmetatable(store.hub).__index
+    store:upsert('docs', { id = '1', n = 0 })
   end)
-  teardown(function() support.close(store, db) end)
-  before_each(function() store:upsert('docs', { id = '1', n = 0 }) end)
+  after_each(function()
+    for _, restore in ipairs(replaced) do restore() end
+    replaced = {}
+    support.close(store, db)
+  end)
 
   local function add_one(doc)
     doc.n = doc.n + 1
@@ -40,7 +46,7 @@ describe('updateObject, of calls that are stored together,', function()
   local function instead(of, name, with)
     local before = of[name]
     of[name] = function(...) return with(before, ...) end -- luacheck: ignore 122
-    finally(function() of[name] = before end)
+    replaced[#replaced + 1] = function() of[name] = before end
   end
 
   -- Whether what stands in place of a function was called by a file of updateObject's.
