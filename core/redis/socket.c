@@ -184,6 +184,19 @@ static size_t announced(const redisReader *reader) {
     return left > 0 && memchr(at, '\n', left) ? (size_t)strtoull(at, NULL, 10) : 0;
 }
 
+static bool unreadable(struct stores__redis_socket *socket) {
+    const redisReader *reader = socket->context->reader;
+
+    if (socket->maker.exceeded) {
+        refuse(socket, "it sent more than it was asked for");
+    } else if (reader->err == REDIS_ERR_OOM) {
+        lose(socket, reader->errstr); /* nothing is wrong with the server */
+    } else {
+        refuse(socket, reader->errstr);
+    }
+    return false;
+}
+
 /* Hands over the replies that are complete. False where the socket is of no more use. */
 static bool dispatch(struct stores__redis_socket *socket) {
     redisReader *reader = socket->context->reader;
@@ -191,9 +204,7 @@ static bool dispatch(struct stores__redis_socket *socket) {
         void *reply = NULL;
         socket->maker.most = socket->hooks->expects(socket->arg);
         if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
-            refuse(socket,
-                   socket->maker.exceeded ? "it sent more than it was asked for" : reader->errstr);
-            return false;
+            return unreadable(socket);
         }
         if (!reply && (reader->len - reader->pos > socket->text_max ||
                        announced(reader) > socket->text_max)) {
@@ -213,8 +224,7 @@ static bool feed(struct stores__redis_socket *socket, const char *data, size_t l
     redisReader *reader = socket->context->reader;
 
     if (redisReaderFeed(reader, data, len) == REDIS_OK) return dispatch(socket);
-    refuse(socket, reader->errstr);
-    return false;
+    return unreadable(socket);
 }
 
 /* Reads what TLS has. False where the socket is of no more use. */

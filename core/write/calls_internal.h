@@ -65,6 +65,7 @@ struct stores__own_call {
     void (*run)(struct stores__own_call *call); /* after it, where it gave nothing */
     bool replica, marks; /* a replica is to be tried; one was, or would have been */
     bool turn_failed, select;
+    bool redis_away, turned_again; /* when leases began to be waited for; behind that, once */
     bool stray_cancel; /* the error is a cancel that was not meant for it */
     bool ended; /* an answer's tag says that the text ended the transaction */
     bool renames; /* one says that names may mean other tables now */

@@ -81,9 +81,19 @@ void stores__call_bypass_turns(struct stores__own_call *call) {
     for (size_t i = 0; i < call->turned_count; i++) stores__epoch_bypassed(call->turned[i]);
 }
 
+static void send_turns(struct stores__own_call *call);
+
+/* Where Redis came back meanwhile it is told after all. */
 static void waited(struct stores__timer *timer) {
     struct stores__own_call *call = STORES__CONTAINER(timer, struct stores__own_call, patience);
-    call->all_turned(call);
+    bool is_back = call->redis_away && !stores__closing(call->engine) &&
+                   stores__cache_up(call->engine->cache);
+    if (is_back && !call->turned_again) {
+        call->turned_again = true;
+        send_turns(call);
+    } else {
+        call->all_turned(call);
+    }
 }
 
 /* Redis cannot be told, and is bypassed: what others hold of the tables they do not hold for
@@ -96,6 +106,7 @@ static bool wait_for_leases(struct stores__own_call *call) {
         uint64_t absence = stores__held_absence(call->turned[i]);
         if (absence > ms) ms = absence;
     }
+    call->redis_away = !stores__cache_up(engine->cache);
     call->patience.fire = waited;
     return ms > 0 &&
            stores__timer_set(&engine->timers, &call->patience, uv_hrtime() / 1000000 + ms);
@@ -108,9 +119,7 @@ static void turned(void *arg, bool ok) {
     if (!call->turn_failed || !wait_for_leases(call)) call->all_turned(call);
 }
 
-void stores__call_turn(struct stores__own_call *call,
-                       void (*all_turned)(struct stores__own_call *call)) {
-    call->all_turned = all_turned;
+static void send_turns(struct stores__own_call *call) {
     call->turn_failed = false;
     call->turns_waiting = 1; /* ours, so that answers cannot end it before all is sent */
     for (size_t i = 0; i < call->turned_count; i++) {
@@ -121,4 +130,11 @@ void stores__call_turn(struct stores__own_call *call,
         }
     }
     turned(call, true);
+}
+
+void stores__call_turn(struct stores__own_call *call,
+                       void (*all_turned)(struct stores__own_call *call)) {
+    call->all_turned = all_turned;
+    call->turned_again = false;
+    send_turns(call);
 }

@@ -35,9 +35,16 @@ static void send_again(struct stores__timer *timer) {
     send_all(STORES__CONTAINER(timer, struct stores__tell, timer));
 }
 
+/* A copy of the first INTENT may still come, so that nothing is published. */
+static void tell_again(struct stores__tell *tell) {
+    tell->turns_sent = false;
+    stores__settle_unpublish(tell->rows, 0);
+    send_all(tell);
+}
+
 /* The link was lost while the answers were due: it is made anew at once, and Redis is told once
- * more. A copy of the first INTENT may still come, so that nothing is published. */
-static bool tell_again(struct stores__tell *tell) {
+ * more. */
+static bool was_lost(struct stores__tell *tell) {
     struct stores__cache *cache = tell->engine->cache;
     /* of several nodes of a cluster that are configured the first ones may be gone */
     size_t most = cache->was_up || cache->seed_count < 2 ? 1 : 2 * cache->seed_count;
@@ -46,9 +53,6 @@ static bool tell_again(struct stores__tell *tell) {
         return false;
     }
     tell->told_again++;
-    tell->turns_sent = false;
-    stores__settle_unpublish(tell->rows, 0);
-    send_all(tell);
     return true;
 }
 
@@ -60,10 +64,18 @@ static bool wait_for_epochs(struct stores__tell *tell) {
     return stores__timer_set(&engine->timers, &tell->timer, stores__now(engine) + ms);
 }
 
-static void bypass_now(struct stores__timer *timer) {
+/* No lease is left. Where Redis came back meanwhile it is told after all: others may have read by
+ * it all along, and go on to. */
+static void no_lease_left(struct stores__timer *timer) {
     struct stores__tell *tell = STORES__CONTAINER(timer, struct stores__tell, timer);
-    /* those of an engine that closes fire before their time */
-    tell->done(tell, stores__closing(tell->engine) ? STORES__MUST_NOT : STORES__NOT_TOLD);
+    if (stores__closing(tell->engine)) { /* before its time */
+        tell->done(tell, STORES__MUST_NOT);
+    } else if (tell->away && !tell->waited && stores__cache_up(tell->engine->cache)) {
+        tell->waited = true;
+        tell_again(tell);
+    } else {
+        tell->done(tell, STORES__NOT_TOLD);
+    }
 }
 
 static uint64_t absence(const struct stores__tell *tell) {
@@ -81,7 +93,8 @@ static void not_told(struct stores__tell *tell) {
     stores_engine *engine = tell->engine;
     bool bypasses = engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR;
     uint64_t ms = bypasses ? absence(tell) : 0;
-    tell->timer.fire = bypass_now;
+    tell->away = !stores__cache_up(engine->cache);
+    tell->timer.fire = no_lease_left;
     if (ms == 0) {
         tell->done(tell, STORES__NOT_TOLD);
     } else if (stores__closing(engine) ||
@@ -91,8 +104,10 @@ static void not_told(struct stores__tell *tell) {
 }
 
 static void all_answered(struct stores__tell *tell) {
-    if (tell->failed) {
-        if (!tell_again(tell)) not_told(tell);
+    if (tell->failed && was_lost(tell)) {
+        tell_again(tell);
+    } else if (tell->failed) {
+        not_told(tell);
     } else if (!tell->refused) {
         tell->done(tell, STORES__TOLD);
     } else if (tell->tries++ >= EPOCH_TRIES) {

@@ -5,6 +5,8 @@
  *     start ──> all is sent ──> every answer came ──┬──> TOLD
  *                 ^                                 │
  *                 ├── once, where the link was lost ┤
+ *                 ├── once, where it is back when   │
+ *                 │   leases were waited for        │
  *                 └── under another epoch, when it  ┤
  *                     is known                      ├──> NOT_TOLD
  *                                                     └──> MUST_NOT
@@ -40,6 +42,8 @@ struct stores__tell {
     bool turns_sent;
     bool held; /* rows of a table of it may be held in memory somewhere */
     unsigned told_again; /* once, after the link was lost */
+    bool away, waited; /* no link was up when leases began to be waited for; Redis was told again
+                        * behind that, which is done once */
     uint64_t failures; /* of the link, when Redis was told */
     int tries;
     struct stores__timer timer;

@@ -99,6 +99,75 @@ describe('a read that is older than it should be', function()
     support.close(far)
   end)
 
+  describe('does not happen where Redis is back before leases have been waited for', function()
+    local link, far, near
+
+    local function connect() assert.equal(0, os.execute(('ln -sf %s %s'):format(path, link))) end
+
+    local function disconnect()
+      os.remove(link)
+      cli('CLIENT', 'KILL', 'TYPE', 'normal')
+      support.eventually(function()
+        far:find('rows', '6')
+        return far:stats().redis_up == 0
+      end)
+    end
+
+    before_each(function()
+      link = os.tmpname()
+      connect()
+      local opts = { hold = { 'rows' }, log = function() end }
+      far = stores.Store.new(db, { path = link, opts = { timeout = 2 } }, opts)
+      near = stores.Store.new(db, support.redis(), opts)
+      far:upsert('rows', { id = '5', n = 1 })
+      for _, on in ipairs({ far, near }) do
+        support.eventually(function()
+          local hits = on:stats().held_hits
+          return on:find('rows', '5').n == 1 and on:stats().held_hits == hits + 1
+        end)
+      end
+    end)
+    after_each(function()
+      os.remove(link)
+      support.close(near)
+      support.close(far)
+    end)
+
+    it('before the COMMIT of a write', function()
+      disconnect()
+      stores.run(function()
+        local writing = stores.spawn(far.update, far, 'rows', { id = '5', n = 2 })
+        assert.equal(0, far:stats().redis_up)
+        stores.sleep(0) -- it has begun
+        connect()
+        writing:join()
+        assert.equal(2, near:find('rows', '5').n)
+      end)
+      assert.equal(0, far:stats().bypassed)
+    end)
+
+    it('behind a text that commits itself', function()
+      stores.run(function()
+        local writing = stores.spawn(far.query, far, [[
+          UPDATE rows SET value = '{"n": 2}' WHERE id = 5 AND pg_sleep(1) IS NOT NULL]], nil,
+          { transaction = false, invalidates = { 'rows' }, timeout = 20 })
+        support.eventually(function()
+          return support.psql(db, [[SELECT count(*) FROM pg_stat_activity
+            WHERE query LIKE '%pg_sleep(1)%' AND wait_event = 'PgSleep']]):match('%d') == '1'
+        end)
+        assert.equal(1, near:find('rows', '5').n)
+        disconnect()
+        support.eventually(function()
+          return support.psql(db, "SELECT value->>'n' FROM rows WHERE id = 5"):match('%d') == '2'
+        end)
+        assert.equal(0, far:stats().redis_up)
+        connect()
+        writing:join()
+        assert.equal(2, near:find('rows', '5').n)
+      end)
+    end)
+  end)
+
   it("does not happen at all after a write that Redis did not hear of, in 'error' mode", function()
     local link = os.tmpname()
     os.remove(link)
