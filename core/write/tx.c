@@ -160,9 +160,7 @@ static void lost(stores_tx *tx) {
             tx, stores__error_new(STORES_CONNECTION_LOST,
                                   "the connection was lost, and the transaction with it"));
     }
-    if (tx->options.session) {
-        stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
-    }
+    if (tx->options.session) stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
     if (tx->ended_by == STORES_OK) tx->ended_by = STORES_CONNECTION_LOST;
     stores__tx_answer(tx, tx->error);
     end_tx(tx);
@@ -345,15 +343,14 @@ static void take_options(stores_tx *tx, const stores_tx_options *given) {
 
 stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options) {
     stores_tx *tx = calloc(1, sizeof *tx);
-    if (tx == NULL) return NULL;
-    tx->engine = engine;
-    if (options != NULL) take_options(tx, options);
-    tx->commit = stores__commit_new(engine);
-    if (tx->commit == NULL) {
-        stores__error_free(tx->wrong);
+    struct stores__commit *commit = tx ? stores__commit_new(engine) : NULL;
+    if (commit == NULL) {
         free(tx);
         return NULL;
     }
+    tx->engine = engine;
+    tx->commit = commit;
+    if (options != NULL) take_options(tx, options);
     stores__list_init(&tx->wait.link);
     stores__list_init(&tx->insiders);
     stores__list_init(&tx->flush.link);
