@@ -14,7 +14,7 @@ describe('a Redis that goes on with the rows of another one', function()
   local function listening(one)
     one:cli('CONFIG', 'SET', 'bind', '127.0.0.1')
     for _ = 1, 50 do
-      local port = tostring(math.random(20000, 30000))
+      local port = tostring(redis.free_port())
       if one:cli('CONFIG', 'SET', 'port', port) == 'OK' then return port end
     end
     error('no port is free')

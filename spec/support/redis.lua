@@ -112,6 +112,7 @@ function Redis:start(options, wait)
   self.process = process.start(words)
   for _ = 1, wait == false and 0 or 500 do
     if self:cli('PING') == 'PONG' then return end
+    if self.process:is_over() then break end
     system.sleep(0.01)
   end
   assert(wait == false, 'Redis did not start in ' .. self.folder)

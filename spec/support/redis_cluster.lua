@@ -6,11 +6,11 @@ local uv = require('luv')
 local redis = require('spec.support.redis')
 local redis_cli = require('spec.support.redis_cli')
 local support = require('spec.support')
-local system = require('stores.local.system')
 
 local clusters = {}
 
 local HOST, SLOTS, BUS = '127.0.0.1', 16384, 10000
+local TRIES = 5
 
 ---@class spec.ClusterNode: spec.Redis
 ---@field port string
@@ -23,8 +23,6 @@ local HOST, SLOTS, BUS = '127.0.0.1', 16384, 10000
 local Cluster = {}
 Cluster.__index = Cluster
 
-math.randomseed(os.time() + system.pid() * 7919)
-
 local function is_free(port)
   local tcp = uv.new_tcp()
   local ok = tcp:bind(HOST, port) and tcp:listen(1, function() end)
@@ -34,11 +32,13 @@ local function is_free(port)
 end
 
 --- A port that nobody has just now, below those that connections get by themselves. The nodes talk
---- to each other on a second one.
+--- to each other on a second one. Not by math.random: specs that run side by side by one seed would
+--- draw the same ones at the same moment.
 ---@return string
 function clusters.port()
   for _ = 1, 100 do
-    local port = math.random(11000, 19999)
+    local high, low = uv.random(2):byte(1, 2)
+    local port = 11000 + (high * 256 + low) % 9000
     if is_free(port) and is_free(port + BUS) then return tostring(port) end
   end
   error('no port is free')
@@ -53,12 +53,18 @@ local function start_node(options)
   local own = { ['cluster-enabled'] = 'yes', ['cluster-node-timeout'] = '1500', bind = HOST,
     ['repl-diskless-sync-delay'] = '0', ['cluster-replica-validity-factor'] = '0' }
   for key, value in pairs(options or {}) do own[key] = value end
-  local port = clusters.port()
-  own[own['tls-cluster'] == 'yes' and 'tls-port' or 'port'] = port
-  local node = redis.start(own)
-  node.port, node.place = port, HOST .. ':' .. port
-  node.id = node:cli('CLUSTER', 'MYID')
-  return node
+  for _ = 1, TRIES do
+    local port = clusters.port()
+    own[own['tls-cluster'] == 'yes' and 'tls-port' or 'port'] = port
+    local node = redis.new(own)
+    if pcall(node.start, node) then
+      node.port, node.place = port, HOST .. ':' .. port
+      node.id = node:cli('CLUSTER', 'MYID')
+      return node
+    end
+    node:remove() -- somebody took the port meanwhile
+  end
+  error('no node of a cluster starts')
 end
 
 --- Starts a cluster, whose slots are dealt out evenly.
