@@ -5,41 +5,20 @@
 #include <stdio.h>
 
 #include "json/codec.h"
-#include "slot.h"
+#include "result.h"
 #include "values/ids.h"
-
-/* pg_type oids that are more than text to Lua (src/include/catalog/pg_type.dat). */
-enum {
-    TYPE_BOOL = 16,
-    TYPE_INT8 = 20,
-    TYPE_INT2 = 21,
-    TYPE_INT4 = 23,
-    TYPE_OID = 26,
-    TYPE_JSON = 114,
-    TYPE_FLOAT4 = 700,
-    TYPE_FLOAT8 = 701,
-    TYPE_NUMERIC = 1700,
-    TYPE_JSONB = 3802
-};
 
 /* Where hub_result has the string that a document was asked for by, the array of those that several
  * were asked for by, or nil. */
 enum { OWN = 3 };
 
-static int decode(lua_State *L, const char *text, size_t len) {
-    return stores__json_decode(L, lua_touserdata(L, lua_upvalueindex(1)), lua_upvalueindex(2), text,
-                               len);
-}
-
-/* The table on top is an array: STORES__CODEC_ARRAY, or _ROWS. */
-static void mark_list(lua_State *L, int mark) {
+void stores__result_mark(lua_State *L, int mark) {
     lua_rawgeti(L, lua_upvalueindex(2), mark);
     lua_setmetatable(L, -2);
 }
 
-/* Raises for a value that is not what it should be. The work of a change was done all the same. */
-static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *error,
-                        const char *row, int index) {
+void stores__result_raise(lua_State *L, struct stores__slot *slot, stores_error *error,
+                          const char *row, int index) {
     error->shard = -1;
     error->outcome = slot->commits ? STORES_OUTCOME_COMMITTED : STORES_OUTCOME_NONE;
     stores__error_push(L, error);
@@ -55,7 +34,7 @@ static void raise_freed(lua_State *L, struct stores__slot *slot, stores_error *e
     stores__error_throw(L);
 }
 
-static const char raw_hint[] = "{raw = true} gives the JSON text as it is stored";
+const char stores__result_raw_hint[] = "{raw = true} gives the JSON text as it is stored";
 
 /* One row, as it came from the core: its id as a number (0: it is none that one could ask for) or
  * as text (NULL: to be written from the number). */
@@ -79,7 +58,7 @@ static void refuse_document(lua_State *L, struct stores__slot *slot, const struc
     stores_error error = {.code = STORES_NOT_A_DOCUMENT};
     const char *id = id_of(L, row);
     snprintf(error.message, sizeof error.message, "the value of the row %s is not an object", id);
-    raise_freed(L, slot, &error, id, row->index);
+    stores__result_raise(L, slot, &error, id, row->index);
 }
 
 /* Stack: what is wrong with it. */
@@ -88,8 +67,8 @@ static void refuse_text(lua_State *L, struct stores__slot *slot, const struct ro
     const char *why = lua_tostring(L, -1), *id = id_of(L, row);
     snprintf(error.message, sizeof error.message, "the value of the row %s cannot be read: %s", id,
              why);
-    snprintf(error.hint, sizeof error.hint, "%s", raw_hint);
-    raise_freed(L, slot, &error, id, row->index);
+    snprintf(error.hint, sizeof error.hint, "%s", stores__result_raw_hint);
+    stores__result_raise(L, slot, &error, id, row->index);
 }
 
 /* Pushes the document of a row, its `id` being the row's whatever is stored. */
@@ -233,7 +212,7 @@ static int push_select(lua_State *L, struct stores__slot *slot) {
         push_document(L, slot, &row);
         lua_rawseti(L, -2, at + 1);
     }
-    mark_list(L, STORES__CODEC_ARRAY);
+    stores__result_mark(L, STORES__CODEC_ARRAY);
     if (slot->places) {
         push_places(L, slot, rows, 0);
         push_places(L, slot, rows, 2);
@@ -247,79 +226,6 @@ static int push_select(lua_State *L, struct stores__slot *slot) {
     push_place(L, slot, 0, rows, 0);
     push_place(L, slot, 0, rows, 2);
     return 6;
-}
-
-/* NaN and the infinities are numbers to PostgreSQL and to Lua, though not to JSON. */
-static void push_number(lua_State *L, const char *text, size_t len) {
-    if (decode(L, text, len) == 0) return;
-    lua_pop(L, 1);
-    if (strcmp(text, "NaN") == 0) {
-        lua_pushnumber(L, (lua_Number)__builtin_nan(""));
-    } else if (strcmp(text, "Infinity") == 0) {
-        lua_pushnumber(L, (lua_Number)__builtin_inf());
-    } else if (strcmp(text, "-Infinity") == 0) {
-        lua_pushnumber(L, -(lua_Number)__builtin_inf());
-    } else {
-        lua_pushlstring(L, text, len);
-    }
-}
-
-/* Stack: what is wrong with it. */
-static void refuse_column(lua_State *L, struct stores__slot *slot, int row, int column) {
-    stores_error error = {.code = STORES_UNREADABLE};
-    snprintf(error.message, sizeof error.message,
-             "the column \"%.100s\" of row %d of the answer cannot be read: %s",
-             stores_op_column(slot->op, column), row + 1, lua_tostring(L, -1));
-    snprintf(error.hint, sizeof error.hint, "%s", raw_hint);
-    raise_freed(L, slot, &error, NULL, row + 1);
-}
-
-static void push_value(lua_State *L, struct stores__slot *slot, int row, int column) {
-    size_t len = 0;
-    const char *text = stores_op_value(slot->op, row, column, &len);
-    if (text == NULL) {
-        lua_pushlightuserdata(L, NULL);
-        return;
-    }
-    switch (stores_op_column_type(slot->op, column)) {
-    case TYPE_BOOL: lua_pushboolean(L, text[0] == 't'); break;
-    case TYPE_INT2:
-    case TYPE_INT4:
-    case TYPE_OID:
-    case TYPE_INT8:
-    case TYPE_FLOAT4:
-    case TYPE_FLOAT8:
-    case TYPE_NUMERIC: push_number(L, text, len); break;
-    case TYPE_JSON:
-    case TYPE_JSONB:
-        if (!slot->raw) {
-            if (decode(L, text, len) != 0) refuse_column(L, slot, row, column);
-            break;
-        } /* fall through */
-    default: lua_pushlstring(L, text, len);
-    }
-}
-
-static int push_rows(lua_State *L, struct stores__slot *slot) {
-    int rows = stores_op_rows(slot->op), columns = stores_op_columns(slot->op);
-    lua_createtable(L, rows, 0);
-    for (int row = 0; row < rows; row++) {
-        lua_createtable(L, 0, columns);
-        for (int column = 0; column < columns; column++) {
-            lua_pushstring(L, stores_op_column(slot->op, column));
-            push_value(L, slot, row, column);
-            lua_rawset(L, -3);
-        }
-        lua_rawseti(L, -2, row + 1);
-    }
-    mark_list(L, STORES__CODEC_ROWS);
-    lua_rawgeti(L, lua_upvalueindex(2), STORES__CODEC_AFFECTED);
-    lua_pushvalue(L, -2);
-    lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
-    lua_rawset(L, -3);
-    lua_pop(L, 1);
-    lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
-    return 2;
 }
 
 static int push_texts(lua_State *L, struct stores__slot *slot) {
@@ -336,23 +242,6 @@ static int push_texts(lua_State *L, struct stores__slot *slot) {
     return 2;
 }
 
-/* NULL is false, so that the array has no gap. */
-static int push_columns(lua_State *L, struct stores__slot *slot) {
-    int rows = stores_op_rows(slot->op), columns = stores_op_columns(slot->op);
-    luaL_checkstack(L, columns + 4, "columns");
-    lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op));
-    for (int column = 0; column < columns; column++) {
-        lua_createtable(L, rows, 0);
-        for (int row = 0; row < rows; row++) {
-            const char *text = stores_op_value(slot->op, row, column, NULL);
-            lua_pushstring(L, text);
-            if (text == NULL) lua_pushboolean(L, 0), lua_replace(L, -2);
-            lua_rawseti(L, -2, row + 1);
-        }
-    }
-    return columns + 1;
-}
-
 static int push_values(lua_State *L, struct stores__slot *slot) {
     switch (slot->kind) {
     case SLOT_DOCUMENT: return push_found(L, slot);
@@ -360,9 +249,9 @@ static int push_values(lua_State *L, struct stores__slot *slot) {
     case SLOT_DOCUMENTS: return push_documents(L, slot);
     case SLOT_CHANGE: return push_change(L, slot);
     case SLOT_SELECT: return push_select(L, slot);
-    case SLOT_ROWS: return push_rows(L, slot);
+    case SLOT_ROWS: return stores__result_rows(L, slot);
     case SLOT_TEXTS: return push_texts(L, slot);
-    case SLOT_COLUMNS: return push_columns(L, slot);
+    case SLOT_COLUMNS: return stores__result_columns(L, slot);
     case SLOT_COUNT: lua_pushnumber(L, (lua_Number)stores_op_affected(slot->op)); return 1;
     default: lua_pushboolean(L, 1); return 1;
     }
