@@ -143,6 +143,7 @@ describe('the store of a shard', function()
   it('refuses the ids of other shards, in every verb', function()
     local store = shards.shards[1]
     shards.shards[2]:upsert('users', { id = '1' })
+    store:upsert('users', { id = '0' }) -- its first call asks which shard it is
     local sent = store:stats().pg_round_trips
     for name, call in pairs({
       find = function() store:find('users', '1') end,

@@ -12,7 +12,7 @@ local quoted, shell = sh.quoted, sh.run
 local function read_header()
   local text = ''
   for _, name in ipairs({ 'stores_error', 'stores_replica', 'stores_config', 'stores',
-    'stores_tx' }) do
+    'stores_inspect', 'stores_tx' }) do
     local file = assert(io.open(('%s/core/%s.h'):format(root, name)))
     text = text .. file:read('*a')
     file:close()
