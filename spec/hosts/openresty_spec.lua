@@ -184,13 +184,7 @@ describe('in nginx #slow', function()
     ]]))
     for _, name in ipairs({ 'hold', 'sleep' }) do
       http.leave(server.socket, '/' .. name, 0.5)
-      local last
-      for _ = 1, 200 do
-        last = get('/stats')
-        if last == '0 0 0 0' then break end
-        os.execute('sleep 0.05')
-      end
-      assert.equal('0 0 0 0', last, name)
+      support.eventually(function() return get('/stats') == '0 0 0 0' end, 20, name)
     end
     assert.matches('"n": ?0', support.psql(db, "SELECT value FROM held WHERE id = 1"))
   end)
