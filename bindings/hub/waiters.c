@@ -10,8 +10,11 @@
 enum { LOOK = 32 }; /* coroutines: then it is looked how long they have worked */
 
 /* Yielded by a coroutine that waits for a slot, and by one that waits to be unparked; given to one
- * whose slot is done, and to who is to wait otherwise. Their addresses are the values. */
+ * whose slot is done, and to who is to wait otherwise; and what is left to Lua. Their addresses are
+ * the values, for which no memory is asked: a finalizer that raises then would take with it what is
+ * to be said. */
 static const char wait_mark, park_mark, woken_mark, apart_mark;
+static const char more_mark, yields_mark, failed_mark, odd_mark;
 
 static void push_mark(lua_State *L, const char *mark) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)mark);
@@ -101,27 +104,27 @@ static bool is_left(lua_State *co) {
     return status == 0 && lua_getstack(co, 0, &frame) == 0 && lua_gettop(co) > 0;
 }
 
-/* Resumes the coroutine; what it does then is what Lua need not hear of, or the name of it is
+/* Resumes the coroutine; what it does then is what Lua need not hear of, or the mark of it is
  * pushed, the coroutine, and what was wrong. */
 static int go_on(lua_State *L, struct stores__hub *hub, lua_State *co, int arguments) {
     int at = lua_gettop(L); /* where the coroutine is */
-    const char *left = "odd";
+    const char *left = &odd_mark;
     if (is_left(co)) {
         lua_State *before = hub->running;
         hub->running = co;
         int status = lua_resume(co, arguments);
         hub->running = before;
         if (status > LUA_YIELD) {
-            left = "failed";
+            left = &failed_mark;
             lua_xmove(co, L, 1);
         } else {
             const void *mark = status == LUA_YIELD ? lua_touserdata(co, 1) : &park_mark;
             lua_settop(co, 0);
             if (mark == &wait_mark || mark == &park_mark) return 0;
-            left = "yields";
+            left = &yields_mark;
         }
     }
-    lua_pushstring(L, left);
+    push_mark(L, left);
     lua_insert(L, at);
     return lua_gettop(L) - at + 1;
 }
@@ -165,10 +168,10 @@ static lua_State *shift(lua_State *L, struct stores__hub *hub, const struct stor
     return co;
 }
 
-/* hub:resume(waiting) -> the change of how many wait; and nil: all that were taken went on; 'more':
- * the slice is over before that; else what one of them did, and which: 'yields', to whoever it
- * believes to have resumed it; 'failed', and with what; 'odd': it is not to be resumed from here. A
- * slot that nobody waits for is passed over: hub:result takes it. */
+/* hub:resume(waiting) -> the change of how many wait; and nil: all that were taken went on;
+ * core.MORE: the slice is over before that; else what one of them did, and which: core.YIELDS, to
+ * whoever it believes to have resumed it; core.FAILED, and with what; core.ODD: it is not to be
+ * resumed from here. A slot that nobody waits for is passed over: hub:result takes it. */
 static int hub_resume(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -188,8 +191,9 @@ static int hub_resume(lua_State *L) {
         int values = go_on(L, hub, co, here ? 2 : 0);
         if (values > 0) return with_change(L, hub, values);
         lua_settop(L, 2);
+        stores__hub_check(L, 1); /* it may be a child by now, and the others are the parent's */
         if (done % LOOK == 0 && stores__slice_over(hub) && !stores__list_empty(&hub->woken)) {
-            lua_pushliteral(L, "more");
+            push_mark(L, &more_mark);
             return with_change(L, hub, 1);
         }
     }
@@ -202,12 +206,13 @@ static const luaL_Reg methods[] = {
 
 void stores__waiters_register(lua_State *L) {
     stores__type_extend(L, STORES__HUB, methods);
-    push_mark(L, &wait_mark);
-    lua_setfield(L, -2, "WAIT");
-    push_mark(L, &park_mark);
-    lua_setfield(L, -2, "PARK");
-    push_mark(L, &woken_mark);
-    lua_setfield(L, -2, "WOKEN");
-    push_mark(L, &apart_mark);
-    lua_setfield(L, -2, "APART");
+    static const struct {
+        const char *name, *mark;
+    } marks[] = {{"WAIT", &wait_mark},     {"PARK", &park_mark}, {"WOKEN", &woken_mark},
+                 {"APART", &apart_mark},   {"MORE", &more_mark}, {"YIELDS", &yields_mark},
+                 {"FAILED", &failed_mark}, {"ODD", &odd_mark},   {NULL, NULL}};
+    for (int i = 0; marks[i].name != NULL; i++) {
+        push_mark(L, marks[i].mark);
+        lua_setfield(L, -2, marks[i].name);
+    }
 }

@@ -95,4 +95,37 @@ describe('a fork', function()
       assert.equal(5, task:join()[1].n)
     end)
   end)
+
+  it('inside of run leaves those whose calls are done to the parent', function()
+    local went_on, forked, is_child = {}, false, false
+    local file = os.tmpname()
+    local ok, err = pcall(stores.run, function()
+      for i = 1, 8 do
+        stores.spawn(function()
+          local _, found = pcall(store.find, store, 'things', tostring(i))
+          went_on[#went_on + 1] = found
+          if forked then return end
+          forked = true
+          pcall(fork.run, function()
+            is_child, went_on = true, {}
+            local own = stores.Store.new(db, support.redis())
+            own:find('things', '1') -- which leaves the coroutine
+          end, fork.endings['without a farewell'])
+        end)
+      end
+    end)
+    if is_child then
+      local out = io.open(file, 'w')
+      out:write(('%d %s'):format(#went_on, ok and 'ended' or err.code))
+      out:close()
+      fork.endings['without a farewell']()
+    end
+    assert(ok, err)
+    assert.equal(8, #went_on)
+    for _, found in ipairs(went_on) do assert.equal(tostring(found.n), found.id) end
+    local input = io.open(file)
+    assert.equal('0 forked', input:read('*a'))
+    input:close()
+    os.remove(file)
+  end)
 end)

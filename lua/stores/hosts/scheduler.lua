@@ -10,6 +10,7 @@ local create, resume = coroutine.create, coroutine.resume
 local yield = coroutine.yield
 local getinfo = debug.getinfo
 local current, WAIT, PARK = wraps.current, wraps.WAIT, wraps.PARK
+local MORE, YIELDS, FAILED, ODD = core.MORE, core.YIELDS, core.FAILED, core.ODD
 
 local DEAD = 'cannot resume dead coroutine' -- says LuaJIT
 
@@ -142,12 +143,12 @@ function scheduler.equip(host)
       count = count + change
       if host.waits and (before == 0) ~= (count == 0) then host.waits(count > 0) end
     end
-    if left == 'yields' then
+    if left == YIELDS then
       if host.resumes_yielders then host.unpark(co) end
-    elseif left == 'failed' then
+    elseif left == FAILED then
       -- tasks catch their own errors: this is a defect, and not to be swallowed
       error(debug.traceback(co, tostring(why)), 0)
-    elseif left == 'odd' then
+    elseif left == ODD then
       refuse(co)
     end
   end
@@ -158,7 +159,7 @@ function scheduler.equip(host)
       local change, left, co, why = on:resume(waiting)
       woken = left ~= nil
       heed(change, left, co, why)
-    until not left or left == 'more'
+    until not left or left == MORE
   end
 
   -- Those that are queued now; what they queue has its turn after the loop's. Some of them go on
