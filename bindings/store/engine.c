@@ -37,8 +37,7 @@ static int engine_find(lua_State *L) {
     const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, &engine->shard);
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
-                                                 lua_toboolean(L, 6));
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_DOCUMENT, lua_toboolean(L, 6));
     stores__slot_find_etag(L, 7, slot);
     stores_call call = call_from(L, 5, engine, slot, ms);
     call_reads(L, 9, &call);
@@ -56,8 +55,7 @@ static int find_here(lua_State *L) {
     stores__engine_use(L, engine);
     const char *table = stores__table_check(L, 2);
     int64_t id = stores__id_check(L, 3, &engine->shard);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENT,
-                                                 lua_toboolean(L, 4));
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_DOCUMENT, lua_toboolean(L, 4));
     stores_call call = call_to(engine, slot, 0, false);
     stores__slot_started(L, slot, stores_find(engine->engine, &call, table, id));
     return stores__wait_here(L, slot);
@@ -70,7 +68,7 @@ static int engine_find_hinted(lua_State *L) {
     size_t len;
     const char *key = luaL_checklstring(L, 3, &len);
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_HINTED, lua_toboolean(L, 5));
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_HINTED, lua_toboolean(L, 5));
     stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot,
                                 stores_find_hinted(engine->engine, &call, table, key, len));
@@ -114,8 +112,7 @@ static int engine_find_many(lua_State *L) {
     size_t count;
     int64_t *ids = stores__ids_check(L, 3, &engine->shard, &count);
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_DOCUMENTS,
-                                                 lua_toboolean(L, 6));
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_DOCUMENTS, lua_toboolean(L, 6));
     stores_call call = call_from(L, 5, engine, slot, ms);
     call_reads(L, 7, &call);
     return stores__slot_started(L, slot,
@@ -142,7 +139,7 @@ static int engine_write(lua_State *L) {
     stores__change_condition(L, 13, &change, &params);
     lua_tostring(L, 11); /* a number becomes a text now, and not behind the document */
     stores__change_document(L, 5, &change);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_CHANGE, raw);
     stores__slot_write_etag(L, 11, &change, slot);
     slot->commits = true;
     slot->id = change.id;
@@ -160,8 +157,7 @@ static int engine_select(lua_State *L) {
     bool places = lua_toboolean(L, 9);
     lua_settop(L, 11);
     stores_params params = stores__params_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, rows ? SLOT_ROWS : SLOT_SELECT,
-                                                 raw);
+    struct stores__slot *slot = stores__engine_slot(L, engine, rows ? SLOT_ROWS : SLOT_SELECT, raw);
     slot->most = most;
     slot->places = places;
     stores_call call = call_to(engine, slot, ms, true);
@@ -183,7 +179,7 @@ static int engine_query(lua_State *L) {
     bool replica = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "replica") == 0;
     lua_getfield(L, 4, "after_token");
     const char *token = lua_tostring(L, -1);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_ROWS, raw);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_ROWS, raw);
     slot->commits = !options.readonly;
     stores_call call = call_to(engine, slot, ms, false);
     if (replica) call.read = STORES_READ_REPLICA;
@@ -206,7 +202,7 @@ static int engine_replace(lua_State *L) {
     uint64_t ms = stores__ms_check(L, 6);
     bool no_cache = stores__is_false(L, 7), raw = lua_toboolean(L, 8);
     change.json = stores__document_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_CHANGE, raw);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_CHANGE, raw);
     slot->commits = true;
     slot->id = change.id;
     stores_call call = call_to(engine, slot, ms, no_cache);
@@ -220,7 +216,7 @@ static int engine_invalidate(lua_State *L) {
     bool row = !lua_isnoneornil(L, 3);
     int64_t id = row ? stores__id_check(L, 3, &engine->shard) : 0;
     uint64_t ms = stores__ms_check(L, 4);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_NOTHING, false);
     stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot,
                                 stores_invalidate(engine->engine, &call, table, row ? &id : NULL));
@@ -249,7 +245,7 @@ static int engine_expect_cluster(lua_State *L) {
 static int engine_meet(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 2);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_NOTHING, false);
     stores_call call = call_to(engine, slot, ms, true);
     return stores__slot_started(L, slot, stores_meet(engine->engine, &call));
 }
@@ -282,7 +278,7 @@ static int engine_id(lua_State *L) {
 static int engine_sweep(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     uint64_t ms = stores__ms_check(L, 2);
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_COUNT, false);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_COUNT, false);
     stores_call call = call_to(engine, slot, ms, false);
     return stores__slot_started(L, slot, stores_sweep(engine->engine, &call));
 }
@@ -344,7 +340,7 @@ static int engine_close(lua_State *L) {
     struct stores__lua_engine *engine = stores__engine_check(L, 1);
     stores__messages_tell(L, engine->hub);
     stores__engine_check(L, 1); /* a log function may have closed it */
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_NOTHING, false);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_NOTHING, false);
     stores_engine_close(stores__engine_detach(L, engine), closed, slot);
     lua_pushinteger(L, slot->index);
     return 1;

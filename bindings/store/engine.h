@@ -12,13 +12,27 @@ static inline void stores__engine_take_told(struct stores__lua_engine *engine) {
     engine->told = NULL;
 }
 
+/* Raises where it is closed. Whatever allocates in Lua, or calls it, may run a finalizer of the
+ * program's that closes the store: so this comes behind that, right before the core is called. */
+static inline void stores__engine_open(lua_State *L, const struct stores__lua_engine *engine) {
+    if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+}
+
 /* For a call: raises where the engine is closed, or of another process. */
 static inline void stores__engine_use(lua_State *L, struct stores__lua_engine *engine) {
     if (engine->hub->process != stores__process()) {
         stores__raise(L, STORES_FORKED, "the store belongs to the process before the fork");
     }
-    if (engine->engine == NULL) stores__raise(L, STORES_CLOSED, "the store is closed");
+    stores__engine_open(L, engine);
     stores__engine_take_told(engine);
+}
+
+/* stores__slot_new for a call that the core is asked for next; raises as stores__engine_open. */
+static inline struct stores__slot *stores__engine_slot(lua_State *L,
+                                                       const struct stores__lua_engine *engine,
+                                                       enum stores__slot_kind kind, bool raw) {
+    stores__engine_open(L, engine);
+    return stores__slot_new(L, engine->hub, kind, raw);
 }
 
 /* The engine at index, which is open and of this process; raises. */

@@ -92,6 +92,7 @@ static int listener_new(lua_State *L) {
     listener->engine = engine;
     stores__list_init(&listener->notices);
     stores__type_give(L, LISTENER, 1);
+    stores__engine_open(L, engine);
     listener->listener = stores_listen(engine->engine, channel, notified, listener);
     if (listener->listener == NULL && (channel[0] == '\0' || strlen(channel) > CHANNEL_BYTES)) {
         return stores__raise(L, STORES_INVALID_ARGUMENT, "a channel has a name of 1 to 63 bytes");

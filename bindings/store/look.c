@@ -59,7 +59,7 @@ static int look_redis(lua_State *L) {
         words[i] = lua_tolstring(L, -1, &lens[i]); /* the table keeps it */
         lua_pop(L, 1);
     }
-    struct stores__slot *slot = stores__slot_new(L, engine->hub, SLOT_TEXTS, false);
+    struct stores__slot *slot = stores__engine_slot(L, engine, SLOT_TEXTS, false);
     stores_call call = {.size = sizeof call,
                         .timeout_ms = ms,
                         .inside = engine->inside,

@@ -44,6 +44,7 @@ static int tx_new(lua_State *L) {
     tx->type = STORES__TX;
     tx->engine = engine;
     stores__type_give(L, STORES__TX, 1);
+    stores__engine_open(L, engine);
     tx->tx = stores_tx_new(engine->engine, &options);
     if (tx->tx == NULL) return stores__raise(L, STORES_NO_MEMORY, "no memory for a transaction");
     return 1;
@@ -51,7 +52,7 @@ static int tx_new(lua_State *L) {
 
 static stores_call new_call(lua_State *L, struct lua_tx *tx, enum stores__slot_kind kind, bool raw,
                             uint64_t ms, struct stores__slot **slot) {
-    *slot = stores__slot_new(L, tx->engine->hub, kind, raw);
+    *slot = stores__engine_slot(L, tx->engine, kind, raw);
     stores_call call = {.size = sizeof call,
                         .timeout_ms = ms,
                         .inside = tx->engine->inside,

@@ -21,7 +21,6 @@ function finalizers.run(finalizer, fn)
   collectgarbage()
   collectgarbage('stop')
   leave(counted)
-  counted = nil
   local before = collectgarbage('setstepmul', 0) -- a whole cycle at once
   collectgarbage('restart')
   local ok, result = pcall(fn)
