@@ -204,6 +204,7 @@ static bool glance_at_postgres(const struct stores__writes *writes, bool *ending
  * callers would work in turns. */
 void stores_glance(stores_engine *engine) {
     struct stores__cache *cache = engine->cache;
+    if (stores__closing(engine) || stores__engine_forked(engine)) return;
     if (engine->pool.common.deaf) return;
     bool ending = false, answered = glance_at_postgres(engine->writes, &ending);
     if (cache == NULL) return;

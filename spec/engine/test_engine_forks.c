@@ -39,6 +39,7 @@ static int child(stores_engine *engine, stores_op *pending, stores_tx *tx) {
     CHECK_INT(stores_op_error(pending)->code, STORES_FORKED);
     stores_tx_free(tx);
     stores_flush(engine);
+    stores_glance(engine);
     CHECK(stores_generate_id(engine) != 0);
     bool closed = false;
     stores_engine_close(engine, set_true, &closed);
