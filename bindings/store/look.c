@@ -1,6 +1,6 @@
 /* look.c - what the commands that look are told of the cache: functions of the module, for no
  * program calls them. */
-#include "store/engine.h"
+#include "store/notes.h"
 #include "values/args.h"
 #include "values/ids.h"
 
@@ -69,28 +69,32 @@ static int look_redis(lua_State *L) {
                                 stores_redis(engine->engine, &call, oid, node, count, words, lens));
 }
 
-/* Stack: the table of tables. */
-static void add_table(void *arg, const char *name, uint32_t oid, const char *uncached, bool reaches,
-                      bool cascades) {
-    lua_State *L = arg;
-    lua_createtable(L, 0, 4);
-    lua_pushnumber(L, oid);
-    lua_setfield(L, -2, "oid");
-    lua_pushstring(L, uncached);
-    lua_setfield(L, -2, "uncached");
-    lua_pushboolean(L, reaches);
-    lua_setfield(L, -2, "reaches");
-    lua_pushboolean(L, cascades);
-    lua_setfield(L, -2, "cascades");
-    lua_setfield(L, -2, name);
+static void note_table(void *arg, const char *name, uint32_t oid, const char *uncached,
+                       bool reaches, bool cascades) {
+    stores__note(arg, name, uncached, (double[]){oid, reaches, cascades}, 3);
 }
 
 /* core.tables(engine) -> {[name] = {oid =, uncached =, reaches =, cascades =}} of those that it has
  * met */
 static int look_tables(lua_State *L) {
-    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    const struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    struct stores__notes notes = stores__notes_new(L);
+    struct stores__note note;
     lua_newtable(L);
-    stores_tables(engine->engine, add_table, L);
+    stores__notes_begin(L, engine, &notes);
+    stores_tables(engine->engine, note_table, &notes);
+    while (stores__notes_next(L, &notes, &note)) {
+        lua_createtable(L, 0, 4);
+        lua_pushnumber(L, stores__note_number(&note, 0));
+        lua_setfield(L, -2, "oid");
+        lua_pushstring(L, note.texts[1]);
+        lua_setfield(L, -2, "uncached");
+        lua_pushboolean(L, stores__note_number(&note, 1) != 0);
+        lua_setfield(L, -2, "reaches");
+        lua_pushboolean(L, stores__note_number(&note, 2) != 0);
+        lua_setfield(L, -2, "cascades");
+        lua_setfield(L, -2, note.texts[0]);
+    }
     return 1;
 }
 

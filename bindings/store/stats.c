@@ -1,123 +1,185 @@
-/* stats.c - what an engine tells of itself: counts, tables that turn, how long calls took. */
-#include "store/engine.h"
+/* stats.c - what an engine tells of itself: counts, tables that turn, how long calls took. A walk
+ * through it is over before anything is made of what it told. */
+#include "store/notes.h"
 
-static void add_figure(void *arg, const char *name, double value) {
-    lua_State *L = arg;
+static void set_number(lua_State *L, const char *name, lua_Number value) {
     lua_pushnumber(L, value);
     lua_setfield(L, -2, name);
 }
 
-/* Stack: the array of turning tables. */
-static void add_turning(void *arg, const char *table, uint64_t ms, const char *writers) {
-    lua_State *L = arg;
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, table);
-    lua_setfield(L, -2, "table");
-    lua_pushnumber(L, (lua_Number)ms / 1000);
-    lua_setfield(L, -2, "seconds");
-    lua_pushstring(L, writers);
-    lua_setfield(L, -2, "waits_for");
-    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-}
-
-/* Stack: the words by table. */
-static void add_uncached(void *arg, const char *table, const char *why) {
-    lua_State *L = arg;
-    lua_pushstring(L, why);
-    lua_setfield(L, -2, table);
-}
-
-/* Stack: the table of histograms. */
-static void add_histogram(void *arg, const char *name, const uint64_t *counts, const double *bounds,
-                          int buckets, double sum) {
-    lua_State *L = arg;
-    lua_createtable(L, buckets, 2);
-    lua_Number total = 0;
-    for (int i = 0; i < buckets; i++) {
-        lua_createtable(L, 0, 2);
-        if (i < buckets - 1) {
-            lua_pushnumber(L, bounds[i]);
-            lua_setfield(L, -2, "le");
-        }
-        lua_pushnumber(L, (lua_Number)counts[i]);
-        lua_setfield(L, -2, "count");
-        lua_rawseti(L, -2, i + 1);
-        total += (lua_Number)counts[i];
-    }
-    lua_pushnumber(L, total);
-    lua_setfield(L, -2, "count");
-    lua_pushnumber(L, sum);
-    lua_setfield(L, -2, "sum");
+static void set_text(lua_State *L, const char *name, const char *value) {
+    lua_pushstring(L, value);
     lua_setfield(L, -2, name);
 }
 
-/* Stack: the array of replicas. */
-static void add_replica(void *arg, const char *name, const char *why, uint64_t reads,
-                        uint64_t fallbacks) {
-    lua_State *L = arg;
-    lua_createtable(L, 0, 4);
-    lua_pushstring(L, name);
-    lua_setfield(L, -2, "name");
-    if (why[0] != '\0') {
-        lua_pushstring(L, why);
-        lua_setfield(L, -2, "left_alone");
-    }
-    add_figure(L, "reads", (double)reads);
-    add_figure(L, "fallbacks", (double)fallbacks);
-    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+/* ---- Figures --------------------------------------------------------------------------------- */
+
+static void note_figure(void *arg, const char *name, double value) {
+    stores__note(arg, name, NULL, &value, 1);
 }
 
-static int engine_stats(lua_State *L) {
-    struct stores__lua_engine *engine = stores__engine_check(L, 1);
-    lua_newtable(L);
-    stores_stats(engine->engine, add_figure, L);
-    add_figure(L, "notices", (double)engine->heard.notices);
-    add_figure(L, "notices_dropped", (double)engine->heard.dropped);
-    add_figure(L, "notices_waiting", (double)engine->heard.waiting);
-    add_figure(L, "notice_gaps", (double)engine->heard.gaps);
-    const char *trouble = stores_redis_trouble(engine->engine);
-    if (trouble[0] != '\0') {
-        lua_pushstring(L, trouble);
-        lua_setfield(L, -2, "redis_trouble");
+static void note_text(struct stores__notes *notes, const char *name, const char *text) {
+    if (text[0] != '\0') stores__note(notes, name, text, NULL, 0);
+}
+
+static void add_figures(lua_State *L, const struct stores__lua_engine *engine,
+                        struct stores__notes *notes) {
+    struct stores__note note;
+    stores__notes_begin(L, engine, notes);
+    stores_stats(engine->engine, note_figure, notes);
+    note_figure(notes, "notices", (double)engine->heard.notices);
+    note_figure(notes, "notices_dropped", (double)engine->heard.dropped);
+    note_figure(notes, "notices_waiting", (double)engine->heard.waiting);
+    note_figure(notes, "notice_gaps", (double)engine->heard.gaps);
+    note_text(notes, "redis_trouble", stores_redis_trouble(engine->engine));
+    note_text(notes, "held_waited_for", stores_held_waited(engine->engine));
+    note_text(notes, "held_refused", stores_held_refused(engine->engine));
+    while (stores__notes_next(L, notes, &note)) {
+        if (note.count > 0) {
+            set_number(L, note.texts[0], stores__note_number(&note, 0));
+        } else {
+            set_text(L, note.texts[0], note.texts[1]);
+        }
     }
-    const char *waited = stores_held_waited(engine->engine);
-    if (waited[0] != '\0') {
-        lua_pushstring(L, waited);
-        lua_setfield(L, -2, "held_waited_for");
-    }
-    const char *refused = stores_held_refused(engine->engine);
-    if (refused[0] != '\0') {
-        lua_pushstring(L, refused);
-        lua_setfield(L, -2, "held_refused");
-    }
+}
+
+static void add_shard(lua_State *L, const struct stores__lua_engine *engine,
+                      struct stores__notes *notes) {
+    struct stores__note note;
     int shard, count;
     const char *strategy, *cluster;
-    if (stores_shard(engine->engine, &shard, &count, &strategy, &cluster)) {
-        lua_createtable(L, 0, 4);
-        add_figure(L, "shard", shard);
-        add_figure(L, "count", count);
-        lua_pushstring(L, strategy);
-        lua_setfield(L, -2, "strategy");
-        lua_pushstring(L, cluster);
-        lua_setfield(L, -2, "cluster");
-        lua_setfield(L, -2, "shard");
-    }
+    stores__notes_begin(L, engine, notes);
+    if (!stores_shard(engine->engine, &shard, &count, &strategy, &cluster)) return;
+    stores__note(notes, strategy, cluster, (double[]){shard, count}, 2);
+    if (!stores__notes_next(L, notes, &note)) return;
+    lua_createtable(L, 0, 4);
+    set_number(L, "shard", stores__note_number(&note, 0));
+    set_number(L, "count", stores__note_number(&note, 1));
+    set_text(L, "strategy", note.texts[0]);
+    set_text(L, "cluster", note.texts[1]);
+    lua_setfield(L, -2, "shard");
+}
+
+/* ---- Lists ----------------------------------------------------------------------------------- */
+
+static void note_replica(void *arg, const char *name, const char *why, uint64_t reads,
+                         uint64_t fallbacks) {
+    stores__note(arg, name, why, (double[]){(double)reads, (double)fallbacks}, 2);
+}
+
+static void add_replicas(lua_State *L, const struct stores__lua_engine *engine,
+                         struct stores__notes *notes) {
+    struct stores__note note;
+    int count = 0;
+    stores__notes_begin(L, engine, notes);
+    stores_replicas(engine->engine, note_replica, notes);
     lua_newtable(L);
-    stores_replicas(engine->engine, add_replica, L);
-    if (lua_objlen(L, -1) > 0) {
+    while (stores__notes_next(L, notes, &note)) {
+        lua_createtable(L, 0, 4);
+        set_text(L, "name", note.texts[0]);
+        if (note.texts[1][0] != '\0') set_text(L, "left_alone", note.texts[1]);
+        set_number(L, "reads", stores__note_number(&note, 0));
+        set_number(L, "fallbacks", stores__note_number(&note, 1));
+        lua_rawseti(L, -2, ++count);
+    }
+    if (count > 0) {
         lua_setfield(L, -2, "replicas");
     } else {
         lua_pop(L, 1);
     }
+}
+
+static void note_turning(void *arg, const char *table, uint64_t ms, const char *writers) {
+    stores__note(arg, table, writers, (double[]){(double)ms / 1000}, 1);
+}
+
+static void add_turning(lua_State *L, const struct stores__lua_engine *engine,
+                        struct stores__notes *notes) {
+    struct stores__note note;
+    int count = 0;
+    stores__notes_begin(L, engine, notes);
+    stores_turning(engine->engine, note_turning, notes);
     lua_newtable(L);
-    stores_turning(engine->engine, add_turning, L);
+    while (stores__notes_next(L, notes, &note)) {
+        lua_createtable(L, 0, 3);
+        set_text(L, "table", note.texts[0]);
+        set_number(L, "seconds", stores__note_number(&note, 0));
+        set_text(L, "waits_for", note.texts[1]);
+        lua_rawseti(L, -2, ++count);
+    }
     lua_setfield(L, -2, "turning");
+}
+
+static void note_uncached(void *arg, const char *table, const char *why) {
+    stores__note(arg, table, why, NULL, 0);
+}
+
+static void add_uncached(lua_State *L, const struct stores__lua_engine *engine,
+                         struct stores__notes *notes) {
+    struct stores__note note;
+    stores__notes_begin(L, engine, notes);
+    stores_uncached(engine->engine, note_uncached, notes);
     lua_newtable(L);
-    stores_uncached(engine->engine, add_uncached, L);
+    while (stores__notes_next(L, notes, &note)) set_text(L, note.texts[0], note.texts[1]);
     lua_setfield(L, -2, "uncached");
+}
+
+/* ---- How long calls took --------------------------------------------------------------------- */
+
+enum { BUCKETS = 64 };
+
+/* The sum, the counts, and the bounds, of which there is one fewer. */
+static void note_histogram(void *arg, const char *name, const uint64_t *counts,
+                           const double *bounds, int buckets, double sum) {
+    double numbers[2 * BUCKETS] = {sum};
+    if (buckets > BUCKETS) buckets = BUCKETS;
+    for (int i = 0; i < buckets; i++) {
+        numbers[1 + i] = (double)counts[i];
+        if (i < buckets - 1) numbers[1 + buckets + i] = bounds[i];
+    }
+    stores__note(arg, name, NULL, numbers, 2 * buckets);
+}
+
+static void push_histogram(lua_State *L, const struct stores__note *note) {
+    int buckets = note->count / 2;
+    lua_Number total = 0;
+    lua_createtable(L, buckets, 2);
+    for (int i = 0; i < buckets; i++) {
+        lua_Number count = stores__note_number(note, 1 + i);
+        lua_createtable(L, 0, 2);
+        if (i < buckets - 1) set_number(L, "le", stores__note_number(note, 1 + buckets + i));
+        set_number(L, "count", count);
+        lua_rawseti(L, -2, i + 1);
+        total += count;
+    }
+    set_number(L, "count", total);
+    set_number(L, "sum", stores__note_number(note, 0));
+}
+
+static void add_latency(lua_State *L, const struct stores__lua_engine *engine,
+                        struct stores__notes *notes) {
+    struct stores__note note;
+    stores__notes_begin(L, engine, notes);
+    stores_latency(engine->engine, note_histogram, notes);
     lua_newtable(L);
-    stores_latency(engine->engine, add_histogram, L);
+    while (stores__notes_next(L, notes, &note)) {
+        push_histogram(L, &note);
+        lua_setfield(L, -2, note.texts[0]);
+    }
     lua_setfield(L, -2, "latency");
+}
+
+/* engine:stats() -> its figures, by their names */
+static int engine_stats(lua_State *L) {
+    const struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    struct stores__notes notes = stores__notes_new(L);
+    lua_newtable(L);
+    add_figures(L, engine, &notes);
+    add_shard(L, engine, &notes);
+    add_replicas(L, engine, &notes);
+    add_turning(L, engine, &notes);
+    add_uncached(L, engine, &notes);
+    add_latency(L, engine, &notes);
     return 1;
 }
 

@@ -39,6 +39,21 @@ describe('a finalizer', function()
     end
   end)
 
+  it('that closes the store while figures are read comes before or behind that', function()
+    for name, read in pairs({
+      stats = function(engine) return engine:stats() end,
+      tables = require('stores.core').tables,
+    }) do
+      local own = stores.Store.new(db, support.redis())
+      own:find('docs', '1')
+      local engine = own.engine
+      local ok, result = finalizers.run(function() own:close() end, function()
+        return read(engine)
+      end)
+      assert.is_true(ok and next(result) ~= nil or result.code == 'closed', name)
+    end
+  end)
+
   it('that writes a row, or reads another one, while it is read from memory spoils none', function()
     local list = {}
     for at = 1, 300 do list[at] = { name = 'one of many', at = at } end
