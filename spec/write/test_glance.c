@@ -1,5 +1,7 @@
-/* test_glance.c - writes that are begun one after the other while the loop does not turn: no
- * callback runs inside of a call, and what servers have answered is taken where the host says so. */
+/*
+ * test_glance.c - writes that are begun one after the other while the loop does not turn: no
+ * callback runs inside of a call, and what servers have answered is taken where the host says so.
+ */
 #include "engine_harness.h"
 
 enum { FEW = 4, MANY = 200, FIRST = 1000 };
