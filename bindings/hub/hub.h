@@ -36,6 +36,7 @@ struct stores__hub {
     bool blocks; /* a call outside of coroutines may turn the loop itself */
     int waiting; /* of waiters.c, in the registry; 0: there is none */
     int came; /* how many coroutines more wait than the host was told */
+    uint64_t serial; /* of the last call */
     struct stores__list engines; /* engines.c */
     struct stores__list messages; /* messages.c: what is to be told to log functions and hooks */
     int statement_function; /* of core.watch_statements, in the registry; 0: there is none */

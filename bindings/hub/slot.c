@@ -31,6 +31,7 @@ struct stores__slot *stores__slot_new(lua_State *L, struct stores__hub *hub,
     struct stores__slot *slot = STORES__CONTAINER(stores__list_shift(&hub->free_slots),
                                                   struct stores__slot, link);
     slot->use++;
+    slot->serial = ++hub->serial;
     slot->state = SLOT_PENDING;
     slot->kind = kind;
     slot->raw = raw;

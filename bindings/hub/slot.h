@@ -31,6 +31,7 @@ struct stores__slot {
     stores_op *op;
     uv_timer_t *timer; /* of SLEEP; made once, and kept until the hub is closed */
     int index;
+    uint64_t serial; /* that of its call: a later one has a higher one */
     unsigned use; /* which of its calls this is: numbers are used again */
     enum stores__slot_state state;
     enum stores__slot_kind kind;

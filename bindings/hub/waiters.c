@@ -52,7 +52,8 @@ int stores__wait_here(lua_State *L, struct stores__slot *slot) {
     slot->here = true;
     hub->came++;
     push_mark(L, &wait_mark);
-    return lua_yield(L, 1);
+    lua_pushinteger(L, slot->index);
+    return lua_yield(L, 2);
 }
 
 /* hub:again() -> as stores__wait_here: for a coroutine that somebody else has resumed meanwhile */
@@ -119,8 +120,12 @@ static int go_on(lua_State *L, struct stores__hub *hub, lua_State *co, int argum
             lua_xmove(co, L, 1);
         } else {
             const void *mark = status == LUA_YIELD ? lua_touserdata(co, 1) : &park_mark;
+            if (mark == &wait_mark) {
+                lua_remove(co, 1); /* its slot stays there: see is_for */
+                return 0;
+            }
             lua_settop(co, 0);
-            if (mark == &wait_mark || mark == &park_mark) return 0;
+            if (mark == &park_mark) return 0;
             left = &yields_mark;
         }
     }
@@ -168,6 +173,23 @@ static lua_State *shift(lua_State *L, struct stores__hub *hub, const struct stor
     return co;
 }
 
+/* Whether the coroutine, which was left by stores__wait_here, waits for that slot still. Its slot
+ * lies on its stack, unless somebody else has resumed it meanwhile. Then it goes on to wait; but an
+ * error may have led it out of there, as a hook raises one, and what it waits for now is another
+ * slot, which came later. */
+static bool is_for(lua_State *L, const struct stores__hub *hub, lua_State *co,
+                   const struct stores__slot *slot) {
+    if (lua_gettop(co) > 0) return lua_tointeger(co, 1) == slot->index;
+    for (int i = 0; i < hub->slot_count; i++) {
+        const struct stores__slot *other = hub->slots[i];
+        lua_rawgeti(L, 2, other->index);
+        bool later = lua_tothread(L, -1) == co && other->serial > slot->serial;
+        lua_pop(L, 1);
+        if (later) return false;
+    }
+    return true;
+}
+
 /* hub:resume(waiting) -> the change of how many wait; and nil: all that were taken went on;
  * core.MORE: the slice is over before that; else what one of them did, and which: core.YIELDS, to
  * whoever it believes to have resumed it; core.FAILED, and with what; core.ODD: it is not to be
@@ -183,7 +205,13 @@ static int hub_resume(lua_State *L) {
         if (slot->abandoned) stores__slot_free(slot);
         if (co == NULL) continue;
         bool here = slot->here && lua_status(co) == LUA_YIELD;
+        if (here && !is_for(L, hub, co, slot)) {
+            stores__slot_give_up(slot);
+            lua_settop(L, 2);
+            continue;
+        }
         if (here) {
+            lua_settop(co, 0);
             /* it was left by a function of C, which has room for so many */
             lua_pushinteger(co, slot->index);
             push_mark(co, &woken_mark);

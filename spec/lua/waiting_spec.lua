@@ -88,6 +88,37 @@ describe('a call', function()
     end
   end)
 
+  it('gives its own row to who was led out of a call before by an error of a hook', function()
+    support.psql(db, 'CREATE TABLE others (id bigint PRIMARY KEY, value jsonb)')
+    for i = 1, 20 do store:find('things', tostring(i)) end
+    jit.off() -- compiled code calls no hook
+    finally(jit.on)
+    local function round(n)
+      local co
+      local task = stores.spawn(function()
+        co = coroutine.running()
+        stores.sleep(0)
+        -- in no cache: those of the loop come sooner
+        local ok, err = pcall(store.find, store, 'others', tostring(n))
+        assert(not ok and err == 'long enough', err)
+        for i = 1, 20 do assert.equal(i, store:find('things', tostring(i)).n) end
+      end)
+      stores.spawn(function()
+        stores.sleep(0)
+        debug.sethook(function()
+          if coroutine.running() ~= co then return end
+          debug.sethook()
+          error('long enough', 0)
+        end, '', 1)
+        assert(coroutine.resume(co))
+      end):join()
+      task:join()
+    end
+    stores.run(function()
+      for n = 1, 20 do round(n) end
+    end)
+  end)
+
   it('gives its own row to each of many coroutines, of which some yield and some park', function()
     local found = 0
     stores.run(function()
