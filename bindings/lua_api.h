@@ -20,6 +20,7 @@
 #pragma weak lua_remove
 #pragma weak lua_replace
 #pragma weak lua_setfenv
+#pragma weak lua_tointeger
 #pragma weak lua_tonumber
 #pragma weak lua_yield
 #pragma weak luaL_loadbuffer
