@@ -26,6 +26,55 @@ describe('a transaction names a call that would wait for its own coroutine:', fu
     end)
   end)
 
+  it('a call in a transaction inside of another one, to a row that the other one holds', function()
+    store:upsert('accounts', { id = '11', balance = 1 })
+    store:upsert('accounts', { id = '12', balance = 1 })
+    local calls = {
+      function(tx) tx:patch('accounts', '11', { inc = { balance = 1 } }) end,
+      function(tx) tx:delete('accounts', '11') end,
+      function(tx) tx:upsert('accounts', { id = '11' }) end,
+      function(tx) tx:find('accounts', '11', { lock = true }) end,
+      function(tx) tx:updateObject('public.accounts', '11', function() end) end,
+      function(tx) tx:transaction(function() tx:update('accounts', { id = '11' }) end) end,
+    }
+    local bulk = {
+      function() store:deleteMany('accounts', { '13', '11' }) end,
+      function() store:upsertMany('accounts', { { id = '11' } }) end,
+    }
+    local function try_all()
+      for _, call in ipairs(calls) do
+        refused(function() store:transaction(call) end)
+      end
+      for _, call in ipairs(bulk) do refused(call) end
+      store:transaction(function(tx) tx:patch('accounts', '12', { inc = { balance = 1 } }) end)
+    end
+    store:transaction(function(outer)
+      outer:find('accounts', '11', { lock = true })
+      try_all()
+      outer:patch('accounts', '11', { inc = { balance = 1 } })
+    end)
+    store:updateObject('accounts', '11', try_all)
+    assert.equal(2, store:find('accounts', '11').balance)
+    assert.equal(3, store:find('accounts', '12').balance)
+  end)
+
+  it('a call in the outer one of two transactions, to a row that the inner one holds', function()
+    store:upsert('accounts', { id = '21', balance = 1 })
+    store:transaction(function(outer)
+      outer:count('accounts')
+      store:transaction(function(inner)
+        inner:patch('accounts', '21', { inc = { balance = 1 } })
+        refused(function() outer:patch('accounts', '21', { inc = { balance = 1 } }) end)
+      end)
+      outer:patch('accounts', '21', { inc = { balance = 1 } })
+      store:updateObject('accounts', '22', function()
+        refused(function() outer:upsert('accounts', { id = '22' }) end)
+        return { n = 1 }
+      end, { create = true })
+    end)
+    assert.equal(3, store:find('accounts', '21').balance)
+  end)
+
   it('one that needs a connection, where it has all that there are', function()
     local small, other = support.store({ 'accounts' }, nil, { poolsize = 2 })
     local calls = {

@@ -112,12 +112,13 @@ end
 --- server: who writes one of its rows has locked all of them.
 ---@param store table
 ---@param name string
-function holds.check_whole(store, name)
+---@param tx stores.Hold? the transaction of the call, which does not wait for itself
+function holds.check_whole(store, name, tx)
   local hold = frames.mine()
   if not hold or not store.engine or core.spread(store.engine, name) ~= 'reference' then return end
   local prefix = prefixes[name] or row_prefix(name)
   while hold do
-    for key in pairs(hold.store == store and rows_of(hold) or {}) do
+    for key in pairs(hold.store == store and hold ~= tx and rows_of(hold) or {}) do
       if key:sub(1, #prefix) == prefix then
         errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
           .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
@@ -127,22 +128,37 @@ function holds.check_whole(store, name)
   end
 end
 
---- Raises where a function around this call holds the row.
+--- Whether a function around this call holds, or may hold, rows in another transaction.
+---@param tx stores.Transaction that of the call
+---@return boolean
+function holds.nested(tx)
+  local hold = frames.mine()
+  while hold do
+    if hold ~= tx and hold.store == tx.store then return true end
+    hold = hold.outer
+  end
+  return false
+end
+
+--- Raises where a function around this call holds the row, in another transaction than the one that
+--- the call is made in.
 ---@param store table
 ---@param name string
 ---@param id string?
-function holds.check(store, name, id)
+---@param tx stores.Hold? the transaction of the call
+function holds.check(store, name, id, tx)
   local hold, key = frames.mine(), nil
   if not hold then return end
-  holds.check_whole(store, name)
+  holds.check_whole(store, name, tx)
   if id == nil then return end
   while hold do
-    local rows = hold.store == store and rows_of(hold)
+    local rows = hold.store == store and hold ~= tx and rows_of(hold)
     if rows then
       key = key or row_key(name, id)
       if rows[key] then
-        errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in a transaction: '
-          .. 'use tx, or the document that the function was given'):format(id, name))
+        errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in %s transaction: '
+          .. 'use %s, or the document that the function was given'):format(id, name,
+          tx and 'another' or 'a', tx and 'that one' or 'tx'))
       end
     end
     hold = hold.outer

@@ -115,7 +115,7 @@ end
 local AS_TEXT = { raw = true }
 
 local function serve_locked(tx, store, row, name, leader)
-  local document = tx:lock_row(name, leader.id)
+  local document = tx:lock_row(name, leader.id, nil, true)
   local changed = serve(store, row, leader, document)
   if changed then
     leader.storing = true

@@ -47,14 +47,21 @@ end
 
 -- ---- The primitives of the verbs ----------------------------------------------------------------
 
+-- A row that the call locks: in a transaction that runs inside of another one's function, or in that
+-- other one, the call may be waiting for its own coroutine.
+local function lock(tx, name, id)
+  if frames.count > 1 and holds.nested(tx) then holds.check(tx.store, name, id, tx) end
+  holds.lock(tx, name, id)
+end
+
 function Transaction:check_usable()
   if self.over then errors.raise('tx_ended', 'the transaction is over') end
   wait.host.check()
 end
 
-function Transaction:start_find(name, id, timeout, _, raw, etag, unless, lock)
-  if lock then holds.lock(self, name, id) end
-  return self.tx:find(name, id, left(self, timeout), lock, raw, etag, unless)
+function Transaction:start_find(name, id, timeout, _, raw, etag, unless, locks)
+  if locks then lock(self, name, id) end
+  return self.tx:find(name, id, left(self, timeout), locks, raw, etag, unless)
 end
 
 function Transaction:start_find_many(name, list, timeout, _, raw)
@@ -63,7 +70,7 @@ end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match,
     etag)
-  holds.lock(self, name, id)
+  lock(self, name, id)
   return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params, false,
     false, if_match, etag)
 end
@@ -79,7 +86,11 @@ local HELD = 10000
 function Transaction:hold_rows(name, list)
   self.held = (self.held or 0) + #list
   if self.held > HELD then return end
-  for i = 1, #list do holds.lock(self, name, list[i]) end
+  local nested = frames.count > 1 and holds.nested(self)
+  for i = 1, #list do
+    if nested then holds.check(self.store, name, list[i], self) end
+    holds.lock(self, name, list[i])
+  end
 end
 
 function Transaction:start_bulk(kind, name, sql, params, timeout, data, list)
@@ -278,9 +289,14 @@ end
 ---@param name string
 ---@param id string
 ---@param timeout? number
+---@param own boolean? the row is that of the call around, which has looked itself
 ---@return table? document
-function Transaction:lock_row(name, id, timeout)
-  holds.lock(self, name, id)
+function Transaction:lock_row(name, id, timeout, own)
+  if own then
+    holds.lock(self, name, id)
+  else
+    lock(self, name, id)
+  end
   return wait.slot(self.hub, self.tx:find(name, id, left(self, timeout), true))
 end
 
