@@ -75,6 +75,37 @@ describe('a transaction names a call that would wait for its own coroutine:', fu
     assert.equal(3, store:find('accounts', '21').balance)
   end)
 
+  it('a row that a savepoint held is free again where it was undone', function()
+    store:upsert('accounts', { id = '31', balance = 1 })
+    store:upsert('accounts', { id = '32', balance = 1 })
+    local function add(on, id) on:patch('accounts', id, { inc = { balance = 1 } }) end
+    local function undone(tx, fn)
+      local why = {}
+      local ok, err = pcall(tx.transaction, tx, function(inner)
+        fn(inner)
+        error(why)
+      end)
+      assert.is_false(ok)
+      assert.equal(why, err)
+    end
+    store:transaction(function(tx)
+      undone(tx, function() add(tx, '31') end)
+      add(store, '31')
+      undone(tx, function()
+        tx:transaction(function() add(tx, '31') end)
+        refused(function() add(store, '31') end)
+      end)
+      add(store, '31')
+      add(tx, '32')
+      undone(tx, function() add(tx, '32') end)
+      refused(function() add(store, '32') end) -- locked before the savepoint, too
+      tx:transaction(function() add(tx, '31') end)
+      refused(function() add(store, '31') end)
+    end)
+    assert.equal(4, store:find('accounts', '31').balance)
+    assert.equal(2, store:find('accounts', '32').balance)
+  end)
+
   it('one that needs a connection, where it has all that there are', function()
     local small, other = support.store({ 'accounts' }, nil, { poolsize = 2 })
     local calls = {

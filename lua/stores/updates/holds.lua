@@ -108,6 +108,37 @@ function holds.lock(hold, name, id)
   hold.rows[row_key(name, id)] = true
 end
 
+--- Begins a savepoint: what is locked from now on is given back where it is undone.
+---@param hold stores.Hold
+---@return table<string, boolean> before
+function holds.save(hold)
+  local before = hold.rows
+  hold.rows = setmetatable({}, { __index = before })
+  return before
+end
+
+--- Ends the savepoint.
+---@param hold stores.Hold
+---@param before table<string, boolean>
+---@param is_undone boolean the server has given the locks back
+function holds.restore(hold, before, is_undone)
+  if not is_undone then
+    for key in pairs(hold.rows) do before[key] = true end
+  end
+  hold.rows = before
+end
+
+-- Whether one of the rows begins so; those of savepoints lie above those from before them.
+local function has_prefix(rows, prefix)
+  while rows do
+    for key in pairs(rows) do
+      if key:sub(1, #prefix) == prefix then return true end
+    end
+    rows = (getmetatable(rows) or {}).__index
+  end
+  return false
+end
+
 --- Raises where a function around this call holds a row of a table that Citus copies to every
 --- server: who writes one of its rows has locked all of them.
 ---@param store table
@@ -118,11 +149,9 @@ function holds.check_whole(store, name, tx)
   if not hold or not store.engine or core.spread(store.engine, name) ~= 'reference' then return end
   local prefix = prefixes[name] or row_prefix(name)
   while hold do
-    for key in pairs(hold.store == store and hold ~= tx and rows_of(hold) or {}) do
-      if key:sub(1, #prefix) == prefix then
-        errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
-          .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
-      end
+    if hold.store == store and hold ~= tx and has_prefix(rows_of(hold), prefix) then
+      errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
+        .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
     end
     hold = hold.outer
   end

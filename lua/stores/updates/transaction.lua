@@ -215,18 +215,20 @@ function Transaction:transaction(fn)
   self:check_usable()
   arguments.check_function(fn, 'transaction')
   wait.slot(self.hub, self.tx:savepoint(left(self)))
+  local before = holds.save(self)
   local results = { pcall(fn, self) }
   if results[1] then
     -- where fn swallowed the failure of a statement, the server has nothing to release
     local released, err = pcall(release, self)
-    if released then return unpack(results, 2, table.maxn(results)) end
+    if released then
+      holds.restore(self, before, false)
+      return unpack(results, 2, table.maxn(results))
+    end
     results[2] = err
   end
   -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
   -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
-  if not self.over then
-    pcall(roll_back_to, self)
-  end
+  holds.restore(self, before, not self.over and pcall(roll_back_to, self))
   errors.throw(results[2])
 end
 
