@@ -160,7 +160,8 @@ end
 
 function Store:start_find(name, id, timeout, cache, raw, etag, unless, _, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  return self.engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
+  local engine = self.engine or errors.closed()
+  return engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
 end
 
 -- A find without options, and the wait for it, as one call; see wait.here. What is out of the
@@ -173,12 +174,12 @@ end
 -- Of findBy: the row that the hint of a key leads to.
 function Store:start_find_hinted(name, key, timeout, raw)
   if frames.count > 0 then look_around(self) end
-  return self.engine:find_hinted(name, key, timeout, raw)
+  return (self.engine or errors.closed()):find_hinted(name, key, timeout, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  return self.engine:find_many(name, list, timeout, cache, raw, replica, token)
+  return (self.engine or errors.closed()):find_many(name, list, timeout, cache, raw, replica, token)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
@@ -187,7 +188,8 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
     holds.check(self, name, id)
     holds.check_connection(self)
   end
-  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
+  local engine = self.engine or errors.closed()
+  return engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
     condition)
 end
 
@@ -196,13 +198,15 @@ function Store:start_select(name, text, params, timeout, raw, rows, most, places
     holds.check_strict(self) -- what iterates was called before
     holds.check_connection(self)
   end
-  return self.engine:select(name, text, params, timeout, raw, rows, most, places, replica, token)
+  local engine = self.engine or errors.closed()
+  return engine:select(name, text, params, timeout, raw, rows, most, places, replica, token)
 end
 
 local function run_text(self, text, params, checked, raw)
   local list = query.params(params)
   if frames.count > 0 then holds.check_connection(self) end
-  return wait.slot(self.hub, self.engine:query(text, list, checked, checked.timeout, raw))
+  local engine = self.engine or errors.closed()
+  return wait.slot(self.hub, engine:query(text, list, checked, checked.timeout, raw))
 end
 
 -- Several statements, which are one transaction.

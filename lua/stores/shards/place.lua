@@ -56,8 +56,8 @@ local function refuse(shard, message, ...)
 end
 
 local function ask(store, sql, timeout)
-  return wait.slot(store.hub, store.engine:query(sql, {}, { transaction = false,
-    readonly = true }, timeout or store.timeout))[1]
+  return wait.slot(store.hub, (store.engine or errors.closed()):query(sql, {},
+    { transaction = false, readonly = true }, timeout or store.timeout))[1]
 end
 
 -- What the table says, and its name; `rows` gives the first row of a text. What one says that is
@@ -140,8 +140,9 @@ end
 ---@return stores.shards.Place?
 ---Raises shard_mismatch.
 function place.met(store, timeout)
-  if not store.engine:met() then
-    wait.slot(store.hub, store.engine:meet(timeout or store.timeout))
+  local engine = store.engine or errors.closed()
+  if not engine:met() then
+    wait.slot(store.hub, engine:meet(timeout or store.timeout))
   end
   return store:stats().shard
 end

@@ -131,8 +131,9 @@ function backfill.expire(store, name, opts)
   local definition = declared(store, name, 'expires', 'expire')
   local size, count = opts.batch or BATCH, 0
   local by = expression.of(definition.expires)
-  if not store.engine:met() then wait.slot(store.hub, store.engine:meet(opts.timeout)) end
-  local spread = core.is_citus(store.engine)
+  local engine = store.engine or errors.closed()
+  if not engine:met() then wait.slot(store.hub, engine:meet(opts.timeout)) end
+  local spread = core.is_citus(engine)
   for _, form in ipairs(times.over_sql(definition.expires, seen.now(store))) do
     local batch = { name = name, param = form.param, timeout = opts.timeout,
       condition = form.condition, type = form.condition:match('%$1::(%a+)'),

@@ -47,8 +47,8 @@ end
 
 -- ---- The primitives of the verbs ----------------------------------------------------------------
 
--- A row that the call locks: in a transaction that runs inside of another one's function, or in that
--- other one, the call may be waiting for its own coroutine.
+-- A row that the call locks: in a transaction that runs inside of another one's function, or in
+-- that other one, the call may be waiting for its own coroutine.
 local function lock(tx, name, id)
   if frames.count > 1 and holds.nested(tx) then holds.check(tx.store, name, id, tx) end
   holds.lock(tx, name, id)
@@ -254,7 +254,7 @@ end
 ---@param ends number its deadline
 ---@return stores.Transaction
 function transaction.begin(store, options, ends)
-  if not store.engine then errors.raise('closed', 'the store was closed') end
+  if not store.engine then errors.closed() end
   holds.check_begin(store)
   if store.traceback and not Traced then Traced = traced.class(Transaction, 'tx') end
   -- all of its fields at once: a table that grows is made again each time
