@@ -1,4 +1,4 @@
---- A store that is closed while something of it is still under way: what comes next raises `closed`.
+--- A store that is closed while something of it is under way: what comes next raises `closed`.
 
 local stores = require('stores')
 local support = require('spec.support')

@@ -53,6 +53,28 @@ describe('migrations', function()
       refused({ TABLE, { name = 'table', migration = 'SELECT 1' } }, 'has the name of migration 1')
     end)
 
+    it('is UTF-8, as the ledger is', function()
+      local function text(migration, pattern)
+        refused({ TABLE, { name = 'x', migration = migration } }, pattern)
+        refused({ TABLE, { name = 'x', migration = migration, transaction = false } }, pattern)
+      end
+      text('SELECT 1;\n-- caf\233\nSELECT 2', "migration 2 'x' is not UTF%-8, on line 2")
+      text('-- caf\233', 'is not UTF%-8, on line 1')
+      text('\255\254S\0E\0', "'x' is UTF%-16: save it as UTF%-8")
+      text('\254\255\0S\0E', 'is UTF%-16')
+      text('SELECT 1\0', 'holds a NUL byte')
+      refused({ TABLE, { name = 'caf\233', migration = 'SELECT 1' } }, 'a name in UTF%-8',
+        'invalid_option')
+      refused({ TABLE, { name = 'x', type = 'lua', version = '\233', migration = print } },
+        'version must be a text in UTF%-8', 'invalid_option')
+    end)
+
+    it('does not contain itself', function()
+      local list = { TABLE }
+      list[2] = list
+      refused(list, 'a list that contains itself')
+    end)
+
     it('holds no transaction control and no session settings', function()
       local function statement(text, more)
         local entry = { name = 'x', migration = 'SELECT 1;\n' .. text }

@@ -1,5 +1,6 @@
 --- The list that a migration file returns: checked as a whole before anything runs.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 local names = require('stores.tables.names')
 local options = require('stores.config.options')
@@ -59,6 +60,7 @@ local function name_of(value)
     return nil, ('at most %d bytes long, got %d'):format(NAME_LIMIT, #value)
   end
   if value:find('%z') then return nil, 'a name without NUL bytes' end
+  if core.json_encode(value) == nil then return nil, 'a name in UTF-8' end
   return value
 end
 
@@ -88,7 +90,11 @@ local KEYS = {
   invalidates = options.names,
   rebuild = options.boolean,
   distribute = options.text,
-  version = options.text,
+  version = function(value)
+    local text, expected = options.text(value)
+    if text and core.json_encode(text) == nil then return nil, 'a text in UTF-8' end
+    return text, expected
+  end,
   table = options.text,
   fn = options.callback(),
   batch = options.integer(1, 100000),
@@ -105,8 +111,32 @@ local REFUSED = {
   checkpoint = { 'version', 'phase', 'repeatable', 'transaction', unpack(OF_BACKFILL) },
 }
 
+-- Lists within lists: what is deeper contains itself.
+local DEEPEST = 100
+
 local function refuse(where, message, ...)
   errors.raise('invalid_argument', where .. ' ' .. message:format(...))
+end
+
+local function is_utf8(text)
+  return core.json_encode(text) ~= nil
+end
+
+-- What an editor or a shell may have made of a file. The server would refuse the text where it is
+-- written into the ledger, or into the journal, after others have run.
+local function check_encoding(text, where)
+  if text:find('^\255\254') or text:find('^\254\255') then
+    refuse(where, 'is UTF-16: save it as UTF-8')
+  elseif text:find('%z') then
+    refuse(where, 'holds a NUL byte')
+  elseif is_utf8(text) then
+    return
+  end
+  local number = 0
+  for line in (text .. '\n'):gmatch('(.-)\n') do
+    number = number + 1
+    if not is_utf8(line) then refuse(where, 'is not UTF-8, on line %d', number) end
+  end
 end
 
 local function check_text(step, where)
@@ -115,9 +145,8 @@ local function check_text(step, where)
       type(step.migration) == 'function' and " (say type = 'lua')" or '')
   elseif not step.migration:find('%S') then
     refuse(where, 'holds no statement')
-  elseif step.migration:find('%z') then
-    refuse(where, 'holds a NUL byte')
   end
+  check_encoding(step.migration, where)
 end
 
 local function check_function(step, where)
@@ -174,14 +203,16 @@ end
 --- Takes the text of a file in place of its name, of each entry that has one.
 ---@param entries any what a migration file returned
 ---@param folder string where names of files begin, with its last slash
-function list.read_files(entries, folder)
-  if type(entries) ~= 'table' or entries.is_stores_definition then return end
+---@param depth integer?
+function list.read_files(entries, folder, depth)
+  depth = depth or 1
+  if type(entries) ~= 'table' or entries.is_stores_definition or depth > DEEPEST then return end
   for index, entry in ipairs(entries) do
     if type(entry) == 'table' and type(entry.file) == 'string' and entry.migration == nil then
       local path = entry.file:find('^/') and entry.file or folder .. entry.file
       entry.migration, entry.file = read_file(path, 'migration ' .. index), nil
     else
-      list.read_files(entry, folder)
+      list.read_files(entry, folder, depth + 1)
     end
   end
 end
@@ -225,13 +256,14 @@ local function check_array(entries)
 end
 
 -- An entry that is a list itself, or a declared table, stands for what is in it.
-local function add_flat(flat, entries)
+local function add_flat(flat, entries, depth)
+  if depth > DEEPEST then refuse('the migrations', 'are a list that contains itself') end
   check_array(entries)
   for _, entry in ipairs(entries) do
     if type(entry) == 'table' and entry.is_stores_definition then
-      add_flat(flat, entry:migrations())
+      add_flat(flat, entry:migrations(), depth + 1)
     elseif type(entry) == 'table' and entry[1] ~= nil and entry.name == nil then
-      add_flat(flat, entry)
+      add_flat(flat, entry, depth + 1)
     else
       flat[#flat + 1] = entry
     end
@@ -243,7 +275,7 @@ end
 ---@param entries stores.MigrationList
 ---@return stores.Migration[]
 function list.flat(entries)
-  return add_flat({}, entries)
+  return add_flat({}, entries, 1)
 end
 
 --- Checks the whole list and gives a copy of its entries, in order, that the runner may mark.
@@ -252,7 +284,7 @@ end
 ---@return stores.MigrationStep[]
 function list.read(entries)
   local steps, first = {}, {}
-  for index, entry in ipairs(add_flat({}, entries)) do
+  for index, entry in ipairs(add_flat({}, entries, 1)) do
     local step = read_entry(entry, index)
     if step.type == 'checkpoint' and index == 1 and not step.replaces then
       refuse(("migration 1 '%s'"):format(step.name:sub(1, 80)), 'is a checkpoint and stands for '
