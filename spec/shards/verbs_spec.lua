@@ -37,6 +37,51 @@ describe('shards', function()
     assert.same({ true, nil }, { shards.try:find('users', '404') })
   end)
 
+  it('name a call that would wait for what its own coroutine holds', function()
+    shards:upsert('users', { id = '31', n = 1 })
+    shards:updateObject('users', '31', function(user)
+      for _, call in ipairs({
+        { 'update', 'users', { id = '31' } },
+        { 'deleteMany', 'users', { '32', '31' } },
+        { 'upsertMany', 'users', { { n = 2 }, { id = '31' } } },
+      }) do
+        local ok, err = pcall(shards[call[1]], shards, unpack(call, 2))
+        assert.is_false(ok)
+        assert.equal('self_deadlock', err.code)
+        assert.is_nil(type(call[3][1]) == 'table' and call[3][1].id or nil)
+      end
+      shards:upsertMany('users', { { id = '32' }, { id = '33' } })
+      user.n = 2
+    end)
+    assert.equal(2, shards:find('users', '31').n)
+    shards:deleteMany('users', { '31', '32', '33' })
+  end)
+
+  it('raise closed where the store of a shard was closed by itself', function()
+    local opened = stores.Shards.new({
+      { id = 0, db = databases[1], redis = support.redis() },
+      { id = 1, db = databases[2], redis = support.redis() },
+      { id = 2, db = databases[3], redis = support.redis() },
+    })
+    opened:count('users')
+    opened.shards[2]:close()
+    for _, call in ipairs({
+      { 'find', 'users', '1' }, { 'exists', 'users', '1' }, { 'insert', 'users', { id = '1' } },
+      { 'update', 'users', { id = '1' } }, { 'upsert', 'users', { id = '1' } },
+      { 'patch', 'users', '1', { set = { n = 1 } } }, { 'delete', 'users', '1' },
+      { 'updateObject', 'users', '1', function() end }, { 'count', 'users' },
+      { 'findAllByIds', 'users', { '1', '3' } }, { 'deleteMany', 'users', { '1', '3' } },
+    }) do
+      local ok, err = pcall(opened[call[1]], opened, unpack(call, 2))
+      assert.is_false(ok)
+      assert.is_true(stores.errors.is(err, 'closed'), call[1] .. ': ' .. tostring(err))
+    end
+    assert.is_nil(opened:find('users', '3000'))
+    local ok, err = pcall(opened.metrics, opened)
+    assert.is_true(not ok and stores.errors.is(err, 'closed'))
+    opened:close()
+  end)
+
   it('send a verb of a row to the shard that it belongs to', function()
     for i = 500, 508 do
       local id = tostring(i - 1004 * (i % 2)) -- of either sign

@@ -28,7 +28,8 @@ local reported = false
 ---@param store stores.Store
 ---@return string
 function shared.name_of(store)
-  return configs[store].name or tostring(Store.open_stores[store] or 'closed')
+  local flat = configs[store]
+  return flat and flat.name or tostring(Store.open_stores[store] or 'closed')
 end
 
 local function place_of(store)

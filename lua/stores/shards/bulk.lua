@@ -4,6 +4,8 @@
 local arguments = require('stores.verbs.arguments')
 local call = require('stores.config.call')
 local errors = require('stores.errors')
+local frames = require('stores.updates.frames')
+local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local scatter = require('stores.shards.scatter')
@@ -44,11 +46,13 @@ end
 
 -- ---- By ids -------------------------------------------------------------------------------------
 
--- The items by the shard of their ids, each with its place among all.
-local function split(self, items, id_of)
-  local parts = {}
+-- The items by the shard of their ids, each with its place among all. Every shard is called in a
+-- coroutine of its own, so that what this one holds is looked at here.
+local function split(self, name, items, id_of)
+  local parts, holding = {}, type(name) == 'string' and frames.mine() ~= nil
   for place, item in ipairs(items) do
     local shard = self:place_of(id_of(item))
+    if holding then holds.check(self.shards[shard], name, id_of(item)) end
     local part = parts[shard] or { items = {}, places = {} }
     parts[shard] = part
     part.items[#part.items + 1], part.places[#part.places + 1] = item, place
@@ -111,14 +115,14 @@ local function taker(self, records, opts)
 end
 
 -- The items by their shards, with ids.
-local function prepare(self, items, made, into)
+local function prepare(self, name, items, made, into)
   give_ids(self, items, made, into)
-  return split(self, items, id_of_record)
+  return split(self, name, items, id_of_record)
 end
 
 local function store_items(self, verb, name, items, opts, own, into)
   local made = {}
-  local ok, parts = pcall(prepare, self, items, made, into)
+  local ok, parts = pcall(prepare, self, name, items, made, into)
   if not ok then
     if errors.is(parts) and into.at then parts.index = into.before + into.at end
     for record in pairs(made) do record.id = nil end
@@ -184,7 +188,7 @@ function verbs:deleteMany(name, list, opts)
     deleted[place] = false
     if place > first then wanted[#wanted + 1] = id end
   end
-  local parts, rest = split(self, wanted, itself), but(opts, 'after', 'progress')
+  local parts, rest = split(self, name, wanted, itself), but(opts, 'after', 'progress')
   local ok, err = pcall(over, self, parts, rest, own, function(store, part)
     local gone, number = store:deleteMany(name, part.items, rest)
     count = count + number

@@ -241,7 +241,8 @@ end
 ---@param opts any
 ---@return boolean
 function health.is_elsewhere(store, name, opts)
-  local takes, replicas = taken[name], configs[store].replicas
+  local takes, flat = taken[name], configs[store] -- nil: the store was closed, which it says itself
+  local replicas = flat and flat.replicas
   if not takes or not takes.read or not replicas or not replicas[1] then return false end
   if type(opts) ~= 'table' then opts = {} end
   if (opts.read or store.read) ~= 'replica' or opts.explain then return false end

@@ -63,9 +63,10 @@ end
 -- What the table says, and its name; `rows` gives the first row of a text. What one says that is
 -- not where search_path looks, and not of this shard, stands behind that.
 local function find(store, rows)
+  local flat = configs[store] -- those of a store that is closed meanwhile are gone
   local mark = rows(MARK)
   if not mark then return nil, nil, nil end
-  local found, flat = rows(READ:format(mark.name)), configs[store]
+  local found = rows(READ:format(mark.name))
   if not mark.is_here and not (found and found.shard == flat.shard_id
     and found.count == flat.shard_count and found.strategy == flat.shard_strategy) then
     return nil, nil, found
@@ -97,7 +98,8 @@ end
 ---@param store stores.Store
 ---@return boolean
 function place.is_given_up(store)
-  local found, flat, state = place.read(store), configs[store], place.state(store)
+  local flat = configs[store]
+  local found, state = place.read(store), place.state(store)
   return found ~= nil and found.shard == flat.shard_id and found.count == flat.shard_count
     and found.strategy == flat.shard_strategy and state.state == 'unfinished'
     and state.copy == json.null
