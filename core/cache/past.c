@@ -6,8 +6,8 @@
  * A connection tells the past when it is new, and its life vouches for it: a server that ends ends
  * its connections. Where one is lost, or none is open, the past is in doubt, and nothing is read
  * from the cache until a server told it anew. Behind a transaction pooler a connection vouches for
- * nothing: there those statements tell it that a fill or an intent hangs on, and it is asked anew
- * every second while rows are read.
+ * nothing: there those statements tell it that a fill, an intent or a turn hangs on, and it is
+ * asked anew every second while rows are read.
  */
 #include <stdio.h>
 
@@ -130,6 +130,13 @@ bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *r
     if (identity.timeline[0] == '\0') return false;
     stores__past_told(cache, &identity, UINT64_MAX);
     return stores__past_is(cache, &identity);
+}
+
+bool stores__past_differs(struct stores__cache *cache, const struct pg_result *result) {
+    struct stores__pg_identity before = cache->server;
+    return stores__past_told_by(cache, result, 0) &&
+           (strcmp(before.past, cache->server.past) != 0 ||
+            strcmp(before.system, cache->server.system) != 0);
 }
 
 void stores__past_doubt(struct stores__cache *cache) {

@@ -173,7 +173,7 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
  * does not replace it: a cascade or a trigger may reach further than he knows. */
 static void add_question(struct stores__own_call *call) {
     if (call->invalidates != NULL) call->named_last = stores__call_add_names(call);
-    call->asked = stores__commit_add_question(call->conn, &call->req);
+    call->asked = stores__commit_add_question(call->engine, call->conn, &call->req);
 }
 
 static void ask_locks(struct stores__own_call *call) {
@@ -320,6 +320,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     if (call->way == WAY_ITSELF && call->invalidates != NULL && call->commit != NULL) {
         begin(call, CALL_NAMES);
         call->named = stores__call_add_names(call);
+        stores__commit_add_past(call->engine, conn, &call->req);
         stores__call_add_signs(call);
         stores__pg_sync(conn, &call->req);
         return;

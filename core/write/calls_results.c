@@ -68,6 +68,8 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
     }
     if (index == call->named || index == call->named_last) {
         stores__call_take_names(call, result, index == call->named_last);
+    } else if (call->step == CALL_NAMES ? index == call->named + 1 : index == call->asked - 1) {
+        stores__commit_take_past(call->commit, result);
     } else if (index == call->asked) {
         stores__commit_take_locks(call->commit, result);
     }

@@ -79,6 +79,8 @@ static void took_locks(struct stores__pg_req *req, int index, struct pg_result *
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
         if (error.code != STORES_OK) replace_error(commit, stores__error_dup(&error));
+    } else if (index == commit->asked - 1) {
+        stores__commit_take_past(commit, result);
     } else if (index == commit->asked) {
         stores__commit_take_locks(commit, result);
     } else if (index == commit->asked + 1) {
@@ -105,7 +107,7 @@ static void ask(struct stores__commit *commit) {
     commit->req.result = took_locks;
     commit->req.done = asked;
     stores__pg_begin(commit->conn, &commit->req);
-    commit->asked = stores__commit_add_question(commit->conn, &commit->req);
+    commit->asked = stores__commit_add_question(commit->engine, commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, stores__commit_xid_if_any_sql, 0, NULL, true);
     stores__pg_sync(commit->conn, &commit->req);
 }

@@ -43,7 +43,16 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
  * what makes happen what waits for COMMIT, while it can still be asked which tables that wrote.
  * Gives the index of its answer, which tells the tables that are turned, as does that of another
  * statement that gives oids. */
-int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req);
+int stores__commit_add_question(const stores_engine *engine, struct stores__pg_conn *conn,
+                                struct stores__pg_req *req);
+/* Behind a transaction pooler: adds the question which server this is, for another one may stand
+ * there since the last transaction, whose rows have other keys. The last question asks it right
+ * before the locks. */
+void stores__commit_add_past(const stores_engine *engine, struct stores__pg_conn *conn,
+                             struct stores__pg_req *req);
+/* Its answer, or that of something else. On another server than before the locks are asked for
+ * before COMMIT, and what was written is turned there. */
+void stores__commit_take_past(struct stores__commit *commit, const struct pg_result *result);
 void stores__commit_take_locks(struct stores__commit *commit, const struct pg_result *result);
 void stores__commit_take_lock(struct stores__commit *commit, const struct pg_result *result,
                               int row);

@@ -66,10 +66,22 @@ static const char spread_locks_sql[] = LOCKS(
 
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
 
+void stores__commit_add_past(const stores_engine *engine, struct stores__pg_conn *conn,
+                             struct stores__pg_req *req) {
+    if (engine->cache != NULL && engine->pool.pooler) stores__past_question(conn, req);
+}
+
+void stores__commit_take_past(struct stores__commit *commit, const struct pg_result *result) {
+    struct stores__cache *cache = commit->engine->cache;
+    if (cache != NULL && stores__past_differs(cache, result)) stores__commit_reaches(commit);
+}
+
 /* A cursor WITH HOLD runs to its end inside of COMMIT, and nobody could read it after it. */
-int stores__commit_add_question(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+int stores__commit_add_question(const stores_engine *engine, struct stores__pg_conn *conn,
+                                struct stores__pg_req *req) {
     if (conn->texts > 0) stores__pg_add(conn, req, "CLOSE ALL", 0, NULL, true);
     stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+    stores__commit_add_past(engine, conn, req);
     int asked = req->added;
     stores__pg_add(conn, req, conn->citus ? spread_locks_sql : locks_sql, 0, NULL, true);
     return asked;

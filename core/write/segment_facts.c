@@ -47,10 +47,15 @@ void stores__segment_add_prints(struct stores__segment *segment) {
     if (segment->prints == 0) {
         stores__pg_add(segment->conn, &segment->req, stores__commit_xid_sql, 0, NULL, true);
     }
+    stores__commit_add_past(segment->engine, segment->conn, &segment->req);
 }
 
 bool stores__segment_take_print(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result) {
+    if (at > 0 && at >= segment->prints) {
+        stores__commit_take_past(segment->commit, result);
+        return true;
+    }
     stores__commit_take_xid(segment->commit, result);
     if (at >= segment->prints) return true;
     struct stores__table *table = segment->printed[at];

@@ -79,4 +79,5 @@ void stores__tx_add_behind(stores_tx *tx, bool confirms) {
         txop->behind = BEHIND_XID;
         stores__pg_add(tx->conn, &tx->req, stores__commit_xid_sql, 0, NULL, true);
     }
+    if (!tx->xid_known) stores__commit_add_past(tx->engine, tx->conn, &tx->req);
 }

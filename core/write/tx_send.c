@@ -6,6 +6,7 @@
  *     SAVEPOINT, SET LOCAL  where the server is to keep it from writing
  *     at                    its own statement
  *     at + 1                what is asked behind it (enum stores__txop_behind)
+ *     at + 2                behind a transaction pooler, behind the first write: the server's past
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -145,6 +146,8 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         return;
     } else if (index == txop->at + 1) {
         take_behind(tx, result);
+    } else if (index == txop->at + 2 && txop->behind != BEHIND_NOTHING && tx->commit != NULL) {
+        stores__commit_take_past(tx->commit, result);
     }
     stores__pg_result_free(result);
 }

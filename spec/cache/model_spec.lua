@@ -204,6 +204,8 @@ for i, case in ipairs {
     'crash evict wipe blind forget', 30000 },
   { 'rows that a trigger reaches, which others add at any time', 2, 1, 1, false, 'row reach',
     'crash evict rollback wipe ddl forget', 20000 },
+  { 'writers that believe in another server, behind a pooler', 2, 1, 1, false, 'row stranger',
+    'crash evict rollback wipe forget', 20000 },
   { 'statements outside of transactions, whose process may die', 2, 1, 1, false, 'row alone',
     'crash evict wipe forget', 20000 },
   { 'the same, counted versions, 2 commits, two end turns', 2, 1, 2, 2, 'row alone',

@@ -276,6 +276,80 @@ describe('rows that Redis kept, #slow', function()
       warm(store, '1')
       support.close(store)
     end)
+
+    describe('which goes on with another server,', function()
+      local other, writer, reader, n
+
+      setup(function() other = postgres.start() end)
+      teardown(function() other:remove() end)
+
+      before_each(function()
+        local rows = "INSERT INTO docs SELECT i, '{\"n\": 1}' FROM generate_series(1, 3) i"
+        other:psql('DROP TABLE IF EXISTS docs; ' .. TABLE .. '; ' .. rows)
+        pg:psql(rows)
+        writer = stores.Store.new(bouncer:config({ pooler = 'transaction' }),
+          rd:config({ timeout = 2 }))
+        reader = stores.Store.new(other:config(), rd:config({ timeout = 2 }), { hold = { 'docs' } })
+        n = 1
+        writer:update('docs', { id = '2', n = 5 }) -- it knows the one before, and its table
+        cache.hold(reader, 'docs', '1')
+        bouncer:switch({ host = other.socket, port = other.port })
+      end)
+      after_each(function()
+        support.close(writer)
+        support.close(reader)
+      end)
+
+      for title, write in pairs({
+        ['an update'] = function(store) store:update('docs', { id = '1', n = 2 }) end,
+        ['writes of a tick'] = function(store)
+          stores.run(function()
+            for id = 1, 3 do
+              stores.spawn(function() store:update('docs', { id = tostring(id), n = 2 }) end)
+            end
+          end)
+        end,
+        ['an updateObject'] = function(store)
+          store:updateObject('docs', '1', function(doc) doc.n = 2 end)
+        end,
+        ['a transaction'] = function(store)
+          store:transaction(function(tx)
+            tx:find('docs', '2')
+            tx:update('docs', { id = '1', n = 2 })
+          end)
+        end,
+        ['rows by COPY'] = function(store)
+          store:deleteMany('docs', { '1' })
+          local many = {}
+          for id = 1000, 3000 do many[#many + 1] = { id = tostring(id) } end
+          many[1].id, many[1].n = '1', 2
+          store:insertMany('docs', many)
+        end,
+        ['a query'] = function(store) store:query("UPDATE docs SET value = '{\"n\": 2}'") end,
+        ['a query in a transaction'] = function(store)
+          store:transaction(function(tx) tx:query("UPDATE docs SET value = '{\"n\": 2}'") end)
+        end,
+        ['several statements'] = function(store)
+          store:query("UPDATE docs SET value = '{\"n\": 2}'; SELECT 1")
+        end,
+        ['a statement outside of transactions'] = function(store)
+          store:query("UPDATE docs SET value = '{\"n\": 2}'", nil,
+            { transaction = false, invalidates = { 'docs' } })
+        end,
+        ['a deleteWhere'] = function(store)
+          store:deleteWhere('docs', { n = 1 })
+          store:upsert('docs', { id = '1', n = 2 })
+        end,
+      }) do
+        it('are not read after ' .. title .. ' of a process that only writes', function()
+          write(writer)
+          n = 2
+          assert.equal(n, reader:find('docs', '1').n)
+          assert.equal('2', other:psql("SELECT value->>'n' FROM docs WHERE id = 1"))
+          assert.equal('1', pg:psql("SELECT value->>'n' FROM docs WHERE id = 1"))
+        end)
+      end
+    end)
   end)
 
   describe('where functions of the server are not for everybody', function()

@@ -12,6 +12,9 @@
 --   reach    names another row, and a trigger, which others may add at any time (`ddl`), changes
 --            this one: whether there is one it hears behind its DML, whose lock keeps it so;
 --            then as bulk
+--   stranger believes that the database is another one, whose keys nobody reads here: behind a
+--            pooler of transactions this one stands there since its last transaction, as it hears
+--            behind its DML; then as bulk
 --   alone    a statement that commits by itself: its session takes a sign, the table is turned, and
 --            then it is sent; those who end turns wait for the sign, which the session holds until
 --            the statement is over, also when the process is dead

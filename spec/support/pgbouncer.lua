@@ -48,6 +48,7 @@ max_client_conn = 500
 default_pool_size = 8
 max_db_connections = 8
 server_idle_timeout = 1
+admin_users = postgres
 logfile = %s/log
 pidfile = %s/pid
 %s
@@ -64,6 +65,23 @@ function PgBouncer:config(fields)
   local db = { host = self.host, port = self.port, user = 'postgres', database = 'postgres' }
   for key, value in pairs(fields or {}) do db[key] = value end
   return db
+end
+
+--- Has it go on with another PostgreSQL, as is done in a switchover: clients keep their
+--- connections, and what was under way is over before that.
+---@param server {host: string, port: integer}
+function PgBouncer:switch(server)
+  local path = self.host .. '/pgbouncer.ini'
+  local file = assert(io.open(path))
+  local text = file:read('*a')
+  file:close()
+  file = assert(io.open(path, 'w'))
+  file:write((text:gsub('%* = host=%S+ port=%d+', ('* = host=%s port=%d'):format(server.host,
+    server.port))))
+  file:close()
+  for _, command in ipairs({ 'PAUSE', 'RELOAD', 'RESUME' }) do
+    support.psql(self:config({ database = 'pgbouncer' }), command)
+  end
 end
 
 --- Ends it as a crash would, and waits until it is gone.

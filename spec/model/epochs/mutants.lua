@@ -35,6 +35,8 @@ return {
     needs = { roles = { 'reach' }, ddl = true } },
   ['trust facts from before the write'] = { old_facts = true,
     needs = { roles = { 'row', 'reach' }, ddl = true } },
+  ['announce a write at the server of the transaction before'] = { old_server = true,
+    needs = { roles = { 'row', 'stranger' }, readers = 1 } },
   ['believe the epoch that came along with a slot'] = { trust_move = true,
     needs = { roles = { 'row' }, move = true, readers = 1 } },
   ['commit without a word where the slot of an INTENT moves'] = { no_turn_moving = true,

@@ -14,7 +14,7 @@ local W_ZOMBIE, W_OVER, W_EARLY = layout.W_ZOMBIE, layout.W_OVER, layout.W_EARLY
 local W_SIGN, W_RUNS, W_PREPARED = layout.W_SIGN, layout.W_RUNS, layout.W_PREPARED
 local W_LEFT, ROW, BULK, BYPASS = layout.W_LEFT, layout.ROW, layout.BULK, layout.BYPASS
 local OUTSIDE, REACH, ALONE, DEMOTED = layout.OUTSIDE, layout.REACH, layout.ALONE, layout.DEMOTED
-local W_NAMES = layout.W_NAMES
+local STRANGER, W_NAMES = layout.STRANGER, layout.W_NAMES
 
 --- Adds them to what the parts of a model have in common.
 ---@param c table
@@ -57,7 +57,7 @@ return function(c)
             emit('writer: BEGIN, DML of another row, and does not know of the trigger', who)
           end
         end
-      elseif free and (role <= BULK or s[WIN] == 0) then
+      elseif free and (role <= BULK or role == STRANGER or s[WIN] == 0) then
         begin(s, t, w, role)
         if role == OUTSIDE then
           t[w] = W_ACKED
@@ -67,6 +67,7 @@ return function(c)
           or role == BULK and 'writer: BEGIN, DML of unnamed rows'
           or role == BYPASS and 'writer: BEGIN, DML, Redis is not reached'
           or role == DEMOTED and 'writer: BEGIN, DML, is at a demoted Redis'
+          or role == STRANGER and 'writer: BEGIN, DML, believes in another server'
           or 'writer: writes outside Stores', who)
       end
     end
@@ -106,8 +107,8 @@ return function(c)
       t[w + W_TURNED] = s[EPOCH] == EB and not m.publish_turning and 1 or 0
       emit(not counts(s) and 'writer: INTENT under an epoch of another server'
         or s[EPOCH] == EB and 'writer: INTENT under B' or 'writer: INTENT under V', who)
-    elseif pc == W_WROTE and (role == BULK or role == REACH and s[w + W_TURNED] == 0)
-      and not m.turn and not m.no_reach then
+    elseif pc == W_WROTE and (role == BULK or role == REACH and s[w + W_TURNED] == 0
+      or role == STRANGER and not m.old_server) and not m.turn and not m.no_reach then
       copy(t, s)
       turn_present(t)
       t[w] = W_READY
@@ -184,7 +185,9 @@ return function(c)
       if s[w + W_OPEN] == 0 then saw(t, s[w + W_VER]) end
       t[w] = W_ACKED
       local turned = role == DEMOTED and s[w + W_TURNED] == 1
-      if role == BULK or role == REACH or role == ALONE or turned then finish(t, w) end
+      if role == BULK or role == REACH or role == ALONE or role == STRANGER or turned then
+        finish(t, w)
+      end
       emit('writer: answers its caller', who)
     elseif pc == W_ACKED and role == ROW then
       copy(t, s)
