@@ -85,6 +85,15 @@ bool stores__sql_sets(const char *sql) {
     return any_begins(sql, begins_set);
 }
 
+static bool begins_parts(const char *at, const char *end) {
+    static const char *const words[] = {"call", "cluster", "do", "reindex", "vacuum", NULL};
+    return is_one_of(at, end, words);
+}
+
+bool stores__sql_commits_inside(const char *sql) {
+    return any_begins(sql, begins_parts) || stores__sql_mentions(sql, "concurrently");
+}
+
 bool stores__sql_stands_anywhere(const char *sql) {
     static const char *const words[] = {"delete", "execute", "explain", "insert", "merge", "select",
                                         "table",  "update",  "values",  "with",   NULL};

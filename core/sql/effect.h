@@ -12,6 +12,9 @@
 bool stores__sql_controls(const char *sql);
 /* The tag of an answer says that the statement did. */
 bool stores__sql_tag_controls(const char *tag);
+/* Outside of a transaction it may commit a part of its work, and fail after that: procedures and
+ * blocks, what goes table by table, and what is done CONCURRENTLY. */
+bool stores__sql_commits_inside(const char *sql);
 /* The tag of an answer says that rows may have changed, or tables. */
 bool stores__sql_tag_writes(const char *tag);
 /* The same of one of several statements: of a SELECT among them nobody knows what it called. */

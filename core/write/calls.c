@@ -6,6 +6,7 @@
 #include "write/calls_internal.h"
 
 #include "pg/citus.h"
+#include "sql/effect.h"
 
 enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
@@ -106,6 +107,13 @@ static bool commits_itself(const struct stores__own_call *call) {
     return call->way == WAY_ITSELF || call->way == WAY_LONE;
 }
 
+/* It failed, and no part of it was committed before that: what PostgreSQL points at in the text was
+ * refused before anything ran. */
+static bool did_nothing(const struct stores__own_call *call) {
+    return !commits_itself(call) || call->error->position > 0 ||
+           !stores__sql_commits_inside(call->sql);
+}
+
 /* A statement that commits itself may have done part of its work, or all of it. */
 static void failed(struct stores__own_call *call) {
     /* of several statements some may have been committed by their own COMMIT, before the failure */
@@ -114,6 +122,9 @@ static void failed(struct stores__own_call *call) {
                  (itself ? call->result != NULL : !stores__pg_in_transaction(call->conn));
     if (call->error != NULL && commits_itself(call) &&
         stores__pg_in_doubt(call->conn, call->error)) {
+        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
+    }
+    if (call->error != NULL && !did_nothing(call)) {
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     if (ended && call->error->code != STORES_CONNECTION_LOST) {

@@ -74,6 +74,76 @@ describe('a query outside of transactions', function()
         (SELECT oid FROM pg_database WHERE datname = current_database())]]))
   end)
 
+  describe('that commits inside, and fails after that,', function()
+    local plain
+
+    setup(function()
+      plain = stores.Store.new(support.config(db.database), nil, { cache = false })
+      store:query([[CREATE PROCEDURE write_and_fail(n int, seconds float8) LANGUAGE plpgsql AS $$
+        BEGIN
+          UPDATE docs SET value = jsonb_build_object('n', n);
+          COMMIT;
+          PERFORM pg_sleep(seconds);
+          RAISE EXCEPTION 'after its commit' USING ERRCODE = '55P03';
+        END $$]])
+    end)
+    teardown(function() support.close(plain) end)
+
+    local n = 100
+    for title, sql in pairs({
+      ['a procedure,'] = 'CALL write_and_fail(%d, 0)',
+      ['a block,'] = "DO $$ BEGIN UPDATE docs SET value = '{\"n\": %d}'; COMMIT; PERFORM 1/0;"
+        .. ' END $$',
+      ['one of several statements,'] = '/* the first */ CALL write_and_fail(%d, 0); SELECT 1',
+    }) do
+      it(title .. ' says that it may have been done', function()
+        for _, one in ipairs({ store, plain }) do
+          n = n + 1
+          cache.hit(store, 'docs', '1')
+          cache.hit(other, 'docs', '1')
+          local err = support.refused(nil, nil, one.query, one, sql:format(n), nil,
+            { transaction = false, invalidates = one == store and { 'docs' } or nil })
+          assert.equal('unknown', err.outcome)
+          assert.is_false(err.retryable)
+          assert.equal(n, truth())
+          if one == plain then store:invalidate('docs', '1') end
+          for _, reader in ipairs({ store, other }) do
+            assert.equal(n, reader:find('docs', '1').n)
+          end
+        end
+      end)
+    end
+
+    it('says so too in a lone query of a store without a cache', function()
+      n = n + 1
+      local err = support.refused(nil, 'after its commit', plain.query, plain,
+        ('CALL write_and_fail(%d, 0)'):format(n))
+      assert.equal('unknown', err.outcome)
+      assert.equal(n, truth())
+      store:invalidate('docs', '1')
+    end)
+
+    it('is known to have done nothing where the text was refused before it ran', function()
+      for _, sql in ipairs({ 'CALL no_such_procedure(1)', 'CALL write_and_fail(nothing, 0)',
+        'DROP INDEX CONCURRENTLY', 'VACUUM (nonsense) docs' }) do
+        local err = support.refused('query_failed', nil, store.query, store, sql, nil,
+          { transaction = false, invalidates = { 'docs' } })
+        assert.equal('none', err.outcome, sql)
+      end
+    end)
+
+    it('may leave an index that is not valid', function()
+      store:query([[CREATE TABLE twice (id bigint PRIMARY KEY, value jsonb);
+        INSERT INTO twice VALUES (1, '{}'), (2, '{}')]])
+      local err = support.refused('duplicate', nil, store.query, store,
+        'CREATE UNIQUE INDEX CONCURRENTLY twice_once ON twice (value)', nil,
+        { transaction = false, invalidates = {} })
+      assert.equal('unknown', err.outcome)
+      assert.matches('f', support.psql(db,
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'twice_once'::regclass"))
+    end)
+  end)
+
   for _, name in ipairs({ 'dcos', 'seen', 'nowhere.docs' }) do
     it('is refused before it is sent where it names ' .. name .. ', which is no table', function()
       local err = support.refused('table_not_found', 'no table', store.query, store,
