@@ -45,18 +45,33 @@ enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at th
     "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
     "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
 
-/* What a table's definitions are made of: constraints, domains, defaults, indexes; and the
- * functions in those that somebody wrote. */
+/* What a table's definitions are made of: constraints, defaults, indexes, the keys of partitions;
+ * domains of columns, and those that the former make values of, also inside of others; and the
+ * functions in all of these that somebody wrote. */
 #define DEFINITIONS                                                                                \
-    "o AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                       \
+    "texts AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                   \
     "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
-    "  OR k.contypid IN (SELECT domains.oid FROM domains)"                                         \
-    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, domains.oid FROM domains"       \
     "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"                       \
     "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree)"                \
     "  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid"                  \
     "  FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT tree.oid FROM tree)"                 \
-    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),"                                    \
+    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)"                                      \
+    "  UNION ALL SELECT DISTINCT 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid"          \
+    "  FROM tree CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(tree.oid) a"                 \
+    "  JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid"                            \
+    "  AND p.partexprs IS NOT NULL),"                                                              \
+    " types AS (SELECT e.refobjid AS oid FROM texts JOIN pg_catalog.pg_depend e"                   \
+    "  ON e.classid = texts.class AND e.objid = texts.oid AND e.refobjid >= 16384"                 \
+    "  AND e.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass"                               \
+    "  UNION SELECT x.oid FROM types JOIN pg_catalog.pg_type t ON t.oid = types.oid"               \
+    "  CROSS JOIN LATERAL (SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype"                 \
+    "  UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a"                                 \
+    "  WHERE a.attrelid = t.typrelid AND a.attnum > 0) x WHERE x.oid >= 16384),"                   \
+    " made AS (SELECT domains.oid FROM domains UNION SELECT types.oid FROM types),"                \
+    " o AS (SELECT texts.class, texts.oid FROM texts"                                              \
+    "  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid"                    \
+    "  FROM pg_catalog.pg_constraint k WHERE k.contypid IN (SELECT made.oid FROM made)"            \
+    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, made.oid FROM made),"           \
     " written AS (SELECT DISTINCT p.oid, p.xmin, p.provolatile FROM o"                             \
     "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
     "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"                                   \

@@ -71,6 +71,38 @@ describe('rows that a table\'s own functions change', function()
       changed(b)
     end)
 
+    local CHECKED = "CREATE DOMAIN d%n AS text CHECK (VALUE <> 'x' OR %w = 1);"
+    for title, extra in pairs({
+      ['a check that makes a value of a domain'] =
+        "ALTER TABLE %a ADD CHECK ((coalesce(value->>'k', '')::d%n) IS NOT NULL)",
+      ['a generated column that makes a value of a domain'] =
+        "ALTER TABLE %a ADD y text GENERATED ALWAYS AS ((value->>'k')::d%n::text) STORED",
+      ['an index over values of a domain'] = "CREATE INDEX ON %a (((value->>'k')::d%n))",
+      ['an array of a domain'] =
+        "ALTER TABLE %a ADD y d%n[]; ALTER TABLE %a ALTER y SET DEFAULT ARRAY['x']::d%n[]",
+      ['a type with a domain inside'] = 'CREATE TYPE c%n AS (k d%n); ALTER TABLE %a ADD y c%n;'
+        .. " ALTER TABLE %a ALTER y SET DEFAULT ROW('x')::c%n",
+    }) do
+      it('are fresh: ' .. title, function()
+        local a, b = pair(CHECKED .. extra)
+        store:insert(a, { id = '7', k = 'x' })
+        changed(b)
+      end)
+    end
+
+    for _, into in ipairs({ 'p', 'q' }) do
+      it('are fresh: the key of partitions, by a write to ' .. into, function()
+        local _, b, call = pair()
+        psql([[CREATE FUNCTION key%d(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+          AS $$ BEGIN PERFORM %s; RETURN $1; END $$;
+          CREATE TABLE p%d (id bigint, value jsonb) PARTITION BY RANGE (key%d(id));
+          CREATE TABLE q%d PARTITION OF p%d FOR VALUES FROM (0) TO (100);
+          CREATE UNIQUE INDEX ON q%d (id)]], number, call, number, number, number, number, number)
+        store:insert(into .. number, { id = '7' })
+        changed(b)
+      end)
+    end
+
     it('are fresh: an operator', function()
       local a, b, call = pair()
       psql([[CREATE FUNCTION plus%d(int, int) RETURNS int LANGUAGE plpgsql
