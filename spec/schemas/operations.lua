@@ -36,8 +36,26 @@ function verbs.updateObject(on, name, id, n)
   on:updateObject(name, id, function(doc) doc.n = n end)
 end
 
+function verbs.insertMany(on, name, id, n)
+  on:insertMany(name, { { id = id, n = n }, { id = tostring(ROWS + 1), n = n } },
+    { conflict = n % 2 == 0 and 'ignore' or nil })
+end
+
+function verbs.upsertMany(on, name, id, n)
+  on:upsertMany(name, { { id = id, n = n }, { id = tostring(ROWS + 1), n = n } })
+end
+
+function verbs.deleteMany(on, name, id) on:deleteMany(name, { id, tostring(ROWS + 1) }) end
+
+function verbs.patchWhere(on, name, id, n)
+  on:patchWhere(name, { id = id }, { set = { many = n } })
+end
+
+function verbs.deleteWhere(on, name, id) on:deleteWhere(name, { id = id }) end
+
 local VERBS = { 'insert', 'update', 'update', 'upsert', 'upsert', 'delete', 'patch',
-  'updateProperty', 'updateObject' }
+  'updateProperty', 'updateObject', 'insertMany', 'upsertMany',
+  'deleteMany', 'patchWhere', 'deleteWhere' }
 
 -- One verb with its arguments drawn: a function of the store or transaction, and its text.
 local function a_verb(random, schema)
