@@ -13,6 +13,7 @@ local json = require('stores.json')
 local kept = require('stores.verbs.kept')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
+local savepoint = require('stores.updates.savepoint')
 local seen = require('stores.verbs.seen')
 local shared = require('stores.verbs.shared')
 local statements = require('stores.sql.statements')
@@ -195,14 +196,6 @@ end
 
 -- No closures: what LuaJIT has compiled keeps those that it calls, with all that they know, and so
 -- would keep a store that its program has dropped, and its connections.
-local function release(tx)
-  wait.slot(tx.hub, tx.tx:release(left(tx)))
-end
-
-local function roll_back_to(tx)
-  wait.slot(tx.hub, tx.tx:rollback_to(tx:rest_of_it()))
-end
-
 local function roll_back(tx)
   wait.slot(tx.hub, tx.tx:rollback(5))
 end
@@ -214,22 +207,7 @@ end
 function Transaction:transaction(fn)
   self:check_usable()
   arguments.check_function(fn, 'transaction')
-  wait.slot(self.hub, self.tx:savepoint(left(self)))
-  local before = holds.save(self)
-  local results = { pcall(fn, self) }
-  if results[1] then
-    -- where fn swallowed the failure of a statement, the server has nothing to release
-    local released, err = pcall(release, self)
-    if released then
-      holds.restore(self, before, false)
-      return unpack(results, 2, table.maxn(results))
-    end
-    results[2] = err
-  end
-  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
-  -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
-  holds.restore(self, before, not self.over and pcall(roll_back_to, self))
-  errors.throw(results[2])
+  return savepoint.run(self, fn, left)
 end
 
 --- The time that is left of the transaction's, for what is not to fail before it is sent.
