@@ -18,7 +18,11 @@ describe('when Redis', function()
     server, db, store, strict, keys = at.server, at.db, at.store, at.strict, at.keys
   end)
   teardown(function() at:stop() end)
-  before_each(function() at.said = {} end)
+  before_each(function()
+    at.said = {}
+    -- the example before may have had the server end
+    support.eventually(function() return is_up(store) and is_up(strict) end, 60, 'both reach Redis')
+  end)
 
   it('has no memory left, it takes intents and turns all the same, and says so once', function()
     local id = at:cached(1)
