@@ -18,7 +18,10 @@ describe('when Redis', function()
     server, db, store, strict, keys = at.server, at.db, at.store, at.strict, at.keys
   end)
   teardown(function() at:stop() end)
-  before_each(function() at.said = {} end)
+  before_each(function()
+    at.said = {}
+    at:back() -- the example before may have had the server end
+  end)
 
   it('is not there at the start, a store works without it', function()
     local nowhere = redis.new()

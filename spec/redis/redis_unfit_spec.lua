@@ -20,8 +20,7 @@ describe('when Redis', function()
   teardown(function() at:stop() end)
   before_each(function()
     at.said = {}
-    -- the example before may have had the server end
-    support.eventually(function() return is_up(store) and is_up(strict) end, 60, 'both reach Redis')
+    at:back() -- the example before may have had the server end
   end)
 
   it('has no memory left, it takes intents and turns all the same, and says so once', function()
