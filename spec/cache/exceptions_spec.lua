@@ -32,6 +32,21 @@ describe('a read that is older than it should be', function()
     return on.hub:now() - began
   end
 
+  -- The way to Redis of a store that goes by a link to its socket.
+  local function connect(link)
+    assert.equal(0, os.execute(('ln -sf %s %s'):format(path, link)))
+  end
+
+  -- Cuts it, and waits until the store knows.
+  local function disconnect(link, on)
+    os.remove(link)
+    cli('CLIENT', 'KILL', 'TYPE', 'normal')
+    support.eventually(function()
+      on:find('rows', '6')
+      return on:stats().redis_up == 0
+    end)
+  end
+
   it('after a write outside of Stores ends at the ttl', function()
     local brief = stores.Store.new(db, support.redis(), { ttl = 4 })
     brief:upsert('rows', { id = '1', n = 1 })
@@ -58,8 +73,7 @@ describe('a read that is older than it should be', function()
   it('after a write that bypassed Redis ends when its process reaches Redis again', function()
     local link = os.tmpname()
     os.remove(link)
-    local function connect() assert.equal(0, os.execute(('ln -sf %s %s'):format(path, link))) end
-    connect()
+    connect(link)
     local far = stores.Store.new(db, { path = link, opts = { timeout = 2 } },
       { log = function() end })
 
@@ -68,16 +82,11 @@ describe('a read that is older than it should be', function()
       far:upsert('rows', { id = '3', n = n })
       cached(far, '3', n)
       cached(store, '3', n)
-      os.remove(link)
-      cli('CLIENT', 'KILL', 'TYPE', 'normal')
-      support.eventually(function()
-        far:find('rows', '3')
-        return far:stats().redis_up == 0
-      end)
+      disconnect(link, far)
       far:update('rows', { id = '3', n = n + 1 })
       assert.equal(n + 1, far:find('rows', '3').n) -- who wrote reads what he wrote
       cached(store, '3', n) -- who reaches Redis does not know of it: the exception
-      connect()
+      connect(link)
       local seconds = stale_for(store, '3', n + 1, 20)
       support.eventually(function()
         far:find('rows', '3')
@@ -102,20 +111,10 @@ describe('a read that is older than it should be', function()
   describe('does not happen where Redis is back before leases have been waited for', function()
     local link, far, near
 
-    local function connect() assert.equal(0, os.execute(('ln -sf %s %s'):format(path, link))) end
-
-    local function disconnect()
-      os.remove(link)
-      cli('CLIENT', 'KILL', 'TYPE', 'normal')
-      support.eventually(function()
-        far:find('rows', '6')
-        return far:stats().redis_up == 0
-      end)
-    end
 
     before_each(function()
       link = os.tmpname()
-      connect()
+      connect(link)
       local opts = { hold = { 'rows' }, log = function() end }
       far = stores.Store.new(db, { path = link, opts = { timeout = 2 } }, opts)
       near = stores.Store.new(db, support.redis(), opts)
@@ -134,12 +133,12 @@ describe('a read that is older than it should be', function()
     end)
 
     it('before the COMMIT of a write', function()
-      disconnect()
+      disconnect(link, far)
       stores.run(function()
         local writing = stores.spawn(far.update, far, 'rows', { id = '5', n = 2 })
         assert.equal(0, far:stats().redis_up)
         stores.sleep(0) -- it has begun
-        connect()
+        connect(link)
         writing:join()
         assert.equal(2, near:find('rows', '5').n)
       end)
@@ -156,12 +155,12 @@ describe('a read that is older than it should be', function()
             WHERE query LIKE '%pg_sleep(1)%' AND wait_event = 'PgSleep']]):match('%d') == '1'
         end)
         assert.equal(1, near:find('rows', '5').n)
-        disconnect()
+        disconnect(link, far)
         support.eventually(function()
           return support.psql(db, "SELECT value->>'n' FROM rows WHERE id = 5"):match('%d') == '2'
         end)
         assert.equal(0, far:stats().redis_up)
-        connect()
+        connect(link)
         writing:join()
         assert.equal(2, near:find('rows', '5').n)
       end)
