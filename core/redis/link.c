@@ -219,6 +219,10 @@ static void tell_refusal(struct stores__redis *redis, const char *error) {
     if (redis->hooks.refused) redis->hooks.refused(redis->hooks.arg, text);
 }
 
+void stores__redis_wrote(struct stores__redis *redis) {
+    redis->alone = false;
+}
+
 /* The slot of the keys moves, or has moved: nothing is wrong with the server. */
 static bool is_about_place(const char *error) {
     enum stores__slot_says says = stores__redirect_read(error).says;

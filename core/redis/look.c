@@ -9,10 +9,6 @@ bool stores__redis_alone(const struct stores__redis *redis) {
     return redis->alone;
 }
 
-void stores__redis_wrote(struct stores__redis *redis) {
-    redis->alone = false;
-}
-
 const char *stores__redis_run_id(const struct stores__redis *redis) {
     return redis->run_id;
 }

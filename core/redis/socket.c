@@ -184,12 +184,16 @@ static size_t announced(const redisReader *reader) {
     return left > 0 && memchr(at, '\n', left) ? (size_t)strtoull(at, NULL, 10) : 0;
 }
 
+static bool refuse_more(struct stores__redis_socket *socket) {
+    refuse(socket, "it sent more than it was asked for");
+    return false;
+}
+
 static bool unreadable(struct stores__redis_socket *socket) {
     const redisReader *reader = socket->context->reader;
 
-    if (socket->maker.exceeded) {
-        refuse(socket, "it sent more than it was asked for");
-    } else if (reader->err == REDIS_ERR_OOM) {
+    if (socket->maker.exceeded) return refuse_more(socket);
+    if (reader->err == REDIS_ERR_OOM) {
         lose(socket, reader->errstr); /* nothing is wrong with the server */
     } else {
         refuse(socket, reader->errstr);
@@ -208,8 +212,7 @@ static bool dispatch(struct stores__redis_socket *socket) {
         }
         if (!reply && (reader->len - reader->pos > socket->text_max ||
                        announced(reader) > socket->text_max)) {
-            refuse(socket, "it sent more than it was asked for");
-            return false;
+            return refuse_more(socket);
         }
         if (!reply) return true;
         socket->hooks->reply(socket->arg, reply);
