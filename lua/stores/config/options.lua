@@ -1,6 +1,7 @@
 --- Tables of options: every key must be known and every value of its kind. An unknown key is an
 --- error that names what was probably meant, also where the name is another client's.
 
+local core = require('stores.core')
 local errors = require('stores.errors')
 
 local options = {}
@@ -11,6 +12,13 @@ local options = {}
 ---@field where string what the keys belong to, for messages: 'db', 'redis', 'options' ...
 ---@field keys table<string, stores.Check>
 ---@field aliases table<string, string>? a name of other clients -> what to say instead
+
+--- Whether a text is UTF-8, which the server takes as it is.
+---@param text string
+---@return boolean
+function options.is_utf8(text)
+  return core.json_encode(text) ~= nil
+end
 
 --- Raises invalid_option.
 ---@param message string as of string.format

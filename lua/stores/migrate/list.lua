@@ -1,6 +1,5 @@
 --- The list that a migration file returns: checked as a whole before anything runs.
 
-local core = require('stores.core')
 local errors = require('stores.errors')
 local names = require('stores.tables.names')
 local options = require('stores.config.options')
@@ -60,7 +59,7 @@ local function name_of(value)
     return nil, ('at most %d bytes long, got %d'):format(NAME_LIMIT, #value)
   end
   if value:find('%z') then return nil, 'a name without NUL bytes' end
-  if core.json_encode(value) == nil then return nil, 'a name in UTF-8' end
+  if not options.is_utf8(value) then return nil, 'a name in UTF-8' end
   return value
 end
 
@@ -92,7 +91,7 @@ local KEYS = {
   distribute = options.text,
   version = function(value)
     local text, expected = options.text(value)
-    if text and core.json_encode(text) == nil then return nil, 'a text in UTF-8' end
+    if text and not options.is_utf8(text) then return nil, 'a text in UTF-8' end
     return text, expected
   end,
   table = options.text,
@@ -118,10 +117,6 @@ local function refuse(where, message, ...)
   errors.raise('invalid_argument', where .. ' ' .. message:format(...))
 end
 
-local function is_utf8(text)
-  return core.json_encode(text) ~= nil
-end
-
 -- What an editor or a shell may have made of a file. The server would refuse the text where it is
 -- written into the ledger, or into the journal, after others have run.
 local function check_encoding(text, where)
@@ -129,13 +124,13 @@ local function check_encoding(text, where)
     refuse(where, 'is UTF-16: save it as UTF-8')
   elseif text:find('%z') then
     refuse(where, 'holds a NUL byte')
-  elseif is_utf8(text) then
+  elseif options.is_utf8(text) then
     return
   end
   local number = 0
   for line in (text .. '\n'):gmatch('(.-)\n') do
     number = number + 1
-    if not is_utf8(line) then refuse(where, 'is not UTF-8, on line %d', number) end
+    if not options.is_utf8(line) then refuse(where, 'is not UTF-8, on line %d', number) end
   end
 end
 

@@ -1,8 +1,8 @@
 --- The statement of notify, of a store and of a transaction, and what PostgreSQL takes as the name
 --- of a channel.
 
-local core = require('stores.core')
 local errors = require('stores.errors')
+local options = require('stores.config.options')
 
 local notice = {}
 
@@ -11,7 +11,7 @@ local CHANNEL_MOST, PAYLOAD_MOST = 63, 7999
 
 -- A text that the server takes as it is.
 local function is_text(value)
-  return type(value) == 'string' and core.json_encode(value) ~= nil
+  return type(value) == 'string' and options.is_utf8(value)
 end
 
 --- Checks the name of a channel.
