@@ -1,16 +1,7 @@
 /* stats.c - what an engine tells of itself: counts, tables that turn, how long calls took. A walk
  * through it is over before anything is made of what it told. */
 #include "store/notes.h"
-
-static void set_number(lua_State *L, const char *name, lua_Number value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value) {
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
+#include "values/fields.h"
 
 /* ---- Figures --------------------------------------------------------------------------------- */
 
@@ -36,9 +27,9 @@ static void add_figures(lua_State *L, const struct stores__lua_engine *engine,
     note_text(notes, "held_refused", stores_held_refused(engine->engine));
     while (stores__notes_next(L, notes, &note)) {
         if (note.count > 0) {
-            set_number(L, note.texts[0], stores__note_number(&note, 0));
+            stores__field_number(L, note.texts[0], stores__note_number(&note, 0));
         } else {
-            set_text(L, note.texts[0], note.texts[1]);
+            stores__field_text(L, note.texts[0], note.texts[1]);
         }
     }
 }
@@ -53,10 +44,10 @@ static void add_shard(lua_State *L, const struct stores__lua_engine *engine,
     stores__note(notes, strategy, cluster, (double[]){shard, count}, 2);
     if (!stores__notes_next(L, notes, &note)) return;
     lua_createtable(L, 0, 4);
-    set_number(L, "shard", stores__note_number(&note, 0));
-    set_number(L, "count", stores__note_number(&note, 1));
-    set_text(L, "strategy", note.texts[0]);
-    set_text(L, "cluster", note.texts[1]);
+    stores__field_number(L, "shard", stores__note_number(&note, 0));
+    stores__field_number(L, "count", stores__note_number(&note, 1));
+    stores__field_text(L, "strategy", note.texts[0]);
+    stores__field_text(L, "cluster", note.texts[1]);
     lua_setfield(L, -2, "shard");
 }
 
@@ -76,10 +67,10 @@ static void add_replicas(lua_State *L, const struct stores__lua_engine *engine,
     lua_newtable(L);
     while (stores__notes_next(L, notes, &note)) {
         lua_createtable(L, 0, 4);
-        set_text(L, "name", note.texts[0]);
-        if (note.texts[1][0] != '\0') set_text(L, "left_alone", note.texts[1]);
-        set_number(L, "reads", stores__note_number(&note, 0));
-        set_number(L, "fallbacks", stores__note_number(&note, 1));
+        stores__field_text(L, "name", note.texts[0]);
+        if (note.texts[1][0] != '\0') stores__field_text(L, "left_alone", note.texts[1]);
+        stores__field_number(L, "reads", stores__note_number(&note, 0));
+        stores__field_number(L, "fallbacks", stores__note_number(&note, 1));
         lua_rawseti(L, -2, ++count);
     }
     if (count > 0) {
@@ -102,9 +93,9 @@ static void add_turning(lua_State *L, const struct stores__lua_engine *engine,
     lua_newtable(L);
     while (stores__notes_next(L, notes, &note)) {
         lua_createtable(L, 0, 3);
-        set_text(L, "table", note.texts[0]);
-        set_number(L, "seconds", stores__note_number(&note, 0));
-        set_text(L, "waits_for", note.texts[1]);
+        stores__field_text(L, "table", note.texts[0]);
+        stores__field_number(L, "seconds", stores__note_number(&note, 0));
+        stores__field_text(L, "waits_for", note.texts[1]);
         lua_rawseti(L, -2, ++count);
     }
     lua_setfield(L, -2, "turning");
@@ -120,7 +111,7 @@ static void add_uncached(lua_State *L, const struct stores__lua_engine *engine,
     stores__notes_begin(L, engine, notes);
     stores_uncached(engine->engine, note_uncached, notes);
     lua_newtable(L);
-    while (stores__notes_next(L, notes, &note)) set_text(L, note.texts[0], note.texts[1]);
+    while (stores__notes_next(L, notes, &note)) stores__field_text(L, note.texts[0], note.texts[1]);
     lua_setfield(L, -2, "uncached");
 }
 
@@ -147,13 +138,14 @@ static void push_histogram(lua_State *L, const struct stores__note *note) {
     for (int i = 0; i < buckets; i++) {
         lua_Number count = stores__note_number(note, 1 + i);
         lua_createtable(L, 0, 2);
-        if (i < buckets - 1) set_number(L, "le", stores__note_number(note, 1 + buckets + i));
-        set_number(L, "count", count);
+        if (i < buckets - 1)
+            stores__field_number(L, "le", stores__note_number(note, 1 + buckets + i));
+        stores__field_number(L, "count", count);
         lua_rawseti(L, -2, i + 1);
         total += count;
     }
-    set_number(L, "count", total);
-    set_number(L, "sum", stores__note_number(note, 0));
+    stores__field_number(L, "count", total);
+    stores__field_number(L, "sum", stores__note_number(note, 0));
 }
 
 static void add_latency(lua_State *L, const struct stores__lua_engine *engine,

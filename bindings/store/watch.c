@@ -2,6 +2,7 @@
  * has turned. Engines tell of them only while there is a hook. */
 #include "store/engine.h"
 #include "hub/messages.h"
+#include "values/fields.h"
 
 struct told {
     struct stores__message message;
@@ -12,28 +13,18 @@ struct told {
     char sql[];
 };
 
-static void set_number(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *text) {
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 static void push(lua_State *L, const struct stores__message *message) {
     const struct told *told = STORES__CONTAINER(message, const struct told, message);
     lua_createtable(L, 0, 9);
-    set_text(L, "sql", told->sql);
-    set_number(L, "rows", told->rows);
-    set_number(L, "seconds", told->queue + told->postgres);
-    set_number(L, "queue", told->queue);
-    set_number(L, "postgres", told->postgres);
-    set_number(L, "connection", told->connection);
-    if (told->shard >= 0) set_number(L, "shard", told->shard);
-    if (told->code != STORES_OK) set_text(L, "code", stores_code_name(told->code));
-    if (told->sqlstate[0] != '\0') set_text(L, "sqlstate", told->sqlstate);
+    stores__field_text(L, "sql", told->sql);
+    stores__field_number(L, "rows", told->rows);
+    stores__field_number(L, "seconds", told->queue + told->postgres);
+    stores__field_number(L, "queue", told->queue);
+    stores__field_number(L, "postgres", told->postgres);
+    stores__field_number(L, "connection", told->connection);
+    if (told->shard >= 0) stores__field_number(L, "shard", told->shard);
+    if (told->code != STORES_OK) stores__field_text(L, "code", stores_code_name(told->code));
+    if (told->sqlstate[0] != '\0') stores__field_text(L, "sqlstate", told->sqlstate);
 }
 
 /* Inside the loop, where no Lua may run. */

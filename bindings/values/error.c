@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fields.h"
+
 static char metatable_key;
 static char leaving_key; /* a function of the host: see stores__error_throw */
 
 static void set_text(lua_State *L, const char *field, const char *text) {
-    if (text[0] == '\0') return;
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, field);
+    if (text[0] != '\0') stores__field_text(L, field, text);
 }
 
 void stores__error_push(lua_State *L, const stores_error *error) {
