@@ -245,7 +245,7 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     stores__pg_insist_over(&tx->insist);
-    if (tx->options.session) stores__mark_untold(tx->engine); /* it commits what it likes */
+    stores__tx_session_over(tx, end != STORES__PG_LOST && tx->op != NULL && !tx->failed);
     if (tx->txop->begun_here && end != STORES__PG_LOST) {
         tx->begun = stores__pg_in_transaction(tx->conn);
     }
@@ -299,6 +299,7 @@ static stores_outcome leave_tx(stores_op *op) {
     }
     tx->ended_by = op->ends_early;
     stores__pg_insist(&tx->insist, tx->conn);
+    stores__tx_session_over(tx, false); /* so far; the rest when it is over */
     return tx->options.session ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }
 

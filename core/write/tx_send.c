@@ -64,6 +64,12 @@ static bool session_wrote(const struct stores__txop *txop, const char *tag) {
     return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
 }
 
+void stores__tx_session_over(stores_tx *tx, bool answered) {
+    if (!tx->options.session) return;
+    stores__mark_untold(tx->engine); /* it commits what it likes */
+    if (!answered && tx->txop != NULL && tx->txop->kind == TXOP_QUERY) stores__turn_all(tx->engine);
+}
+
 /* Of the op's own statement, and not of our BEGIN or what stands behind. */
 static bool is_own(const struct stores__txop *txop, int index) {
     return txop->simple ? txop->at >= 0 : index == txop->at;
