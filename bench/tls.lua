@@ -2,6 +2,7 @@
 --- workload asks for it; it ends with this process.
 
 local certificates = require('spec.support.certificates')
+local ports = require('spec.support.ports')
 local redis = require('spec.support.redis')
 
 local tls = {}
@@ -15,7 +16,7 @@ local function start()
   local authority = certificates.authority(folder, 'ca')
   ca = authority.file
   server = redis.start_tls(authority:issue('server', 'IP:127.0.0.1'), ca,
-    { port = redis.free_port() })
+    { port = ports.free() })
 end
 
 --- What leads a workload there without TLS.

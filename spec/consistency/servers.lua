@@ -1,9 +1,9 @@
 --- A PostgreSQL and a Redis of the harness, to be killed, frozen, restarted and failed over.
 
 local certificates = require('spec.support.certificates')
+local ports = require('spec.support.ports')
 local private = require('spec.support.servers')
 local process = require('spec.consistency.process')
-local redis = require('spec.support.redis')
 local redis_cli = require('spec.support.redis_cli')
 local sentinels = require('spec.support.sentinels')
 local clusters = require('spec.support.redis_cluster')
@@ -100,7 +100,7 @@ local function tls_lines(self)
   local ca = certificates.authority(folder, 'ca')
   local path = ca:issue('server', 'IP:127.0.0.1')
   if USER then sh("chown -R %s '%s'", USER, folder) end
-  self.tls = { port = redis.free_port(), ca = ca.file }
+  self.tls = { port = ports.free(), ca = ca.file }
   return ('bind 127.0.0.1\ntls-port %d\ntls-cert-file "%s.crt"\ntls-key-file "%s.key"\n'
     .. 'tls-ca-cert-file "%s"\ntls-auth-clients no\n'):format(self.tls.port, path, path, ca.file)
 end

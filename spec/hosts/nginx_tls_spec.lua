@@ -3,6 +3,7 @@
 
 local certificates = require('spec.support.certificates')
 local nginx = require('spec.support.nginx')
+local ports = require('spec.support.ports')
 local redis = require('spec.support.redis')
 local support = require('spec.support')
 
@@ -25,7 +26,7 @@ describe('TLS to Redis', function()
   it('is spoken in nginx, which uses OpenSSL itself and finds no errors that are not its own',
     function()
       local path = ca:issue('web', 'DNS:localhost')
-      local port = redis.free_port()
+      local port = ports.free()
       local web = nginx.start(([[
         init_by_lua_block {
           stores = require('stores')

@@ -2,10 +2,10 @@
 -- Plain pass alone: programs of their own, whose calls other specs take through the other passes.
 
 local command = require('spec.support.command')
+local ports = require('spec.support.ports')
 local json = require('stores.json')
 local nginx = require('spec.support.nginx')
 local process = require('spec.support.process')
-local redis = require('spec.support.redis')
 local scrape = require('stores.inspect.scrape')
 local shell = require('spec.support.shell')
 local support = require('spec.support')
@@ -80,7 +80,7 @@ describe('stores top', function()
   end)
 
   it('asks a page by http, and by a unix socket', function()
-    local port = redis.free_port()
+    local port = ports.free()
     local server = nginx.start(([[
       init_by_lua_block { stores = require('stores') }
       server {

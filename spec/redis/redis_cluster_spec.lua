@@ -3,6 +3,7 @@
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
+local ports = require('spec.support.ports')
 local clusters = require('spec.support.redis_cluster')
 local gate = require('spec.support.gate')
 local redis = require('spec.support.redis')
@@ -284,7 +285,7 @@ describe('a store over a Redis cluster', function()
   end)
 
   it('says what a list of nodes should be, and finds the cluster by one that lives', function()
-    local alone = redis.start({ port = clusters.port(), bind = '127.0.0.1' })
+    local alone = redis.start({ port = ports.free(), bind = '127.0.0.1' })
     local said = {}
     cached('docs', 59)
     local wrong = stores.Store.new(db, { cluster = { '127.0.0.1:' .. alone.options.port } },
@@ -294,7 +295,7 @@ describe('a store over a Redis cluster', function()
     wrong:close()
     alone:remove()
     cached('docs', 60)
-    local dead = '127.0.0.1:' .. clusters.port()
+    local dead = '127.0.0.1:' .. ports.free()
     local named = stores.Store.new(db, { cluster = { dead, cluster.nodes[2].place },
       opts = { timeout = 5 } }, { log = function() end, on_cache_failure = 'error' })
     named:update('docs', { id = '1', n = 61 })

@@ -3,6 +3,7 @@
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
+local ports = require('spec.support.ports')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local stores = require('stores')
@@ -220,7 +221,7 @@ describe('a Redis', function()
   end)
 
   it('that freezes under steady reads is given up, and they go on by PostgreSQL', function()
-    local port = 20000 + require('stores.local.system').pid() % 9000
+    local port = ports.free()
     server:cli('CONFIG', 'SET', 'bind', '127.0.0.1')
     assert.equal('OK', server:cli('CONFIG', 'SET', 'port', port))
     local id = cached(1)

@@ -3,6 +3,7 @@
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
+local ports = require('spec.support.ports')
 local redis = require('spec.support.redis')
 local stores = require('stores')
 local support = require('spec.support')
@@ -14,7 +15,7 @@ describe('a Redis that goes on with the rows of another one', function()
   local function listening(one)
     one:cli('CONFIG', 'SET', 'bind', '127.0.0.1')
     for _ = 1, 50 do
-      local port = tostring(redis.free_port())
+      local port = tostring(ports.free())
       if one:cli('CONFIG', 'SET', 'port', port) == 'OK' then return port end
     end
     error('no port is free')

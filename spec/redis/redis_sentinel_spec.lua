@@ -3,6 +3,7 @@
 -- Plain pass alone: what is waited for are failovers of other processes.
 
 local certificates = require('spec.support.certificates')
+local ports = require('spec.support.ports')
 local sentinels = require('spec.support.sentinels')
 local stores = require('stores')
 local support = require('spec.support')
@@ -158,7 +159,7 @@ describe('a Redis that sentinels name', function()
   end)
 
   it('is found by another sentinel where one names an address at which nobody is', function()
-    local store = open(with(fake(sentinels.address('127.0.0.1', sentinels.port()))))
+    local store = open(with(fake(sentinels.address('127.0.0.1', tostring(ports.free())))))
     reads_from(store)
   end)
 

@@ -4,6 +4,7 @@
 
 local cache = require('spec.support.cache')
 local certificates = require('spec.support.certificates')
+local ports = require('spec.support.ports')
 local clusters = require('spec.support.redis_cluster')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
@@ -277,7 +278,7 @@ describe('TLS to Redis', function()
     it('asks whether a server that says nothing speaks TLS', function()
       local plain = redis.new({ bind = '127.0.0.1' })
       servers[1] = plain
-      plain.port = redis.free_port()
+      plain.port = ports.free()
       plain.options.port = plain.port
       plain:start()
       trouble(store_of({ ca = ca.file }, plain, { connect_timeout = 0.3 }), 'TLS', 'on this port')
@@ -289,7 +290,7 @@ describe('TLS to Redis', function()
   end)
 
   it('is spoken with sentinels, and with the server that they name', function()
-    local path, port = ca:issue('watcher', 'DNS:localhost,IP:127.0.0.1'), redis.free_port()
+    local path, port = ca:issue('watcher', 'DNS:localhost,IP:127.0.0.1'), ports.free()
     local lines = ([[
 port 0
 bind 127.0.0.1

@@ -1,19 +1,10 @@
 --- A Redis of a spec's own, on a unix socket: to be stopped, killed, frozen and started again,
 --- which nobody may do to the one that all specs share.
 
-local ffi = require('ffi')
-
+local ports = require('spec.support.ports')
 local process = require('spec.support.process')
 local redis_cli = require('spec.support.redis_cli')
 local system = require('stores.local.system')
-
-ffi.cdef([[
-  int socket(int family, int type, int protocol);
-  int bind(int fd, const void *address, unsigned int size);
-  int getsockname(int fd, void *address, unsigned int *size);
-]])
-
-local AF_INET, SOCK_STREAM = 2, 1
 
 local redis = {}
 
@@ -50,17 +41,6 @@ function redis.start(options)
   return self
 end
 
---- A port of 127.0.0.1 that nobody has.
----@return integer
-function redis.free_port()
-  local address = ffi.new('uint8_t[16]', AF_INET, 0, 0, 0, 127, 0, 0, 1)
-  local size = ffi.new('unsigned int[1]', 16)
-  local fd = ffi.C.socket(AF_INET, SOCK_STREAM, 0)
-  assert(ffi.C.bind(fd, address, 16) == 0 and ffi.C.getsockname(fd, address, size) == 0)
-  ffi.C.close(fd)
-  return address[2] * 256 + address[3]
-end
-
 --- A server that speaks TLS on self.port of 127.0.0.1, besides its unix socket.
 ---@param certificate string its path without its ending
 ---@param ca string the authorities of its clients; none of them needs a certificate but where the
@@ -68,7 +48,7 @@ end
 ---@param options? table<string, string|number>
 ---@return spec.Redis
 function redis.start_tls(certificate, ca, options)
-  local port = redis.free_port()
+  local port = ports.free()
   local all = { bind = '127.0.0.1', ['tls-port'] = port, ['tls-cert-file'] = certificate .. '.crt',
     ['tls-key-file'] = certificate .. '.key', ['tls-ca-cert-file'] = ca,
     ['tls-auth-clients'] = 'no' }

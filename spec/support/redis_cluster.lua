@@ -1,15 +1,14 @@
 --- A Redis cluster of a spec's own on ports of the loopback address, whose slots move when the spec
 --- says so, whose nodes are killed, frozen and failed over.
 
-local uv = require('luv')
-
+local ports = require('spec.support.ports')
 local redis = require('spec.support.redis')
 local redis_cli = require('spec.support.redis_cli')
 local support = require('spec.support')
 
 local clusters = {}
 
-local HOST, SLOTS, BUS = '127.0.0.1', 16384, 10000
+local HOST, SLOTS = '127.0.0.1', 16384
 local TRIES = 5
 
 ---@class spec.ClusterNode: spec.Redis
@@ -23,27 +22,6 @@ local TRIES = 5
 local Cluster = {}
 Cluster.__index = Cluster
 
-local function is_free(port)
-  local tcp = uv.new_tcp()
-  local ok = tcp:bind(HOST, port) and tcp:listen(1, function() end)
-  tcp:close()
-  uv.run('nowait')
-  return ok
-end
-
---- A port that nobody has just now, below those that connections get by themselves. The nodes talk
---- to each other on a second one. Not by math.random: specs that run side by side by one seed would
---- draw the same ones at the same moment.
----@return string
-function clusters.port()
-  for _ = 1, 100 do
-    local high, low = uv.random(2):byte(1, 2)
-    local port = 11000 + (high * 256 + low) % 9000
-    if is_free(port) and is_free(port + BUS) then return tostring(port) end
-  end
-  error('no port is free')
-end
-
 ---@param text string
 local function ok(text)
   assert(text == 'OK', text)
@@ -54,7 +32,7 @@ local function start_node(options)
     ['repl-diskless-sync-delay'] = '0', ['cluster-replica-validity-factor'] = '0' }
   for key, value in pairs(options or {}) do own[key] = value end
   for _ = 1, TRIES do
-    local port = clusters.port()
+    local port = tostring(ports.free())
     own[own['tls-cluster'] == 'yes' and 'tls-port' or 'port'] = port
     local node = redis.new(own)
     if pcall(node.start, node) then

@@ -1,8 +1,7 @@
 --- A master, a replica of it and the sentinels that watch them, all real and of a spec's own, on
 --- ports of the loopback address. To be killed, frozen, failed over and brought back.
 
-local ffi = require('ffi')
-
+local ports = require('spec.support.ports')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local redis_cli = require('spec.support.redis_cli')
@@ -32,27 +31,6 @@ local HOST = '127.0.0.1'
 -- not to be the time after which it calls it down, or there are two failovers for one.
 local IMPATIENT = { 'PING-PERIOD', 200, 'INFO-PERIOD', 1000, 'PUBLISH-PERIOD', 500,
   'TILT-TRIGGER', 30000, 'TILT-PERIOD', 1000, 'MIN-LINK-RECONNECT-PERIOD', 2000 }
-math.randomseed(os.time() + require('stores.local.system').pid() * 7919)
-
-ffi.cdef([[
-  int socket(int domain, int type, int protocol);
-  int bind(int fd, const void *address, unsigned size);
-]])
-
---- A port of the loopback address that nobody has just now.
----@return string
-function sentinels.port()
-  for _ = 1, 100 do
-    -- below those that connections get by themselves
-    local port = math.random(11000, 29999)
-    local address = ffi.new('uint8_t[16]', 2, 0, math.floor(port / 256), port % 256, 127, 0, 0, 1)
-    local fd = ffi.C.socket(2, 1, 0)
-    local free = ffi.C.bind(fd, address, 16) == 0
-    ffi.C.close(fd)
-    if free then return tostring(port) end
-  end
-  error('no port is free')
-end
 
 -- ---- Sentinels ----------------------------------------------------------------------------------
 
@@ -82,7 +60,7 @@ function Sentinel:resume() self.process:signal('CONT') end
 -- ---- All of it ----------------------------------------------------------------------------------
 
 local function new_watcher(self, number, master)
-  local port = sentinels.port()
+  local port = tostring(ports.free())
   local watcher = setmetatable({ port = port, place = HOST .. ':' .. port,
     password = self.password, tls = self.tls,
     file = ('%s/sentinel%d.conf'):format(self.folder, number) }, Sentinel)
@@ -112,7 +90,7 @@ local function new_watcher(self, number, master)
 end
 
 local function start_server(self, number, master)
-  local port = sentinels.port()
+  local port = tostring(ports.free())
   local options = { port = port, bind = HOST, ['repl-diskless-sync-delay'] = 0,
     ['repl-ping-replica-period'] = 1 }
   for key, value in pairs(self.redis) do options[key] = value end
