@@ -6,6 +6,7 @@
 #include "values/error.h"
 #include "values/frames.h"
 #include "values/ids.h"
+#include "values/random.h"
 
 STORES_API int luaopen_stores_core(lua_State *L);
 
@@ -19,6 +20,7 @@ int luaopen_stores_core(lua_State *L) {
     stores__json_fields(L, lua_gettop(L));
     stores__error_register(L);
     stores__ids_register(L);
+    stores__random_register(L);
     stores__frames_register(L);
     stores__hub_register(L);
     stores__engines_register(L);

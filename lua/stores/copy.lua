@@ -21,6 +21,7 @@ local marks = require('stores.copy.marks')
 local new_side = require('stores.copy.new')
 local old_side = require('stores.copy.old')
 local options = require('stores.config.options')
+local random = require('stores.random')
 local rows = require('stores.copy.rows')
 local sequences = require('stores.copy.sequences')
 local sides = require('stores.copy.sides')
@@ -70,10 +71,6 @@ local OPTIONS = {
 
 local function nothing() end
 local function never() return false end
-
-local function new_id(store)
-  return ('%s-%08x'):format(store:generateId(), math.random(0, 2 ^ 31 - 1))
-end
 
 -- ---- Where it stands ----------------------------------------------------------------------------
 
@@ -274,7 +271,7 @@ local function begin(work, opts)
     return result_of(work, true, {}) -- nothing is left to be done
   end
   check_new(work, old, new, id)
-  work.copy = id or new_id(work.from.stores[1])
+  work.copy = id or random.name(work.from.stores[1])
   if id then
     -- a process that was killed may still have got on, until it is fenced off
     each_place(work.from, function(at) marks.claim(work.from.stores[at], id, work.runner) end)
@@ -365,7 +362,7 @@ local function with_sides(from, to, opts)
     local work = { from = opened[1], to = opened[2], batch = opts.batch or BATCH, copied = 0,
       ledger = opts.ledger, stopping = opts.stopping or never, say = opts.say or nothing,
       count = nothing, tables = {}, reach = {}, is_spread = {} }
-    work.runner = new_id(work.from.stores[1])
+    work.runner = random.name(work.from.stores[1])
     return perform(work, opts)
   end)
   for _, side in ipairs(opened) do side:close() end

@@ -7,6 +7,7 @@ local health = require('stores.shards.health')
 local lists_of = require('stores.shards.config')
 local metrics = require('stores.metrics')
 local place = require('stores.shards.place')
+local random = require('stores.random')
 local routes = require('stores.shards.routes')
 local Store = require('stores.store')
 local strategy = require('stores.config.strategy')
@@ -72,7 +73,7 @@ function Shards.new(list, opts)
     concurrency = checked.concurrency, breaker = checked.breaker, health = states,
     strategy = checked.strategy, cluster = checked.cluster, places = {}, where = {},
     unmet = {}, collations = {}, require_migrated = checked.require_migrated,
-    turn = math.random(#list) }, Shards)
+    turn = random.one_of(#list) }, Shards)
   if traces then
     Traced = Traced or traced.class(Shards, 'store')
     setmetatable(shards, Traced)

@@ -6,6 +6,7 @@
 local configs = require('stores.config.made')
 local errors = require('stores.errors')
 local json = require('stores.json')
+local random = require('stores.random')
 local tasks = require('stores.tasks')
 local wait = require('stores.wait')
 
@@ -155,10 +156,6 @@ end
 local Cluster = {}
 Cluster.__index = Cluster
 
-local function new_id(store)
-  return ('%s-%08x'):format(store:generateId(), math.random(0, 2 ^ 31 - 1))
-end
-
 --- The cluster of shards: the one that their options name, or that a database says; a new one
 --- otherwise.
 ---@param shards stores.Shards
@@ -177,7 +174,7 @@ function place.cluster(shards, found)
       id, of = one.cluster, at - 1
     end
   end
-  return setmetatable({ id = id or new_id(shards.shards[1]), is_given = id ~= nil }, Cluster)
+  return setmetatable({ id = id or random.name(shards.shards[1]), is_given = id ~= nil }, Cluster)
 end
 
 --- Writes which shard its database is into it, where it does not say so itself.

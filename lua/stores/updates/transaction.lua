@@ -13,6 +13,7 @@ local json = require('stores.json')
 local kept = require('stores.verbs.kept')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
+local random = require('stores.random')
 local savepoint = require('stores.updates.savepoint')
 local seen = require('stores.verbs.seen')
 local shared = require('stores.verbs.shared')
@@ -338,7 +339,7 @@ function transaction.may_retry(err, codes)
 end
 
 local function back_off(store, try, ends)
-  local seconds = math.min(BACKOFF_FIRST * 2 ^ (try - 1), BACKOFF_MOST) * (0.5 + math.random())
+  local seconds = math.min(BACKOFF_FIRST * 2 ^ (try - 1), BACKOFF_MOST) * random.between(0.5, 1.5)
   if store.hub:now() + seconds >= ends then return false end
   wait.slot(store.hub, store.hub:sleep(seconds))
   return true
