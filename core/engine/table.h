@@ -121,6 +121,7 @@ struct stores__table {
     /* BY_ID: from which hash on each shard has the ids; may be none, for it is but a hint */
     int32_t *shards;
     size_t shard_count;
+    bool brief; /* a short question was enough to learn all this */
     bool runs; /* to read it may run somebody's functions: a view, row security */
     char print[STORES__PRINT_TEXT];
     bool facts_committed;

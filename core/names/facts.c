@@ -6,232 +6,8 @@
 #include "names/names.h"
 #include "names/spread.h"
 
-enum { MARK = 14, SPREAD = 15 }; /* the column behind all others, where it is asked for */
+enum { MARK = 14, SPREAD = 15 }; /* the columns behind all others, where they are asked for */
 enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at the latest */
-
-/* The languages of what nobody wrote for this database, internal and c: their oids are fixed. */
-#define THE_SERVERS "12, 13"
-
-/* What changes whenever DDL changed something of the facts. Creating the first trigger, the first
- * child, a check, a column, a rule, row security, a new name: each writes the row in pg_class anew.
- * Only a parent and the default of a column, which is a new object each time, come without that.
- * Statistics and VACUUM change it in place. */
-#define OWN_PRINT "c.oid::text || ' ' || c.xmin::text"
-#define PRINT_OF(child)                                                                            \
-    OWN_PRINT                                                                                      \
-    " || CASE WHEN " child " THEN ' child' ELSE '' END"                                            \
-    " || coalesce((SELECT ' ' || pg_catalog.sum(d.oid::pg_catalog.int8)::text"                     \
-    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid), '')"                                 \
-    " || coalesce(' held' || nullif(" STORES__MARK("c.oid::text") ", 0)::text, '')"
-
-#define IS_CHILD "EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"
-
-#define PRINT PRINT_OF(IS_CHILD)
-
-/* A table, and all that inherits from it. */
-#define TREE(of)                                                                                   \
-    "tree AS (SELECT " of " AS oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i"          \
-    "  JOIN tree ON i.inhparent = tree.oid)"
-
-/* The domains of a table's columns, and those that they are made of. */
-#define DOMAINS(of)                                                                                \
-    "domains AS (SELECT t.oid, t.xmin, t.typbasetype FROM pg_catalog.pg_attribute a"               \
-    "  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'"                        \
-    "  WHERE a.attrelid = " of " AND a.attnum > 0"                                                 \
-    "  UNION ALL SELECT t.oid, t.xmin, t.typbasetype FROM domains"                                 \
-    "  JOIN pg_catalog.pg_type t ON t.oid = domains.typbasetype AND t.typtype = 'd')"
-
-#define HAS_DOMAINS                                                                                \
-    "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
-    "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
-
-/* What a table's definitions are made of: constraints, defaults, indexes, the keys of partitions;
- * domains of columns, and those that the former make values of, also inside of others; and the
- * functions in all of these that somebody wrote. */
-#define DEFINITIONS                                                                                \
-    "texts AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                   \
-    "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
-    "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid"                       \
-    "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree)"                \
-    "  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid"                  \
-    "  FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT tree.oid FROM tree)"                 \
-    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)"                                      \
-    "  UNION ALL SELECT DISTINCT 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid"          \
-    "  FROM tree CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(tree.oid) a"                 \
-    "  JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid"                            \
-    "  AND p.partexprs IS NOT NULL),"                                                              \
-    " types AS (SELECT e.refobjid AS oid FROM texts JOIN pg_catalog.pg_depend e"                   \
-    "  ON e.classid = texts.class AND e.objid = texts.oid AND e.refobjid >= 16384"                 \
-    "  AND e.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass"                               \
-    "  UNION SELECT x.oid FROM types JOIN pg_catalog.pg_type t ON t.oid = types.oid"               \
-    "  CROSS JOIN LATERAL (SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype"                 \
-    "  UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a"                                 \
-    "  WHERE a.attrelid = t.typrelid AND a.attnum > 0) x WHERE x.oid >= 16384),"                   \
-    " made AS (SELECT domains.oid FROM domains UNION SELECT types.oid FROM types),"                \
-    " o AS (SELECT texts.class, texts.oid FROM texts"                                              \
-    "  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid"                    \
-    "  FROM pg_catalog.pg_constraint k WHERE k.contypid IN (SELECT made.oid FROM made)"            \
-    "  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, made.oid FROM made),"           \
-    " written AS (SELECT DISTINCT p.oid, p.xmin, p.provolatile FROM o"                             \
-    "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
-    "  LEFT JOIN pg_catalog.pg_operator r ON r.oid = e.refobjid"                                   \
-    "  AND e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass"                           \
-    "  JOIN pg_catalog.pg_proc p ON p.oid = CASE e.refclassid"                                     \
-    "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
-    "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
-    "  AND p.prolang NOT IN (" THE_SERVERS "))"
-
-/* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls
- * what is. The server's own have oids below 16384 (access/transam.h): where the planner expects to
- * compare a body with thousands of names, it has the statement compiled, a second for each
- * connection. */
-#define CALLED                                                                                     \
-    "called AS (SELECT written.oid, written.provolatile FROM written"                              \
-    "  UNION SELECT p.oid, p.provolatile FROM called CROSS JOIN LATERAL ("                         \
-    "  SELECT n.oid, n.provolatile FROM pg_catalog.pg_proc w"                                      \
-    "  JOIN pg_catalog.pg_proc n ON n.oid >= 16384 AND w.prosrc ~* ('\\m'"                         \
-    "  || pg_catalog.regexp_replace(n.proname, '(\\W)', '\\\\\\1', 'g') || '\\M')"                 \
-    "  AND n.prolang NOT IN (" THE_SERVERS ") WHERE w.oid = called.oid"                            \
-    "  UNION ALL SELECT n.oid, n.provolatile FROM pg_catalog.pg_depend e"                          \
-    "  JOIN pg_catalog.pg_proc n ON n.oid = e.refobjid AND n.prolang NOT IN (" THE_SERVERS ")"     \
-    "  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = called.oid"       \
-    "  AND e.refclassid = e.classid) p)"
-
-/* Of a table that has triggers (also the server's own, of foreign keys), partitions or domains:
- * each of those. */
-#define WIDE_OF(tree, domains)                                                                     \
-    "' ' || (" tree " SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
-    "  k.oid::text || '.' || k.xmin::text || '.' || coalesce(t.oid::text || '.' ||"                \
-    "  t.xmin::text, ''), ',' ORDER BY k.oid, t.oid), 0)::text FROM tree"                          \
-    "  JOIN pg_catalog.pg_class k ON k.oid = tree.oid"                                             \
-    "  LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = k.oid)"                                    \
-    " || coalesce((" domains " SELECT ' ' || "                                                     \
-    "pg_catalog.hashtextextended(pg_catalog.string_agg(domains.oid::text"                          \
-    "  || '.' || domains.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                      \
-    "  ORDER BY domains.oid, k.oid), 0)::text FROM domains"                                        \
-    "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = domains.oid), '')"
-
-#define IS_WIDE "(c.relhastriggers OR c.relhassubclass OR " HAS_DOMAINS ")"
-
-#define WIDE WIDE_OF("WITH RECURSIVE " TREE("c.oid"), "WITH RECURSIVE " DOMAINS("c.oid"))
-#define PRINT_SOME PRINT " || CASE WHEN " IS_WIDE " THEN " WIDE " ELSE '' END"
-
-/* The same where OF_TABLE and WHAT are asked for as well. */
-#define PRINT_OF_TABLE                                                                             \
-    PRINT_OF("f.child") " || CASE WHEN f.wide THEN " WIDE_OF("", "") " ELSE '' END"
-
-/* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
- * changes neither the table nor what calls it. "": none. */
-#define PRINT_WRITTEN                                                                              \
-    "coalesce((SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
-    "  written.oid::text || '.' || written.xmin::text, ',' ORDER BY written.oid), 0)::text"        \
-    "  FROM written), '')"
-
-/* What the table is, with all that inherits from it; its functions, once for all that asks. */
-#define NAMED "pg_catalog.to_regclass($1)::pg_catalog.oid"
-#define OF_TABLE "WITH RECURSIVE " TREE(NAMED) ", " DOMAINS(NAMED) ", " DEFINITIONS
-
-/* No unique index on the id alone. Of partitioned tables it is made of more. */
-#define UNKEYED                                                                                    \
-    "c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i"                            \
-    "  JOIN pg_catalog.pg_attribute a"                                                             \
-    "  ON a.attrelid = c.oid AND a.attname = 'id' AND i.indkey[0] = a.attnum"                      \
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1)"
-
-/* What several answers hang on: of the table, of triggers, and of the foreign keys of others.
- * Each is asked once, for the time is that of the planner. */
-#define WHAT                                                                                       \
-    " LATERAL (SELECT " IS_CHILD " AS child, domains.are AS domains, " UNKEYED " AS unkeyed,"      \
-    "  c.relhastriggers OR c.relhassubclass OR domains.are AS wide"                                \
-    "  FROM (SELECT EXISTS (SELECT FROM domains) AS are) domains OFFSET 0) f,"                     \
-    " LATERAL (SELECT coalesce(pg_catalog.bool_or(m.written), false) AS fire,"                     \
-    "  coalesce(pg_catalog.bool_or(m.written AND m.own AND m.tgtype & 4 = 4"                       \
-    "  AND m.tgtype & 66 <> 0), false) AS take,"                                                   \
-    "  coalesce(pg_catalog.bool_or(m.own AND m.tgtype & 64 = 64), false) AS replace"               \
-    "  FROM (SELECT t.tgtype, t.tgrelid = c.oid AS own,"                                           \
-    "  NOT t.tgisinternal AND t.tgenabled <> 'D' AS written"                                       \
-    "  FROM pg_catalog.pg_trigger t JOIN tree ON t.tgrelid = tree.oid) m) g,"                      \
-    " LATERAL (SELECT coalesce(pg_catalog.bool_or(k.confdeltype IN ('c', 'n', 'd')), false)"       \
-    "  AS cascade, coalesce(pg_catalog.bool_or(k.confupdtype IN ('c', 'n', 'd')"                   \
-    "  AND k.confkey <> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a"                      \
-    "  WHERE a.attrelid = k.confrelid AND a.attname = 'id')), false) AS reach"                     \
-    "  FROM pg_catalog.pg_constraint k JOIN tree ON k.confrelid = tree.oid"                        \
-    "  WHERE k.contype = 'f') h"
-
-/* What the table lacks to be one of Stores, all of it, in words; "": nothing. A domain is taken for
- * one of the right type. */
-#define LACKS                                                                                      \
-    "pg_catalog.concat_ws(', ', (SELECT pg_catalog.string_agg(CASE"                                \
-    "  WHEN a.attname IS NULL THEN 'no column ' || w.name"                                         \
-    "  WHEN a.atttypid <> w.type AND t.typtype <> 'd' THEN w.name || ' is '"                       \
-    "  || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' and not ' || w.type::text END,"     \
-    "  ', ' ORDER BY w.name) FROM (VALUES ('id', 'pg_catalog.int8'::pg_catalog.regtype),"          \
-    "  ('value', 'pg_catalog.jsonb'::pg_catalog.regtype)) w (name, type)"                          \
-    "  LEFT JOIN pg_catalog.pg_attribute a"                                                        \
-    "  ON a.attrelid = c.oid AND a.attname = w.name::pg_catalog.name AND a.attnum > 0"             \
-    "  LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid),"                                     \
-    " CASE WHEN f.unkeyed THEN 'no primary key on id' END)"
-
-/* The server's %I writes names the way that SQL uses. Triggers that run before an INSERT (4), or in
- * place of it, have the BEFORE (2) or the INSTEAD (64) bit. A row of a partition is a row of its
- * parent too, and is cached there alone; what is inherited without partitions can be taken away
- * without a lock on the parent, so that neither is cached. A foreign key that cascades on updates
- * matters where it refers to more than the id, which no verb changes. A check, a default or
- * an index may call a function that writes: one that is not VOLATILE must not. Who may not read the
- * rows does not get them from the cache, where those who may have put them. */
-#define FACTS(more)                                                                                \
-    OF_TABLE                                                                                       \
-    ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                                   \
-    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"                             \
-    " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'" \
-    "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
-    "  WHEN c.relpersistence = 't' THEN 'temporary' WHEN c.relpersistence = 'u' THEN 'unlogged'"   \
-    "  WHEN c.relrowsecurity THEN 'row security' WHEN c.relhasrules THEN 'a rule'"                 \
-    "  WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid"                \
-    "    AND a.attname IN ('id', 'value')"                                                         \
-    "    AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'))"                      \
-    "  THEN 'no right to read'"                                                                    \
-    "  WHEN f.child"                                                                               \
-    "  THEN CASE WHEN c.relispartition THEN 'a partition' ELSE 'a child' END"                      \
-    "  WHEN EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class k ON k.oid = tree.oid"               \
-    "  WHERE k.oid <> c.oid AND (NOT k.relispartition OR k.relkind NOT IN ('r', 'p')"              \
-    "  OR k.relpersistence <> 'p')) THEN 'children' ELSE '' END,"                                  \
-    " g.fire OR h.reach OR EXISTS (SELECT FROM called WHERE called.provolatile = 'v'), h.cascade," \
-    " f.wide, " PRINT_OF_TABLE " || calls.print,"                                                  \
-    " c.relkind <> 'r' OR c.relhasrules OR g.take,"                                                \
-    " CASE WHEN c.relkind = 'r' THEN 0 WHEN c.relkind = 'f' OR g.replace THEN 2 ELSE 1 END,"       \
-    " f.unkeyed,"                                                                                  \
-    " c.relkind = 'p' OR f.domains, calls.print <> '',"                                            \
-    " c.relkind = 'v' OR c.relrowsecurity, " LACKS ", " STORES__MARK("c.oid::text") more           \
-        " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                        \
-        "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)"
-
-static const char plain_sql[] = FACTS("");
-static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
-
-const char *stores__facts_sql(const stores_engine *engine) {
-    return engine->pool.common.citus ? spread_sql : plain_sql;
-}
-
-static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
-                                " FROM pg_catalog.pg_class c"
-                                " WHERE c.oid = pg_catalog.to_regclass($1)";
-/* Of a table that is no child, and has neither defaults nor a mark, the same text, while that is
- * so: what would tell more of those is made ready for each statement, and takes as long as all the
- * rest. */
-static const char print_bare_sql[] =
-    "SELECT pg_catalog.pg_current_xact_id()::text, " OWN_PRINT " || CASE WHEN " IS_CHILD
-    " OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid)"
-    " OR EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME(
-        "c.oid::text") ") THEN ' more' ELSE '' END FROM pg_catalog.pg_class c"
-                       " WHERE c.oid = pg_catalog.to_regclass($1)";
-static const char print_any_sql[] = OF_TABLE
-    " SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME " || " PRINT_WRITTEN
-    " FROM pg_catalog.pg_class c"
-    " WHERE c.oid = pg_catalog.to_regclass($1)";
-static const char print_some_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
-                                     " FROM pg_catalog.pg_class c"
-                                     " WHERE c.oid = pg_catalog.to_regclass($1)";
 
 struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed) {
     return (struct stores__facts_asked){.serial = ++engine->facts_serial, .committed = committed};
@@ -291,11 +67,13 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->calls = says(result, row, 11);
     table->loose = table->calls || says(result, row, 10);
     table->runs = says(result, row, 12);
-    bool is_told = stores__pg_columns(result) > SPREAD;
-    stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
+    int columns = stores__pg_columns(result);
+    table->brief = columns <= MARK;
+    stores__spread_take(table,
+                        columns > SPREAD ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
-    if (table->epoch != NULL) {
+    if (table->epoch != NULL && !table->brief) {
         stores__epoch_mark(table->epoch, stores__pg_value(result, row, MARK, NULL));
     }
     table->known = print != NULL;
@@ -305,6 +83,10 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
 bool stores__facts_hold(const struct stores__table *table) {
     return table->known && table->facts_committed &&
            table->facts_serial > stores__epoch_valid_since(table);
+}
+
+bool stores__facts_are_brief(const struct stores__table *table) {
+    return table->known && table->brief;
 }
 
 static bool are_old(const struct stores__table *table) {
@@ -327,18 +109,6 @@ bool stores__facts_are_due(const struct stores__table *table) {
 void stores__facts_doubt(struct stores__table *table) {
     table->known = false;
     stores__table_forget(table);
-}
-
-/* Nothing was told but the two numbers. */
-static bool is_bare(const char *print) {
-    const char *space = strchr(print, ' ');
-    return space != NULL && strchr(space + 1, ' ') == NULL;
-}
-
-const char *stores__facts_print_sql(const struct stores__table *table) {
-    if (!table->known || table->calls) return print_any_sql;
-    if (table->wide) return print_some_sql;
-    return is_bare(table->print) ? print_bare_sql : print_sql;
 }
 
 bool stores__facts_confirm(struct stores__table *table, const struct pg_result *result) {

@@ -17,9 +17,12 @@ struct stores__facts_asked {
     bool committed; /* what everybody sees: not a standby, nor what a transaction has made itself */
 };
 
-/* The statement that asks the catalog of the server that the engine has met, and its one
- * parameter: the quoted name. */
-const char *stores__facts_sql(const stores_engine *engine);
+/* The statement that asks the catalog of the server that the engine has met; its one parameter is
+ * the quoted name. Brief: it has no answer where the table is none of those of which a short one is
+ * enough, or where there is none. */
+const char *stores__facts_sql(const stores_engine *engine, bool brief);
+/* Whether that was enough when the table was asked for last. */
+bool stores__facts_are_brief(const struct stores__table *table);
 /* When the statement is sent. */
 struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed);
 /* The same of a writer, which others need not do meanwhile (stores__facts_must_ask). */

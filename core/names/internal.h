@@ -5,6 +5,7 @@
  *   expiry.c      of which names the documents have a time at which they are past
  *   remembered.c  which table a name was said to mean
  *   spread.c      on which of several servers rows are
+ *   facts_sql.c   what the catalog is asked of a table
  *   facts.c       what the catalog says of a table; where it changed, its names are forgotten
  *   names.c       the questions to the server, and who waits for an answer
  *   invalidate.c  a verb that needs the table of a name, and tells Redis of it

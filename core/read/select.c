@@ -294,7 +294,8 @@ static void ask_facts(struct stores__read_batch *batch) {
     const char *values[] = {table->name};
     if (!stores__facts_hold(table)) stores__table_forget(table);
     batch->asked = stores__facts_ask(table->engine, true);
-    stores__pg_add(batch->conn, &batch->req, stores__facts_sql(table->engine), 1, values, true);
+    const char *sql = stores__facts_sql(table->engine, stores__facts_are_brief(table));
+    stores__pg_add(batch->conn, &batch->req, sql, 1, values, true);
 }
 
 /* Rows whose callers have left are read for nobody. */

@@ -36,15 +36,21 @@ void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
     }
 }
 
-void stores__tx_ask_facts(stores_tx *tx) {
-    const char *values[] = {tx->txop->table->name};
-    tx->txop->asked = stores__facts_ask_to_write(tx->txop->table, false);
-    stores__pg_add(tx->conn, &tx->req, stores__facts_sql(tx->engine), 1, values, true);
+void stores__tx_ask_facts(stores_tx *tx, bool brief) {
+    struct stores__table *table = tx->txop->table;
+    const char *values[] = {table->name};
+    const char *sql = stores__facts_sql(tx->engine, brief && stores__facts_are_brief(table));
+    tx->txop->asked = stores__facts_ask_to_write(table, false);
+    stores__pg_add(tx->conn, &tx->req, sql, 1, values, true);
 }
 
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
-    if (stores__pg_rows(result) == 1) stores__facts_learn(txop->table, result, 0, &txop->asked);
+    if (stores__pg_rows(result) != 1) {
+        stores__facts_doubt(txop->table);
+    } else {
+        stores__facts_learn(txop->table, result, 0, &txop->asked);
+    }
 }
 
 bool stores__tx_add_facts(stores_tx *tx) {
@@ -63,7 +69,7 @@ bool stores__tx_add_facts(stores_tx *tx) {
     }
     if (stores__facts_must_ask(table)) {
         txop->facts_at = tx->req.added;
-        stores__tx_ask_facts(tx);
+        stores__tx_ask_facts(tx, true);
     }
     return true;
 }
