@@ -12,7 +12,7 @@ return {
     allocations = 0,
     copied = 1209,
     garbage = 3898,
-    instructions = 44768,
+    instructions = 41708,
   },
   ['encode 1 KB'] = {
     pg_round_trips = 0,
@@ -23,7 +23,7 @@ return {
     allocations = 0,
     copied = 67.5,
     garbage = 10,
-    instructions = 38569,
+    instructions = 38943,
   },
   ['decode escapes'] = {
     pg_round_trips = 0,
@@ -34,7 +34,7 @@ return {
     allocations = 0,
     copied = 809,
     garbage = 458,
-    instructions = 17237,
+    instructions = 17332,
   },
   ['encode escapes'] = {
     pg_round_trips = 0,
@@ -45,7 +45,7 @@ return {
     allocations = 0,
     copied = 0.5,
     garbage = 10,
-    instructions = 18746,
+    instructions = 18535,
   },
   ['find cached, alone'] = {
     pg_round_trips = 0,
@@ -56,7 +56,7 @@ return {
     allocations = 5,
     copied = 780,
     garbage = 354,
-    instructions = 17868,
+    instructions = 18148,
   },
   ['find cached, 256 in flight'] = {
     pg_round_trips = 0,
@@ -67,7 +67,7 @@ return {
     allocations = 32,
     copied = 184499,
     garbage = 296912,
-    instructions = 3813103,
+    instructions = 3884834,
   },
   ['find uncached, alone'] = {
     pg_round_trips = 1,
@@ -78,7 +78,7 @@ return {
     allocations = 8,
     copied = 282,
     garbage = 354,
-    instructions = 24491,
+    instructions = 22260,
   },
   ['find uncached, 256 in flight'] = {
     pg_round_trips = 2,
@@ -89,7 +89,7 @@ return {
     allocations = 36,
     copied = 87141,
     garbage = 296912,
-    instructions = 3839483,
+    instructions = 3942484,
   },
   ['findAllByIds of 100 cached, alone'] = {
     pg_round_trips = 0,
@@ -100,7 +100,7 @@ return {
     allocations = 17,
     copied = 58096,
     garbage = 38458,
-    instructions = 715662,
+    instructions = 718336,
   },
   ['insert uncached, alone'] = {
     pg_round_trips = 1,
@@ -111,7 +111,7 @@ return {
     allocations = 8,
     copied = 431,
     garbage = 458,
-    instructions = 30166,
+    instructions = 29258,
   },
   ['insert uncached, 256 in flight'] = {
     pg_round_trips = 4,
@@ -132,7 +132,7 @@ return {
     allocations = 8,
     copied = 369,
     garbage = 354,
-    instructions = 30998,
+    instructions = 28543,
   },
   ['update uncached, 256 in flight'] = {
     pg_round_trips = 4,
@@ -143,7 +143,7 @@ return {
     allocations = 300,
     copied = 268583,
     garbage = 387964,
-    instructions = 6374789,
+    instructions = 5967853,
   },
   ['update cached, alone'] = {
     pg_round_trips = 2,
@@ -154,7 +154,7 @@ return {
     allocations = 27,
     copied = 1617,
     garbage = 354,
-    instructions = 61928,
+    instructions = 59913,
   },
   ['update cached, 256 in flight'] = {
     pg_round_trips = 6,
@@ -165,7 +165,7 @@ return {
     allocations = 447,
     copied = 340922,
     garbage = 387964,
-    instructions = 7144008,
+    instructions = 6897474,
   },
   ['updateObject cached, alone'] = {
     pg_round_trips = 3,
@@ -176,7 +176,7 @@ return {
     allocations = 40,
     copied = 2247,
     garbage = 1410,
-    instructions = 119389,
+    instructions = 112374,
   },
   ['updateObject cached, 256 in flight'] = {
     pg_round_trips = 8,
@@ -217,7 +217,7 @@ return {
     allocations = 22,
     copied = 475,
     garbage = 994,
-    instructions = 56220,
+    instructions = 60560,
   },
   ['query, readonly, alone'] = {
     pg_round_trips = 1,
@@ -228,7 +228,7 @@ return {
     allocations = 15,
     copied = 387,
     garbage = 1074,
-    instructions = 45096,
+    instructions = 44997,
   },
   ['findBy cached, alone'] = {
     pg_round_trips = 0,
@@ -239,7 +239,7 @@ return {
     allocations = 10,
     copied = 1244,
     garbage = 858,
-    instructions = 53753,
+    instructions = 49147,
   },
   ['findByJSON, alone'] = {
     pg_round_trips = 1,
@@ -250,7 +250,7 @@ return {
     allocations = 13,
     copied = 1054,
     garbage = 1594,
-    instructions = 40854,
+    instructions = 41086,
   },
   ['patch cached, alone'] = {
     pg_round_trips = 2,
@@ -261,7 +261,7 @@ return {
     allocations = 31,
     copied = 2475,
     garbage = 2770,
-    instructions = 100787,
+    instructions = 94927,
   },
   ['transaction, alone'] = {
     pg_round_trips = 3,
@@ -272,7 +272,7 @@ return {
     allocations = 41,
     copied = 2011,
     garbage = 1258,
-    instructions = 107976,
+    instructions = 105565,
   },
   ['find held, alone'] = {
     pg_round_trips = 0,
@@ -283,7 +283,7 @@ return {
     allocations = 0,
     copied = 40.5,
     garbage = 354,
-    instructions = 7895,
+    instructions = 7554,
   },
   ['find held, shared, alone'] = {
     pg_round_trips = 0,
@@ -294,6 +294,6 @@ return {
     allocations = 0,
     copied = 40.5,
     garbage = 10,
-    instructions = 8531,
+    instructions = 8372,
   },
 }
