@@ -45,6 +45,13 @@ enum stores__epoch_state {
 /* What a WHERE goes on with, before the parameter, where the row has to have an etag. */
 #define STORES__HAS_ETAG " AND pg_catalog.md5(value::text) = "
 
+/* How much the catalog is asked of a table (names/facts_sql.c). */
+enum stores__facts_depth {
+    STORES__FACTS_BRIEF, /* there is nothing to it but its rows */
+    STORES__FACTS_ALONE, /* triggers, foreign keys, rules ..: what is its own */
+    STORES__FACTS_ALL /* what inherits from it, domains, functions that somebody wrote */
+};
+
 /* Statements that come again and again, as they are prepared. */
 enum stores__table_text {
     STORES__FIND_SQL,
@@ -121,7 +128,7 @@ struct stores__table {
     /* BY_ID: from which hash on each shard has the ids; may be none, for it is but a hint */
     int32_t *shards;
     size_t shard_count;
-    bool brief; /* a short question was enough to learn all this */
+    enum stores__facts_depth depth; /* which question told all this */
     bool runs; /* to read it may run somebody's functions: a view, row security */
     char print[STORES__PRINT_TEXT];
     bool facts_committed;

@@ -6,16 +6,44 @@
 #include "names/names.h"
 #include "names/spread.h"
 
-enum { MARK = 14, SPREAD = 15 }; /* the columns behind all others, where they are asked for */
+/* The columns behind all others: of the brief answer its depth, of the others the mark, and where
+ * it is asked for how the table is spread. */
+enum { DEPTH = 14, MARK = 14, SPREAD = 15 };
 enum { FRESH_MS = 10000 }; /* what DDL of others changed is seen after it, at the latest */
 
-struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed) {
-    return (struct stores__facts_asked){.serial = ++engine->facts_serial, .committed = committed};
+struct stores__facts_asked stores__facts_ask(stores_engine *engine, enum stores__facts_depth depth,
+                                             bool committed) {
+    if (engine->pool.common.citus) depth = STORES__FACTS_ALL;
+    return (struct stores__facts_asked){
+        .serial = ++engine->facts_serial, .depth = depth, .committed = committed};
 }
 
-struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table, bool committed) {
+struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table,
+                                                      enum stores__facts_depth depth,
+                                                      bool committed) {
     table->asked_at = stores__now(table->engine);
-    return stores__facts_ask(table->engine, committed);
+    return stores__facts_ask(table->engine, depth, committed);
+}
+
+enum stores__facts_depth stores__facts_depth(const struct stores__table *table) {
+    return table->known ? table->depth : STORES__FACTS_ALL;
+}
+
+bool stores__facts_are_told(const struct pg_result *result, struct stores__facts_asked *asked) {
+    bool has_row = stores__pg_rows(result) == 1;
+    const char *depth = NULL;
+    switch (asked->depth) {
+    case STORES__FACTS_BRIEF:
+        if (has_row) depth = stores__pg_value(result, 0, DEPTH, NULL);
+        if (depth == NULL || depth[0] == '0') return true;
+        asked->depth = depth[0] == '1' ? STORES__FACTS_ALONE : STORES__FACTS_ALL;
+        return false;
+    case STORES__FACTS_ALONE:
+        if (!has_row) asked->depth = STORES__FACTS_ALL; /* it is not alone any more, or gone */
+        return has_row;
+    case STORES__FACTS_ALL: break;
+    }
+    return true;
 }
 
 static bool says(const struct pg_result *result, int row, int column) {
@@ -67,26 +95,30 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->calls = says(result, row, 11);
     table->loose = table->calls || says(result, row, 10);
     table->runs = says(result, row, 12);
-    int columns = stores__pg_columns(result);
-    table->brief = columns <= MARK;
-    stores__spread_take(table,
-                        columns > SPREAD ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
+    table->depth = asked->depth;
+    bool is_told = stores__pg_columns(result) > SPREAD;
+    stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
     snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
-    if (table->epoch != NULL && !table->brief) {
+    if (table->epoch != NULL && asked->depth != STORES__FACTS_BRIEF) {
         stores__epoch_mark(table->epoch, stores__pg_value(result, row, MARK, NULL));
     }
     table->known = print != NULL;
     return true;
 }
 
+bool stores__facts_take(struct stores__table *table, const struct pg_result *result,
+                        struct stores__facts_asked *asked) {
+    if (stores__pg_rows(result) == 1 && stores__facts_are_told(result, asked)) {
+        return stores__facts_learn(table, result, 0, asked);
+    }
+    stores__facts_doubt(table);
+    return true;
+}
+
 bool stores__facts_hold(const struct stores__table *table) {
     return table->known && table->facts_committed &&
            table->facts_serial > stores__epoch_valid_since(table);
-}
-
-bool stores__facts_are_brief(const struct stores__table *table) {
-    return table->known && table->brief;
 }
 
 static bool are_old(const struct stores__table *table) {

@@ -14,22 +14,32 @@
  * ones. */
 struct stores__facts_asked {
     uint64_t serial;
+    enum stores__facts_depth depth;
     bool committed; /* what everybody sees: not a standby, nor what a transaction has made itself */
 };
 
 /* The statement that asks the catalog of the server that the engine has met; its one parameter is
- * the quoted name. Brief: it has no answer where the table is none of those of which a short one is
- * enough, or where there is none. */
-const char *stores__facts_sql(const stores_engine *engine, bool brief);
-/* Whether that was enough when the table was asked for last. */
-bool stores__facts_are_brief(const struct stores__table *table);
+ * the quoted name. It tells what there is to know of a table of that depth. */
+const char *stores__facts_sql(const stores_engine *engine, enum stores__facts_depth depth);
+/* The depth that the table had when it was asked for last; all, where that is in doubt. */
+enum stores__facts_depth stores__facts_depth(const struct stores__table *table);
 /* When the statement is sent. */
-struct stores__facts_asked stores__facts_ask(stores_engine *engine, bool committed);
+struct stores__facts_asked stores__facts_ask(stores_engine *engine, enum stores__facts_depth depth,
+                                             bool committed);
 /* The same of a writer, which others need not do meanwhile (stores__facts_must_ask). */
-struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table, bool committed);
-/* Takes the answer. False: no memory, and the table is not known. */
+struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *table,
+                                                      enum stores__facts_depth depth,
+                                                      bool committed);
+/* Whether that was enough, or there is no such table; else another depth takes its place, by which
+ * it is to be asked again. */
+bool stores__facts_are_told(const struct pg_result *result, struct stores__facts_asked *asked);
+/* Takes the answer, where it is enough. False: no memory, and the table is not known. */
 bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
                          const struct stores__facts_asked *asked);
+/* The same, of a question that is asked once: where its answer is not enough, the facts are in
+ * doubt. */
+bool stores__facts_take(struct stores__table *table, const struct pg_result *result,
+                        struct stores__facts_asked *asked);
 /* They were asked under the epoch that counts now. */
 bool stores__facts_hold(const struct stores__table *table);
 /* A reader that asks PostgreSQL anyway had better ask for them as well. */

@@ -124,7 +124,7 @@
 
 /* What the table is, with all that inherits from it; its functions, once for all that asks. */
 #define NAMED "pg_catalog.to_regclass($1)::pg_catalog.oid"
-#define OF_TABLE "WITH RECURSIVE " TREE(NAMED) ", " DOMAINS(NAMED) ", " DEFINITIONS
+#define OF_TABLE TREE(NAMED) ", " DOMAINS(NAMED) ", " DEFINITIONS
 
 /* No unique index on the id alone. Of partitioned tables it is made of more. */
 #define UNKEYED "c.relkind = 'r' AND NOT " HAS_KEY
@@ -174,9 +174,8 @@
  * matters where it refers to more than the id, which no verb changes. A check, a default or
  * an index may call a function that writes: one that is not VOLATILE must not. Who may not read the
  * rows does not get them from the cache, where those who may have put them. */
-#define FACTS(more)                                                                                \
-    OF_TABLE                                                                                       \
-    ", " CALLED ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                                   \
+#define FACTS(of_table, more, where)                                                               \
+    "WITH RECURSIVE " of_table ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                    \
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"                             \
     " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'" \
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
@@ -199,34 +198,22 @@
     " c.relkind = 'p' OR f.domains, calls.print <> '',"                                            \
     " c.relkind = 'v' OR c.relrowsecurity, " LACKS ", " STORES__MARK("c.oid::text") more           \
         " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                        \
-        "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)"
+        "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)" where
 
-static const char plain_sql[] = FACTS("");
-static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
+static const char all_sql[] = FACTS(OF_TABLE ", " CALLED, "", "");
+static const char spread_sql[] = FACTS(OF_TABLE ", " CALLED, ", " STORES__SPREAD_COLUMN, "");
 
-/* The same answer, but for the mark, of tables whose facts are all "no", as nearly all are. It is
- * planned in an eighth of the time, 1 ms in place of 8, which each session takes anew, and behind a
- * transaction pooler each question. No row: it is another table, or none. Types and functions that
- * somebody may have written are those that definitions are noted to depend on; of the server's own
- * those of information_schema alone are noted, with oids from 10000 on (access/transam.h). */
+/* Nothing of it is but its own: no parent, no child, no partitions, no domain, no function that
+ * somebody wrote. Types and functions that somebody may have written are those that definitions are
+ * noted to depend on; of the server's own those of information_schema alone are noted, with oids
+ * from 10000 on (access/transam.h). */
 #define WROTE                                                                                      \
     "('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,"   \
     " 'pg_catalog.pg_type'::pg_catalog.regclass)"
-#define PRINT_OF_NO_CHILD PRINT_OF("false")
-#define MARK_NAME STORES__MARK_NAME("c.oid::text")
-#define BRIEF                                                                                      \
-    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid, '', false, false, "           \
-    "false, " PRINT_OF_NO_CHILD ", false, 0, false, false, false, false, ''"                       \
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"         \
-    " WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind = 'r' AND c.relpersistence = 'p'"     \
-    " AND NOT (c.relhastriggers OR c.relhassubclass OR c.relhasrules OR c.relrowsecurity)"         \
-    " AND NOT " IS_CHILD " AND " HAS_KEY " AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"    \
-    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class m"                                           \
-    "  WHERE m.relname = " MARK_NAME ")"                                                           \
-    " AND (SELECT pg_catalog.bool_and(a.atttypid < 10000) AND pg_catalog.count(*) FILTER (WHERE"   \
-    "  a.attname = 'id' AND a.atttypid = 'pg_catalog.int8'::pg_catalog.regtype OR"                 \
-    "  a.attname = 'value' AND a.atttypid = 'pg_catalog.jsonb'::pg_catalog.regtype) = 2"           \
-    "  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)"                  \
+#define IS_ALONE                                                                                   \
+    "c.relkind <> 'p' AND NOT c.relhassubclass AND NOT " IS_CHILD                                  \
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a"                                       \
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid >= 10000)"                         \
     " AND NOT EXISTS (SELECT FROM"                                                                 \
     "  (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class, k.oid"                    \
     "  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid"                                   \
@@ -237,11 +224,39 @@ static const char spread_sql[] = FACTS(", " STORES__SPREAD_COLUMN);
     "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
     "  AND e.refclassid IN " WROTE ")"
 
+/* Of such a table the same answer, planned in half the time. No row: it is none. */
+#define OF_ALONE                                                                                   \
+    "tree AS (SELECT " NAMED " AS oid), domains AS (SELECT t.oid, t.xmin"                          \
+    "  FROM pg_catalog.pg_type t WHERE false), written AS (SELECT p.oid, p.xmin, p.provolatile"    \
+    "  FROM pg_catalog.pg_proc p WHERE false), called AS (SELECT * FROM written)"
+static const char alone_sql[] = FACTS(OF_ALONE, "", " AND " IS_ALONE);
+
+/* And of one of which all is "no", as of nearly all, the same in an eighth of the time: 1 ms in
+ * place of 8, which each session takes anew, and behind a transaction pooler each question. The
+ * last column tells of any table which question it takes (enum stores__facts_depth), the others
+ * tell of such a one only. */
+#define PRINT_OF_NO_CHILD PRINT_OF("false")
+#define MARK_NAME STORES__MARK_NAME("c.oid::text")
+#define IS_BRIEF                                                                                   \
+    "c.relkind = 'r' AND c.relpersistence = 'p'"                                                   \
+    " AND NOT (c.relhastriggers OR c.relhasrules OR c.relrowsecurity) AND " HAS_KEY                \
+    " AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"                                         \
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relname = " MARK_NAME ")"          \
+    " AND (SELECT pg_catalog.count(*) = 2 FROM pg_catalog.pg_attribute a"                          \
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0"                                                  \
+    "  AND (a.attname = 'id' AND a.atttypid = 'pg_catalog.int8'::pg_catalog.regtype"               \
+    "  OR a.attname = 'value' AND a.atttypid = 'pg_catalog.jsonb'::pg_catalog.regtype))"
+#define BRIEF                                                                                      \
+    "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid, '', false, false, "           \
+    "false, " PRINT_OF_NO_CHILD ", false, 0, false, false, false, false, '',"                      \
+    " CASE WHEN NOT (" IS_ALONE ") THEN 2 WHEN NOT (" IS_BRIEF ") THEN 1 ELSE 0 END"               \
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"         \
+    " WHERE c.oid = pg_catalog.to_regclass($1)"
 static const char brief_sql[] = BRIEF;
 
-const char *stores__facts_sql(const stores_engine *engine, bool brief) {
-    if (engine->pool.common.citus) return spread_sql;
-    return brief ? brief_sql : plain_sql;
+const char *stores__facts_sql(const stores_engine *engine, enum stores__facts_depth depth) {
+    static const char *const texts[] = {brief_sql, alone_sql, all_sql};
+    return engine->pool.common.citus ? spread_sql : texts[depth];
 }
 
 static const char print_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT
@@ -256,10 +271,10 @@ static const char print_bare_sql[] =
     " OR EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relname = " STORES__MARK_NAME(
         "c.oid::text") ") THEN ' more' ELSE '' END FROM pg_catalog.pg_class c"
                        " WHERE c.oid = pg_catalog.to_regclass($1)";
-static const char print_any_sql[] = OF_TABLE
-    " SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME " || " PRINT_WRITTEN
-    " FROM pg_catalog.pg_class c"
-    " WHERE c.oid = pg_catalog.to_regclass($1)";
+static const char print_any_sql[] = "WITH RECURSIVE " OF_TABLE
+                                    " SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
+                                    " || " PRINT_WRITTEN " FROM pg_catalog.pg_class c"
+                                    " WHERE c.oid = pg_catalog.to_regclass($1)";
 static const char print_some_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
                                      " FROM pg_catalog.pg_class c"
                                      " WHERE c.oid = pg_catalog.to_regclass($1)";

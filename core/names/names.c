@@ -1,5 +1,5 @@
 /* The questions that names put to the server, and who waits for an answer. Of a name that is new
- * first whether its table is one of the many of which there is little to say. */
+ * the first one is brief: most tables are such of which there is little to say. */
 #include "names/names.h"
 
 #include <stdio.h>
@@ -23,7 +23,6 @@ struct question {
     unsigned texts, forgotten; /* what it would have to be forgotten for */
     bool keep, again; /* again: the one retry after a lost connection was used */
     bool answered, stale;
-    bool brief; /* asked so that only tables answer of which that is enough */
     struct stores__table *table; /* held */
     struct stores__pg_conn *conn;
     struct stores__pg_wait wait;
@@ -69,7 +68,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     struct question *question = STORES__CONTAINER(req, struct question, req);
     (void)index;
     if (stores__pg_result_ok(result, &question->error)) {
-        question->answered = !question->brief || stores__pg_rows(result) > 0;
+        question->answered = stores__facts_are_told(result, &question->asked);
         if (question->answered) take_answer(question, result);
     }
     if (stores__pg_stale_plan(req)) {
@@ -126,20 +125,16 @@ static void put(struct question *question, struct stores__pg_conn *conn, bool co
     question->stale = false;
     question->req.result = took;
     question->conn = conn;
-    question->brief = question->brief && !conn->citus;
-    question->asked = stores__facts_ask(question->engine, committed);
+    question->asked = stores__facts_ask(question->engine, question->asked.depth, committed);
     stores__pg_begin(conn, &question->req);
-    stores__pg_add(conn, &question->req, stores__facts_sql(question->engine, question->brief), 1,
-                   values, true);
+    stores__pg_add(conn, &question->req, stores__facts_sql(question->engine, question->asked.depth),
+                   1, values, true);
     stores__pg_sync(conn, &question->req);
 }
 
-/* The brief question had no answer; the next one is the long one. */
-static bool needs_more(struct question *question, enum stores__pg_end end) {
-    bool brief = question->brief && end != STORES__PG_LOST && !question->answered &&
-                 question->error.code == STORES_OK;
-    if (brief) question->brief = false;
-    return brief;
+/* The server answered that another question is to be asked. */
+static bool needs_more(const struct question *question, enum stores__pg_end end) {
+    return end != STORES__PG_LOST && !question->answered && question->error.code == STORES_OK;
 }
 
 /* Parsed first: a name that cannot be is asked of nobody. */
@@ -156,7 +151,6 @@ static struct question *question_new(stores_engine *engine, const char *text, st
     memcpy(question->quoted, quoted, sizeof quoted);
     question->engine = engine;
     question->hash = stores__hash(text, len);
-    question->brief = true;
     stores__list_init(&question->link);
     stores__list_init(&question->waiters);
     stores__list_init(&question->wait.link);
@@ -240,7 +234,7 @@ static void ask_again(stores_engine *engine, struct stores__table_name *name) {
     if (stores__now(engine) - name->asked_at < FRESH_MS) return;
     struct question *question = question_new(engine, name->text, &error);
     if (question == NULL) return;
-    question->brief = stores__facts_are_brief(name->table);
+    question->asked.depth = stores__facts_depth(name->table);
     name->asked_at = stores__now(engine); /* a question without an answer is asked again later */
     ask_on_a_lane(engine, question);
 }

@@ -185,7 +185,8 @@ void stores__batch_answer(struct stores__read_batch *batch, char source) {
 static void take_facts(struct stores__read_batch *batch, struct pg_result *result) {
     struct stores__table *table = batch->table;
     stores_error error;
-    bool ok = stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1;
+    bool ok = stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1 &&
+              stores__facts_are_told(result, &batch->asked);
     if (!ok || !stores__facts_learn(table, result, 0, &batch->asked)) table->known = false;
     stores__pg_result_free(result);
 }
@@ -293,9 +294,9 @@ static void ask_facts(struct stores__read_batch *batch) {
     struct stores__table *table = batch->table;
     const char *values[] = {table->name};
     if (!stores__facts_hold(table)) stores__table_forget(table);
-    batch->asked = stores__facts_ask(table->engine, true);
-    const char *sql = stores__facts_sql(table->engine, stores__facts_are_brief(table));
-    stores__pg_add(batch->conn, &batch->req, sql, 1, values, true);
+    batch->asked = stores__facts_ask(table->engine, stores__facts_depth(table), true);
+    stores__pg_add(batch->conn, &batch->req, stores__facts_sql(table->engine, batch->asked.depth),
+                   1, values, true);
 }
 
 /* Rows whose callers have left are read for nobody. */

@@ -5,34 +5,31 @@
  */
 #include "write/writes_internal.h"
 
-/* Once a table: the writes are ordered by their tables. Brief: where that was enough before. Then
- * there may be no answer, which is enough in front of a write, as its locks tell the rest. */
-static void add_check(struct stores__segment *segment, struct stores__table *table, bool committed,
-                      bool brief) {
+/* Once a table: the writes are ordered by their tables. By a depth of before there may be no answer,
+ * which is enough in front of a write: its locks tell the rest. */
+static void add_check(struct stores__segment *segment, struct stores__table *table,
+                      enum stores__facts_depth depth, bool committed) {
     const char *values[] = {table->name};
     if (segment->checks > 0 && segment->checked[segment->checks - 1].table == table) return;
     struct stores__segment_check *check = &segment->checked[segment->checks++];
     check->table = table;
-    check->asked = stores__facts_ask_to_write(table, committed);
-    const char *sql = stores__facts_sql(segment->engine, brief && stores__facts_are_brief(table));
-    stores__pg_add(segment->conn, &segment->req, sql, 1, values, true);
+    check->asked = stores__facts_ask_to_write(table, depth, committed);
+    stores__pg_add(segment->conn, &segment->req, stores__facts_sql(segment->engine, depth), 1,
+                   values, true);
 }
 
 void stores__segment_add_checks(struct stores__segment *segment) {
     for (size_t i = 0; i < segment->count; i++) {
         struct stores__table *table = segment->order[i]->statement->table;
-        if (stores__facts_must_ask(table)) add_check(segment, table, true, true);
+        if (stores__facts_must_ask(table))
+            add_check(segment, table, stores__facts_depth(table), true);
     }
 }
 
 bool stores__segment_take_check(struct stores__segment *segment, size_t at,
                                 const struct pg_result *result) {
     struct stores__segment_check *check = &segment->checked[at];
-    if (stores__pg_rows(result) == 1) {
-        return stores__facts_learn(check->table, result, 0, &check->asked);
-    }
-    stores__facts_doubt(check->table);
-    return true;
+    return stores__facts_take(check->table, result, &check->asked);
 }
 
 /* What is cached is to be told of the tables that were written; what shares a statement may do so
@@ -83,7 +80,8 @@ void stores__segment_add_unsure(struct stores__segment *segment) {
     segment->checks = 0;
     for (size_t i = 0; i < segment->count; i++) {
         const struct stores__write *write = segment->order[i];
-        if (write->unsure) add_check(segment, write->statement->table, false, false);
+        struct stores__table *table = write->statement->table;
+        if (write->unsure) add_check(segment, table, STORES__FACTS_ALL, false);
     }
 }
 

@@ -211,7 +211,7 @@ static void ask_unsure(stores_tx *tx) {
     tx->req.result = took_facts;
     tx->req.done = unsure_over;
     stores__pg_begin(tx->conn, &tx->req);
-    stores__tx_ask_facts(tx, false);
+    stores__tx_ask_facts(tx, STORES__FACTS_ALL);
     stores__pg_sync(tx->conn, &tx->req);
 }
 

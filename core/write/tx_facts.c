@@ -36,21 +36,15 @@ void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
     }
 }
 
-void stores__tx_ask_facts(stores_tx *tx, bool brief) {
+void stores__tx_ask_facts(stores_tx *tx, enum stores__facts_depth depth) {
     struct stores__table *table = tx->txop->table;
     const char *values[] = {table->name};
-    const char *sql = stores__facts_sql(tx->engine, brief && stores__facts_are_brief(table));
-    tx->txop->asked = stores__facts_ask_to_write(table, false);
-    stores__pg_add(tx->conn, &tx->req, sql, 1, values, true);
+    tx->txop->asked = stores__facts_ask_to_write(table, depth, false);
+    stores__pg_add(tx->conn, &tx->req, stores__facts_sql(tx->engine, depth), 1, values, true);
 }
 
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result) {
-    struct stores__txop *txop = tx->txop;
-    if (stores__pg_rows(result) != 1) {
-        stores__facts_doubt(txop->table);
-    } else {
-        stores__facts_learn(txop->table, result, 0, &txop->asked);
-    }
+    stores__facts_take(tx->txop->table, result, &tx->txop->asked);
 }
 
 bool stores__tx_add_facts(stores_tx *tx) {
@@ -69,7 +63,7 @@ bool stores__tx_add_facts(stores_tx *tx) {
     }
     if (stores__facts_must_ask(table)) {
         txop->facts_at = tx->req.added;
-        stores__tx_ask_facts(tx, true);
+        stores__tx_ask_facts(tx, stores__facts_depth(table));
     }
     return true;
 }

@@ -155,7 +155,7 @@ void stores__tx_add_behind(stores_tx *tx, bool confirms);
 /* The catalog's word on the table, behind its write. */
 void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result);
 /* The question for the facts of the op's table, and its answer. */
-void stores__tx_ask_facts(stores_tx *tx, bool brief); /* brief: where that was enough before */
+void stores__tx_ask_facts(stores_tx *tx, enum stores__facts_depth depth);
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result);
 /* The locks that kept them so are given back. */
 void stores__tx_forget_facts(stores_tx *tx);
