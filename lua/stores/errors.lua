@@ -133,10 +133,9 @@ function errors.raise(code, message, fields)
   errors.throw(errors.new(code, message, fields))
 end
 
---- Raises what a store raises that was closed in the middle of a call, of a list that is read batch
---- by batch, or of a function that was given to a verb: `(store.engine or errors.closed()):met()`.
+--- Raises what a store raises that is closed, as its engine does where a call goes on.
 function errors.closed()
-  errors.raise('closed', 'the store was closed')
+  errors.raise('closed', 'the store is closed')
 end
 
 --- Whether a value is an error of Stores, made here or in the core.

@@ -165,7 +165,8 @@ end
 local function watched(verb, fn)
   return function(store, name, ...)
     -- a verb that another one calls is part of it
-    if type(store) ~= 'table' or not store.engine or mine() then return fn(store, name, ...) end
+    local is_open = type(store) == 'table' and store.closed == false
+    if not is_open or mine() then return fn(store, name, ...) end
     local record = { queue = 0, connect = 0, redis = 0, postgres = 0, decode = 0,
       round_trips = 0, retries = 0 }
     return pass_on(frames.run(store.hub, { event = record }, run_told, fn, store, verb, record,

@@ -101,7 +101,7 @@ end
 
 -- An id of which nobody has asked whose it is.
 local function any_id(self)
-  return (self.shards[1].engine or errors.closed()):id(true)
+  return self.shards[1].engine:id(true)
 end
 
 --- Where a record without an id goes; its store makes the id. By a strategy of one's own not every
@@ -133,7 +133,7 @@ end
 -- Whichever database takes its place later is to be of the same cluster.
 local function expect_cluster(self, at)
   local place_of = self.places[at]
-  if place_of then (self.shards[at].engine or errors.closed()):expect_cluster(place_of.cluster) end
+  if place_of then self.shards[at].engine:expect_cluster(place_of.cluster) end
 end
 
 --- Before the first call of a shard: whether it is the one that the list says, and has what is
@@ -173,7 +173,7 @@ end
 ---@return string|table
 function Shards:metrics(opts)
   arguments.check_self(self, 'metrics')
-  if not self.shards[1].engine then errors.raise('closed', 'the store is closed') end
+  if self.shards[1].closed then errors.closed() end
   local as = opts and opts.as
   if as ~= nil and as ~= 'text' and as ~= 'table' then
     errors.raise('invalid_option', "as is 'text' or 'table'")

@@ -109,6 +109,7 @@ function Store.from_config(flat)
   local store = setmetatable({
     hub = hub,
     engine = core.engine(hub, flat),
+    closed = false,
     raw = flat.raw,
     transactional = flat.transaction,
     timeout = flat.timeout or TIMEOUT,
@@ -144,7 +145,7 @@ function Store.from_config(flat)
 end
 
 function Store:check_usable()
-  if not self.engine then errors.raise('closed', 'the store is closed') end
+  if self.closed then errors.closed() end
   wait.host.check()
   if frames.count > 0 then holds.check_strict(self) end
 end
@@ -160,8 +161,7 @@ end
 
 function Store:start_find(name, id, timeout, cache, raw, etag, unless, _, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  local engine = self.engine or errors.closed()
-  return engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
+  return self.engine:find(name, id, timeout, cache, raw, etag, unless, replica, token)
 end
 
 -- A find without options, and the wait for it, as one call; see wait.here. What is out of the
@@ -174,12 +174,12 @@ end
 -- Of findBy: the row that the hint of a key leads to.
 function Store:start_find_hinted(name, key, timeout, raw)
   if frames.count > 0 then look_around(self) end
-  return (self.engine or errors.closed()):find_hinted(name, key, timeout, raw)
+  return self.engine:find_hinted(name, key, timeout, raw)
 end
 
 function Store:start_find_many(name, list, timeout, cache, raw, replica, token)
   if frames.count > 0 then look_around(self, cache) end
-  return (self.engine or errors.closed()):find_many(name, list, timeout, cache, raw, replica, token)
+  return self.engine:find_many(name, list, timeout, cache, raw, replica, token)
 end
 
 function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
@@ -188,8 +188,7 @@ function Store:start_write(kind, name, id, doc, timeout, cache, raw, expr, param
     holds.check(self, name, id)
     holds.check_connection(self)
   end
-  local engine = self.engine or errors.closed()
-  return engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
+  return self.engine:write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match, etag,
     condition)
 end
 
@@ -198,15 +197,13 @@ function Store:start_select(name, text, params, timeout, raw, rows, most, places
     holds.check_strict(self) -- what iterates was called before
     holds.check_connection(self)
   end
-  local engine = self.engine or errors.closed()
-  return engine:select(name, text, params, timeout, raw, rows, most, places, replica, token)
+  return self.engine:select(name, text, params, timeout, raw, rows, most, places, replica, token)
 end
 
 local function run_text(self, text, params, checked, raw)
   local list = query.params(params)
   if frames.count > 0 then holds.check_connection(self) end
-  local engine = self.engine or errors.closed()
-  return wait.slot(self.hub, engine:query(text, list, checked, checked.timeout, raw))
+  return wait.slot(self.hub, self.engine:query(text, list, checked, checked.timeout, raw))
 end
 
 -- Several statements, which are one transaction.
@@ -312,7 +309,6 @@ end
 
 function Store:generateId()
   check_self(self, 'generateId')
-  if not self.engine then errors.raise('closed', 'the store is closed') end
   return self.engine:id()
 end
 
@@ -325,7 +321,6 @@ end
 
 function Store:stats()
   check_self(self, 'stats')
-  if not self.engine then errors.raise('closed', 'the store is closed') end
   local stats = self.engine:stats()
   if self.listening then listener.add_figures(stats, self.listening.store.engine) end
   return stats
@@ -368,13 +363,13 @@ end
 
 function Store:close()
   check_self(self, 'close')
-  if not self.engine then return end
+  if self.closed then return end
   wait.host.check()
   for one in pairs(self.listeners) do one:stop() end
   local engine, hub, servers = self.engine, self.hub, self.servers
   local watched = configs[self].metrics and Store.watched
   if watched then watched.finish(self) end
-  self.engine, self.servers = nil, nil
+  self.closed, self.servers = true, nil -- its engine says so to who goes on with it
   Store.open_stores[self], configs[self] = nil, nil -- the log in there may lead back to the store
   pcall(drain, engine, hub) -- whatever becomes of that, the engine is closed
   wait.slot(hub, engine:close())

@@ -128,7 +128,7 @@ local function ask_beside(state, store, seconds)
 end
 
 local function check_open(store)
-  if not store.engine then errors.raise('closed', 'the store is closed') end
+  if store.closed then errors.closed() end
 end
 
 local function ask_server(state, store, seconds)

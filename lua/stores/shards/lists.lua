@@ -50,7 +50,7 @@ local function check_collations(shards, answers, timeout)
   end
   if not unknown[1] then return end
   local found = scatter.run(shards, { timeout = timeout }, function(store, left)
-    return wait.slot(store.hub, (store.engine or errors.closed()):query(COLLATION, {},
+    return wait.slot(store.hub, store.engine:query(COLLATION, {},
       { transaction = false, readonly = true }, left))[1].name
   end, unknown)
   local first
@@ -69,7 +69,7 @@ end
 local function ranks_of(shards, answers, store, timeout)
   return function(texts)
     check_collations(shards, answers, timeout)
-    local rows = wait.slot(store.hub, (store.engine or errors.closed()):query(RANKS,
+    local rows = wait.slot(store.hub, store.engine:query(RANKS,
       { '[' .. table.concat(texts, ',') .. ']' }, { transaction = false, readonly = true },
       timeout))
     local ranks = {}

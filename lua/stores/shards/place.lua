@@ -57,7 +57,7 @@ local function refuse(shard, message, ...)
 end
 
 local function ask(store, sql, timeout)
-  return wait.slot(store.hub, (store.engine or errors.closed()):query(sql, {},
+  return wait.slot(store.hub, store.engine:query(sql, {},
     { transaction = false, readonly = true }, timeout or store.timeout))[1]
 end
 
@@ -143,7 +143,7 @@ end
 ---@return stores.shards.Place?
 ---Raises shard_mismatch.
 function place.met(store, timeout)
-  local engine = store.engine or errors.closed()
+  local engine = store.engine
   if not engine:met() then
     wait.slot(store.hub, engine:meet(timeout or store.timeout))
   end
@@ -261,7 +261,7 @@ local function unknown_but(shards, at)
   local list = {}
   for other = 1, shards.size do
     local is_met = shards.places[other] ~= nil or (shards.unmet[other] or 0) >= shards.breaker
-    if other ~= at and not is_met and shards.shards[other].engine then
+    if other ~= at and not is_met and not shards.shards[other].closed then
       list[#list + 1] = other
     end
   end

@@ -131,7 +131,7 @@ function backfill.expire(store, name, opts)
   local definition = declared(store, name, 'expires', 'expire')
   local size, count = opts.batch or BATCH, 0
   local by = expression.of(definition.expires)
-  local engine = store.engine or errors.closed()
+  local engine = store.engine
   if not engine:met() then wait.slot(store.hub, engine:meet(opts.timeout)) end
   local spread = core.is_citus(engine)
   for _, form in ipairs(times.over_sql(definition.expires, seen.now(store))) do

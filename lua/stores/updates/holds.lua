@@ -146,7 +146,7 @@ end
 ---@param tx stores.Hold? the transaction of the call, which does not wait for itself
 function holds.check_whole(store, name, tx)
   local hold = frames.mine()
-  if not hold or not store.engine or core.spread(store.engine, name) ~= 'reference' then return end
+  if not hold or store.closed or core.spread(store.engine, name) ~= 'reference' then return end
   local prefix = prefixes[name] or row_prefix(name)
   while hold do
     if hold.store == store and hold ~= tx and has_prefix(rows_of(hold), prefix) then

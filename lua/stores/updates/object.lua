@@ -217,7 +217,7 @@ end
 local function lead(store, row, name, leader)
   local codes = leader.create and CREATE_RETRIED or transaction.RETRIED
   local try = 1
-  while store.engine do
+  while not store.closed do
     local done, why = attempt(store, row, name, leader, codes)
     if done then return end
     if not transaction.goes_on(store, leader.opts.retries, leader.deadline, codes, try, why) then
@@ -226,7 +226,7 @@ local function lead(store, row, name, leader)
     end
     try = try + 1
   end
-  leader.ok, leader.err = false, errors.new('closed', 'the store was closed')
+  leader.ok, leader.err = false, errors.new('closed', 'the store is closed')
 end
 
 -- ---- The calls of a row -------------------------------------------------------------------------

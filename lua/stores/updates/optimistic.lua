@@ -60,7 +60,6 @@ end
 
 -- Stores it where the row still holds that text. Nil: it does not.
 local function replace(store, row, name, call, text, changed)
-  if not store.engine then errors.closed() end
   call.storing = true
   local batch = call.batch
   local slot = store.engine:replace(name, call.id, changed, text, left(store, call),
@@ -84,7 +83,7 @@ end
 
 local function read_and_replace(store, row, name, call, serve)
   local text = wait.slot(store.hub,
-    (store.engine or errors.closed()):find(name, call.id, left(store, call), false, true))
+    store.engine:find(name, call.id, left(store, call), false, true))
   if text and text:byte() ~= OPENING then return nil end -- under the lock it is said what it is
   local read, document = true, nil
   if text then read, document = pcall(json.decode, text) end

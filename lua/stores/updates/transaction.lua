@@ -233,7 +233,7 @@ end
 ---@param ends number its deadline
 ---@return stores.Transaction
 function transaction.begin(store, options, ends)
-  if not store.engine then errors.closed() end
+  if store.closed then errors.closed() end
   holds.check_begin(store)
   if store.traceback and not Traced then Traced = traced.class(Transaction, 'tx') end
   -- all of its fields at once: a table that grows is made again each time

@@ -33,7 +33,7 @@ end
 -- Ids have the time of the server's clock, which the first connection tells.
 local function meet(self, opts)
   local store = self.store or self
-  local engine = store.engine or errors.closed()
+  local engine = store.engine
   if engine:met() then return end
   local most = opts.timeout
   if store ~= self then most = math.min(most or math.huge, self:rest_of_it()) end

@@ -51,7 +51,7 @@ function decoded.begin(store)
   store.decoded_marks = store.decoded_marks or 0
   store.slot_of = ffi.cast('int (*)(void *, const char *, const char *, int, unsigned)',
     store.engine:held_slot_of())
-  store.engine_at = ffi.cast('void *', store.engine) -- as long as store.engine is there
+  store.engine_at = ffi.cast('void *', store.engine)
 end
 
 local function of_name(self, of, name)
@@ -101,7 +101,7 @@ end
 local function has_room(self, of, bytes)
   if of.bytes + bytes <= of.most then return true end
   of.patience = of.patience - 1
-  if of.patience > 0 or not self.engine then return false end
+  if of.patience > 0 or self.closed then return false end
   local gone = self.engine:held_free_slots()
   for i = 1, #gone do drop(of, gone[i]) end
   of.patience = #gone

@@ -122,7 +122,7 @@ end
 local function may_ask(self, work)
   local kind = work.kind
   return not self.store and work.opts.if_match == nil
-    and (self.engine or errors.closed()):met()
+    and self.engine:met()
     and (kind == 'update' or kind == 'delete' or kind == 'modify' and not work.definition.validate)
 end
 

@@ -2,7 +2,6 @@
 --- those of older versions are brought up, and criteria are refused that no index serves.
 
 local documents = require('stores.tables.documents')
-local errors = require('stores.errors')
 local json = require('stores.json')
 local order = require('stores.sql.order')
 local query = require('stores.sql.query')
@@ -15,7 +14,7 @@ local seen = {}
 ---@param self stores.Store|stores.Transaction
 ---@return number
 function seen.now(self)
-  return ((self.store or self).engine or errors.closed()):clock()
+  return (self.store or self).engine:clock()
 end
 
 -- As it is stored: nobody brings text up.

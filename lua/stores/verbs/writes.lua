@@ -55,7 +55,7 @@ end
 -- call's time.
 local function meet(self, opts)
   local store = self.store or self
-  local engine = store.engine or errors.closed()
+  local engine = store.engine
   if engine:met() then return opts end
   local before, most = store.hub:now(), opts.timeout
   if store ~= self then most = math.min(most or math.huge, self:rest_of_it()) end

@@ -75,7 +75,7 @@ end
 
 local function lock(tx, walk)
   local condition, params = query.condition(query.containment(walk.doc, walk.opts), walk.opts)
-  local writes = core.spread(tx.store.engine or errors.closed(), walk.name) ~= nil
+  local writes = core.spread(tx.store.engine, walk.name) ~= nil
   local text, all = sql.lock(walk.list, condition ~= '' and condition or nil, params, writes)
   if writes then return lock_as_write(tx, walk, text, all) end
   if walk.plain == nil then put.ask_kind(tx, walk) end
