@@ -45,8 +45,12 @@ local deaths = uv.new_signal()
 deaths:start('sigchld', bury_orphans)
 deaths:unref()
 
+-- One whose parent goes while /proc is read descends from nobody then, and from this process right
+-- afterwards: nobody is left where two looks find none.
 local function descendants()
-  return proc.descendants({ [ffi.C.getpid()] = true })
+  local own_pid = { [ffi.C.getpid()] = true }
+  local all = proc.descendants(own_pid)
+  return next(all) and all or proc.descendants(own_pid)
 end
 
 -- Ends every descendant. A PostgreSQL gets half a second for it: killed, it would leave its shared
