@@ -168,7 +168,7 @@ end
 function support.close(store, db)
   if store.shards then
     for _, one in ipairs(store.shards) do support.close(one) end
-  elseif store.engine then
+  elseif not store.closed then
     pcall(support.eventually, function() return not left_behind(store) end)
     local left = left_behind(store)
     store:close()

@@ -17,7 +17,7 @@ end
 
 local function look_again(self, name, id, expected, timeout, cache)
   local now = look(self, name, id, timeout, cache)
-  if now ~= '"' .. expected .. '"' or cache == false or self.closed then return now end
+  if now ~= '"' .. expected .. '"' or cache == false or self.closed ~= false then return now end
   -- the cache has what is no more: somebody wrote the row and told nobody. Who reads it again to
   -- try again would go round in a circle.
   wait.slot(self.hub, self.engine:invalidate(name, id, timeout))

@@ -104,7 +104,7 @@ function unique:findBy(name, path, value, opts)
     local id
     document, id = by_select(self, name, names, text, rest(self, opts, began, key))
     -- somebody may have closed the store meanwhile
-    if key and not self.closed and (document ~= nil or is_hinted) then
+    if key and self.closed == false and (document ~= nil or is_hinted) then
       self.engine:hint(name, key, document ~= nil and id or nil)
     end
   end
