@@ -249,7 +249,8 @@ static const char alone_sql[] = FACTS(OF_ALONE, "", " AND " IS_ALONE);
 #define BRIEF                                                                                      \
     "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid, '', false, false, "           \
     "false, " PRINT_OF_NO_CHILD ", false, 0, false, false, false, false, '',"                      \
-    " CASE WHEN NOT (" IS_ALONE ") THEN 2 WHEN NOT (" IS_BRIEF ") THEN 1 ELSE 0 END"               \
+    " CASE WHEN (" IS_ALONE ") IS NOT TRUE THEN 2 WHEN (" IS_BRIEF ") IS NOT TRUE THEN 1"          \
+    "  ELSE 0 END"                                                                                 \
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"         \
     " WHERE c.oid = pg_catalog.to_regclass($1)"
 static const char brief_sql[] = BRIEF;
