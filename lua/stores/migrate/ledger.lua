@@ -27,7 +27,8 @@ Ledger.__index = Ledger
 
 -- Read as PostgreSQL reads an identifier, which it cuts at 63 bytes; a name without schema is where
 -- it is found, or else where CREATE TABLE would put it. The journal of a long name has its hash in
--- it, for two that begin alike are two ledgers.
+-- it, for two that begin alike are two ledgers. to_regclass knows of a table that was made since the
+-- statement began, and the statement itself not: such a one is none yet.
 local LOCATE = [[
 WITH given AS (SELECT parse_ident($1::text) AS part),
 named AS (
@@ -48,8 +49,8 @@ quoted AS (
   FROM named WHERE schema IS NOT NULL
   UNION ALL SELECT true, '', '', '' FROM named WHERE schema IS NULL)
 SELECT homeless, ledger, called, journal, current_database()::text AS database,
-  to_regclass(journal) IS NOT NULL AS journal_exists,
-  to_regclass(ledger) IS NOT NULL AS ledger_exists,
+  EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(journal)) AS journal_exists,
+  EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(ledger)) AS ledger_exists,
   (SELECT coalesce(string_agg(wanted, ', '), '')
     FROM unnest(ARRAY['name', 'migration', 'ran_on', 'ran']) AS wanted
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(ledger)
