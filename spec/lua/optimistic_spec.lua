@@ -53,15 +53,17 @@ describe('updateObject, of many rows at once,', function()
     assert.equal(ROWS, sum())
   end)
 
+  -- By a store that has no text of a row from a moment ago, which an upsert has replaced since.
   it('runs each function once where nobody is in the way', function()
-    local runs = 0
+    local own, runs = stores.Store.new(db, support.redis()), 0
     local function count(doc)
       runs = runs + 1
       doc.n = doc.n + 1
     end
-    store:updateObject('docs', '1', count)
-    stores.map(numbers(ROWS), function(i) store:updateObject('docs', id_of(i), count) end)
+    own:updateObject('docs', '1', count)
+    stores.map(numbers(ROWS), function(i) own:updateObject('docs', id_of(i), count) end)
     assert.equal(ROWS + 1, runs)
+    support.close(own)
   end)
 
   it('loses nothing, whoever else changes the rows', function()

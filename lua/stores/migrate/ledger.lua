@@ -27,8 +27,8 @@ Ledger.__index = Ledger
 
 -- Read as PostgreSQL reads an identifier, which it cuts at 63 bytes; a name without schema is where
 -- it is found, or else where CREATE TABLE would put it. The journal of a long name has its hash in
--- it, for two that begin alike are two ledgers. to_regclass knows of a table that was made since the
--- statement began, and the statement itself not: such a one is none yet.
+-- it, for two that begin alike are two ledgers. to_regclass knows of tables that were made since
+-- the statement began, and the catalog that it reads does not: such a one is not there yet.
 local LOCATE = [[
 WITH given AS (SELECT parse_ident($1::text) AS part),
 named AS (
