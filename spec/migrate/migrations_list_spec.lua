@@ -73,6 +73,12 @@ describe('migrations', function()
       local list = { TABLE }
       list[2] = list
       refused(list, 'a list that contains itself')
+      local path = os.tmpname()
+      local file = assert(io.open(path, 'w'))
+      file:write("local list = {} for i = 1, 9 do list[i] = list end return list")
+      file:close()
+      support.refused('invalid_argument', 'a list that contains itself', migrations.load, path)
+      os.remove(path)
     end)
 
     it('holds no transaction control and no session settings', function()

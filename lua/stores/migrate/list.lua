@@ -117,6 +117,10 @@ local function refuse(where, message, ...)
   errors.raise('invalid_argument', where .. ' ' .. message:format(...))
 end
 
+local function check_depth(depth)
+  if depth > DEEPEST then refuse('the migrations', 'are a list that contains itself') end
+end
+
 -- What an editor or a shell may have made of a file. The server would refuse the text where it is
 -- written into the ledger, or into the journal, after others have run.
 local function check_encoding(text, where)
@@ -201,7 +205,8 @@ end
 ---@param depth integer?
 function list.read_files(entries, folder, depth)
   depth = depth or 1
-  if type(entries) ~= 'table' or entries.is_stores_definition or depth > DEEPEST then return end
+  if type(entries) ~= 'table' or entries.is_stores_definition then return end
+  check_depth(depth)
   for index, entry in ipairs(entries) do
     if type(entry) == 'table' and type(entry.file) == 'string' and entry.migration == nil then
       local path = entry.file:find('^/') and entry.file or folder .. entry.file
@@ -252,7 +257,7 @@ end
 
 -- An entry that is a list itself, or a declared table, stands for what is in it.
 local function add_flat(flat, entries, depth)
-  if depth > DEEPEST then refuse('the migrations', 'are a list that contains itself') end
+  check_depth(depth)
   check_array(entries)
   for _, entry in ipairs(entries) do
     if type(entry) == 'table' and entry.is_stores_definition then
