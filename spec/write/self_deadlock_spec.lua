@@ -106,6 +106,20 @@ describe('a transaction names a call that would wait for its own coroutine:', fu
     assert.equal(2, store:find('accounts', '32').balance)
   end)
 
+  it('a row of which nothing was sent is free', function()
+    store:upsert('accounts', { id = '41', balance = 1 })
+    store:transaction(function(tx)
+      for _, call in ipairs({
+        function() tx:update('accounts', { id = '41', wrong = print }) end,
+        function() tx:patch('accounts', '41', { set = { wrong = print } }) end,
+      }) do
+        assert.is_false(pcall(call))
+      end
+      store:patch('accounts', '41', { inc = { balance = 1 } })
+    end)
+    assert.equal(2, store:find('accounts', '41').balance)
+  end)
+
   it('one that needs a connection, where it has all that there are', function()
     local small, other = support.store({ 'accounts' }, nil, { poolsize = 2 })
     local calls = {

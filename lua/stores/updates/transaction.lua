@@ -49,11 +49,16 @@ end
 
 -- ---- The primitives of the verbs ----------------------------------------------------------------
 
--- A row that the call locks: in a transaction that runs inside of another one's function, or in
+-- A row that a call is to lock: in a transaction that runs inside of another one's function, or in
 -- that other one, the call may be waiting for its own coroutine.
-local function lock(tx, name, id)
+local function look_around(tx, name, id)
   if frames.count > 1 and holds.nested(tx) then holds.check(tx.store, name, id, tx) end
+end
+
+-- The call that locks it was started: one that was refused before that holds nothing.
+local function locks(tx, name, id, slot)
   holds.lock(tx, name, id)
+  return slot
 end
 
 function Transaction:check_usable()
@@ -61,9 +66,10 @@ function Transaction:check_usable()
   wait.host.check()
 end
 
-function Transaction:start_find(name, id, timeout, _, raw, etag, unless, locks)
-  if locks then lock(self, name, id) end
-  return self.tx:find(name, id, left(self, timeout), locks, raw, etag, unless)
+function Transaction:start_find(name, id, timeout, _, raw, etag, unless, lock)
+  if lock then look_around(self, name, id) end
+  local slot = self.tx:find(name, id, left(self, timeout), lock, raw, etag, unless)
+  return lock and locks(self, name, id, slot) or slot
 end
 
 function Transaction:start_find_many(name, list, timeout, _, raw)
@@ -72,9 +78,9 @@ end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match,
     etag)
-  lock(self, name, id)
-  return self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw, expr, params, false,
-    false, if_match, etag)
+  look_around(self, name, id)
+  return locks(self, name, id, self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw,
+    expr, params, false, false, if_match, etag))
 end
 
 function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
@@ -273,12 +279,9 @@ end
 ---@param own boolean? the row is that of the call around, which has looked itself
 ---@return table? document
 function Transaction:lock_row(name, id, timeout, own)
-  if own then
-    holds.lock(self, name, id)
-  else
-    lock(self, name, id)
-  end
-  return wait.slot(self.hub, self.tx:find(name, id, left(self, timeout), true))
+  if not own then look_around(self, name, id) end
+  return wait.slot(self.hub, locks(self, name, id,
+    self.tx:find(name, id, left(self, timeout), true)))
 end
 
 --- Stores a document and commits, in one call.
