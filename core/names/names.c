@@ -23,6 +23,7 @@ struct question {
     unsigned texts, forgotten; /* what it would have to be forgotten for */
     bool keep, again; /* again: the one retry after a lost connection was used */
     bool answered, stale;
+    bool more; /* the server answered that it is another question that is to be asked */
     struct stores__table *table; /* held */
     struct stores__pg_conn *conn;
     struct stores__pg_wait wait;
@@ -69,6 +70,7 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
     (void)index;
     if (stores__pg_result_ok(result, &question->error)) {
         question->answered = stores__facts_are_told(result, &question->asked);
+        question->more = !question->answered;
         if (question->answered) take_answer(question, result);
     }
     if (stores__pg_stale_plan(req)) {
@@ -122,7 +124,7 @@ static void put(struct question *question, struct stores__pg_conn *conn, bool co
     const char *values[] = {question->quoted};
     question->forgotten = question->engine->names->forgotten;
     question->texts = conn->texts;
-    question->stale = false;
+    question->stale = question->more = false;
     question->req.result = took;
     question->conn = conn;
     question->asked = stores__facts_ask(question->engine, question->asked.depth, committed);
@@ -132,9 +134,11 @@ static void put(struct question *question, struct stores__pg_conn *conn, bool co
     stores__pg_sync(conn, &question->req);
 }
 
-/* The server answered that another question is to be asked. */
-static bool needs_more(const struct question *question, enum stores__pg_end end) {
-    return end != STORES__PG_LOST && !question->answered && question->error.code == STORES_OK;
+/* Each question has a retry of its own. What an attempt before it failed with does not matter. */
+static bool needs_more(struct question *question, enum stores__pg_end end) {
+    if (end == STORES__PG_LOST || !question->more) return false;
+    question->again = false;
+    return true;
 }
 
 /* Parsed first: a name that cannot be is asked of nobody. */

@@ -153,6 +153,23 @@ describe('Prepared statements', function()
     end)
   end
 
+  it('heal for the question about a table of which there is more to say', function()
+    store:query([[CREATE FUNCTION forget() RETURNS jsonb LANGUAGE plpgsql AS
+      $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RETURN '{"n": 1}'::jsonb; END $$;
+      CREATE VIEW forgets AS SELECT 1::bigint AS id, forget() AS value;
+      CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$]])
+    for i = 1, 3 do
+      store:query(([[CREATE TABLE fired%d (id bigint PRIMARY KEY, value jsonb);
+        INSERT INTO fired%d VALUES (1, '{"n": %d}');
+        CREATE TRIGGER fired BEFORE UPDATE ON fired%d FOR EACH ROW EXECUTE FUNCTION fired()
+        ]]):format(i, i, i, i))
+    end
+    for i = 1, 3 do
+      assert.equal(1, store:find('forgets', '1').n)
+      assert.equal(i, store:find('fired' .. i, '1').n)
+    end
+  end)
+
   it('heal for a transaction, which runs again', function()
     use()
     assert.equal('', support.psql(db, 'ALTER TABLE docs ALTER COLUMN id TYPE numeric'))
