@@ -39,6 +39,65 @@ describe('a finalizer', function()
     end
   end)
 
+  it('that closes the store in the middle of a verb has it raise that, and no error of Lua',
+    function()
+      local ids, list = { '1', '2', '1' }, { { id = '31' }, { id = '32' } }
+      local criteria, raw, shared = { n = 1 }, { raw = true }, { shared = true }
+      local wrong = {}
+      local function nothing() end
+      store:upsert('docs', { id = '1', n = 1 })
+      store:upsert('docs', { id = '2', n = 2, deep = { { 1 } } })
+      local function try(name, own, call)
+        local ok, result = finalizers.run(function() own:close() end, function()
+          return call(own)
+        end)
+        -- it may be over before
+        if not ok and (type(result) ~= 'table' or result.code ~= 'closed') then
+          wrong[name] = tostring(result)
+        end
+      end
+      for name, call in pairs({
+        find = function(own) return own:find('docs', '2') end,
+        raw = function(own) return own:find('docs', '2', raw) end,
+        shared = function(own) return own:find('docs', '2', shared) end,
+        exists = function(own) return own:exists('docs', '1') end,
+        findAllByIds = function(own) return own:findAllByIds('docs', ids) end,
+        raw_ids = function(own) return own:findAllByIds('docs', ids, raw) end,
+      }) do
+        local own = stores.Store.new(db, support.redis(), { hold = { 'docs' } })
+        cache.hold(own, 'docs', '1')
+        cache.hold(own, 'docs', '2')
+        own:findAllByIds('docs', ids)
+        try(name, own, call)
+      end
+      for name, call in pairs({
+        findByJSON = function(own) return own:findByJSON('docs', criteria) end,
+        count = function(own) return own:count('docs', criteria) end,
+        update = function(own) return own:update('docs', list[1]) end,
+        insert = function(own) return own:insert('docs', { n = 1 }) end,
+        delete = function(own) return own:delete('docs', '33') end,
+        deleteMany = function(own) return own:deleteMany('docs', ids) end,
+        upsertMany = function(own) return own:upsertMany('docs', list) end,
+        patch = function(own) return own:patch('docs', '1', { inc = criteria }) end,
+        patchWhere = function(own) return own:patchWhere('docs', criteria, { inc = criteria }) end,
+        updateObject = function(own) return own:updateObject('docs', '1', nothing) end,
+        updateEach = function(own) return own:updateEach('docs', criteria, nothing) end,
+        transaction = function(own) return own:transaction(nothing) end,
+        query = function(own) return own:query('SELECT 1') end,
+        invalidate = function(own) return own:invalidate('docs', '1') end,
+        token = function(own) return own:token() end,
+        stats = function(own) return own:stats() end,
+        generateId = function(own) return own:generateId() end,
+        notify = function(own) return own:notify('news', 'x') end,
+        sweep = function(own) return own:sweep() end,
+      }) do
+        local own = stores.Store.new(db, support.redis())
+        own:find('docs', '1')
+        try(name, own, call)
+      end
+      assert.same({}, wrong)
+    end)
+
   it('that closes the store while figures are read comes before or behind that', function()
     for name, read in pairs({
       stats = function(engine) return engine:stats() end,
