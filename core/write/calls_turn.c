@@ -83,11 +83,17 @@ void stores__call_bypass_turns(struct stores__own_call *call) {
 
 static void send_turns(struct stores__own_call *call);
 
+static bool is_up(const struct stores__own_call *call) {
+    for (size_t i = 0; i < call->turned_count; i++) {
+        if (!stores__node_up(stores__epoch_node(call->turned[i]))) return false;
+    }
+    return stores__cache_up(call->engine->cache);
+}
+
 /* Where Redis came back meanwhile it is told after all. */
 static void waited(struct stores__timer *timer) {
     struct stores__own_call *call = STORES__CONTAINER(timer, struct stores__own_call, patience);
-    bool is_back = call->redis_away && !stores__closing(call->engine) &&
-                   stores__cache_up(call->engine->cache);
+    bool is_back = call->redis_away && !stores__closing(call->engine) && is_up(call);
     if (is_back && !call->turned_again) {
         call->turned_again = true;
         send_turns(call);
@@ -106,7 +112,7 @@ static bool wait_for_leases(struct stores__own_call *call) {
         uint64_t absence = stores__held_absence(call->turned[i]);
         if (absence > ms) ms = absence;
     }
-    call->redis_away = !stores__cache_up(engine->cache);
+    call->redis_away = !is_up(call);
     call->patience.fire = waited;
     return ms > 0 &&
            stores__timer_set(&engine->timers, &call->patience, uv_hrtime() / 1000000 + ms);

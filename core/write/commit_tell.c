@@ -64,13 +64,21 @@ static bool wait_for_epochs(struct stores__tell *tell) {
     return stores__timer_set(&engine->timers, &tell->timer, stores__now(engine) + ms);
 }
 
+/* Whether Redis can be told: of a cluster, the nodes that are to be. */
+static bool is_up(const struct stores__tell *tell) {
+    for (size_t i = 0; i < tell->turn_count; i++) {
+        if (!stores__node_up(stores__epoch_node(tell->turns[i]))) return false;
+    }
+    return stores__cache_up(tell->engine->cache) && stores__settle_nodes_up(tell->rows);
+}
+
 /* No lease is left. Where Redis came back meanwhile it is told after all: others may have read by
  * it all along, and go on to. */
 static void no_lease_left(struct stores__timer *timer) {
     struct stores__tell *tell = STORES__CONTAINER(timer, struct stores__tell, timer);
     if (stores__closing(tell->engine)) { /* before its time */
         tell->done(tell, STORES__MUST_NOT);
-    } else if (tell->away && !tell->waited && stores__cache_up(tell->engine->cache)) {
+    } else if (tell->away && !tell->waited && is_up(tell)) {
         tell->waited = true;
         tell_again(tell);
     } else {
@@ -93,7 +101,7 @@ static void not_told(struct stores__tell *tell) {
     stores_engine *engine = tell->engine;
     bool bypasses = engine->config.on_cache_failure != STORES_CACHE_FAILURE_ERROR;
     uint64_t ms = bypasses ? absence(tell) : 0;
-    tell->away = !stores__cache_up(engine->cache);
+    tell->away = !is_up(tell);
     tell->timer.fire = no_lease_left;
     if (ms == 0) {
         tell->done(tell, STORES__NOT_TOLD);

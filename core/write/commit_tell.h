@@ -42,7 +42,7 @@ struct stores__tell {
     bool turns_sent;
     bool held; /* rows of a table of it may be held in memory somewhere */
     unsigned told_again; /* once, after the link was lost */
-    bool away, waited; /* no link was up when leases began to be waited for; Redis was told again
+    bool away, waited; /* a node was not up when leases began to be waited for; Redis was told again
                         * behind that, which is done once */
     uint64_t failures; /* of the link, when Redis was told */
     int tries;

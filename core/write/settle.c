@@ -179,6 +179,13 @@ uint64_t stores__settle_absence(const struct stores__settle *settle) {
     return most;
 }
 
+bool stores__settle_nodes_up(const struct stores__settle *settle) {
+    for (size_t at = 0; at < settle->count; at = table_end(settle, at)) {
+        if (!stores__node_up(stores__epoch_node(settle->rows[at].table->epoch))) return false;
+    }
+    return true;
+}
+
 void stores__settle_bypass(struct stores__settle *settle) {
     stores__settle_unpublish(settle, 0);
     for (size_t at = 0; at < settle->count; at = table_end(settle, at)) {

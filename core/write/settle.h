@@ -32,6 +32,8 @@ bool stores__settle_place(struct stores__settle *settle,
 /* How long has to be waited, in ms, until nobody holds rows of the tables in memory, where Redis
  * cannot be told. */
 uint64_t stores__settle_absence(const struct stores__settle *settle);
+/* Whether the nodes of all tables are up. */
+bool stores__settle_nodes_up(const struct stores__settle *settle);
 /* Every table's epoch is known (or being turned), so that placing may be tried. */
 bool stores__settle_epochs_known(const struct stores__settle *settle);
 /* Redis did not take them (or it is not known which): the tables are remembered, and nothing is

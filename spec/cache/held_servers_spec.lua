@@ -13,18 +13,18 @@ local WAIT = 120
 describe('held tables', function()
   local group, db, store, other
 
-  local function open(config)
-    local opts = { hold = { 'routes', 'prices' }, log = function() end }
+  local function open(config, lease)
+    local opts = { hold = { 'routes', 'prices' }, hold_lease = lease, log = function() end }
     return stores.Store.new(db, config, opts)
   end
 
-  local function begin(config)
+  local function begin(config, lease)
     db = support.db()
     support.psql(db, [[CREATE TABLE routes (id bigint PRIMARY KEY, value jsonb);
       CREATE TABLE prices (id bigint PRIMARY KEY, value jsonb);
       INSERT INTO routes VALUES (1, '{"n": 0}');
       INSERT INTO prices VALUES (1, '{"n": 0}')]])
-    store, other = open(config), open(config)
+    store, other = open(config, lease), open(config, lease)
   end
 
   after_each(function()
@@ -85,6 +85,42 @@ describe('held tables', function()
     hold(store, 'routes')
     agree('routes', 10, 15)
   end)
+
+  it('of a cluster are told of a write by who has waited for leases, where their node is back',
+    function()
+      group = clusters.start()
+      begin(group:config({ timeout = 0.5 }), 4)
+      hold(store, 'routes')
+      hold(other, 'routes')
+      agree('routes', 1, 3)
+      local keys = cache.of(db)
+      keys.cli = function(...) return group:cli(...) end
+      local node = group:owner(group:slot(keys:epoch_key('public.routes')))
+      for n, write in ipairs({
+        function() other:update('routes', { id = '1', n = 11 }) end,
+        function()
+          other:query([[UPDATE routes SET value = '{"n": 12}']], nil,
+            { transaction = false, invalidates = { 'routes' } })
+        end,
+      }) do
+        hold(store, 'routes')
+        hold(other, 'routes')
+        local before = other:stats().bypassed
+        stores.run(function()
+          node:pause()
+          support.eventually(function()
+            other:find('routes', '6')
+            return other:stats().redis_up < 1
+          end)
+          local writing = stores.spawn(write)
+          stores.sleep(0.05) -- it has begun
+          node:resume()
+          writing:join()
+        end)
+        assert.equal(10 + n, store:find('routes', '1').n)
+        assert.equal(before, other:stats().bypassed)
+      end
+    end)
 
   it('of sentinels survive the end of the master, and are held on the next one', function()
     group = sentinels.start()
