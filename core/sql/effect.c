@@ -52,9 +52,13 @@ static bool any_begins(const char *sql, bool (*such)(const char *at, const char 
     }
 }
 
+bool stores__sql_may_control(const char *sql) {
+    return any_begins(sql, begins_control);
+}
+
 bool stores__sql_controls(const char *sql) {
     /* BEGIN ATOMIC .. END of a function has statements of its own: its tag tells */
-    return !stores__sql_mentions(sql, "atomic") && any_begins(sql, begins_control);
+    return !stores__sql_mentions(sql, "atomic") && stores__sql_may_control(sql);
 }
 
 /* Up to the end of its statement, outside of parentheses: FROM STDIN, or TO STDOUT. */
@@ -86,12 +90,19 @@ bool stores__sql_sets(const char *sql) {
 }
 
 static bool begins_parts(const char *at, const char *end) {
-    static const char *const words[] = {"call", "cluster", "do", "reindex", "vacuum", NULL};
+    static const char *const words[] = {"analyse", "analyze", "call",   "cluster",
+                                        "do",      "reindex", "vacuum", NULL};
+    return is_one_of(at, end, words);
+}
+
+static bool begins_concurrent(const char *at, const char *end) {
+    static const char *const words[] = {"alter", "create", "drop", NULL};
     return is_one_of(at, end, words);
 }
 
 bool stores__sql_commits_inside(const char *sql) {
-    return any_begins(sql, begins_parts) || stores__sql_mentions(sql, "concurrently");
+    return any_begins(sql, begins_parts) ||
+           (stores__sql_mentions(sql, "concurrently") && any_begins(sql, begins_concurrent));
 }
 
 bool stores__sql_stands_anywhere(const char *sql) {

@@ -10,10 +10,12 @@
 /* One of its statements begins, ends or prepares a transaction; savepoints stay inside of it. What
  * no words tell (a server that reads backslashes in strings) the tags of the answers do. */
 bool stores__sql_controls(const char *sql);
+/* The same, or it looks so: END may be the one of a function's BEGIN ATOMIC. */
+bool stores__sql_may_control(const char *sql);
 /* The tag of an answer says that the statement did. */
 bool stores__sql_tag_controls(const char *tag);
 /* Outside of a transaction it may commit a part of its work, and fail after that: procedures and
- * blocks, what goes table by table, and what is done CONCURRENTLY. */
+ * blocks, what goes table by table, and what is made CONCURRENTLY. */
 bool stores__sql_commits_inside(const char *sql);
 /* The tag of an answer says that rows may have changed, or tables. */
 bool stores__sql_tag_writes(const char *tag);

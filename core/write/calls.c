@@ -107,31 +107,38 @@ static bool commits_itself(const struct stores__own_call *call) {
     return call->way == WAY_ITSELF || call->way == WAY_LONE;
 }
 
-/* It failed, and no part of it was committed before that: what PostgreSQL points at in the text was
- * refused before anything ran. */
-static bool did_nothing(const struct stores__own_call *call) {
-    return !commits_itself(call) || call->error->position > 0 ||
-           !stores__sql_commits_inside(call->sql);
+/* Outside of transactions it failed, and may have committed a part of its work before that. What
+ * PostgreSQL points at in the text was refused before anything ran. */
+static bool did_a_part(const struct stores__own_call *call) {
+    bool outside = (call->way == WAY_ITSELF || call->way == WAY_LONE) && !call->select;
+    bool refused = call->error != NULL && call->error->position > 0;
+    return outside && call->step == CALL_RUNNING && call->req.sent && !refused &&
+           stores__sql_commits_inside(call->sql);
+}
+
+/* Of several statements some were committed by one of their own before the others failed. Where the
+ * connection is lost their words alone may tell that they ended the transaction they ran in. */
+static bool did_some(const struct stores__own_call *call, bool lost) {
+    if (call->step != CALL_RUNNING || !call->options.simple) return false;
+    if (call->way == WAY_ITSELF) return call->result != NULL && !lost;
+    if (lost) return call->ended || stores__sql_may_control(call->sql);
+    return call->ended || !stores__pg_in_transaction(call->conn);
+}
+
+/* Nobody knows what the text wrote, which was to read only, or to stay in its transaction. */
+static void turn_untold(struct stores__own_call *call, bool some) {
+    bool named = call->way == WAY_ITSELF && !call->options.readonly;
+    if (!named && (some || did_a_part(call))) stores__turn_all(call->engine);
+    if (some) call->renames = true;
 }
 
 /* A statement that commits itself may have done part of its work, or all of it. */
 static void failed(struct stores__own_call *call) {
-    /* of several statements some may have been committed by their own COMMIT, before the failure */
-    bool itself = call->way == WAY_ITSELF;
-    bool ended = call->error != NULL && call->step == CALL_RUNNING && call->options.simple &&
-                 (itself ? call->result != NULL : !stores__pg_in_transaction(call->conn));
-    if (call->error != NULL && commits_itself(call) &&
-        stores__pg_in_doubt(call->conn, call->error)) {
-        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-    }
-    if (call->error != NULL && !did_nothing(call)) {
-        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-    }
-    if (ended && call->error->code != STORES_CONNECTION_LOST) {
-        if (!itself) stores__turn_all(call->engine);
-        call->renames = true;
-        stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
-    }
+    bool some = did_some(call, call->error->code == STORES_CONNECTION_LOST);
+    bool part = commits_itself(call) &&
+                (did_a_part(call) || stores__pg_in_doubt(call->conn, call->error));
+    turn_untold(call, some);
+    if (some || part) stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     if (call->turned_count > 0 && call->step == CALL_RUNNING) {
         turn_again(call);
     } else {
@@ -266,6 +273,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     /* the caller left: what a transaction did is not kept, what was not sent yet is not sent */
     if (call->op == NULL && (call->way != WAY_ITSELF || call->step == CALL_NAMES)) {
+        turn_untold(call, did_some(call, false));
         end_failed(call, NULL);
         return;
     }
@@ -384,7 +392,9 @@ stores_outcome stores__call_leave(stores_op *op) {
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;
     }
+    bool some = did_some(call, true);
     if (commits_itself(call)) stores__mark_untold(call->engine);
+    turn_untold(call, some); /* so far; the rest when it is over */
     stores__pg_insist(&call->insist, call->conn);
-    return commits_itself(call) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+    return commits_itself(call) || some ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }

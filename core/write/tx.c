@@ -160,7 +160,7 @@ static void lost(stores_tx *tx) {
             tx, stores__error_new(STORES_CONNECTION_LOST,
                                   "the connection was lost, and the transaction with it"));
     }
-    if (tx->options.session) stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
+    if (stores__tx_commits_itself(tx)) stores__error_outcome(&tx->error, STORES_OUTCOME_UNKNOWN);
     if (tx->ended_by == STORES_OK) tx->ended_by = STORES_CONNECTION_LOST;
     stores__tx_answer(tx, tx->error);
     end_tx(tx);
@@ -245,7 +245,7 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     stores__pg_insist_over(&tx->insist);
-    stores__tx_session_over(tx, end != STORES__PG_LOST && tx->op != NULL && !tx->failed);
+    stores__tx_text_over(tx, end != STORES__PG_LOST && tx->op != NULL && !tx->failed);
     if (tx->txop->begun_here && end != STORES__PG_LOST) {
         tx->begun = stores__pg_in_transaction(tx->conn);
     }
@@ -299,8 +299,8 @@ static stores_outcome leave_tx(stores_op *op) {
     }
     tx->ended_by = op->ends_early;
     stores__pg_insist(&tx->insist, tx->conn);
-    stores__tx_session_over(tx, false); /* so far; the rest when it is over */
-    return tx->options.session ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+    stores__tx_text_over(tx, false); /* so far; the rest when it is over */
+    return stores__tx_commits_itself(tx) ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }
 
 /* The op's arguments are complete: off to the connection. */

@@ -142,9 +142,12 @@ void stores__tx_send(stores_tx *tx);
 bool stores__tx_owes(const stores_tx *tx);
 /* The one that was kept before goes. */
 void stores__tx_keep_error(stores_tx *tx, stores_error *error);
-/* A statement of a session is over, or nobody waits for it any more. Where it has no answer all
+/* What is under way commits what it likes: that of a session, and a text that ends its transaction,
+ * or has the words for it. */
+bool stores__tx_commits_itself(const stores_tx *tx);
+/* The op under way is over, or nobody waits for it any more. Where such a text has no answer all
  * tables are turned, for what it committed before it failed was told to nobody. */
-void stores__tx_session_over(stores_tx *tx, bool answered);
+void stores__tx_text_over(stores_tx *tx, bool answered);
 
 /* Before a write is added: how far it reaches, where that is known already; else asks for the facts
  * of its table in front of it, where they are in doubt. True: they are to be confirmed behind

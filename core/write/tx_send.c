@@ -64,15 +64,31 @@ static bool session_wrote(const struct stores__txop *txop, const char *tag) {
     return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
 }
 
-void stores__tx_session_over(stores_tx *tx, bool answered) {
-    if (!tx->options.session) return;
-    stores__mark_untold(tx->engine); /* it commits what it likes */
-    if (!answered && tx->txop != NULL && tx->txop->kind == TXOP_QUERY) stores__turn_all(tx->engine);
+bool stores__tx_commits_itself(const stores_tx *tx) {
+    const struct stores__txop *txop = tx->txop;
+    if (tx->options.session) return true;
+    return txop != NULL && txop->kind == TXOP_QUERY &&
+           (txop->ended || stores__sql_may_control(txop->sql));
+}
+
+void stores__tx_text_over(stores_tx *tx, bool answered) {
+    const struct stores__txop *txop = tx->txop;
+    if (tx->options.session) stores__mark_untold(tx->engine);
+    if (answered || txop == NULL || txop->kind != TXOP_QUERY) return;
+    if (stores__tx_commits_itself(tx)) stores__turn_all(tx->engine);
 }
 
 /* Of the op's own statement, and not of our BEGIN or what stands behind. */
 static bool is_own(const struct stores__txop *txop, int index) {
     return txop->simple ? txop->at >= 0 : index == txop->at;
+}
+
+/* A text of a session failed, and may have committed a part of its work before that: by itself, or
+ * as some of several statements. What PostgreSQL points at was refused before anything ran. */
+static bool did_a_part(const struct stores__txop *txop, const stores_error *error) {
+    if (txop->kind != TXOP_QUERY) return false;
+    if (txop->simple && txop->result != NULL) return true;
+    return error->position <= 0 && stores__sql_commits_inside(txop->sql);
 }
 
 static void failed(stores_tx *tx, int index, stores_error *error) {
@@ -81,11 +97,13 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
     tx->failed = true;
     stores__pg_explain_read_only(&tx->req, error);
     stores__pg_heed(tx->conn, error);
-    if (tx->options.session && stores__pg_in_doubt(tx->conn, error)) {
-        error->outcome = STORES_OUTCOME_UNKNOWN; /* it committed itself, on another server */
+    bool own = is_own(txop, index);
+    /* it committed itself, perhaps on another server */
+    if (tx->options.session &&
+        (stores__pg_in_doubt(tx->conn, error) || (own && did_a_part(txop, error)))) {
+        error->outcome = STORES_OUTCOME_UNKNOWN;
         error->retryable = false;
     }
-    bool own = is_own(txop, index);
     if (own && txop->kind == TXOP_WRITE) {
         stores__statement_explain(txop->statement, error);
     } else if (own && txop->sql != NULL) {
@@ -182,8 +200,9 @@ static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop 
 /* A session's SELECT is a transaction with what stands behind it up to the Sync. What it calls by a
  * view or an operator its words do not tell. */
 static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
-    return tx->options.session && tx->engine->cache != NULL && txop->kind == TXOP_QUERY &&
-           stores__sql_stands_anywhere(txop->sql);
+    bool reads = txop->kind == TXOP_SELECT || (txop->kind == TXOP_FIND && txop->table->runs);
+    return tx->options.session && tx->engine->cache != NULL &&
+           (reads || txop->kind == TXOP_QUERY) && stores__sql_stands_anywhere(txop->sql);
 }
 
 bool stores__tx_owes(const stores_tx *tx) {

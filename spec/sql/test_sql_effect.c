@@ -11,6 +11,14 @@ static void stays(const char *sql) {
     if (!CHECK(!stores__sql_controls(sql))) printf("  %s\n", sql);
 }
 
+static void in_parts(const char *sql) {
+    if (!CHECK(stores__sql_commits_inside(sql))) printf("  %s\n", sql);
+}
+
+static void at_once(const char *sql) {
+    if (!CHECK(!stores__sql_commits_inside(sql))) printf("  %s\n", sql);
+}
+
 static void reads(const char *sql) {
     if (!CHECK(stores__sql_only_reads(sql))) printf("  %s\n", sql);
 }
@@ -41,6 +49,20 @@ int main(void) {
     stays("SELECT 1 /* ; COMMIT */");
     stays("SELECT commit FROM t");
     stays("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END");
+
+    CHECK(stores__sql_may_control("UPDATE t SET a = 1; COMMIT /* atomic */; BEGIN"));
+    CHECK(stores__sql_may_control("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END"));
+    CHECK(!stores__sql_may_control("UPDATE atomic SET a = 'COMMIT'; SAVEPOINT a"));
+
+    in_parts("CALL p()");
+    in_parts("SELECT 1; /* a */ DO $$ BEGIN COMMIT; END $$");
+    in_parts("ANALYZE a, b");
+    in_parts("create unique index concurrently i on t (a)");
+    in_parts("ALTER TABLE t DETACH PARTITION p CONCURRENTLY");
+    at_once("UPDATE t SET a = 'concurrently'");
+    at_once("EXPLAIN ANALYZE SELECT 1");
+    at_once("CREATE INDEX i ON t (a)");
+    at_once("SELECT call FROM do");
 
     CHECK(stores__sql_tag_controls("COMMIT"));
     CHECK(stores__sql_tag_controls("BEGIN"));

@@ -60,8 +60,19 @@ describe('what a session committed of a text that failed', function()
       end)
       assert.is_false(ok)
       assert.equal(case[3], err.code)
+      assert.equal('unknown', err.outcome)
+      assert.is_false(err.retryable)
       assert.equal(n, store:find('docs', '1').n)
       support.eventually(function() return other:find('docs', '1').n == n end)
     end)
   end
+
+  it('is nothing where the text was refused before it ran, or was one statement', function()
+    for _, sql in ipairs({ 'CALL no_such_procedure(1)', 'CALL fails(nothing)', 'SELECT 1 / 0',
+      "UPDATE docs SET value = jsonb_build_object('n', 1 / 0)", 'VACUUM (nonsense) docs' }) do
+      local ok, err = pcall(store.session, store, function(session) session:query(sql) end)
+      assert.is_false(ok)
+      assert.equal('none', err.outcome, sql)
+    end
+  end)
 end)

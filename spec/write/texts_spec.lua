@@ -117,6 +117,66 @@ describe('a text', function()
     support.eventually(function() return other:find('docs', '1').n == 61 end)
   end)
 
+  -- What comes behind the end of the transaction, and fails.
+  local FAILS = {
+    { 'by a mistake', 'SELECT 1 / 0', 'invalid_argument' },
+    { 'as its connection is lost', 'SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)',
+      'connection_lost' },
+    { 'as its time is over', 'SELECT pg_sleep(60)', 'timeout', 0.5 },
+  }
+  local n = 200
+
+  for _, ending in ipairs({ 'COMMIT /* atomic */; BEGIN', 'COMMIT AND CHAIN /* atomic */',
+    'COMMIT /* atomic */' }) do
+    for _, case in ipairs(FAILS) do
+      local text = "UPDATE docs SET value = '{\"n\": %d}'; " .. ending .. '; ' .. case[2]
+      local function is_told(code, ok, err)
+        assert.is_false(ok)
+        assert.equal(code, err.code)
+        assert.equal('unknown', err.outcome)
+        assert.is_false(err.retryable)
+        assert.equal(n, truth('docs'))
+        assert.equal(n, store:find('docs', '1').n)
+        support.eventually(function() return other:find('docs', '1').n == n end)
+      end
+
+      it('that ends its transaction and fails then, ' .. case[1] .. ', turns what it wrote: '
+        .. ending, function()
+        n = n + 1
+        warm('docs', 1)
+        is_told(case[3], pcall(function()
+          wait.slot(store.hub, store.engine:query(text:format(n), {}, { simple = true,
+            transaction = true }, case[4] or 5, false))
+        end))
+      end)
+
+      it('in a transaction that it ends, and that fails then, ' .. case[1] .. ', turns what it '
+        .. 'wrote: ' .. ending, function()
+        n = n + 1
+        warm('docs', 1)
+        local tx = store.engine:tx({})
+        local ok, err = pcall(function()
+          wait.slot(store.hub, tx:query(text:format(n), {}, { simple = true }, case[4] or 5, false))
+        end)
+        pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
+        tx:free()
+        is_told(case[3] == 'invalid_argument' and 'unsupported' or case[3], ok, err)
+      end)
+    end
+  end
+
+  it('outside of transactions that is said to read only, writes and fails, turns what it wrote',
+    function()
+      warm('docs', 1)
+      local ok, err = pcall(store.query, store, "DO $$ BEGIN UPDATE docs SET value = '{\"n\": 90}';"
+        .. ' COMMIT; PERFORM 1 / 0; END $$', nil, { transaction = false, readonly = true })
+      assert.is_false(ok)
+      assert.equal('invalid_argument', err.code)
+      assert.equal(90, truth('docs'))
+      assert.equal(90, store:find('docs', '1').n)
+      support.eventually(function() return other:find('docs', '1').n == 90 end)
+    end)
+
   it('of a session, which has no transaction, turns what it wrote', function()
     warm('docs', 1)
     store:session(function(session)
@@ -141,6 +201,27 @@ describe('a text', function()
       assert.equal(66, other:find('docs', '1').n)
     end)
   end
+
+  it('of a select of a session, and a find in a view, turn what they called wrote', function()
+    for at, call in ipairs({
+      function(tx)
+        return tx:select('met', [[WITH x AS (UPDATE docs SET value = '{"n": 1001}' RETURNING id)
+          SELECT id, '{}'::text FROM x]], {}, 5, false)
+      end,
+      function(tx) return tx:select('met', 'SELECT 1, write_docs(1002)::text', {}, 5, false) end,
+      function(tx) return tx:find('writer', '1', 5, false) end,
+    }) do
+      warm('met', 1)
+      warm('docs', 1)
+      local tx = store.engine:tx({ session = true })
+      pcall(function() return wait.slot(store.hub, call(tx)) end)
+      local wrote = at == 3 and 77 or 1000 + at
+      assert.equal(wrote, truth('docs'))
+      support.eventually(function() return other:find('docs', '1').n == wrote end)
+      pcall(function() wait.slot(store.hub, tx:rollback(5)) end)
+      tx:free()
+    end
+  end)
 
   it('of a session that calls what writes nothing turns nothing', function()
     -- a turn of the example before may come late, but not again and again

@@ -4,6 +4,7 @@
 --- with its row in it: such a statement is done once, whatever happens. The others run on the very
 --- connection that holds the runner's lock: if it breaks, both are lost at once.
 
+local core = require('stores.core')
 local distribute = require('stores.migrate.distribute')
 local errors = require('stores.errors')
 local failure = require('stores.migrate.failure')
@@ -125,6 +126,14 @@ local function raise_partial(context, step, at, cause)
   }))
 end
 
+-- Whether it is the server's own word that the statement failed. What a coordinator of Citus says
+-- of its workers is not.
+local function is_refusal(context, err)
+  if not errors.is(err) or not err.sqlstate or err.code == 'connection_lost' then return false end
+  local of_worker = err.sqlstate == 'XX000' or err.sqlstate:find('^08') ~= nil
+  return not (of_worker and core.is_citus(context.store.engine))
+end
+
 -- Runs a statement on the session that holds the lock. Gives false where another runner has it.
 local function alone(context, step, at, seen)
   local statement, session = step.statements[at], context.held.session
@@ -149,9 +158,10 @@ local function alone(context, step, at, seen)
   if begun then err = err.cause end
   -- The server refused, and nothing was done: the row goes. Without the server's word, or where a
   -- procedure committed on its way, the journal keeps the open end.
-  local refused = begun and errors.is(err) and err.sqlstate and err.outcome ~= 'unknown'
+  local refused = begun and is_refusal(context, err)
   if refused and partial then raise_partial(context, step, at, err) end
   if refused then
+    err.outcome = 'none' -- the core goes by its words, and does not know how far it went
     context.store:in_transaction(function(tx) context.ledger:unmark(tx, step, at) end)
   end
   local left = before and new_invalid(context, before) or {}
