@@ -5,8 +5,8 @@
  */
 #include "write/writes_internal.h"
 
-/* Once a table: the writes are ordered by their tables. By a depth of before there may be no answer,
- * which is enough in front of a write: its locks tell the rest. */
+/* Once a table: the writes are ordered by their tables. By a depth of before there may be no
+ * answer, which is enough in front of a write: its locks tell the rest. */
 static void add_check(struct stores__segment *segment, struct stores__table *table,
                       enum stores__facts_depth depth, bool committed) {
     const char *values[] = {table->name};
