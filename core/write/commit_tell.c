@@ -42,9 +42,9 @@ static void tell_again(struct stores__tell *tell) {
     send_all(tell);
 }
 
-/* The link was lost while the answers were due: it is made anew at once, and Redis is told once
- * more. */
-static bool was_lost(struct stores__tell *tell) {
+/* Takes one, where the link was lost while the answers were due: it is made anew at once, and Redis
+ * is told once more. */
+static bool another_try(struct stores__tell *tell) {
     struct stores__cache *cache = tell->engine->cache;
     /* of several nodes of a cluster that are configured the first ones may be gone */
     size_t most = cache->was_up || cache->seed_count < 2 ? 1 : 2 * cache->seed_count;
@@ -112,7 +112,7 @@ static void not_told(struct stores__tell *tell) {
 }
 
 static void all_answered(struct stores__tell *tell) {
-    if (tell->failed && was_lost(tell)) {
+    if (tell->failed && another_try(tell)) {
         tell_again(tell);
     } else if (tell->failed) {
         not_told(tell);
