@@ -29,6 +29,14 @@ struct stores__node *stores__epoch_node(const struct stores__epoch *epoch) {
     return cache->map != NULL ? cache->map->owners[epoch->slot] : cache->node;
 }
 
+bool stores__epochs_up(const struct stores__cache *cache, struct stores__epoch *const *epochs,
+                       size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!stores__node_up(stores__epoch_node(epochs[i]))) return false;
+    }
+    return stores__cache_up(cache);
+}
+
 bool stores__epoch_marked(const struct stores__epoch *epoch) {
     return epoch->longest > 0;
 }

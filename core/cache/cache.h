@@ -119,6 +119,10 @@ bool stores__cache_covers(const struct stores__table *table);
 bool stores__cache_up(const struct stores__cache *cache);
 /* The node that the keys of this table are on. */
 struct stores__node *stores__epoch_node(const struct stores__epoch *epoch);
+/* Whether Redis can be told of all of these: of a cluster, whether the nodes that have them are up.
+ * Of none: whether a node is. */
+bool stores__epochs_up(const struct stores__cache *cache, struct stores__epoch *const *epochs,
+                       size_t count);
 
 /* ---- What Redis refuses (trouble.c) ---------------------------------------------------------- */
 

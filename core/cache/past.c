@@ -134,9 +134,7 @@ bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *r
 
 bool stores__past_differs(struct stores__cache *cache, const struct pg_result *result) {
     struct stores__pg_identity before = cache->server;
-    return stores__past_told_by(cache, result, 0) &&
-           (strcmp(before.past, cache->server.past) != 0 ||
-            strcmp(before.system, cache->server.system) != 0);
+    return stores__past_told_by(cache, result, 0) && !stores__past_is(cache, &before);
 }
 
 void stores__past_doubt(struct stores__cache *cache) {

@@ -84,10 +84,7 @@ void stores__call_bypass_turns(struct stores__own_call *call) {
 static void send_turns(struct stores__own_call *call);
 
 static bool is_up(const struct stores__own_call *call) {
-    for (size_t i = 0; i < call->turned_count; i++) {
-        if (!stores__node_up(stores__epoch_node(call->turned[i]))) return false;
-    }
-    return stores__cache_up(call->engine->cache);
+    return stores__epochs_up(call->engine->cache, call->turned, call->turned_count);
 }
 
 /* Where Redis came back meanwhile it is told after all. */

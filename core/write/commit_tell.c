@@ -66,10 +66,8 @@ static bool wait_for_epochs(struct stores__tell *tell) {
 
 /* Whether Redis can be told: of a cluster, the nodes that are to be. */
 static bool is_up(const struct stores__tell *tell) {
-    for (size_t i = 0; i < tell->turn_count; i++) {
-        if (!stores__node_up(stores__epoch_node(tell->turns[i]))) return false;
-    }
-    return stores__cache_up(tell->engine->cache) && stores__settle_nodes_up(tell->rows);
+    return stores__epochs_up(tell->engine->cache, tell->turns, tell->turn_count) &&
+           stores__settle_nodes_up(tell->rows);
 }
 
 /* No lease is left. Where Redis came back meanwhile it is told after all: others may have read by
