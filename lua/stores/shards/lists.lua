@@ -50,8 +50,8 @@ local function check_collations(shards, answers, timeout)
   end
   if not unknown[1] then return end
   local found = scatter.run(shards, { timeout = timeout }, function(store, left)
-    return wait.slot(store.hub, store.engine:query(COLLATION, {},
-      { transaction = false, readonly = true }, left))[1].name
+    return wait.slot(store.hub, store.engine:query(COLLATION, {}, { transaction = false,
+      readonly = true }, left))[1].name
   end, unknown)
   local first
   for place = 1, shards.size do

@@ -57,8 +57,8 @@ local function refuse(shard, message, ...)
 end
 
 local function ask(store, sql, timeout)
-  return wait.slot(store.hub, store.engine:query(sql, {},
-    { transaction = false, readonly = true }, timeout or store.timeout))[1]
+  return wait.slot(store.hub, store.engine:query(sql, {}, { transaction = false,
+    readonly = true }, timeout or store.timeout))[1]
 end
 
 -- What the table says, and its name; `rows` gives the first row of a text. What one says that is
@@ -143,9 +143,8 @@ end
 ---@return stores.shards.Place?
 ---Raises shard_mismatch.
 function place.met(store, timeout)
-  local engine = store.engine
-  if not engine:met() then
-    wait.slot(store.hub, engine:meet(timeout or store.timeout))
+  if not store.engine:met() then
+    wait.slot(store.hub, store.engine:meet(timeout or store.timeout))
   end
   return store:stats().shard
 end

@@ -131,9 +131,8 @@ function backfill.expire(store, name, opts)
   local definition = declared(store, name, 'expires', 'expire')
   local size, count = opts.batch or BATCH, 0
   local by = expression.of(definition.expires)
-  local engine = store.engine
-  if not engine:met() then wait.slot(store.hub, engine:meet(opts.timeout)) end
-  local spread = core.is_citus(engine)
+  if not store.engine:met() then wait.slot(store.hub, store.engine:meet(opts.timeout)) end
+  local spread = core.is_citus(store.engine)
   for _, form in ipairs(times.over_sql(definition.expires, seen.now(store))) do
     local batch = { name = name, param = form.param, timeout = opts.timeout,
       condition = form.condition, type = form.condition:match('%$1::(%a+)'),

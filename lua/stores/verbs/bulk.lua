@@ -33,11 +33,10 @@ end
 -- Ids have the time of the server's clock, which the first connection tells.
 local function meet(self, opts)
   local store = self.store or self
-  local engine = store.engine
-  if engine:met() then return end
+  if store.engine:met() then return end
   local most = opts.timeout
   if store ~= self then most = math.min(most or math.huge, self:rest_of_it()) end
-  wait.slot(store.hub, engine:meet(most))
+  wait.slot(store.hub, store.engine:meet(most))
 end
 
 local function reset(work)

@@ -121,8 +121,7 @@ end
 -- Whether one statement may do: of a store that has heard the server's clock.
 local function may_ask(self, work)
   local kind = work.kind
-  return not self.store and work.opts.if_match == nil
-    and self.engine:met()
+  return not self.store and work.opts.if_match == nil and self.engine:met()
     and (kind == 'update' or kind == 'delete' or kind == 'modify' and not work.definition.validate)
 end
 

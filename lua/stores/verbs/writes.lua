@@ -55,11 +55,10 @@ end
 -- call's time.
 local function meet(self, opts)
   local store = self.store or self
-  local engine = store.engine
-  if engine:met() then return opts end
+  if store.engine:met() then return opts end
   local before, most = store.hub:now(), opts.timeout
   if store ~= self then most = math.min(most or math.huge, self:rest_of_it()) end
-  wait.slot(store.hub, engine:meet(most))
+  wait.slot(store.hub, store.engine:meet(most))
   if not opts.timeout and store ~= self then return opts end -- the transaction's own deadline
   local left = (opts.timeout or store.timeout) - (store.hub:now() - before)
   return { cache = opts.cache, etag = opts.etag, timeout = math.max(left, 0.001) }
