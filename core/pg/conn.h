@@ -62,15 +62,21 @@ struct stores__pg_req {
     bool readonly;
 };
 
+/* A time in 16 hex digits: how a session writes times and doubles is a setting. Two functions that
+ * have one form each: what there are many of (operators, date_part) costs a new session, which has
+ * to read all of them, a millisecond. */
+#define STORES__PG_TIME_SQL(time) "pg_catalog.encode(pg_catalog.timestamptz_send(" time "), 'hex')"
+/* That in microseconds since 1970; 0 where it is none. */
+int64_t stores__pg_time(const char *hex);
+
 /* Names a run of the server, after whose end xids of before are used again, and what it committed
  * may be gone. When one backend crashes the postmaster stays and keeps its start time; but all
- * statistics are reset. Microseconds, as integers: how a session writes doubles is a setting. */
-#define STORES__PG_MICROSECONDS(time)                                                              \
-    "(pg_catalog.date_part('epoch', " time ") * 1000000)::pg_catalog.int8::pg_catalog.text"
+ * statistics are reset. */
 #define STORES__PG_RUN_SQL                                                                         \
-    STORES__PG_MICROSECONDS("pg_catalog.pg_postmaster_start_time()")                               \
-    " || ' ' || coalesce(" STORES__PG_MICROSECONDS(                                                \
-        "pg_catalog.pg_stat_get_bgwriter_stat_reset_time()") ", '')"
+    "pg_catalog.concat_ws(' ', " STORES__PG_TIME_SQL(                                              \
+        "pg_catalog.pg_postmaster_start_time()") ", " STORES__PG_TIME_SQL("pg_catalog.pg_stat_"    \
+                                                                          "get_bgwriter_stat_"     \
+                                                                          "reset_time()") ")"
 
 /* What the session told about its server, and what the engine's cache needs to know. */
 struct stores__pg_identity {

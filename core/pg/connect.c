@@ -1,15 +1,10 @@
 /*
- * Opening a connection: libpq's connection loop on libuv, then the one round trip that tells who
- * the server is. See "Asynchronous connection" in libpq's manual, section 34.1.
+ * Opening a connection: libpq's connection loop on libuv, then the greeting (greet.c). See
+ * "Asynchronous connection" in libpq's manual, section 34.1.
  *
- *   start --> on_connecting, at each event --> greet --> ask --> greeting_done
- *                                                         ^           |
- *                may ask less, or settings by a statement +-----------+
- *                             place_done <-- ask_place, where it is a shard, or has workers
- *                                  |                v
- *   ready() <-- set_up <-- on_connect_done <----- go_up
+ *   start --> on_connecting, at each event --> connected --> greet.c --> ready()
  *
- * Each of them may end in fail(), and failed(); the deadline of all is the wire's timer.
+ * Each of them may end in failed(); the deadline of all is the wire's timer.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +12,7 @@
 #include "pg/citus.h"
 #include "pg/wire.h"
 
-static void fail(struct stores__pg_wire *wire, const stores_error *error) {
+void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error) {
     stores__timer_stop(wire->timers, &wire->timer);
     wire->conn->common->hooks->failed(wire->conn, error);
 }
@@ -96,230 +91,15 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     }
 }
 
-/* A statement of the user's, without which the session is not what was asked for. */
-static void fail_refused(struct stores__pg_wire *wire, const char *what) {
-    stores_error error;
-    stores__error_set(&error, STORES_CONNECT_FAILED, "%s: %s", what, wire->refused.message);
-    memcpy(error.sqlstate, wire->refused.sqlstate, sizeof error.sqlstate);
-    error.retryable = false;
-    fail(wire, &error);
-}
-
-static void greeted(struct stores__pg_req *req, int index, struct pg_result *result);
-static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end);
-
-/* One statement, for a lone statement is what a transaction pooler passes on untouched. */
-static void ask(struct stores__pg_wire *wire) {
-    wire->greeting.result = greeted;
-    wire->greeting.done = greeting_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
-    const char *settings = wire->conn->common->params.settings;
-    if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
-    struct stores__buf sql = {0};
-    stores__buf_fmt(&sql, "SELECT %s, %s, %s%s, %s",
-                    stores__pg_identity_columns(wire->conn->common->identity_asked),
-                    STORES__PG_SHARD_COLUMN,
-                    /* a session behind a pooler is somebody else's, too */
-                    wire->pooler ? STORES__PG_CITUS_HAS : STORES__PG_CITUS_COLUMN,
-                    stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
-                    stores__pg_session_columns);
-    memset(&wire->not_told, 0, sizeof wire->not_told);
-    stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
-    stores__buf_free(&sql);
-    stores__pg_sync(wire->conn, &wire->greeting);
-}
-
-static void greeted(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    stores_error error;
-    bool last = index == wire->greeting.added - 1;
-    if (!stores__pg_result_ok(result, &error)) {
-        *(last ? &wire->not_told : &wire->refused) = error; /* else it is the settings */
-    } else if (last) {
-        stores__pg_identity_take(&wire->conn->identity, result, 0);
-        const char *mark = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
-        wire->has_shard = stores__pg_shard_mark(&wire->conn->shard, mark);
-        const char *citus = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS + 1, NULL);
-        wire->conn->citus = citus != NULL && citus[0] != 'f';
-        stores__pg_session_read(&wire->session, result);
-    }
-    stores__pg_result_free(result);
-}
-
-static void set_up(struct stores__pg_wire *wire) {
-    stores__timer_stop(wire->timers, &wire->timer);
-    wire->conn->common->hooks->ready(wire->conn);
-}
-
-static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    stores_error error;
-    (void)index;
-    if (!stores__pg_result_ok(result, &error) && wire->refused.code == STORES_OK) {
-        wire->refused = error;
-    }
-    stores__pg_result_free(result);
-}
-
-static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    if (end == STORES__PG_LOST) return;
-    if (wire->refused.code == STORES_OK && stores__pg_in_transaction(wire->conn)) {
-        stores__error_set(&wire->refused, STORES_INVALID_OPTION,
-                          "on_connect leaves a transaction open");
-    }
-    if (wire->refused.code == STORES_OK) {
-        set_up(wire);
-    } else {
-        fail_refused(wire, "on_connect failed");
-    }
-}
-
-/* A proxy that drops start-up options in silence has not set what the engine relies on: it is set
- * by a statement then, unless the session is somebody else's, too. False: the set-up goes on later,
- * or has failed. */
-static bool fits(struct stores__pg_wire *wire) {
-    struct stores__pg_params *params = &wire->conn->common->params;
-    if (wire->session.idles_out && !wire->pooler && stores__pg_params_no_idle_limit(params)) {
-        wire->conn->retire_at = uv_now(wire->loop); /* another one takes its place */
-    }
-    if (wire->session.unfit[0] == '\0') return true;
-    if (!wire->pooler && !wire->asked_again &&
-        (params->settings != NULL || stores__pg_params_unoption(params))) {
-        wire->asked_again = true;
-        ask(wire);
-        return false;
-    }
-    stores_error error;
-    stores__pg_session_refuse(&wire->session, &error);
-    fail(wire, &error);
-    return false;
-}
-
-/* A function that this role may not call, or that this server does not have. */
-static bool may_ask_less(const struct stores__pg_wire *wire) {
-    const char *state = wire->not_told.sqlstate;
-    return wire->not_told.code != STORES_OK &&
-           wire->conn->common->identity_asked < STORES__PG_IDENTITIES - 1 &&
-           (strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0 ||
-            strncmp(state, "55", 2) == 0);
-}
-
-static void fail_unknown(struct stores__pg_wire *wire) {
-    stores_error error = wire->not_told;
-    if (error.code == STORES_OK) {
-        stores__error_set(&error, STORES_CONNECT_FAILED, "the server does not tell who it is");
-    } else if (error.code != STORES_CONNECTION_LOST) {
-        error.code = STORES_CONNECT_FAILED;
-    }
-    fail(wire, &error);
-}
-
-static void go_up(struct stores__pg_wire *wire) {
-    struct stores__pg_conn *conn = wire->conn;
-    conn->standby = conn->identity.timeline[0] == '\0';
-    conn->common->citus = conn->citus;
-    conn->clock_ms = wire->session.clock_ms;
-    conn->clock_heard_ns = wire->session.heard_ns;
-    stores__pg_enter(wire, WIRE_UP);
-    if (conn->common->on_connect != NULL) {
-        wire->greeting.result = took_on_connect;
-        wire->greeting.done = on_connect_done;
-        stores__pg_simple(conn, &wire->greeting, conn->common->on_connect);
-    } else {
-        set_up(wire);
-    }
-}
-
-/* Whether its database is the shard that is meant. */
-static void judge(struct stores__pg_wire *wire) {
-    stores_error error;
-    if (stores__pg_shard_fits(&wire->conn->shard, &wire->conn->common->shard, PQdb(wire->pg),
-                              &error)) {
-        go_up(wire);
-    } else {
-        fail(wire, &error);
-    }
-}
-
-static void took_place(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    stores_error error;
-    bool of_shard = wire->has_shard && index == 0;
-    bool ok = stores__pg_result_ok(result, &error);
-    if (ok && of_shard) {
-        stores__pg_shard_take(&wire->conn->shard, result);
-    } else if (ok) {
-        const char *group = stores__pg_value(result, 0, 0, NULL);
-        wire->conn->worker = group == NULL || strcmp(group, "0") != 0;
-    } else if (!of_shard) {
-        wire->not_told = error;
-    } else if (wire->refused.code == STORES_OK && !wire->conn->common->shard.any) {
-        wire->refused = error;
-    }
-    stores__pg_result_free(result);
-}
-
-static void place_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    if (end == STORES__PG_LOST) return;
-    if (wire->refused.code != STORES_OK) {
-        fail_refused(wire, "which shard the database is cannot be read");
-    } else if (wire->not_told.code != STORES_OK) {
-        fail_unknown(wire);
-    } else {
-        judge(wire);
-    }
-}
-
-static void ask_place(struct stores__pg_wire *wire) {
-    struct stores__buf sql = {0};
-    wire->greeting.result = took_place;
-    wire->greeting.done = place_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
-    if (wire->has_shard) {
-        stores__pg_shard_read(&wire->conn->shard, &sql);
-        stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
-    }
-    if (wire->conn->citus) {
-        stores__pg_add(wire->conn, &wire->greeting, STORES__PG_CITUS_GROUP, 0, NULL, false);
-    }
-    stores__buf_free(&sql);
-    stores__pg_sync(wire->conn, &wire->greeting);
-}
-
-static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
-    struct stores__pg_common *common = wire->conn->common;
-    if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
-    if (common->params.settings != NULL && wire->refused.code != STORES_OK) {
-        fail_refused(wire, "the session cannot be set up");
-    } else if (may_ask_less(wire)) {
-        common->identity_asked++;
-        ask(wire);
-    } else if (wire->conn->identity.database[0] == '\0') {
-        fail_unknown(wire);
-    } else if (!fits(wire)) {
-        return;
-    } else if (wire->has_shard || wire->conn->citus) {
-        ask_place(wire);
-    } else {
-        judge(wire);
-    }
-}
-
-static void greet(struct stores__pg_wire *wire) {
+static void connected(struct stores__pg_wire *wire) {
     PQsetErrorVerbosity(wire->pg, PQERRORS_DEFAULT);
     stores_error error;
     if (PQsetnonblocking(wire->pg, 1) != 0 || !PQenterPipelineMode(wire->pg)) {
         connect_error(wire, &error);
-        fail(wire, &error);
-        return;
+        stores__pg_connect_failed(wire, &error);
+    } else {
+        stores__pg_greet(wire);
     }
-    stores__pg_enter(wire, WIRE_GREETING);
-    wire->on_socket = stores__pg_on_answer;
-    stores__pg_watch(wire, UV_READABLE);
-    ask(wire);
 }
 
 static void on_connecting(uv_poll_t *poll, int status, int events) {
@@ -331,10 +111,10 @@ static void on_connecting(uv_poll_t *poll, int status, int events) {
     PostgresPollingStatusType next = PQconnectPoll(wire->pg);
     stores_error error;
     switch (next) {
-    case PGRES_POLLING_OK: greet(wire); break;
+    case PGRES_POLLING_OK: connected(wire); break;
     case PGRES_POLLING_READING: stores__pg_watch(wire, UV_READABLE); break;
     case PGRES_POLLING_WRITING: stores__pg_watch(wire, UV_WRITABLE); break;
-    default: connect_error(wire, &error); fail(wire, &error);
+    default: connect_error(wire, &error); stores__pg_connect_failed(wire, &error);
     }
 }
 
@@ -348,7 +128,7 @@ static void connect_timed_out(struct stores__timer *timer) {
         stores__error_set(&error, STORES_CONNECT_FAILED, "no answer from %s port %s in time",
                           host ? host : "the server", port ? port : "?");
     }
-    fail(wire, &error);
+    stores__pg_connect_failed(wire, &error);
 }
 
 /* Of what comes unasked the farewell matters: the server ends the connection, which it may close a

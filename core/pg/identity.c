@@ -2,6 +2,7 @@
  * Who the server is, and which past of it: what a connection asks when it is new, and a cache
  * behind a transaction pooler with the statements that have to know.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "pg/conn.h"
@@ -39,17 +40,28 @@ static void take(char *out, size_t size, const struct pg_result *result, int col
     snprintf(out, size, "%s", value ? value : "");
 }
 
-/* The run is two numbers, in microseconds: when the server was started, and, where one of its
- * backends crashed since, when it went on. */
+int64_t stores__pg_time(const char *hex) {
+    enum { DAYS_TO_2000 = 10957 }; /* where the server's times begin */
+    if (hex == NULL || strlen(hex) < 16) return 0;
+    char digits[17] = "";
+    memcpy(digits, hex, 16);
+    return (int64_t)strtoull(digits, NULL, 16) + INT64_C(86400000000) * DAYS_TO_2000;
+}
+
+/* The run is two times: when the server was started, and, where one of its backends crashed since,
+ * when it went on. Their decimals are part of what processes of all versions tell each other. */
 static void name_past(struct stores__pg_identity *identity) {
-    char all[sizeof identity->system + sizeof identity->database + sizeof identity->started + 8];
-    unsigned long long started = strtoull(identity->started, NULL, 10) / 1000000;
-    if (identity->started[0] == '\0' || identity->timeline[0] == '\0') return;
-    int len = snprintf(all, sizeof all, "%s/%s/%s", identity->system, identity->database,
-                       identity->started);
+    char all[sizeof identity->system + sizeof identity->database + 64], reset[24] = "";
+    const char *second = strchr(identity->started, ' ');
+    int64_t started = stores__pg_time(identity->started);
+    if (started == 0 || identity->timeline[0] == '\0') return;
+    if (second != NULL) snprintf(reset, sizeof reset, "%" PRId64, stores__pg_time(second + 1));
+    int len = snprintf(all, sizeof all, "%s/%s/%" PRId64 " %s", identity->system,
+                       identity->database, started, reset);
     uint64_t hash = stores__hash(all, (size_t)len);
     snprintf(identity->past, sizeof identity->past, "%.8s%08llX%012llX", identity->timeline,
-             started & 0xffffffff, (unsigned long long)(hash & 0xffffffffffff));
+             (unsigned long long)(started / 1000000) & 0xffffffff,
+             (unsigned long long)(hash & 0xffffffffffff));
 }
 
 bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,

@@ -7,10 +7,9 @@
 
 const char stores__pg_session_columns[] =
     "pg_catalog.current_setting('idle_session_timeout', true),"
-    " pg_catalog.concat_ws(', '" UNFIT("client_encoding", "UTF8") STORES__PG_PINS(
-        UNFIT) "),"
-               " (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000)"
-               "::pg_catalog.int8::pg_catalog.text";
+    " pg_catalog.concat_ws(', '" UNFIT("client_encoding", "UTF8")
+        STORES__PG_PINS(UNFIT) "),"
+                               " " STORES__PG_TIME_SQL("pg_catalog.clock_timestamp()");
 
 void stores__pg_session_read(struct stores__pg_session *session, const struct pg_result *result) {
     int last = stores__pg_columns(result) - 1;
@@ -21,7 +20,7 @@ void stores__pg_session_read(struct stores__pg_session *session, const struct pg
     session->unfit[0] = '\0';
     if (unfit != NULL) strncat(session->unfit, unfit, sizeof session->unfit - 1);
     session->idles_out = idle != NULL && strcmp(idle, "0") != 0; /* NULL: before PostgreSQL 14 */
-    session->clock_ms = clock ? strtoll(clock, NULL, 10) : 0;
+    session->clock_ms = stores__pg_time(clock) / 1000;
     session->heard_ns = uv_hrtime();
 }
 

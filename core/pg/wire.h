@@ -15,7 +15,7 @@
  * Where a wire stands. It goes down this list and never up, and stores__pg_enter is what moves it:
  *
  *   CONNECTING   libpq's connection loop (connect.c)
- *   GREETING     the server says who it is (connect.c)
+ *   GREETING     the server says who it is (greet.c)
  *   UP           requests and answers (conn.c, answers.c)
  *   BROKEN       lost; nobody was told yet: that is the timer's (wire.c), on a later turn
  *   CLOSED       its pool let go of it; it may wait for answers that nobody hears (leave.c)
@@ -73,7 +73,7 @@ struct stores__pg_wire {
     struct stores__pg_req nobody; /* who gets the answers that come too late (forsake.c) */
     struct stores__pg_session session;
     bool asked_again; /* the greeting, with settings before it */
-    bool has_shard; /* the database has the table that says which shard it is */
+    bool has_shard; /* the database has the table that says which shard it is, or may have */
     stores_error not_told; /* why the server did not say who it is */
     stores_error refused; /* by on_connect */
     uint64_t answered_ns; /* when the last statement with a trace was answered */
@@ -122,6 +122,11 @@ static inline struct stores__pg_wire *stores__pg_wire_of(const uv_poll_t *poll, 
 static inline bool stores__pg_is_copy(ExecStatusType status) {
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
+
+/* connect.c: the connection will not be one. On a turn of the loop. */
+void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error);
+/* greet.c: it is connected, and asks who the server is */
+void stores__pg_greet(struct stores__pg_wire *wire);
 
 /* answers.c: on_socket of a connection that is connected */
 void stores__pg_on_answer(uv_poll_t *poll, int status, int events);
