@@ -183,23 +183,28 @@ describe('a store over a Redis cluster', function()
     assert.equal(0, other:stats().bypassed)
   end)
 
+  -- The row is in the cache as n, and a transaction that makes it n + 1 waits in its COMMIT behind
+  -- the intent. Another one where a node that was given up for a moment let it go by Redis.
+  local function held_up(n)
+    while true do
+      cached('docs', n)
+      reaches('docs')
+      local bypassed, barrier = other:stats().bypassed, gate.close(db)
+      local writer = gate.write(other, function(tx) tx:update('docs', { id = '1', n = n + 1 }) end)
+      barrier:holds_somebody_up()
+      if other:stats().bypassed == bypassed then return barrier, writer end
+      barrier:release()
+      writer:join()
+    end
+  end
+
   it('loses no write whose slot moves between its intent and its commit', function()
     stores.run(function()
       gate.install(store)
-      for n, lost in ipairs({ false, true }) do
-        cached('docs', 40 + 2 * n)
-        reaches('docs')
-        local bypassed = other:stats().bypassed
-        local slot, from, to = moving('docs')
-        local barrier = gate.close(db)
-        local writer = stores.spawn(function()
-          other:transaction(function(tx)
-            tx:update('docs', { id = '1', n = 41 + 2 * n })
-            tx:insert('gate', { id = tostring(n), value = {} })
-          end)
-        end)
+      for n, lost in pairs({ [42] = false, [44] = true }) do
+        local barrier, writer = held_up(n)
         keys:becomes('public.docs', '1', 'T')
-        assert.equal(bypassed, other:stats().bypassed)
+        local slot, from, to = moving('docs')
         local row = keys:key('public.docs', '1')
         cluster:begin_move(slot, from, to)
         if lost then
@@ -208,12 +213,12 @@ describe('a store over a Redis cluster', function()
           from:cli('DEL', row)
         end
         cluster:end_move(slot, from, to)
-        for _ = 1, 20 do assert.equal(40 + 2 * n, store:find('docs', '1').n) end
+        for _ = 1, 20 do assert.equal(n, store:find('docs', '1').n) end
         barrier:release()
         writer:join()
-        both_read('docs', 41 + 2 * n)
+        both_read('docs', n + 1)
         keys:ready(store, 'public.docs')
-        for _ = 1, 20 do both_read('docs', 41 + 2 * n) end
+        for _ = 1, 20 do both_read('docs', n + 1) end
       end
     end)
   end)

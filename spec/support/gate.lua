@@ -12,6 +12,7 @@ local gate = {}
 ---@class spec.Gate
 ---@field db table
 ---@field open boolean
+---@field late boolean its deadline was there before its release
 local Gate = {}
 Gate.__index = Gate
 
@@ -45,8 +46,9 @@ function gate.close(db)
       tx:query('SELECT FROM bars FOR UPDATE')
       holds = true
       -- a spec that failed does not release it
-      local deadline = holder.hub:now() + 10
+      local deadline = holder.hub:now() + 30
       while not self.open and holder.hub:now() < deadline do stores.sleep(0.002) end
+      self.late = not self.open
     end)
     holder:close()
   end)
@@ -62,10 +64,11 @@ function Gate:holds_somebody_up()
   end, 60, 'a COMMIT at the gate')
 end
 
---- Lets them go on.
+--- Lets them go on, who were held up until now.
 function Gate:release()
   self.open = true
   self.task:join()
+  assert(not self.late, 'the gate was released by its deadline')
 end
 
 --- Starts a transaction that does what fn does, and then waits at the gate.
