@@ -277,6 +277,11 @@ static const char json_hint[] = "a Lua table is sent as JSON; for an array of Po
                                 "text, as '{1,2}', or take the "
                                 "JSON apart: = ANY (SELECT jsonb_array_elements_text($1)::bigint)";
 
+/* ON CONFLICT names a key for which this state has no other reason (execIndexing.c). */
+static bool was_deferrable(const char *sqlstate, const char *constraint) {
+    return strcmp(sqlstate, "55000") == 0 && constraint && constraint[0];
+}
+
 void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *message,
                            const char *detail, const char *hint, const char *constraint,
                            const char *table) {
@@ -287,6 +292,9 @@ void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *me
     if (!message) message = "the server gave no message";
     code = code_of(sqlstate, &own_hint);
     if (was_json(sqlstate, message)) own_hint = json_hint;
+    if (was_deferrable(sqlstate, constraint)) {
+        own_hint = "a key that is DEFERRABLE decides no conflict: make it NOT DEFERRABLE";
+    }
     if (strncmp(sqlstate, "22", 2) == 0) {
         if (!set_blocked(e, message)) set_without_value(e, code, message);
         if (strcmp(e->message, message) != 0) {

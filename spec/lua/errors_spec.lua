@@ -132,6 +132,14 @@ describe('an error', function()
     assert.equal(1, store:find('users', '80', { cache = false }).n)
   end)
 
+  it('of a key that is DEFERRABLE says what it lacks', function()
+    store:query('CREATE TABLE late (id bigint PRIMARY KEY DEFERRABLE, value jsonb NOT NULL)')
+    local err = refused('query_failed', 'deferrable', store.upsert, store, 'late',
+      { id = '1' })
+    assert.same({ '55000', 'late_pkey' }, { err.sqlstate, err.constraint })
+    assert.matches('NOT DEFERRABLE', err.hint)
+  end)
+
   it('is one of its call alone, among many that share a round trip', function()
     store:upsert('users', { id = '80', n = 1 })
     local list = {}
