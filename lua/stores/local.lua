@@ -88,15 +88,18 @@ local function environment(redis)
   return env
 end
 
+local SCRIPT = { '/bin/sh', '-c', 'eval "$STORES_SCRIPT"', 'stores-servers' }
+
 -- Becomes the servers' user but keeps the right to reach a folder that is closed to that user, as
 -- a clone under root's home is; where the system does not grant that, without.
-local AS_USER = [[
-uid=$1 gid=$2
-shift 2
-reach='--inh-caps=+dac_override --ambient-caps=+dac_override'
-setpriv --reuid="$uid" --regid="$gid" --clear-groups $reach true 2>/dev/null || reach=''
-exec setpriv --reuid="$uid" --regid="$gid" --clear-groups $reach "$@"
-]]
+local reach = { '--inh-caps=+dac_override', '--ambient-caps=+dac_override' }
+
+---@param place stores.local.Place
+---@return string[]
+local function as_user(place)
+  return { '/bin/sh', '-c', 'exec setpriv "$@"', 'stores-servers', '--reuid=' .. place.owner,
+    '--regid=' .. place.group, '--clear-groups', unpack(reach) }
+end
 
 ---@param place stores.local.Place
 ---@param arguments string[] of the script
@@ -104,13 +107,15 @@ exec setpriv --reuid="$uid" --regid="$gid" --clear-groups $reach "$@"
 ---@return integer? status
 ---@return string text
 local function run_script(place, arguments, redis)
-  local argv = { '/bin/sh', '-c', 'eval "$STORES_SCRIPT"', 'stores-servers' }
-  if system.euid() == 0 then
-    local uid, gid = tostring(place.owner), tostring(place.group)
-    argv = { '/bin/sh', '-c', AS_USER, 'stores-servers', uid, gid, unpack(argv) }
-  end
+  local argv = system.euid() == 0 and as_user(place) or {}
+  for _, word in ipairs(SCRIPT) do argv[#argv + 1] = word end
   for _, argument in ipairs(arguments) do argv[#argv + 1] = argument end
-  return system.run(argv, environment(redis))
+  local status, text = system.run(argv, environment(redis))
+  if reach[1] and text:find('^setpriv: ') then -- it has not come to the script
+    reach = {}
+    return run_script(place, arguments, redis)
+  end
+  return status, text
 end
 
 local function sorted_pairs(map)

@@ -28,12 +28,23 @@ alive() {
         { [ ! -e "$3" ] || [ "/proc/$2/cwd" -ef "$3" ]; }
 }
 
-first_line() {
-    sed -n '1{p;q;}' "$1" 2>/dev/null
+# read_line FILE N: sets line to that one of a file, '' where there is none. It is asked for again
+# and again while servers start, so no program is started for it.
+read_line() {
+    line='' left=$2
+    { while [ "$left" -gt 0 ] && read -r line; do left=$((left - 1)); done <"$1"; } 2>/dev/null
 }
 
 postgres_ready() {
-    [ "$(sed -n '8s/ *$//p' pgdata/postmaster.pid 2>/dev/null)" = ready ]
+    read_line pgdata/postmaster.pid 8
+    [ "$line" = ready ]
+}
+
+# remove FILE...: likewise where there is none of them.
+remove() {
+    for file in "$@"; do
+        [ ! -e "$file" ] || { rm -f -- "$@"; return; }
+    done
 }
 
 # until_true SECONDS COMMAND...: polls; false when the time is over.
@@ -51,28 +62,36 @@ gone() {
     ! alive "$@"
 }
 
-major_of() {
-    "$1/postgres" --version 2>/dev/null | sed 's/^[^0-9]*\([0-9]*\).*/\1/'
+# Sets major to the version of the programs in a folder; packages have it in its name.
+read_major() {
+    major=${1%/bin} major=${major#/usr/lib/postgresql/} major=${major#/usr/pgsql-}
+    case $major in
+        *[!0-9]*) major=$("$1/postgres" --version 2>/dev/null | sed 's/^[^0-9]*\([0-9]*\).*/\1/') ;;
+    esac
+}
+
+# Sets bin to these programs, where they are there and fit better than those before.
+consider() {
+    [ -x "$1/postgres" ] && [ -x "$1/initdb" ] || return
+    read_major "$1"
+    case " $known " in *" $major "*) ;; *) known="$known $major" ;; esac
+    if [ -n "$made_by" ]; then
+        [ "$major" != "$made_by" ] || bin=$1
+    elif [ "${major:-0}" -gt "$newest" ]; then
+        newest=$major bin=$1
+    fi
 }
 
 # Sets bin to the programs of the major version that made the folder, or of the newest one.
 find_postgres() {
-    made_by=$(first_line pgdata/PG_VERSION)
-    bin='' newest=0 known='' seen=''
-    on_path=$(command -v postgres)
-    for candidate in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
-        "$(pg_config --bindir 2>/dev/null)" "${on_path%/*}"; do
-        [ -x "$candidate/postgres" ] && [ -x "$candidate/initdb" ] || continue
-        case "$seen:" in *":$candidate:"*) continue ;; esac
-        seen=$seen:$candidate
-        major=$(major_of "$candidate")
-        case " $known " in *" $major "*) ;; *) known="$known $major" ;; esac
-        if [ -n "$made_by" ]; then
-            [ "$major" = "$made_by" ] && bin=$candidate
-        elif [ "${major:-0}" -gt "$newest" ]; then
-            newest=$major bin=$candidate
-        fi
-    done
+    read_line pgdata/PG_VERSION 1
+    made_by=$line bin='' newest=0 known=''
+    for candidate in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do consider "$candidate"; done
+    if [ -z "$made_by" ] || [ -z "$bin" ]; then
+        consider "$(pg_config --bindir 2>/dev/null)"
+        on_path=$(command -v postgres)
+        consider "${on_path%/*}"
+    fi
     [ -n "$bin" ] && return
     [ -n "$known" ] || fail "no PostgreSQL server is installed (Debian package: postgresql-15)"
     fail "the folder was made by PostgreSQL $made_by; installed is PostgreSQL$known." \
@@ -132,7 +151,8 @@ postgres_up_or_gone() {
 }
 
 start_postgres() {
-    postgres_pid=$(first_line pgdata/postmaster.pid)
+    read_line pgdata/postmaster.pid 1
+    postgres_pid=$line
     if alive postgres "$postgres_pid" pgdata; then
         until_true "$timeout" postgres_up_or_gone
         postgres_ready || fail "PostgreSQL (process $postgres_pid) does not become ready"
@@ -148,22 +168,24 @@ start_postgres() {
         # No server is left, so a process of this number has nothing to do with the folder.
         rm -f pgdata/postmaster.pid
     fi
-    rm -f "$sockets/.s.PGSQL.5432" "$sockets/.s.PGSQL.5432.lock"
-    before=$(wc -c 2>/dev/null <postgresql.log)
+    remove "$sockets/.s.PGSQL.5432" "$sockets/.s.PGSQL.5432.lock"
+    before=0
+    [ ! -s postgresql.log ] || before=$(wc -c <postgresql.log)
     "$bin/postgres" -D "$folder/pgdata" "$@" >>postgresql.log 2>&1 </dev/null 8>&- &
     postgres_pid=$!
     until_true "$timeout" postgres_up_or_gone
     postgres_ready && return
     kill -INT "$postgres_pid" 2>/dev/null
-    said=$(tail -c "+$((${before:-0} + 1))" postgresql.log | tail -n 8)
+    said=$(tail -c "+$((before + 1))" postgresql.log | tail -n 8)
     fail "PostgreSQL did not start: $said$(room)"
 }
 
 # Whether a process listens on a port, as a Redis does that began with its own defaults.
 listens_on_tcp() {
     held=$(ls -l "/proc/$1/fd" 2>/dev/null)
-    for inode in $(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n \
-        's/^ *[^ ]* [^ ]* [^ ]* 0A [^ ]* [^ ]* [^ ]* *[^ ]* *[^ ]* \([0-9]*\) .*/\1/p'); do
+    for inode in $(sed -n \
+        's/^ *[^ ]* [^ ]* [^ ]* 0A [^ ]* [^ ]* [^ ]* *[^ ]* *[^ ]* \([0-9]*\) .*/\1/p' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
         case $held in *"socket:[$inode]"*) return 0 ;; esac
     done
     return 1
@@ -181,7 +203,8 @@ redis_is_open() {
 # Sets redis_pid to the one that works in this folder, which the file does not name where the disk
 # was full when it was written.
 find_redis() {
-    for redis_pid in "$(first_line redis.pid)" "${redis_pid:-}"; do
+    read_line redis.pid 1
+    for redis_pid in "$line" "${redis_pid:-}"; do
         alive redis-server "$redis_pid" . && return
     done
     [ -e redis.pid ] || return
@@ -197,7 +220,7 @@ start_redis() {
     stop_redis
     command -v redis-server >/dev/null ||
         fail "no Redis server is installed (Debian package: redis-server)"
-    rm -f "$sockets/redis.sock"
+    remove "$sockets/redis.sock"
     # Not from a file: Redis reads the path of one as a pattern, and begins with its own defaults,
     # open to the network, where the pattern fits nothing. What keeps it in is said in words.
     redis-server - --port "$STORES_REDIS_PORT" --unixsocket "$sockets/redis.sock" \
@@ -206,6 +229,7 @@ $STORES_REDIS_CONF
 CONF
     redis_pid=$!
     printf '%s\n' "$redis_pid" >redis.pid
+    sleep 0.02 # before that it never is
     until_true "$timeout" redis_up_or_gone
     if redis_is_open; then
         stop_redis
@@ -215,8 +239,8 @@ CONF
 }
 
 stop_postgres() {
-    pid=$(first_line pgdata/postmaster.pid)
-    pid=${pid:-${postgres_pid:-}}
+    read_line pgdata/postmaster.pid 1
+    pid=${line:-${postgres_pid:-}}
     alive postgres "$pid" pgdata || return 0
     for try in INT:20 QUIT:5 KILL:5; do
         kill -"${try%:*}" "$pid" 2>/dev/null
@@ -231,7 +255,7 @@ stop_redis() {
             until_true "${try#*:}" gone redis-server "$redis_pid" . && break
         done
     fi
-    rm -f redis.pid
+    remove redis.pid
 }
 
 # The folder of the sockets, where it is not the folder itself, is in /tmp: it must be ours alone.
