@@ -24,11 +24,11 @@ end
 
 local function remove()
   command.run({ 'down', folder })
-  shell.run('rm -rf ' .. shell.quoted(folder))
+  shell.remove(folder)
 end
 
 local function exists(name)
-  return (shell.run('test -e ' .. shell.quoted(folder .. '/' .. name))) == 0
+  return shell.exists(folder .. '/' .. name)
 end
 
 local function is_as_it_was()

@@ -20,13 +20,20 @@ local RUN = { 'README.md', 'docs/api.md', 'docs/bulk.md', 'docs/cache.md', 'docs
 local sh = require('spec.support.shell')
 local quoted, read = sh.quoted, sh.read
 
-local function succeeds(command) return os.execute(command .. ' >/dev/null 2>&1') == 0 end
+local succeeded = {} -- what a page asks again and again
+
+local function succeeds(command)
+  if succeeded[command] == nil then
+    succeeded[command] = os.execute(command .. ' >/dev/null 2>&1') == 0
+  end
+  return succeeded[command]
+end
 
 local function exists(path)
   if path:find('[*{]') then
     return succeeds(('ls -d %s/%s'):format(quoted(root), path:gsub('{.*', '*')))
   end
-  return succeeds('test -e ' .. quoted(root .. '/' .. path))
+  return sh.exists(root .. '/' .. path)
 end
 
 -- {language, text, line} of each fenced block of a page, and its text without them.
@@ -56,7 +63,7 @@ end
 local function new_program()
   local program = { databases = {}, stores = {}, printed = {}, folder = os.tmpname() }
   os.remove(program.folder)
-  assert(succeeds('mkdir ' .. quoted(program.folder)))
+  sh.make(program.folder)
 
   local REPLACED = { 'host', 'port', 'database', 'user', 'password', 'url', 'migrate_url',
                      'listen_url', 'sslmode', 'sslrootcert' }
@@ -155,7 +162,7 @@ local function close(program)
     end
   end
   for _, db in pairs(program.databases) do support.drop(db) end
-  os.execute('rm -rf ' .. quoted(program.folder))
+  sh.remove(program.folder)
 end
 
 -- What the block says that it prints, against what it did. `...` stands for anything.
@@ -211,7 +218,8 @@ local function run(block, program)
   if block.text:find('stores.use(', 1, true) then return run_alone(block, program) end
   local file = names_file(block)
   if file and block.text:find('\nreturn {') then
-    assert(succeeds(('mkdir -p "$(dirname %s)"'):format(quoted(program.folder .. '/' .. file))))
+    assert(os.execute(('mkdir -p "$(dirname %s)"'):format(quoted(program.folder .. '/' .. file)))
+      == 0)
     local out = assert(io.open(program.folder .. '/' .. file, 'w'))
     out:write(block.text)
     out:close()

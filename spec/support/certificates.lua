@@ -1,6 +1,8 @@
 --- Certificates of a spec's own, made by openssl in a folder of its own: authorities, and what they
 --- say of whom.
 
+local shell = require('spec.support.shell')
+
 local certificates = {}
 
 ---@class spec.Authority
@@ -24,12 +26,6 @@ policy = any
 commonName = supplied
 ]]
 
-local function write(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
-
 local function openssl(folder, arguments, ...)
   local command = ('cd "%s" && openssl ' .. arguments .. ' >openssl.log 2>&1'):format(folder, ...)
   local status = os.execute(command)
@@ -41,12 +37,7 @@ end
 
 --- A folder for them.
 ---@return string
-function certificates.folder()
-  local pipe = assert(io.popen('mktemp -d /tmp/stores-spec.XXXXXX'))
-  local path = pipe:read('*l')
-  pipe:close()
-  return path
-end
+function certificates.folder() return shell.folder('/tmp') end
 
 --- Makes an authority.
 ---@param folder string
@@ -58,8 +49,8 @@ function certificates.authority(folder, name)
   openssl(folder, 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2'
     .. ' -keyout %s.key -out %s.crt -subj "/CN=the %s authority"'
     .. ' -addext keyUsage=critical,keyCertSign,cRLSign', name, name, name)
-  write(('%s/%s.cnf'):format(folder, name), CONFIG:format(folder, folder))
-  write(folder .. '/index.txt', '')
+  shell.write(('%s/%s.cnf'):format(folder, name), CONFIG:format(folder, folder))
+  shell.write(folder .. '/index.txt', '')
   return self
 end
 
@@ -71,7 +62,7 @@ end
 function Authority:issue(name, names, days)
   local now = os.time()
   local function at(day) return os.date('!%Y%m%d%H%M%SZ', now + day * 86400) end
-  write(self.folder .. '/extensions', names and 'subjectAltName=' .. names .. '\n'
+  shell.write(self.folder .. '/extensions', names and 'subjectAltName=' .. names .. '\n'
     or 'basicConstraints=CA:FALSE\n')
   openssl(self.folder, 'req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key.new'
     .. ' -out %s.csr -subj /CN=%s', name, name, name)
@@ -89,7 +80,8 @@ end
 ---@param name string
 ---@return string
 function Authority:hashed(name)
-  os.execute(("cd '%s' && mkdir %s && cp %s.crt %s/"):format(self.folder, name, self.name, name))
+  shell.make(self.folder .. '/' .. name)
+  shell.write(('%s/%s/%s.crt'):format(self.folder, name, self.name), shell.read(self.file))
   openssl(self.folder, 'rehash %s', name)
   return self.folder .. '/' .. name
 end

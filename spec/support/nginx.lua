@@ -3,6 +3,8 @@
 local http = require('spec.support.http')
 local process = require('spec.support.process')
 local shell = require('spec.support.shell')
+local system = require('stores.local.system')
+local uv = require('luv')
 
 local nginx = {}
 
@@ -18,7 +20,7 @@ local function wait_for(condition, what)
   for _ = 1, 1000 do
     local value = condition()
     if value then return value end
-    os.execute('sleep 0.01')
+    system.sleep(0.01)
   end
   error('it did not happen: ' .. what, 3)
 end
@@ -60,13 +62,13 @@ function nginx.start(text, workers, main, connections)
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
-  file:write(MAIN:format(shell.output('id -un'):gsub('%s+$', ''), workers or 1, folder, main or '',
+  file:write(MAIN:format(uv.os_get_passwd().username, workers or 1, folder, main or '',
     folder, connections or 4096, folder, folder, folder, folder, folder, root, root, root,
     package.cpath, folder, text))
   file:close()
   -- its workers end with the master, which KILL would not let it tell them
-  self.process = process.start({ 'setpriv', '--pdeathsig', 'TERM', 'nginx', '-p', folder,
-    '-c', folder .. '/nginx.conf' }, folder .. '/stderr')
+  self.process = process.start({ 'nginx', '-p', folder, '-c', folder .. '/nginx.conf' },
+    folder .. '/stderr', 'TERM')
   local ok, err = pcall(wait_for, function()
     return http.request(folder .. '/ready.sock', 'GET', '/')
   end, 'nginx answers')
@@ -122,8 +124,13 @@ end
 --- What it logged.
 ---@return string
 function Nginx:log()
-  return shell.output(("cat '%s/error.log' '%s/stderr' 2>/dev/null"):format(self.folder,
-    self.folder))
+  local texts = {}
+  for _, name in ipairs({ 'error.log', 'stderr' }) do
+    local file = io.open(self.folder .. '/' .. name)
+    texts[#texts + 1] = file and file:read('*a')
+    if file then file:close() end
+  end
+  return table.concat(texts)
 end
 
 --- Sends a request and gives its status, body and headers.
@@ -144,7 +151,7 @@ end
 
 --- Sends a signal to the master: 'HUP' or 'QUIT'.
 function Nginx:signal(name)
-  os.execute(('kill -%s %d'):format(name, self.process.pid))
+  self.process:signal(name)
 end
 
 --- Ends it gracefully, and raises where it does not end; gives its log.
@@ -152,8 +159,10 @@ end
 function Nginx:quit()
   self:signal('QUIT')
   wait_for(function()
-    local status = shell.output(('cat /proc/%d/stat 2>/dev/null'):format(self.process.pid))
-    return status == '' or status:find(') Z ', 1, true)
+    local file = io.open(('/proc/%d/stat'):format(self.process.pid))
+    local status = file and file:read('*a')
+    if file then file:close() end
+    return not status or status:find(') Z ', 1, true)
   end, 'nginx ends')
   local log = self:log()
   self:stop()
@@ -166,7 +175,7 @@ function Nginx:stop()
   self.process:signal('TERM')
   self.process:wait()
   self.process = nil
-  os.execute(("rm -rf '%s'"):format(self.folder))
+  shell.remove(self.folder)
 end
 
 return nginx

@@ -3,6 +3,7 @@
 --- server.
 
 local process = require('spec.support.process')
+local shell = require('spec.support.shell')
 local system = require('stores.local.system')
 
 local pg_proxy = {}
@@ -114,7 +115,7 @@ uv.run()
 function pg_proxy.start(target)
   local folder = os.tmpname()
   os.remove(folder)
-  assert(os.execute("mkdir '" .. folder .. "'") == 0)
+  shell.make(folder)
   local self = setmetatable({ host = folder, port = 5432, sent = 0,
     socket = folder .. '/.s.PGSQL.5432' }, Proxy)
   self.process = process.lua(('local function main(...)\n%s\nend\nmain(%q, %q)'):format(PROGRAM,
@@ -174,7 +175,7 @@ function Proxy:count() return command(self, 'count') end
 --- Ends it, and all of its links.
 function Proxy:close()
   self.process:kill()
-  os.execute("rm -rf '" .. self.host .. "'")
+  shell.remove(self.host)
 end
 
 --- The socket of a database's config.

@@ -3,8 +3,10 @@
 
 local process = require('spec.consistency.process')
 local servers = require('spec.support.servers')
+local shell = require('spec.support.shell')
 local support = require('spec.support')
 local system = require('stores.local.system')
+local uv = require('luv')
 
 local postgres = {}
 
@@ -26,15 +28,15 @@ local STANDBY_HBA = HBA .. 'host replication all 127.0.0.1/32 trust\n'
 
 local USER = system.euid() == 0 and 'postgres' or nil
 
-local function shell(command, ...)
+local function run(command, ...)
   local line = command:format(...)
   assert(os.execute(line) == 0, 'failed: ' .. line)
 end
 
 -- Gives a file to the user that the server runs as.
-local function hand_over(path, secret)
-  if system.euid() == 0 then shell("chown postgres '%s'", path) end
-  shell("chmod %s '%s'", secret and '600' or '644', path)
+local function hand_over(path, mode)
+  if USER then assert(uv.fs_chown(path, system.user(USER), -1)) end
+  assert(uv.fs_chmod(path, tonumber(mode, 8)))
 end
 
 --- Writes a file that the server can read, and nobody else where it is secret.
@@ -47,7 +49,7 @@ function Postgres:write(name, text, secret)
   local file = assert(io.open(path, 'w'))
   file:write(text)
   file:close()
-  hand_over(path, secret)
+  hand_over(path, secret and '600' or '644')
   return path
 end
 
@@ -65,11 +67,11 @@ local function is_gone(pid)
   return not state or state == 'Z'
 end
 
+local folder_of_programs
+
 local function programs()
-  local pipe = assert(io.popen('pg_config --bindir'))
-  local folder = pipe:read('*l')
-  pipe:close()
-  return folder
+  folder_of_programs = folder_of_programs or shell.output('pg_config --bindir'):match('%C+')
+  return folder_of_programs
 end
 
 local function data_of(self) return self.home .. '/server/pgdata' end
@@ -136,11 +138,11 @@ end
 function postgres.start(settings, hba)
   local home = servers.folder()
   local self = setmetatable({ home = home, settings = settings or {} }, Postgres)
-  shell("mkdir '%s' && chmod 755 '%s'", home, home)
+  shell.make(home)
   self:write('hba.conf', hba or HBA)
   local ok, failure = pcall(self.start, self)
   if ok then return self end
-  shell("rm -rf '%s'", home)
+  shell.remove(home)
   error(failure, 0)
 end
 
@@ -166,10 +168,12 @@ function postgres.standby(primary, settings)
     for name, value in pairs(more) do all[name] = value end
   end
   local self = setmetatable({ home = home, settings = all, primary = primary }, Postgres)
-  shell("mkdir '%s' '%s/server' && chmod 755 '%s' '%s/server'", home, home, home, home)
-  if USER then shell("chown -R %s '%s'", USER, home) end
+  for _, path in ipairs({ home, home .. '/server' }) do
+    shell.make(path)
+    hand_over(path, '755')
+  end
   self:write('hba.conf', STANDBY_HBA)
-  shell("cd '%s' && %s '%s/pg_basebackup' -h 127.0.0.1 -p %d -U postgres -D '%s' -X stream -c fast"
+  run("cd '%s' && %s '%s/pg_basebackup' -h 127.0.0.1 -p %d -U postgres -D '%s' -X stream -c fast"
     .. ' --no-sync -R', home, USER and ('setpriv --reuid %s --regid %s --clear-groups'):format(USER,
       USER) or '', programs(), primary.port, data_of(self))
   self:start()
@@ -212,15 +216,15 @@ local function processes(self)
 end
 
 local function signal(name, pids)
-  shell('kill -%s %s 2>/dev/null || true', name, table.concat(pids, ' '))
+  for _, pid in ipairs(pids) do uv.kill(pid, name) end
 end
 
-local SIGNALS = { smart = 'TERM', fast = 'INT', immediate = 'QUIT', kill = 'KILL' }
+local SIGNALS = { smart = 'sigterm', fast = 'sigint', immediate = 'sigquit', kill = 'sigkill' }
 
 --- Stops it and waits, without turning the loop, until it and its children are gone.
 ---@param how 'fast'|'immediate'|'kill' kill: all of its processes at once, as a power cut would
 function Postgres:stop(how)
-  if how == 'kill' then signal('STOP', { self.pid }) end -- it begins no more of them meanwhile
+  if how == 'kill' then signal('sigstop', { self.pid }) end -- it begins no more of them meanwhile
   local pids = processes(self)
   signal(SIGNALS[how], how == 'kill' and pids or { self.pid })
   for _, pid in ipairs(pids) do
@@ -253,13 +257,13 @@ end
 --- Freezes it: its sockets stay open, and nothing is answered.
 function Postgres:freeze()
   self.frozen = processes(self)
-  signal('STOP', self.frozen)
+  signal('sigstop', self.frozen)
 end
 
 --- Ends the freeze.
 function Postgres:thaw()
   if not self.frozen then return end
-  signal('CONT', self.frozen)
+  signal('sigcont', self.frozen)
   self.frozen = nil
 end
 
@@ -287,7 +291,7 @@ function Postgres:remove()
   self.handle.close()
   -- the script that started it may be writing its last file there
   local turns = 0
-  while os.execute(("rm -rf '%s' 2>/dev/null"):format(self.home)) ~= 0 do
+  while not shell.remove(self.home) do
     turns = turns + 1
     assert(turns < 100, 'the folder of the server cannot be removed')
     system.sleep(0.01)

@@ -6,6 +6,9 @@ local ffi = require('ffi')
 
 ffi.cdef([[
   int fork(void);
+  int getpid(void);
+  int getppid(void);
+  int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
   int kill(int pid, int signal);
   int waitpid(int pid, int *status, int options);
   int pipe(int fds[2]);
@@ -20,7 +23,8 @@ ffi.cdef([[
 ]])
 
 local C = ffi.C
-local SIGNALS = { INT = 2, KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
+local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
+local DEATH_SIGNAL = 1 -- of prctl
 local WRITE_CREATE = 0x441 -- O_WRONLY | O_CREAT | O_APPEND, as on every Linux but MIPS
 
 local process = { quoted = require('spec.support.shell').quoted }
@@ -33,20 +37,21 @@ Process.__index = Process
 --- Starts a program.
 ---@param words string[] its name and its arguments
 ---@param errors? string a file for what it writes to its standard error
+---@param dies_by? string the signal that it gets when this process ends; KILL if it is left out
 ---@return spec.Process
-function process.start(words, errors)
-  local argv = ffi.new('const char *[?]', #words + 4)
-  local all = { 'setpriv', '--pdeathsig', 'KILL' }
-  for _, word in ipairs(words) do all[#all + 1] = word end
-  for i, word in ipairs(all) do argv[i - 1] = word end
-  local fds = ffi.new('int[2]')
+function process.start(words, errors, dies_by)
+  local argv = ffi.new('const char *[?]', #words + 1)
+  for i, word in ipairs(words) do argv[i - 1] = word end
+  local fds, me = ffi.new('int[2]'), C.getpid()
   assert(C.pipe(fds) == 0)
   local pid = C.fork()
   if pid == 0 then
+    C.prctl(DEATH_SIGNAL, SIGNALS[dies_by or 'KILL'], 0, 0, 0)
+    if C.getppid() ~= me then C._exit(127) end -- it has ended before that
     C.dup2(fds[1], 1)
     if errors then C.dup2(C.open(errors, WRITE_CREATE, 384), 2) end
     for fd = 3, 255 do C.close(fd) end
-    C.execvp(all[1], argv)
+    C.execvp(words[1], argv)
     C._exit(127)
   end
   assert(pid > 0)
@@ -87,7 +92,7 @@ function Process:line()
   return line
 end
 
---- Sends a signal: 'INT', 'KILL', 'TERM', 'STOP' or 'CONT'.
+--- Sends a signal: 'HUP', 'INT', 'QUIT', 'KILL', 'TERM', 'STOP' or 'CONT'.
 ---@param name string
 function Process:signal(name)
   if self.pid then C.kill(self.pid, SIGNALS[name]) end

@@ -1,5 +1,5 @@
---- What `psql -XAtq` prints for SQL, over a connection of its own that is not of Stores. One
---- statement needs no process for that: specs ask thousands.
+--- What `psql -XAtq` prints for SQL, over a connection of its own that is not of Stores. Plain
+--- statements need no process for that: specs ask thousands.
 
 local ffi = require('ffi')
 
@@ -59,36 +59,79 @@ local function connect(pq, db)
     strings({ 'host', 'port', 'user', 'dbname', 'application_name' }), strings(values), 0)
 end
 
-local function ask(db, sql, keep)
+-- What a statement printed, and whether it failed.
+local function text_of(pq, result)
+  local status = pq.PQresultStatus(result)
+  if status == TUPLES_OK then return rows_of(pq, result), false end
+  if status == COMMAND_OK or status == EMPTY then return '', false end
+  return 'psql: ' .. ffi.string(pq.PQresultErrorMessage(result)), true
+end
+
+---@param statements string[] the first that fails is the last
+local function ask(db, statements, keep)
   if not library then load_library() end
   local pq = library
   notices = {}
   local place = keep and table.concat({ db.host, db.port, db.user, db.database }, ' ')
   local before = place and kept[place]
   local conn = before or connect(pq, db)
-  local text
+  local texts = {}
   if pq.PQstatus(conn) ~= 0 then
-    text = 'psql: error: ' .. ffi.string(pq.PQerrorMessage(conn))
+    texts[1] = 'psql: error: ' .. ffi.string(pq.PQerrorMessage(conn))
   else
     pq.PQsetNoticeProcessor(conn, take_notice, nil)
-    local result = pq.PQexec(conn, sql)
-    local status = pq.PQresultStatus(result)
-    text = status == TUPLES_OK and rows_of(pq, result) or (status == COMMAND_OK or status == EMPTY)
-      and '' or 'psql: ' .. ffi.string(pq.PQresultErrorMessage(result))
-    pq.PQclear(result)
+    for i, sql in ipairs(statements) do
+      local result = pq.PQexec(conn, sql)
+      local failed
+      texts[i], failed = text_of(pq, result)
+      pq.PQclear(result)
+      if failed then break end
+    end
   end
   if place then kept[place] = conn end
   if not place or pq.PQstatus(conn) ~= 0 then
     pq.PQfinish(conn)
     if place then kept[place] = nil end
-    if before then return ask(db, sql, keep) end -- its server has ended it meanwhile
+    if before then return ask(db, statements, keep) end -- its server has ended it meanwhile
   end
-  return table.concat(notices) .. text
+  return table.concat(notices) .. table.concat(texts)
 end
 jit.off(ask) -- what it calls calls Lua
 
--- Several statements are several transactions, words of psql are not SQL, and COPY has rows of its
--- own.
+-- Words of psql are not SQL, COPY has rows of its own, and functions and rules have semicolons.
+local FOR_PSQL = { '\\', '%-%-', '/%*', '%f[%w]COPY%f[%W]', '%f[%w]ATOMIC%f[%W]',
+  '%f[%w]RULE%f[%W]' }
+
+-- The end of what begins with a quote, a tag or a semicolon.
+local function last_of(sql, from)
+  local mark = sql:sub(from, from)
+  if mark == ';' then return from end
+  local tag = mark == '$' and sql:match('^%$[%a_]*%$', from) or mark
+  if tag == '$' then return from end -- of a parameter
+  return select(2, sql:find(tag, from + #tag, true))
+end
+
+-- The statements of a text, which are as many transactions; nil where psql itself is needed.
+---@return string[]?
+local function statements_of(sql)
+  local words, list, from, at = sql:upper(), {}, 1, 1
+  for _, pattern in ipairs(FOR_PSQL) do
+    if words:find(pattern) then return nil end
+  end
+  while true do
+    local place = sql:find('[;\'"$]', at)
+    local last = place and last_of(sql, place)
+    if place and not last then return nil end
+    if not place or sql:sub(place, place) == ';' then
+      local statement = sql:sub(from, (place or #sql + 1) - 1)
+      if statement:find('%S') then list[#list + 1] = statement end
+      if not place then return list end
+      from = place + 1
+    end
+    at = last + 1
+  end
+end
+
 local function by_program(db, sql)
   local file = os.tmpname()
   local out = assert(io.open(file, 'w'))
@@ -109,8 +152,7 @@ end
 ---@param keep? boolean one statement, over a connection that stays for the next such one
 ---@return string
 return function(db, sql, keep)
-  local one = sql:gsub('[%s;]+$', '')
-  local is_simple = not one:find('[;\\]') and not one:upper():find('^%s*COPY%f[%W]')
-    and not one:find('^%s*%-%-')
-  return (is_simple and ask or by_program)(db, sql, keep)
+  local statements = statements_of(sql)
+  if statements then return ask(db, statements, keep) end
+  return by_program(db, sql)
 end

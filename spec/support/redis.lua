@@ -4,6 +4,7 @@
 local ports = require('spec.support.ports')
 local process = require('spec.support.process')
 local redis_cli = require('spec.support.redis_cli')
+local shell = require('spec.support.shell')
 local system = require('stores.local.system')
 
 local redis = {}
@@ -16,18 +17,11 @@ local redis = {}
 local Redis = {}
 Redis.__index = Redis
 
-local function folder()
-  local pipe = assert(io.popen('mktemp -d'))
-  local path = pipe:read('*l')
-  pipe:close()
-  return path
-end
-
 --- Makes a server that does not run yet.
 ---@param options? table<string, string|number|string[]> as in redis.conf; several words in a table
 ---@return spec.Redis
 function redis.new(options)
-  local self = setmetatable({ options = options or {}, folder = folder() }, Redis)
+  local self = setmetatable({ options = options or {}, folder = shell.folder('/tmp') }, Redis)
   self.socket = self.folder .. '/redis.sock'
   return self
 end
@@ -128,7 +122,7 @@ end
 --- Ends it and removes its files.
 function Redis:remove()
   self:kill()
-  os.execute("rm -rf '" .. self.folder .. "'")
+  shell.remove(self.folder)
 end
 
 --- What Store.new takes.

@@ -5,6 +5,7 @@ local ports = require('spec.support.ports')
 local process = require('spec.support.process')
 local redis = require('spec.support.redis')
 local redis_cli = require('spec.support.redis_cli')
+local shell = require('spec.support.shell')
 local support = require('spec.support')
 
 local sentinels = {}
@@ -109,9 +110,7 @@ end
 ---@return spec.Sentinels
 function sentinels.start(options)
   options = options or {}
-  local folder = os.tmpname()
-  os.remove(folder)
-  assert(os.execute("mkdir -m 700 '" .. folder .. "'") == 0)
+  local folder = shell.folder('/tmp')
   local count = options.count or 3
   local self = setmetatable({ name = 'cache', folder = folder, servers = {}, watchers = {},
     quorum = options.quorum or math.floor(count / 2) + 1, password = options.password,
@@ -178,9 +177,8 @@ function Sentinels:story(what)
       lines[#lines + 1] = server.port .. ' is a ' .. tostring(server:info('role'))
     end
     for _, watcher in ipairs(self.watchers) do
-      local pipe = assert(io.popen("tail -n 40 '" .. watcher.file .. ".log'"))
-      lines[#lines + 1] = watcher.place .. ':\n' .. pipe:read('*a')
-      pipe:close()
+      lines[#lines + 1] = watcher.place .. ':\n'
+        .. shell.output("tail -n 40 '" .. watcher.file .. ".log'")
     end
     return table.concat(lines, '\n')
   end
@@ -258,7 +256,7 @@ end
 function Sentinels:remove()
   for _, watcher in ipairs(self.watchers) do watcher:kill() end
   for _, server in ipairs(self.servers) do server:remove() end
-  os.execute("rm -rf '" .. self.folder .. "'")
+  shell.remove(self.folder)
 end
 
 return sentinels

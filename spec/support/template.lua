@@ -5,6 +5,7 @@
 local bit = require('bit')
 local local_servers = require('stores.local')
 local psql = require('spec.support.psql')
+local shell = require('spec.support.shell')
 local system = require('stores.local.system')
 
 local template = {}
@@ -102,7 +103,7 @@ function template.copy(data)
   run("cp -a --reflink=auto '%s/pgdata' '%s' && { cp -al '%s'/fixed/* '%s/base' 2>/dev/null "
     .. "|| cp -a '%s'/fixed/* '%s/base'; }", from, data, from, data, from, data)
   if set_apart(data) then return true end
-  os.execute(("rm -rf '%s'"):format(data))
+  shell.remove(data)
   return false
 end
 
