@@ -21,6 +21,7 @@
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
 local children = require('tools.specs.children')
+local compiled = require('tools.specs.compiled')
 local costs = require('tools.specs.costs')
 local items = require('tools.specs.items')
 local proc = require('tools.specs.proc')
@@ -55,6 +56,7 @@ local root = assert(os.getenv('STORES_ROOT'))
 local pipe = assert(io.popen('pg_config --bindir 2>/dev/null'))
 local path = table.concat({ pipe:read('*l') or '/usr/bin', os.getenv('PATH') }, ':')
 pipe:close()
+local lua_path = compiled.make(root .. '/lua', opts.data .. '/lua') .. os.getenv('LUA_PATH')
 local counts = { success = 0, failure = 0, pending = 0 }
 local log_of_all = assert(io.open(opts.logs .. '/specs.log', 'w'))
 
@@ -71,7 +73,8 @@ local function environment(job, item)
   local all, list = uv.os_environ(), {}
   all.STORES_TEST_PASS, all.STORES_TEST_DIR = item.pass, job.folder
   all.STORES_TEST_PGHOST, all.STORES_TEST_REDIS_SOCKET = job.host, job.redis
-  all.STORES_TEST_POOLER, all.STORES_TEST_ROOM, all.PATH = nil, opts.data, path
+  all.STORES_TEST_POOLER, all.STORES_TEST_ROOM = nil, opts.data
+  all.PATH, all.LUA_PATH = path, lua_path
   for name, value in pairs(all) do list[#list + 1] = name .. '=' .. value end
   return list
 end
@@ -101,13 +104,18 @@ local function verdict(item, code, text)
   return { success = code == 0 and 1 or 0, failure = code == 0 and 0 or 1, pending = 0 }, text
 end
 
+-- Seconds of a core that the servers of a job took so far.
+local function work_of(job)
+  return proc.work(job.servers[1]) + proc.work(job.servers[2])
+end
+
 ---@param job Job
 ---@param item Item
 ---@param code integer
 local function judge(job, item, code)
   local text, took = costs.read(items.read(item.log))
   local result, told = verdict(item, code, text)
-  took.servers = took.servers + proc.work(job.servers) - job.work
+  took.servers = took.servers + work_of(job) - job.work
   item.took = took
   if not result then
     result = { success = 0, failure = 1, pending = 0 }
@@ -164,7 +172,7 @@ local function work(job)
   bored, running = false, running + 1
   local log = assert(uv.fs_open(item.log, 'w', tonumber('644', 8)))
   local began = uv.hrtime()
-  job.work = proc.work(job.servers)
+  job.work = work_of(job)
   children.spawn(items.command(item, opts.seed), {
     env = environment(job, item), cwd = root, stdio = { nil, log, log },
   }, function(code)

@@ -9,6 +9,10 @@ local servers = {}
 -- What is written is read by nobody, and may be in memory (tools/test.sh): little of it is kept.
 local SETTINGS = { fsync = 'off', full_page_writes = 'off', max_wal_size = '64MB' }
 
+-- A dozen of them wait beside each other for most of a run, and by default look around ten times a
+-- second.
+local REDIS = { hz = 2 }
+
 --- A path at which nothing is yet, for servers of a spec's own: where the run keeps its data
 --- (STORES_TEST_ROOM), or in /tmp.
 ---@return string
@@ -36,7 +40,7 @@ function servers.up(folder, settings)
   local all = {}
   for name, value in pairs(SETTINGS) do all[name] = value end
   for name, value in pairs(settings or {}) do all[name] = value end
-  return local_servers.up(folder, { postgres = all })
+  return local_servers.up(folder, { postgres = all, redis = REDIS })
 end
 
 return servers

@@ -188,8 +188,7 @@ end
 ---@param seed integer?
 ---@return string[]
 function items.command(item, seed)
-  -- each dies with the one that started it, however that ends
-  local words = { 'setpriv', '--pdeathsig', 'KILL', 'luajit', 'tools/specs/measured.lua', LIMIT }
+  local words = { 'luajit', 'tools/specs/measured.lua', LIMIT }
   local program = items.is_unit(item.file) and unit_words(item) or busted_words(item, seed)
   for _, word in ipairs(program) do words[#words + 1] = word end
   return words

@@ -3,7 +3,7 @@
 --   processor: ITSELF PROGRAMS SERVERS
 -- in seconds of a core: of the program, of what it waited for, and of what it left to others, such
 -- as servers that make daemons of themselves. The status is that of the program. It is killed after
--- so many seconds, and with this process, however that ends.
+-- so many seconds, and with this process, however that ends. This one dies with its parent.
 local ffi = require('ffi')
 local proc = require('tools.specs.proc')
 
@@ -35,7 +35,7 @@ local function become(parent)
   C._exit(127)
 end
 
-assert(C.prctl(SUBREAPER, 1, 0, 0, 0) == 0)
+assert(C.prctl(DEATH_SIGNAL, KILL, 0, 0, 0) == 0 and C.prctl(SUBREAPER, 1, 0, 0, 0) == 0)
 local me = C.getpid()
 local program = C.fork()
 if program == 0 then become(me) end
@@ -46,11 +46,12 @@ local status, usage, info = ffi.new('int[1]'), ffi.new('measured_rusage'),
   ffi.new('measured_siginfo')
 local servers = 0
 
--- The pid of the next one that ended; nil where none has, or ever will. It is not buried yet.
+-- The pid of the next one that ended, which is not buried yet; false where none has, and nil where
+-- nobody is left.
 local function next_dead(options)
   info.words[PID_AT] = 0
   if C.waitid(P_ALL, 0, info, options + WEXITED + WNOWAIT) ~= 0 then return nil end
-  return info.words[PID_AT] ~= 0 and info.words[PID_AT] or nil
+  return info.words[PID_AT] ~= 0 and info.words[PID_AT]
 end
 
 local function bury_other(pid)
@@ -71,9 +72,7 @@ while dead do
   bury_other(dead)
   dead = next_dead(WNOHANG)
 end
-for _, process in pairs(proc.descendants({ [me] = true })) do
-  servers = servers + process.own + process.children
-end
+if dead == false then servers = servers + proc.work_below(me) end
 io.write(('processor: %.2f %.2f %.2f\n'):format(took.own, took.children, servers))
 io.flush()
 local signal = status[0] % 128
