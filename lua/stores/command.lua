@@ -87,7 +87,7 @@ end
 ---@return integer status
 function command.run(argv)
   if argv[1] == 'help' then argv = { argv[2] or '--help', argv[2] and '--help' } end
-  local parser, by_name = definitions.parser()
+  local parser, by_name = definitions.parser(argv[1])
   local ok, result = pcall(parser.parse, parser, argv)
   if not ok then
     if manual.is_asked(result) then

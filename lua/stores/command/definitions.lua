@@ -42,10 +42,21 @@ local function argparse()
   return module
 end
 
---- The parser of all commands.
+-- Who names a command first needs no other: to load all of them takes longer than most of what they
+-- do.
+local function modules_for(word)
+  local module = 'stores.command.' .. tostring(word)
+  for _, one in ipairs(list) do
+    if one == module and require(one).name == word then return { one } end
+  end
+  return list
+end
+
+--- The parser of all commands, or of the one that a command line begins with.
+---@param word? string the first one of a command line
 ---@return table parser its result has the command's name in `command`
 ---@return table<string, stores.Command> by_name
-function definitions.parser()
+function definitions.parser(word)
   local parser = argparse()('stores', TEXT, EPILOG)
   parser:add_help(false):command_target('command')
   add_help(parser)
@@ -53,7 +64,7 @@ function definitions.parser()
   parser:flag('--version', 'Tells which version of Stores this is.')
     :action(function() manual.ask({ version = require('stores.core').version }) end)
   local by_name = {}
-  for _, module in ipairs(list) do
+  for _, module in ipairs(modules_for(word)) do
     local command = require(module)
     by_name[command.name] = command
     -- the target is out of the way of the arguments of commands
