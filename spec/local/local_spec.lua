@@ -4,6 +4,7 @@
 -- Plain pass alone: servers and shells in processes of their own.
 
 local local_servers = require('stores.local')
+local servers = require('spec.support.servers')
 local system = require('stores.local.system')
 
 local shared -- the folder of most tests is below it
@@ -11,7 +12,8 @@ local base -- a folder for the folders of a test
 local folder
 local users -- processes that the test started: {pid, folder of its files}
 
-local quoted = require('spec.support.shell').quoted
+local files = require('spec.support.shell')
+local quoted = files.quoted
 
 local function read(path)
   local file = io.open(path)
@@ -114,13 +116,14 @@ end
 
 describe('private servers #slow', function()
   setup(function()
-    shared = shell('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX')
+    shared = files.folder()
+    servers.make(shared .. '/data')
   end)
 
-  teardown(function() shell('rm -rf ' .. quoted(shared)) end)
+  teardown(function() files.remove(shared) end)
 
   before_each(function()
-    base = shell('mktemp -d ${STORES_TEST_ROOM:-/tmp}/stores-spec.XXXXXX')
+    base = files.folder()
     folder = shared .. '/data'
     users = {}
   end)
@@ -209,6 +212,7 @@ describe('private servers #slow', function()
 
   it('stop when their folder was removed under them', function()
     folder = base .. '/removed'
+    servers.make(folder)
     local one = user(folder)
     wait_up(one)
     local pids = processes(folder)
@@ -319,6 +323,7 @@ describe('private servers #slow', function()
 
   it('name the version that made the folder', function()
     folder = base .. '/old'
+    servers.make(folder)
     local_servers.up(folder).close()
     local file = assert(io.open(folder .. '/pgdata/PG_VERSION', 'w'))
     file:write('9.6\n')
