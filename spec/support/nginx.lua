@@ -14,8 +14,6 @@ local nginx = {}
 local Nginx = {}
 Nginx.__index = Nginx
 
-local root = os.getenv('STORES_ROOT') or '.'
-
 local function wait_for(condition, what)
   for _ = 1, 1000 do
     local value = condition()
@@ -43,7 +41,7 @@ http {
   fastcgi_temp_path %s/fastcgi;
   uwsgi_temp_path %s/uwsgi;
   scgi_temp_path %s/scgi;
-  lua_package_path '%s/?.lua;%s/lua/?.lua;%s/lua/?/init.lua;;';
+  lua_package_path '%s;;';
   lua_package_cpath '%s';
   server { listen unix:%s/ready.sock; return 204; }
   %s
@@ -63,7 +61,7 @@ function nginx.start(text, workers, main, connections)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
   local file = assert(io.open(folder .. '/nginx.conf', 'w'))
   file:write(MAIN:format(uv.os_get_passwd().username, workers or 1, folder, main or '',
-    folder, connections or 4096, folder, folder, folder, folder, folder, root, root, root,
+    folder, connections or 4096, folder, folder, folder, folder, folder, package.path,
     package.cpath, folder, text))
   file:close()
   -- its workers end with the master, which KILL would not let it tell them
