@@ -158,7 +158,7 @@ describe('tools/specs.lua #slow', function()
     it('ends all that was started where it is interrupted, daemons too, by ' .. signal, function()
       start({ ['a_spec.lua'] = ([[
         it('starts servers, and what makes a daemon of itself', function()
-          local handle = require('stores.local').up('%s/own')
+          local handle = require('spec.support.servers').up('%s/own')
           os.execute('setsid sleep 1234 </dev/null >/dev/null 2>&1 &')
           os.execute("setsid sh -c 'trap : TERM INT HUP; sleep 1234; sleep 1234' &")
           io.open('%s/ready', 'w'):close()

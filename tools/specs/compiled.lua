@@ -10,7 +10,7 @@ local compiled = {}
 local OF_BUSTED = { 'busted', 'cliargs', 'luassert', 'pl' }
 
 local function compile(from, to)
-  assert(uv.fs_mkdir(to, tonumber('755', 8)))
+  assert(uv.fs_stat(to) or uv.fs_mkdir(to, tonumber('755', 8)))
   local names = assert(uv.fs_scandir(from))
   while true do
     local name, kind = uv.fs_scandir_next(names)
@@ -29,7 +29,7 @@ end
 
 --- Compiles them.
 ---@param library string the folder of the library's modules, as LUA_PATH names it
----@param to string a folder that is not there yet
+---@param to string a folder; what was compiled before is replaced
 ---@return string path what goes in front of LUA_PATH
 function compiled.make(library, to)
   compile(library, to)
