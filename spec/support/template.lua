@@ -83,12 +83,17 @@ end
 ---@param folder string
 function template.make(folder)
   local handle = local_servers.up(folder)
-  local oid = psql(local_servers.config(handle), 'SELECT oid FROM pg_database WHERE datname = '
-    .. "'template0'"):match('%d+')
+  local oid, wal = psql(local_servers.config(handle), [[
+    SELECT oid FROM pg_database WHERE datname = 'template0';
+    SELECT pg_switch_wal();
+    CHECKPOINT;
+    SELECT pg_walfile_name(pg_current_wal_insert_lsn())]]):match('^(%d+)\n.*\n(%x+)\n$')
   handle.close()
   run("mkdir '%s/fixed' && mv '%s/pgdata/base/%s' '%s/fixed'", folder, folder, oid, folder)
-  -- most of the WAL is nothing: that needs no memory, and no copy
-  run("fallocate --dig-holes '%s'/pgdata/pg_wal/0*", folder)
+  -- The end of initdb is all that is needed of its WAL, and the rest of that file is nothing, which
+  -- needs no memory, and no copy.
+  run("cd '%s/pgdata/pg_wal' && find . -type f ! -name %s -delete && fallocate --dig-holes %s",
+    folder, wal, wal)
 end
 
 --- Makes a data folder from the template of the run (STORES_TEST_TEMPLATE); without one there is
