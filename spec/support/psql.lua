@@ -99,8 +99,8 @@ end
 jit.off(ask) -- what it calls calls Lua
 
 -- Words of psql are not SQL, COPY has rows of its own, and functions and rules have semicolons.
-local FOR_PSQL = { '\\', '%-%-', '/%*', '%f[%w]COPY%f[%W]', '%f[%w]ATOMIC%f[%W]',
-  '%f[%w]RULE%f[%W]' }
+local FOR_PSQL = { '\\', '%-%-', '/%*', '%f[%w_]COPY%f[^%w_]', '%f[%w_]ATOMIC%f[^%w_]',
+  '%f[%w_]RULE%f[^%w_]' }
 
 -- The end of what begins with a quote, a tag or a semicolon.
 local function last_of(sql, from)
