@@ -72,10 +72,14 @@ static void tell_waiter(struct stores__pg_conn *conn) {
     if (waiter != NULL) waiter->done(waiter, STORES__PG_SYNCED);
 }
 
+/* The pool may give the connection to somebody at once, behind whose text it is reset again: its
+ * waiter, and that it is being reset, are of that one then. */
 static void is_over(struct stores__pg_conn *conn) {
+    struct stores__pg_req *waiter = conn->reset_waiter;
+    conn->reset_waiter = NULL;
     conn->resetting = false;
     conn->common->hooks->was_reset(conn);
-    tell_waiter(conn);
+    if (waiter != NULL) waiter->done(waiter, STORES__PG_SYNCED);
 }
 
 static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
@@ -104,6 +108,18 @@ static void deallocate(struct stores__pg_conn *conn) {
     stores__pg_sync(conn, &conn->reset);
 }
 
+/* What it stood behind may have failed in a transaction that it was to commit: then the server
+ * takes nothing back before a ROLLBACK, which it would warn of where there is none. */
+static void send_all(struct stores__pg_conn *conn, bool rollback) {
+    struct stores__pg_req *req = &conn->reset;
+    conn->reset_failed = false;
+    stores__pg_begin(conn, req);
+    conn->wire->in_error = false; /* the transaction is over by then */
+    if (rollback) stores__pg_add_entry(conn, req, ENTRY_RESET, "ROLLBACK", 0, NULL, true);
+    add_all(conn, req);
+    stores__pg_sync(conn, req);
+}
+
 static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, reset);
     if (end == STORES__PG_LOST) { /* the pool hears of it itself */
@@ -112,7 +128,9 @@ static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     conn->silent = 0;
     const char *on_connect = conn->common->on_connect;
-    if (conn->reset_failed) {
+    if (conn->reset_failed && stores__pg_has_failed(conn)) {
+        send_all(conn, true);
+    } else if (conn->reset_failed) {
         is_over(conn);
     } else if (conn->wire->deallocate) {
         deallocate(conn);
@@ -128,15 +146,11 @@ static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
 void stores__pg_reset(struct stores__pg_conn *conn) {
     if (!stores__pg_is_up(conn)) return;
     conn->foreign = false;
-    conn->reset_failed = false;
     conn->resetting = true;
     conn->reset.result = NULL;
     conn->reset.done = reset_over;
     conn->common->stats.resets++;
-    stores__pg_begin(conn, &conn->reset);
-    conn->wire->in_error = false; /* the transaction is over by then */
-    add_all(conn, &conn->reset);
-    stores__pg_sync(conn, &conn->reset);
+    send_all(conn, false);
 }
 
 void stores__pg_foreign(struct stores__pg_conn *conn, const char *sql) {

@@ -227,6 +227,42 @@ describe('The state of a session', function()
     support.close(store)
   end)
 
+  it('goes with a failure of what only reads, and the connection does not', function()
+    local store = open()
+    local function fails(sqlstate, sql)
+      local ok, err = pcall(store.query, store, sql, nil, { readonly = true })
+      assert.is_false(ok)
+      assert.equal(sqlstate, err.sqlstate)
+    end
+    for _ = 1, 3 do
+      fails('25006', 'INSERT INTO docs (id) VALUES (200)')
+      fails('22012', "SELECT set_config('my.tenant', 'somebody', false),"
+        .. ' pg_advisory_lock(4713), 1 / (n - 2) FROM generate_series(1, 2) n')
+      local left = store:query("SELECT coalesce(current_setting('my.tenant', true), '') AS tenant,"
+        .. " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        .. '  AND pid = pg_backend_pid()) AS locks')[1]
+      assert.same({ '', 0 }, { left.tenant, left.locks })
+    end
+    assert.equal(1, store:stats().pg_connects)
+    support.close(store)
+  end)
+
+  it('goes before those who wait for the connection get it, one after the other', function()
+    local store, seen = open(), {}
+    stores.run(function()
+      for i = 1, 6 do
+        stores.spawn(function()
+          store:query("UPDATE docs SET value = '{}' WHERE id = 2") -- what fires is unknown
+          seen[i] = store:query("SELECT coalesce(current_setting('my.tenant', true), '') AS before,"
+            .. " set_config('my.tenant', 'somebody', false)")[1].before
+        end)
+      end
+    end)
+    assert.same({ '', '', '', '', '', '' }, seen)
+    assert.equal(1, store:stats().pg_connects)
+    support.close(store)
+  end)
+
   it('is reset also where the text left a limit that every statement meets', function()
     local store = open()
     for _ = 1, 3 do
