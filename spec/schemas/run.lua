@@ -9,6 +9,7 @@ local stores = require('stores')
 local run = {}
 
 local ROWS, OPERATIONS = 8, 12
+local TOGETHER = 20 -- schemas that are made by one statement: each has the server plan all anew
 
 local IDS = {}
 for i = 1, ROWS do IDS[i] = tostring(i) end
@@ -101,13 +102,15 @@ local function stale(world, names)
   end
 end
 
---- Makes the schema of a seed, and does to it what the seed says.
----@param world spec.SchemaWorld
----@param seed integer
----@return string? violation with all that led to it
-function run.one(world, seed)
+local function name_of(seed)
+  return 's' .. seed
+end
+
+-- Fills the schema of a seed, and does to it what the seed says. What is wrong, with all that led
+-- to it; nil: nothing.
+local function one(world, seed)
   local random = random_of.new(seed)
-  local schema = schema_of.new(random, 's' .. seed)
+  local schema = schema_of.new(random, name_of(seed))
   local log = { 'seed ' .. seed, table.concat(schema.sql, '\n') }
   local function elsewhere(sql) world.truth:query(sql) end
   local made, why = pcall(elsewhere, table.concat(schema.sql, '\n'))
@@ -135,8 +138,29 @@ function run.one(world, seed)
       end
     end
   end
-  elsewhere(('DROP SCHEMA %s CASCADE'):format(schema.name))
   return violation and table.concat(log, '\n')
+end
+
+--- Makes the schemas of seeds, some at a time, and does to each what its seed says.
+---@param world spec.SchemaWorld
+---@param first integer
+---@param last integer
+---@return string[] violations each with all that led to it
+function run.all(world, first, last)
+  local wrong = {}
+  for start = first, last, TOGETHER do
+    local made, names = {}, {}
+    for seed = start, math.min(start + TOGETHER - 1, last) do
+      names[#names + 1] = name_of(seed)
+      made[#made + 1] = 'CREATE SCHEMA ' .. name_of(seed)
+    end
+    world.truth:query(table.concat(made, ';'))
+    for seed = start, math.min(start + TOGETHER - 1, last) do
+      wrong[#wrong + 1] = one(world, seed)
+    end
+    world.truth:query('DROP SCHEMA ' .. table.concat(names, ', ') .. ' CASCADE')
+  end
+  return wrong
 end
 
 return run

@@ -15,7 +15,7 @@ local schema = {}
 ---@class spec.Schema
 ---@field name string
 ---@field tables spec.SchemaTable[]
----@field sql string[] what makes it
+---@field sql string[] what makes it, in an empty schema
 ---@field count integer names given so far
 local Schema = {}
 Schema.__index = Schema
@@ -118,8 +118,7 @@ end
 ---@param name string of the schema
 ---@return spec.Schema
 function schema.new(random, name)
-  local self = setmetatable({ name = name, tables = {}, count = 0,
-    sql = { ('CREATE SCHEMA %s;'):format(name) } }, Schema)
+  local self = setmetatable({ name = name, tables = {}, count = 0, sql = {} }, Schema)
   for i = 1, 3 do
     local one = { name = ('%s.%s'):format(name, ('abc'):sub(i, i)), kind = 'plain' }
     self.sql[#self.sql + 1] = kinds[random:of(KINDS)](one)
