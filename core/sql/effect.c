@@ -159,7 +159,7 @@ bool stores__sql_several_write(const char *sql, const char *tag) {
 }
 
 bool stores__sql_only_reads(const char *sql) {
-    static const char *const writes[] = {"call", "delete", "insert", "merge", NULL};
+    static const char *const writes[] = {"call", "delete", "insert", "merge", "set_config", NULL};
     bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */
     if (stores__sql_effect(sql) == STORES__SQL_SESSION) return false;
     for (const char *end;; sql = end) {

@@ -155,6 +155,52 @@ static bool names_settings(enum stores__sql_kind kind, const char *at, const cha
     return end > at && is_among(" pg_settings ", at, end);
 }
 
+/* The next token that is no white space and no comment; at is where it begins, end where it ends. */
+static enum stores__sql_kind next_token(const char **at, const char **end) {
+    enum stores__sql_kind kind;
+    *at = *end;
+    while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
+    return kind;
+}
+
+/* ON CONFLICT (..) DO: no function is called. at: the parenthesis. */
+static bool is_conflict(const char *at) {
+    const char *end = at;
+    for (int depth = 0;;) {
+        if (next_token(&at, &end) == STORES__SQL_END) return false;
+        depth += (*at == '(') - (*at == ')');
+        if (depth == 0) break;
+    }
+    return next_token(&at, &end) == STORES__SQL_WORD && is_among(" do ", at, end);
+}
+
+/* set_config('a.b', '..' or $n, true): a setting that means nothing to the server, and is gone with
+ * the transaction. at: the parenthesis. */
+static bool sets_own(const char *at) {
+    const char *end = at;
+    next_token(&at, &end);
+    if (next_token(&at, &end) != STORES__SQL_STRING) return false;
+    if (*at != '\'' || memchr(at, '.', (size_t)(end - at)) == NULL) return false;
+    next_token(&at, &end);
+    if (*at != ',') return false;
+    enum stores__sql_kind value = next_token(&at, &end);
+    if (*at == '$' && value == STORES__SQL_OTHER) next_token(&at, &end);
+    if (value != STORES__SQL_STRING && !(*at >= '0' && *at <= '9')) return false;
+    next_token(&at, &end);
+    if (*at != ',') return false;
+    if (next_token(&at, &end) != STORES__SQL_WORD || !is_among(" true ", at, end)) return false;
+    next_token(&at, &end);
+    return *at == ')';
+}
+
+/* Of a name with a parenthesis behind it. */
+static enum stores__sql_effect effect_of_call(const char *name, const char *end, const char *at) {
+    if (is_among(tame_words, name, end)) return STORES__SQL_NOTHING;
+    if (is_among(" conflict ", name, end) && is_conflict(at)) return STORES__SQL_NOTHING;
+    bool own = is_among(" set_config ", name, end) && sets_own(at);
+    return own ? STORES__SQL_ROWS : STORES__SQL_SESSION;
+}
+
 enum stores__sql_effect stores__sql_effect(const char *sql) {
     enum stores__sql_effect effect = STORES__SQL_NOTHING;
     const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
@@ -169,8 +215,10 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
         bool word = kind == STORES__SQL_WORD;
         settings = settings || names_settings(kind, sql, end);
         if (over) return STORES__SQL_SESSION; /* another statement */
-        if (*sql == '(' && name != NULL && !is_among(tame_words, name, name_end)) {
-            return STORES__SQL_SESSION;
+        if (*sql == '(' && name != NULL) {
+            enum stores__sql_effect called = effect_of_call(name, name_end, sql);
+            if (called == STORES__SQL_SESSION) return called;
+            if (called == STORES__SQL_ROWS) effect = called;
         }
         over = *sql == ';';
         bool changes = word && is_among(" insert update delete merge ", sql, end);

@@ -23,7 +23,8 @@ enum stores__sql_kind stores__sql_token(const char *at, const char **end);
  * a policy calls is not seen. */
 enum stores__sql_effect {
     STORES__SQL_NOTHING, /* it reads, and calls nothing but functions that are known for it */
-    STORES__SQL_ROWS, /* it changes rows: a trigger may do whatever it likes */
+    STORES__SQL_ROWS, /* it changes rows: a trigger may do whatever it likes; or a setting of the
+                         caller's own, for its transaction */
     STORES__SQL_SESSION /* it may leave something in the session, or change what names mean */
 };
 enum stores__sql_effect stores__sql_effect(const char *sql);

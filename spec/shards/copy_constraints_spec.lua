@@ -228,9 +228,9 @@ describe('a copy of tables that refer to themselves', function()
   local old, new, before
 
   before_each(function()
-    old, new = side(3, TREE), side(4, TREE)
+    old, new = side(2, TREE), side(3, TREE)
     for at, db in ipairs(old.databases) do
-      support.psql(db, FILL:format(119 + at - 12, 12, at - 1, 119, 3))
+      support.psql(db, FILL:format(119 + at - 6, 6, at - 1, 119, 2))
     end
     old:psql('UPDATE tree SET up = NULL WHERE up > 119')
     before = new:psql(SCHEMA)

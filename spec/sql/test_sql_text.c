@@ -85,6 +85,21 @@ int main(void) {
     wild("SELECT pg_catalog.set_config('a', 'b', false)");
     wild("SELECT \"set_config\"('a', 'b', false)");
     wild("SELECT set_config /* */ ('a', 'b', false)");
+    wild("SELECT set_config('a.b', 'c', false)");
+    wild("SELECT set_config('search_path', 'c', true)");
+    wild("SELECT set_config('a.b', lower('c'), true)");
+    wild("SELECT set_config('a' || '.b', 'c', true)");
+    wild("SELECT set_config($1, 'a.b', true)");
+    wild("SELECT set_config('a.b', 'c', true), set_config('a.b', 'c', false)");
+    wild("SELECT set_config('a.b', 'c', true");
+    changes("SELECT set_config('a.b', 'c', true)");
+    changes("WITH a AS (SELECT 1) INSERT INTO t (id) SELECT 1 FROM a"
+            " RETURNING pg_catalog.set_config /* */ ('a.b', $12, TRUE)");
+    changes("INSERT INTO t (id, value) VALUES ($1, $2) ON CONFLICT (id, (lower(a))) DO NOTHING");
+    wild("INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.id) WHERE b.id = 1");
+    wild("INSERT INTO t VALUES (1) ON CONFLICT (strange(id)) DO NOTHING");
+    wild("SELECT conflict(1)");
+    wild("SELECT conflict((1)");
     wild("SELECT pg_advisory_lock\n(1)");
     wild("SELECT U&\"set_config\" ('a', 'b', false)");
     wild("SELECT caf\303\251(1)");
