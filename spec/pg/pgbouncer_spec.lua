@@ -37,9 +37,11 @@ describe("pooler = 'transaction', through PgBouncer, #slow", function()
       if not file then error(path .. ' is not there') end
       file:close()
       local at = support.config()
+      -- documents of chance are about values, which a pooler passes on
       local pipe = assert(io.popen(("STORES_TEST_PGHOST='%s' STORES_TEST_REDIS_SOCKET='%s' "
-        .. "STORES_TEST_POOLER='%s' luajit $(command -v busted) -o TAP --exclude-tags=slow,session "
-        .. '%s 2>&1'):format(at.host, support.redis().path, pooler.host, path)))
+        .. "STORES_TEST_POOLER='%s' STORES_ROUNDS=300 luajit $(command -v busted) -o TAP "
+        .. '--exclude-tags=slow,session %s 2>&1'):format(at.host, support.redis().path,
+          pooler.host, path)))
       local text = pipe:read('*a')
       pipe:close()
       local passed = select(2, ('\n' .. text):gsub('\nok %d+', ''))
