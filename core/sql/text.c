@@ -155,7 +155,7 @@ static bool names_settings(enum stores__sql_kind kind, const char *at, const cha
     return end > at && is_among(" pg_settings ", at, end);
 }
 
-/* The next token that is no white space and no comment; at is where it begins, end where it ends. */
+/* The next token that is no white space and no comment, from end on: it is between the two then. */
 static enum stores__sql_kind next_token(const char **at, const char **end) {
     enum stores__sql_kind kind;
     *at = *end;
