@@ -12,11 +12,6 @@
 #include "pg/citus.h"
 #include "pg/wire.h"
 
-void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error) {
-    stores__timer_stop(wire->timers, &wire->timer);
-    wire->conn->common->hooks->failed(wire->conn, error);
-}
-
 /* The SQLSTATE in a line of libpq's verbose text, `FATAL:  28P01: password authentication ...`,
  * whose first word is in the server's language; NULL: there is none. */
 static const char *find_sqlstate(const char *line, size_t len) {

@@ -118,3 +118,8 @@ void stores__pg_break(struct stores__pg_wire *wire) {
     /* without memory for the timer the deadlines of those who wait end their calls */
     stores__timer_set(wire->timers, &wire->timer, uv_now(wire->loop));
 }
+
+void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error) {
+    stores__timer_stop(wire->timers, &wire->timer);
+    wire->conn->common->hooks->failed(wire->conn, error);
+}

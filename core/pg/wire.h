@@ -97,6 +97,8 @@ struct stores__pg_wire {
 void stores__pg_enter(struct stores__pg_wire *wire, enum stores__pg_phase phase);
 /* Takes it for lost: on a later turn every request hears of it, then the pool. */
 void stores__pg_break(struct stores__pg_wire *wire);
+/* It will not be a connection that is of use, and why: the pool hears of it at once. */
+void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error);
 /* Calls on_socket at these events of libpq's socket, which may have become another one. */
 void stores__pg_watch(struct stores__pg_wire *wire, int events);
 void stores__pg_unwatch(struct stores__pg_wire *wire);
@@ -123,8 +125,6 @@ static inline bool stores__pg_is_copy(ExecStatusType status) {
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-/* connect.c: the connection will not be one. On a turn of the loop. */
-void stores__pg_connect_failed(struct stores__pg_wire *wire, const stores_error *error);
 /* greet.c: it is connected, and asks who the server is */
 void stores__pg_greet(struct stores__pg_wire *wire);
 

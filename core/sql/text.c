@@ -163,7 +163,7 @@ static enum stores__sql_kind next_token(const char **at, const char **end) {
     return kind;
 }
 
-/* ON CONFLICT (..) DO: no function is called. at: the parenthesis. */
+/* ON CONFLICT (..) DO: no function is called. at: the parenthesis behind the two words. */
 static bool is_conflict(const char *at) {
     const char *end = at;
     for (int depth = 0;;) {
@@ -196,7 +196,6 @@ static bool sets_own(const char *at) {
 /* Of a name with a parenthesis behind it. */
 static enum stores__sql_effect effect_of_call(const char *name, const char *end, const char *at) {
     if (is_among(tame_words, name, end)) return STORES__SQL_NOTHING;
-    if (is_among(" conflict ", name, end) && is_conflict(at)) return STORES__SQL_NOTHING;
     bool own = is_among(" set_config ", name, end) && sets_own(at);
     return own ? STORES__SQL_ROWS : STORES__SQL_SESSION;
 }
@@ -205,7 +204,7 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
     enum stores__sql_effect effect = STORES__SQL_NOTHING;
     const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
     bool first = true, over = false, inserts = false, target = false, of_target = false;
-    bool settings = false;
+    bool settings = false, on = false, on_conflict = false;
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = stores__sql_token(sql, &end);
         if (kind == STORES__SQL_END) {
@@ -215,11 +214,13 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
         bool word = kind == STORES__SQL_WORD;
         settings = settings || names_settings(kind, sql, end);
         if (over) return STORES__SQL_SESSION; /* another statement */
-        if (*sql == '(' && name != NULL) {
+        if (*sql == '(' && name != NULL && !(on_conflict && is_conflict(sql))) {
             enum stores__sql_effect called = effect_of_call(name, name_end, sql);
             if (called == STORES__SQL_SESSION) return called;
             if (called == STORES__SQL_ROWS) effect = called;
         }
+        on_conflict = on && word && is_among(" conflict ", sql, end);
+        on = word && is_among(" on ", sql, end);
         over = *sql == ';';
         bool changes = word && is_among(" insert update delete merge ", sql, end);
         if (changes) effect = STORES__SQL_ROWS;

@@ -99,6 +99,7 @@ int main(void) {
     wild("INSERT INTO t SELECT 1 FROM a JOIN b ON conflict(a.id) WHERE b.id = 1");
     wild("INSERT INTO t VALUES (1) ON CONFLICT (strange(id)) DO NOTHING");
     wild("SELECT conflict(1)");
+    wild("SELECT conflict(1) do");
     wild("SELECT conflict((1)");
     wild("SELECT pg_advisory_lock\n(1)");
     wild("SELECT U&\"set_config\" ('a', 'b', false)");
