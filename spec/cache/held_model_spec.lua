@@ -5,20 +5,12 @@
 
 local checker = require('spec.model.checker')
 local held = require('spec.model.held')
+local explore_model = require('spec.model.explore')
 
 local deep, show = os.getenv('STORES_MODEL_DEEP') == '1', os.getenv('STORES_MODEL_TRACE') == '1'
 
--- With functions that were loaded for it alone: see model_spec.lua.
-local function search(name, config, goal)
-  jit.flush()
-  for module in pairs(package.loaded) do
-    if module == 'spec.model.checker' or module:find('^spec%.model%.held') then
-      package.loaded[module] = nil
-    end
-  end
-  local model = require('spec.model.held').new(config)
-  local result = require('spec.model.checker').run(model, goal and { goal = model.goal,
-    goal_name = 'nobody writes, and every holder serves the row' } or { limit = 60e6 })
+local function search(name, config, goal_name)
+  local result = explore_model('held', config, { limit = 60e6 }, goal_name)
   io.write(('\n%-66s %8d states %5.1f s  %s'):format(name, result.states, result.seconds,
     result.violation and ('caught in %d steps'):format(#result.violation.trace - 1)
       or 'no violation'))
@@ -127,7 +119,8 @@ describe('held reads have no violation', function()
   end
 
   it('and every holder comes to serve again, by acks alone', function()
-    local result = search('by acks alone', config_of(1, 1, false, 'row', 'fair evict'), true)
+    local result = search('by acks alone', config_of(1, 1, false, 'row', 'fair evict'),
+      'nobody writes, and every holder serves the row')
     assert.is_nil(result.violation, result.violation and '\n' .. checker.format(result.violation))
     assert.is_true(result.complete)
   end)

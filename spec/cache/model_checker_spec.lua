@@ -35,14 +35,13 @@ describe('the checker', function()
   end)
 
   it('counts identical processes once when they are sorted', function()
-    local result = checker.run(tokens(3, 9, { canon = function(t) checker.sort_blocks(t, 0, 1,
-      3) end }))
+    local result = checker.run(tokens(3, 9, { canon = checker.sorter(0, 1, 3) }))
     assert.are.equal(220, result.states)
   end)
 
   it('gives a shortest trace to a wrong state, its processes named the same throughout', function()
     local result = checker.run(tokens(2, 5, {
-      canon = function(t) checker.sort_blocks(t, 0, 1, 2) end,
+      canon = checker.sorter(0, 1, 2),
       invariant = function(s) return (s[0] == 3 or s[4] == 3) and 'a token stands on 3' or nil end,
     }))
     assert.are.equal('a token stands on 3', result.violation.message)

@@ -6,6 +6,7 @@
 local checker = require 'spec.model.checker'
 local rows = require 'spec.model.rows'
 local epochs = require 'spec.model.epochs'
+local explore_model = require 'spec.model.explore'
 
 local deep, show = os.getenv 'STORES_MODEL_DEEP' == '1', os.getenv 'STORES_MODEL_TRACE' == '1'
 
@@ -25,18 +26,9 @@ end
 
 local NAMES = { [rows] = 'rows', [epochs] = 'epochs' }
 
--- Explores a configuration with functions that were loaded for it alone: what LuaJIT compiled for
--- another one, or could not compile, makes these three times slower.
 local function search(kind, config, with_goal)
-  jit.flush()
-  for module in pairs(package.loaded) do
-    if module == 'spec.model.checker' or module:find('^spec%.model%.' .. NAMES[kind]) then
-      package.loaded[module] = nil
-    end
-  end
-  local model = require('spec.model.' .. NAMES[kind]).new(config)
-  return require('spec.model.checker').run(model, with_goal and { goal = model.goal,
-    goal_name = 'a state without intents, and without a turn' })
+  return explore_model(NAMES[kind], config, nil,
+    with_goal and 'a state without intents, and without a turn')
 end
 
 -- Explores the correct protocol in one configuration, once however often it is asked for.

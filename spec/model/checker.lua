@@ -6,6 +6,7 @@
 --   next(s, t, emit)     for each step that is possible in s: copies s into t, changes t, calls
 --                        emit(label, who, bad); `bad` is a sentence when the step itself breaks the
 --                        property (a read that returned something stale)
+--   normal(t)            optional: rewrites t into the same state, numbers kept small
 --   canon(t)             optional: rewrites t into the representative of its class (identical
 --                        processes sorted)
 --   invariant(s)         optional: a sentence when the state is wrong, else nil
@@ -32,29 +33,36 @@ local bxor, tobit, rshift, band = bit.bxor, bit.tobit, bit.rshift, bit.band
 
 local checker = {}
 
---- Sorts `count` blocks of `words` 32-bit words each, which start at byte `offset` of the state:
--- identical processes are interchangeable, provided that the rest of the state does not name them
--- by number.
-function checker.sort_blocks(t, offset, words, count)
-  local w = ffi.cast('uint32_t *', t + offset)
-  for i = 1, count - 1 do
-    local j = i
-    while j > 0 do
-      local a, b, swap = (j - 1) * words, j * words, false
-      for k = 0, words - 1 do
-        local x, y = w[a + k], w[b + k]
-        if x ~= y then
-          swap = x < y
-          break
-        end
+-- What is done with every step has neither short loops nor branches that go this way as often as
+-- that one, at which LuaJIT is slow: it is written out for the size of a state.
+local function written(lines, ...)
+  return assert(loadstring(table.concat(lines, '\n')))(...)
+end
+
+--- Gives a function that sorts `count` blocks of `words` 32-bit words each, which start at byte
+-- `offset` of the state: identical processes are interchangeable, provided that the rest of the
+-- state does not name them by number.
+function checker.sorter(offset, words, count)
+  local lines = { 'local cast, tobit, bxor, band, min, max = ...', 'return function(t)',
+    ("local w = cast('uint32_t *', t + %d)"):format(offset),
+    'local less, x' }
+  local function add(...) lines[#lines + 1] = string.format(...) end
+  for last = count - 1, 1, -1 do
+    for i = 0, last - 1 do
+      local a, b = i * words, (i + 1) * words
+      add('less = 0')
+      for k = 0, words - 1 do -- the first word that differs weighs more than all that follow
+        add('less = less * 2 + max(-1, min(1, w[%d] - w[%d]))', a + k, b + k)
       end
-      if not swap then break end
+      add('less = tobit(max(-1, min(0, less)))') -- all bits, or none
       for k = 0, words - 1 do
-        w[a + k], w[b + k] = w[b + k], w[a + k]
+        add('x = band(bxor(w[%d], w[%d]), less)', a + k, b + k)
+        add('w[%d], w[%d] = bxor(w[%d], x), bxor(w[%d], x)', a + k, b + k, a + k, b + k)
       end
-      j = j - 1
     end
   end
+  add('end')
+  return written(lines, ffi.cast, tobit, bxor, band, math.min, math.max)
 end
 
 -- A growing array in C memory. Whoever makes one owns it until it is collected.
@@ -81,34 +89,44 @@ local function vector(ctype, capacity)
   return self
 end
 
-local function hash(w, words)
-  local h = 0
-  for i = 0, words - 1 do
-    h = tobit(bxor(h, w[i]) * 52283) -- a factor below 2^16 keeps the product exact in a double
-    h = bxor(h, rshift(h, 15))
+--- Makes next() of rules, { what it does, at which byte, who } each, which are gone through in a
+-- loop: LuaJIT compiles each way through each rule, and not each way through all of them.
+function checker.next_of(rules)
+  return function(s, t, emit)
+    for i = 1, #rules do
+      local rule = rules[i]
+      rule[1](s, t, emit, rule[2], rule[3])
+    end
   end
-  return h
+end
+
+local function hasher(words)
+  local lines = { 'local tobit, bxor, rshift = ...', 'return function(w)', 'local h = 0' }
+  for i = 0, words - 1 do
+    -- a factor below 2^16 keeps the product exact in a double
+    lines[#lines + 1] = ('h = tobit(bxor(h, w[%d]) * 52283)'):format(i)
+    lines[#lines + 1] = 'h = bxor(h, rshift(h, 15))'
+  end
+  lines[#lines + 1] = 'return h end'
+  return written(lines, tobit, bxor, rshift)
 end
 
 -- The set of states found so far, numbered from 0 in the order of finding. A slot has a state's
 -- hash beside its number: another state is told by that, without a look at where it is stored.
 local function state_set(size)
   local words = size / 4
-  local states = vector('uint32_t', 4096 * words)
+  local states, hash = vector('int32_t', 4096 * words), hasher(words)
   local slots, mask = nil, 0
   local self = { count = 0 }
 
-  local function slot_of(w, h)
-    local i = band(h, mask)
-    local at = states.at
-    while true do
-      local n = slots[i].number
-      if n == 0 then return i, nil end
-      if slots[i].hash == h and C.memcmp(at + (n - 1) * words, w, size) == 0 then
-        return i, n - 1
-      end
-      i = band(i + 1, mask)
-    end
+  local function is_at(i, w, h)
+    return slots[i].hash == h and C.memcmp(states.at + (slots[i].number - 1) * words, w, size) == 0
+  end
+
+  -- Where the first slot has another state, which is seldom: a loop would be left at once.
+  local function slot_after(i, w, h)
+    repeat i = band(i + 1, mask) until slots[i].number == 0 or is_at(i, w, h)
+    return i
   end
 
   local function rehash(capacity)
@@ -122,7 +140,7 @@ local function state_set(size)
       if old[i].number ~= 0 then
         local to = band(old[i].hash, mask)
         while slots[to].number ~= 0 do to = band(to + 1, mask) end
-        slots[to] = old[i]
+        slots[to].number, slots[to].hash = old[i].number, old[i].hash
       end
     end
     C.free(ffi.gc(old, nil))
@@ -131,9 +149,10 @@ local function state_set(size)
 
   --- The number of the state in w, and whether it is new.
   function self.add(w)
-    local h = hash(w, words)
-    local i, found = slot_of(w, h)
-    if found then return found, false end
+    local h = hash(w)
+    local i = band(h, mask)
+    if slots[i].number ~= 0 and not is_at(i, w, h) then i = slot_after(i, w, h) end
+    if slots[i].number ~= 0 then return slots[i].number - 1, false end
     local n = self.count
     states.reserve((n + 1) * words)
     ffi.copy(states.at + n * words, w, size)
@@ -177,7 +196,9 @@ local function trace_of(model, set, parents, last, final)
   local lines, found = {}, nil
   local want
   local function look(label, who, bad)
-    if found or canonical() ~= want then return end
+    if found then return end
+    if model.normal then model.normal(t) end
+    if canonical() ~= want then return end
     local wrong_step = final and #lines + 1 == #chain
     if wrong_step and not (bad and label == final.label) then return end
     found = { label = label or 'begins', who = who, state = ffi.string(t, size) }
@@ -249,20 +270,23 @@ function checker.run(model, options)
   end
   local s, t = ffi.new('uint8_t[?]', size), ffi.new('uint8_t[?]', size)
   local sp, tp = ffi.cast('uint8_t *', s), ffi.cast('uint8_t *', t)
-  local words = ffi.cast('uint32_t *', t)
-  local canon, invariant = model.canon, model.invariant
+  local word = ffi.cast('int32_t *', t)
+  local normal, canon, invariant = model.normal, model.canon, model.invariant
   local labels, edges, here = {}, 0, -1
   local wrong -- {message, from, final}
 
+  -- The steps from here: taken down, and looked at in a loop of its own. LuaJIT compiles what is
+  -- done with a step once for that loop, and else anew for each place in a model that emits one.
+  local step, step_labels, step_bads, steps = vector('uint8_t', 64 * size), {}, {}, 0
   local function emit(label, _, bad)
-    if label then labels[label] = (labels[label] or 0) + 1 end
-    if wrong then return end
-    if canon then canon(tp) end
-    if bad then
-      wrong = { message = bad, from = here, final = { label = label, state = ffi.string(t, size) } }
-      return
-    end
-    local n, new = set.add(words)
+    step.reserve((steps + 1) * size)
+    ffi.copy(step.at + steps * size, tp, size)
+    steps = steps + 1
+    step_labels[steps], step_bads[steps] = label or false, bad or false
+  end
+
+  local function find(label)
+    local n, new = set.add(word)
     if new then
       parents.reserve(n + 1)
       parents.at[n] = here
@@ -273,15 +297,36 @@ function checker.run(model, options)
       local message = invariant and invariant(tp)
       if message then wrong = { message = message, from = n } end
     end
-    if goal and label then
+    if not label then return end
+    if goal then
       sources.reserve(edges + 1)
       targets.reserve(edges + 1)
       sources.at[edges], targets.at[edges] = here, n
     end
-    if label then edges = edges + 1 end
+    edges = edges + 1
+  end
+
+  local function take_steps()
+    for i = 1, steps do
+      local label, bad = step_labels[i], step_bads[i]
+      if label then labels[label] = (labels[label] or 0) + 1 end
+      if not wrong then
+        ffi.copy(tp, step.at + (i - 1) * size, size)
+        if normal then normal(tp) end
+        if canon then canon(tp) end
+        if bad then
+          local final = { label = label, state = ffi.string(t, size) }
+          wrong = { message = bad, from = here, final = final }
+        else
+          find(label)
+        end
+      end
+    end
+    steps = 0
   end
 
   model.init(tp, emit)
+  take_steps()
   local depth, level_end, complete = 0, set.count, true
   local head = 0
   while head < set.count and not wrong do
@@ -295,6 +340,7 @@ function checker.run(model, options)
     here = head
     set.copy_to(head, s)
     model.next(sp, tp, emit)
+    take_steps()
     head = head + 1
   end
 
@@ -315,6 +361,7 @@ function checker.run(model, options)
   result.seconds = os.clock() - started
   set.release()
   parents.release()
+  step.release()
   if goal then
     sources.release()
     targets.release()

@@ -61,11 +61,12 @@
 -- SELECT without FILL is one step with the look at the key that led to it.
 
 local ffi = require 'ffi'
+local checker = require 'spec.model.checker'
+local unroll = require 'spec.model.unroll'
 local layout = require 'spec.model.epochs.layout'
 
 local HEAD, TURNER, WRITER, READER = layout.HEAD, layout.TURNER, layout.WRITER, layout.READER
 local CUR, ACKED, EPOCH, ENUM, EV = layout.CUR, layout.ACKED, layout.EPOCH, layout.ENUM, layout.EV
-local W_IDLE = layout.W_IDLE
 
 local epochs = { mutants = require 'spec.model.epochs.mutants' }
 
@@ -92,13 +93,15 @@ function epochs.new(config)
     commits = commits, m = m, roles = roles, numbers = numbers, size = size, STATE = STATE,
     VER = VER, FOREIGN = FOREIGN, U0 = U0, W0 = W0, R0 = R0, U_LAST = W0 - TURNER,
     W_LAST = R0 - WRITER, R_LAST = size - READER }
+  local references = { layout.ENUM, layout.DUMP_ENUM } -- the bytes that name an epoch, or have 0
+  for u = U0, c.U_LAST, TURNER do table.insert(references, u + layout.U_E) end
+  for w = W0, c.W_LAST, WRITER do table.insert(references, w + layout.W_E) end
+  for r = R0, c.R_LAST, READER do table.insert(references, r + layout.R_E) end
+  c.references, c.LAST_REFERENCE = ffi.new('int32_t[?]', #references, references), #references - 1
   local model = { size = size }
   for _, part in ipairs { 'moves', 'writer', 'reader', 'others', 'view' } do
-    require('spec.model.epochs.' .. part)(c, model)
+    unroll('spec.model.epochs.' .. part, c, layout, model)
   end
-  local writer_begins, writer_before_commit = c.writer_begins, c.writer_before_commit
-  local writer_after_commit, writer_dies, reader = c.writer_after_commit, c.writer_dies, c.reader
-  local turner, others = c.turner, c.others
 
   function model.init(t, emit)
     ffi.fill(t, size)
@@ -108,21 +111,19 @@ function epochs.new(config)
     emit()
   end
 
-  function model.next(s, t, emit)
-    for i = 1, writers do
-      local w = W0 + (i - 1) * WRITER
-      if s[w] == W_IDLE then
-        writer_begins(s, t, emit, w, i)
-      else
-        writer_before_commit(s, t, emit, w, i)
-        writer_after_commit(s, t, emit, w, i)
-        if config.crash then writer_dies(s, t, emit, w, i) end
-      end
-    end
-    for i = 1, readers do reader(s, t, emit, R0 + (i - 1) * READER, i) end
-    for i = 1, turners do turner(s, t, emit, U0 + (i - 1) * TURNER, i) end
-    others(s, t, emit)
+  local rules = {}
+  local function add(rule, at, who) table.insert(rules, { rule, at, who }) end
+  for i = 1, writers do
+    local w = W0 + (i - 1) * WRITER
+    add(c.writer_begins, w, i)
+    add(c.writer_before_commit, w, i)
+    add(c.writer_after_commit, w, i)
+    if config.crash then add(c.writer_dies, w, i) end
   end
+  for i = 1, readers do add(c.reader, R0 + (i - 1) * READER, i) end
+  for i = 1, turners do add(c.turner, U0 + (i - 1) * TURNER, i) end
+  add(c.others)
+  model.next = checker.next_of(rules)
 
   return model
 end

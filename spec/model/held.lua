@@ -54,11 +54,12 @@
 -- when all who held a lock when it was set are over.
 
 local ffi = require 'ffi'
+local checker = require 'spec.model.checker'
+local unroll = require 'spec.model.unroll'
 local layout = require 'spec.model.held.layout'
 
-local EPOCH, CUR, ACKED, SEQ, DOWN = layout.EPOCH, layout.CUR, layout.ACKED, layout.SEQ, layout.DOWN
-local MARK, EV, HOLDER, WRITER = layout.MARK, layout.EV, layout.HOLDER, layout.WRITER
-local W_IDLE, READER = layout.W_IDLE, layout.READER
+local EPOCH, CUR, ACKED, SEQ, MARK = layout.EPOCH, layout.CUR, layout.ACKED, layout.SEQ, layout.MARK
+local EV, HOLDER, WRITER, READER = layout.EV, layout.HOLDER, layout.WRITER, layout.READER
 
 local held = { mutants = require 'spec.model.held.mutants' }
 
@@ -95,15 +96,9 @@ function held.new(config)
     c.roles[i] = assert(layout.ROLES[name], name)
   end
   local model = { size = size }
-  require 'spec.model.held.moves'(c)
-  require 'spec.model.held.writer'(c)
-  require 'spec.model.held.holder'(c)
-  require 'spec.model.held.others'(c)
-  require 'spec.model.held.view'(c, model)
-  local writer_begins, writer_before_commit = c.writer_begins, c.writer_before_commit
-  local writer_after_commit, writer_dies, holder = c.writer_after_commit, c.writer_dies, c.holder
-  local reader, anybody_reads, epoch_moves = c.reader, c.anybody_reads, c.epoch_moves
-  local unknown_goes, redis_moves, redis_fails = c.unknown_goes, c.redis_moves, c.redis_fails
+  for _, part in ipairs { 'moves', 'writer', 'holder', 'others', 'view' } do
+    unroll('spec.model.held.' .. part, c, layout, model)
+  end
 
   function model.init(t, emit)
     ffi.fill(t, size)
@@ -113,34 +108,24 @@ function held.new(config)
     emit()
   end
 
-  local shift, real_emit, at = model.shift, nil, nil
-  local function emit(label, who, bad) -- in place of the checker's: numbers are kept small
-    if not config.dump then shift(at) end
-    real_emit(label, who, bad)
+  local rules = {}
+  local function add(rule, at, who) table.insert(rules, { rule, at, who }) end
+  for i = 1, writers do
+    local w = W0 + (i - 1) * WRITER
+    add(c.writer_begins, w, i)
+    add(c.writer_before_commit, w, i)
+    add(c.writer_after_commit, w, i)
+    if config.crash then add(c.writer_dies, w, i) end
   end
-
-  function model.next(s, t, emit_)
-    real_emit, at = emit_, t
-    for i = 1, writers do
-      local w = W0 + (i - 1) * WRITER
-      if s[w] == W_IDLE then
-        writer_begins(s, t, emit, w, i)
-      else
-        writer_before_commit(s, t, emit, w, i)
-        writer_after_commit(s, t, emit, w, i)
-        if config.crash then writer_dies(s, t, emit, w, i) end
-      end
-    end
-    for j = 1, holders do holder(s, t, emit, H0 + (j - 1) * HOLDER, j) end
-    for i = 1, readers do reader(s, t, emit, R0 + (i - 1) * READER, i) end
-    anybody_reads(s, t, emit)
-    if s[DOWN] == 0 then
-      epoch_moves(s, t, emit)
-      unknown_goes(s, t, emit)
-      redis_moves(s, t, emit)
-    end
-    redis_fails(s, t, emit)
+  for j = 1, holders do
+    for _, rule in ipairs(c.holder) do add(rule, H0 + (j - 1) * HOLDER, j) end
   end
+  for i = 1, readers do add(c.reader, R0 + (i - 1) * READER, i) end
+  for _, rule in ipairs { 'anybody_reads', 'epoch_moves', 'unknown_goes', 'redis_moves',
+    'redis_fails' } do
+    add(c[rule])
+  end
+  model.next = checker.next_of(rules)
 
   return model
 end

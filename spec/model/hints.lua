@@ -22,7 +22,7 @@
 
 local ffi = require 'ffi'
 local bit = require 'bit'
-local sort_blocks = require('spec.model.checker').sort_blocks
+local sorter = require('spec.model.checker').sorter
 
 local band, bor, lshift = bit.band, bit.bor, bit.lshift
 
@@ -55,9 +55,7 @@ function hints.new(config)
     emit()
   end
 
-  function model.canon(t)
-    sort_blocks(t, READERS, READER / 4, COUNT)
-  end
+  model.canon = sorter(READERS, READER / 4, COUNT)
 
   -- What is so now was so during every reader's call.
   local function committed(t)

@@ -41,10 +41,11 @@
 -- for ever.
 
 local ffi = require 'ffi'
+local checker = require 'spec.model.checker'
+local unroll = require 'spec.model.unroll'
 local layout = require 'spec.model.rows.layout'
 
 local HEAD, BLOCK, CUR, EX, ACKED = layout.HEAD, layout.BLOCK, layout.CUR, layout.EX, layout.ACKED
-local W_IDLE = layout.W_IDLE
 
 local rows = { mutants = require 'spec.model.rows.mutants' }
 
@@ -62,12 +63,8 @@ function rows.new(config)
     W0 = W0, R0 = R0, W_LAST = R0 - BLOCK, R_LAST = size - BLOCK }
   local model = { size = size }
   for _, part in ipairs { 'moves', 'writer', 'reader', 'others', 'view' } do
-    require('spec.model.rows.' .. part)(c, model)
+    unroll('spec.model.rows.' .. part, c, layout, model)
   end
-  local writer_begins, writer_before_commit = c.writer_begins, c.writer_before_commit
-  local writer_after_commit, writer_on_workers = c.writer_after_commit, c.writer_on_workers
-  local writer_dies, late_intent, late_settle = c.writer_dies, c.late_intent, c.late_settle
-  local reader, others = c.reader, c.others
 
   function model.init(t, emit)
     for exists = 0, 1 do
@@ -77,23 +74,21 @@ function rows.new(config)
     end
   end
 
-  function model.next(s, t, emit)
-    for i = 1, writers do
-      local w = W0 + (i - 1) * BLOCK
-      if s[w] == W_IDLE then
-        writer_begins(s, t, emit, w, i)
-      else
-        writer_before_commit(s, t, emit, w, i)
-        writer_after_commit(s, t, emit, w, i)
-        if config.workers then writer_on_workers(s, t, emit, w, i) end
-        if config.crash then writer_dies(s, t, emit, w, i) end
-        late_intent(s, t, emit, w, i)
-        late_settle(s, t, emit, w, i)
-      end
-    end
-    for i = 1, readers do reader(s, t, emit, R0 + (i - 1) * BLOCK, i) end
-    others(s, t, emit)
+  local rules = {}
+  local function add(rule, at, who) table.insert(rules, { rule, at, who }) end
+  for i = 1, writers do
+    local w = W0 + (i - 1) * BLOCK
+    add(c.writer_begins, w, i)
+    add(c.writer_before_commit, w, i)
+    add(c.writer_after_commit, w, i)
+    if config.workers then add(c.writer_on_workers, w, i) end
+    if config.crash then add(c.writer_dies, w, i) end
+    add(c.late_intent, w, i)
+    add(c.late_settle, w, i)
   end
+  for i = 1, readers do add(c.reader, R0 + (i - 1) * BLOCK, i) end
+  add(c.others)
+  model.next = checker.next_of(rules)
 
   return model
 end

@@ -6,36 +6,27 @@ local layout = require 'spec.model.epochs.layout'
 
 local band = bit.band
 local EPOCH, ENUM, CUR, ACKED, WIN = layout.EPOCH, layout.ENUM, layout.CUR, layout.ACKED, layout.WIN
-local DUMP, DUMP_ENUM, DUMP_VER, MOVE = layout.DUMP, layout.DUMP_ENUM, layout.DUMP_VER, layout.MOVE
+local DUMP_VER, MOVE = layout.DUMP_VER, layout.MOVE
 local NONE, EB, ABSENT, V, L = layout.NONE, layout.EB, layout.ABSENT, layout.V, layout.L
 local T, TPLUS, W_ROLE, W_E = layout.T, layout.TPLUS, layout.W_ROLE, layout.W_E
 local W_ENTRY, W_VER, W_WAITED = layout.W_ENTRY, layout.W_VER, layout.W_WAITED
 local W_TURNED, W_OPEN, W_OVER = layout.W_TURNED, layout.W_OPEN, layout.W_OVER
 local BYPASS, OUTSIDE, DEMOTED, R_E = layout.BYPASS, layout.OUTSIDE, layout.DEMOTED, layout.R_E
 local R_RES, R_TOKEN, MOVING = layout.R_RES, layout.R_TOKEN, layout.MOVING
-local EPOCH_OVER, ROW_OVER, TURNER = layout.EPOCH_OVER, layout.ROW_OVER, layout.TURNER
-local U_E, WRITER, HOLDS, READER = layout.U_E, layout.WRITER, layout.HOLDS, layout.READER
+local EPOCH_OVER, ROW_OVER, WRITER = layout.EPOCH_OVER, layout.ROW_OVER, layout.WRITER
+local HOLDS, READER = layout.HOLDS, layout.READER
 
 --- Adds them to what the parts of a model have in common.
 ---@param c table
 return function(c)
   local commits, m, numbers, size, STATE, VER = c.commits, c.m, c.numbers, c.size, c.STATE, c.VER
-  local FOREIGN, U0, W0, R0, U_LAST, W_LAST = c.FOREIGN, c.U0, c.W0, c.R0, c.U_LAST, c.W_LAST
-  local R_LAST = c.R_LAST
+  local FOREIGN, W0, R0, W_LAST = c.FOREIGN, c.W0, c.R0, c.W_LAST
+  local R_LAST, references, LAST_REFERENCE = c.R_LAST, c.references, c.LAST_REFERENCE
 
   -- No function is made within a step: where one is, LuaJIT compiles nothing around it.
   local function copy(t, s) ffi.copy(t, s, size) end
 
-  local function each_reference(t, visit)
-    if t[EPOCH] ~= NONE then visit(t, ENUM) end
-    if t[DUMP] ~= NONE then visit(t, DUMP_ENUM) end
-    for u = U0, U_LAST, TURNER do if t[u + U_E] ~= 0 then visit(t, u + U_E) end end
-    for w = W0, W_LAST, WRITER do if t[w + W_E] ~= 0 then visit(t, w + W_E) end end
-    for r = R0, R_LAST, READER do if t[r + R_E] ~= 0 then visit(t, r + R_E) end end
-  end
-
   local used = ffi.new('uint8_t[?]', numbers + 1)
-  local function mark(t, at) used[t[at]] = 1 end
 
   local function close_window(t)
     if t[WIN] == 0 then return end
@@ -46,7 +37,7 @@ return function(c)
   --- Sets the epoch to B<new>, whatever was there.
   local function turn(t, state)
     ffi.fill(used, numbers + 1)
-    each_reference(t, mark)
+    for k = 0, LAST_REFERENCE do used[t[references[k]]] = 1 end
     local e = 1
     while used[e] == 1 do e = e + 1 end
     assert(e <= numbers)
@@ -150,7 +141,7 @@ return function(c)
     end
   end
 
-  c.copy, c.each_reference, c.close_window, c.turn = copy, each_reference, close_window, turn
+  c.copy, c.close_window, c.turn = copy, close_window, turn
   c.turn_present, c.counts, c.together = turn_present, counts, together
   c.epoch_at_home, c.set_row, c.saw, c.stale, c.locked = epoch_at_home, set_row, saw, stale, locked
   c.finish, c.over, c.takes_effect, c.settle = finish, over, takes_effect, settle

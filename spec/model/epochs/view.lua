@@ -3,16 +3,17 @@
 local ffi = require 'ffi'
 local bit = require 'bit'
 local layout = require 'spec.model.epochs.layout'
-local sort_blocks = require('spec.model.checker').sort_blocks
+local sorter = require('spec.model.checker').sorter
 
-local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
+local band, bor, bxor, bnot = bit.band, bit.bor, bit.bxor, bit.bnot
+local lshift, rshift, arshift = bit.lshift, bit.rshift, bit.arshift
 local EPOCH, ENUM, CUR, ACKED, WIN = layout.EPOCH, layout.ENUM, layout.CUR, layout.ACKED, layout.WIN
 local MOVE, NONE, EV, ABSENT, V = layout.MOVE, layout.NONE, layout.EV, layout.ABSENT, layout.V
 local T, U_IDLE, W_ROLE, W_E = layout.T, layout.U_IDLE, layout.W_ROLE, layout.W_E
 local W_ENTRY, W_VER, W_WAITED = layout.W_ENTRY, layout.W_VER, layout.W_WAITED
 local W_IDLE, W_DONE, ROW, R_E = layout.W_IDLE, layout.W_DONE, layout.ROW, layout.R_E
 local R_RES, R_TOKEN, R_IDLE = layout.R_RES, layout.R_TOKEN, layout.R_IDLE
-local R_LEASED, R_SELECTED, HEAD = layout.R_LEASED, layout.R_SELECTED, layout.HEAD
+local R_LEASED, R_SELECTED = layout.R_LEASED, layout.R_SELECTED
 local ROW_OVER, EPOCH_NAMES, ROW_NAMES = layout.ROW_OVER, layout.EPOCH_NAMES, layout.ROW_NAMES
 local TURNER, U_E, U_NAMES, WRITER = layout.TURNER, layout.U_E, layout.U_NAMES, layout.WRITER
 local W_NAMES, ROLE_NAMES, READER = layout.W_NAMES, layout.ROLE_NAMES, layout.READER
@@ -23,36 +24,34 @@ local R_NAMES = layout.R_NAMES
 ---@param model table
 return function(c, model)
   local config, writers, readers, turners = c.config, c.writers, c.readers, c.turners
-  local commits, numbers, size, STATE, VER = c.commits, c.numbers, c.size, c.STATE, c.VER
+  local commits, numbers, STATE, VER = c.commits, c.numbers, c.STATE, c.VER
   local FOREIGN, U0, W0, R0, U_LAST, W_LAST = c.FOREIGN, c.U0, c.W0, c.R0, c.U_LAST, c.W_LAST
   local R_LAST = c.R_LAST
-  local each_reference, counts, epoch_at_home = c.each_reference, c.counts, c.epoch_at_home
+  local references, counts, epoch_at_home = c.references, c.counts, c.epoch_at_home
+  local LAST_REFERENCE = c.LAST_REFERENCE
 
-  local names, named = ffi.new('uint8_t[?]', numbers + 1), 0
-  local function rename(t, at)
-    local e = t[at]
-    if names[e] == 0 then
-      named = named + 1
-      names[e] = named
-    end
-    t[at] = names[e]
-  end
+  -- What follows knows no branches, and calls nothing (see checker.lua): arshift(n - 1, 31) is all
+  -- bits where n is 0, and else none.
 
   -- An epoch that was left never comes back as one that counts. Where `forget` says so, whoever
   -- still holds one is only known to hold a dead one (number 0), and the keys under it are dropped.
   local function forget_dead(t)
     local e = t[ENUM]
-    for u = U0, U_LAST, TURNER do if t[u + U_E] ~= e then t[u + U_E] = 0 end end
+    for u = U0, U_LAST, TURNER do
+      t[u + U_E] = band(t[u + U_E], arshift(bxor(t[u + U_E], e) - 1, 31))
+    end
     for w = W0, W_LAST, WRITER do
-      if t[w + W_E] ~= e then
-        t[w + W_E] = 0
-        if t[w + W_ROLE] == ROW and t[w] ~= W_DONE then t[w + W_VER] = 0 end
-      end
+      local alive = arshift(bxor(t[w + W_E], e) - 1, 31)
+      local row, done = bxor(t[w + W_ROLE], ROW) - 1, bxor(t[w], W_DONE) - 1
+      local drops = band(arshift(row, 31), bnot(arshift(done, 31)))
+      t[w + W_E] = band(t[w + W_E], alive)
+      t[w + W_VER] = band(t[w + W_VER], bor(alive, bnot(drops)))
     end
     for r = R0, R_LAST, READER do
-      if t[r + R_E] ~= e or t[r] >= R_LEASED and t[r + R_TOKEN] == 0 then
-        t[r + R_E], t[r + R_RES], t[r + R_TOKEN] = 0, 0, 0
-      end
+      local lost = band(arshift(R_LEASED - 1 - t[r], 31), arshift(t[r + R_TOKEN] - 1, 31))
+      local alive = band(arshift(bxor(t[r + R_E], e) - 1, 31), bnot(lost))
+      t[r + R_E], t[r + R_RES] = band(t[r + R_E], alive), band(t[r + R_RES], alive)
+      t[r + R_TOKEN] = band(t[r + R_TOKEN], alive)
     end
   end
 
@@ -66,25 +65,47 @@ return function(c, model)
     end
   end
 
-  local old = ffi.new('uint8_t[?]', size)
+  local names = ffi.new('int32_t[?]', numbers + 1)
+  local function rename(t)
+    ffi.fill(names, 4 * (numbers + 1))
+    names[0] = 256 -- which a byte has as 0: none stays none
+    local named = 0
+    for k = 0, LAST_REFERENCE do
+      local at = references[k]
+      local e = t[at]
+      local new = arshift(names[e] - 1, 31)
+      named = named - new
+      names[e] = bor(names[e], band(named, new))
+      t[at] = names[e]
+    end
+  end
+
+  local states, vers = ffi.new('uint8_t[?]', numbers + 1), ffi.new('uint8_t[?]', numbers + 1)
+  local foreign = ffi.new('uint8_t[?]', numbers + 1)
+  local function rename_keys(t)
+    ffi.fill(states, numbers + 1)
+    ffi.fill(vers, numbers + 1)
+    ffi.fill(foreign, numbers + 1)
+    for e = 1, numbers do
+      local to = names[e] -- 0, which is not looked at, where nobody knows it
+      states[to], vers[to], foreign[to] = t[STATE + e], t[VER + e], t[FOREIGN + e]
+    end
+    ffi.copy(t + STATE + 1, states + 1, numbers)
+    ffi.copy(t + VER + 1, vers + 1, numbers)
+    ffi.copy(t + FOREIGN + 1, foreign + 1, numbers)
+  end
+
+  local sort_writers = sorter(W0, WRITER / 4, writers)
+  local sort_readers = sorter(R0, READER / 4, readers)
   function model.canon(t)
     if config.forget then forget_dead(t) end
     sort_turners(t)
-    sort_blocks(t, W0, WRITER / 4, writers)
-    sort_blocks(t, R0, READER / 4, readers)
-    ffi.fill(names, numbers + 1)
-    named = 0
-    each_reference(t, rename)
-    ffi.copy(old, t, size)
-    ffi.fill(t + HEAD, 3 * numbers)
-    for e = 1, numbers do
-      local to = names[e]
-      if to ~= 0 then
-        t[STATE + to], t[VER + to], t[FOREIGN + to] = old[STATE + e], old[VER + e], old[FOREIGN + e]
-      end
-    end
-    sort_blocks(t, W0, WRITER / 4, writers)
-    sort_blocks(t, R0, READER / 4, readers)
+    sort_writers(t)
+    sort_readers(t)
+    rename(t)
+    rename_keys(t)
+    sort_writers(t)
+    sort_readers(t)
   end
 
   if config.invariant ~= false then

@@ -14,7 +14,7 @@ local W_ZOMBIE, W_OVER, W_EARLY = layout.W_ZOMBIE, layout.W_OVER, layout.W_EARLY
 local W_SIGN, W_RUNS, W_PREPARED = layout.W_SIGN, layout.W_RUNS, layout.W_PREPARED
 local W_LEFT, ROW, BULK, BYPASS = layout.W_LEFT, layout.ROW, layout.BULK, layout.BYPASS
 local OUTSIDE, REACH, ALONE, DEMOTED = layout.OUTSIDE, layout.REACH, layout.ALONE, layout.DEMOTED
-local STRANGER, W_NAMES = layout.STRANGER, layout.W_NAMES
+local STRANGER, W_NAMES, W_IDLE = layout.STRANGER, layout.W_NAMES, layout.W_IDLE
 
 --- Adds them to what the parts of a model have in common.
 ---@param c table
@@ -30,6 +30,7 @@ return function(c)
   end
 
   local function writer_begins(s, t, emit, w, who)
+    if s[w] ~= W_IDLE then return end
     if m.keeps_epoch and s[w + W_E] == 0 and counts(s) and s[EPOCH] == EV then
       ffi.copy(t, s, size)
       t[w + W_E] = s[ENUM]
@@ -260,6 +261,7 @@ return function(c)
 
   local function writer_dies(s, t, emit, w, who)
     local pc = s[w]
+    if pc == W_IDLE then return end
     if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER or pc == W_RUNS then return end
     if pc == W_PREPARED or pc == W_LEFT then return end -- see where it is left
     ffi.copy(t, s, size)

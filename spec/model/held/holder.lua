@@ -16,7 +16,7 @@ local H_FLY, H_FLYG, H_PEND, H_LATE = layout.H_FLY, layout.H_FLYG, layout.H_PEND
 --- Adds them to what the parts of a model have in common.
 ---@param c table
 return function(c)
-  local config, m, same, inflight, size = c.config, c.m, c.same, c.inflight, c.size
+  local config, m, same, inflight, copy = c.config, c.m, c.same, c.inflight, c.copy
   local saw, stale, locked, turn, create = c.saw, c.stale, c.locked, c.turn, c.create
   local tell_acked, forget_rows, holder_dies = c.tell_acked, c.forget_rows, c.holder_dies
 
@@ -31,16 +31,15 @@ return function(c)
 
   -- Who wants a longer lease than the mark tells of makes a mark of it, as the first one does.
   local function holder_raises(s, t, emit, j)
-    local function copy() ffi.copy(t, s, size) end
     if s[LONG] == 2 then
-      copy()
+      copy(t, s)
       t[LONG] = 1
       emit('holder: commits the mark of longer leases', j)
-      copy()
+      copy(t, s)
       t[LONG] = 0
       emit('pg: the mark of longer leases is rolled back')
     elseif s[LONG] == 0 and (m.raise_at_once or not locked(s)) then
-      copy()
+      copy(t, s)
       t[LONG] = 2
       if not m.raise_no_turn then turn(t) end
       if m.raise_known and t[SEQ] == 0 then t[SEQ], t[UNK] = 1, 0 end
@@ -62,7 +61,7 @@ return function(c)
 
   local function holder_learns(s, t, emit, h, j, long)
     local present = s[h + H_NON] == 1
-    ffi.copy(t, s, size)
+    copy(t, s)
     if s[SEQ] == 0 and not holder_makes(s, t) then return end
     if not m.learn_keeps then
       local flight = t[h + H_M]
@@ -80,17 +79,16 @@ return function(c)
   local function holder_holds(s, t, emit, h, j)
     local ours = s[EPOCH] == EV or s[EPOCH] == EB or m.trust_dump and s[EPOCH] == FOREIGN
     if s[DOWN] == 1 or not ours then return end
-    local function copy() ffi.copy(t, s, size) end
     if config.unmarked and s[MARK] ~= 1 then
       if s[MARK] == 2 then
-        copy()
+        copy(t, s)
         t[MARK] = 1
         emit('holder: commits the mark', j)
-        copy()
+        copy(t, s)
         t[MARK] = 0
         emit('pg: the mark is rolled back')
       elseif m.mark_at_once or not locked(s) then
-        copy()
+        copy(t, s)
         t[MARK] = 2
         if not m.mark_no_turn then turn(t) end
         if t[SEQ] == 0 then t[SEQ], t[UNK] = 1, 0 end -- nobody can have had a lease
@@ -101,14 +99,14 @@ return function(c)
     if config.long and (not config.old or m.long_beside_old) then holder_raises(s, t, emit, j) end
     local present, seen, reg = s[h + H_NON] == 1, s[h + H_SEEN], s[h + H_REG]
     if present and s[SEQ] > 0 and (seen == s[SEQ] or m.grant_behind) then
-      copy()
+      copy(t, s)
       holder_leased(t, h)
       if m.grant_behind then t[h + H_REG] = seen end
       tell_acked(t, reg, t[h + H_REG])
       emit('holder: HOLD is granted', j)
     end
     if present and reg ~= 0 and reg < seen then
-      copy()
+      copy(t, s)
       t[h + H_REG] = seen
       tell_acked(t, reg, seen)
       emit(seen < s[SEQ] and 'holder: acks, and is behind'
@@ -124,10 +122,9 @@ return function(c)
   end
 
   local function holder_hears(s, t, emit, h, j)
-    local function copy() ffi.copy(t, s, size) end
     local n = s[h + H_SEEN] + 1
     if s[h + H_NON] == 1 and s[h + H_EAR] == 1 and n <= s[SEQ] then
-      copy()
+      copy(t, s)
       t[h + H_SEEN] = n
       if not m.keep_flight then t[h + H_M] = 0 end
       local concerns = band(s[KINDS], lshift(1, n)) ~= 0
@@ -139,17 +136,17 @@ return function(c)
       emit(concerns and 'holder: hears of the row, drops it' or 'holder: hears of another row', j)
     end
     if s[h + H_PEND] == 1 then
-      copy()
+      copy(t, s)
       forget_rows(t, h)
       emit('holder: drops the row at last', j)
     end
     if config.deaf and s[h + H_EAR] == 1 then
-      copy()
+      copy(t, s)
       t[h + H_EAR] = 0
       emit('holder: loses its ear', j)
     end
     if s[h + H_EAR] == 0 and (s[h + H_NON] ~= 1 or s[h + H_SEEN] == s[SEQ] or m.gap) then
-      copy()
+      copy(t, s)
       t[h + H_EAR] = 1
       if s[h + H_NON] == 1 then t[h + H_SEEN] = s[SEQ] end
       emit('holder: hears again', j)
@@ -157,15 +154,14 @@ return function(c)
   end
 
   local function holder_reads(s, t, emit, h, j)
-    local function copy() ffi.copy(t, s, size) end
     local may = s[h + H_NON] ~= 0 or m.keep_early
     if may and s[EPOCH] == EV and s[DOWN] == 0 and s[KEY] == V and s[h + H_M] == 0 then
-      copy()
+      copy(t, s)
       t[h + H_M] = 1 + s[KVER]
       emit('holder: MGET hits, its reply is on its way', j)
     end
     if s[h + H_M] ~= 0 and s[h + H_NON] ~= 0 then
-      copy()
+      copy(t, s)
       t[h + H_L1], t[h + H_M] = s[h + H_M], 0
       emit('holder: the reply comes, and is kept', j)
     end
@@ -173,39 +169,38 @@ return function(c)
       local version = s[h + H_L1] - 1
       local bad = stale(s, version)
       if bad or version > s[ACKED] then
-        copy()
+        copy(t, s)
         saw(t, version)
         emit('holder: serves the row from its memory', j, bad)
       end
     end
   end
 
-  local function holder(s, t, emit, h, j)
-    local function copy() ffi.copy(t, s, size) end
-    holder_holds(s, t, emit, h, j)
-    holder_hears(s, t, emit, h, j)
-    holder_reads(s, t, emit, h, j)
+  local function holder_is_leased(s, t, emit, h, j)
     if s[h + H_FLY] == 1 then
-      copy()
+      copy(t, s)
       t[h + H_LEASE], t[h + H_G], t[h + H_FLY], t[h + H_FLYG] = 1, s[h + H_FLYG], 0, 0
       if m.lease_from_answer then t[h + H_G] = 0 end
       emit('holder: the lease comes', j)
-      copy()
+      copy(t, s)
       t[h + H_FLY], t[h + H_FLYG] = 0, 0
       emit('holder: the lease comes too late', j)
     end
     if s[h + H_LEASE] == 1 and not config.fair then
-      copy()
+      copy(t, s)
       t[h + H_LEASE], t[h + H_G] = 0, 0
       emit('holder: its lease runs out', j)
     end
+  end
+
+  local function holder_is_late(s, t, emit, h, j)
     if config.late and s[h + H_NON] == 1 and s[h + H_LATE] == 0 then
-      copy()
+      copy(t, s)
       t[h + H_LATE] = s[h + H_SEEN]
       emit('holder: HOLD is sent, its connection is lost', j)
     end
     if s[h + H_LATE] ~= 0 and s[DOWN] == 0 and (s[EPOCH] == EV or s[EPOCH] == EB) then
-      copy()
+      copy(t, s)
       local late, reg = s[h + H_LATE], s[h + H_REG]
       if late == s[SEQ] or reg ~= 0 and reg < late then
         t[h + H_REG] = late
@@ -214,13 +209,16 @@ return function(c)
       t[h + H_LATE] = 0
       emit('redis: a late HOLD, or ack, arrives', j)
     end
+  end
+
+  local function holder_leaves(s, t, emit, h, j)
     if config.leave and s[h + H_NON] ~= 0 and s[DOWN] == 0 then
-      copy()
+      copy(t, s)
       local ear = s[h + H_EAR]
       ffi.fill(t + h, HOLDER)
       t[h + H_EAR] = ear
       emit('holder: drops all, LEAVE', j)
-      copy()
+      copy(t, s)
       forget_rows(t, h)
       t[h + H_LEASE], t[h + H_G], t[h + H_NON], t[h + H_SEEN] = 0, 0, 0, 0
       t[h + H_FLY], t[h + H_FLYG], t[h + H_LATE] = 0, 0, 0
@@ -233,17 +231,21 @@ return function(c)
       emit('holder: drops all, LEAVE is late', j)
     end
     if s[h + H_PEND] == 2 then
-      copy()
+      copy(t, s)
       t[h + H_PEND], t[h + H_REG] = 0, 0
       emit('redis: a late LEAVE arrives', j)
     end
+  end
+
+  local function holder_crashes(s, t, emit, h, j)
     if config.crash and not (same and j == 1)
       and (s[h + H_NON] ~= 0 or s[h + H_REG] ~= 0 or s[h + H_EAR] ~= 0) then
-      copy()
+      copy(t, s)
       holder_dies(t, h)
       emit('holder: dies', j)
     end
   end
 
-  c.holder = holder
+  c.holder = { holder_holds, holder_hears, holder_reads, holder_is_leased, holder_is_late,
+    holder_leaves, holder_crashes }
 end

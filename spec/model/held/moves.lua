@@ -26,6 +26,10 @@ local READER, R_VER, R_TOKEN = layout.READER, layout.R_VER, layout.R_TOKEN
 return function(c)
   local config, holders, commits, lag, m, same = c.config, c.holders, c.commits, c.lag, c.m, c.same
   local H0, W0, R0, H_LAST, W_LAST, R_LAST = c.H0, c.W0, c.R0, c.H_LAST, c.W_LAST, c.R_LAST
+  local size = c.size
+
+  -- No function is made within a step: where one is, LuaJIT compiles nothing around it.
+  local function copy(t, s) ffi.copy(t, s, size) end
 
   local function drop_tokens(t)
     for r = R0, R_LAST, READER do t[r + R_TOKEN] = 0 end
@@ -312,5 +316,5 @@ return function(c)
   c.reads_long, c.long_left = reads_long, long_left
   c.tell_acked, c.evict, c.settle, c.close_window = tell_acked, evict, settle, close_window
   c.open_window, c.takes_effect, c.forget_rows = open_window, takes_effect, forget_rows
-  c.holder_dies = holder_dies
+  c.copy, c.holder_dies = copy, holder_dies
 end

@@ -20,7 +20,7 @@ local R_IDLE, R_LEASED, R_SELECTED = layout.R_IDLE, layout.R_LEASED, layout.R_SE
 --- Adds them to what the parts of a model have in common.
 ---@param c table
 return function(c)
-  local config, readers, m, H0, W0, size = c.config, c.readers, c.m, c.H0, c.W0, c.size
+  local config, readers, m, H0, W0, copy = c.config, c.readers, c.m, c.H0, c.W0, c.copy
   local H_LAST, W_LAST = c.H_LAST, c.W_LAST
   local set_key, saw, stale, finish = c.set_key, c.saw, c.stale, c.finish
   local leave_epoch, turn, name_nonce, reset = c.leave_epoch, c.turn, c.name_nonce, c.reset
@@ -28,26 +28,25 @@ return function(c)
 
   local function reader(s, t, emit, r, i)
     local pc = s[r]
-    local function copy() ffi.copy(t, s, size) end
     if pc == R_IDLE and s[DOWN] == 0 and s[EPOCH] == EV and s[KEY] == ABSENT then
-      copy()
+      copy(t, s)
       set_key(t, L, 0)
       t[r], t[r + R_TOKEN] = R_LEASED, 1
       emit('reader: LEASE', i)
     elseif pc == R_LEASED then
-      copy()
+      copy(t, s)
       t[r], t[r + R_VER] = R_SELECTED, s[CUR]
       saw(t, s[CUR])
       emit('reader: SELECT, answers its caller', i)
     elseif pc == R_SELECTED and s[DOWN] == 0 then
-      copy()
+      copy(t, s)
       local fills = s[EPOCH] == EV and s[KEY] == L and s[r + R_TOKEN] == 1
       if fills then set_key(t, V, s[r + R_VER]) end
       ffi.fill(t + r, READER)
       emit(fills and 'reader: FILL' or 'reader: FILL is refused', i)
     end
     if pc ~= R_IDLE and config.crash then
-      copy()
+      copy(t, s)
       ffi.fill(t + r, READER)
       emit('reader: dies', i)
     end
@@ -56,9 +55,8 @@ return function(c)
   -- ---- everybody else ---------------------------------------------------------------------------
 
   local function anybody_reads(s, t, emit)
-    local function copy() ffi.copy(t, s, size) end
     if s[ACKED] < s[CUR] then
-      copy()
+      copy(t, s)
       saw(t, s[CUR])
       emit('somebody: reads from PostgreSQL')
     end
@@ -66,28 +64,28 @@ return function(c)
     if s[EPOCH] == EV and s[KEY] == V then
       local bad = stale(s, s[KVER])
       if bad then
-        copy()
+        copy(t, s)
         emit('somebody: MGET hits', nil, bad)
       end
       if config.evict then
-        copy()
+        copy(t, s)
         set_key(t, ABSENT, 0)
         emit('redis: evicts, or expires')
       end
     end
     if config.evict and s[KEY] == L then
-      copy()
+      copy(t, s)
       set_key(t, ABSENT, 0)
       emit('redis: a lease of a reader expires')
     end
     if readers == 0 and s[EPOCH] == EV and s[KEY] == ABSENT then
-      copy()
+      copy(t, s)
       set_key(t, V, s[CUR])
       emit('somebody: LEASE, SELECT, FILL')
     end
     for w = W0, W_LAST, WRITER do
       if s[w + W_ENTRY] == 1 and not HOLDS[s[w]] then
-        copy()
+        copy(t, s)
         settle(t, w, false)
         if s[w] == W_OVER then finish(t, w) end
         emit('somebody: xid is over, SETTLE for its writer')
@@ -96,9 +94,9 @@ return function(c)
   end
 
   local function epoch_moves(s, t, emit)
-    local function copy() ffi.copy(t, s, size) end
+    if s[DOWN] == 1 then return end
     if s[EPOCH] == NONE or s[EPOCH] == FOREIGN then
-      copy()
+      copy(t, s)
       turn(t)
       if not m.keep_hash then reset(t) end
       emit(s[EPOCH] == NONE and 'somebody: sees no epoch, sets B<new>, no hash'
@@ -106,19 +104,19 @@ return function(c)
       return
     end
     if config.blind and can_tell(s) and s[SEQ] > 0 then
-      copy()
+      copy(t, s)
       turn(t)
       tell(t, true)
       emit('somebody: turns the table')
     end
     if config.reset and s[SEQ] > 0 then
-      copy()
+      copy(t, s)
       turn(t)
       reset(t)
       emit('somebody: of another timeline sets B<new>, no hash')
     end
     if config.long and s[EPOCH] == EV and s[FACT] == 0 and s[LONG] ~= 1 then
-      copy()
+      copy(t, s)
       t[FACT] = 2
       emit('somebody: sees that no leases are longer')
     end
@@ -127,7 +125,7 @@ return function(c)
       for w = W0, W_LAST, WRITER do
         if s[w + W_WAITED] == 1 and not m.no_turn_wait then return end
       end
-      copy()
+      copy(t, s)
       t[EPOCH] = EV
       for w = W0, W_LAST, WRITER do t[w + W_WAITED] = 0 end
       emit('somebody: all are over, B becomes V')
@@ -135,53 +133,53 @@ return function(c)
   end
 
   local function unknown_goes(s, t, emit)
-    if s[UNK] == 0 or config.fair then return end
+    if s[DOWN] == 1 or s[UNK] == 0 or config.fair then return end
     for h = H0, H_LAST, HOLDER do
       local runs = s[h + H_LEASE] == 1 or s[h + H_FLY] == 1
       local waits = s[UNK] == 2 or s[h + H_LONG] == 0
       if runs and waits and s[h + H_NON] ~= 1 and not m.unknown_at_once then return end
     end
-    ffi.copy(t, s, size)
+    copy(t, s)
     t[UNK] = 0
     emit('somebody: LEASE has passed since the hash was made, "?" is taken out')
   end
 
   local function redis_moves(s, t, emit)
-    local function copy() ffi.copy(t, s, size) end
+    if s[DOWN] == 1 then return end
     if config.other and s[SEQ] > 0 and can_tell(s) then
-      copy()
+      copy(t, s)
       tell(t, false)
       emit('somebody: INTENT of another row')
     end
     if config.admin and s[EPOCH] ~= NONE then
-      copy()
+      copy(t, s)
       leave_epoch(t, NONE)
       emit('admin: DEL of the epoch')
       if s[SEQ] > 0 then
-        copy()
+        copy(t, s)
         reset(t)
         emit('admin: DEL of the hash')
       end
     end
     if config.lost and s[SEQ] > 0 then
-      copy()
+      copy(t, s)
       reset(t)
       emit('redis: the hash expires')
     end
     if config.wipe and s[EPOCH] ~= NONE then
-      copy()
+      copy(t, s)
       leave_epoch(t, NONE)
       reset(t)
       emit('redis: FLUSHALL, or an empty restart')
     end
     if config.dump and s[DUMP] == 0 and s[SEQ] > 0 and s[EPOCH] ~= NONE and s[EPOCH] ~= FOREIGN then
-      copy()
+      copy(t, s)
       t[DUMP], t[D_SEQ], t[D_UNK], t[D_SAME] = 1, s[SEQ], s[UNK], 1
       for h = H0, H_LAST, HOLDER do t[h + H_DREG] = s[h + H_REG] end
       emit('redis: SAVE')
     end
     if config.dump and s[DUMP] == 1 then
-      copy()
+      copy(t, s)
       leave_epoch(t, FOREIGN)
       if s[D_SAME] == 0 then
         name_nonce(t, 1, 3)
@@ -199,7 +197,7 @@ return function(c)
 
   local function redis_fails(s, t, emit)
     if not config.down then return end
-    ffi.copy(t, s, size)
+    copy(t, s)
     if s[DOWN] == 0 then
       t[DOWN] = 1
       emit('redis: nobody reaches it')

@@ -4,9 +4,11 @@
 local ffi = require 'ffi'
 local bit = require 'bit'
 local layout = require 'spec.model.held.layout'
-local sort_blocks = require('spec.model.checker').sort_blocks
+local sorter = require('spec.model.checker').sorter
 
-local band, bor, bnot, lshift, rshift = bit.band, bit.bor, bit.bnot, bit.lshift, bit.rshift
+local band, bor, bxor, bnot, min = bit.band, bit.bor, bit.bxor, bit.bnot, math.min
+local lshift, rshift, arshift = bit.lshift, bit.rshift, bit.arshift
+local C = ffi.C
 local EPOCH, KEY, KVER, CUR, ACKED = layout.EPOCH, layout.KEY, layout.KVER, layout.CUR, layout.ACKED
 local WIN, SEQ, UNK, GHOST, KINDS = layout.WIN, layout.SEQ, layout.UNK, layout.GHOST, layout.KINDS
 local DOWN, EV, EB, V, HOLDER = layout.DOWN, layout.EV, layout.EB, layout.V, layout.HOLDER
@@ -25,42 +27,48 @@ return function(c, model)
   local commits, same, H0, W0, R0, size = c.commits, c.same, c.H0, c.W0, c.R0, c.size
   local H_LAST, W_LAST = c.H_LAST, c.W_LAST
 
-  -- Sequence numbers are renamed so that the least one that anybody knows is 1.
-  local cells = {}
-  function model.shift(t)
-    local count, least = 0, 255
-    local function cell(place)
-      if t[place] == 0 then return end
-      count = count + 1
-      cells[count] = place
-      if t[place] < least then least = t[place] end
-    end
-    cell(SEQ)
-    local heard = t[SEQ]
+  -- Sequence numbers are renamed so that the least one that anybody knows is 1, and messages that
+  -- everybody has heard are forgotten. A holder's, and a writer's, counts with the present nonce.
+  -- It knows no branches, and calls nothing (see checker.lua): arshift(n - 1, 31) is all bits where
+  -- n is 0, and else none.
+  local NO_NUMBER = 255
+  local function shift(t)
+    local seq = t[SEQ]
+    local heard, least = seq, bor(seq, band(arshift(seq - 1, 31), NO_NUMBER))
     for h = H0, H_LAST, HOLDER do
-      cell(h + H_REG)
-      cell(h + H_LATE)
-      if t[h + H_NON] == 1 then
-        cell(h + H_SEEN)
-        if t[h + H_SEEN] < heard then heard = t[h + H_SEEN] end
-      end
+      local reg, late = t[h + H_REG], t[h + H_LATE]
+      local present = arshift(bxor(t[h + H_NON], 1) - 1, 31)
+      local seen = band(t[h + H_SEEN], present)
+      least = min(least, bor(reg, band(arshift(reg - 1, 31), NO_NUMBER)),
+        bor(late, band(arshift(late - 1, 31), NO_NUMBER)),
+        bor(seen, band(arshift(seen - 1, 31), NO_NUMBER)))
+      heard = min(heard, bor(seen, band(bnot(present), NO_NUMBER)))
     end
-    for w = W0, W_LAST, WRITER do if t[w + W_NON] == 1 then cell(w + W_SEQ) end end
-    -- messages that everybody has heard are forgotten
+    for w = W0, W_LAST, WRITER do
+      local sent = band(t[w + W_SEQ], arshift(bxor(t[w + W_NON], 1) - 1, 31))
+      least = min(least, bor(sent, band(arshift(sent - 1, 31), NO_NUMBER)))
+    end
     t[KINDS] = band(t[KINDS], bnot(lshift(2, heard) - 1))
-    if count == 0 or least == 1 then return end
-    for i = 1, count do t[cells[i]] = t[cells[i]] - (least - 1) end
-    t[KINDS] = rshift(t[KINDS], least - 1)
+    if least == NO_NUMBER or least == 1 then return end
+    local by = least - 1
+    t[SEQ] = seq - band(by, bnot(arshift(seq - 1, 31)))
+    for h = H0, H_LAST, HOLDER do
+      local reg, late, seen = t[h + H_REG], t[h + H_LATE], t[h + H_SEEN]
+      t[h + H_REG] = reg - band(by, bnot(arshift(reg - 1, 31)))
+      t[h + H_LATE] = late - band(by, bnot(arshift(late - 1, 31)))
+      local counts = band(arshift(bxor(t[h + H_NON], 1) - 1, 31), bnot(arshift(seen - 1, 31)))
+      t[h + H_SEEN] = seen - band(by, counts)
+    end
+    for w = W0, W_LAST, WRITER do
+      local sent = t[w + W_SEQ]
+      local counts = band(arshift(bxor(t[w + W_NON], 1) - 1, 31), bnot(arshift(sent - 1, 31)))
+      t[w + W_SEQ] = sent - band(by, counts)
+    end
+    t[KINDS] = rshift(t[KINDS], by)
   end
+  if not config.dump then model.normal = shift end
 
   local scratch = ffi.new('uint8_t[?]', HOLDER)
-  local function less(t, a, b, n)
-    for k = 0, n - 1 do
-      if t[a + k] ~= t[b + k] then return t[a + k] < t[b + k] end
-    end
-    return false
-  end
-
   local function swap(t, a, b, n)
     ffi.copy(scratch, t + a, n)
     ffi.copy(t + a, t + b, n)
@@ -78,31 +86,22 @@ return function(c, model)
     end
   end
 
-  local function sort_holders(t)
-    sort_blocks(t, H0 + (first - 1) * HOLDER, HOLDER / 4, holders - first + 1)
-  end
+  local sort_holders = sorter(H0 + (first - 1) * HOLDER, HOLDER / 4, holders - first + 1)
+  local sort_readers = sorter(R0, READER / 4, readers)
 
   assert(writers <= 2, 'there are bits for two writers')
   local other = ffi.new('uint8_t[?]', size)
   function model.canon(t)
-    local two = writers == 2 and not same
-    if two and less(t, W0 + WRITER, W0, WRITER) then swap_writers(t) end
-    local equal = two and not less(t, W0, W0 + WRITER, WRITER)
-    if equal then
+    local order = writers == 2 and not same and C.memcmp(t + W0, t + W0 + WRITER, WRITER)
+    if order and order > 0 then swap_writers(t) end
+    if order == 0 then
       ffi.copy(other, t, size)
       swap_writers(other)
       sort_holders(other)
     end
     sort_holders(t)
-    if equal then
-      for k = H0, W0 - 1 do
-        if other[k] ~= t[k] then
-          if other[k] < t[k] then ffi.copy(t, other, size) end
-          break
-        end
-      end
-    end
-    sort_blocks(t, R0, READER / 4, readers)
+    if order == 0 and C.memcmp(other + H0, t + H0, W0 - H0) < 0 then ffi.copy(t, other, size) end
+    sort_readers(t)
   end
 
   local function right(s, version)

@@ -1,6 +1,5 @@
 --- Writers: through Stores, of unnamed rows, by bypass, outside of Stores. Of held.lua.
 
-local ffi = require 'ffi'
 local layout = require 'spec.model.held.layout'
 
 local EPOCH, KEY, CUR, WIN, SEQ = layout.EPOCH, layout.KEY, layout.CUR, layout.WIN, layout.SEQ
@@ -11,7 +10,7 @@ local TPLUS, H_NON, H_L1, H_M = layout.TPLUS, layout.H_NON, layout.H_L1, layout.
 local WRITER, W_ROLE, W_VER, W_ENTRY = layout.WRITER, layout.W_ROLE, layout.W_VER, layout.W_ENTRY
 local W_WAITED, W_SEQ, W_NON, W_TIMER = layout.W_WAITED, layout.W_SEQ, layout.W_NON, layout.W_TIMER
 local W_OPEN, W_PLAIN, W_TOLD, W_LONG = layout.W_OPEN, layout.W_PLAIN, layout.W_TOLD, layout.W_LONG
-local W_LEFT = layout.W_LEFT
+local W_LEFT, W_IDLE = layout.W_LEFT, layout.W_IDLE
 local W_WROTE, W_PLACED, W_WAITS = layout.W_WROTE, layout.W_PLACED, layout.W_WAITS
 local W_SENT, W_DONE, W_ACKED = layout.W_SENT, layout.W_DONE, layout.W_ACKED
 local W_UNDONE, W_DYING, W_ZOMBIE = layout.W_UNDONE, layout.W_DYING, layout.W_ZOMBIE
@@ -23,7 +22,7 @@ local BYPASS, OUTSIDE = layout.BYPASS, layout.OUTSIDE
 ---@param c table
 return function(c)
   local config, commits, m, same, roles, H0 = c.config, c.commits, c.m, c.same, c.roles, c.H0
-  local W0, size, W_LAST = c.W0, c.size, c.W_LAST
+  local W0, W_LAST, copy = c.W0, c.W_LAST, c.copy
   local set_key, saw, finish, over, locked = c.set_key, c.saw, c.finish, c.over, c.locked
   local turn, reset, can_tell, mark, unmark = c.turn, c.reset, c.can_tell, c.mark, c.unmark
   local tell_of, lease_passed, all_acked, evict = c.tell_of, c.lease_passed, c.all_acked, c.evict
@@ -31,17 +30,18 @@ return function(c)
   local holder_dies, reads_long, long_left = c.holder_dies, c.reads_long, c.long_left
 
   local function writer_begins(s, t, emit, w, i)
+    if s[w] ~= W_IDLE then return end
     if commits and s[CUR] > commits then return end
     local free = not locked(s)
     for k = 1, #roles do
       local role = roles[k]
       if role == OUTSIDE and free and s[WIN] == 0 and s[LEFT] == 0 then
-        ffi.copy(t, s, size)
+        copy(t, s)
         t[w], t[w + W_ROLE] = W_TELLS, role
         takes_effect(t, w)
         emit('writer: writes outside Stores', i)
       elseif role ~= OUTSIDE and free and (role ~= BYPASS or s[WIN] == 0 and s[LEFT] == 0) then
-        ffi.copy(t, s, size)
+        copy(t, s)
         t[w], t[w + W_ROLE] = role == BYPASS and W_SENT or W_WROTE, role
         if config.unmarked and s[MARK] ~= 1 then
           t[w + W_PLAIN] = 1
@@ -74,13 +74,13 @@ return function(c)
   local function writer_tells(s, t, emit, w, i)
     local role, ours = s[w + W_ROLE], s[EPOCH] == EV or s[EPOCH] == EB
     if s[DOWN] == 1 or not can_tell(s) then return end
-    ffi.copy(t, s, size)
+    copy(t, s)
     local label
     local plain = role <= BULK and s[w + W_PLAIN] == 1
     if config.unmarked and s[EPOCH] == EV and s[MARK] ~= 1 and s[FACT] == 0 then
       t[FACT] = 1
       emit('somebody: sees that the table is not marked', i)
-      ffi.copy(t, s, size)
+      copy(t, s)
     end
     if role == ROW then
       if not ours then return end -- refused: somebody sets B<new> first
@@ -133,7 +133,7 @@ return function(c)
 
   -- The answer of INTENT has come to a process that is a holder, too: it need not wait for itself.
   local function writer_answered(s, t, emit, w, i)
-    ffi.copy(t, s, size)
+    copy(t, s)
     t[w] = W_WAITS
     if not m.own_keeps then t[H0 + H_L1] = 0 end
     if not m.own_keeps and not m.own_flight then t[H0 + H_M] = 0 end
@@ -160,41 +160,41 @@ return function(c)
   local function writer_waits(s, t, emit, w, i)
     local tells = s[w + W_ROLE] >= BYPASS
     if all_acked(s, w, i) or m.no_wait then
-      ffi.copy(t, s, size)
+      copy(t, s)
       writer_waited(t, w, i, 0)
       emit(tells and 'writer: all have acked, it is told'
         or 'writer: all have acked, COMMIT sent', i)
     end
     if s[w + W_TOLD] == 1 or s[WORD] == 1 and s[DOWN] == 0 then
-      ffi.copy(t, s, size)
+      copy(t, s)
       writer_waited(t, w, i, 0)
       emit(tells and 'writer: hears that all have acked, it is told'
         or 'writer: hears that all have acked, COMMIT sent', i)
     end
     local asks = config.long and tells and s[w + W_NON] == 0 and s[w + W_PLAIN] ~= 3
     if asks then
-      ffi.copy(t, s, size)
+      copy(t, s)
       t[w + W_PLAIN], t[w + W_LONG] = 3, s[LONG] == 1 and 1 or 0
       emit('writer: asks PostgreSQL how long leases are', i)
     elseif s[DOWN] == 0 and s[w + W_NON] == 1 and (s[EPOCH] == EV or s[EPOCH] == EB)
       and s[w + W_LONG] ~= long_left(s, w, i) then
-      ffi.copy(t, s, size)
+      copy(t, s)
       t[w + W_LONG] = long_left(s, w, i)
       emit('writer: asks, and hears who is left', i)
     end
     if config.unmarked and tells and s[w + W_NON] == 0 and s[MARK] ~= 1 then
-      ffi.copy(t, s, size)
+      copy(t, s)
       writer_waited(t, w, i, 0)
       emit('writer: asks PostgreSQL, and there is no mark', i)
     end
     if lease_passed(s, w, i) and not asks then
-      ffi.copy(t, s, size)
+      copy(t, s)
       writer_waited(t, w, i, s[w + W_SEQ] > 0 and 1 or 0)
       emit(tells and 'writer: LEASE has passed, it is told'
         or 'writer: LEASE has passed, COMMIT sent', i)
     end
     if m.evict_early and s[DOWN] == 0 then
-      ffi.copy(t, s, size)
+      copy(t, s)
       evict(t, w)
       emit('writer: evicts too early', i)
     end
@@ -202,11 +202,10 @@ return function(c)
 
   local function writer_before_commit(s, t, emit, w, i)
     local pc = s[w]
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_WROTE then
       writer_tells(s, t, emit, w, i)
       if s[DOWN] == 1 then
-        copy()
+        copy(t, s)
         if m.bypass_at_once then
           t[w], t[w + W_ROLE] = W_SENT, BYPASS
         else
@@ -216,7 +215,7 @@ return function(c)
       end
     elseif pc == W_LINK then
       if s[DOWN] == 0 and s[w + W_ENTRY] == 0 then
-        copy()
+        copy(t, s)
         unmark(t, i)
         t[w], t[w + W_OPEN], t[w + W_LONG] = W_WROTE, 0, 0
         emit('writer: reaches Redis again, before it committed', i)
@@ -224,7 +223,7 @@ return function(c)
       local other = s[LEFT] == 1 or s[WIN] == 1
       for o = W0, W_LAST, WRITER do other = other or o ~= w and s[o + W_OPEN] ~= 0 end
       if lease_passed(s, w, i) and not other then
-        copy()
+        copy(t, s)
         unmark(t, i)
         t[w], t[w + W_ROLE], t[w + W_LONG] = W_SENT, BYPASS, 0
         emit('writer: LEASE has passed since Redis was lost, COMMIT sent', i)
@@ -234,20 +233,20 @@ return function(c)
     elseif pc == W_WAITS then
       writer_waits(s, t, emit, w, i)
       if s[DOWN] == 1 and s[w + W_ROLE] == ROW then
-        copy()
+        copy(t, s)
         t[w + W_SEQ], t[w + W_NON], t[w + W_TOLD], t[w + W_LEFT] = 0, 0, 0, 0
         lost_link(s, t, w, i)
         emit('writer: Redis is lost, INTENT was not answered', i)
       end
     elseif pc == W_SENT then
-      copy()
+      copy(t, s)
       takes_effect(t, w)
       t[w] = W_DONE
       emit('writer: COMMIT takes effect', i)
     end
     if config.rollback and (pc == W_WROTE or pc == W_WAITS or pc == W_SENT or pc == W_LINK)
       and s[w + W_ROLE] <= BULK then
-      copy()
+      copy(t, s)
       unmark(t, i)
       t[w], t[w + W_WAITED], t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = W_UNDONE, 0, 0, 0, 0
       t[w + W_OPEN], t[w + W_TOLD], t[w + W_LONG], t[w + W_LEFT] = 0, 0, 0, 0
@@ -258,9 +257,8 @@ return function(c)
 
   local function writer_after_commit(s, t, emit, w, i)
     local pc, role, up = s[w], s[w + W_ROLE], s[DOWN] == 0
-    local function copy() ffi.copy(t, s, size) end
     if pc == W_DONE then
-      copy()
+      copy(t, s)
       saw(t, s[w + W_VER])
       if role == BYPASS then
         t[w], t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER] = W_TELLS, 0, 0, 0
@@ -277,34 +275,34 @@ return function(c)
     elseif pc == W_TELLS then
       writer_tells(s, t, emit, w, i)
     elseif pc == W_ACKED and up then
-      copy()
+      copy(t, s)
       settle(t, w, true)
       finish(t, w)
       emit(t[KEY] == V and 'writer: SETTLE publishes' or 'writer: SETTLE', i)
     elseif pc == W_UNDONE and up then
-      copy()
+      copy(t, s)
       settle(t, w, false)
       finish(t, w)
       emit('writer: SETTLE after ROLLBACK', i)
     elseif pc == W_DYING then
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: aborts the dead writer', i)
     elseif pc == W_ZOMBIE then
-      copy()
+      copy(t, s)
       takes_effect(t, w)
       over(t, w)
       emit('pg: late COMMIT of a dead writer', i)
-      copy()
+      copy(t, s)
       over(t, w)
       emit('pg: COMMIT of the dead writer never arrived', i)
     elseif pc == W_OVER and s[w + W_ENTRY] == 0 then
-      copy()
+      copy(t, s)
       finish(t, w)
       emit('writer: is idle again', i)
     end
     if s[w + W_TIMER] == 1 and up then
-      copy()
+      copy(t, s)
       evict(t, w)
       t[w + W_TIMER], t[w + W_SEQ], t[w + W_NON] = 0, 0, 0
       emit('writer: EVICT', i)
@@ -313,8 +311,8 @@ return function(c)
 
   local function writer_dies(s, t, emit, w, i)
     local pc = s[w]
-    if pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER then return end
-    ffi.copy(t, s, size)
+    if pc == W_IDLE or pc == W_DYING or pc == W_ZOMBIE or pc == W_OVER then return end
+    copy(t, s)
     unmark(t, i)
     t[w + W_SEQ], t[w + W_NON], t[w + W_TIMER], t[w + W_TOLD] = 0, 0, 0, 0
     t[w + W_LONG], t[w + W_LEFT] = 0, 0

@@ -1,7 +1,7 @@
 --- Which states of rows.lua are the same one, which are wrong, and how one is told.
 
 local layout = require 'spec.model.rows.layout'
-local sort_blocks = require('spec.model.checker').sort_blocks
+local sorter = require('spec.model.checker').sorter
 
 local KEY, KVER, CUR, EX, ACKED = layout.KEY, layout.KVER, layout.CUR, layout.EX, layout.ACKED
 local OUT, HOLE, V, N, T = layout.OUT, layout.HOLE, layout.V, layout.N, layout.T
@@ -17,9 +17,11 @@ return function(c, model)
   local config, writers, readers, commits, W0 = c.config, c.writers, c.readers, c.commits, c.W0
   local R0 = c.R0
 
+  local sort_writers = sorter(W0, BLOCK / 4, writers)
+  local sort_readers = sorter(R0, BLOCK / 4, readers)
   function model.canon(t)
-    sort_blocks(t, W0, BLOCK / 4, writers)
-    sort_blocks(t, R0, BLOCK / 4, readers)
+    sort_writers(t)
+    sort_readers(t)
   end
 
   if config.invariant ~= false then

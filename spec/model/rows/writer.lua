@@ -36,6 +36,7 @@ return function(c)
   end
 
   local function writer_begins(s, t, emit, w, who)
+    if s[w] ~= W_IDLE then return end
     if s[EX] == 0 and (config.deletes or m.intent_anyway) then -- no row: no lock to wait for
       copy(t, s)
       t[w], t[w + W_VER] = W_NOROW, s[CUR]
