@@ -4,6 +4,8 @@
 
 local ffi = require 'ffi'
 local checker = require 'spec.model.checker'
+local straight = require 'spec.model.straight'
+local unroll = require 'spec.model.unroll'
 
 describe('the checker', function()
   -- `count` tokens, each of which goes from 0 to `top` by single steps.
@@ -35,13 +37,44 @@ describe('the checker', function()
   end)
 
   it('counts identical processes once when they are sorted', function()
-    local result = checker.run(tokens(3, 9, { canon = checker.sorter(0, 1, 3) }))
+    local result = checker.run(tokens(3, 9, { canon = straight.sorter(0, 1, 3) }))
     assert.are.equal(220, result.states)
+  end)
+
+  it('sorts by the first word that differs, the greatest first', function()
+    local t = ffi.new('uint32_t[7]', 9, 1, 0xffffffff, 2, 5, 2, 6)
+    straight.sorter(4, 2, 3)(ffi.cast('uint8_t *', t))
+    local words = {}
+    for i = 0, 6 do words[i + 1] = t[i] end
+    assert.are.same({ 9, 2, 6, 2, 5, 1, 0xffffffff }, words)
+  end)
+
+  it('runs the loops over a model\'s processes written out, lines and all', function()
+    local source = [[
+      local function find(t)
+        for w = W0, W_LAST, 4 do -- not the end
+          for i = 1, many do if i == w then t[#t + 1] = 'end of ' .. w end end
+          if t.stop == w then return w end
+        end
+        for i = 1, #t do t[i] = t[i] .. ' do' end
+        return debug.getinfo(1, 'l').currentline
+      end
+      return find]]
+    local known = { W0 = 4, W_LAST = 12, many = 9 }
+    local written = unroll.loops(source, known)
+    local _, loops = written:gsub('for ', '')
+    assert.are.equal(1, loops)
+    local find, t = loadstring(written)(), {}
+    assert.are.equal(7, find(t))
+    assert.are.same({ 'end of 4 do', 'end of 8 do' }, t)
+    assert.are.equal(8, find({ stop = 8 }))
+    known.W_LAST = 0
+    assert.are.equal(7, loadstring(unroll.loops(source, known))()({}))
   end)
 
   it('gives a shortest trace to a wrong state, its processes named the same throughout', function()
     local result = checker.run(tokens(2, 5, {
-      canon = checker.sorter(0, 1, 2),
+      canon = straight.sorter(0, 1, 2),
       invariant = function(s) return (s[0] == 3 or s[4] == 3) and 'a token stands on 3' or nil end,
     }))
     assert.are.equal('a token stands on 3', result.violation.message)

@@ -17,157 +17,72 @@
 -- Nothing of it is seen by Lua's collector.
 
 local ffi = require 'ffi'
-local bit = require 'bit'
+local states = require 'spec.model.states'
 
-ffi.cdef [[
-void *malloc(size_t size);
-void *realloc(void *block, size_t size);
-void *calloc(size_t count, size_t size);
-void free(void *block);
-int memcmp(const void *a, const void *b, size_t size);
-]]
-
-local C = ffi.C
-local SLOTS = ffi.typeof 'struct { int32_t number, hash; } *'
-local bxor, tobit, rshift, band = bit.bxor, bit.tobit, bit.rshift, bit.band
+local vector = states.vector
 
 local checker = {}
 
--- What is done with every step has neither short loops nor branches that go this way as often as
--- that one, at which LuaJIT is slow: it is written out for the size of a state.
-local function written(lines, ...)
-  return assert(loadstring(table.concat(lines, '\n')))(...)
-end
+-- How the states were come by; with a goal, all steps between them, too, and which ones are goals.
+local function graph(goal)
+  local self = { edges = 0, parents = vector('int32_t', 4096) }
+  local parents, goals, sources, targets = self.parents, nil, nil, nil
+  if goal then
+    goals, sources = vector('uint8_t', 4096), vector('int32_t', 4096)
+    targets = vector('int32_t', 4096)
+    self.goals, self.sources, self.targets = goals, sources, targets
+  end
 
---- Gives a function that sorts `count` blocks of `words` 32-bit words each, which start at byte
--- `offset` of the state: identical processes are interchangeable, provided that the rest of the
--- state does not name them by number.
-function checker.sorter(offset, words, count)
-  local lines = { 'local cast, tobit, bxor, band, min, max = ...', 'return function(t)',
-    ("local w = cast('uint32_t *', t + %d)"):format(offset),
-    'local less, x' }
-  local function add(...) lines[#lines + 1] = string.format(...) end
-  for last = count - 1, 1, -1 do
-    for i = 0, last - 1 do
-      local a, b = i * words, (i + 1) * words
-      add('less = 0')
-      for k = 0, words - 1 do -- the first word that differs weighs more than all that follow
-        add('less = less * 2 + max(-1, min(1, w[%d] - w[%d]))', a + k, b + k)
-      end
-      add('less = tobit(max(-1, min(0, less)))') -- all bits, or none
-      for k = 0, words - 1 do
-        add('x = band(bxor(w[%d], w[%d]), less)', a + k, b + k)
-        add('w[%d], w[%d] = bxor(w[%d], x), bxor(w[%d], x)', a + k, b + k, a + k, b + k)
-      end
+  function self.add_state(n, from, t)
+    parents.reserve(n + 1)
+    parents.at[n] = from
+    if goal then
+      goals.reserve(n + 1)
+      goals.at[n] = goal(t) and 1 or 0
     end
   end
-  add('end')
-  return written(lines, ffi.cast, tobit, bxor, band, math.min, math.max)
-end
 
--- A growing array in C memory. Whoever makes one owns it until it is collected.
-local function vector(ctype, capacity)
-  local size = ffi.sizeof(ctype)
-  local self = { capacity = capacity }
-  local function hold(block)
-    assert(block ~= nil, 'out of memory')
-    self.block = ffi.gc(block, C.free)
-    self.at = ffi.cast(ctype .. ' *', block)
+  function self.add_edge(from, to)
+    local n = self.edges
+    self.edges = n + 1
+    if goal then
+      sources.reserve(n + 1)
+      targets.reserve(n + 1)
+      sources.at[n], targets.at[n] = from, to
+    end
   end
-  hold(C.malloc(size * capacity))
-  function self.reserve(n)
-    if n <= self.capacity then return end
-    local grown = math.max(n, self.capacity * 2)
-    local block = C.realloc(ffi.gc(self.block, nil), size * grown)
-    self.capacity = grown
-    hold(block)
-  end
+
   function self.release()
-    C.free(ffi.gc(self.block, nil))
-    self.block, self.at = nil, nil
+    for _, name in ipairs { 'parents', 'goals', 'sources', 'targets' } do
+      if self[name] then self[name].release() end
+    end
   end
   return self
 end
 
---- Makes next() of rules, { what it does, at which byte, who } each, which are gone through in a
--- loop: LuaJIT compiles each way through each rule, and not each way through all of them.
-function checker.next_of(rules)
-  return function(s, t, emit)
-    for i = 1, #rules do
-      local rule = rules[i]
-      rule[1](s, t, emit, rule[2], rule[3])
-    end
-  end
-end
+-- The steps out of one state, taken down by emit(), and given back in t by take(). LuaJIT compiles
+-- what is done with a step once, for the loop over these, and else for each place that emits one.
+local function step_list(size, t)
+  local after, labels, bads = vector('uint8_t', 64 * size), {}, {}
+  local self, count = { release = after.release }, 0
 
-local function hasher(words)
-  local lines = { 'local tobit, bxor, rshift = ...', 'return function(w)', 'local h = 0' }
-  for i = 0, words - 1 do
-    -- a factor below 2^16 keeps the product exact in a double
-    lines[#lines + 1] = ('h = tobit(bxor(h, w[%d]) * 52283)'):format(i)
-    lines[#lines + 1] = 'h = bxor(h, rshift(h, 15))'
-  end
-  lines[#lines + 1] = 'return h end'
-  return written(lines, tobit, bxor, rshift)
-end
-
--- The set of states found so far, numbered from 0 in the order of finding. A slot has a state's
--- hash beside its number: another state is told by that, without a look at where it is stored.
-local function state_set(size)
-  local words = size / 4
-  local states, hash = vector('int32_t', 4096 * words), hasher(words)
-  local slots, mask = nil, 0
-  local self = { count = 0 }
-
-  local function is_at(i, w, h)
-    return slots[i].hash == h and C.memcmp(states.at + (slots[i].number - 1) * words, w, size) == 0
+  function self.emit(label, _, bad)
+    after.reserve((count + 1) * size)
+    ffi.copy(after.at + count * size, t, size)
+    count = count + 1
+    labels[count], bads[count] = label or false, bad or false
   end
 
-  -- Where the first slot has another state, which is seldom: a loop would be left at once.
-  local function slot_after(i, w, h)
-    repeat i = band(i + 1, mask) until slots[i].number == 0 or is_at(i, w, h)
-    return i
+  function self.take(i)
+    ffi.copy(t, after.at + (i - 1) * size, size)
+    return labels[i], bads[i]
   end
 
-  local function rehash(capacity)
-    local old, last = slots, mask
-    local block = C.calloc(capacity, 8)
-    assert(block ~= nil, 'out of memory')
-    slots = ffi.gc(ffi.cast(SLOTS, block), C.free)
-    mask = capacity - 1
-    if old == nil then return end
-    for i = 0, last do
-      if old[i].number ~= 0 then
-        local to = band(old[i].hash, mask)
-        while slots[to].number ~= 0 do to = band(to + 1, mask) end
-        slots[to].number, slots[to].hash = old[i].number, old[i].hash
-      end
-    end
-    C.free(ffi.gc(old, nil))
-  end
-  rehash(16384)
-
-  --- The number of the state in w, and whether it is new.
-  function self.add(w)
-    local h = hash(w)
-    local i = band(h, mask)
-    if slots[i].number ~= 0 and not is_at(i, w, h) then i = slot_after(i, w, h) end
-    if slots[i].number ~= 0 then return slots[i].number - 1, false end
-    local n = self.count
-    states.reserve((n + 1) * words)
-    ffi.copy(states.at + n * words, w, size)
-    slots[i].number, slots[i].hash = n + 1, h
-    self.count = n + 1
-    if self.count * 2 > mask then rehash((mask + 1) * 2) end
-    return n, true
-  end
-
-  function self.copy_to(n, target) ffi.copy(target, states.at + n * words, size) end
-
-  function self.release()
-    states.release()
-    C.free(ffi.gc(slots, nil))
-    slots = nil
+  --- How many there are; the next ones are those of another state.
+  function self.finish()
+    local n = count
+    count = 0
+    return n
   end
   return self
 end
@@ -219,8 +134,9 @@ end
 
 -- From every state some goal state must be reachable ("an intent can always be resolved"): goes
 -- backwards along all edges.
-local function stranded(set, sources, targets, edges, goals)
-  local n = set.count
+local function stranded(set, paths)
+  local n, edges = set.count, paths.edges
+  local goals, sources, targets = paths.goals, paths.sources, paths.targets
   local first = ffi.new('int32_t[?]', n + 1)
   for e = 0, edges - 1 do first[targets.at[e] + 1] = first[targets.at[e] + 1] + 1 end
   for i = 1, n do first[i] = first[i] + first[i - 1] end
@@ -260,58 +176,30 @@ function checker.run(model, options)
   local limit, size = options.limit or 30e6, model.size
   assert(size % 4 == 0, 'a state is a whole number of 32-bit words')
   local started = os.clock()
-  local set = state_set(size)
-  local parents = vector('int32_t', 4096)
-  local goal = options.goal
-  local sources, targets, goals
-  if goal then
-    sources, targets = vector('int32_t', 4096), vector('int32_t', 4096)
-    goals = vector('uint8_t', 4096)
-  end
+  local set = states.set(size)
   local s, t = ffi.new('uint8_t[?]', size), ffi.new('uint8_t[?]', size)
   local sp, tp = ffi.cast('uint8_t *', s), ffi.cast('uint8_t *', t)
-  local word = ffi.cast('int32_t *', t)
+  local word = ffi.cast('uint32_t *', t)
+  local paths, steps = graph(options.goal), step_list(size, tp)
   local normal, canon, invariant = model.normal, model.canon, model.invariant
-  local labels, edges, here = {}, 0, -1
+  local labels, here = {}, -1
   local wrong -- {message, from, final}
-
-  -- The steps from here: taken down, and looked at in a loop of its own. LuaJIT compiles what is
-  -- done with a step once for that loop, and else anew for each place in a model that emits one.
-  local step, step_labels, step_bads, steps = vector('uint8_t', 64 * size), {}, {}, 0
-  local function emit(label, _, bad)
-    step.reserve((steps + 1) * size)
-    ffi.copy(step.at + steps * size, tp, size)
-    steps = steps + 1
-    step_labels[steps], step_bads[steps] = label or false, bad or false
-  end
 
   local function find(label)
     local n, new = set.add(word)
     if new then
-      parents.reserve(n + 1)
-      parents.at[n] = here
-      if goal then
-        goals.reserve(n + 1)
-        goals.at[n] = goal(tp) and 1 or 0
-      end
+      paths.add_state(n, here, tp)
       local message = invariant and invariant(tp)
       if message then wrong = { message = message, from = n } end
     end
-    if not label then return end
-    if goal then
-      sources.reserve(edges + 1)
-      targets.reserve(edges + 1)
-      sources.at[edges], targets.at[edges] = here, n
-    end
-    edges = edges + 1
+    if label then paths.add_edge(here, n) end
   end
 
   local function take_steps()
-    for i = 1, steps do
-      local label, bad = step_labels[i], step_bads[i]
+    for i = 1, steps.finish() do
+      local label, bad = steps.take(i)
       if label then labels[label] = (labels[label] or 0) + 1 end
       if not wrong then
-        ffi.copy(tp, step.at + (i - 1) * size, size)
         if normal then normal(tp) end
         if canon then canon(tp) end
         if bad then
@@ -322,10 +210,9 @@ function checker.run(model, options)
         end
       end
     end
-    steps = 0
   end
 
-  model.init(tp, emit)
+  model.init(tp, steps.emit)
   take_steps()
   local depth, level_end, complete = 0, set.count, true
   local head = 0
@@ -339,34 +226,29 @@ function checker.run(model, options)
     end
     here = head
     set.copy_to(head, s)
-    model.next(sp, tp, emit)
+    model.next(sp, tp, steps.emit)
     take_steps()
     head = head + 1
   end
 
   local result = {
-    states = set.count, transitions = edges, depth = depth, complete = complete and not wrong,
+    states = set.count, transitions = paths.edges, depth = depth, complete = complete and not wrong,
       labels = labels,
   }
-  if goal and result.complete then
-    local lost = stranded(set, sources, targets, edges, goals)
+  if options.goal and result.complete then
+    local lost = stranded(set, paths)
     if lost then
       wrong = { message = 'no way leads back to: ' .. (options.goal_name or 'goal'), from = lost }
     end
   end
   if wrong then
-    local trace = trace_of(model, set, parents, wrong.from, wrong.final)
+    local trace = trace_of(model, set, paths.parents, wrong.from, wrong.final)
     result.violation = { message = wrong.message, trace = trace }
   end
   result.seconds = os.clock() - started
   set.release()
-  parents.release()
-  step.release()
-  if goal then
-    sources.release()
-    targets.release()
-    goals.release()
-  end
+  paths.release()
+  steps.release()
   return result
 end
 

@@ -61,8 +61,8 @@
 -- SELECT without FILL is one step with the look at the key that led to it.
 
 local ffi = require 'ffi'
-local checker = require 'spec.model.checker'
-local unroll = require 'spec.model.unroll'
+local straight = require 'spec.model.straight'
+local run_part = require('spec.model.unroll').part
 local layout = require 'spec.model.epochs.layout'
 
 local HEAD, TURNER, WRITER, READER = layout.HEAD, layout.TURNER, layout.WRITER, layout.READER
@@ -100,7 +100,7 @@ function epochs.new(config)
   c.references, c.LAST_REFERENCE = ffi.new('int32_t[?]', #references, references), #references - 1
   local model = { size = size }
   for _, part in ipairs { 'moves', 'writer', 'reader', 'others', 'view' } do
-    unroll('spec.model.epochs.' .. part, c, layout, model)
+    run_part('spec.model.epochs.' .. part, c, layout, model)
   end
 
   function model.init(t, emit)
@@ -123,7 +123,7 @@ function epochs.new(config)
   for i = 1, readers do add(c.reader, R0 + (i - 1) * READER, i) end
   for i = 1, turners do add(c.turner, U0 + (i - 1) * TURNER, i) end
   add(c.others)
-  model.next = checker.next_of(rules)
+  model.next = straight.next_of(rules)
 
   return model
 end

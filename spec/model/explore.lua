@@ -14,9 +14,7 @@ return function(name, config, options, goal_name)
   jit.flush()
   jit.opt.start(unpack(BOUNDS))
   for module in pairs(package.loaded) do
-    if module == 'spec.model.checker' or module:find('^spec%.model%.' .. name) then
-      package.loaded[module] = nil
-    end
+    if module:find('^spec%.model%.') then package.loaded[module] = nil end
   end
   local model = require('spec.model.' .. name).new(config)
   options = options or {}

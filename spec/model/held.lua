@@ -54,8 +54,8 @@
 -- when all who held a lock when it was set are over.
 
 local ffi = require 'ffi'
-local checker = require 'spec.model.checker'
-local unroll = require 'spec.model.unroll'
+local straight = require 'spec.model.straight'
+local run_part = require('spec.model.unroll').part
 local layout = require 'spec.model.held.layout'
 
 local EPOCH, CUR, ACKED, SEQ, MARK = layout.EPOCH, layout.CUR, layout.ACKED, layout.SEQ, layout.MARK
@@ -97,7 +97,7 @@ function held.new(config)
   end
   local model = { size = size }
   for _, part in ipairs { 'moves', 'writer', 'holder', 'others', 'view' } do
-    unroll('spec.model.held.' .. part, c, layout, model)
+    run_part('spec.model.held.' .. part, c, layout, model)
   end
 
   function model.init(t, emit)
@@ -125,7 +125,7 @@ function held.new(config)
     'redis_fails' } do
     add(c[rule])
   end
-  model.next = checker.next_of(rules)
+  model.next = straight.next_of(rules)
 
   return model
 end

@@ -22,7 +22,7 @@
 
 local ffi = require 'ffi'
 local bit = require 'bit'
-local sorter = require('spec.model.checker').sorter
+local sorter = require('spec.model.straight').sorter
 
 local band, bor, lshift = bit.band, bit.bor, bit.lshift
 

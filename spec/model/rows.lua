@@ -41,8 +41,8 @@
 -- for ever.
 
 local ffi = require 'ffi'
-local checker = require 'spec.model.checker'
-local unroll = require 'spec.model.unroll'
+local straight = require 'spec.model.straight'
+local run_part = require('spec.model.unroll').part
 local layout = require 'spec.model.rows.layout'
 
 local HEAD, BLOCK, CUR, EX, ACKED = layout.HEAD, layout.BLOCK, layout.CUR, layout.EX, layout.ACKED
@@ -63,7 +63,7 @@ function rows.new(config)
     W0 = W0, R0 = R0, W_LAST = R0 - BLOCK, R_LAST = size - BLOCK }
   local model = { size = size }
   for _, part in ipairs { 'moves', 'writer', 'reader', 'others', 'view' } do
-    unroll('spec.model.rows.' .. part, c, layout, model)
+    run_part('spec.model.rows.' .. part, c, layout, model)
   end
 
   function model.init(t, emit)
@@ -88,7 +88,7 @@ function rows.new(config)
   end
   for i = 1, readers do add(c.reader, R0 + (i - 1) * BLOCK, i) end
   add(c.others)
-  model.next = checker.next_of(rules)
+  model.next = straight.next_of(rules)
 
   return model
 end

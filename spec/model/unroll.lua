@@ -24,7 +24,13 @@ local function block_at(source, from)
   end
 end
 
-local function written_out(source, known)
+local unroll = {}
+
+--- The source with each loop written out whose bounds are numbers, or names of numbers in `known`.
+---@param source string
+---@param known table<string, integer>
+---@return string
+function unroll.loops(source, known)
   local out, at = {}, 1
   while true do
     local first, last, name, bounds = source:find('for (%a+) = ([%w_]+, [%w_, ]+) do%f[%W]', at)
@@ -38,30 +44,35 @@ local function written_out(source, known)
     if step == nil then step = 1 end
     local short = from and to and step and (to - from) / step < MOST
     out[#out + 1] = source:sub(at, first - 1)
-    body = written_out(body, known)
+    body = unroll.loops(body, known)
     if not short or body:find('%f[%a]break%f[%A]') then
       out[#out + 1] = source:sub(first, last) .. body .. 'end'
     else
+      local turns, lines = {}, body:gsub('[^\n]', '')
       for value = from, to, step do
-        out[#out + 1] = ('do local %s = %d %s end '):format(name, value, body)
-        body = body:gsub('%-%-[^\n]*', ''):gsub('\n', ' ') -- the lines after it keep their numbers
+        table.insert(turns, ('do local %s = %d %s end '):format(name, value, body))
+        body = body:gsub('%-%-[^\n]*', ''):gsub('\n', ' ') -- what follows keeps its line
       end
+      out[#out + 1] = turns[1] and table.concat(turns) or lines
     end
     at = behind
   end
   return table.concat(out) .. source:sub(at)
 end
 
---- Runs a part of a model for the bounds that c and layout tell of.
+--- Runs a part of a model for the bounds that c and layout tell of: where a bound of a loop is
+--- called as a number in these is, it is that number.
 ---@param name string the part's, as for require
 ---@param c table what the parts of a model have in common
 ---@param layout table
 ---@param model table
-return function(name, c, layout, model)
+function unroll.part(name, c, layout, model)
   local path = assert(package.searchpath(name, package.path))
   local file = assert(io.open(path))
   local source = file:read('*a')
   file:close()
   local known = setmetatable({}, { __index = function(_, key) return c[key] or layout[key] end })
-  assert(loadstring(written_out(source, known), '@' .. path))()(c, model)
+  assert(loadstring(unroll.loops(source, known), '@' .. path))()(c, model)
 end
+
+return unroll

@@ -3,7 +3,7 @@
 local ffi = require 'ffi'
 local bit = require 'bit'
 local layout = require 'spec.model.epochs.layout'
-local sorter = require('spec.model.checker').sorter
+local sorter = require('spec.model.straight').sorter
 
 local band, bor, bxor, bnot = bit.band, bit.bor, bit.bxor, bit.bnot
 local lshift, rshift, arshift = bit.lshift, bit.rshift, bit.arshift
@@ -30,7 +30,7 @@ return function(c, model)
   local references, counts, epoch_at_home = c.references, c.counts, c.epoch_at_home
   local LAST_REFERENCE = c.LAST_REFERENCE
 
-  -- What follows knows no branches, and calls nothing (see checker.lua): arshift(n - 1, 31) is all
+  -- What follows knows no branches, and calls nothing (see straight.lua): arshift(n - 1, 31) is all
   -- bits where n is 0, and else none.
 
   -- An epoch that was left never comes back as one that counts. Where `forget` says so, whoever

@@ -4,11 +4,11 @@
 local ffi = require 'ffi'
 local bit = require 'bit'
 local layout = require 'spec.model.held.layout'
-local sorter = require('spec.model.checker').sorter
+local sorter = require('spec.model.straight').sorter
 
 local band, bor, bxor, bnot, min = bit.band, bit.bor, bit.bxor, bit.bnot, math.min
 local lshift, rshift, arshift = bit.lshift, bit.rshift, bit.arshift
-local C = ffi.C
+local compare = require('spec.model.states').compare
 local EPOCH, KEY, KVER, CUR, ACKED = layout.EPOCH, layout.KEY, layout.KVER, layout.CUR, layout.ACKED
 local WIN, SEQ, UNK, GHOST, KINDS = layout.WIN, layout.SEQ, layout.UNK, layout.GHOST, layout.KINDS
 local DOWN, EV, EB, V, HOLDER = layout.DOWN, layout.EV, layout.EB, layout.V, layout.HOLDER
@@ -29,8 +29,8 @@ return function(c, model)
 
   -- Sequence numbers are renamed so that the least one that anybody knows is 1, and messages that
   -- everybody has heard are forgotten. A holder's, and a writer's, counts with the present nonce.
-  -- It knows no branches, and calls nothing (see checker.lua): arshift(n - 1, 31) is all bits where
-  -- n is 0, and else none.
+  -- It knows no branches, and calls nothing (see straight.lua): arshift(n - 1, 31) is all bits
+  -- where n is 0, and else none.
   local NO_NUMBER = 255
   local function shift(t)
     local seq = t[SEQ]
@@ -92,7 +92,7 @@ return function(c, model)
   assert(writers <= 2, 'there are bits for two writers')
   local other = ffi.new('uint8_t[?]', size)
   function model.canon(t)
-    local order = writers == 2 and not same and C.memcmp(t + W0, t + W0 + WRITER, WRITER)
+    local order = writers == 2 and not same and compare(t + W0, t + W0 + WRITER, WRITER)
     if order and order > 0 then swap_writers(t) end
     if order == 0 then
       ffi.copy(other, t, size)
@@ -100,7 +100,7 @@ return function(c, model)
       sort_holders(other)
     end
     sort_holders(t)
-    if order == 0 and C.memcmp(other + H0, t + H0, W0 - H0) < 0 then ffi.copy(t, other, size) end
+    if order == 0 and compare(other + H0, t + H0, W0 - H0) < 0 then ffi.copy(t, other, size) end
     sort_readers(t)
   end
 

@@ -1,7 +1,7 @@
 --- Which states of rows.lua are the same one, which are wrong, and how one is told.
 
 local layout = require 'spec.model.rows.layout'
-local sorter = require('spec.model.checker').sorter
+local sorter = require('spec.model.straight').sorter
 
 local KEY, KVER, CUR, EX, ACKED = layout.KEY, layout.KVER, layout.CUR, layout.EX, layout.ACKED
 local OUT, HOLE, V, N, T = layout.OUT, layout.HOLE, layout.V, layout.N, layout.T
