@@ -13,6 +13,11 @@ if [ -f "$build/CMakeCache.txt" ] &&
     rm -rf "$build/CMakeCache.txt" "$build/CMakeFiles"
 fi
 
+# Ninja spends less on it than make does; a folder keeps what it was configured for.
+if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then
+    set -- -G Ninja "$@"
+fi
+
 if cmake -S "$root" -B "$build" "$@" >"$build/build.log" 2>&1 &&
     cmake --build "$build" -j "$(nproc)" >>"$build/build.log" 2>&1; then
     exit 0

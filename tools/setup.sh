@@ -9,7 +9,7 @@ packages="gcc libc6-dev make cmake pkg-config
 servers="postgresql-15 redis-server"
 case $group in
     demo) packages="$packages $servers iso-codes" ;;
-    test) packages="$packages $servers iso-codes lua-busted lua-luv lua-cqueues
+    test) packages="$packages $servers ninja-build iso-codes lua-busted lua-luv lua-cqueues
         strace valgrind openssl pgbouncer nginx libnginx-mod-http-lua lua-nginx-redis wrk luarocks
         man-db bsdextrautils g++ lua5.1 lua5.2 lua5.3 lua5.4 lua-sql-postgres lua-redis
         lua-resty-lrucache" ;;

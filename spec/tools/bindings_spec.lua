@@ -32,11 +32,23 @@ local function compile(source)
   error('the build has no bindings/module.c')
 end
 
+--- How the build links the bindings alone: Make has it in a file, and Ninja is asked.
+local function link_command()
+  local file = io.open(build .. '/CMakeFiles/stores_bindings_alone.dir/link.txt')
+  if not file then
+    local _, text = shell(('cd %s && ninja -t commands rooms/libstores_bindings_alone.so')
+      :format(quoted(build)))
+    return text:match('([^\n]+)\n*$')
+  end
+  local command = file:read('*a')
+  file:close()
+  return command
+end
+
 --- Links it with the bindings, base/, and what libstores exports.
 local function link()
-  local target = build .. '/CMakeFiles/stores_bindings_alone.dir'
   local files = quoted(folder .. '/more.so') .. ' ' .. quoted(folder .. '/more.o')
-  local command, count = read(target .. '/link.txt'):gsub(' %-o %S+ ',
+  local command, count = link_command():gsub(' %-o %S+ ',
     function() return ' -o ' .. files .. ' ' end)
   assert.equal(1, count)
   return shell(('cd %s && %s'):format(quoted(build), command))
@@ -80,6 +92,6 @@ describe('the bindings', function()
     assert.equal(0, status, text)
     status, text = link()
     assert.not_equal(0, status)
-    assert.matches('undefined reference to `' .. private, text, 1, true)
+    assert.matches("undefined reference to [`']" .. private, text)
   end)
 end)

@@ -41,7 +41,7 @@ describe('luarocks make #slow', function()
     -- a type that CMake knows nothing of: without what takes the compiler's time
     status, text = shell(('OBJECTS="$(realpath -m %s)" && cd %s && env -u LUA_PATH -u LUA_CPATH '
       .. '-u LD_PRELOAD OBJECTS="$OBJECTS" CMAKE_C_COMPILER_LAUNCHER=%s CMAKE_BUILD_TYPE=Quick '
-      .. 'luarocks --lua-version=5.1 --tree=%s make --deps-mode=none '
+      .. 'CMAKE_GENERATOR=Ninja luarocks --lua-version=5.1 --tree=%s make --deps-mode=none '
       .. 'rockspec/stores-0.1.0-1.rockspec')
       :format(quoted(build), source, quoted(launcher), quoted(tree)))
     assert.equal(0, status, text)

@@ -23,8 +23,9 @@ describe('the build of a room', function()
     local status, text = shell(('cd %s && tar -c CMakeLists.txt core | tar -x -C %s'):format(
       quoted(root), quoted(base)))
     assert.equal(0, status, text)
-    status, text = shell(('cd %s && cmake -S . -B build -DSTORES_TESTS=ON -DSTORES_LUA=OFF')
-      :format(quoted(base)))
+    -- a type that CMake knows nothing of: without what takes the compiler's time
+    status, text = shell(('cd %s && cmake -G Ninja -S . -B build -DSTORES_TESTS=ON '
+      .. '-DSTORES_LUA=OFF -DSTORES_QUICK=OFF -DCMAKE_BUILD_TYPE=Quick'):format(quoted(base)))
     assert.equal(0, status, text)
   end)
 
@@ -45,6 +46,7 @@ describe('the build of a room', function()
     file = assert(io.open(path, 'w'))
     file:write(before)
     file:close()
+    text = text:gsub('`', "'") -- linkers differ in it
     assert.is_truthy(status ~= 0, text)
     assert.is_truthy(text:find(why, 1, true), text)
   end
@@ -64,7 +66,7 @@ describe('the build of a room', function()
       void stores__writes_free(void *engine);
       void stores__smuggled(void *engine);
       void stores__smuggled(void *engine) { stores__writes_free(engine); }]],
-      'undefined reference to `stores__writes_free')
+      "undefined reference to 'stores__writes_free")
   end)
 
   it('shows libpq to pg alone, and hiredis and OpenSSL to redis', function()
