@@ -96,7 +96,8 @@ columns() {
 check clang-format clang-format --dry-run -Werror $c_files
 check luacheck luacheck -q .
 check bindings bindings
-check warnings sh tools/build.sh "$root/build/check" -DSTORES_TESTS=ON -DSTORES_WERROR=ON
+check warnings sh tools/build.sh "$root/build/check" -DSTORES_TESTS=ON -DSTORES_WERROR=ON \
+    -DSTORES_QUICK=OFF
 check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability \
     --inline-suppr --suppress=missingIncludeSystem -I core -I bindings core bindings
 check written written

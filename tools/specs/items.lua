@@ -142,7 +142,7 @@ end
 function items.build_words(pass)
   assert(pass == 'asan', pass)
   return { root .. '/build/asan', '-DSTORES_ASAN=ON', '-DSTORES_UBSAN=ON', '-DSTORES_TESTS=ON',
-    '-DSTORES_WERROR=ON' }
+    '-DSTORES_WERROR=ON', '-DSTORES_LIBRARY=OFF' }
 end
 
 -- ---- Running one --------------------------------------------------------------------------------
