@@ -15,30 +15,37 @@ end)
 
 after_each(function() shell('rm -rf ' .. quoted(folder)) end)
 
+local directory, flags -- where and how the build compiles bindings/module.c
+
+lazy_setup(function()
+  local commands = read(build .. '/compile_commands.json')
+  for folder_of, command, path in
+    commands:gmatch('"directory": "([^\n]-)",%s*"command": "([^\n]-)",%s*"file": "([^\n]-)"') do
+    if path:find('/bindings/module%.c$') then
+      -- what is compiled once is of no use to what does not compile
+      directory, flags = folder_of, command:gsub('\\"', '"'):gsub(' %-include %S+', '')
+        :match('^(.-) %-o ')
+    end
+  end
+  assert(flags, 'the build has no bindings/module.c')
+end)
+
 --- Compiles C as if it were bindings/module.c; gives the status, and what the compiler said.
 local function compile(source)
-  local commands = read(build .. '/compile_commands.json')
   local file = assert(io.open(folder .. '/more.c', 'w'))
   file:write(source)
   file:close()
-  for directory, command, path in
-    commands:gmatch('"directory": "([^\n]-)",%s*"command": "([^\n]-)",%s*"file": "([^\n]-)"') do
-    if path:find('/bindings/module%.c$') then
-      local flags = command:gsub('\\"', '"'):match('^(.-) %-o ')
-      return shell(('cd %s && %s -o %s -c %s'):format(quoted(directory), flags,
-        quoted(folder .. '/more.o'), quoted(folder .. '/more.c')))
-    end
-  end
-  error('the build has no bindings/module.c')
+  return shell(('cd %s && %s -o %s -c %s'):format(quoted(directory), flags,
+    quoted(folder .. '/more.o'), quoted(folder .. '/more.c')))
 end
 
 --- How the build links the bindings alone: Make has it in a file, and Ninja is asked.
 local function link_command()
   local file = io.open(build .. '/CMakeFiles/stores_bindings_alone.dir/link.txt')
   if not file then
-    local _, text = shell(('cd %s && ninja -t commands rooms/libstores_bindings_alone.so')
-      :format(quoted(build)))
-    return text:match('([^\n]+)\n*$')
+    local _, text = shell(('cd %s && ninja -t commands rooms/libstores_bindings_alone.so '
+      .. '| tail -n 1'):format(quoted(build)))
+    return (text:gsub('\n', ''))
   end
   local command = file:read('*a')
   file:close()
