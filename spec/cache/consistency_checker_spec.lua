@@ -176,3 +176,53 @@ describe('For a row that comes and goes the checker', function()
     assert_refused('row 1 ends with 1', unpack(check({ write(1, 1, 2), write(2, 3, 4) }, 1)))
   end)
 end)
+
+describe('Of rows that a run before has written the checker', function()
+  local base = { [1] = { version = 3, by = { 3 } } }
+
+  it('allows what follows from there', function()
+    assert_allowed({ read(3, 1, 2), write(4, 3, 4), open(5), read(5, 6, 7) },
+      { base = base, final = final(5, { 5 }) })
+  end)
+
+  it('refuses what was there before', function()
+    assert_refused('stale.*after what was there before', { read(2, 1, 2) }, { base = base })
+    assert_refused('an update was lost', { write(3, 1, 2) }, { base = base })
+  end)
+
+  it('refuses what nobody has written yet', function()
+    assert_refused('from nowhere', { write(4, 1, 2), read(5, 3, 4) }, { base = base })
+  end)
+
+  it('refuses an end that has lost what was there before, or done it again', function()
+    assert_refused('lost: row 1', { write(4, 1, 2) }, { base = base, final = final(3, { 3 }) })
+    assert_refused('row 1 has 2 writes', { write(4, 1, 2) }, { base = base, final = final(5, { 5 }) })
+    assert_refused('lost: row 1', { write(4, 1, 2, 2) },
+      { base = base, final = final(3, { [1] = 2, [2] = 1 }) })
+  end)
+
+  local lives = { true }
+
+  it('knows whether one that comes and goes was there', function()
+    assert_allowed({ read(3, 1, 2), write(4, 3, 4), read(false, 5, 6) },
+      { base = base, lives = lives, final = final(false, {}) })
+    assert_refused('a row was missed', { read(false, 1, 2) }, { base = base, lives = lives })
+    local gone = { [1] = { version = 4, by = {} } }
+    assert_allowed({ read(false, 1, 2), write(5, 3, 4) },
+      { base = gone, lives = lives, final = final(5, { 5 }) })
+    assert_refused('stale', { read(3, 1, 2) }, { base = gone, lives = lives })
+    assert_refused('ends with 3', { read(false, 1, 2) },
+      { base = gone, lives = lives, final = final(3, { 3 }) })
+  end)
+
+  it('gives the version of one that is gone to the run after it', function()
+    local function after(calls, version)
+      return checker.base(calls, lives, final(version, {}), base)[1].version
+    end
+    assert.equal(4, after({ write(4, 1, 2) }, false))
+    assert.equal(4, after({ open(1, 4) }, false))
+    assert.equal(3, after({ open(1, 4) }, 3))
+    assert.equal(4, after({ write(4, 1, 2), open(3, 5) }, false))
+    assert.equal(5, after({ write(4, 1, 2), open(3, 5) }, 5))
+  end)
+end)

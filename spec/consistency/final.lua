@@ -15,22 +15,19 @@ function final.of(run)
     return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
       .. "OR state LIKE 'idle in%'") == '0'
   end, 20, 'the end of the transactions')
-  local by_database = {}
   for _, place in ipairs(run.places) do
-    local store = by_database[place.database] or stores.Store.new(
-      servers:config({ database = place.database }), nil, { cache = false })
-    by_database[place.database] = store
+    local store = run.crew:reader('uncached ' .. place.database, {
+      db = servers:config({ database = place.database }), opts = { cache = false } })
     for row = place.first, place.last do rows[row] = { version = false, by = {} } end
     for _, document in ipairs(store:findAll(place.name)) do
       local by = {}
       for writer = 1, run.options.workers do by[writer] = document['w' .. writer] end
       local number = keys.has(place) and keys.number(document) or tonumber(document.id)
       if not keys.has(place) or keys.number(document) then
-        rows[number + place.offset] = { version = document.v, by = by }
+        rows[number + place.offset] = { version = document.v, by = by, id = document.id }
       end
     end
   end
-  for _, store in pairs(by_database) do store:close() end
   return rows
 end
 
@@ -60,11 +57,9 @@ end
 ---@param rows table what `of` gave
 function final.read_twice(run, rows)
   local servers, report = run.servers, run.violations
-  local by_database = {}
   local function read(place, name)
-    local store = by_database[place.database]
-      or stores.Store.new(servers:config({ database = place.database }), servers:redis_config())
-    by_database[place.database] = store
+    local store = run.crew:reader(place.database, { db = servers:config({
+      database = place.database }), redis = servers:redis_config() })
     local found = (keys.has(place) and find_keys or find_rows)(store, place, name)
     for number = place.first - place.offset, place.last - place.offset do
       local version = found[number] and found[number].v or false
@@ -95,7 +90,6 @@ function final.read_twice(run, rows)
     report[#report + 1] = servers:intents() .. ' intents are left after the reads'
   end
   read_all()
-  for _, store in pairs(by_database) do store:close() end
 end
 
 return final

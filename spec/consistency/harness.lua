@@ -4,6 +4,7 @@
 local cjson = require('cjson')
 
 local checker = require('spec.consistency.checker')
+local crew = require('spec.consistency.crew')
 local final = require('spec.consistency.final')
 local history = require('spec.consistency.history')
 local places = require('spec.consistency.places')
@@ -35,6 +36,7 @@ local harness = {}
 ---@class consistency.Run
 ---@field servers consistency.Servers
 ---@field options consistency.Options
+---@field crew consistency.Crew
 ---@field workers consistency.Process[]
 ---@field proxy consistency.Process?
 ---@field pauses table<integer, number> for how long a worker was stopped
@@ -50,12 +52,18 @@ local OUTCOMES = { [history.OPEN] = 'open', [history.DONE] = 'done', [history.NO
 local function start_proxy(run)
   local home = run.servers.home
   local folder = home .. '/proxy'
+  run.proxy = run.crew.proxy
+  if run.proxy then
+    run:order({ ['do'] = 'calm' })
+    return folder
+  end
   os.execute(("rm -rf '%s' && mkdir '%s'"):format(folder, folder))
   run.proxy = process.start({ 'luajit', 'spec/consistency/proxy.lua', cjson.encode({
     pg = { listen = folder .. '/.s.PGSQL.5432',
       target = ('%s/.s.PGSQL.%d'):format(home, run.servers.port) },
     redis = { listen = folder .. '/redis.sock', target = home .. '/redis.sock' },
   }) })
+  run.crew.proxy = run.proxy
   run:event('ready', 5)
   return folder
 end
@@ -84,23 +92,30 @@ end
 
 local function start_worker(run, writer, db, redis, capacity)
   local options = run.options
-  local path = ('%s/history%d'):format(run.servers.home, writer)
-  os.remove(path)
-  run.maps[writer] = history.open(path, capacity)
-  local env = options.build and { LUA_CPATH = options.build .. '/?.so;;' }
-  run.workers[writer] = process.start({ 'luajit', 'spec/consistency/worker.lua', cjson.encode({
-    path = path, writer = writer, writers = options.workers, seed = options.seed + writer,
-    coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
-    shape = options.shape, tenants = options.tenants, calm = options.calm,
-    bulk = options.bulk,
-    db = db, redis = redis,
+  run.workers[writer] = run.crew:worker(writer, { writer = writer, writers = options.workers,
+    shape = options.shape, tenants = options.tenants, bulk = options.bulk,
+    build = options.build, db = db, redis = redis,
     opts = { timeout = options.timeout, on_cache_failure = options.on_cache_failure,
       hold = options.held and names_of(run) or nil,
       hold_lease = options.leases[(writer - 1) % #options.leases + 1] },
-  }) }, { env = env })
+  })
+  local path = ('%s/history%d'):format(run.servers.home, writer)
+  run.maps[writer] = run.crew:send(writer, path, capacity, { seed = options.seed + writer,
+    coroutines = options.coroutines, tables = tables_of(run, writer), pause = options.pause,
+    calm = options.calm })
 end
 
---- Starts the workers over fresh rows.
+-- Those of the last run, where it was over the same tables; else all begins anew.
+local function crew_of(run)
+  local servers = run.servers
+  if servers.crew and servers.crew:is_of(run.places) then return servers.crew end
+  servers:dismiss()
+  places.fill(run)
+  servers.crew = crew.new(run.places)
+  return servers.crew
+end
+
+--- Starts the workers, over the rows as the last run left them, or fresh ones.
 ---@param servers consistency.Servers
 ---@param options? consistency.Options
 ---@return consistency.Run
@@ -111,7 +126,7 @@ function harness.start(servers, options)
   for name, value in pairs(options or {}) do all[name] = value end
   local run = setmetatable({ servers = servers, options = all, workers = {}, maps = {}, pauses = {},
     said = {}, violations = {}, places = places.all(all) }, Run)
-  places.fill(run)
+  run.crew = crew_of(run)
   local capacity = math.ceil((all.calls or CALLS_OF_A_FAULT) / all.workers)
   local folder = all.proxied and start_proxy(run)
   for writer = 1, all.workers do
@@ -234,13 +249,13 @@ end
 
 local function take_words(run)
   for number, worker in ipairs(run.workers) do
-    local line = worker.lines[1]
+    local line = table.remove(worker.lines, 1)
     local said = line and cjson.decode(line)
     run.said[number] = said
     for _, defect in ipairs(said and said.defects or {}) do
       run.violations[#run.violations + 1] = ('worker %d: %s'):format(number, defect)
     end
-    if worker.code ~= 0 and run.killed ~= number then
+    if worker.exited and run.killed ~= number then
       local how = 'worker %d ended with %s, signal %s: %s'
       run.violations[#run.violations + 1] = how:format(number,
         tostring(worker.code), tostring(worker.signal), worker.errors)
@@ -267,7 +282,8 @@ function Run:finish(options)
   -- how late calls are is what the checker judges: here those count that do not end
   local limit = options and options.keep or self.options.timeout + PATIENCE
   for number, worker in ipairs(self.workers) do
-    local ok = pcall(worker.join, worker, math.max(0.1, limit - (process.now() - began)))
+    local ok = pcall(process.wait, function() return worker.exited or worker.lines[1] end,
+      math.max(0.1, limit - (process.now() - began)), 'the end of worker ' .. number)
     if not ok then
       self.violations[#self.violations + 1] = ('worker %d does not end'):format(number)
       self.killed = number
@@ -276,17 +292,13 @@ function Run:finish(options)
     end
   end
   take_words(self)
-  if self.proxy then
-    self.proxy:kill('sigkill')
-    self.proxy:join(5)
-  end
   local calls, count = calls_of(self)
-  for _, map in pairs(self.maps) do history.close(map) end
-  self.maps = {}
   local rows = final.of(self)
   final.read_twice(self, rows)
   local found = checker.check(calls, { lives = lives_of(self), final = rows,
-    deadline = self.options.timeout + 1, pauses = self.pauses, window = self.window })
+    base = self.crew.base, deadline = self.options.timeout + 1, pauses = self.pauses,
+    window = self.window })
+  self.crew.base = checker.base(calls, lives_of(self), rows, self.crew.base)
   for _, violation in ipairs(found) do self.violations[#self.violations + 1] = violation end
   return self.violations, self:figures(calls, count)
 end
@@ -312,16 +324,7 @@ function Run:figures(calls, count)
 end
 
 --- Ends what a failed spec left running.
-function Run:abandon()
-  for _, one in ipairs({ self.proxy, unpack(self.workers) }) do
-    if one and not one.exited then
-      one:kill('sigkill')
-      pcall(one.join, one, 5)
-    end
-  end
-  for _, map in pairs(self.maps) do history.close(map) end
-  self.maps = {}
-end
+function Run:abandon() self.servers:dismiss() end
 
 --- The first violations, for a message.
 ---@param violations string[]

@@ -13,7 +13,7 @@ struct consistency_call {
 };
 struct consistency_history {
   uint32_t capacity, used;
-  uint32_t stop, finished;
+  uint32_t stop, unused;
   struct consistency_call calls[];
 };
 struct consistency_time { long seconds, nanoseconds; };
@@ -33,6 +33,8 @@ history.READ, history.WRITE = 1, 2
 --- is no document that was ever written.
 history.OPEN, history.DONE, history.NONE, history.TORN = 0, 1, 2, 3
 history.ABSENT = -1
+--- What `stop` is where a worker that rests has another run, or an end, on its stdin.
+history.AGAIN = 2
 history.VERBS = { 'find', 'findAllByIds', 'patch', 'updateObject', 'transaction', 'locked update',
   'query', 'insert', 'upsert', 'delete', 'tenant read', 'tenant write', 'undone', 'findBy',
   'move', 'moving query',

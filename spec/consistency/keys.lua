@@ -99,7 +99,11 @@ function keys.query(store, place, number, mine)
   return rows[1] and rows[1].value or false
 end
 
-local homes = {} -- of nomads, by their values: the row of each
+local homes = {} -- of nomads, by their table and number: the row of each
+
+--- Where all nomads are before a run.
+---@param all table<string, string>
+function keys.are_at(all) homes = all end
 
 --- A nomad settles in a row of its three.
 ---@param store stores.Store

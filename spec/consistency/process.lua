@@ -46,11 +46,11 @@ end
 --- Turns the loop for some seconds.
 ---@param seconds number
 function process.pass(seconds)
-  local deadline = process.now() + seconds
-  while process.now() < deadline do
-    uv.run('nowait')
-    uv.sleep(2)
-  end
+  local timer, over = uv.new_timer(), false
+  uv.update_time()
+  timer:start(math.ceil(seconds * 1000), 0, function() over = true end)
+  repeat uv.run('once') until over
+  timer:close()
 end
 
 local function read_lines(pipe, lines)

@@ -4,6 +4,7 @@
 --- Commands come as lines of JSON on stdin, events go as lines to stdout:
 ---   {do = 'arm', step, signal, pid}    the next time the step is reached; says `reached <step>`
 ---   {do = 'release'}                   what is held goes on, also of a worker that is dead
+---   {do = 'calm'}                      that, and no fault is left
 ---   {do = 'cut', server, after}        the next reply is cut after so many bytes; says `cut`
 ---   {do = 'delay', server, ms}         replies come so much later; 0 ends that
 --- Steps: begin, dml, before intent, after intent, commit, late commit, settle.
@@ -264,6 +265,11 @@ local commands = {}
 function commands.arm(command) armed = command end
 
 function commands.release() release() end
+
+function commands.calm()
+  faults = { pg = {}, redis = {} }
+  release()
+end
 
 function commands.cut(command) faults[command.server].cut = command.after end
 

@@ -21,6 +21,7 @@ local servers = {}
 ---@field redis consistency.Process
 ---@field tls {port: integer, ca: string}? by which Redis is reached, where it is
 ---@field group spec.Sentinels? in place of the one Redis
+---@field crew consistency.Crew? whom the last run of the harness has left, at rest
 local Servers = {}
 Servers.__index = Servers
 
@@ -173,7 +174,7 @@ end
 ---@param database? string
 function Servers:psql(sql, database)
   return (support.psql({ host = self.home, port = self.port, user = 'postgres',
-    database = database or 'postgres' }, sql):gsub('\n$', ''))
+    database = database or 'postgres' }, sql, true):gsub('\n$', ''))
 end
 
 -- The sockets of all servers that have keys.
@@ -274,8 +275,15 @@ function Servers:intents()
   return sum
 end
 
+--- Ends the processes that made runs of the harness.
+function Servers:dismiss()
+  if self.crew then self.crew:dismiss() end
+  self.crew = nil
+end
+
 --- Ends all of them and removes the folder.
 function Servers:remove()
+  self:dismiss()
   if self.group then self.group:remove() end
   if self.cluster then self.cluster:remove() end
   for _, server in ipairs({ self.postgres, self.redis, self.standby }) do

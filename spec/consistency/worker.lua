@@ -1,7 +1,10 @@
 --- One process of the harness: a store of its own, and coroutines that read and write hot rows
---- until the driver says stop or the history is full. Its one argument is a table as JSON:
----   path, writer, seed, coroutines, db, redis, opts,
----   tables consistency.Place[], writers, pause, calm
+--- until the driver says stop or the history is full. It rests then, with its store as it is, until
+--- the driver has another run for it. Its one argument is a table as JSON:
+---   writer, writers, db, redis, opts, shape, tenants, bulk
+--- and each line of its stdin is a run:
+---   path, seed, coroutines, tables consistency.Place[], pause, calm,
+---   lives table<string, integer>, homes table<string, string>: how its last run left the rows
 --- The document of a row is {id, k, v, w1, w2 ...}: v counts its writes, each w those of one
 --- writer, and k is a value that no other row has.
 
@@ -11,16 +14,14 @@ local keys = require('spec.consistency.keys')
 local stores = require('stores')
 
 local config = cjson.decode(arg[1])
-local map = history.open(config.path)
 local now = history.now
 local random = math.random
-math.randomseed(config.seed)
 
 local store = stores.Store.new(config.db, config.redis, config.opts)
 local mine = 'w' .. config.writer
-local calm = config.calm or 1
-local noted = require('spec.consistency.records').of(map, config.writer, config.writers)
-local begin, done, failed, saw = noted.begin, noted.done, noted.failed, noted.saw
+local REST = 0.03 -- seconds from one look for another run to the next
+local round, map, calm -- of the run
+local noted, begin, done, failed, saw
 
 -- ---- Calls -------------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ end
 -- ---- Rows that come and go ----------------------------------------------------------------------
 
 -- Each belongs to one writer, who gives it up where the outcome of a call is not known.
-local states, given_up = {}, {}
+local states, given_up -- by row
 
 local function owned_row(place)
   local row = pick(place)
@@ -341,13 +342,12 @@ end
 
 MIX.keys = { { 'move', 25 }, { 'moving query', 2 } }
 
-local total = 0
-for _, place in ipairs(config.tables) do total = total + place.share end
+local total
 
 local function next_call()
-  local place = config.tables[1]
+  local place = round.tables[1]
   local dice = random(total)
-  for _, other in ipairs(config.tables) do
+  for _, other in ipairs(round.tables) do
     dice = dice - other.share
     if dice <= 0 then
       place = other
@@ -363,21 +363,50 @@ local function next_call()
   return (place.kind == 'keys' and calls.findBy or calls.find)(place)
 end
 
-stores.run(function()
-  for _ = 1, config.coroutines do
-    stores.spawn(function()
-      while map.stop == 0 do
-        local err = next_call()
-        if err then stores.sleep(0.01) end
-        if config.pause then stores.sleep(config.pause * random() * 2) end
-      end
-    end)
-  end
-end)
+local function begin_round(line)
+  if map then history.close(map) end
+  round = cjson.decode(line)
+  map, calm = history.open(round.path), round.calm or 1
+  math.randomseed(round.seed)
+  noted = require('spec.consistency.records').of(map, config.writer, config.writers)
+  begin, done, failed, saw = noted.begin, noted.done, noted.failed, noted.saw
+  states, given_up, total = {}, {}, 0
+  for row, version in pairs(round.lives) do states[tonumber(row)] = version end
+  keys.are_at(round.homes)
+  for _, place in ipairs(round.tables) do total = total + place.share end
+end
 
-local stats = store:stats()
+local function call_until_stopped()
+  stores.run(function()
+    for _ = 1, round.coroutines do
+      stores.spawn(function()
+        while map.stop == 0 do
+          local err = next_call()
+          if err then stores.sleep(0.01) end
+          if round.pause then stores.sleep(round.pause * random() * 2) end
+        end
+      end)
+    end
+  end)
+end
+
+-- The figures of a store that have grown since, by how much.
+local function grown(before)
+  local stats = {}
+  for name, value in pairs(store:stats()) do
+    if type(value) == 'number' then stats[name] = value - (before[name] or 0) end
+  end
+  return stats
+end
+
+for line in io.lines() do
+  local before = store:stats()
+  begin_round(line)
+  call_until_stopped()
+  io.stdout:write(cjson.encode({ failures = next(noted.failures) and noted.failures,
+    defects = noted.defects, stats = grown(before) }), '\n')
+  io.stdout:flush()
+  -- what it has under way ends meanwhile, and what it holds it goes on to hold
+  while map.stop < history.AGAIN do stores.sleep(REST) end
+end
 store:close()
-map.finished = 1
-print(cjson.encode({ failures = next(noted.failures) and noted.failures,
-  defects = noted.defects, stats = stats }))
-os.exit(#noted.defects == 0 and 0 or 1)
