@@ -196,7 +196,8 @@ describe('Of rows that a run before has written the checker', function()
 
   it('refuses an end that has lost what was there before, or done it again', function()
     assert_refused('lost: row 1', { write(4, 1, 2) }, { base = base, final = final(3, { 3 }) })
-    assert_refused('row 1 has 2 writes', { write(4, 1, 2) }, { base = base, final = final(5, { 5 }) })
+    assert_refused('row 1 has 2 writes', { write(4, 1, 2) },
+      { base = base, final = final(5, { 5 }) })
     assert_refused('lost: row 1', { write(4, 1, 2, 2) },
       { base = base, final = final(3, { [1] = 2, [2] = 1 }) })
   end)

@@ -300,6 +300,7 @@ function Run:finish(options)
     window = self.window })
   self.crew.base = checker.base(calls, lives_of(self), rows, self.crew.base)
   for _, violation in ipairs(found) do self.violations[#self.violations + 1] = violation end
+  if self.violations[1] then self.servers:dismiss() end -- what is wrong may stay wrong
   return self.violations, self:figures(calls, count)
 end
 

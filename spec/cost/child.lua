@@ -222,7 +222,7 @@ local function least(name, call, flight, each, rounds)
   for _ = 1, 2 do round(call, flight, each) end
   collectgarbage()
   collectgarbage('stop')
-  local best, commands = {}, redis_commands()
+  local best, commands = {}, not instructions and redis_commands()
   round(call, flight, each)
   for _ = 1, rounds do
     for figure, value in pairs(measure(name, call, flight, each)) do
@@ -230,7 +230,7 @@ local function least(name, call, flight, each, rounds)
     end
   end
   stores.sleep(0.01) -- what is under way arrives
-  best.redis_commands = (redis_commands() - commands - 1) / (rounds + 1)
+  if commands then best.redis_commands = (redis_commands() - commands - 1) / (rounds + 1) end
   collectgarbage('restart')
   return best
 end
