@@ -75,16 +75,6 @@ describe('bench/run.sh #slow', function()
     end
   end)
 
-  it('shows lists beside the same statement of pgbench', function()
-    local root = os.getenv('STORES_ROOT') or '.'
-    local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
-      .. '--lists --quick --rows 4000 --only page 2>&1; echo status $?'):format(root, root)))
-    local said = pipe:read('*a')
-    pipe:close()
-    assert.truthy(said:find('status 0\n$'), said)
-    assert.truthy(said:find('\npage +%d+/s +%d+/s +%d+/s +[%d.]+\n'), said)
-  end)
-
   it('refuses what it does not know', function()
     local root = os.getenv('STORES_ROOT') or '.'
     local pipe = assert(io.popen(
@@ -96,14 +86,26 @@ describe('bench/run.sh #slow', function()
   end)
 end)
 
-describe('bench/run.sh --http #slow', function()
-  it('shows the API of the examples beside lua-nginx-redis and a constant', function()
+describe('bench/run.sh --lists --http #slow', function()
+  local text
+
+  setup(function()
     local root = os.getenv('STORES_ROOT') or '.'
     local pipe = assert(io.popen(("STORES_BUILD=${STORES_BUILD:-'%s/build'} sh '%s/bench/run.sh' "
-      .. '--http --quick --rows 200 2>&1; echo status $?'):format(root, root)))
-    local text = pipe:read('*a')
+      .. '--lists --http --quick --rows 4000 --only page 2>&1; echo status $?'):format(root, root)))
+    text = pipe:read('*a')
     pipe:close()
+  end)
+
+  it('ends well', function()
     assert.equal('0', text:match('status (%d+)\n$'), text)
+  end)
+
+  it('shows lists beside the same statement of pgbench', function()
+    assert.truthy(text:find('\npage +%d+/s +%d+/s +%d+/s +[%d.]+\n'), text)
+  end)
+
+  it('shows the API of the examples beside lua-nginx-redis and a constant', function()
     for _, name in ipairs({ 'Stores', 'Stores, decoded', 'lua-nginx-redis', 'static' }) do
       local rate, ratio, time = text:match('\n' .. name:gsub('%-', '%%-')
         .. ' +(%d+) +([%d.]+) x +([%d.]+)')
