@@ -317,30 +317,10 @@ end
 
 -- ---- The run ------------------------------------------------------------------------------------
 
--- Of a hundred calls; the rest are finds, of keys by their value.
-local MIX = {
-  rows = { { 'findAllByIds', 15 }, { 'findBy', 10 }, { 'patch', 14 },
-    { 'updateObject', 12 }, { 'transaction', 5 }, { 'locked update', 4 } },
-  mixed = { { 'findAllByIds', 15 }, { 'findBy', 10 }, { 'patch', 12 },
-    { 'updateObject', 12 }, { 'query', 3 } },
-}
-
-if config.tenants then
-  for _, mix in pairs(MIX) do
-    mix[#mix + 1] = { 'tenant read', 5 }
-    mix[#mix + 1] = { 'tenant write', 5 }
-  end
-end
+local MIX = require('spec.consistency.mix')(config)
 if config.bulk then
   require('stores.verbs.bulk.put').COPY_FROM = 2 -- as if they were very many
-  table.insert(MIX.rows, 1, { 'updateEach', 15 })
-  table.insert(MIX.mixed, 1, { 'updateEach', 15 })
 end
-if config.shape then
-  for _, mix in pairs(MIX) do mix[#mix + 1] = { 'undone', 4 } end
-end
-
-MIX.keys = { { 'move', 25 }, { 'moving query', 2 } }
 
 local total
 
