@@ -164,10 +164,20 @@ function Run:done(writer)
   return count
 end
 
+-- One that was killed in the run before begins while the others are at work: what follows is to
+-- meet it in the middle of its calls, and not in its first one.
+function Run:all_begin()
+  for number, map in pairs(self.maps) do
+    process.wait(function() return map.used > 2 * self.options.coroutines end, PATIENCE,
+      'calls of worker ' .. number)
+  end
+end
+
 --- Lets the workers run until so many more calls have ended well: life goes on.
 ---@param count integer
 ---@param seconds? number within which
 function Run:go_on(count, seconds)
+  if not self.counted then self:all_begin() end
   self.counted = {}
   for number, map in pairs(self.maps) do self.counted[number] = map.used end
   process.wait(function()
