@@ -148,7 +148,9 @@ describe('the command stores', function()
   it('shows examples that it takes', function()
     local folder = shell.folder()
     local parser = require('stores.command.definitions').parser()
-    shell.write(folder .. '/stores', '#!/bin/sh\nprintf "%s\\001" "$@" >>"$OUT"; echo >>"$OUT"\n')
+    -- in one write, for the two of a pipeline run at once
+    shell.write(folder .. '/stores', '#!/bin/sh\nwords=$(printf "%s\\001" "$@")\n'
+      .. 'printf "%s\\n" "$words" >>"$OUT"\n')
     shell.run('chmod +x ' .. shell.quoted(folder .. '/stores'))
     for _, module in ipairs(require('stores.command.list')) do
       for _, line in ipairs(require(module).example or {}) do
