@@ -37,6 +37,9 @@ void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result) {
         if (differs && !wire->pooler) wire->deallocate = true;
     } else if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
         conn->reset_failed = true;
+        /* behind the text that failed, for it shares its Sync: it is taken back with the ROLLBACK
+         * that comes, or when the holder gives the connection back */
+        if (wire->pooler && !conn->resetting) conn->foreign = true;
         PQclear(wire->prepare_error); /* why one of them could not be prepared concerns nobody */
         wire->prepare_error = NULL;
     }
