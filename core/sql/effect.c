@@ -15,18 +15,11 @@ static bool is_one_of(const char *at, const char *end, const char *const *words)
     return false;
 }
 
-/* The next token that is no white space and no comment. */
-static enum stores__sql_kind next_token(const char **at, const char **end) {
-    enum stores__sql_kind kind;
-    while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
-    return kind;
-}
-
 /* ROLLBACK [WORK | TRANSACTION] TO: a savepoint's. */
 static bool goes_to_savepoint(const char *at) {
     const char *end;
     for (int i = 0; i < 2; i++, at = end) {
-        if (next_token(&at, &end) != STORES__SQL_WORD) return false;
+        if (stores__sql_next(&at, &end) != STORES__SQL_WORD) return false;
         if (is_word(at, end, "to")) return true;
     }
     return false;
@@ -38,14 +31,14 @@ static bool begins_control(const char *at, const char *end) {
     if (is_one_of(at, end, always)) return true;
     if (is_word(at, end, "rollback")) return !goes_to_savepoint(end);
     if (!is_word(at, end, "prepare")) return false;
-    return next_token(&next, &over) == STORES__SQL_WORD && is_word(next, over, "transaction");
+    return stores__sql_next(&next, &over) == STORES__SQL_WORD && is_word(next, over, "transaction");
 }
 
 /* Whether the first word of one of its statements is such. */
 static bool any_begins(const char *sql, bool (*such)(const char *at, const char *end)) {
     bool first = true;
     for (const char *end;; sql = end) {
-        enum stores__sql_kind kind = next_token(&sql, &end);
+        enum stores__sql_kind kind = stores__sql_next(&sql, &end);
         if (kind == STORES__SQL_END) return false;
         if (kind == STORES__SQL_WORD && first && such(sql, end)) return true;
         first = *sql == ';';
@@ -67,7 +60,7 @@ static bool begins_client_copy(const char *at, const char *end) {
     bool way = false; /* the token before is FROM or TO */
     if (!is_word(at, end, "copy")) return false;
     for (at = end;; at = end) {
-        enum stores__sql_kind kind = next_token(&at, &end);
+        enum stores__sql_kind kind = stores__sql_next(&at, &end);
         if (kind == STORES__SQL_END || *at == ';') return false;
         bool word = kind == STORES__SQL_WORD && depth == 0;
         if (word && way && (is_word(at, end, "stdin") || is_word(at, end, "stdout"))) return true;
@@ -109,7 +102,7 @@ bool stores__sql_stands_anywhere(const char *sql) {
     static const char *const words[] = {"delete", "execute", "explain", "insert", "merge", "select",
                                         "table",  "update",  "values",  "with",   NULL};
     const char *end;
-    while (next_token(&sql, &end) != STORES__SQL_END && *sql == '(') sql = end;
+    while (stores__sql_next(&sql, &end) != STORES__SQL_END && *sql == '(') sql = end;
     return is_one_of(sql, end, words);
 }
 
@@ -132,11 +125,12 @@ static bool makes_temporary(const char *sql) {
     static const char *const scopes[] = {"local", "global", NULL};
     static const char *const words[] = {"temp", "temporary", NULL};
     const char *end;
-    if (next_token(&sql, &end) != STORES__SQL_WORD || !is_word(sql, end, "create")) return false;
+    if (stores__sql_next(&sql, &end) != STORES__SQL_WORD || !is_word(sql, end, "create"))
+        return false;
     sql = end;
-    if (next_token(&sql, &end) == STORES__SQL_WORD && is_one_of(sql, end, scopes)) {
+    if (stores__sql_next(&sql, &end) == STORES__SQL_WORD && is_one_of(sql, end, scopes)) {
         sql = end;
-        next_token(&sql, &end);
+        stores__sql_next(&sql, &end);
     }
     return is_one_of(sql, end, words);
 }
@@ -159,11 +153,12 @@ bool stores__sql_several_write(const char *sql, const char *tag) {
 }
 
 bool stores__sql_only_reads(const char *sql) {
-    static const char *const writes[] = {"call", "delete", "insert", "merge", "set_config", NULL};
+    static const char *const writes[] = {"call",       "delete", "insert", "merge",
+                                         "set_config", "set",    NULL};
     bool locks = false; /* the word before is FOR, or KEY of FOR NO KEY */
     if (stores__sql_effect(sql) == STORES__SQL_SESSION) return false;
     for (const char *end;; sql = end) {
-        enum stores__sql_kind kind = next_token(&sql, &end);
+        enum stores__sql_kind kind = stores__sql_next(&sql, &end);
         if (kind == STORES__SQL_END) return true;
         if (kind == STORES__SQL_WORD) {
             if (is_one_of(sql, end, writes)) return false;

@@ -155,12 +155,16 @@ static bool names_settings(enum stores__sql_kind kind, const char *at, const cha
     return end > at && is_among(" pg_settings ", at, end);
 }
 
-/* The next token that is no white space and no comment, from end on: it is between the two then. */
-static enum stores__sql_kind next_token(const char **at, const char **end) {
+enum stores__sql_kind stores__sql_next(const char **at, const char **end) {
     enum stores__sql_kind kind;
-    *at = *end;
     while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
     return kind;
+}
+
+/* The one behind a token. */
+static enum stores__sql_kind next_token(const char **at, const char **end) {
+    *at = *end;
+    return stores__sql_next(at, end);
 }
 
 /* ON CONFLICT (..) DO: no function is called. at: the parenthesis behind the two words. */
@@ -200,6 +204,24 @@ static enum stores__sql_effect effect_of_call(const char *name, const char *end,
     return own ? STORES__SQL_ROWS : STORES__SQL_SESSION;
 }
 
+/* SET LOCAL a.b = '..', or TO: the same. end: of the first word. */
+static bool sets_own_local(const char *end) {
+    const char *at = end;
+    if (next_token(&at, &end) != STORES__SQL_WORD || !is_among(" local ", at, end)) return false;
+    bool dotted = false;
+    enum stores__sql_kind kind = next_token(&at, &end);
+    for (; kind == STORES__SQL_WORD; kind = next_token(&at, &end)) {
+        next_token(&at, &end);
+        if (*at != '.') break;
+        dotted = true;
+    }
+    bool to = *at == '=' || is_among(" to ", at, end);
+    if (!dotted || !to || next_token(&at, &end) != STORES__SQL_STRING || *at != '\'') return false;
+    kind = next_token(&at, &end);
+    if (*at == ';') kind = next_token(&at, &end);
+    return kind == STORES__SQL_END;
+}
+
 enum stores__sql_effect stores__sql_effect(const char *sql) {
     enum stores__sql_effect effect = STORES__SQL_NOTHING;
     const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
@@ -224,6 +246,9 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
         over = *sql == ';';
         bool changes = word && is_among(" insert update delete merge ", sql, end);
         if (changes) effect = STORES__SQL_ROWS;
+        if (first && word && is_among(" set ", sql, end) && sets_own_local(end)) {
+            return STORES__SQL_ROWS;
+        }
         if (first && !changes && !(word && is_among(" select table values with ", sql, end))) {
             return STORES__SQL_SESSION;
         }

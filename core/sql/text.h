@@ -19,6 +19,9 @@ enum stores__sql_kind {
 /* The token at `at`: its kind, and its end. One that the text ends inside of ends with the text.
  * Strings are read with standard_conforming_strings on. */
 enum stores__sql_kind stores__sql_token(const char *at, const char **end);
+/* The first one from *at on that is no white space and no comment: it begins at *at then. */
+enum stores__sql_kind stores__sql_next(const char **at, const char **end);
+
 /* What a text can do besides giving rows, as far as its own words tell. What a view, an operator or
  * a policy calls is not seen. */
 enum stores__sql_effect {

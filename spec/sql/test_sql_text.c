@@ -93,6 +93,17 @@ int main(void) {
     wild("SELECT set_config('a.b', 'c', true), set_config('a.b', 'c', false)");
     wild("SELECT set_config('a.b', 'c', true");
     changes("SELECT set_config('a.b', 'c', true)");
+    changes("SET LOCAL a.b = 'c'");
+    changes(" set /* */ local app.tenant.of TO 'c' ; ");
+    wild("SET LOCAL search_path = 'c'");
+    wild("SET LOCAL search_path TO a.b");
+    wild("SET a.b = 'c'");
+    wild("SET SESSION a.b = 'c'");
+    wild("SET LOCAL a.b = c");
+    wild("SET LOCAL a.b = 'c'; SET search_path = 'c'");
+    wild("SET LOCAL a.b = 'c', 'd'");
+    wild("SET LOCAL \"a\".b = 'c'");
+    wild("SET LOCAL a.b");
     changes("WITH a AS (SELECT 1) INSERT INTO t (id) SELECT 1 FROM a"
             " RETURNING pg_catalog.set_config /* */ ('a.b', $12, TRUE)");
     changes("INSERT INTO t (id, value) VALUES ($1, $2) ON CONFLICT (id, (lower(a))) DO NOTHING");
