@@ -60,6 +60,31 @@ static const char *dollars_end(const char *at) {
     return tag + 1 + strlen(tag + 1);
 }
 
+/* The quote by which a string goes on behind its end at, which is in another line; NULL: it does
+ * not. */
+static const char *next_part(const char *at) {
+    bool same_line = true;
+    for (;;) {
+        if (is_space((unsigned char)*at)) {
+            if (*at == '\n' || *at == '\r') same_line = false;
+            at++;
+        } else if (at[0] == '-' && at[1] == '-') {
+            at += strcspn(at, "\r\n");
+        } else {
+            return *at == '\'' && !same_line ? at : NULL;
+        }
+    }
+}
+
+/* Behind all parts of a string with escapes, which are so in each of them. */
+static const char *escapes_end(const char *at) {
+    const char *end;
+    do {
+        end = quoted_end(at, '\'', true);
+    } while ((at = next_part(end)) != NULL);
+    return end;
+}
+
 static const char *blank_end(const char *at) {
     while (is_space((unsigned char)*at)) at++;
     return at;
@@ -84,7 +109,7 @@ enum stores__sql_kind stores__sql_token(const char *at, const char **end) {
         *end = quoted_end(at, (char)c, false);
         return c == '"' ? STORES__SQL_NAME : STORES__SQL_STRING;
     } else if ((c == 'e' || c == 'E') && at[1] == '\'') {
-        *end = quoted_end(at + 1, '\'', true);
+        *end = escapes_end(at + 1);
         return STORES__SQL_STRING;
     } else if (c == '$') {
         const char *over = dollars_end(at);
@@ -227,6 +252,7 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
     const char *name = NULL, *name_end = NULL; /* the token before, where it may be called */
     bool first = true, over = false, inserts = false, target = false, of_target = false;
     bool settings = false, on = false, on_conflict = false;
+    bool dotted = false, of_others = false; /* the name before is in a schema of somebody's */
     for (const char *end;; sql = end) {
         enum stores__sql_kind kind = stores__sql_token(sql, &end);
         if (kind == STORES__SQL_END) {
@@ -238,7 +264,7 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
         if (over) return STORES__SQL_SESSION; /* another statement */
         if (*sql == '(' && name != NULL && !(on_conflict && is_conflict(sql))) {
             enum stores__sql_effect called = effect_of_call(name, name_end, sql);
-            if (called == STORES__SQL_SESSION) return called;
+            if (called == STORES__SQL_SESSION || of_others) return STORES__SQL_SESSION;
             if (called == STORES__SQL_ROWS) effect = called;
         }
         on_conflict = on && word && is_among(" conflict ", sql, end);
@@ -257,6 +283,12 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
         inserts = changes && is_among(" insert merge ", sql, end);
         /* INSERT INTO a.b (columns): a name behind INTO or a dot of it is not called */
         bool named = word || kind == STORES__SQL_NAME, was_target = target;
+        if (*sql == '.') {
+            dotted = name == NULL || !is_among(" pg_catalog ", name, name_end);
+        } else {
+            of_others = dotted;
+            dotted = false;
+        }
         target = into || (*sql == '.' && of_target);
         of_target = named && was_target;
         name = named && !of_target ? sql : NULL;

@@ -112,6 +112,14 @@ int main(void) {
     wild("SELECT conflict(1)");
     wild("SELECT conflict(1) do");
     wild("SELECT conflict((1)");
+    wild("SELECT app.set_config('a.b', 'c', true)");
+    wild("SELECT \"app\" . /* a */ lower('a')");
+    wild("SELECT lower(app.upper(a)) FROM t");
+    tame("SELECT pg_catalog.lower(t.a), x.pg_catalog.upper('a') FROM t WHERE t.b IN (1, .5)");
+    changes("INSERT INTO app.count (id) VALUES (1)");
+    wild("SELECT E'a'\n'\\' ', strange(1), ' '");
+    wild("SELECT E'a' -- b\n -- '\n'\\' ', strange(1), ' '");
+    tame("SELECT E'a'\n, '\\', lower('strange(1)')");
     wild("SELECT pg_advisory_lock\n(1)");
     wild("SELECT U&\"set_config\" ('a', 'b', false)");
     wild("SELECT caf\303\251(1)");
