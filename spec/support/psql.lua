@@ -153,6 +153,6 @@ end
 ---@return string
 return function(db, sql, keep)
   local statements = statements_of(sql)
-  if statements then return ask(db, statements, keep) end
+  if statements then return ask(db, statements, keep and #statements == 1) end
   return by_program(db, sql)
 end
