@@ -66,7 +66,10 @@ finish() {
     exit $status
 }
 mkdir -m 700 "$data" || exit 1
-[ -z "${STORES_TEST_TEMPLATE:-}" ] || cp -a "$STORES_TEST_TEMPLATE/pgdata" "$data" || exit 1
+if [ -n "${STORES_TEST_TEMPLATE:-}" ]; then # its template0 is beside it (spec/support/template.lua)
+    cp -a "$STORES_TEST_TEMPLATE/pgdata" "$data" || exit 1
+    cp -a "$STORES_TEST_TEMPLATE"/fixed/* "$data/pgdata/base" || exit 1
+fi
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
