@@ -14,8 +14,12 @@ if [ -f "$build/CMakeCache.txt" ] &&
 fi
 
 # Ninja spends less on it than make does; a folder keeps what it was configured for.
-if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then
-    set -- -G Ninja "$@"
+if [ ! -f "$build/CMakeCache.txt" ] && [ -z "${CMAKE_GENERATOR:-}" ] &&
+    command -v ninja >/dev/null; then
+    case " $*" in
+        *' -G'*) ;; # its caller says what builds it
+        *) set -- -G Ninja "$@" ;;
+    esac
 fi
 
 if cmake -S "$root" -B "$build" "$@" >"$build/build.log" 2>&1 &&
