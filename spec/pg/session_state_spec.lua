@@ -28,6 +28,9 @@ local STATES = {
   setting('default_transaction_read_only', 'on'),
   setting('idle_in_transaction_session_timeout', '0'),
   setting('my.tenant', 'somebody'),
+  { name = "a function with the name of one of PostgreSQL's", text = "SELECT b.lower('x')",
+    call = "b.lower('x')",
+    shown = "SELECT coalesce(current_setting('my.name', true), '') AS shown" },
   { name = 'RESET ALL', text = 'SET statement_timeout = 7000; RESET ALL',
     shown = "SELECT current_setting('statement_timeout') AS shown" },
   { name = 'ROLE', text = 'SET ROLE session_state_weak', shown = 'SELECT current_user AS shown' },
@@ -114,6 +117,8 @@ describe('The state of a session', function()
     store, db = support.store({ 'docs', 'watched' })
     store:query([[
       CREATE SCHEMA b; CREATE TABLE b.docs (id bigint PRIMARY KEY, value jsonb);
+      CREATE FUNCTION b.lower(text) RETURNS text LANGUAGE sql
+        AS $$ SELECT set_config('my.name', $1, false) $$;
       CREATE SEQUENCE numbers;
       CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
       CREATE TRIGGER leaves BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION leave();
