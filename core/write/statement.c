@@ -142,9 +142,10 @@ static const char *make_text(struct stores__statement *statement,
     }
     stores__buf_str(&buf, deletes ? " RETURNING id" : " RETURNING id, value::text");
     const char *text = stores__buf_text(&buf);
-    /* what the triggers of the table do is known from the table */
+    /* What the triggers of the table do is known from the table. A setting for the transaction is no
+     * matter of others who would share it. */
     struct stores__sql_texts *texts = &table->engine->pool.common.texts;
-    statement->foreign = text == NULL ||
+    statement->foreign = text == NULL || stores__sql_mentions(text, "set_config") ||
                          stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
     free(statement->made);
     statement->made = text ? stores__strdup(text) : NULL;
