@@ -38,6 +38,7 @@ static struct stores__sql_known read_text(const char *sql) {
         known.only_reads = stores__sql_only_reads(sql);
     }
     known.locks_rows = stores__sql_locks_rows(sql);
+    known.configures = stores__sql_mentions(sql, "set_config");
     return known;
 }
 

@@ -15,6 +15,7 @@ struct stores__sql_known {
     bool sets; /* stores__sql_sets */
     bool stands_anywhere; /* stores__sql_stands_anywhere */
     bool locks_rows; /* stores__sql_locks_rows */
+    bool configures; /* it has a set_config, by whatever name its effect goes */
     bool drops_statements; /* it may end prepared statements of its session */
 };
 

@@ -144,9 +144,9 @@ static const char *make_text(struct stores__statement *statement,
     const char *text = stores__buf_text(&buf);
     /* What the triggers of the table do is known from the table. A setting for the transaction is no
      * matter of others who would share it. */
-    struct stores__sql_texts *texts = &table->engine->pool.common.texts;
-    statement->foreign = text == NULL || stores__sql_mentions(text, "set_config") ||
-                         stores__sql_know(texts, text).effect == STORES__SQL_SESSION;
+    struct stores__sql_known known = {.effect = STORES__SQL_SESSION};
+    if (text != NULL) known = stores__sql_know(&table->engine->pool.common.texts, text);
+    statement->foreign = known.configures || known.effect == STORES__SQL_SESSION;
     free(statement->made);
     statement->made = text ? stores__strdup(text) : NULL;
     stores__buf_free(&buf);
