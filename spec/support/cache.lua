@@ -99,7 +99,8 @@ function Cache:becomes(name, id, expected)
     return ok and (now == expected
       or (now and expected and now:find('^' .. expected) ~= nil))
   end, 60, function()
-    return ('%s/%s should be %s, and is %s'):format(name, id, tostring(expected), tostring(now))
+    return ('%s/%s should be %s, and is %s under %s'):format(name, id, tostring(expected),
+      tostring(now), tostring(self:epoch(name)))
   end)
 end
 
