@@ -47,9 +47,9 @@ struct stores__pg_shard_place {
     " WHERE c.relname = 'stores_shard' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"                 \
     " AND n.nspname !~ '^pg_'"
 
-/* A column of a SELECT: whether a relation has the name of that table. Most databases have none, and
- * the question below costs a new session more than all others of its greeting together: it is for
- * those that have one, in a round trip of its own. */
+/* A column of a SELECT: whether a relation has the name of that table. Most databases have none,
+ * and the question below costs a new session more than all others of its greeting together: it is
+ * for those that have one, in a round trip of its own. */
 #define STORES__PG_SHARD_NAMED                                                                     \
     "EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'stores_shard')"
 /* A column of a SELECT: 'here', or 'elsewhere' (not in search_path), the sum of the oids of all of

@@ -142,8 +142,8 @@ static const char *make_text(struct stores__statement *statement,
     }
     stores__buf_str(&buf, deletes ? " RETURNING id" : " RETURNING id, value::text");
     const char *text = stores__buf_text(&buf);
-    /* What the triggers of the table do is known from the table. A setting for the transaction is no
-     * matter of others who would share it. */
+    /* What the triggers of the table do is known from the table. A setting for the transaction is
+     * no matter of others who would share it. */
     struct stores__sql_known known = {.effect = STORES__SQL_SESSION};
     if (text != NULL) known = stores__sql_know(&table->engine->pool.common.texts, text);
     statement->foreign = known.configures || known.effect == STORES__SQL_SESSION;

@@ -78,8 +78,8 @@ describe('#slow while slots move between the nodes of a cluster', function()
     for _, worker in ipairs(run.workers) do worker:kill(name) end
   end
 
-  -- Its keys go back behind the slot, over those that were made anew meanwhile: an administrator has
-  -- a running Redis take rows of before, a hole (docs/cache.md). Nobody writes in that moment.
+  -- Its keys go back behind the slot, over those that were made anew meanwhile: an administrator
+  -- has a running Redis take rows of before, a hole (docs/cache.md). Nobody writes in that moment.
   it('and the move is given up', function()
     start()
     for _, slot in ipairs(slots()) do
