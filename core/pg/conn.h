@@ -72,11 +72,11 @@ int64_t stores__pg_time(const char *hex);
 /* Names a run of the server, after whose end xids of before are used again, and what it committed
  * may be gone. When one backend crashes the postmaster stays and keeps its start time; but all
  * statistics are reset. */
+#define STORES__PG_STARTED_SQL STORES__PG_TIME_SQL("pg_catalog.pg_postmaster_start_time()")
+#define STORES__PG_WENT_ON_SQL                                                                     \
+    STORES__PG_TIME_SQL("pg_catalog.pg_stat_get_bgwriter_stat_reset_time()")
 #define STORES__PG_RUN_SQL                                                                         \
-    "pg_catalog.concat_ws(' ', " STORES__PG_TIME_SQL(                                              \
-        "pg_catalog.pg_postmaster_start_time()") ", " STORES__PG_TIME_SQL("pg_catalog.pg_stat_"    \
-                                                                          "get_bgwriter_stat_"     \
-                                                                          "reset_time()") ")"
+    "pg_catalog.concat_ws(' ', " STORES__PG_STARTED_SQL ", " STORES__PG_WENT_ON_SQL ")"
 
 /* What the session told about its server, and what the engine's cache needs to know. */
 struct stores__pg_identity {

@@ -13,6 +13,23 @@
 #include "pg/citus.h"
 #include "pg/wire.h"
 
+static struct stores__pg_wire *wire_of(struct stores__pg_req *req) {
+    return STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+}
+
+/* The next request of the greeting. */
+static void begin(struct stores__pg_wire *wire,
+                  void (*result)(struct stores__pg_req *, int, struct pg_result *),
+                  void (*done)(struct stores__pg_req *, enum stores__pg_end)) {
+    wire->greeting.result = result;
+    wire->greeting.done = done;
+    stores__pg_begin(wire->conn, &wire->greeting);
+}
+
+static void add(struct stores__pg_wire *wire, const char *sql) {
+    stores__pg_add(wire->conn, &wire->greeting, sql, 0, NULL, false);
+}
+
 /* A statement of the user's, without which the session is not what was asked for. */
 static void fail_refused(struct stores__pg_wire *wire, const char *what) {
     stores_error error;
@@ -27,11 +44,9 @@ static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end);
 
 /* One statement, for a lone statement is what a transaction pooler passes on untouched. */
 static void ask(struct stores__pg_wire *wire) {
-    wire->greeting.result = greeted;
-    wire->greeting.done = greeting_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
+    begin(wire, greeted, greeting_done);
     const char *settings = wire->conn->common->params.settings;
-    if (settings != NULL) stores__pg_add(wire->conn, &wire->greeting, settings, 0, NULL, false);
+    if (settings != NULL) add(wire, settings);
     struct stores__buf sql = {0};
     stores__buf_fmt(&sql, "SELECT %s, %s, %s%s, %s",
                     stores__pg_identity_columns(wire->conn->common->identity_asked),
@@ -41,13 +56,13 @@ static void ask(struct stores__pg_wire *wire) {
                     stores__pg_checks_client(wire) ? ", " STORES__PG_CHECK_SQL : "",
                     stores__pg_session_columns);
     memset(&wire->not_told, 0, sizeof wire->not_told);
-    stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+    add(wire, stores__buf_text(&sql));
     stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);
 }
 
 static void greeted(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     stores_error error;
     bool last = index == wire->greeting.added - 1;
     if (!stores__pg_result_ok(result, &error)) {
@@ -69,7 +84,7 @@ static void set_up(struct stores__pg_wire *wire) {
 }
 
 static void took_on_connect(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     stores_error error;
     (void)index;
     if (!stores__pg_result_ok(result, &error) && wire->refused.code == STORES_OK) {
@@ -79,7 +94,7 @@ static void took_on_connect(struct stores__pg_req *req, int index, struct pg_res
 }
 
 static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     if (end == STORES__PG_LOST) return;
     if (wire->refused.code == STORES_OK && stores__pg_in_transaction(wire->conn)) {
         stores__error_set(&wire->refused, STORES_INVALID_OPTION,
@@ -160,7 +175,7 @@ static void judge(struct stores__pg_wire *wire) {
 }
 
 static void took_place(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     stores_error error;
     bool of_shard = wire->has_shard && index == 0;
     bool ok = stores__pg_result_ok(result, &error);
@@ -178,7 +193,7 @@ static void took_place(struct stores__pg_req *req, int index, struct pg_result *
 }
 
 static void place_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     if (end == STORES__PG_LOST) return;
     if (wire->refused.code != STORES_OK) {
         fail_refused(wire, "which shard the database is cannot be read");
@@ -191,15 +206,13 @@ static void place_done(struct stores__pg_req *req, enum stores__pg_end end) {
 
 static void ask_place(struct stores__pg_wire *wire) {
     struct stores__buf sql = {0};
-    wire->greeting.result = took_place;
-    wire->greeting.done = place_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
+    begin(wire, took_place, place_done);
     if (wire->has_shard) {
         stores__pg_shard_read(&wire->conn->shard, &sql);
-        stores__pg_add(wire->conn, &wire->greeting, stores__buf_text(&sql), 0, NULL, false);
+        add(wire, stores__buf_text(&sql));
     }
     if (wire->conn->citus) {
-        stores__pg_add(wire->conn, &wire->greeting, STORES__PG_CITUS_GROUP, 0, NULL, false);
+        add(wire, STORES__PG_CITUS_GROUP);
     }
     stores__buf_free(&sql);
     stores__pg_sync(wire->conn, &wire->greeting);
@@ -214,7 +227,7 @@ static void place(struct stores__pg_wire *wire) {
 }
 
 static void took_mark(struct stores__pg_req *req, int index, struct pg_result *result) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     stores_error error;
     (void)index;
     if (stores__pg_result_ok(result, &error)) {
@@ -227,7 +240,7 @@ static void took_mark(struct stores__pg_req *req, int index, struct pg_result *r
 }
 
 static void mark_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     if (end == STORES__PG_LOST) return;
     if (wire->not_told.code != STORES_OK) {
         fail_unknown(wire);
@@ -237,15 +250,13 @@ static void mark_done(struct stores__pg_req *req, enum stores__pg_end end) {
 }
 
 static void ask_mark(struct stores__pg_wire *wire) {
-    wire->greeting.result = took_mark;
-    wire->greeting.done = mark_done;
-    stores__pg_begin(wire->conn, &wire->greeting);
-    stores__pg_add(wire->conn, &wire->greeting, "SELECT " STORES__PG_SHARD_COLUMN, 0, NULL, false);
+    begin(wire, took_mark, mark_done);
+    add(wire, "SELECT " STORES__PG_SHARD_COLUMN);
     stores__pg_sync(wire->conn, &wire->greeting);
 }
 
 static void greeting_done(struct stores__pg_req *req, enum stores__pg_end end) {
-    struct stores__pg_wire *wire = STORES__CONTAINER(req, struct stores__pg_wire, greeting);
+    struct stores__pg_wire *wire = wire_of(req);
     struct stores__pg_common *common = wire->conn->common;
     if (end == STORES__PG_LOST) return; /* the pool hears of the loss itself */
     if (common->params.settings != NULL && wire->refused.code != STORES_OK) {
