@@ -1,5 +1,6 @@
 --- What a spec sees of the cache from outside: the keys of a database in its Redis, by redis-cli.
 
+local assert = require('luassert')
 local redis = require('spec.support.redis')
 local support = require('spec.support')
 
@@ -85,6 +86,20 @@ function Cache:ready(store, name)
     store:find(name, '-1')
     return epoch and epoch:sub(1, 1) == 'V' and epoch
   end, 60, 'the epoch of ' .. name)
+end
+
+--- Writes row 1 of a table, a document with this n, and has it in the cache: the table is not
+--- turning then.
+---@param store stores.Store
+---@param name string
+---@param n integer
+function Cache:put(store, name, n)
+  self:ready(store, 'public.' .. name)
+  store:upsert(name, { id = '1', n = n })
+  support.eventually(function()
+    assert.equal(n, store:find(name, '1').n)
+    return (self:row('public.' .. name, '1') or ''):sub(1, 1) == 'V'
+  end, 60, 'the row in Redis')
 end
 
 --- Waits until a row of the cache is as it should be: nil for nothing, else its text or a
