@@ -108,8 +108,7 @@ function held.new(config)
     emit()
   end
 
-  local rules = {}
-  local function add(rule, at, who) table.insert(rules, { rule, at, who }) end
+  local rules, add = straight.rules()
   for i = 1, writers do
     local w = W0 + (i - 1) * WRITER
     add(c.writer_begins, w, i)

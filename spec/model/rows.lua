@@ -74,8 +74,7 @@ function rows.new(config)
     end
   end
 
-  local rules = {}
-  local function add(rule, at, who) table.insert(rules, { rule, at, who }) end
+  local rules, add = straight.rules()
   for i = 1, writers do
     local w = W0 + (i - 1) * BLOCK
     add(c.writer_begins, w, i)

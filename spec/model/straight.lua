@@ -52,7 +52,14 @@ function straight.hasher(size)
   return written(lines, ffi.cast, tobit, bxor, rshift)
 end
 
---- Makes next() of rules, { what it does, at which byte, who } each, which are gone through in a
+--- Gives the rules of a model, none yet, in the order in which they are tried, and what adds one:
+-- what it does, at which byte, who.
+function straight.rules()
+  local rules = {}
+  return rules, function(rule, at, who) rules[#rules + 1] = { rule, at, who } end
+end
+
+--- Makes next() of rules, which are gone through in a
 -- loop: LuaJIT compiles each way through each rule, and not each way through all of them.
 function straight.next_of(rules)
   return function(s, t, emit)
