@@ -6,6 +6,7 @@ local cjson = require('cjson')
 
 local history = require('spec.consistency.history')
 local process = require('spec.consistency.process')
+local same = require('luassert.util').deepcompare
 local stores = require('stores')
 
 ---@class consistency.Crew
@@ -20,17 +21,6 @@ local Crew = {}
 Crew.__index = Crew
 
 local crew = {}
-
-local function same(one, other)
-  if type(one) ~= 'table' or type(other) ~= 'table' then return one == other end
-  for key, value in pairs(one) do
-    if not same(value, other[key]) then return false end
-  end
-  for key in pairs(other) do
-    if one[key] == nil then return false end
-  end
-  return true
-end
 
 --- Nobody yet, for tables whose rows are fresh.
 ---@param places consistency.Place[]

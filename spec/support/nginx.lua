@@ -14,6 +14,11 @@ local nginx = {}
 local Nginx = {}
 Nginx.__index = Nginx
 
+-- What a file holds; '' where there is none.
+local function text_of(path)
+  return shell.exists(path) and shell.read(path) or ''
+end
+
 local function wait_for(condition, what)
   for _ = 1, 1000 do
     local value = condition()
@@ -59,11 +64,9 @@ function nginx.start(text, workers, main, connections)
   local folder = shell.folder()
   local self = setmetatable({ folder = folder, socket = folder .. '/http.sock' }, Nginx)
   text = text:gsub('@SOCKET@', 'unix:' .. self.socket):gsub('@FOLDER@', folder)
-  local file = assert(io.open(folder .. '/nginx.conf', 'w'))
-  file:write(MAIN:format(uv.os_get_passwd().username, workers or 1, folder, main or '',
-    folder, connections or 4096, folder, folder, folder, folder, folder, package.path,
-    package.cpath, folder, text))
-  file:close()
+  shell.write(folder .. '/nginx.conf', MAIN:format(uv.os_get_passwd().username, workers or 1,
+    folder, main or '', folder, connections or 4096, folder, folder, folder, folder, folder,
+    package.path, package.cpath, folder, text))
   -- its workers end with the master, which KILL would not let it tell them
   self.process = process.start({ 'nginx', '-p', folder, '-c', folder .. '/nginx.conf' },
     folder .. '/stderr', 'TERM')
@@ -122,13 +125,7 @@ end
 --- What it logged.
 ---@return string
 function Nginx:log()
-  local texts = {}
-  for _, name in ipairs({ 'error.log', 'stderr' }) do
-    local file = io.open(self.folder .. '/' .. name)
-    texts[#texts + 1] = file and file:read('*a')
-    if file then file:close() end
-  end
-  return table.concat(texts)
+  return text_of(self.folder .. '/error.log') .. text_of(self.folder .. '/stderr')
 end
 
 --- Sends a request and gives its status, body and headers.
@@ -140,9 +137,7 @@ end
 ---@return string[]
 function Nginx:workers()
   local list = {}
-  local file = io.open(('/proc/%d/task/%d/children'):format(self.process.pid, self.process.pid))
-  local text = file and file:read('*a') or ''
-  if file then file:close() end
+  local text = text_of(('/proc/%d/task/%d/children'):format(self.process.pid, self.process.pid))
   for pid in text:gmatch('%d+') do list[#list + 1] = pid end
   return list
 end
@@ -157,10 +152,8 @@ end
 function Nginx:quit()
   self:signal('QUIT')
   wait_for(function()
-    local file = io.open(('/proc/%d/stat'):format(self.process.pid))
-    local status = file and file:read('*a')
-    if file then file:close() end
-    return not status or status:find(') Z ', 1, true)
+    local status = text_of(('/proc/%d/stat'):format(self.process.pid))
+    return status == '' or status:find(') Z ', 1, true)
   end, 'nginx ends')
   local log = self:log()
   self:stop()

@@ -46,9 +46,7 @@ end
 ---@return string path
 function Postgres:write(name, text, secret)
   local path = self.home .. '/' .. name
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
+  shell.write(path, text)
   hand_over(path, secret and '600' or '644')
   return path
 end
