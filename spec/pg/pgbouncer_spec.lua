@@ -74,6 +74,7 @@ describe("pooler = 'transaction', through PgBouncer, #slow", function()
   it('leaves nothing of a text that failed in a transaction', function()
     -- servers that are left alone stay
     local own = pgbouncer.start('transaction', 'server_idle_timeout = 600')
+    finally(function() own:stop() end)
     local store = open({ host = own.host, port = own.port })
     local LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4714"
     local TEXT = 'SELECT pg_advisory_lock(4714), 1 / (n - 2) FROM generate_series(1, 2) n'
@@ -90,7 +91,6 @@ describe("pooler = 'transaction', through PgBouncer, #slow", function()
     end)
     is_free()
     store:close()
-    own:stop()
   end)
 
   it('ends a transaction that is left alone', function()
