@@ -28,8 +28,9 @@ alive() {
         { [ ! -e "$3" ] || [ "/proc/$2/cwd" -ef "$3" ]; }
 }
 
-# read_line FILE N: sets line to that one of a file, '' where there is none. It is asked for again
-# and again while servers start, so no program is started for it.
+# read_line FILE N: sets line to that one of a file, '' where there is none, or to what stands
+# behind the last newline. It is asked for again and again while servers start, so no program is
+# started for it.
 read_line() {
     line='' left=$2
     { while [ "$left" -gt 0 ] && read -r line; do left=$((left - 1)); done <"$1"; } 2>/dev/null
