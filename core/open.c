@@ -42,9 +42,11 @@ static const struct stores__part parts[] = {
     },
     {
         /* read */
+        .open = stores__reads_open,
         .table_new = stores__reads_new,
         .table_free = stores__reads_free,
         .stop = stores__reads_stop,
+        .gone = stores__reads_gone,
     },
     {
         /* hints which rows to read */

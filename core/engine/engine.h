@@ -89,6 +89,7 @@ struct stores_engine {
     int64_t clock_ms; /* its clock, since 1970, at clock_heard_ns (uv_hrtime); 0: not told */
     uint64_t clock_heard_ns;
     struct stores__spares spare_ops;
+    struct stores__spares spare_reads; /* of one row each (read/reads.c) */
     struct stores__counters counters;
     struct stores__latency latency;
     bool timed; /* ops keep where their time goes */

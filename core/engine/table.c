@@ -24,6 +24,7 @@ static void free_table(struct stores__table *table) {
     table->engine->table_count--;
     free(table->shards);
     free(table->lacks);
+    free(table->print);
     free(table);
 }
 

@@ -16,8 +16,7 @@ enum {
     STORES__LEASE_LEAST_MS = 200,
     STORES__LEASE_MOST_MS = 10 * 1000, /* as the names of marks have it, below */
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
-    STORES__EPOCH_TEXT = 64, /* 16 random characters . 16 of run_id . 28 of the database's past */
-    STORES__PRINT_TEXT = 136 /* two numbers of 32 bits, four of 64, and a word */
+    STORES__EPOCH_TEXT = 64 /* 16 random characters . 16 of run_id . 28 of the database's past */
 };
 
 /* What an epoch is to this process (cache/cache.c moves it). */
@@ -70,7 +69,9 @@ enum stores__table_text {
     STORES__UPSERT_UPDATE_FIRST_SQL,
     /* Of many rows, over arrays ($1: ids in their order, $2: values, the last: guards). QUIET ones
      * give the ids alone, each behind the one that it stands for. */
-    STORES__SHARED_INSERT_BLIND_SQL, /* that fails where an id is taken; the next one does not */
+    STORES__FIRST_SHARED_SQL,
+    /* That fails where an id is taken; the one behind the next does not. */
+    STORES__SHARED_INSERT_BLIND_SQL = STORES__FIRST_SHARED_SQL,
     STORES__SHARED_INSERT_BLIND_QUIET_SQL,
     STORES__SHARED_INSERT_SQL,
     STORES__SHARED_INSERT_QUIET_SQL,
@@ -130,13 +131,16 @@ struct stores__table {
     size_t shard_count;
     enum stores__facts_depth depth; /* which question told all this */
     bool runs; /* to read it may run somebody's functions: a view, row security */
-    char print[STORES__PRINT_TEXT];
+    char *print; /* what changes with them, in the catalog's words; NULL: none said it */
     bool facts_committed;
     uint64_t facts_serial, facts_at;
     uint64_t asked_at; /* when a writer asked for them last, whose answer may be on its way */
     struct stores__pg_topic topic; /* what its statements have of the pool */
 
-    char *texts[STORES__TABLE_TEXTS]; /* made when they are needed (table_sql.c) */
+    /* Made when they are needed (table_sql.c). Those of many rows come with the first of them: most
+     * tables of an engine that knows a thousand never have one. */
+    char *texts[STORES__FIRST_SHARED_SQL];
+    char **shared_texts;
     uint64_t taken_at; /* when an INSERT last met an id that is taken; 0: none did */
 
     bool hold; /* its rows are to be held in memory (names/holds.c) */
@@ -184,7 +188,13 @@ static inline void stores__table_let_go(struct stores__table *table) {
 
 static inline const char *stores__table_sql(struct stores__table *table,
                                             enum stores__table_text text) {
-    return table->texts[text] != NULL ? table->texts[text] : stores__table_sql_make(table, text);
+    const char *made = NULL;
+    if (text < STORES__FIRST_SHARED_SQL) {
+        made = table->texts[text];
+    } else if (table->shared_texts != NULL) {
+        made = table->shared_texts[text - STORES__FIRST_SHARED_SQL];
+    }
+    return made != NULL ? made : stores__table_sql_make(table, text);
 }
 
 #endif

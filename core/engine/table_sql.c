@@ -83,13 +83,31 @@ static const char *const texts[STORES__TABLE_TEXTS] = {
                                        ")" STORES__HAS_ETAG OF_ROW(
                                            "$2::pg_catalog.text[]") " RETURNING id"};
 
+enum { SHARED_TEXTS = STORES__TABLE_TEXTS - STORES__FIRST_SHARED_SQL };
+
+/* Where a statement is kept; NULL: no memory. */
+static char **place_of(struct stores__table *table, enum stores__table_text text) {
+    if (text < STORES__FIRST_SHARED_SQL) return &table->texts[text];
+    if (table->shared_texts == NULL) {
+        table->shared_texts = calloc(SHARED_TEXTS, sizeof *table->shared_texts);
+    }
+    if (table->shared_texts == NULL) return NULL;
+    return &table->shared_texts[text - STORES__FIRST_SHARED_SQL];
+}
+
 const char *stores__table_sql_make(struct stores__table *table, enum stores__table_text text) {
-    table->texts[text] = stores__table_expand(table, texts[text]);
-    return table->texts[text];
+    char **at = place_of(table, text);
+    if (at == NULL) return NULL;
+    *at = stores__table_expand(table, texts[text]);
+    return *at;
 }
 
 void stores__table_sql_free(struct stores__table *table) {
-    for (int i = 0; i < STORES__TABLE_TEXTS; i++) free(table->texts[i]);
+    for (int i = 0; i < STORES__FIRST_SHARED_SQL; i++) free(table->texts[i]);
+    for (int i = 0; table->shared_texts != NULL && i < SHARED_TEXTS; i++) {
+        free(table->shared_texts[i]);
+    }
+    free(table->shared_texts);
 }
 
 /* How the statements of criteria begin, whose rows one server looks up before it puts them in order

@@ -51,13 +51,17 @@ static bool says(const struct pg_result *result, int row, int column) {
     return value != NULL && value[0] == 't';
 }
 
+/* text NULL: there is none. False: no memory. */
+static bool keep(char **kept, const char *text) {
+    free(*kept);
+    *kept = text != NULL ? stores__strdup(text) : NULL;
+    return text == NULL || *kept != NULL;
+}
+
 /* False: no memory. */
-static bool take_lacks(struct stores__table *table, const char *text) {
-    free(table->lacks);
-    table->lacks = NULL;
-    if (text == NULL || text[0] == '\0') return true;
-    table->lacks = stores__strdup(text);
-    return table->lacks != NULL;
+static bool take_texts(struct stores__table *table, const char *lacks, const char *print) {
+    if (lacks != NULL && lacks[0] == '\0') lacks = NULL;
+    return keep(&table->lacks, lacks) && keep(&table->print, print);
 }
 
 bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
@@ -67,7 +71,7 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     if (asked->serial < table->facts_serial) return true;
     uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
     const char *why = stores__pg_value(result, row, 2, NULL);
-    if (!take_lacks(table, stores__pg_value(result, row, 13, NULL))) {
+    if (!take_texts(table, stores__pg_value(result, row, 13, NULL), print)) {
         table->known = false;
         return false;
     }
@@ -98,7 +102,6 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->depth = asked->depth;
     bool is_told = stores__pg_columns(result) > SPREAD;
     stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
-    snprintf(table->print, sizeof table->print, "%s", print ? print : "");
     table->facts_committed = asked->committed;
     if (table->epoch != NULL && asked->depth != STORES__FACTS_BRIEF) {
         stores__epoch_mark(table->epoch, stores__pg_value(result, row, MARK, NULL));

@@ -58,7 +58,7 @@ struct stores__read_call {
     stores_op *op; /* NULL: it left */
     struct stores__table *table; /* held */
     size_t left;
-    bool alone; /* of one row: a spare of its table's reads */
+    bool alone; /* of one row: a spare of the engine's */
     struct stores__read_row rows[];
 };
 
@@ -67,7 +67,6 @@ struct stores__reads {
     struct stores__table *table;
     struct stores__list queue; /* rows of this tick */
     size_t queued[2]; /* how many of them are not cached, and are */
-    struct stores__spares spare_calls; /* of one row each */
     struct stores__list waiting; /* rows that wait for somebody else's lease */
     uint64_t jitter, jitter_at; /* one for all that begin to wait at the same time */
 };

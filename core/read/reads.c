@@ -91,7 +91,7 @@ void stores__read_begin(stores_op *op, struct stores__table *table) {
         return;
     }
     struct stores__read_call *call = count == 1
-                                         ? stores__spares_take(&table->reads->spare_calls)
+                                         ? stores__spares_take(&op->engine->spare_reads)
                                          : calloc(1, sizeof *call + count * sizeof *call->rows);
     if (call == NULL) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a read");
@@ -142,11 +142,20 @@ stores_op *stores_find(stores_engine *engine, const stores_call *call, const cha
     return stores_find_many(engine, call, table, &id, 1);
 }
 
+bool stores__reads_open(stores_engine *engine, const stores_config *config, stores_error *error) {
+    (void)config, (void)error;
+    engine->spare_reads.size = sizeof(struct stores__read_call) + sizeof(struct stores__read_row);
+    return true;
+}
+
+void stores__reads_gone(stores_engine *engine) {
+    stores__spares_free(&engine->spare_reads);
+}
+
 bool stores__reads_new(struct stores__table *table) {
     struct stores__reads *reads = calloc(1, sizeof *reads);
     if (reads == NULL) return false;
     reads->table = table;
-    reads->spare_calls.size = sizeof(struct stores__read_call) + sizeof(struct stores__read_row);
     reads->flush.run = flush_reads;
     stores__list_init(&reads->flush.link);
     stores__list_init(&reads->queue);
@@ -174,7 +183,6 @@ void stores__reads_free(struct stores__table *table) {
     stores__orphans_free(table);
     if (table->reads == NULL) return;
     stores__list_remove(&table->reads->flush.link); /* what it waited for was sent before */
-    stores__spares_free(&table->reads->spare_calls);
     free(table->reads);
     table->reads = NULL;
 }

@@ -10,6 +10,8 @@
 #include "engine/table.h"
 
 /* The engine's part (engine/part.h). */
+bool stores__reads_open(stores_engine *engine, const stores_config *config, stores_error *error);
+void stores__reads_gone(stores_engine *engine);
 bool stores__reads_new(struct stores__table *table);
 void stores__reads_free(struct stores__table *table);
 /* The engine closes: fails what is queued or waits. */

@@ -11,7 +11,7 @@ static void row_over(struct stores__read_row *row) {
     if (--call->left > 0) return;
     struct stores__table *table = call->table;
     if (call->alone) {
-        stores__spares_give(&table->reads->spare_calls, call);
+        stores__spares_give(&table->engine->spare_reads, call);
     } else {
         free(call);
     }

@@ -1,6 +1,6 @@
 --- The program that spec/engine/memory_spec.lua measures: coroutines that wait, and what the engine
---- has allocated for each of them meanwhile. Prints lines of `verb<TAB>bytes of malloc<TAB>bytes of
---- Lua`.
+--- has allocated for each of them meanwhile; then tables that are known, and what it has for each.
+--- Prints lines of `verb<TAB>bytes of malloc<TAB>bytes of Lua`.
 ---
 ---     LD_PRELOAD=counter.so luajit spec/cost/parked.lua HOST USER DATABASE REDIS_SOCKET COUNT
 local ffi = require('ffi')
@@ -71,5 +71,18 @@ for _, call in ipairs(CALLS) do
   end)
   print(('%s\t%.0f\t%.0f'):format(call[1], park(call[2])))
 end
+--- Tables of these numbers are read once, one after the other.
+local function meet(first, last)
+  local before, lua_before = used()
+  for number = first, last do store:find('met_' .. number, '1') end
+  local after, lua_after = used()
+  local met = last - first + 1
+  return (after - before) / met, (lua_after - lua_before) / met
+end
+
+holder:query([[DO $$ BEGIN FOR n IN 1..800 LOOP
+  EXECUTE format('CREATE TABLE met_%s (id bigint PRIMARY KEY, value jsonb)', n); END LOOP; END $$]])
+meet(1, 400) -- connections keep a statement of each, up to a bound
+print(('table\t%.0f\t%.0f'):format(meet(401, 800)))
 store:close()
 holder:close()

@@ -1,5 +1,5 @@
---- Memory: what the engine holds for a call that waits, and that a walk over a table of any size
---- needs no more than one over a small one.
+--- Memory: what the engine holds for a call that waits and for a table, and that a walk over a
+--- table of any size needs no more than one over a small one.
 ---
 --- STORES_MEMORY_ROWS=1000000 walks over a million rows (some 6 s); 100,000 where it is not set.
 --- STORES_MEMORY_CALLS=10000: so many wait; 4,000 where it is not set, of which each has 20 to 80
@@ -40,6 +40,10 @@ describe('the memory of the engine #slow', function()
       assert.is_true(bytes[verb] > 0 and bytes[verb] < 2000, verb .. ': ' .. bytes[verb])
     end)
   end
+
+  it('is less than 1,500 bytes for a table that is known, of a name that somebody gave', function()
+    assert.is_true(bytes.table > 0 and bytes.table < 1500, 'table: ' .. bytes.table)
+  end)
 end)
 
 describe('the memory of a process #slow', function()
