@@ -27,6 +27,11 @@ STORES_API bool stores_is_citus(stores_engine *engine);
  * it is connected to, or it has not met that table. */
 STORES_API const char *stores_spread(stores_engine *engine, const char *table);
 
+/* Whether a write that finds no row of a table may have locked one all the same, which something
+ * keeps as it is: a trigger, a view, other servers; also where this engine has not met the
+ * table. */
+STORES_API bool stores_may_keep(stores_engine *engine, const char *table);
+
 enum { STORES_KEY_SIZE = 640 };
 /* The key in Redis of the epoch of a table, which its oid names, or of a row under an epoch that is
  * given. Returns its length; 0: PostgreSQL was not met yet, or there is no cache. */

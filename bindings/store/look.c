@@ -106,16 +106,23 @@ static int look_spread(lua_State *L) {
     return 1;
 }
 
+/* core.may_keep(engine, table) -> whether a write that finds no row of it may lock one */
+static int look_may_keep(lua_State *L) {
+    struct stores__lua_engine *engine = stores__engine_check(L, 1);
+    lua_pushboolean(L, stores_may_keep(engine->engine, luaL_checkstring(L, 2)));
+    return 1;
+}
+
 /* core.is_citus(engine) -> whether the server that it met is a coordinator of Citus */
 static int look_is_citus(lua_State *L) {
     lua_pushboolean(L, stores_is_citus(stores__engine_check(L, 1)->engine));
     return 1;
 }
 
-static const luaL_Reg functions[] = {{"cache_key", look_key},     {"cache_is_ours", look_is_ours},
-                                     {"cache_nodes", look_nodes}, {"redis", look_redis},
-                                     {"tables", look_tables},     {"spread", look_spread},
-                                     {"is_citus", look_is_citus}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"cache_key", look_key},     {"cache_is_ours", look_is_ours}, {"cache_nodes", look_nodes},
+    {"redis", look_redis},       {"tables", look_tables},         {"spread", look_spread},
+    {"is_citus", look_is_citus}, {"may_keep", look_may_keep},     {NULL, NULL}};
 
 void stores__look_register(lua_State *L) {
     luaL_register(L, NULL, functions);

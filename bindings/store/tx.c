@@ -206,20 +206,21 @@ static int tx_inside(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg tx_methods[] = {{"find", tx_find},
-                                      {"find_many", tx_find_many},
-                                      {"write", tx_write},
-                                      {"select", tx_select},
-                                      {"query", tx_query},
-                                      {"bulk", tx_bulk},
-                                      {"savepoint", tx_savepoint},
-                                      {"release", tx_release},
-                                      {"rollback_to", tx_rollback_to},
-                                      {"commit", tx_commit},
-                                      {"rollback", tx_rollback},
-                                      {"inside", tx_inside},
-                                      {"free", tx_free},
-                                      {NULL, NULL}};
+/* tx:levels() -> of how many levels the server holds the locks; nil: it is over */
+static int tx_levels(lua_State *L) {
+    const struct lua_tx *tx = luaL_checkudata(L, 1, STORES__TX);
+    int levels = tx->tx == NULL || tx->engine->engine == NULL ? -1 : stores_tx_levels(tx->tx);
+    if (levels < 0) return 0;
+    lua_pushnumber(L, levels);
+    return 1;
+}
+
+static const luaL_Reg tx_methods[] = {
+    {"find", tx_find},           {"find_many", tx_find_many}, {"write", tx_write},
+    {"select", tx_select},       {"query", tx_query},         {"bulk", tx_bulk},
+    {"savepoint", tx_savepoint}, {"release", tx_release},     {"rollback_to", tx_rollback_to},
+    {"commit", tx_commit},       {"rollback", tx_rollback},   {"inside", tx_inside},
+    {"levels", tx_levels},       {"free", tx_free},           {NULL, NULL}};
 
 static const luaL_Reg engine_methods[] = {{"tx", tx_new}, {NULL, NULL}};
 

@@ -153,6 +153,12 @@ bool stores__facts_confirm(struct stores__table *table, const struct pg_result *
     return false;
 }
 
+bool stores_may_keep(stores_engine *engine, const char *table) {
+    const struct stores__table *met = stores__table_known(engine, table);
+    if (met == NULL || !met->known || met->spread != STORES__SPREAD_NONE) return true;
+    return met->reaches || !met->cacheable;
+}
+
 void stores_uncached(stores_engine *engine,
                      void (*uncached)(void *arg, const char *table, const char *why), void *arg) {
     if (engine->cache == NULL) return;

@@ -75,6 +75,13 @@ static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__tx
     return op;
 }
 
+int stores_tx_levels(const stores_tx *tx) {
+    bool is_over = tx->state == TX_ENDED || tx->state == TX_ENDING;
+    if (is_over || tx->ended_by != STORES_OK) return -1;
+    if (tx->conn == NULL) return 0;
+    return tx->depth + !stores__pg_has_failed(tx->conn);
+}
+
 static void resolve(stores_tx *tx, stores_op *op, const char *table) {
     const char *encoding = tx->conn ? stores__pg_parameter(tx->conn, "client_encoding") : "";
     if (encoding[0] != '\0' && strcmp(encoding, "UTF8") != 0) {

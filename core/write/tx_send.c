@@ -187,14 +187,10 @@ static const char *begin_sql(const stores_tx *tx) {
     return texts[tx->options.isolation][tx->options.readonly];
 }
 
-static const char *savepoint_sql(const stores_tx *tx, const struct stores__txop *txop,
-                                 char out[80]) {
-    int name = txop->kind == TXOP_SAVEPOINT ? tx->depth + 1 : tx->depth;
-    const char *what = txop->kind == TXOP_SAVEPOINT ? "SAVEPOINT"
-                       : txop->kind == TXOP_RELEASE ? "RELEASE SAVEPOINT"
-                                                    : "ROLLBACK TO SAVEPOINT";
-    snprintf(out, 80, "%s stores_%016" PRIx64 "_%d", what, tx->engine->chance, name);
-    return out;
+static void add_savepoint(stores_tx *tx, const char *what, int depth) {
+    char text[80];
+    snprintf(text, sizeof text, "%s stores_%016" PRIx64 "_%d", what, tx->engine->chance, depth);
+    stores__pg_add(tx->conn, &tx->req, text, 0, NULL, true);
 }
 
 /* A session's SELECT is a transaction with what stands behind it up to the Sync. What it calls by a
@@ -212,7 +208,6 @@ bool stores__tx_owes(const stores_tx *tx) {
 
 static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
     struct stores__pg_conn *conn = tx->conn;
-    char text[80];
     switch (txop->kind) {
     case TXOP_WRITE:
         stores__statement_choose(txop->statement, tx->options.session); /* fall through */
@@ -221,11 +216,11 @@ static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
                        txop->statement->values, true);
         stores__tx_add_behind(tx, confirms);
         break;
-    case TXOP_SAVEPOINT:
-    case TXOP_RELEASE:
+    case TXOP_SAVEPOINT: add_savepoint(tx, "SAVEPOINT", tx->depth + 1); break;
     case TXOP_ROLLBACK_TO:
-        stores__pg_add(conn, &tx->req, savepoint_sql(tx, txop, text), 0, NULL, true);
-        break;
+        /* which begins it anew: what came after it would be in it, and the next one, too */
+        add_savepoint(tx, "ROLLBACK TO SAVEPOINT", tx->depth); /* fall through */
+    case TXOP_RELEASE: add_savepoint(tx, "RELEASE SAVEPOINT", tx->depth); break;
     default:
         if (txop->guarded) {
             /* what the caller says only reads cannot write: COMMIT would not ask about it */

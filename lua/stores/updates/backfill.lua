@@ -116,7 +116,7 @@ local function delete_batch(tx, batch)
   local found = wait.slot(tx.hub, tx:start_select(batch.name, batch.sql, { batch.param },
     batch.timeout, false, true))
   for _, row in ipairs(found) do
-    wait.slot(tx.hub, tx:start_write('delete', batch.name, row.row_id, nil, batch.timeout))
+    wait.slot(tx.hub, (tx:start_write('delete', batch.name, row.row_id, nil, batch.timeout)))
   end
   return #found
 end

@@ -47,15 +47,35 @@ local function rows_of(hold)
   return hold.rows
 end
 
--- How many connections of the store the functions around hold, or will hold.
+-- How many connections of the store the functions around hold, or will hold. A transaction that is
+-- over before its function, for it was lost, or a call of it was given up, has none.
 local function connections(store, what)
   local n = 0
   local hold = frames.mine()
   while hold do
-    if hold.store == store and hold[what] then n = n + 1 end
+    if hold.store == store and hold[what] and not (hold.tx and not hold.tx:levels()) then
+      n = n + 1
+    end
     hold = hold.outer
   end
   return n
+end
+
+local function below(rows)
+  return (getmetatable(rows) or {}).__index
+end
+
+-- Those of the rows that the server still holds; nil: none. A statement that failed has given back
+-- what was locked since the last savepoint.
+local function standing(hold)
+  local rows = rows_of(hold)
+  if not rows or not hold.tx then return rows end
+  local levels, at = -(hold.tx:levels() or 0), rows
+  while at do
+    levels, at = levels + 1, below(at)
+  end
+  for _ = 1, levels do rows = below(rows) end
+  return rows
 end
 
 --- Raises where a transaction that begins here would wait for a connection that only this coroutine
@@ -104,8 +124,19 @@ end
 ---@param hold stores.Hold
 ---@param name string
 ---@param id string
+---@return string|false key of the row, to be freed by; false: it was locked before
 function holds.lock(hold, name, id)
-  hold.rows[row_key(name, id)] = true
+  local key = row_key(name, id)
+  if hold.rows[key] then return false end
+  hold.rows[key] = true
+  return key
+end
+
+--- What was to lock a row has not.
+---@param hold stores.Hold
+---@param key string
+function holds.free(hold, key)
+  hold.rows[key] = nil
 end
 
 --- Begins a savepoint: what is locked from now on is given back where it is undone.
@@ -134,7 +165,7 @@ local function has_prefix(rows, prefix)
     for key in pairs(rows) do
       if key:sub(1, #prefix) == prefix then return true end
     end
-    rows = (getmetatable(rows) or {}).__index
+    rows = below(rows)
   end
   return false
 end
@@ -149,7 +180,7 @@ function holds.check_whole(store, name, tx)
   if not hold or store.closed or core.spread(store.engine, name) ~= 'reference' then return end
   local prefix = prefixes[name] or row_prefix(name)
   while hold do
-    if hold.store == store and hold ~= tx and has_prefix(rows_of(hold), prefix) then
+    if hold.store == store and hold ~= tx and has_prefix(standing(hold), prefix) then
       errors.raise('self_deadlock', ('this coroutine holds a row of %s, which is a reference '
         .. 'table of Citus, in a transaction, and with it all of them: use tx'):format(name))
     end
@@ -184,7 +215,8 @@ function holds.check(store, name, id, tx)
     local rows = hold.store == store and hold ~= tx and rows_of(hold)
     if rows then
       key = key or row_key(name, id)
-      if rows[key] then
+      rows = rows[key] and standing(hold)
+      if rows and rows[key] then
         errors.raise('self_deadlock', ('this coroutine holds the row %s of %s in %s transaction: '
           .. 'use %s, or the document that the function was given'):format(id, name,
           tx and 'another' or 'a', tx and 'that one' or 'tx'))

@@ -158,8 +158,10 @@ end
 local function delete_chunk(tx, work)
   local list = {}
   for i = work.at + 1, math.min(work.at + work.size, #work.ids) do list[#list + 1] = work.ids[i] end
-  local text, params = sql.delete(list, seen.condition(tx, work.definition))
-  local _, gone = put.run(tx, 'delete', work.name, list, text, params, work.opts.timeout)
+  local condition = seen.condition(tx, work.definition)
+  local text, params = sql.delete(list, condition)
+  local run = condition and put.run or put.run_all
+  local _, gone = run(tx, 'delete', work.name, list, text, params, work.opts.timeout)
   return gone
 end
 

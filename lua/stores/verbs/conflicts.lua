@@ -24,8 +24,10 @@ local function look_again(self, name, id, expected, timeout, cache)
   return look(self, name, id, timeout, false)
 end
 
-local function refuse(self, name, id, expected, timeout, cache)
+local function refuse(self, name, id, expected, timeout, cache, key)
   local ok, now = pcall(look_again, self, name, id, expected, timeout, cache)
+  -- one that is there may have been locked: who waits for it looks at its etag after that
+  if ok and now == nil and key then self:free_rows(name, { key }, {}) end
   if ok and now == '"' .. expected .. '"' then kept.refuse(self, name, id) end
   local fields = { table = name, row = id }
   local message = ('the row %s of %s is not the one that was read'):format(id, name)
@@ -45,11 +47,12 @@ end
 function conflicts.write(self, kind, name, id, doc, opts, raw, expr, params)
   local expected = etags.check(opts.if_match, 'if_match')
   local limit, began = opts.timeout or self.timeout, self.hub:now()
-  local found, inserted, document, moved, etag = wait.slot(self.hub, self:start_write(kind, name,
-    id, doc, opts.timeout, opts.cache, raw, expr, params, expected, opts.etag))
+  local slot, key = self:start_write(kind, name, id, doc, opts.timeout, opts.cache, raw, expr,
+    params, expected, opts.etag)
+  local found, inserted, document, moved, etag = wait.slot(self.hub, slot)
   if not found then
     if limit then limit = math.max(limit - (self.hub:now() - began), 0.001) end
-    refuse(self, name, id, expected, limit, opts.cache)
+    refuse(self, name, id, expected, limit, opts.cache, self.store and key)
   end
   return found, inserted, document, moved, etag
 end

@@ -47,8 +47,14 @@ local function find_so(self, name, id, opts)
   end
   -- whether a document is past its time only its text tells
   local known = not (definition and definition.expires) and unless or nil
-  local document, etag = wait.slot(self.hub, self:start_find(name, id, opts.timeout,
-    source_of(opts), raw_of(self, opts), wants, known, opts.lock, replica_of(self, opts)))
+  local slot, key = self:start_find(name, id, opts.timeout, source_of(opts), raw_of(self, opts),
+    wants, known, opts.lock, replica_of(self, opts))
+  local document, etag
+  if opts.lock then
+    document, etag = self:wait_for_row(name, slot, key)
+  else
+    document, etag = wait.slot(self.hub, slot)
+  end
   if definition then
     document = seen.one(self, definition, document)
     if document == nil then etag = nil end

@@ -25,8 +25,10 @@ local function send(self, kind, name, id, doc, opts, raw, expr, params)
   if opts.if_match ~= nil then
     return conflicts.write(self, kind, name, id, doc, opts, raw, expr, params)
   end
-  return wait.slot(self.hub, self:start_write(kind, name, id, doc, opts.timeout, opts.cache, raw,
-    expr, params, nil, opts.etag))
+  local slot, key = self:start_write(kind, name, id, doc, opts.timeout, opts.cache, raw, expr,
+    params, nil, opts.etag)
+  if self.store then return self:wait_for_row(name, slot, key) end
+  return wait.slot(self.hub, slot)
 end
 
 local function write(self, kind, name, id, doc, opts, expr, params, is_given)
@@ -64,6 +66,12 @@ local function meet(self, opts)
   return { cache = opts.cache, etag = opts.etag, timeout = math.max(left, 0.001) }
 end
 
+-- A trigger has given the row another id.
+local function move(self, name, record, id)
+  record.id = id
+  if self.store then self:hold_rows(name, { id }) end
+end
+
 function writes:insert(name, record, opts)
   check(self, 'insert')
   check_table(name)
@@ -77,7 +85,7 @@ function writes:insert(name, record, opts)
     local ok, err, _, _, moved, etag = pcall(write, self, 'insert', name, id, record, opts, nil,
       nil, given)
     if ok then
-      if moved then record.id = moved end
+      if moved then move(self, name, record, moved) end
       if opts.etag then return record, etag end
       return record
     end
@@ -97,7 +105,7 @@ function writes:update(name, record, opts)
   local id = record_id(record, 'update')
   record.id = id
   local found, _, _, moved, etag = write(self, 'update', name, id, record, opts)
-  if moved then record.id = moved end
+  if moved then move(self, name, record, moved) end
   must_change(self, found, opts, name, id)
   if opts.etag then return found, etag end
   return found
@@ -117,7 +125,7 @@ function writes:upsert(name, record, opts)
   local id = record_id(record, 'upsert with if_match')
   record.id = id
   local _, inserted, _, moved, etag = write(self, 'upsert', name, id, record, opts)
-  if moved then record.id = moved end
+  if moved then move(self, name, record, moved) end
   if opts.etag then return record, inserted, etag end
   return record, inserted
 end

@@ -39,6 +39,29 @@ function put.run(tx, kind, name, ids, text, params, timeout, data)
   return wait.slot(tx.hub, tx:start_bulk(kind, name, text, params, timeout, data, data and ids))
 end
 
+local function freed(tx, name, fresh, affected, ids, ...)
+  tx:free_rows(name, fresh, ids)
+  return affected, ids, ...
+end
+
+--- The same of a statement that locks the rows that it gives and no others: of those that it meets
+--- it changes all, or it inserts what is not there.
+---@param tx stores.Transaction
+---@param kind 'insert'|'delete'
+---@param name string
+---@param ids string[]
+---@param text string
+---@param params string[]
+---@param timeout number?
+---@return integer affected
+---@return string[] ids
+---@return string[]? more
+---@return string[]? etags
+function put.run_all(tx, kind, name, ids, text, params, timeout)
+  local fresh = tx:hold_rows(name, ids)
+  return freed(tx, name, fresh, wait.slot(tx.hub, tx:start_bulk(kind, name, text, params, timeout)))
+end
+
 --- Asks how a table can be written.
 ---@param tx stores.Transaction
 ---@param work {name: string, opts: table, plain: boolean?}
@@ -75,7 +98,8 @@ local function write(tx, work, chunk)
   local text, params = sql.insert(work.conflict, '[' .. table.concat(chunk.texts, ',') .. ']',
     work.definition, { etag = opts.etag, plain = work.plain })
   local kind = work.conflict == 'replace' and 'upsert' or 'insert'
-  local _, ids, fresh, etags = put.run(tx, kind, work.name, chunk.ids, text, params, opts.timeout)
+  local run = kind == 'insert' and put.run_all or put.run
+  local _, ids, fresh, etags = run(tx, kind, work.name, chunk.ids, text, params, opts.timeout)
   local became, tags = {}, {}
   for i = 1, #ids do
     became[ids[i]] = before and (before[ids[i]] or 't') or fresh[i]
