@@ -245,7 +245,7 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     stores_tx *tx = STORES__CONTAINER(req, stores_tx, req);
     stores__pg_insist_over(&tx->insist);
-    stores__tx_text_over(tx, end != STORES__PG_LOST && tx->op != NULL && !tx->failed);
+    stores__tx_text_over(tx, end != STORES__PG_LOST && tx->op != NULL);
     if (tx->txop->begun_here && end != STORES__PG_LOST) {
         tx->begun = stores__pg_in_transaction(tx->conn);
     }

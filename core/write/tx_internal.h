@@ -92,6 +92,7 @@ struct stores__txop {
     bool begun_here; /* BEGIN stands in it, too */
     /* What its results said. */
     bool ended; /* an answer's tag says that the text ended the transaction */
+    bool partly; /* of a session: it failed, and may have committed a part of its work, or all */
     bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
     bool undo; /* it failed, and the transaction cannot go on after that */
     struct pg_result *result;
@@ -145,8 +146,8 @@ void stores__tx_keep_error(stores_tx *tx, stores_error *error);
 /* What is under way commits what it likes: that of a session, and a text that ends its transaction,
  * or has the words for it. */
 bool stores__tx_commits_itself(const stores_tx *tx);
-/* The op under way is over, or nobody waits for it any more. Where such a text has no answer all
- * tables are turned, for what it committed before it failed was told to nobody. */
+/* The op under way is over, or nobody waits for it any more. Where such a text may have committed
+ * something before it failed all tables are turned, for that was told to nobody. */
 void stores__tx_text_over(stores_tx *tx, bool answered);
 
 /* Before a write is added: how far it reaches, where that is known already; else asks for the facts

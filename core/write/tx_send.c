@@ -71,11 +71,19 @@ bool stores__tx_commits_itself(const stores_tx *tx) {
            (txop->ended || stores__sql_may_control(txop->sql));
 }
 
+/* The server has said how the text ended, and it committed nothing that was not told. Where it
+ * ended the transaction it ran in that is said by its tags. */
+static bool is_told(const stores_tx *tx, const struct stores__txop *txop) {
+    return !tx->failed || (tx->options.session && !txop->partly);
+}
+
 void stores__tx_text_over(stores_tx *tx, bool answered) {
     const struct stores__txop *txop = tx->txop;
     if (tx->options.session) stores__mark_untold(tx->engine);
-    if (answered || txop == NULL || txop->kind != TXOP_QUERY) return;
-    if (stores__tx_commits_itself(tx)) stores__turn_all(tx->engine);
+    if (txop == NULL || txop->kind != TXOP_QUERY || (answered && is_told(tx, txop))) return;
+    if (!stores__tx_commits_itself(tx)) return;
+    stores__turn_all(tx->engine);
+    stores__table_forget_names(tx->engine);
 }
 
 /* Of the op's own statement, and not of our BEGIN or what stands behind. */
@@ -84,23 +92,25 @@ static bool is_own(const struct stores__txop *txop, int index) {
 }
 
 /* A text of a session failed, and may have committed a part of its work before that: by itself, or
- * as some of several statements. What PostgreSQL points at was refused before anything ran. */
+ * as some of several statements; or all of it, where its answer cannot be read. What PostgreSQL
+ * points at was refused before anything ran. */
 static bool did_a_part(const struct stores__txop *txop, const stores_error *error) {
     if (txop->kind != TXOP_QUERY) return false;
-    if (txop->simple && txop->result != NULL) return true;
+    if (error->sqlstate[0] == '\0' || (txop->simple && txop->result != NULL)) return true;
     return error->position <= 0 && stores__sql_commits_inside(txop->sql);
 }
 
 static void failed(stores_tx *tx, int index, stores_error *error) {
-    const struct stores__txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     if (tx->failed || error->code == STORES_OK) return;
     tx->failed = true;
     stores__pg_explain_read_only(&tx->req, error);
     stores__pg_heed(tx->conn, error);
     bool own = is_own(txop, index);
     /* it committed itself, perhaps on another server */
-    if (tx->options.session &&
-        (stores__pg_in_doubt(tx->conn, error) || (own && did_a_part(txop, error)))) {
+    txop->partly = tx->options.session &&
+                   (stores__pg_in_doubt(tx->conn, error) || (own && did_a_part(txop, error)));
+    if (txop->partly) {
         error->outcome = STORES_OUTCOME_UNKNOWN;
         error->retryable = false;
     }

@@ -68,11 +68,18 @@ describe('what a session committed of a text that failed', function()
   end
 
   it('is nothing where the text was refused before it ran, or was one statement', function()
+    local function hits()
+      local before = store:stats().hits
+      for _ = 1, 3 do assert.equal(n, store:find('docs', '1').n) end
+      return store:stats().hits - before
+    end
+    support.eventually(function() return hits() == 3 end)
     for _, sql in ipairs({ 'CALL no_such_procedure(1)', 'CALL fails(nothing)', 'SELECT 1 / 0',
       "UPDATE docs SET value = jsonb_build_object('n', 1 / 0)", 'VACUUM (nonsense) docs' }) do
       local ok, err = pcall(store.session, store, function(session) session:query(sql) end)
       assert.is_false(ok)
       assert.equal('none', err.outcome, sql)
+      assert.is_true(hits() >= 2, sql) -- nor is anything turned; it had the only connection
     end
   end)
 end)
