@@ -88,8 +88,7 @@ static void turn_first(struct stores__own_call *call) {
 
 static void turned_again(struct stores__own_call *call) {
     if (call->turn_failed) stores__call_bypass_turns(call);
-    stores__call_answer(call, call->error);
-    stores__call_close(call);
+    end_failed(call, call->error);
 }
 
 /* The first turn may have ended before the statement locked. */
@@ -298,9 +297,18 @@ static void send_begin(struct stores__own_call *call) {
     stores__pg_sync(call->conn, &call->req);
 }
 
+/* Behind a transaction pooler what a text leaves in a session, a lock of it above all, can be taken
+ * back only while the pooler keeps the server for us: where it fails, in its transaction. */
+static bool is_kept_open(const struct stores__own_call *call) {
+    const struct stores__pg_conn *conn = call->conn;
+    struct stores__pg_pool *pool = &call->engine->pool;
+    return pool->pooler && conn->foreign && !conn->citus &&
+           stores__sql_know(&pool->common.texts, call->sql).stands_anywhere;
+}
+
 static void send_statement(struct stores__own_call *call) {
     struct stores__pg_req *req = &call->req;
-    bool opened = call->way == WAY_READS || call->way == WAY_ASKED;
+    bool opened = call->way == WAY_READS || call->way == WAY_ASKED || is_kept_open(call);
     begin(call, CALL_RUNNING);
     if (opened) stores__pg_add(call->conn, req, begin_text(call), 0, NULL, false);
     if (opened && call->invalidates != NULL) call->named = stores__call_add_names(call);

@@ -20,11 +20,11 @@ local POOLED = {
 describe("pooler = 'transaction', through PgBouncer, #slow", function()
   local pooler
 
-  local function open(fields)
+  local function open(fields, cached)
     local config = support.config('postgres', { pooler = 'transaction' })
     config.host, config.port = pooler.host, pooler.port
     for key, value in pairs(fields or {}) do config[key] = value end
-    return stores.Store.new(config, nil, { cache = false })
+    return stores.Store.new(config, cached and support.redis() or nil, { cache = cached or false })
   end
 
   setup(function() pooler = pgbouncer.start('transaction') end)
@@ -69,28 +69,34 @@ describe("pooler = 'transaction', through PgBouncer, #slow", function()
     second:close()
   end)
 
-  -- Outside of transactions it is the next request that takes it back, which a busy pooler may
-  -- give another server.
-  it('leaves nothing of a text that failed in a transaction', function()
+  it('leaves nothing of a text that failed, also where each request has another server', function()
     -- servers that are left alone stay
-    local own = pgbouncer.start('transaction', 'server_idle_timeout = 600')
+    local own = pgbouncer.start('transaction', 'server_idle_timeout = 600\nserver_round_robin = 1')
     finally(function() own:stop() end)
-    local store = open({ host = own.host, port = own.port })
     local LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4714"
     local TEXT = 'SELECT pg_advisory_lock(4714), 1 / (n - 2) FROM generate_series(1, 2) n'
-    local function is_free()
+    local function fails(verb, store, ...)
+      support.refused('invalid_argument', 'division', store[verb], store, ...)
+      store:query('SELECT 1')
       support.eventually(function()
         return support.psql(support.config('postgres'), LOCKS):match('%d') == '0'
       end)
     end
-    support.refused('invalid_argument', 'division', store.query, store, TEXT, nil,
-      { readonly = true })
-    is_free()
-    support.refused('invalid_argument', 'division', store.transaction, store, function(tx)
-      tx:query(TEXT)
-    end)
-    is_free()
-    store:close()
+    local function try_all(cached)
+      local store = open({ host = own.host, port = own.port }, cached)
+      stores.run(function() -- the pooler has several servers
+        stores.map({ 1, 2, 3 }, function()
+          store:transaction(function(tx) tx:query('SELECT pg_sleep(0.05)') end)
+        end)
+      end)
+      fails('query', store, TEXT)
+      fails('query', store, TEXT, nil, { readonly = true })
+      fails('query', store, TEXT, nil, { transaction = false, invalidates = {} })
+      fails('transaction', store, function(tx) tx:query(TEXT) end)
+      store:close()
+    end
+    try_all(false)
+    try_all(true)
   end)
 
   it('ends a transaction that is left alone', function()
