@@ -124,7 +124,8 @@ struct stores__table {
     enum stores__upsert upsert; /* how it tells whether a row was inserted */
     bool wide; /* it has triggers, partitions or domains, whose changes its own row does not tell */
     bool loose; /* partitions, domains, functions change under a writer's lock on the table */
-    bool calls; /* its definitions call functions that somebody wrote, which may be replaced */
+    bool calls; /* its definitions call functions that somebody wrote, or make values of domains, or
+                 * of what may have some inside: all of them may be changed under a writer's lock */
     enum stores__spread spread;
     /* BY_ID: from which hash on each shard has the ids; may be none, for it is but a hint */
     int32_t *shards;

@@ -116,11 +116,19 @@
     PRINT_OF("f.child") " || CASE WHEN f.wide THEN " WIDE_OF("", "") " ELSE '' END"
 
 /* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
- * changes neither the table nor what calls it. "": none. */
+ * changes neither the table nor what calls it. The same of domains that those make values of, and
+ * of types that may come to have some inside, which ALTER DOMAIN and ALTER TYPE change. "": none. */
 #define PRINT_WRITTEN                                                                              \
     "coalesce((SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
     "  written.oid::text || '.' || written.xmin::text, ',' ORDER BY written.oid), 0)::text"        \
     "  FROM written), '')"
+#define PRINT_MADE                                                                                 \
+    "coalesce((SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg(t.oid::text"        \
+    "  || '.' || t.xmin::text || '.' || coalesce(k.oid::text, ''), ','"                            \
+    "  ORDER BY t.oid, k.oid), 0)::text FROM types"                                                \
+    "  JOIN pg_catalog.pg_type t ON t.oid = types.oid AND t.typtype IN ('c', 'd')"                 \
+    "  LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = t.oid), '')"
+#define PRINT_CALLS PRINT_WRITTEN " || " PRINT_MADE
 
 /* What the table is, with all that inherits from it; its functions, once for all that asks. */
 #define NAMED "pg_catalog.to_regclass($1)::pg_catalog.oid"
@@ -174,8 +182,8 @@
  * matters where it refers to more than the id, which no verb changes. A check, a default or
  * an index may call a function that writes: one that is not VOLATILE must not. Who may not read the
  * rows does not get them from the cache, where those who may have put them. */
-#define FACTS(of_table, more, where)                                                               \
-    "WITH RECURSIVE " of_table ", calls AS (SELECT " PRINT_WRITTEN " AS print)"                    \
+#define FACTS(of_table, print, more, where)                                                        \
+    "WITH RECURSIVE " of_table ", calls AS (SELECT " print " AS print)"                            \
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid,"                             \
     " CASE WHEN c.relkind IN ('v', 'm') THEN 'a view' WHEN c.relkind = 'f' THEN 'a foreign table'" \
     "  WHEN c.relkind NOT IN ('r', 'p') THEN 'no table'"                                           \
@@ -200,8 +208,9 @@
         " FROM calls, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                        \
         "  ON n.oid = c.relnamespace," WHAT " WHERE c.oid = pg_catalog.to_regclass($1)" where
 
-static const char all_sql[] = FACTS(OF_TABLE ", " CALLED, "", "");
-static const char spread_sql[] = FACTS(OF_TABLE ", " CALLED, ", " STORES__SPREAD_COLUMN, "");
+static const char all_sql[] = FACTS(OF_TABLE ", " CALLED, PRINT_CALLS, "", "");
+static const char spread_sql[] = FACTS(OF_TABLE ", " CALLED, PRINT_CALLS,
+                                       ", " STORES__SPREAD_COLUMN, "");
 
 /* Nothing of it is but its own: no parent, no child, no partitions, no domain, no function that
  * somebody wrote. Types and functions that somebody may have written are those that definitions are
@@ -229,7 +238,7 @@ static const char spread_sql[] = FACTS(OF_TABLE ", " CALLED, ", " STORES__SPREAD
     "tree AS (SELECT " NAMED " AS oid), domains AS (SELECT t.oid, t.xmin"                          \
     "  FROM pg_catalog.pg_type t WHERE false), written AS (SELECT p.oid, p.xmin, p.provolatile"    \
     "  FROM pg_catalog.pg_proc p WHERE false), called AS (SELECT * FROM written)"
-static const char alone_sql[] = FACTS(OF_ALONE, "", " AND " IS_ALONE);
+static const char alone_sql[] = FACTS(OF_ALONE, PRINT_WRITTEN, "", " AND " IS_ALONE);
 
 /* And of one of which all is "no", as of nearly all, the same in an eighth of the time: 1 ms in
  * place of 8, which each session takes anew, and behind a transaction pooler each question. The
@@ -274,7 +283,7 @@ static const char print_bare_sql[] =
                        " WHERE c.oid = pg_catalog.to_regclass($1)";
 static const char print_any_sql[] = "WITH RECURSIVE " OF_TABLE
                                     " SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
-                                    " || " PRINT_WRITTEN " FROM pg_catalog.pg_class c"
+                                    " || " PRINT_CALLS " FROM pg_catalog.pg_class c"
                                     " WHERE c.oid = pg_catalog.to_regclass($1)";
 static const char print_some_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text, " PRINT_SOME
                                      " FROM pg_catalog.pg_class c"
