@@ -40,9 +40,14 @@
     "EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t"                      \
     "  ON t.oid = a.atttypid AND t.typtype = 'd' WHERE a.attrelid = c.oid AND a.attnum > 0)"
 
+/* An operator class that somebody wrote: what compares, or hashes, the keys is a function. */
+#define OWN_INDEX "EXISTS (SELECT FROM pg_catalog.unnest(i.indclass) c (oid) WHERE c.oid >= 16384)"
+#define OWN_KEY "EXISTS (SELECT FROM pg_catalog.unnest(p.partclass) c (oid) WHERE c.oid >= 16384)"
+
 /* What a table's definitions are made of: constraints, defaults, indexes, the keys of partitions;
  * domains of columns, and those that the former make values of, also inside of others; and the
- * functions in all of these that somebody wrote. */
+ * functions in all of these that somebody wrote. An exclusion constraint is noted to depend on the
+ * class of its index, and not on its operators. */
 #define DEFINITIONS                                                                                \
     "texts AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                   \
     "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
@@ -50,11 +55,11 @@
     "  FROM pg_catalog.pg_attrdef d WHERE d.adrelid IN (SELECT tree.oid FROM tree)"                \
     "  UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid"                  \
     "  FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT tree.oid FROM tree)"                 \
-    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)"                                      \
+    "  AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR " OWN_INDEX ")"                     \
     "  UNION ALL SELECT DISTINCT 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid"          \
     "  FROM tree CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(tree.oid) a"                 \
     "  JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid"                            \
-    "  AND p.partexprs IS NOT NULL),"                                                              \
+    "  AND (p.partexprs IS NOT NULL OR " OWN_KEY ")),"                                             \
     " types AS (SELECT e.refobjid AS oid FROM texts JOIN pg_catalog.pg_depend e"                   \
     "  ON e.classid = texts.class AND e.objid = texts.oid AND e.refobjid >= 16384"                 \
     "  AND e.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass"                               \
@@ -74,6 +79,15 @@
     "  JOIN pg_catalog.pg_proc p ON p.oid = CASE e.refclassid"                                     \
     "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
     "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
+    "  AND p.prolang NOT IN (" THE_SERVERS ")"                                                     \
+    "  UNION SELECT p.oid, p.xmin, p.provolatile FROM texts"                                       \
+    "  JOIN pg_catalog.pg_depend e ON e.classid = texts.class AND e.objid = texts.oid"             \
+    "  AND e.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND e.refobjid >= 16384"    \
+    "  JOIN pg_catalog.pg_opclass k ON k.oid = e.refobjid CROSS JOIN LATERAL ("                    \
+    "  SELECT m.amproc::pg_catalog.oid AS oid FROM pg_catalog.pg_amproc m"                         \
+    "  WHERE m.amprocfamily = k.opcfamily UNION ALL SELECT r.oprcode::pg_catalog.oid"              \
+    "  FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator r ON r.oid = m.amopopr"               \
+    "  WHERE m.amopfamily = k.opcfamily) f JOIN pg_catalog.pg_proc p ON p.oid = f.oid"             \
     "  AND p.prolang NOT IN (" THE_SERVERS "))"
 
 /* Those, and the ones that their bodies mention: what is not VOLATILE must not write, but calls
@@ -218,7 +232,7 @@ static const char spread_sql[] = FACTS(OF_TABLE ", " CALLED, PRINT_CALLS,
  * from 10000 on (access/transam.h). */
 #define WROTE                                                                                      \
     "('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,"   \
-    " 'pg_catalog.pg_type'::pg_catalog.regclass)"
+    " 'pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_opclass'::pg_catalog.regclass)"
 #define IS_ALONE                                                                                   \
     "c.relkind <> 'p' AND NOT c.relhassubclass AND NOT " IS_CHILD                                  \
     " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a"                                       \

@@ -120,6 +120,49 @@ describe('rows that a table\'s own functions change', function()
     end)
   end)
 
+  describe('as an operator class, whose functions compare the keys', function()
+    local CLASS = [[CREATE FUNCTION cmp%n(jsonb, jsonb) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        RETURN jsonb_cmp($1, $2)\; END $$;
+      CREATE FUNCTION same%n(jsonb, jsonb) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM %w\; RETURN false\; END $$;
+      CREATE OPERATOR =%o (FUNCTION = same%n, LEFTARG = jsonb, RIGHTARG = jsonb,
+        COMMUTATOR = =%o);
+      CREATE OPERATOR CLASS c%n FOR TYPE jsonb USING btree AS OPERATOR 1 <, OPERATOR 2 <=,
+        OPERATOR 3 =%o, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 cmp%n(jsonb, jsonb);]]
+
+    local function with_class(sql)
+      return pair(((CLASS .. sql):gsub('%%o', ('='):rep(number + 2))))
+    end
+
+    it('are fresh: of an index', function()
+      local a, b, call = with_class('CREATE INDEX ON %a (value c%n)')
+      psql('CREATE OR REPLACE FUNCTION cmp%d(jsonb, jsonb) RETURNS int LANGUAGE plpgsql'
+        .. ' AS $$ BEGIN PERFORM %s; RETURN jsonb_cmp($1, $2); END $$', number, call)
+      store:insert(a, { id = '7', n = 7 })
+      changed(b)
+    end)
+
+    it('are fresh: of an exclusion constraint, by its operator', function()
+      local a, b = with_class('ALTER TABLE %a ADD EXCLUDE (value c%n WITH =%o)')
+      store:update(a, { id = '1', n = 7 })
+      changed(b)
+    end)
+
+    it('are fresh: of the key of partitions', function()
+      local _, b, call = pair()
+      psql([[CREATE FUNCTION hash%d(bigint, bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM %s; RETURN $1; END $$;
+        CREATE OPERATOR CLASS h%d FOR TYPE bigint USING hash AS OPERATOR 1 =,
+          FUNCTION 2 hash%d(bigint, bigint);
+        CREATE TABLE h%d (id bigint, value jsonb) PARTITION BY HASH (id h%d);
+        CREATE TABLE i%d PARTITION OF h%d FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+        CREATE UNIQUE INDEX ON i%d (id)]], number, call, number, number, number, number, number,
+        number, number)
+      store:insert('h' .. number, { id = '7' })
+      changed(b)
+    end)
+  end)
+
   describe('since another process said so a moment ago', function()
     it('are fresh: the default of a column', function()
       local a, b, call = pair()
