@@ -1,4 +1,10 @@
-/* After a write that Stores did not see: one row is invalidated, or a table is turned. */
+/*
+ * After a write that Stores did not see: one row is invalidated, or a table is turned. Of a name
+ * whose own rows are not cached, as those of a partition or a view, or not for this role, the
+ * tables are turned whose rows it has.
+ */
+#include <stdio.h>
+
 #include "base/ids.h"
 #include "cache/cache.h"
 #include "cache/held.h"
@@ -11,6 +17,12 @@ struct invalidation {
     struct stores__redis_req req;
     struct stores__table *table; /* held; NULL: not known yet */
     stores_op *op; /* NULL: it left */
+    struct stores__pg_wait wait; /* for who is asked about the tables behind the name */
+    struct stores__pg_req question;
+    stores_error error;
+    struct stores__epoch **behind; /* theirs, held */
+    size_t count, turning;
+    bool known, failed; /* they are; one of them could not be turned */
     int64_t id;
     bool row;
     bool again; /* the link was lost meanwhile, and it was sent once more */
@@ -20,7 +32,23 @@ struct invalidation {
 static struct stores__redis_script script_invalidate = {.source = STORES__SCRIPT_INVALIDATE_HELD,
                                                         .follows = true};
 
+/* What a partition is one of, and what the rules of a view, or a table, have to do with. */
+static const char behind_sql[] =
+    "WITH RECURSIVE behind AS (SELECT $1::pg_catalog.oid AS oid UNION SELECT x.oid FROM behind"
+    " CROSS JOIN LATERAL (SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits i"
+    "  WHERE i.inhrelid = behind.oid"
+    "  UNION ALL SELECT d.refobjid FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d"
+    "  ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
+    "  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+    "  WHERE w.ev_class = behind.oid) x)"
+    " SELECT behind.oid FROM behind JOIN pg_catalog.pg_class c ON c.oid = behind.oid"
+    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'";
+
 static void invalidation_free(struct invalidation *invalidation) {
+    for (size_t i = 0; i < invalidation->count; i++) {
+        stores__epoch_let_go(invalidation->behind[i]);
+    }
+    free(invalidation->behind);
     stores__table_let_go(invalidation->table);
     free(invalidation);
 }
@@ -129,15 +157,113 @@ static bool send_it(struct invalidation *invalidation) {
                              2);
 }
 
+/* ---- The tables behind a name ---------------------------------------------------------------- */
+
+static void turned_behind(void *arg, bool ok) {
+    struct invalidation *invalidation = arg;
+    if (!ok) invalidation->failed = true;
+    if (--invalidation->turning > 0) return;
+    for (size_t i = 0; i < invalidation->count; i++) {
+        stores__epoch_end_turn(invalidation->behind[i]);
+    }
+    answer(invalidation, !invalidation->failed);
+}
+
+static void turn_behind(struct invalidation *invalidation) {
+    const struct stores__cache *cache = invalidation->table->engine->cache;
+    invalidation->turning = 1; /* ours, so that answers cannot end it before all is sent */
+    for (size_t i = 0; i < invalidation->count; i++) {
+        struct stores__epoch *epoch = invalidation->behind[i];
+        bool up = stores__node_up(stores__epoch_node(epoch)) && stores__past_known(cache);
+        invalidation->turning++;
+        if (!up || !stores__epoch_turn(epoch, STORES__TURN_FREE, turned_behind, invalidation)) {
+            invalidation->turning--;
+            invalidation->failed = true;
+        }
+    }
+    turned_behind(invalidation, true);
+}
+
+static bool take_behind(struct invalidation *invalidation, const struct pg_result *result) {
+    int rows = stores__pg_rows(result);
+    invalidation->behind = calloc((size_t)rows + 1, sizeof *invalidation->behind);
+    for (int row = 0; invalidation->behind != NULL && row < rows; row++) {
+        const char *oid = stores__pg_value(result, row, 0, NULL);
+        struct stores__epoch *epoch = NULL;
+        if (oid != NULL) {
+            epoch = stores__epoch_of(invalidation->table->engine, (uint32_t)strtoul(oid, NULL, 10));
+        }
+        if (epoch == NULL) return false;
+        invalidation->behind[invalidation->count++] = epoch;
+    }
+    return invalidation->behind != NULL;
+}
+
+static void took_behind(struct stores__pg_req *req, int index, struct pg_result *result) {
+    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, question);
+    (void)index;
+    if (stores__pg_result_ok(result, &invalidation->error)) {
+        invalidation->known = take_behind(invalidation, result);
+        if (!invalidation->known) {
+            stores__error_set(&invalidation->error, STORES_NO_MEMORY, "no memory for tables");
+        }
+    }
+    stores__pg_result_free(result);
+}
+
+static void fail(struct invalidation *invalidation, const stores_error *error) {
+    if (invalidation->op != NULL) stores__op_fail(invalidation->op, error);
+    invalidation_free(invalidation);
+}
+
+static void asked_behind(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, question);
+    if (end == STORES__PG_LOST && !invalidation->known) {
+        stores__error_set(&invalidation->error, STORES_CONNECTION_LOST,
+                          "the connection was lost while asking for the tables behind a name");
+    }
+    if (invalidation->known) {
+        turn_behind(invalidation);
+    } else {
+        fail(invalidation, &invalidation->error);
+    }
+}
+
+static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
+    struct invalidation *invalidation = STORES__CONTAINER(wait, struct invalidation, wait);
+    char oid[12];
+    const char *values[] = {oid};
+    snprintf(oid, sizeof oid, "%u", invalidation->table->oid);
+    invalidation->question.result = took_behind;
+    invalidation->question.done = asked_behind;
+    stores__pg_begin(conn, &invalidation->question);
+    stores__pg_add(conn, &invalidation->question, behind_sql, 1, values, true);
+    stores__pg_sync(conn, &invalidation->question);
+}
+
+static void not_granted(struct stores__pg_wait *wait, const stores_error *error) {
+    fail(STORES__CONTAINER(wait, struct invalidation, wait), error);
+}
+
+/* ---- Ops ------------------------------------------------------------------------------------- */
+
 static void resolved(stores_op *op, struct stores__table *table) {
     struct invalidation *invalidation = op->stage;
+    const struct stores__cache *cache = table->engine->cache;
     stores__mark_untold(op->engine); /* nor have replicas replayed it, as far as anybody knows */
-    if (!stores__cache_covers(table)) {
+    if (cache == NULL || cache->nameless) {
         stores__op_finish(op);
         return;
     }
-    const struct stores__cache *cache = table->engine->cache;
     invalidation->table = stores__table_hold(table);
+    if (!stores__cache_covers(table)) {
+        op->leave = leave;
+        op->dispose = NULL;
+        invalidation->wait.granted = granted;
+        invalidation->wait.failed = not_granted;
+        stores__pg_acquire(&op->engine->pool, &invalidation->wait, STORES__PG_READING, "lookups");
+        return;
+    }
     if (!stores__node_up(stores__epoch_node(table->epoch)) || !stores__past_known(cache) ||
         !send_it(invalidation)) {
         stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
@@ -161,6 +287,7 @@ stores_op *stores_invalidate(stores_engine *engine, const stores_call *call, con
         stores__op_failf(op, STORES_NO_MEMORY, "no memory");
         return op;
     }
+    stores__list_init(&invalidation->wait.link);
     invalidation->op = op;
     invalidation->row = id != NULL;
     invalidation->id = id ? *id : 0;
