@@ -166,8 +166,13 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
         stores__pg_result_free(result);
         return;
     }
+    bool ok = stores__pg_result_ok(result, &error);
+    if (ok && index < commit->ended) { /* cursors were closed */
+        stores__pg_result_free(result);
+        return;
+    }
     commit->answered = true;
-    if (!stores__pg_result_ok(result, &error)) {
+    if (!ok) {
         stores__error_statement(&error, "COMMIT");
         stores__pg_heed(commit->conn, &error);
         /* a coordinator that lost the server that has the rows */
@@ -207,7 +212,10 @@ static void commit_over(struct stores__pg_req *req, enum stores__pg_end end) {
 }
 
 static void begin_end(struct stores__commit *commit, const char *sql) {
+    bool closes = commit->closes && !commit->locks_known && !stores__pg_has_failed(commit->conn);
     stores__pg_begin(commit->conn, &commit->req);
+    if (closes) stores__pg_add(commit->conn, &commit->req, stores__commit_close_sql, 0, NULL, true);
+    commit->ended = commit->req.added;
     stores__pg_add(commit->conn, &commit->req, sql, 0, NULL, false);
 }
 

@@ -59,6 +59,9 @@ void stores__commit_take_lock(struct stores__commit *commit, const struct pg_res
 /* It may have changed rows that it does not name: the locks are asked for before COMMIT. */
 void stores__commit_reaches(struct stores__commit *commit);
 bool stores__commit_is_reaching(const struct stores__commit *commit);
+/* Something ran in it that was kept from writing, and may have opened a cursor WITH HOLD, which
+ * would run inside of COMMIT, where nothing keeps it from that. */
+void stores__commit_closes(struct stores__commit *commit);
 
 /* A row was changed: text is what RETURNING gave, NULL for a deleted one. The blob is referenced.
  * publish false: what stands in the row is not known, or not to be shown. */

@@ -31,6 +31,8 @@ enum stores__commit_step {
     COMMIT_OVER
 };
 
+extern const char stores__commit_close_sql[];
+
 struct stores__commit {
     stores_engine *engine;
     struct stores__pg_conn *conn;
@@ -44,11 +46,13 @@ struct stores__commit {
     struct stores__epoch **turns; /* held */
     size_t turn_count, turn_room;
     bool reaches, large, locks_known, no_memory;
+    bool closes; /* cursors are closed before COMMIT */
     bool renames; /* by DDL: names that were asked for before COMMIT may mean others after it */
 
     uint64_t began; /* in ns of stores__held_now */
     struct stores__pg_req req;
     int asked; /* the index of the question which tables were written */
+    int ended; /* that of COMMIT */
     bool answered; /* COMMIT was */
     bool unseen; /* committed, but not to be seen yet on every server: the intents stay */
     struct stores__marking marking; /* behind it: where that left the server */

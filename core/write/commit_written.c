@@ -5,6 +5,7 @@
 #include "names/names.h"
 
 const char stores__commit_xid_sql[] = "SELECT pg_catalog.pg_current_xact_id()::text";
+const char stores__commit_close_sql[] = "CLOSE ALL";
 const char stores__commit_xid_if_any_sql[] =
     "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text";
 
@@ -30,17 +31,20 @@ const char stores__commit_xid_if_any_sql[] =
     " WHEN c.oid IS NULL THEN coalesce((SELECT pg_catalog.max(" SECONDS_ANYWHERE                   \
     ") FROM pg_catalog.pg_namespace o), 1) ELSE " SECONDS_THERE " END"
 
+/* Behind the question nothing is written any more, also by what runs inside of COMMIT. */
+#define LAST_WORD " AND pg_catalog.set_config('transaction_read_only', 'on', true) = 'on'"
+
 /* What the transaction itself locked for writing, or more strongly, and what those are partitions
  * of. What it dropped has no row in the catalog any more, but its oid is what it always was. A
  * schema that was given another name, which pg_namespace tells, is one that others may have had:
  * any table may be meant by other names from now on. */
-#define LOCKS(reached)                                                                             \
+#define LOCKS(last, reached)                                                                       \
     "WITH RECURSIVE locked AS ("                                                                   \
     " SELECT l.relation AS oid, l.mode <> 'RowExclusiveLock' AS ddl FROM pg_catalog.pg_locks l"    \
     " WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted"         \
     " AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"                \
     " 'AccessExclusiveLock') AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"         \
-    "  WHERE d.datname = pg_catalog.current_database())),"                                         \
+    "  WHERE d.datname = pg_catalog.current_database())" last "),"                                 \
     " tree AS (SELECT locked.oid, locked.ddl FROM locked UNION SELECT r.oid, true"                 \
     " FROM pg_catalog.pg_class r WHERE r.relkind IN ('r', 'p') AND EXISTS (SELECT FROM locked s"   \
     "  WHERE s.oid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)"                              \
@@ -51,18 +55,19 @@ const char stores__commit_xid_if_any_sql[] =
     " WHERE c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"                 \
     " AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema'))"
 
-static const char locks_sql[] = LOCKS("SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
+static const char locks_sql[] = LOCKS(LAST_WORD,
+                                      "SELECT i.inhparent, tree.ddl FROM pg_catalog.pg_inherits i"
                                       "  JOIN tree ON i.inhrelid = tree.oid");
 /* What a row of another server takes with it is locked there, and not here: all that its table's
- * keys lead to. */
+ * keys lead to. And a coordinator writes inside of COMMIT itself. */
 static const char spread_locks_sql[] = LOCKS(
-    "SELECT r.oid, tree.ddl AND r.ddl FROM tree CROSS JOIN LATERAL ("
-    "SELECT i.inhparent AS oid, true AS ddl FROM pg_catalog.pg_inherits i"
-    "  WHERE i.inhrelid = tree.oid"
-    " UNION ALL SELECT k.conrelid, false FROM pg_catalog.pg_constraint k"
-    "  WHERE k.confrelid = tree.oid AND k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd')"
-    "  OR k.confupdtype IN ('c', 'n', 'd')) AND EXISTS (SELECT"
-    "  FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = k.confrelid)) r");
+    "", "SELECT r.oid, tree.ddl AND r.ddl FROM tree CROSS JOIN LATERAL ("
+        "SELECT i.inhparent AS oid, true AS ddl FROM pg_catalog.pg_inherits i"
+        "  WHERE i.inhrelid = tree.oid"
+        " UNION ALL SELECT k.conrelid, false FROM pg_catalog.pg_constraint k"
+        "  WHERE k.confrelid = tree.oid AND k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd')"
+        "  OR k.confupdtype IN ('c', 'n', 'd')) AND EXISTS (SELECT"
+        "  FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = k.confrelid)) r");
 
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
 
@@ -76,11 +81,14 @@ void stores__commit_take_past(struct stores__commit *commit, const struct pg_res
     if (cache != NULL && stores__past_differs(cache, result)) stores__commit_reaches(commit);
 }
 
-/* A cursor WITH HOLD runs to its end inside of COMMIT, and nobody could read it after it. */
+/* What waits for COMMIT happens now. A trigger may defer what it causes, once more, and so on: what
+ * still waits after the second time is kept from writing (LAST_WORD). A cursor WITH HOLD runs to
+ * its end inside of COMMIT, whoever opened it, and nobody could read it after it. */
 int stores__commit_add_question(const stores_engine *engine, struct stores__pg_conn *conn,
                                 struct stores__pg_req *req) {
-    if (conn->texts > 0) stores__pg_add(conn, req, "CLOSE ALL", 0, NULL, true);
     stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+    stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+    stores__pg_add(conn, req, stores__commit_close_sql, 0, NULL, true);
     stores__commit_add_past(engine, conn, req);
     int asked = req->added;
     stores__pg_add(conn, req, conn->citus ? spread_locks_sql : locks_sql, 0, NULL, true);
@@ -95,6 +103,10 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
 
 void stores__commit_reaches(struct stores__commit *commit) {
     if (commit->engine->cache != NULL) commit->reaches = true;
+}
+
+void stores__commit_closes(struct stores__commit *commit) {
+    commit->closes = true;
 }
 
 bool stores__commit_is_reaching(const struct stores__commit *commit) {

@@ -236,6 +236,7 @@ static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
             /* what the caller says only reads cannot write: COMMIT would not ask about it */
             stores__pg_add(conn, &tx->req, "SAVEPOINT stores_reads", 0, NULL, true);
             stores__pg_add(conn, &tx->req, "SET LOCAL transaction_read_only = on", 0, NULL, true);
+            stores__commit_closes(tx->commit);
             txop->at = tx->req.added;
         }
         stores__pg_add(conn, &tx->req, txop->sql, txop->count, txop->values,
