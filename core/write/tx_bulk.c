@@ -113,7 +113,10 @@ static int64_t id_at(const struct stores__txop *txop, const struct pg_result *re
 void stores__tx_bulk_took(stores_tx *tx, const struct pg_result *result) {
     const struct stores__txop *txop = tx->txop;
     size_t count = txop->copy ? txop->copy->count : (size_t)stores__pg_rows(result);
-    if (stores__statement_fires(txop->statement)) stores__pg_foreign(tx->conn, NULL);
+    if (stores__statement_fires(txop->statement)) {
+        stores__pg_foreign(tx->conn, NULL);
+        if (txop->copy != NULL) tx->conn->texts++; /* nobody asks what it left (tx_path.c) */
+    }
     if (!stores__commit_has_room(tx->commit, count)) {
         stores__commit_large(tx->commit, txop->table);
         return;

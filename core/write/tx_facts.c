@@ -25,7 +25,10 @@ static void look_at_reach(stores_tx *tx, const struct stores__tx_table *facts) {
 void stores__tx_confirm_facts(stores_tx *tx, const struct pg_result *result) {
     struct stores__table *table = tx->txop->table;
     bool right = stores__facts_confirm(table, result);
-    if (!right) stores__pg_foreign(tx->conn, NULL); /* perhaps a trigger that came meanwhile */
+    if (!right) {
+        stores__pg_foreign(tx->conn, NULL); /* perhaps a trigger that came meanwhile */
+        tx->conn->texts++;
+    }
     struct stores__tx_table facts = {.table = table,
                                      .reaches = !right || !table->cacheable || table->reaches,
                                      .cascades = table->cascades};

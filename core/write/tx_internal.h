@@ -89,7 +89,9 @@ struct stores__txop {
     struct stores__facts_asked asked; /* where there is one */
     int at; /* of its own statement; -1: a text that waits for BEGIN */
     enum stores__txop_behind behind;
+    int path_at, path_behind; /* of the questions what names mean; -1: none */
     bool begun_here; /* BEGIN stands in it, too */
+    bool looks; /* code of somebody's may run in it, after which names may mean other tables */
     /* What its results said. */
     bool ended; /* an answer's tag says that the text ended the transaction */
     bool partly; /* of a session: it failed, and may have committed a part of its work, or all */
@@ -117,6 +119,8 @@ struct stores_tx {
     struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
     struct stores__commit *commit;
     struct stores__own_names names;
+    uint64_t path; /* the schemas that are looked through, as a hash; 0: not known */
+    unsigned path_texts; /* conn->texts at that time */
     /* Tables whose facts were confirmed: the transaction's locks keep them so. More are asked
      * again. */
     struct stores__tx_table tables[STORES__TX_TABLES];
@@ -163,6 +167,12 @@ void stores__tx_ask_facts(stores_tx *tx, enum stores__facts_depth depth);
 void stores__tx_take_facts(stores_tx *tx, const struct pg_result *result);
 /* The locks that kept them so are given back. */
 void stores__tx_forget_facts(stores_tx *tx);
+
+/* What names mean, in front of a statement and behind it, where it may run what may change that
+ * (tx_path.c). True: the result was of such a question. */
+void stores__tx_path_before(stores_tx *tx);
+void stores__tx_path_behind(stores_tx *tx);
+bool stores__tx_path_take(stores_tx *tx, int index, const struct pg_result *result);
 
 /* The arguments of a BULK. False: no memory (tx_bulk.c). */
 bool stores__tx_bulk_take(struct stores__txop *txop, const stores_bulk *bulk,

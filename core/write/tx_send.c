@@ -3,10 +3,12 @@
  *
  *     BEGIN, SET LOCAL      where it is the first call
  *     facts_at              the facts of the table, where they are in doubt
+ *     path_at               what names mean, where the statement may change that
  *     SAVEPOINT, SET LOCAL  where the server is to keep it from writing
  *     at                    its own statement
  *     at + 1                what is asked behind it (enum stores__txop_behind)
  *     at + 2                behind a transaction pooler, behind the first write: the server's past
+ *     path_behind           what names mean now
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -175,6 +177,8 @@ static void took(struct stores__pg_req *req, int index, struct pg_result *result
         failed(tx, index, &error);
     } else if (txop->facts_at >= 0 && index == txop->facts_at) {
         stores__tx_take_facts(tx, result);
+    } else if (stores__tx_path_take(tx, index, result)) {
+        /* it was of that */
     } else if (is_own(txop, index)) {
         take_own(tx, result);
         return;
@@ -277,7 +281,7 @@ void stores__tx_send(stores_tx *tx) {
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
     bool begin = !tx->begun && !tx->options.session, confirms = false;
     tx->failed = false;
-    txop->facts_at = -1;
+    txop->facts_at = txop->path_at = txop->path_behind = -1;
     txop->begun_here = begin;
     tx->req.result = took;
     tx->req.readonly = tx->options.readonly;
@@ -296,12 +300,14 @@ void stores__tx_send(stores_tx *tx) {
     if (txop->statement != NULL && tx->engine->cache != NULL && !tx->options.session) {
         confirms = stores__tx_add_facts(tx);
     }
+    if (!txop->simple && txop->copy == NULL) stores__tx_path_before(tx);
     txop->at = tx->req.added;
     if (txop->simple || txop->copy != NULL) {
         txop->at = -1;
         if (txop->copy != NULL) txop->copy->confirms = confirms;
     } else {
         add_op(tx, txop, confirms);
+        stores__tx_path_behind(tx);
     }
     stores__pg_sync(tx->conn, &tx->req);
 }
