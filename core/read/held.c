@@ -75,9 +75,15 @@ void stores__rows_kept(struct stores__read_batch *batch) {
 
 /* ---- What is read ---------------------------------------------------------------------------- */
 
+/* What is held is held by its oid, also for other names that it has, or had: whether it is still
+ * this one's the facts tell. */
+static struct stores__held_row *find(struct stores__table *table, int64_t id, uint64_t now) {
+    bool holds = table->cacheable && stores__facts_hold(table);
+    return holds ? stores__held_find(table, id, now) : NULL;
+}
+
 bool stores__row_held(struct stores__read_row *row) {
-    const struct stores__held_row *held = stores__held_find(row->call->table, row->id,
-                                                            stores__held_now());
+    const struct stores__held_row *held = find(row->call->table, row->id, stores__held_now());
     if (held == NULL) return false;
     char *copy = held->there ? malloc(held->len + 1) : NULL;
     struct stores__blob *blob = copy != NULL ? stores__blob_new(copy, free) : NULL;
@@ -98,7 +104,7 @@ int stores_held_find(stores_engine *engine, const char *table, int64_t id, store
     if (known == NULL || !known->hold || !known->cacheable) return -1;
     uint64_t now = stores__held_now();
     stores__held_listen(known, now);
-    struct stores__held_row *row = stores__held_find(known, id, now);
+    struct stores__held_row *row = find(known, id, now);
     if (row == NULL) return -1;
     const stores_held own = {sizeof own, row->text, row->len, row->marks, row->slot};
     return stores__sized_give(&stores__sized_held, held, &own) ? row->there : -1;
