@@ -74,6 +74,7 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
     }
     stores__buf_free(&buf);
     if (strstr(text, "channel binding required") != NULL ||
+        strstr(text, "requirepeer specifies") != NULL ||
         strstr(text, "GSSAPI encryption required") != NULL) {
         error->retryable = false; /* what the config asks for, this server does not give */
     }

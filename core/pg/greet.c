@@ -5,7 +5,7 @@
  *    ^         |     |          ^ |       ^          |         ^
  *    +---------+     +-ask_mark-+ |       |          |         |
  *   less, or the                  +-ask_place        +-on_connect
- *   settings by a statement
+ *   settings by a statement                                        and pins
  *
  * ask_mark: a relation has the name of a shard's table; ask_place: it is one, or there is Citus.
  * Each of them may end in stores__pg_connect_failed.
@@ -93,15 +93,32 @@ static void took_on_connect(struct stores__pg_req *req, int index, struct pg_res
     stores__pg_result_free(result);
 }
 
-static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end) {
+static void pinned(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__pg_wire *wire = wire_of(req);
     if (end == STORES__PG_LOST) return;
+    if (wire->refused.code == STORES_OK) {
+        set_up(wire);
+    } else {
+        fail_refused(wire, "the session cannot be set up behind on_connect");
+    }
+}
+
+/* A COPY in it ends the connection, which says less than that. */
+static bool is_only_lost(const struct stores__pg_wire *wire) {
+    return wire->refused.code == STORES_OK || wire->refused.code == STORES_CONNECTION_LOST;
+}
+
+static void on_connect_done(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_wire *wire = wire_of(req);
+    if (end == STORES__PG_LOST && is_only_lost(wire)) return;
     if (wire->refused.code == STORES_OK && stores__pg_in_transaction(wire->conn)) {
         stores__error_set(&wire->refused, STORES_INVALID_OPTION,
                           "on_connect leaves a transaction open");
     }
     if (wire->refused.code == STORES_OK) {
-        set_up(wire);
+        begin(wire, took_on_connect, pinned);
+        add(wire, stores__pg_session_pins);
+        stores__pg_sync(wire->conn, &wire->greeting);
     } else {
         fail_refused(wire, "on_connect failed");
     }

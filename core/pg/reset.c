@@ -102,6 +102,20 @@ static void set_up_over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
 }
 
+/* The same that a new session is given behind on_connect. */
+static void pin(struct stores__pg_req *req, enum stores__pg_end end) {
+    struct stores__pg_conn *conn = STORES__CONTAINER(req, struct stores__pg_conn, reset);
+    if (end == STORES__PG_LOST || conn->reset_failed) {
+        set_up_over(req, end);
+        return;
+    }
+    req->result = NULL;
+    req->done = set_up_over;
+    stores__pg_begin(conn, req);
+    stores__pg_add_entry(conn, req, ENTRY_RESET, stores__pg_session_pins, 0, NULL, false);
+    stores__pg_sync(conn, req);
+}
+
 static void deallocate(struct stores__pg_conn *conn) {
     struct stores__pg_wire *wire = conn->wire;
     wire->deallocate = false;
@@ -139,7 +153,7 @@ static void reset_over(struct stores__pg_req *req, enum stores__pg_end end) {
         deallocate(conn);
     } else if (on_connect != NULL) {
         req->result = took_on_connect;
-        req->done = set_up_over;
+        req->done = pin;
         stores__pg_simple(conn, req, on_connect);
     } else {
         is_over(conn);

@@ -4,6 +4,10 @@
 #define UNFIT(name, value)                                                                         \
     ", CASE WHEN pg_catalog.current_setting('" name "', true) <> '" value "' THEN '" name "' END"
 #define WANTED(name, value) " " name " = " value ","
+#define PINNED(name, value) ", pg_catalog.set_config('" name "', '" value "', false)"
+
+const char stores__pg_session_pins[] =
+    "SELECT pg_catalog.set_config('client_encoding', 'UTF8', false)" STORES__PG_PINS(PINNED);
 
 const char stores__pg_session_columns[] =
     "pg_catalog.current_setting('idle_session_timeout', true),"

@@ -1,6 +1,6 @@
 /*
  * session.h - the settings of a session that the engine relies on, whatever a role, a database, a
- * server or PGOPTIONS has made the default.
+ * server or PGOPTIONS has made the default, and whatever on_connect sets.
  */
 #ifndef STORES_PG_SESSION_H
 #define STORES_PG_SESSION_H
@@ -30,6 +30,8 @@ struct stores__pg_session {
     uint64_t heard_ns; /* by uv_hrtime */
 };
 
+/* What makes them so, for on_connect may have made them others. */
+extern const char stores__pg_session_pins[];
 /* Columns of a SELECT, the last ones of it. */
 extern const char stores__pg_session_columns[];
 void stores__pg_session_read(struct stores__pg_session *session, const struct pg_result *result);

@@ -349,6 +349,35 @@ describe('A connection', function()
       assert.truthy(err.message:find('leaves a transaction open', 1, true), err.message)
     end)
 
+    it('not where on_connect asks for rows, or gives some, by COPY, and says why', function()
+      for _, sql in ipairs({ 'COPY pg_class TO STDOUT', 'CREATE TEMP TABLE c (n int);'
+          .. ' COPY c FROM STDIN' }) do
+        local err = failure_of(server:config({ on_connect = sql }))
+        assert.equal('connect_failed', err.code)
+        assert.truthy(err.message:find('on_connect failed: COPY is not possible', 1, true),
+          err.message)
+        assert.is_false(err.retryable)
+      end
+    end)
+
+    it('with the settings that the engine relies on, whatever on_connect makes of them', function()
+      local other = store_of(server:config({ on_connect = [[
+        SET client_encoding = 'LATIN1';
+        SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+        SET standard_conforming_strings = off;
+        SET extra_float_digits = -10;
+        SET work_mem = '9MB']] }))
+      for _ = 1, 2 do
+        assert.equal('é', other:query("SELECT 'é' AS text")[1].text)
+        assert.equal('\\', other:query("SELECT '\\' AS text")[1].text)
+        assert.equal(0.1 + 0.2, other:query('SELECT 0.1::float8 + 0.2::float8 AS n')[1].n)
+        assert.equal('read committed', setting(other, 'transaction_isolation'))
+        assert.equal('9MB', setting(other, 'work_mem'))
+        other:query("SET client_encoding = 'LATIN1'; SET extra_float_digits = 0") -- and is reset
+      end
+      assert.equal(1, other:stats().pg_connects)
+    end)
+
     it('that no server ends because it is idle', function()
       server:psql("ALTER ROLE app SET idle_session_timeout = '200ms'")
       local store = store_of(tcp({ database = 'other' }))

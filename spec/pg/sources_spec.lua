@@ -231,6 +231,9 @@ describe('the environment of libpq', function()
       local err = support.refused('connect_failed', nil, session, {}, tcp(wanted))
       assert.is_false(err.retryable, err.message)
     end
+    local err = support.refused('connect_failed', nil, session, {},
+      server:config({ params = { requirepeer = 'nobody' } }))
+    assert.is_false(err.retryable, err.message)
   end)
 
   it('says how long a connect may take', function()
