@@ -47,6 +47,11 @@ static void explain_timeout(const struct stores__pg_wait *wait, stores_error *er
     if (wait->parked) {
         strcpy(error->hint, "other statements about the same table wait on the connections that"
                             " it may take: for a lock on it, perhaps");
+    } else if (pool->counts[STORES__PG_CONNECTING] > 0) {
+        strcpy(error->hint, pool->common.on_connect == NULL
+                                ? "a connection is being opened, and the server does not answer"
+                                : "a connection is being opened, and the server does not answer, or"
+                                  " on_connect takes so long");
     }
 }
 

@@ -112,6 +112,13 @@ describe('The pool', function()
       end)
     end)
 
+    it('says that a connection is being opened where that is what takes so long', function()
+      local store = store_of({ acquire_timeout = 0.3, on_connect = 'SELECT pg_sleep(5)' })
+      local err = support.refused('acquire_timeout', nil, store.query, store, 'SELECT 1')
+      assert.truthy(err.hint:find('a connection is being opened', 1, true), err.hint)
+      assert.truthy(err.hint:find('on_connect takes so long', 1, true), err.hint)
+    end)
+
     it('does not keep transactions from looking up a table', function()
       local store = store_of({ poolsize = 3, acquire_timeout = 1 })
       local begun = 0
