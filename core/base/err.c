@@ -258,6 +258,20 @@ static void set_without_value(stores_error *e, stores_code code, const char *mes
     }
 }
 
+/* A syntax error quotes where it is: between the quotation marks a literal begins or ends, which may
+ * be a password. So may be what a program of COPY was called with. */
+static bool quotes_literal(const char *sqlstate, const char *message) {
+    const char *first, *last, *at, *dollar;
+    size_t last_len;
+
+    if (!find_quotes(message, &first, &last, &last_len)) return false;
+    if (strcmp(sqlstate, "38000") == 0) return true;
+    if (strcmp(sqlstate, "42601") != 0) return false;
+    at = strchr(first, '\'');
+    dollar = strchr(first, '$'); /* $1 is none */
+    return (at && at < last) || (dollar && dollar < last && (dollar[1] < '0' || dollar[1] > '9'));
+}
+
 /* Whether what the server could not read as another type begins as a Lua table does when it is
  * sent. */
 static bool was_json(const char *sqlstate, const char *message) {
@@ -295,8 +309,10 @@ void stores__error_from_pg(stores_error *e, const char *sqlstate, const char *me
     if (was_deferrable(sqlstate, constraint)) {
         own_hint = "a key that is DEFERRABLE decides no conflict: make it NOT DEFERRABLE";
     }
-    if (strncmp(sqlstate, "22", 2) == 0) {
-        if (!set_blocked(e, message)) set_without_value(e, code, message);
+    if (strncmp(sqlstate, "22", 2) == 0 || quotes_literal(sqlstate, message)) {
+        if (code != STORES_INVALID_ARGUMENT || !set_blocked(e, message)) {
+            set_without_value(e, code, message);
+        }
         if (strcmp(e->message, message) != 0) {
             int room = (int)cut_at(message, strlen(message), sizeof e->detail - 1);
             char text[2 * sizeof e->detail];

@@ -148,6 +148,17 @@ static void test_values(void) {
     from_pg("22012", "division by zero", NULL);
     CHECK_STR(e.message, "division by zero");
     CHECK_STR(e.detail, "");
+    from_pg("42601", "syntax error at or near \"'s3cret: x'\"", NULL);
+    CHECK_STR(e.message, "syntax error at or near \"...\"");
+    CHECK_INT(e.code, STORES_QUERY_FAILED);
+    from_pg("42601", "Syntaxfehler bei »$$s3cret$$«", NULL);
+    CHECK_STR(e.message, "Syntaxfehler bei \"...\"");
+    from_pg("42601", "syntax error at or near \"$1\"", NULL);
+    CHECK_STR(e.message, "syntax error at or near \"$1\"");
+    from_pg("42601", "syntax error at or near \"FROM\"", NULL);
+    CHECK_STR(e.message, "syntax error at or near \"FROM\"");
+    from_pg("38000", "program \"curl -u s3cret\" failed", NULL);
+    CHECK_STR(e.message, "program \"...\" failed");
 
     memset(text, 'v', sizeof text);
     memcpy(text, "x: \"", 4);

@@ -39,13 +39,26 @@ describe("a caller's mistake", function()
       { '08P01', 'SELECT $1::int + $2::int', { 1 } },
       { '08P01', 'SELECT $1::int', { 1, 2 } },
       { '42P18', "SELECT jsonb_build_object('a', $1)", { 'x' } },
+      { '42601', "SELECT to_tsquery('english', $1)", { 'two words' } },
+      { '42601', "SELECT $1::tsvector", { "'it" } },
+      { '42601', 'SELECT $1::jsonpath', { '$.a two' } },
     }) do
       local err = refused('invalid_argument', nil, store.query, store, case[2], case[3])
       check(err, case[1], 400)
+      assert.is_nil(err.message:find('two words', 1, true), err.message)
     end
     check(refused('invalid_argument', nil, store.findByPath, store, 'docs', '$.a['), '42601', 400)
     check(refused('invalid_argument', nil, store.insert, store, 'small', { id = '5000000000' }),
       '22003', 400)
+  end)
+
+  it('in SQL shows no literal, for it may be a password', function()
+    for _, literal in ipairs({ "'s3cret'", "E's3cret'", "U&'s3cret'", '$$s3cret$$', '$x$s3cret$x$' }) do
+      local err = refused('query_failed', 'syntax error', store.query, store,
+        'ALTER ROLE nobody WITH ' .. literal)
+      assert.is_nil(tostring(err):find('s3cret', 1, true), tostring(err))
+      assert.truthy(err.detail:find('s3cret', 1, true))
+    end
   end)
 
   it('in a transaction is the same', function()
