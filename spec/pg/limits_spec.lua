@@ -53,7 +53,8 @@ describe("a caller's mistake", function()
   end)
 
   it('in SQL shows no literal, for it may be a password', function()
-    for _, literal in ipairs({ "'s3cret'", "E's3cret'", "U&'s3cret'", '$$s3cret$$', '$x$s3cret$x$' }) do
+    for _, literal in ipairs({ "'s3cret'", "E's3cret'", "U&'s3cret'", '$$s3cret$$',
+      '$x$s3cret$x$' }) do
       local err = refused('query_failed', 'syntax error', store.query, store,
         'ALTER ROLE nobody WITH ' .. literal)
       assert.is_nil(tostring(err):find('s3cret', 1, true), tostring(err))
