@@ -168,10 +168,21 @@ static bool encode_array(struct encoder *e, struct stores__json_level *level, in
     return put(e, ']');
 }
 
+/* Notes the member whose key was written last. False: those of this object are too many, or its key
+ * has escapes, so that the text does not show the order. */
+static inline bool note_member(struct encoder *e, const struct stores__json_level *level,
+                               size_t start) {
+    if (e->member_count == MEMBERS_MOST || e->buf->len - start != level->key_len + 3) return false;
+    e->members[e->member_count++] = (struct member){.start = start, .key_len = level->key_len};
+    return true;
+}
+
 /* Stack: the first key and value. */
 static bool encode_object(struct encoder *e, struct stores__json_level *level, int table) {
     lua_State *L = e->L;
     char before = '{';
+    int first = e->member_count;
+    bool noted = true;
     do {
         if (lua_type(L, -2) != LUA_TSTRING) {
             lua_pushvalue(L, -2);
@@ -179,10 +190,16 @@ static bool encode_object(struct encoder *e, struct stores__json_level *level, i
             return stores__json_refuse(e, level->up, wrong == sparse ? mixed : wrong);
         }
         level->key = lua_tolstring(L, -2, &level->key_len);
-        if (!put(e, before) || !encode_key(e, level) || !encode_value(e)) return false;
+        if (!put(e, before)) return false;
+        size_t start = e->buf->len;
+        if (!encode_key(e, level)) return false;
+        noted = noted && note_member(e, level, start);
+        if (!encode_value(e)) return false;
         before = ',';
         lua_pop(L, 1);
     } while (lua_next(L, table));
+    if (noted && !stores__json_arrange(e, first)) return false;
+    e->member_count = first;
     return put(e, '}');
 }
 
@@ -285,7 +302,8 @@ int stores__json_encode(lua_State *L, int index, struct stores__buf *buf) {
     if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
     size_t start = buf->len;
     bool failed = buf->failed;
-    struct encoder e = {.buf = buf, .codec = stores__json_codec(L)};
+    struct member members[MEMBERS_MOST];
+    struct encoder e = {.buf = buf, .codec = stores__json_codec(L), .members = members};
     lua_rawgeti(L, -1, STORES__CODEC_ENCODE);
     lua_insert(L, -2);
     lua_pushvalue(L, index);
@@ -303,7 +321,8 @@ int stores__json_encode(lua_State *L, int index, struct stores__buf *buf) {
 /* Upvalues: the codec, its environment. */
 int stores__json_encode_lua(lua_State *L) {
     struct stores__codec *codec = lua_touserdata(L, lua_upvalueindex(1));
-    struct encoder e = {.L = L, .codec = codec, .env = lua_upvalueindex(2)};
+    struct member members[MEMBERS_MOST];
+    struct encoder e = {.L = L, .codec = codec, .env = lua_upvalueindex(2), .members = members};
     lua_settop(L, 1);
     e.buf = stores__json_take(L, codec, e.env);
     lua_pushvalue(L, 1);
