@@ -13,19 +13,23 @@
 
 /* Of many rows: each of the array, and what stands at the row's place in another array. The ids are
  * ordered, and each is there once: so many of them are not above it, which is its place, and is
- * found in halves, where array_position compares one after the other. */
+ * found in halves, where array_position compares one after the other. The documents are one jsonb
+ * (pg/array.h), whose elements have numbers from 0 on. */
 #define IDS "$1::pg_catalog.int8[]"
-#define OF_ROW(array) "(" array ")[pg_catalog.width_bucket(id, " IDS ")]"
+#define DOCUMENTS "$2::pg_catalog.jsonb"
+#define PLACE "pg_catalog.width_bucket(id, " IDS ")"
+#define OF_ROW(array) "(" array ")[" PLACE "]"
 #define INSERT_SHARED                                                                              \
     "INSERT INTO %T AS t (id, value)" OVERRIDING "SELECT pg_catalog.unnest(" IDS                   \
-    "), pg_catalog.unnest($2::pg_catalog.jsonb[])"
+    "), pg_catalog.jsonb_array_elements(" DOCUMENTS ")"
 /* ON CONFLICT looks for each id before it inserts it, and marks the row twice: a half more work. */
 #define INSERT_SHARED_BLIND INSERT_SHARED " RETURNING id"
 #define INSERT_SHARED_NEW INSERT_SHARED " ON CONFLICT (id) DO NOTHING RETURNING id"
 #define UPSERT_SHARED                                                                              \
     INSERT_SHARED " ON CONFLICT (id) DO UPDATE SET value = excluded.value RETURNING id"
 #define UPDATE_SHARED                                                                              \
-    "UPDATE %T SET value = " OF_ROW("$2::pg_catalog.jsonb[]") " WHERE id = ANY(" IDS ")"
+    "UPDATE %T SET value = pg_catalog.jsonb_array_element(" DOCUMENTS ", " PLACE " - 1)"           \
+    " WHERE id = ANY(" IDS ")"
 #define REPLACE_SHARED                                                                             \
     UPDATE_SHARED " AND value::text = " OF_ROW("$3::pg_catalog.text[]") " RETURNING id"
 #define UPDATE_ETAG_SHARED                                                                         \

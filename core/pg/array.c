@@ -1,5 +1,5 @@
-/* array.c - see array.h: what array_recv reads, and for each element int8recv, textrecv or
- * jsonb_recv. */
+/* array.c - see array.h: what array_recv reads, and for each element int8recv or textrecv; and what
+ * jsonb_recv does. */
 #include "pg/array.h"
 
 enum { DIMENSIONS = 1, NO_NULLS = 0, LOWER_BOUND = 1, JSONB_VERSION = 1 };
@@ -31,9 +31,18 @@ void stores__pg_array_text(struct stores__buf *buf, const char *text, size_t len
     stores__buf_add(buf, text, len);
 }
 
-void stores__pg_array_jsonb(struct stores__buf *buf, const char *text, size_t len) {
+void stores__pg_documents_begin(struct stores__buf *buf) {
     static const char version = JSONB_VERSION;
-    add_number(buf, (uint32_t)(len + sizeof version));
+    buf->len = 0;
+    buf->failed = false;
     stores__buf_add(buf, &version, sizeof version);
+}
+
+void stores__pg_documents_add(struct stores__buf *buf, const char *text, size_t len) {
+    stores__buf_add(buf, buf->len == 1 ? "[" : ",", 1);
     stores__buf_add(buf, text, len);
+}
+
+void stores__pg_documents_end(struct stores__buf *buf) {
+    stores__buf_add(buf, "]", 1);
 }

@@ -80,7 +80,7 @@ static void add_single(struct stores__segment *segment, struct stores__statement
                    statement->values, true);
 }
 
-/* Where there is no memory for the arrays each of them is sent by itself. */
+/* Where there is no memory for the arrays, or a document is none, each is sent by itself. */
 static void split(struct stores__segment *segment, size_t at) {
     struct stores__group *groups = segment->groups, whole = groups[at];
     size_t behind = segment->group_count - at - 1;

@@ -1,5 +1,6 @@
 /* shared.c - a statement over arrays for many writes of one form: which of them may be a part of
  * one, and its parameters. */
+#include "base/json_one.h"
 #include "write/writes_internal.h"
 
 enum { TAKEN_MS = 10 * 1000 };
@@ -45,50 +46,68 @@ enum stores__table_text stores__shared_text(const struct stores__statement *stat
     }
 }
 
-static void add_text(struct stores__buf *array, const char *text, bool json) {
-    size_t len = strlen(text);
-    if (json) {
-        stores__pg_array_jsonb(array, text, len);
-    } else {
-        stores__pg_array_text(array, text, len);
+/* The values of a statement behind its id. False: the document would be more than one among
+ * others. */
+static bool add_values(struct stores__buf *arrays, const struct stores__statement *statement,
+                       bool has_json) {
+    for (int k = 1; k < statement->count; k++) {
+        const char *text = statement->values[k];
+        size_t len;
+        if (k > 1 || !has_json) {
+            stores__pg_array_text(&arrays[k], text, strlen(text));
+        } else if (stores__json_is_one(text, &len)) {
+            stores__pg_documents_add(&arrays[k], text, len);
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void begin(struct stores__buf *arrays, int count, bool has_json, size_t rows) {
+    stores__pg_array_begin(&arrays[0], STORES__PG_INT8, rows);
+    for (int k = 1; k < count; k++) {
+        if (k == 1 && has_json) {
+            stores__pg_documents_begin(&arrays[k]);
+        } else {
+            stores__pg_array_begin(&arrays[k], STORES__PG_TEXT, rows);
+        }
     }
 }
 
-/* Fills the arrays; gives how many there are, and whether somebody is to hear of more than ids. */
-static int fill(struct stores__segment *segment, const struct stores__group *group, bool *quiet) {
+/* Fills count arrays, and says whether somebody is to hear of more than ids. False: there is no
+ * memory, or a document is none. */
+static bool fill(struct stores__segment *segment, const struct stores__group *group, int count,
+                 bool *quiet) {
     struct stores__buf *arrays = segment->engine->writes->arrays;
-    const struct stores__statement *first = segment->order[group->first]->statement;
-    bool has_json = first->kind != STORES_DELETE;
+    bool has_json = segment->order[group->first]->statement->kind != STORES_DELETE;
+    bool failed = false;
     *quiet = has_json && segment->engine->cache == NULL;
-    stores__pg_array_begin(&arrays[0], STORES__PG_INT8, group->count);
-    for (int k = 1; k < first->count; k++) {
-        stores__pg_array_begin(&arrays[k], k == 1 && has_json ? STORES__PG_JSONB : STORES__PG_TEXT,
-                               group->count);
-    }
+    begin(arrays, count, has_json, group->count);
     for (size_t i = 0; i < group->count; i++) {
         struct stores__statement *statement = segment->order[group->first + i]->statement;
         stores__statement_choose(statement, false);
         assert(i == 0 || segment->order[group->first + i - 1]->statement->id < statement->id);
         stores__pg_array_int8(&arrays[0], statement->id);
-        for (int k = 1; k < statement->count; k++) {
-            add_text(&arrays[k], statement->values[k], k == 1 && has_json);
-        }
+        if (!add_values(arrays, statement, has_json)) return false;
         if (statement->want_document) *quiet = false;
     }
-    return first->count;
+    if (has_json) stores__pg_documents_end(&arrays[1]);
+    for (int k = 0; k < count; k++) failed = failed || arrays[k].failed;
+    return !failed;
 }
 
 bool stores__shared_add(struct stores__segment *segment, struct stores__group *group) {
     struct stores__buf *arrays = segment->engine->writes->arrays;
-    struct stores__table *table = segment->order[group->first]->statement->table;
-    bool quiet;
-    int count = fill(segment, group, &quiet);
-    group->sql = stores__table_sql(table, group->text + (quiet ? 1 : 0));
-    bool failed = group->sql == NULL;
-    for (int k = 0; k < count; k++) failed = failed || arrays[k].failed;
-    if (!failed) stores__pg_add_arrays(segment->conn, &segment->req, group->sql, count, arrays);
-    for (int k = 0; k < count; k++) {
-        if (failed || arrays[k].cap > STORES__SHARED_BYTES) stores__buf_free(&arrays[k]);
+    const struct stores__statement *first = segment->order[group->first]->statement;
+    bool quiet, filled = fill(segment, group, first->count, &quiet);
+    group->sql = filled ? stores__table_sql(first->table, group->text + (quiet ? 1 : 0)) : NULL;
+    bool ok = group->sql != NULL;
+    if (ok) {
+        stores__pg_add_arrays(segment->conn, &segment->req, group->sql, first->count, arrays);
     }
-    return !failed;
+    for (int k = 0; k < first->count; k++) {
+        if (!ok || arrays[k].cap > STORES__SHARED_BYTES) stores__buf_free(&arrays[k]);
+    }
+    return ok;
 }
