@@ -55,6 +55,27 @@ function features.deferred(random, x, y, name)
       name:gsub('.*%.', ''), event, x.name, name)
 end
 
+--- The same, and what it causes waits for COMMIT, too, where that is deferred.
+function features.deferring(random, x, y, name)
+  local sql = features.deferred(random, x, y, name)
+  return (sql:gsub('BEGIN', 'BEGIN SET CONSTRAINTS ALL DEFERRED;', 1))
+end
+
+--- Would run inside of COMMIT, as a cursor that outlives it.
+function features.opening(random, x, y, name)
+  local event = random:of({ 'INSERT', 'UPDATE', 'DELETE' })
+  return ([[
+CREATE FUNCTION %s_call() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+  UPDATE %s SET value = value || '{"held": 1}'; RETURN 1;
+END $$;
+CREATE FUNCTION %s_fn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  EXECUTE 'DECLARE c' || txid_current() || '_' || (random() * 1e9)::int
+    || ' CURSOR WITH HOLD FOR SELECT %s_call()';
+  RETURN NULL;
+END $$;]]):format(name, y.name, name, name) .. trigger(x, name, 'AFTER ' .. event,
+    'FOR EACH STATEMENT')
+end
+
 --- What RETURNING gives is what was stored, but not what the caller sent.
 function features.rewriting(_, x, _, name)
   return ([[
