@@ -308,10 +308,11 @@ static bool is_kept_open(const struct stores__own_call *call) {
 
 static void send_statement(struct stores__own_call *call) {
     struct stores__pg_req *req = &call->req;
-    bool opened = call->way == WAY_READS || call->way == WAY_ASKED || is_kept_open(call);
+    bool told = call->way == WAY_READS || call->way == WAY_ASKED; /* of tables that it names */
+    bool opened = told || is_kept_open(call);
     begin(call, CALL_RUNNING);
     if (opened) stores__pg_add(call->conn, req, begin_text(call), 0, NULL, false);
-    if (opened && call->invalidates != NULL) call->named = stores__call_add_names(call);
+    if (told && call->invalidates != NULL) call->named = stores__call_add_names(call);
     call->statement = req->added;
     stores__pg_add(call->conn, req, call->sql, call->count, call->values, false);
     stores__call_add_mark(call);
