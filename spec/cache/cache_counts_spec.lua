@@ -142,8 +142,9 @@ describe('a call of a warm engine', function()
   end)
 
   it('asks for the locks with the query itself, and turns what it wrote before COMMIT', function()
-    -- Redis hears nothing where nothing was written: BEGIN, SELECT, constraints, locks, COMMIT
-    assert.same({ redis = 0, pg = 2, statements = 5, unanswered = 0 },
+    -- Redis hears nothing where nothing was written: BEGIN, SELECT, constraints twice, cursors,
+    -- locks, COMMIT
+    assert.same({ redis = 0, pg = 2, statements = 7, unanswered = 0 },
       cost(function() store:query('SELECT count(*) FROM docs') end))
     assert.same({ redis = 0, pg = 1, statements = 3, unanswered = 0 },
       cost(function() store:query('SELECT count(*) FROM docs', nil, { readonly = true }) end))

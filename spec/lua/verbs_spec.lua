@@ -84,7 +84,7 @@ describe('the table of verbs', function()
       find_here = true, start_find_hinted = true, start_find_many = true, start_write = true,
       start_select = true, start_bulk = true, hold_rows = true, run_list = true, in_lock = true,
       store_and_commit = true, lock_row = true, rest_of_it = true, around = true, end_use = true,
-      query_parts = true }
+      query_parts = true, wait_for_row = true, free_rows = true }
     local function unknown(class, target)
       local names = {}
       for name, value in pairs(class) do
@@ -118,9 +118,10 @@ describe('the table of verbs', function()
     local doors = { debug.getmetatable(engine).__index, debug.getmetatable(tx).__index }
     tx:free()
     require('stores.wait').slot(hub, engine:close())
-    -- which tells who waits inside of which transaction, what stores.define says, what is read
+    -- which tells who waits inside of which transaction, whose locks there are, what
+    -- stores.define says, what is read
     -- without a call, what migrations did, and what the databases of all shards are of
-    local reached = { inside = true, expires = true, hold = true, held = true, held_mark = true,
+    local reached = { inside = true, levels = true, expires = true, hold = true, held = true, held_mark = true,
       held_slot_of = true, held_free_slots = true, wrote_elsewhere = true, expect_cluster = true }
     each_row(function(row, what)
       for _, name in ipairs(row.core or {}) do

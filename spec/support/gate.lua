@@ -1,8 +1,9 @@
 --- Holds writers up inside their COMMIT: the row has its intent, the server has not committed yet.
 --- They write to a table `gate` too, whose deferred foreign key is looked up in COMMIT, in a row
 --- that the spec has locked: a key that is only looked up changes nothing, and so nothing is asked
---- about it before. Who writes by SQL of its own is asked; for it a trigger, which is deferred
---- until then, writes to `gate`, and defers its key once more.
+--- about it before. Who writes by SQL of its own is asked, and constraints are made immediate twice
+--- before that; for it a trigger defers the next one, that defers a third, and this one waits for a
+--- lock that the spec has, which is no write.
 
 local stores = require('stores')
 local support = require('spec.support')
@@ -24,10 +25,14 @@ function gate.install(store)
     INSERT INTO bars VALUES (1);
     CREATE TABLE gate (id bigint PRIMARY KEY, value jsonb,
       bar bigint DEFAULT 1 REFERENCES bars DEFERRABLE INITIALLY DEFERRED);
-    CREATE TABLE gate_raw (id bigint GENERATED ALWAYS AS IDENTITY);
+    CREATE TABLE gate_raw (step int DEFAULT 1);
     CREATE FUNCTION gate_again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-      SET CONSTRAINTS gate_bar_fkey DEFERRED;
-      INSERT INTO gate (id) VALUES (NEW.id);
+      IF NEW.step = 3 THEN
+        PERFORM pg_advisory_xact_lock_shared(14);
+      ELSE
+        SET CONSTRAINTS gate_again DEFERRED;
+        INSERT INTO gate_raw VALUES (NEW.step + 1);
+      END IF;
       RETURN NULL;
     END $$;
     CREATE CONSTRAINT TRIGGER gate_again AFTER INSERT ON gate_raw DEFERRABLE INITIALLY DEFERRED
@@ -43,7 +48,7 @@ function gate.close(db)
   self.task = stores.spawn(function()
     local holder = stores.Store.new(db, nil, { cache = false })
     holder:transaction(function(tx)
-      tx:query('SELECT FROM bars FOR UPDATE')
+      tx:query('SELECT pg_advisory_xact_lock(14) FROM bars FOR UPDATE')
       holds = true
       -- a spec that failed does not release it
       local deadline = holder.hub:now() + 30
