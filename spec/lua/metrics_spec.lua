@@ -85,13 +85,15 @@ describe('stores.metrics', function()
 
   it('refuses what it does not take', function()
     for _, opts in ipairs({ 5, { dir = '/tmp' }, { as = 'xml' }, { dict = 'none' },
-                            { folder = '' }, { folder = '/nowhere/figures' } }) do
+                            { folder = '' }, { folder = '/nowhere/figures' },
+                            { folder = '/dev/null' }, { folder = '/proc' } }) do
       local ok, err = pcall(stores.metrics, opts)
       assert.is_false(ok)
       assert.equal('invalid_option', err.code)
     end
     for _, given in ipairs({ 5, {}, { dict = 'none' }, { folder = '/tmp/x', dict = 'y' },
-                             { folders = '/tmp/x' }, { folder = '/nowhere/figures' } }) do
+                             { folders = '/tmp/x' }, { folder = '/nowhere/figures' },
+                             { folder = '/dev/null' }, { folder = '/proc' } }) do
       local ok, err = pcall(stores.Store.new, support.config(db.database), nil,
         { metrics = given })
       assert.is_false(ok)

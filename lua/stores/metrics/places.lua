@@ -80,12 +80,21 @@ local function must(ok, why)
   return ok
 end
 
+local function refuse(folder, what, why)
+  errors.raise('invalid_option', ("the folder of the metrics, '%s', cannot be %s: %s"):format(
+    folder, what, tostring(why)))
+end
+
 -- Who tidies up /tmp may take it away.
 local function make(folder)
   local is_made, why = system.make_folder(folder)
-  if is_made ~= nil then return end
-  errors.raise('invalid_option', ("the folder of the metrics, '%s', cannot be made: %s"):format(
-    folder, tostring(why)))
+  if is_made == nil then refuse(folder, 'made', why) end
+end
+
+local function open_lock(folder)
+  make(folder)
+  local lock, why = system.open_lock(folder .. '/lock', system.euid())
+  return lock or refuse(folder, 'used', why)
 end
 
 -- Who reads sees the old text or the new one.
@@ -103,8 +112,7 @@ end
 function Folder:delete(key) os.remove(path(self, key)) end
 
 function Folder:lock()
-  make(self.folder)
-  self.held = must(system.open_lock(self.folder .. '/lock', system.euid()))
+  self.held = open_lock(self.folder)
   for _ = 1, LOCK_SECONDS / STEP do
     if system.lock(self.held, 'exclusive') then return end
     system.sleep(STEP)
@@ -127,7 +135,7 @@ function places.of(where)
   if where.dict then
     made[name] = setmetatable({ dict = ngx.shared[where.dict] }, Dict)
   else
-    make(where.folder)
+    system.close_lock(open_lock(where.folder)) -- a file, or what nobody may write to, is none
     made[name] = setmetatable({ folder = where.folder }, Folder)
   end
   return made[name]
