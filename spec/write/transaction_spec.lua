@@ -22,6 +22,17 @@ describe('a transaction', function()
     assert.equal(1, balance('1'))
   end)
 
+  it('gives nils that its function returns, also the last ones', function()
+    local function count(...) return select('#', ...) end
+    local function nothing() return nil end
+    local function four() return nil, 2, nil, nil end
+    assert.equal('nil', tostring(store:transaction(nothing)))
+    assert.equal(4, count(store:transaction(four)))
+    assert.equal(5, count(store.try:transaction(four)))
+    assert.equal(4, store:transaction(function(tx) return count(tx:transaction(four)) end))
+    if store.session then assert.equal(4, count(store:session(four))) end
+  end)
+
   it('rolls back when its function raises, and raises the same value', function()
     local value = {}
     local ok, err = pcall(store.transaction, store, function(tx)

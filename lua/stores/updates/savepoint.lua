@@ -15,6 +15,23 @@ local function roll_back_to(tx)
   wait.slot(tx.hub, tx.tx:rollback_to(tx:rest_of_it()))
 end
 
+local function finish(tx, left, before, ok, ...)
+  local err = ...
+  if ok then
+    -- where fn swallowed the failure of a statement, the server has nothing to release
+    local released, why = pcall(release, tx, left)
+    if released then
+      holds.restore(tx, before, false)
+      return ...
+    end
+    err = why
+  end
+  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
+  -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
+  holds.restore(tx, before, not tx.over and pcall(roll_back_to, tx))
+  errors.throw(err)
+end
+
 --- Runs fn(tx). Where it raises, what it did is undone, and the rows that it locked are free.
 ---@param tx stores.Transaction
 ---@param fn fun(tx: stores.Transaction): ...
@@ -24,20 +41,7 @@ end
 function savepoint.run(tx, fn, left)
   wait.slot(tx.hub, tx.tx:savepoint(left(tx)))
   local before = holds.save(tx)
-  local results = { pcall(fn, tx) }
-  if results[1] then
-    -- where fn swallowed the failure of a statement, the server has nothing to release
-    local released, err = pcall(release, tx, left)
-    if released then
-      holds.restore(tx, before, false)
-      return unpack(results, 2, table.maxn(results))
-    end
-    results[2] = err
-  end
-  -- One that is refused (a coroutine still uses the transaction, no memory, no time) leaves what
-  -- was to be undone: from then on the core lets the transaction be rolled back, not committed.
-  holds.restore(tx, before, not tx.over and pcall(roll_back_to, tx))
-  errors.throw(results[2])
+  return finish(tx, left, before, pcall(fn, tx))
 end
 
 return savepoint

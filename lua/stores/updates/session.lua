@@ -35,11 +35,19 @@ local function roll_back(own)
   wait.slot(own.hub, own.tx:rollback(5))
 end
 
-local function run(own, fn)
-  local results = { pcall(fn, own) }
+local function finish(own, ...)
   pcall(roll_back, own)
   own.tx:free()
-  return results
+  return ...
+end
+
+local function run(own, fn)
+  return finish(own, pcall(fn, own))
+end
+
+local function give(ok, ...)
+  if not ok then errors.throw((...)) end
+  return ...
 end
 
 local function dropped(frame)
@@ -56,9 +64,7 @@ function session.run(store, fn, opts)
   local tx = store.engine:tx({ session = true })
   local own = setmetatable({ hub = store.hub, tx = tx, engine = store.engine,
     timeout = opts.timeout }, Session)
-  local results = frames.run(store.hub, { dropped = dropped, tx = tx }, run, own, fn)
-  if not results[1] then errors.throw(results[2]) end
-  return unpack(results, 2, table.maxn(results))
+  return give(frames.run(store.hub, { dropped = dropped, tx = tx }, run, own, fn))
 end
 
 return session

@@ -399,6 +399,11 @@ function transaction.goes_on(store, retries, ends, codes, try, err)
     and back_off(store, try, ends)
 end
 
+-- The last ones may be nil.
+local function counted(...)
+  return select('#', ...), { ... }
+end
+
 --- Calls attempt(try, ...), try being 1 and then one more each time, until it gives true (and
 --- values, which are returned), or false and an error that another attempt cannot mend, which is
 --- raised.
@@ -412,8 +417,8 @@ end
 function transaction.retry(store, retries, ends, codes, attempt, ...)
   local try = 1
   while true do
-    local results = { attempt(try, ...) }
-    if results[1] then return unpack(results, 2, table.maxn(results)) end
+    local count, results = counted(attempt(try, ...))
+    if results[1] then return unpack(results, 2, count) end
     if not transaction.goes_on(store, retries, ends, codes, try, results[2]) then
       errors.throw(results[2])
     end
