@@ -271,7 +271,10 @@ describe('The state of a session', function()
   it('is reset also where the text left a limit that every statement meets', function()
     local store = open()
     for _ = 1, 3 do
-      store:query("SET my.tenant = 'somebody'; SET statement_timeout = '1ms'")
+      -- on a busy machine its own COMMIT meets the limit, too
+      local ok, err = pcall(store.query, store,
+        "SET my.tenant = 'somebody'; SET statement_timeout = '1ms'")
+      assert.is_true(ok or err.sqlstate == '57014', tostring(err))
       assert.equal('30s', store:query('SHOW statement_timeout')[1].statement_timeout)
     end
     support.close(store)
