@@ -119,10 +119,11 @@ describe('the table of verbs', function()
     tx:free()
     require('stores.wait').slot(hub, engine:close())
     -- which tells who waits inside of which transaction, whose locks there are, what
-    -- stores.define says, what is read
-    -- without a call, what migrations did, and what the databases of all shards are of
-    local reached = { inside = true, levels = true, expires = true, hold = true, held = true, held_mark = true,
-      held_slot_of = true, held_free_slots = true, wrote_elsewhere = true, expect_cluster = true }
+    -- stores.define says, what is read without a call, what migrations did, and what the
+    -- databases of all shards are of
+    local reached = { inside = true, levels = true, expires = true, hold = true, held = true,
+      held_mark = true, held_slot_of = true, held_free_slots = true, wrote_elsewhere = true,
+      expect_cluster = true }
     each_row(function(row, what)
       for _, name in ipairs(row.core or {}) do
         assert.is_truthy(doors[1][name] or doors[2][name], what .. ': ' .. name)
