@@ -96,10 +96,11 @@ describe('a lease of a held table', function()
     return seconds_of(function() store:update('routes', { id = id, n = n }) end)
   end
 
-  -- A write waits as long as the lease of a process that froze; a busy machine may add to that.
+  -- A write waits as long as the lease of a process that froze, and not twice; a busy machine may
+  -- add to that.
   local function lasts(lease, write, ...)
     local took = seconds_of(write, ...)
-    assert.is_true(took >= lease and took < lease + 0.7, took)
+    assert.is_true(took >= lease and took < math.max(lease + 0.7, 1.9 * lease), took)
   end
 
   for _, lease in ipairs({ 0.3, 1, 3 }) do
