@@ -143,7 +143,7 @@ local function make_document()
     { path = system.redis })
   local cli = ("redis-cli -s '%s' "):format(system.redis)
   local oid = system.psql("SELECT 'docs'::regclass::oid"):match('%d+')
-  local pattern = ("--scan --pattern '*{%s}/*/1'"):format(oid)
+  local pattern = ("--scan --pattern '*{%s}~*/1'"):format(oid)
   local text, key
   -- the first finds may come while the table's epoch is being made
   for _ = 1, 500 do

@@ -38,20 +38,26 @@ void stores__args_str(struct stores__args *args, const char *text) {
     stores__args_add(args, text, strlen(text));
 }
 
-static void add_table(struct stores__args *args, const struct stores__epoch *epoch) {
+static void add_tag(struct stores__args *args, const struct stores__epoch *epoch,
+                    const char *prefix) {
     args->node = stores__epoch_node(epoch);
-    stores__buf_str(&args->buf, epoch->engine->cache->prefix);
+    stores__buf_str(&args->buf, prefix);
     stores__buf_str(&args->buf, epoch->tag);
+}
+
+static void add_table(struct stores__args *args, const struct stores__epoch *epoch) {
+    add_tag(args, epoch, epoch->engine->cache->prefix);
 }
 
 /* What the keys of rows under an epoch begin with; gives where in it the epoch stands. */
 static size_t add_rows(struct stores__args *args, const struct stores__epoch *epoch,
                        const char *text) {
-    size_t at = args->buf.len;
-    add_table(args, epoch);
-    stores__buf_add(&args->buf, "/", 1);
+    const struct stores__cache *cache = epoch->engine->cache;
+    size_t at = args->buf.len, len = strlen(text), part = stores__epoch_part(text, len);
+    add_tag(args, epoch, part < len ? cache->rows_prefix : cache->prefix);
+    stores__buf_add(&args->buf, part < len ? "~" : "/", 1); /* older ones sweep what has a slash */
     size_t place = args->buf.len - at;
-    stores__buf_str(&args->buf, text);
+    stores__buf_add(&args->buf, text, part);
     stores__buf_add(&args->buf, "/", 1);
     return place;
 }
@@ -84,7 +90,7 @@ void stores__args_key(struct stores__args *args, const struct stores__epoch *epo
 /* Whether the last row key is of this epoch: what it begins with serves the next one, too. */
 static bool same_epoch(const struct stores__args *args, const char *epoch) {
     size_t len = args->rows_len - args->rows_epoch - 1;
-    return !args->buf.failed && strlen(epoch) == len &&
+    return !args->buf.failed && stores__epoch_part(epoch, strlen(epoch)) == len &&
            memcmp(args->buf.data + args->rows_at + args->rows_epoch, epoch, len) == 0;
 }
 
@@ -116,10 +122,10 @@ void stores__args_hint_key(struct stores__args *args, const struct stores__table
     stores__buf_str(&args->buf, digest);
 }
 
-bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
-                       const char *cursor, const char *pattern) {
+bool stores__args_scan(struct stores__args *args, const char *begins, const char *cursor,
+                       const char *pattern) {
     struct stores__buf match = {0};
-    for (const char *c = cache->prefix; *c; c++) {
+    for (const char *c = begins; *c; c++) {
         if (strchr("*?[]\\", *c) != NULL) stores__buf_add(&match, "\\", 1);
         stores__buf_add(&match, c, 1);
     }

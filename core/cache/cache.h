@@ -13,6 +13,7 @@
 
 enum {
     STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
+    STORES__EPOCH_RANDOM = 16, /* characters that an epoch begins with */
     STORES__TOKEN_TEXT = 16,
     STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
     STORES__VALUE_MAX = 256 * 1024 /* bytes; longer documents are not cached */
@@ -21,6 +22,16 @@ enum {
 /* The class of the advisory locks by which sessions show that a statement which commits itself may
  * still write the table whose oid is the object. */
 #define STORES__SIGN_CLASS "1400139634"
+
+/* What the keys of a database begin with, where nobody has given a prefix: the 1 is the layout's
+ * version. */
+#define STORES__KEYS_BEGIN "stores1:"
+
+/* How much of an epoch the keys of its rows have: the 16 random characters alone, which are enough,
+ * where a '+' ends it. Without one it is an older version's, whose rows have all of it. */
+static inline size_t stores__epoch_part(const char *text, size_t len) {
+    return len > STORES__EPOCH_RANDOM && text[len - 1] == '+' ? STORES__EPOCH_RANDOM : len;
+}
 
 enum { STORES__TROUBLES = 4 }; /* kinds of trouble that are remembered */
 
@@ -71,6 +82,7 @@ struct stores__cache {
     char evicts_why[208];
     char *fixed_prefix;
     char prefix[512];
+    char rows_prefix[512]; /* of the keys of rows, save those of older versions (args.c) */
     /* The store closes: turns that are owed are made first, where Redis can be reached in time. */
     void (*leaving)(void *arg);
     size_t paying;
@@ -203,9 +215,9 @@ void stores__args_hint_key(struct stores__args *args, const struct stores__table
 void stores__args_held_key(struct stores__args *args, const struct stores__epoch *epoch);
 /* How long the leases of a table are at most, as its mark says, in ms. */
 void stores__args_longest(struct stores__args *args, const struct stores__epoch *epoch);
-/* SCAN for the keys under the engine's prefix that go on with the pattern. False: no memory. */
-bool stores__args_scan(struct stores__args *args, const struct stores__cache *cache,
-                       const char *cursor, const char *pattern);
+/* SCAN for the keys that begin so, and go on with the pattern. False: no memory. */
+bool stores__args_scan(struct stores__args *args, const char *begins, const char *cursor,
+                       const char *pattern);
 /* For those that are not sent. */
 void stores__args_free(struct stores__args *args);
 /* Sends it as a command, or as a script with the first nkeys as keys; frees the args either way.

@@ -27,7 +27,7 @@ bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
     char random[17];
     if (!stores__past_known(cache) || !stores__random_text(random, 16)) return false;
     if (run_id[0] == '\0') run_id = "----------------";
-    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s", random, run_id, cache->server.past);
+    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s+", random, run_id, cache->server.past);
     return true;
 }
 
@@ -212,7 +212,8 @@ static enum verdict judge_owner(const struct stores__epoch *epoch, const char *t
     const char *past = epoch->engine->cache->server.past;
     const char *run_id = stores__epoch_node(epoch)->run_id;
     size_t run = strlen(run_id);
-    if (run == 0 || len != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
+    size_t dated = len > 0 && text[len - 1] == '+' ? len - 1 : len;
+    if (run == 0 || dated != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
     if (memcmp(text + 17, run_id, run) != 0) return NOBODYS;
     const char *other = text + 17 + run + 1;
     if (memcmp(other, past, strlen(past)) == 0) return IS_NEW;

@@ -43,7 +43,7 @@ enum stores__turn_step {
 struct stores__epoch_texts {
     char believed[STORES__EPOCH_TEXT]; /* what state is about */
     char turning[STORES__EPOCH_TEXT]; /* what the turn is about, while step is not TURN_NONE */
-    char later[STORES__EPOCH_TEXT]; /* seen, with its state: of a later past than the one we know */
+    char later[STORES__EPOCH_TEXT + 1]; /* seen, with its state: of a past not known yet */
 };
 
 struct stores__epoch {

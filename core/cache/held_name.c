@@ -41,7 +41,11 @@ bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOC
     const struct stores__cache *cache = epoch->engine->cache;
     const char *run_id = stores__epoch_node(epoch)->run_id;
     if (!stores__past_known(cache) || run_id[0] == '\0') return false;
-    snprintf(out, STORES__EPOCH_TEXT, ".%.16s.%.28s", run_id, cache->server.past);
+    const char *believed = epoch->texts.believed;
+    size_t len = strlen(believed);
+    bool older = len > 0 && stores__epoch_part(believed, len) == len;
+    snprintf(out, STORES__EPOCH_TEXT, ".%.16s.%.28s%s", run_id, cache->server.past,
+             older ? "" : "+");
     return true;
 }
 

@@ -11,6 +11,7 @@
  */
 #include <stdio.h>
 
+#include "base/md5.h"
 #include "cache/cache.h"
 
 enum { ASK_AGAIN_MS = 1000 };
@@ -55,14 +56,20 @@ static bool refuse_nameless(struct stores__cache *cache,
     return cache->nameless;
 }
 
+/* The keys of rows are many, and short: to find one takes Redis the less memory. Who was given a
+ * prefix need not know which system this is. */
 static void name_keys(struct stores__cache *cache) {
     const struct stores__pg_identity *server = &cache->server;
+    char digest[STORES__MD5_HEX + 1];
     if (cache->fixed_prefix != NULL) {
         snprintf(cache->prefix, sizeof cache->prefix, "%s", cache->fixed_prefix);
-    } else {
-        snprintf(cache->prefix, sizeof cache->prefix, "stores1:%s/%s/", server->system,
-                 server->database);
+        memcpy(cache->rows_prefix, cache->prefix, sizeof cache->rows_prefix);
+        return;
     }
+    snprintf(cache->prefix, sizeof cache->prefix, STORES__KEYS_BEGIN "%s/%s/", server->system,
+             server->database);
+    stores__md5_hex(cache->prefix, strlen(cache->prefix), digest);
+    snprintf(cache->rows_prefix, sizeof cache->rows_prefix, STORES__KEYS_BEGIN "%.10s", digest);
 }
 
 void stores__past_told(struct stores__cache *cache, const struct stores__pg_identity *identity,

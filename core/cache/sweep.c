@@ -46,54 +46,66 @@ static void refused(struct sweep *sweep, const struct redisReply *reply) {
            reply == NULL || sweep->engine->cache->closed ? "Redis was lost while sweeping" : why);
 }
 
-/* The length of the table's part of a row's key, `<prefix>{<table>}`; 0: it is no row's key. */
-static size_t table_part(const char *key, size_t len, const char **epoch, size_t *epoch_len) {
-    const char *last = NULL, *before = NULL;
-    for (size_t i = len; i > 0 && before == NULL; i--) {
-        if (key[i - 1] != '/') continue;
-        if (last == NULL) {
-            last = key + i - 1;
-        } else {
-            before = key + i - 1;
-        }
+/* What a row's key tells: its table, as `{<oid>}`, and the part of an epoch. */
+struct key_parts {
+    const char *tag, *part;
+    size_t tag_len, part_len;
+};
+
+/* False: it does not begin so, or no epoch stands behind this mark. */
+static bool read_as(const char *key, size_t len, const char *prefix, char mark,
+                    struct key_parts *parts) {
+    const char *end = key + len, *tag = key + strlen(prefix);
+    if (len <= strlen(prefix) || memcmp(key, prefix, strlen(prefix)) != 0 || tag[0] != '{') {
+        return false;
     }
-    if (before == NULL || before == key || before[-1] != '}') return 0;
-    *epoch = before + 1;
-    *epoch_len = (size_t)(last - before) - 1;
-    return (size_t)(before - key);
+    const char *close = memchr(tag, '}', (size_t)(end - tag));
+    if (close == NULL || end - close < 2 || close[1] != mark) return false;
+    const char *slash = memchr(close + 2, '/', (size_t)(end - close) - 2);
+    if (slash == NULL) return false;
+    *parts = (struct key_parts){tag, close + 2, (size_t)(close - tag) + 1,
+                                (size_t)(slash - close) - 2};
+    return true;
+}
+
+/* False: it is no row's key, or one of another database. */
+static bool read_key(const struct stores__cache *cache, const char *key, size_t len,
+                     struct key_parts *parts) {
+    return read_as(key, len, cache->rows_prefix, '~', parts) ||
+           read_as(key, len, cache->prefix, '/', parts);
 }
 
 static const struct redisReply *page_keys(const struct sweep *sweep) {
     return stores__redis_at(sweep->page, 1);
 }
 
-/* The table of a key of a row on the page, as part of that; NULL: it is another key. */
-static const char *page_table(const struct sweep *sweep, size_t i, size_t *len) {
-    size_t key_len = 0, epoch_len = 0;
-    const char *epoch, *key = stores__redis_text(stores__redis_at(page_keys(sweep), i), &key_len);
-    *len = key != NULL ? table_part(key, key_len, &epoch, &epoch_len) : 0;
-    return *len > 0 ? key : NULL;
+/* Of a row's key on the page what it tells. False: it is another key. */
+static bool page_key(const struct sweep *sweep, size_t i, struct key_parts *parts) {
+    size_t len = 0;
+    const char *key = stores__redis_text(stores__redis_at(page_keys(sweep), i), &len);
+    return key != NULL && read_key(sweep->engine->cache, key, len, parts);
 }
 
 static bool same_table(const struct sweep *sweep, size_t a, size_t b) {
-    size_t len = 0, other_len = 0;
-    const char *table = page_table(sweep, a, &len), *other = page_table(sweep, b, &other_len);
-    return table != NULL && other != NULL && len == other_len && memcmp(table, other, len) == 0;
+    struct key_parts one, other;
+    return page_key(sweep, a, &one) && page_key(sweep, b, &other) && one.tag_len == other.tag_len &&
+           memcmp(one.tag, other.tag, one.tag_len) == 0;
 }
 
 /* Whether the key is of a row that this look is about. */
 static bool is_meant(const struct sweep *sweep, size_t i) {
-    size_t len = 0;
+    struct key_parts parts;
     if (sweep->engine->cache->map != NULL) return same_table(sweep, sweep->at, i);
-    return page_table(sweep, i, &len) != NULL;
+    return page_key(sweep, i, &parts);
 }
 
 /* Goes on to the next table on the page that was not looked at. False: there is none. */
 static bool next_table(struct sweep *sweep) {
-    size_t count = stores__redis_count(page_keys(sweep)), len = 0;
+    size_t count = stores__redis_count(page_keys(sweep));
+    struct key_parts parts;
     if (sweep->engine->cache->map == NULL) return false;
     while (++sweep->at < count) {
-        bool met = page_table(sweep, sweep->at, &len) == NULL;
+        bool met = !page_key(sweep, sweep->at, &parts);
         for (size_t i = 0; !met && i < sweep->at; i++) met = same_table(sweep, sweep->at, i);
         if (!met) return true;
     }
@@ -142,11 +154,12 @@ static void unlinked(struct stores__redis_req *req, struct redisReply **reply) {
     page_done(sweep);
 }
 
-static bool is_dead(const struct redisReply *present, const char *epoch, size_t len) {
-    size_t present_len = 0;
-    const char *value = stores__redis_text(present, &present_len);
-    if (value == NULL) return true;
-    return present_len != len + 1 || memcmp(value + 1, epoch, len) != 0;
+static bool is_dead(const struct redisReply *present, const struct key_parts *parts) {
+    size_t len = 0;
+    const char *value = stores__redis_text(present, &len);
+    if (value == NULL || len == 0) return true;
+    return stores__epoch_part(value + 1, len - 1) != parts->part_len ||
+           memcmp(value + 1, parts->part, parts->part_len) != 0;
 }
 
 static void got_epochs(struct stores__redis_req *req, struct redisReply **reply) {
@@ -165,10 +178,11 @@ static void got_epochs(struct stores__redis_req *req, struct redisReply **reply)
     }
     stores__args_str(&args, "UNLINK");
     for (size_t i = 0; i < stores__redis_count(keys); i++) {
-        size_t len = 0, epoch_len = 0;
-        const char *epoch, *key = stores__redis_text(stores__redis_at(keys, i), &len);
-        if (!is_meant(sweep, i) || table_part(key, len, &epoch, &epoch_len) == 0) continue;
-        if (is_dead(stores__redis_at(*reply, row++), epoch, epoch_len)) {
+        size_t len = 0;
+        struct key_parts parts;
+        const char *key = stores__redis_text(stores__redis_at(keys, i), &len);
+        if (!is_meant(sweep, i) || !page_key(sweep, i, &parts)) continue;
+        if (is_dead(stores__redis_at(*reply, row++), &parts)) {
             stores__args_add(&args, key, len);
             dead++;
         }
@@ -204,10 +218,10 @@ static void ask_epochs(struct sweep *sweep) {
     stores__args_str(&args, "MGET");
     sweep->rows = 0;
     for (size_t i = 0; i < stores__redis_count(page_keys(sweep)); i++) {
-        size_t len = 0;
-        const char *table = page_table(sweep, i, &len);
-        if (!is_meant(sweep, i)) continue;
-        stores__args_add(&args, table, len);
+        struct key_parts parts;
+        if (!is_meant(sweep, i) || !page_key(sweep, i, &parts)) continue;
+        stores__args_add(&args, cache->prefix, strlen(cache->prefix));
+        stores__buf_add(&args.buf, parts.tag, parts.tag_len);
         sweep->rows++;
     }
     if (sweep->rows == 0) {
@@ -223,7 +237,9 @@ static void ask_epochs(struct sweep *sweep) {
 static void next_page(struct sweep *sweep) {
     struct stores__cache *cache = sweep->engine->cache;
     struct stores__args args = {.node = page_node(sweep)};
-    bool ok = stores__args_scan(&args, cache, sweep->cursor, "{*}/*") && !cache->closed;
+    /* what the rows' prefix and that of older versions' rows have in common */
+    const char *begins = cache->fixed_prefix != NULL ? cache->prefix : STORES__KEYS_BEGIN;
+    bool ok = stores__args_scan(&args, begins, sweep->cursor, "*{*}?*/*") && !cache->closed;
     sweep->req.done = got_page;
     if (!ok) stores__args_free(&args);
     if (!ok || !stores__args_send(&args, cache, &sweep->req, NULL, 0)) {

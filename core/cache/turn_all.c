@@ -107,7 +107,7 @@ static void next_page(struct stores__turn_all *all) {
     struct stores__args args = {.node = stores__node_after(cache, all->serial - 1)};
     bool same = args.node != NULL && args.node->serial == all->serial;
     if (cache->closed || !same || !stores__node_up(args.node) ||
-        !stores__args_scan(&args, cache, all->cursor, "{*}")) {
+        !stores__args_scan(&args, cache->prefix, all->cursor, "{*}")) {
         stores__args_free(&args);
         later(all);
         return;

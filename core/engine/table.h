@@ -16,7 +16,7 @@ enum {
     STORES__LEASE_LEAST_MS = 200,
     STORES__LEASE_MOST_MS = 10 * 1000, /* as the names of marks have it, below */
     STORES__TABLE_NAME_MAX = 264, /* two quoted names of 63 bytes, and a dot */
-    STORES__EPOCH_TEXT = 64 /* 16 random characters . 16 of run_id . 28 of the database's past */
+    STORES__EPOCH_TEXT = 64 /* 16 random characters . 16 of run_id . 28 of the past, and a + */
 };
 
 /* What an epoch is to this process (cache/cache.c moves it). */

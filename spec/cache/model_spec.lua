@@ -198,6 +198,8 @@ for i, case in ipairs {
     'crash evict rollback wipe ddl forget', 20000 },
   { 'writers that believe in another server, behind a pooler', 2, 1, 1, false, 'row stranger',
     'crash evict rollback wipe forget', 20000 },
+  { 'writers of a version that has its rows under other keys', 2, 1, 1, false, 'row older',
+    'crash evict rollback wipe forget', 20000 },
   { 'statements outside of transactions, whose process may die', 2, 1, 1, false, 'row alone',
     'crash evict wipe forget', 20000 },
   { 'the same, counted versions, 2 commits, two end turns', 2, 1, 2, 2, 'row alone',

@@ -242,8 +242,8 @@ describe('rows that Redis kept, #slow', function()
     warm(store, '1')
     local keys = cache.of(pg:config(), rd.socket)
     local epoch = keys:epoch('public.docs')
-    local later = epoch:sub(1, -29) .. 'FFFFFFFF' .. epoch:sub(-20)
-    rd:cli('SET', ('%s/%s/1'):format(keys:epoch_key('public.docs'), later:sub(2)), 'V{"n": 666}')
+    local later = epoch:sub(1, -30) .. 'FFFFFFFF' .. epoch:sub(-21)
+    rd:cli('SET', keys:key_under('public.docs', '1', later), 'V{"n": 666}')
     rd:cli('SET', keys:epoch_key('public.docs'), later)
     for _ = 1, 5 do assert.equal(1, store:find('docs', '1').n) end
     -- it is nobody's: the server says what it said before

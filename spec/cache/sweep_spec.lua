@@ -52,6 +52,44 @@ describe('a sweep', function()
     server:cli('DEL', living[2])
   end)
 
+  it('knows the rows of older versions, whose keys have the whole of an epoch', function()
+    local epoch = keys:epoch('public.docs')
+    local older = epoch:sub(2, -2)
+    local key = ('%s/%s/1'):format(keys:epoch_key('public.docs'), older)
+    server:cli('SET', key, 'T=' .. ('x'):rep(16) .. ('f'):rep(16))
+    assert.equal(1, store:sweep())
+    assert.equal('0', server:cli('EXISTS', key))
+  end)
+
+  it('leaves what others have, also where their tables have the same number', function()
+    local oid = keys:epoch_key('public.docs'):match('{%d+}$')
+    local others = {}
+    for i, prefix in ipairs({ 'stores1:0123456789', 'stores1:7/5/', keys.rows_prefix .. 'x',
+      'x' }) do
+      others[i] = ('%s%s~%s/1'):format(prefix, oid, ('x'):rep(16))
+    end
+    others[#others + 1] = ('%s%s~%s'):format(keys.rows_prefix, oid, ('x'):rep(16))
+    others[#others + 1] = ('%s%s=%s'):format(keys.prefix, oid, ('0'):rep(32))
+    for _, key in ipairs(others) do server:cli('SET', key, 'T=') end
+    assert.equal(0, store:sweep())
+    assert.equal(tostring(#others), server:cli('EXISTS', unpack(others)))
+    server:cli('DEL', unpack(others))
+  end)
+
+  it('goes through the keys of a prefix that was given', function()
+    local mine = setmetatable({ prefix = 'mine:', rows_prefix = 'mine:' }, { __index = keys })
+    local own = stores.Store.new(db, { path = server.socket }, { prefix = 'mine:' })
+    mine:ready(own, 'public.docs')
+    own:upsert('docs', { id = '4', n = 1 })
+    mine:becomes('public.docs', '4', 'V')
+    local dead, lost = mine:key('public.docs', '4'), mine:epoch('public.docs')
+    own:invalidate('docs')
+    mine:turned('public.docs', lost)
+    assert.is_true(own:sweep() >= 1)
+    assert.equal('0', server:cli('EXISTS', dead))
+    own:close()
+  end)
+
   it('may be the first call of a store', function()
     local living, dead = four()
     local fresh = stores.Store.new(db, { path = server.socket })

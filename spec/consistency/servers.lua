@@ -256,10 +256,9 @@ end
 local INTENTS = [[
   local count = 0
   for _, key in ipairs(redis.call('KEYS', '*}')) do
-    local epoch = string.sub(redis.call('GET', key), 2)
-    for _, row in ipairs(redis.call('KEYS', '*}/' .. epoch .. '/*')) do
-      if string.sub(row, 1, #key) == key and
-        string.sub(redis.call('GET', row), 1, 1) == 'T' then count = count + 1 end
+    local epoch = string.sub(redis.call('GET', key), 2, 17)
+    for _, row in ipairs(redis.call('KEYS', '*}~' .. epoch .. '/*')) do
+      if string.sub(redis.call('GET', row), 1, 1) == 'T' then count = count + 1 end
     end
   end
   return count

@@ -26,13 +26,14 @@ describe('a store that is closed', function()
     return tonumber((keys.cli('EVAL', [[
       local count, at = 0, '0'
       repeat
-        local page = redis.call('SCAN', at, 'MATCH', KEYS[1] .. '/*', 'COUNT', 1000)
+        local page = redis.call('SCAN', at, 'MATCH', KEYS[1], 'COUNT', 1000)
         at = page[1]
         for _, key in ipairs(page[2]) do
           if redis.call('GETRANGE', key, 0, 0) == ARGV[1] then count = count + 1 end
         end
       until at == '0'
-      return count]], 1, keys:epoch_key('public.docs'), letter)))
+      return count]], 1, keys.rows_prefix .. keys:epoch_key('public.docs'):match('{%d+}$') .. '~*',
+      letter)))
   end
 
   it('has put into the cache what it has read', function()

@@ -227,9 +227,9 @@ static void set_odd_epoch(void) {
     char key[64];
     redisContext *redis = redisConnectUnix(server.socket);
     redisReply *now = get_epoch(redis, key);
-    CHECK(now != NULL && now->type == REDIS_REPLY_STRING && now->len > 8);
-    if (now != NULL && now->type == REDIS_REPLY_STRING && now->len > 8) {
-        memcpy(now->str + now->len - 8, "FFFFFFFF", 8);
+    CHECK(now != NULL && now->type == REDIS_REPLY_STRING && now->len > 9);
+    if (now != NULL && now->type == REDIS_REPLY_STRING && now->len > 9) {
+        memcpy(now->str + now->len - 9, "FFFFFFFF", 8); /* a + is the last */
         freeReplyObject(redisCommand(redis, "SET %s %s", key, now->str));
     }
     freeReplyObject(now);

@@ -133,7 +133,7 @@ describe('stores cache', function()
 
   it('says that nothing counts under an epoch of another run', function()
     cached('6')
-    server:cli('SET', keys:epoch_key('public.docs'), 'V' .. ('x'):rep(62))
+    server:cli('SET', keys:epoch_key('public.docs'), 'V' .. ('x'):rep(62) .. '+')
     assert.equal('nobody', look('6').verdict)
     server:cli('DEL', keys:epoch_key('public.docs'))
     assert.equal('nobody', look('6').verdict)

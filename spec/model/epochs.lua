@@ -15,6 +15,8 @@
 --   stranger believes that the database is another one, whose keys nobody reads here: behind a
 --            pooler of transactions this one stands there since its last transaction, as it hears
 --            behind its DML; then as bulk
+--   older    is of a version whose keys of rows are others: an epoch that says so is nobody's to
+--            it, so that it turns the table; then as bulk
 --   alone    a statement that commits by itself: its session takes a sign, the table is turned, and
 --            then it is sent; those who end turns wait for the sign, which the session holds until
 --            the statement is over, also when the process is dead

@@ -8,6 +8,7 @@ local cache = {}
 
 ---@class spec.Cache
 ---@field prefix string
+---@field rows_prefix string of the keys of rows
 ---@field db table
 ---@field oids table<string, string> of tables, by their names
 ---@field last? integer the id that was given last
@@ -21,11 +22,14 @@ Cache.__index = Cache
 ---@return spec.Cache
 function cache.of(db, socket)
   local function number(sql) return support.psql(db, sql):match('%d+') end
+  local prefix = ('stores1:%s/%s/'):format(
+    number('SELECT system_identifier FROM pg_control_system()'),
+    number('SELECT oid FROM pg_database WHERE datname = current_database()'))
   return setmetatable({
     db = db,
     oids = {},
-    prefix = ('stores1:%s/%s/'):format(number('SELECT system_identifier FROM pg_control_system()'),
-      number('SELECT oid FROM pg_database WHERE datname = current_database()')),
+    prefix = prefix,
+    rows_prefix = 'stores1:' .. support.psql(db, ("SELECT md5('%s')"):format(prefix)):sub(1, 10),
     cli = redis.cli(socket or support.redis().path),
   }, Cache)
 end
@@ -59,13 +63,25 @@ function Cache:epoch(name)
   return value(self.cli('GET', self:epoch_key(name)))
 end
 
+--- The key of a row under an epoch.
+---@param name string
+---@param id string
+---@param epoch string with its state
+---@return string
+function Cache:key_under(name, id, epoch)
+  if epoch:sub(-1) ~= '+' then -- an older version's
+    return ('%s/%s/%s'):format(self:epoch_key(name), epoch:sub(2), id)
+  end
+  local oid = self:epoch_key(name):match('{(%d+)}$')
+  return ('%s{%s}~%s/%s'):format(self.rows_prefix, oid, epoch:sub(2, 17), id)
+end
+
 --- The key of a row under the epoch that there is.
 ---@param name string
 ---@param id string
 ---@return string
 function Cache:key(name, id)
-  local epoch = assert(self:epoch(name), name .. ' has no epoch')
-  return ('%s/%s/%s'):format(self:epoch_key(name), epoch:sub(2), id)
+  return self:key_under(name, id, assert(self:epoch(name), name .. ' has no epoch'))
 end
 
 --- What stands in the cache for a row; nil: nothing.

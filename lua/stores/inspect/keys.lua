@@ -69,11 +69,11 @@ local function take(store, report, oid, list)
   local one = table_of(report, oid)
   one.epoch = entry.epoch(redis.call(store, { oid = oid }, 'GET', redis.key(store, oid))[1])
   one.is_ours = one.epoch.name ~= nil and core.cache_is_ours(store.engine, oid, one.epoch.name)
-  local living = {}
+  local living, part = {}, one.epoch.name and redis.part(one.epoch.name)
   for _, row in ipairs(list) do
-    if row.epoch and row.epoch == one.epoch.name then
+    if row.part and row.part == part then
       living[#living + 1] = row
-    elseif row.epoch then
+    elseif row.part then
       one.dead = one.dead + 1
     end
   end

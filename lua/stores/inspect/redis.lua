@@ -8,6 +8,7 @@ local wait = require('stores.wait')
 local redis = {}
 
 local MOST = 200 -- keys of one script: others wait while it runs
+local RANDOM, SHORT = 16, '+' -- characters that an epoch begins with, and what ends it
 
 --- Sends a command, and gives the texts of its answer.
 ---@param store stores.Store
@@ -59,7 +60,7 @@ end
 
 ---@class stores.CacheKey
 ---@field oid integer of the table
----@field epoch string? of a row
+---@field part string? of a row: what its key has of the epoch
 ---@field id string? of a row
 
 --- What a key is of; nil: it is none of this store's.
@@ -69,19 +70,31 @@ end
 function redis.read_key(store, key)
   local oid, rest = key:match('{(%d+)}(.*)$')
   local found = oid and { oid = tonumber(oid) }
-  if found and rest ~= '' then found.epoch, found.id = rest:match('^/(.+)/(%-?%d+)$') end
+  if found and rest ~= '' then found.part, found.id = rest:match('^[~/](.+)/(%-?%d+)$') end
   if not found or rest ~= '' and not found.id then return nil end
-  local own = core.cache_key(store.engine, found.oid, found.epoch, found.id)
+  local epoch = found.part
+  if epoch and #epoch == RANDOM then epoch = epoch .. SHORT end
+  local own = core.cache_key(store.engine, found.oid, epoch, found.id)
   return own == key and found or nil
+end
+
+--- What the keys of its rows have of an epoch: all of it where an older version made it.
+---@param epoch string
+---@return string
+function redis.part(epoch)
+  return epoch:sub(-1) == SHORT and epoch:sub(1, RANDOM) or epoch
 end
 
 local function escaped(text)
   return (text:gsub('[*?%[%]\\]', '\\%0'))
 end
 
--- What the keys of all tables begin with.
+-- What the keys of all tables and rows begin with.
 local function prefix(store)
-  return (redis.key(store, 1):gsub('{1}$', ''))
+  local key, row = redis.key(store, 1), redis.key(store, 1, ('x'):rep(RANDOM) .. SHORT, '1')
+  local common = key:find('{', 1, true) - 1
+  while key:sub(1, common) ~= row:sub(1, common) do common = common - 1 end
+  return key:sub(1, common)
 end
 
 -- The pages of one node.
@@ -105,8 +118,8 @@ end
 ---@param epoch string
 ---@param fn fun(keys: string[]): boolean?
 function redis.each_row(store, oid, epoch, fn)
-  local under = escaped(redis.key(store, oid)) .. '/' .. escaped(epoch) .. '/*'
-  scan(store, { oid = oid }, under, fn)
+  local under = redis.key(store, oid, epoch, '0'):gsub('0$', '')
+  scan(store, { oid = oid }, escaped(under) .. '*', fn)
 end
 
 --- Goes through the keys of all tables, of all nodes, until fn gives false.
@@ -114,7 +127,7 @@ end
 ---@param fn fun(keys: string[]): boolean?
 function redis.each_key(store, fn)
   for node = 0, core.cache_nodes(store.engine) - 1 do
-    if not scan(store, { node = node }, escaped(prefix(store)) .. '{*}*', fn) then return end
+    if not scan(store, { node = node }, escaped(prefix(store)) .. '*{*}*', fn) then return end
   end
 end
 

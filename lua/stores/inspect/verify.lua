@@ -51,10 +51,10 @@ local function look(store, work, list)
 end
 
 local function ids_of(store, work, keys)
-  local list = {}
+  local list, part = {}, redis.part(work.epoch)
   for _, key in ipairs(keys) do
     local found = redis.read_key(store, key)
-    if found and found.id and found.epoch == work.epoch then list[#list + 1] = found.id end
+    if found and found.id and found.part == part then list[#list + 1] = found.id end
   end
   return list
 end

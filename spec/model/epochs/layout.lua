@@ -39,12 +39,12 @@ bytes.HOLDS = {} -- where a writer holds the row's lock, and the table's
 for name in ('WROTE READY SENT DYING ZOMBIE PREPARED LEFT'):gmatch('%S+') do
   bytes.HOLDS[bytes['W_' .. name]] = true
 end
-enum(bytes, 1, 'ROW BULK BYPASS OUTSIDE REACH ALONE DEMOTED STRANGER')
+enum(bytes, 1, 'ROW BULK BYPASS OUTSIDE REACH ALONE DEMOTED STRANGER OLDER')
 bytes.ROLES = { row = bytes.ROW, bulk = bytes.BULK, bypass = bytes.BYPASS,
   outside = bytes.OUTSIDE, reach = bytes.REACH, alone = bytes.ALONE, demoted = bytes.DEMOTED,
-  stranger = bytes.STRANGER }
+  stranger = bytes.STRANGER, older = bytes.OLDER }
 bytes.ROLE_NAMES = { 'row', 'bulk', 'bypass', 'outside', 'reach', 'alone', 'demoted',
-  'stranger' }
+  'stranger', 'older' }
 
 -- A reader: where it is, the epoch that it saw, what its SELECT gave, is the key's lease its own.
 bytes.READER = 4

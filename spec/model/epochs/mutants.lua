@@ -37,6 +37,8 @@ return {
     needs = { roles = { 'row', 'reach' }, ddl = true } },
   ['announce a write at the server of the transaction before'] = { old_server = true,
     needs = { roles = { 'row', 'stranger' }, readers = 1 } },
+  ['one epoch, and two versions that have its rows under other keys'] = { two_layouts = true,
+    needs = { roles = { 'row', 'older' }, readers = 1 } },
   ['believe the epoch that came along with a slot'] = { trust_move = true,
     needs = { roles = { 'row' }, move = true, readers = 1 } },
   ['commit without a word where the slot of an INTENT moves'] = { no_turn_moving = true,

@@ -14,7 +14,8 @@ local W_ZOMBIE, W_OVER, W_EARLY = layout.W_ZOMBIE, layout.W_OVER, layout.W_EARLY
 local W_SIGN, W_RUNS, W_PREPARED = layout.W_SIGN, layout.W_RUNS, layout.W_PREPARED
 local W_LEFT, ROW, BULK, BYPASS = layout.W_LEFT, layout.ROW, layout.BULK, layout.BYPASS
 local OUTSIDE, REACH, ALONE, DEMOTED = layout.OUTSIDE, layout.REACH, layout.ALONE, layout.DEMOTED
-local STRANGER, W_NAMES, W_IDLE = layout.STRANGER, layout.W_NAMES, layout.W_IDLE
+local STRANGER, OLDER, W_NAMES, W_IDLE = layout.STRANGER, layout.OLDER, layout.W_NAMES,
+  layout.W_IDLE
 
 --- Adds them to what the parts of a model have in common.
 ---@param c table
@@ -58,7 +59,7 @@ return function(c)
             emit('writer: BEGIN, DML of another row, and does not know of the trigger', who)
           end
         end
-      elseif free and (role <= BULK or role == STRANGER or s[WIN] == 0) then
+      elseif free and (role <= BULK or role == STRANGER or role == OLDER or s[WIN] == 0) then
         begin(s, t, w, role)
         if role == OUTSIDE then
           t[w] = W_ACKED
@@ -69,6 +70,7 @@ return function(c)
           or role == BYPASS and 'writer: BEGIN, DML, Redis is not reached'
           or role == DEMOTED and 'writer: BEGIN, DML, is at a demoted Redis'
           or role == STRANGER and 'writer: BEGIN, DML, believes in another server'
+          or role == OLDER and 'writer: BEGIN, DML, has its rows under other keys'
           or 'writer: writes outside Stores', who)
       end
     end
@@ -109,7 +111,8 @@ return function(c)
       emit(not counts(s) and 'writer: INTENT under an epoch of another server'
         or s[EPOCH] == EB and 'writer: INTENT under B' or 'writer: INTENT under V', who)
     elseif pc == W_WROTE and (role == BULK or role == REACH and s[w + W_TURNED] == 0
-      or role == STRANGER and not m.old_server) and not m.turn and not m.no_reach then
+      or role == STRANGER and not m.old_server or role == OLDER and not m.two_layouts)
+      and not m.turn and not m.no_reach then
       copy(t, s)
       turn_present(t)
       t[w] = W_READY
@@ -186,7 +189,7 @@ return function(c)
       if s[w + W_OPEN] == 0 then saw(t, s[w + W_VER]) end
       t[w] = W_ACKED
       local turned = role == DEMOTED and s[w + W_TURNED] == 1
-      if role == BULK or role == REACH or role == ALONE or role == STRANGER or turned then
+      if role == BULK or role == REACH or role >= ALONE and role ~= DEMOTED or turned then
         finish(t, w)
       end
       emit('writer: answers its caller', who)
