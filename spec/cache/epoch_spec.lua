@@ -223,6 +223,31 @@ describe('the epoch of a table', function()
     assert.equal(2, store:find('docs', id).n)
   end)
 
+  it('of an older version has rows held in memory, too, and writers tell those who do', function()
+    store:query('CREATE TABLE kept (id bigint PRIMARY KEY, value jsonb)')
+    keys:ready(store, 'public.kept')
+    local id = store:insert('kept', { n = 1 }).id
+    local holder = stores.Store.new(db, server:config(), { hold = { 'kept' } })
+    local function held()
+      support.eventually(function()
+        local before = holder:stats().held_hits
+        holder:find('kept', id)
+        return holder:stats().held_hits > before
+      end)
+    end
+    held() -- the mark that it needs turns the table
+    local older = ('w'):rep(16) .. keys:epoch('public.kept'):sub(18, -2)
+    keys.cli('SET', keys:epoch_key('public.kept'), 'B' .. older)
+    assert.equal(1, store:find('kept', id).n)
+    keys:turned('public.kept', 'B' .. older)
+    held()
+    assert.equal('V' .. older, keys:epoch('public.kept'))
+    stores.run(function() store:update('kept', { id = id, n = 2 }) end)
+    assert.equal(2, holder:find('kept', id).n)
+    held()
+    support.close(holder)
+  end)
+
   it('is nobody\'s when it is of another Redis, or is no epoch at all', function()
     local id = cached(1)
     local epoch = keys:epoch('public.docs')
