@@ -36,7 +36,7 @@ describe('a program that waits for a statement', function()
     child:signal('INT')
     local text = child:wait()
     -- the statement takes 50 s
-    assert.is_true(require('stores.wait').host.hub():now() - began < 20)
+    assert.is_true(require('stores.wait').host.hub():now() - began < 20, text)
     support.eventually(function() return running() == 0 end, 10, 'nothing runs on')
     return text
   end
