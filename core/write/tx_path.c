@@ -14,9 +14,12 @@ static bool may_run_code(const stores_tx *tx) {
     case TXOP_WRITE:
     case TXOP_BULK: return !txop->table->known || stores__statement_fires(txop->statement);
     case TXOP_FIND: return txop->table->runs;
-    case TXOP_QUERY: /* of a worse one nobody believes that it left anything as it was */
-        return stores__sql_know(&tx->engine->pool.common.texts, txop->sql).effect ==
-               STORES__SQL_ROWS;
+    case TXOP_QUERY: { /* of a worse one nobody believes that it left anything as it was */
+        struct stores__sql_known known = stores__sql_know(&tx->engine->pool.common.texts,
+                                                          txop->sql);
+        /* SET LOCAL calls nobody, and a question would forbid SET TRANSACTION behind it */
+        return known.effect == STORES__SQL_ROWS && !known.sets;
+    }
     default: return false;
     }
 }

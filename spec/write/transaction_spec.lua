@@ -257,6 +257,15 @@ describe('a transaction', function()
     assert.equal('read_only', err.code)
   end)
 
+  it('may be given another isolation behind what it sets for its own SQL', function()
+    store:transaction(function(tx)
+      tx:query("SET LOCAL app.reader = 'Ada'")
+      tx:query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ')
+      local is = "SELECT current_setting('transaction_isolation') AS level"
+      assert.equal('repeatable read', tx:query(is)[1].level)
+    end)
+  end)
+
   it('refuses to be used after its end, and by two coroutines at once', function()
     local kept
     store:transaction(function(tx) kept = tx end)
