@@ -258,8 +258,8 @@ static void set_without_value(stores_error *e, stores_code code, const char *mes
     }
 }
 
-/* A syntax error quotes where it is: between the quotation marks a literal begins or ends, which may
- * be a password. So may be what a program of COPY was called with. */
+/* A syntax error quotes where it is: between the quotation marks a literal begins or ends, which
+ * may be a password. So may be what a program of COPY was called with. */
 static bool quotes_literal(const char *sqlstate, const char *message) {
     const char *first, *last, *at, *dollar;
     size_t last_len;

@@ -131,7 +131,8 @@
 
 /* Which functions somebody wrote the table's definitions call, and as what: one that is replaced
  * changes neither the table nor what calls it. The same of domains that those make values of, and
- * of types that may come to have some inside, which ALTER DOMAIN and ALTER TYPE change. "": none. */
+ * of types that may come to have some inside, which ALTER DOMAIN and ALTER TYPE change.
+ * "": none. */
 #define PRINT_WRITTEN                                                                              \
     "coalesce((SELECT ' ' || pg_catalog.hashtextextended(pg_catalog.string_agg("                   \
     "  written.oid::text || '.' || written.xmin::text, ',' ORDER BY written.oid), 0)::text"        \
