@@ -76,8 +76,9 @@ STORES_API stores_op *stores_tx_rollback_to(stores_tx *tx, const stores_call *ca
 STORES_API stores_op *stores_tx_commit(stores_tx *tx, const stores_call *call);
 STORES_API stores_op *stores_tx_rollback(stores_tx *tx, const stores_call *call);
 /* Of how many levels the server holds the locks, of which the transaction is the first, and each
- * savepoint one more: a statement that failed has given back those of the innermost. -1: it is
- * over, or will be, without its caller: it holds nothing, and no connection. */
+ * savepoint one more: a statement that failed has given back those of the innermost, but where it
+ * may have failed inside of another savepoint, of its own or of the caller's SQL. -1: it is over,
+ * or will be, without its caller: it holds nothing, and no connection. */
 STORES_API int stores_tx_levels(const stores_tx *tx);
 /* Ends the use of a tx; one that is open is rolled back in the background. Does no I/O itself. */
 STORES_API void stores_tx_free(stores_tx *tx);

@@ -109,6 +109,8 @@ struct stores_tx {
     enum stores__tx_state state;
     bool begun, freed, xid_known;
     bool renames; /* a text may have changed what names mean */
+    bool saves; /* a text made a savepoint, which may be open still */
+    bool keeps; /* it failed, perhaps inside of a savepoint that depth does not count */
     bool freed_in_child; /* of a fork, which is to forget it */
     stores_op *op; /* the op under way; NULL: none, or it left */
     struct stores__txop *txop; /* its details, also after the op left */

@@ -109,6 +109,7 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
     stores__pg_explain_read_only(&tx->req, error);
     stores__pg_heed(tx->conn, error);
     bool own = is_own(txop, index);
+    tx->keeps = tx->keeps || tx->saves || (own && txop->guarded);
     /* it committed itself, perhaps on another server */
     txop->partly = tx->options.session &&
                    (stores__pg_in_doubt(tx->conn, error) || (own && did_a_part(txop, error)));
@@ -149,6 +150,7 @@ static void take_own(stores_tx *tx, struct pg_result *result) {
     struct stores__txop *txop = tx->txop;
     const char *tag = txop->kind == TXOP_QUERY ? stores__pg_tag(result) : "";
     if (!tx->options.session && stores__sql_tag_controls(tag)) txop->ended = true;
+    if (strcmp(tag, "SAVEPOINT") == 0) tx->saves = true;
     note_names(tx, tag);
     if (tx->options.session && session_wrote(txop, tag)) {
         stores__turn_all(tx->engine);
@@ -281,6 +283,7 @@ void stores__tx_send(stores_tx *tx) {
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
     bool begin = !tx->begun && !tx->options.session, confirms = false;
     tx->failed = false;
+    tx->keeps = tx->keeps && stores__pg_has_failed(tx->conn);
     txop->facts_at = txop->path_at = txop->path_behind = -1;
     txop->begun_here = begin;
     tx->req.result = took;

@@ -101,6 +101,40 @@ describe('a transaction does not hold', function()
     assert.equal(2, store:find('accounts', since).n)
   end)
 
+  it('what failed by itself, in a savepoint of its own: but all of before it', function()
+    store:query('CREATE VIEW broken AS SELECT id, value || (1 / (id - id))::text::jsonb AS value'
+      .. ' FROM accounts')
+    local readonly = { readonly = true }
+    local failures = {
+      function(tx) tx:query('SELECT 1 / 0', nil, readonly) end,
+      function(tx, id) tx:find('broken', id) end,
+      function(tx)
+        tx:query('SAVEPOINT own')
+        tx:query('SELECT 1 / 0')
+      end,
+    }
+    for _, fail in ipairs(failures) do
+      local id = new_id()
+      insert(id)
+      local _, err = pcall(store.transaction, store, function(tx)
+        patch(id, tx)
+        assert.is_false(pcall(fail, tx, id))
+        refused(patch, id)
+        assert.is_false(pcall(tx.query, tx, 'SELECT 1'))
+        refused(patch, id)
+      end)
+      assert.equal('query_failed', err.code)
+      assert.equal(1, store:find('accounts', id).n)
+      _, err = pcall(store.transaction, store, function(tx)
+        assert.is_false(pcall(tx.transaction, tx, function() fail(tx, id) end))
+        patch(id, tx)
+        assert.is_false(pcall(tx.query, tx, 'SELECT 1 / 0'))
+        if fail ~= failures[3] then patch(id) end
+      end)
+      assert.equal('query_failed', err.code)
+    end
+  end)
+
   it('a savepoint that was undone: the next one, and what comes after it, is not in it', function()
     store:transaction(function(tx)
       for _ = 1, 3 do
