@@ -196,6 +196,9 @@ static void add_question(struct stores__own_call *call) {
 static void ask_locks(struct stores__own_call *call) {
     begin(call, CALL_LOCKS);
     add_question(call);
+    if (stores__sql_mentions(call->sql, "savepoint")) {
+        stores__commit_add_last(call->conn, &call->req);
+    }
     stores__pg_sync(call->conn, &call->req);
 }
 

@@ -109,6 +109,7 @@ static void ask(struct stores__commit *commit) {
     stores__pg_begin(commit->conn, &commit->req);
     commit->asked = stores__commit_add_question(commit->engine, commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, stores__commit_xid_if_any_sql, 0, NULL, true);
+    if (commit->saves) stores__commit_add_last(commit->conn, &commit->req);
     stores__pg_sync(commit->conn, &commit->req);
 }
 

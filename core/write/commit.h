@@ -45,6 +45,9 @@ void stores__commit_take_xid(struct stores__commit *commit, const struct pg_resu
  * statement that gives oids. */
 int stores__commit_add_question(const stores_engine *engine, struct stores__pg_conn *conn,
                                 struct stores__pg_req *req);
+/* Behind it, where a savepoint may be open: COMMIT ends that first, and with it what keeps the rest
+ * from writing. So what waits still happens before. */
+void stores__commit_add_last(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* Behind a transaction pooler: adds the question which server this is, for another one may stand
  * there since the last transaction, whose rows have other keys. The last question asks it right
  * before the locks. */
@@ -59,6 +62,8 @@ void stores__commit_take_lock(struct stores__commit *commit, const struct pg_res
 /* It may have changed rows that it does not name: the locks are asked for before COMMIT. */
 void stores__commit_reaches(struct stores__commit *commit);
 bool stores__commit_is_reaching(const struct stores__commit *commit);
+/* A savepoint may be open in it still. */
+void stores__commit_saves(struct stores__commit *commit);
 /* Something ran in it that was kept from writing, and may have opened a cursor WITH HOLD, which
  * would run inside of COMMIT, where nothing keeps it from that. */
 void stores__commit_closes(struct stores__commit *commit);

@@ -47,6 +47,7 @@ struct stores__commit {
     size_t turn_count, turn_room;
     bool reaches, large, locks_known, no_memory;
     bool closes; /* cursors are closed before COMMIT */
+    bool saves; /* a savepoint may be open */
     bool renames; /* by DDL: names that were asked for before COMMIT may mean others after it */
 
     uint64_t began; /* in ns of stores__held_now */

@@ -105,6 +105,14 @@ void stores__commit_reaches(struct stores__commit *commit) {
     if (commit->engine->cache != NULL) commit->reaches = true;
 }
 
+void stores__commit_add_last(struct stores__pg_conn *conn, struct stores__pg_req *req) {
+    if (!conn->citus) stores__pg_add(conn, req, immediate_sql, 0, NULL, true);
+}
+
+void stores__commit_saves(struct stores__commit *commit) {
+    commit->saves = true;
+}
+
 void stores__commit_closes(struct stores__commit *commit) {
     commit->closes = true;
 }

@@ -130,6 +130,7 @@ static void start_commit(stores_tx *tx) {
         return;
     }
     tx->commit = NULL;
+    if (tx->saves || tx->depth > 0) stores__commit_saves(commit);
     stores__commit_watch(commit, phase_changed);
     stores__commit_start(commit, tx->conn, committed, tx);
 }

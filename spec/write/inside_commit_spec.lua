@@ -67,6 +67,12 @@ describe('what waits for COMMIT', function()
     transaction = function()
       store:transaction(function(tx) tx:update('a', { id = '1', n = 2 }) end)
     end,
+    ['transaction that leaves a savepoint open'] = function()
+      store:transaction(function(tx)
+        tx:query('SAVEPOINT s')
+        tx:update('a', { id = '1', n = 2 })
+      end)
+    end,
   }
 
   for kind, write in pairs(writes) do
