@@ -301,11 +301,12 @@ static void send_begin(struct stores__own_call *call) {
 }
 
 /* Behind a transaction pooler what a text leaves in a session, a lock of it above all, can be taken
- * back only while the pooler keeps the server for us: where it fails, in its transaction. */
+ * back only while the pooler keeps the server for us: where it fails, in its transaction. Whoever
+ * asks for none may call what refuses to run in one. */
 static bool is_kept_open(const struct stores__own_call *call) {
     const struct stores__pg_conn *conn = call->conn;
     struct stores__pg_pool *pool = &call->engine->pool;
-    return pool->pooler && conn->foreign && !conn->citus &&
+    return pool->pooler && conn->foreign && !conn->citus && call->way != WAY_ITSELF &&
            stores__sql_know(&pool->common.texts, call->sql).stands_anywhere;
 }
 

@@ -38,8 +38,8 @@ enum stores__call_step {
 
 enum stores__call_way {
     WAY_LONE, /* nothing: a statement is a transaction by itself where nobody has to look into it;
-               * behind a transaction pooler as the next one, and so does ITSELF, for one that may
-               * leave something in the session */
+               * behind a transaction pooler BEGIN and COMMIT around one that may leave something in
+               * the session */
     WAY_READS, /* BEGIN READ ONLY before it, COMMIT behind it, in one round trip */
     WAY_ASKED, /* BEGIN before it, the question what it wrote behind it; then a commit */
     WAY_SEVERAL, /* the same, each by itself, for several statements in one text */
