@@ -45,9 +45,9 @@
 #define OWN_KEY "EXISTS (SELECT FROM pg_catalog.unnest(p.partclass) c (oid) WHERE c.oid >= 16384)"
 
 /* What a table's definitions are made of: constraints, defaults, indexes, the keys of partitions;
- * domains of columns, and those that the former make values of, also inside of others; and the
- * functions in all of these that somebody wrote. An exclusion constraint is noted to depend on the
- * class of its index, and not on its operators. */
+ * domains of columns, and those that the former make values of, also inside of others, as a range
+ * has its bounds; and the functions in all of these that somebody wrote. An exclusion constraint is
+ * noted to depend on the class of its index, and not on its operators. */
 #define DEFINITIONS                                                                                \
     "texts AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                   \
     "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
@@ -66,7 +66,11 @@
     "  UNION SELECT x.oid FROM types JOIN pg_catalog.pg_type t ON t.oid = types.oid"               \
     "  CROSS JOIN LATERAL (SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype"                 \
     "  UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a"                                 \
-    "  WHERE a.attrelid = t.typrelid AND a.attnum > 0) x WHERE x.oid >= 16384),"                   \
+    "  WHERE a.attrelid = t.typrelid AND a.attnum > 0"                                             \
+    "  UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid"          \
+    "  UNION ALL SELECT e.refobjid FROM pg_catalog.pg_depend e WHERE t.typtype = 'm'"              \
+    "  AND e.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND e.objid = t.oid"              \
+    "  AND e.refclassid = e.classid) x WHERE x.oid >= 16384),"                                     \
     " made AS (SELECT domains.oid FROM domains UNION SELECT types.oid FROM types),"                \
     " o AS (SELECT texts.class, texts.oid FROM texts"                                              \
     "  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid"                    \
@@ -80,8 +84,8 @@
     "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
     "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
     "  AND p.prolang NOT IN (" THE_SERVERS ")"                                                     \
-    "  UNION SELECT p.oid, p.xmin, p.provolatile FROM texts"                                       \
-    "  JOIN pg_catalog.pg_depend e ON e.classid = texts.class AND e.objid = texts.oid"             \
+    "  UNION SELECT p.oid, p.xmin, p.provolatile FROM o"                                           \
+    "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
     "  AND e.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND e.refobjid >= 16384"    \
     "  JOIN pg_catalog.pg_opclass k ON k.oid = e.refobjid CROSS JOIN LATERAL ("                    \
     "  SELECT m.amproc::pg_catalog.oid AS oid FROM pg_catalog.pg_amproc m"                         \

@@ -66,6 +66,11 @@ describe('rows that a table\'s own functions change', function()
       "ALTER TABLE %a ADD y d%n[]; ALTER TABLE %a ALTER y SET DEFAULT ARRAY['x']::d%n[]",
     ['a type with a domain inside'] = 'CREATE TYPE c%n AS (k d%n); ALTER TABLE %a ADD y c%n;'
       .. " ALTER TABLE %a ALTER y SET DEFAULT ROW('x')::c%n",
+    ['a range over a domain'] = 'CREATE TYPE r%n AS RANGE (SUBTYPE = d%n); ALTER TABLE %a'
+      .. " ADD CHECK (('[' || coalesce(value->>'k', '') || ',]')::r%n IS NOT NULL)",
+    ['several ranges over a domain'] = 'CREATE TYPE r%n AS RANGE (SUBTYPE = d%n,'
+      .. ' MULTIRANGE_TYPE_NAME = m%n); ALTER TABLE %a'
+      .. " ADD CHECK (('{[' || coalesce(value->>'k', '') || ',]}')::m%n IS NOT NULL)",
   }
 
   describe('when it was made so', function()
@@ -145,6 +150,17 @@ describe('rows that a table\'s own functions change', function()
     it('are fresh: of an exclusion constraint, by its operator', function()
       local a, b = with_class('ALTER TABLE %a ADD EXCLUDE (value c%n WITH =%o)')
       store:update(a, { id = '1', n = 7 })
+      changed(b)
+    end)
+
+    it('are fresh: of a range of which a check makes a value', function()
+      local a, b = pair([[CREATE FUNCTION cmp%n(text, text) RETURNS int IMMUTABLE LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM %w\; RETURN bttextcmp($1, $2)\; END $$;
+        CREATE OPERATOR CLASS t%n FOR TYPE text USING btree AS OPERATOR 1 <, OPERATOR 2 <=,
+          OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 cmp%n(text, text);
+        CREATE TYPE r%n AS RANGE (SUBTYPE = text, SUBTYPE_OPCLASS = t%n);
+        ALTER TABLE %a ADD CHECK ((value->>'k')::r%n IS NOT NULL OR id < 3)]])
+      store:insert(a, { id = '7', k = '[x,y]' })
       changed(b)
     end)
 
