@@ -211,7 +211,8 @@ STORES_API stores_op *stores_select(stores_engine *engine, const stores_call *ca
 STORES_API stores_op *stores_query(stores_engine *engine, const stores_call *call, const char *sql,
                                    const stores_params *params,
                                    const stores_query_options *options);
-/* After a write that Stores did not see: of one row (id), or of the whole table (id NULL). */
+/* After a write that Stores did not see: of one row (id), or of the whole table (id NULL). Of a
+ * partition or a view, whose own rows are not cached, the tables behind it are told, as a whole. */
 STORES_API stores_op *stores_invalidate(stores_engine *engine, const stores_call *call,
                                         const char *table, const int64_t *id);
 

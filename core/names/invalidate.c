@@ -25,7 +25,8 @@ struct invalidation {
     bool known, failed; /* they are; one of them could not be turned */
     int64_t id;
     bool row;
-    bool again; /* the link was lost meanwhile, and it was sent once more */
+    bool asked_again; /* the connection was lost meanwhile, and the question was put once more */
+    bool again; /* the same of the link, and what was sent */
     uint64_t failures; /* of the link, when it was sent */
 };
 
@@ -60,6 +61,7 @@ static stores_outcome leave(stores_op *op) {
 }
 
 static bool send_it(struct invalidation *invalidation);
+static void turn_behind(struct invalidation *invalidation);
 
 /* A link that was lost is made anew at once. */
 static bool send_again(struct invalidation *invalidation) {
@@ -69,7 +71,9 @@ static bool send_again(struct invalidation *invalidation) {
         return false;
     }
     invalidation->again = true;
-    return send_it(invalidation);
+    if (!invalidation->known) return send_it(invalidation);
+    turn_behind(invalidation);
+    return true;
 }
 
 static void answer(struct invalidation *invalidation, bool ok) {
@@ -171,6 +175,8 @@ static void turned_behind(void *arg, bool ok) {
 
 static void turn_behind(struct invalidation *invalidation) {
     const struct stores__cache *cache = invalidation->table->engine->cache;
+    invalidation->failures = stores__nodes_failures(cache);
+    invalidation->failed = false;
     invalidation->turning = 1; /* ours, so that answers cannot end it before all is sent */
     for (size_t i = 0; i < invalidation->count; i++) {
         struct stores__epoch *epoch = invalidation->behind[i];
@@ -216,9 +222,17 @@ static void fail(struct invalidation *invalidation, const stores_error *error) {
     invalidation_free(invalidation);
 }
 
+static void ask_behind(struct invalidation *invalidation);
+
 static void asked_behind(struct stores__pg_req *req, enum stores__pg_end end) {
     struct invalidation *invalidation = STORES__CONTAINER(req, struct invalidation, question);
     if (end == STORES__PG_LOST && !invalidation->known) {
+        bool unanswered = invalidation->behind == NULL;
+        if (unanswered && (!invalidation->asked_again || req->stalled)) {
+            invalidation->asked_again = !req->stalled;
+            ask_behind(invalidation);
+            return;
+        }
         stores__error_set(&invalidation->error, STORES_CONNECTION_LOST,
                           "the connection was lost while asking for the tables behind a name");
     }
@@ -234,6 +248,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     char oid[12];
     const char *values[] = {oid};
     snprintf(oid, sizeof oid, "%u", invalidation->table->oid);
+    invalidation->question.again = true;
     invalidation->question.result = took_behind;
     invalidation->question.done = asked_behind;
     stores__pg_begin(conn, &invalidation->question);
@@ -243,6 +258,13 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
 
 static void not_granted(struct stores__pg_wait *wait, const stores_error *error) {
     fail(STORES__CONTAINER(wait, struct invalidation, wait), error);
+}
+
+static void ask_behind(struct invalidation *invalidation) {
+    struct stores__pg_pool *pool = &invalidation->table->engine->pool;
+    invalidation->wait.granted = granted;
+    invalidation->wait.failed = not_granted;
+    stores__pg_acquire(pool, &invalidation->wait, STORES__PG_READING, "lookups");
 }
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
@@ -259,9 +281,7 @@ static void resolved(stores_op *op, struct stores__table *table) {
     if (!stores__cache_covers(table)) {
         op->leave = leave;
         op->dispose = NULL;
-        invalidation->wait.granted = granted;
-        invalidation->wait.failed = not_granted;
-        stores__pg_acquire(&op->engine->pool, &invalidation->wait, STORES__PG_READING, "lookups");
+        ask_behind(invalidation);
         return;
     }
     if (!stores__node_up(stores__epoch_node(table->epoch)) || !stores__past_known(cache) ||

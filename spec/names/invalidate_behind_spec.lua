@@ -72,6 +72,17 @@ describe('a write outside of Stores, of which invalidate is told', function()
     support.psql(db, ('DROP OWNED BY %s; DROP ROLE %s'):format(role, role))
   end)
 
+  it('is seen where the connection was lost on which the question goes out', function()
+    local one = stores.Store.new(support.config(db.database, { poolsize = 1 }), support.redis())
+    one:find('seen', '1')
+    written('plain', 'seen')
+    support.psql(db, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+      .. ' WHERE datname = current_database() AND pid <> pg_backend_pid()')
+    one:invalidate('seen')
+    fresh('plain')
+    support.close(one)
+  end)
+
   it('is told to nobody where nothing is behind the name', function()
     store:query('CREATE VIEW made AS SELECT 1::bigint AS id, \'{"n": 1}\'::jsonb AS value')
     store:invalidate('made', '1')
