@@ -210,6 +210,18 @@ describe('stores invalidate', function()
     assert.equal(5, store:find('docs', '7').n)
   end)
 
+  it('has the rows behind a view read anew, by one of its rows and by all of them', function()
+    store:query('CREATE VIEW shown AS SELECT * FROM docs')
+    for n, words in ipairs({ { 'invalidate', 'shown', '10' }, { 'invalidate', 'shown' } }) do
+      cached('10', 0)
+      support.psql(db, ("UPDATE docs SET value = '{\"n\": %d}' WHERE id = 10"):format(n))
+      assert.equal(0, store:find('docs', '10').n)
+      command.must(words, served)
+      assert.equal(n, store:find('docs', '10').n)
+    end
+    store:query('DROP VIEW shown')
+  end)
+
   it('says so where there is no cache', function()
     local result = command.run({ 'invalidate', 'docs' }, { db = db, redis = false })
     assert.equal(1, result.code)

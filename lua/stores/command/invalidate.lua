@@ -28,6 +28,7 @@ local function whole(args, context)
     local facts = catalog.facts(store, args.table, found.oid)
     if facts and facts.uncached ~= '' then
       context.say(('%s is not cached: %s'):format(args.table, facts.uncached))
+      store:invalidate(args.table) -- what its rows are read from may be
     elseif not settle.turn(store, args.table, found.oid) then
       is_over = false
     end
