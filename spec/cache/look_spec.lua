@@ -49,6 +49,20 @@ describe('the names of keys', function()
     end
   end)
 
+  it('are looked for under their prefix alone, which may have braces', function()
+    local own = stores.Store.new(db, server:config({ timeout = 2 }), { prefix = '{mine}:' })
+    local mine = setmetatable({ prefix = '{mine}:', rows_prefix = '{mine}:' }, { __index = keys })
+    mine:ready(own, 'public.docs')
+    server:cli('SET', 'other{7}', '')
+    local found = {}
+    look.each_key(own, function(page)
+      for _, key in ipairs(page) do found[key] = key:sub(1, 7) end
+    end)
+    assert.equal('{mine}:', found[mine:epoch_key('public.docs')])
+    assert.is_nil(found['other{7}'])
+    support.close(own)
+  end)
+
   it('are not known before PostgreSQL was met, nor without a cache', function()
     local other = stores.Store.new(db, server:config())
     assert.is_nil(core.cache_key(other.engine, oid))

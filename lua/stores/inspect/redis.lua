@@ -92,7 +92,7 @@ end
 -- What the keys of all tables and rows begin with.
 local function prefix(store)
   local key, row = redis.key(store, 1), redis.key(store, 1, ('x'):rep(RANDOM) .. SHORT, '1')
-  local common = key:find('{', 1, true) - 1
+  local common = #key - #'{1}' -- braces may be in the prefix, too
   while key:sub(1, common) ~= row:sub(1, common) do common = common - 1 end
   return key:sub(1, common)
 end
