@@ -292,6 +292,43 @@ static void test_looking(void) {
     engine_close(engine);
 }
 
+/* ---- Telling of a write by others, by the name of a view ------------------------------------- */
+
+static const char *invalidate(stores_engine *engine) {
+    stores_call call = {.size = sizeof call, .timeout_ms = DEADLINE_MS};
+    stores_op *op = stores_invalidate(engine, &call, "shown", NULL);
+    return op != NULL ? end_of(op) : "no_memory";
+}
+
+static void test_behind(int *fault) {
+    stores_engine *engine = engine_new(true), *other = engine_new(true);
+    char text[120];
+    bool met = true;
+    sql("CREATE OR REPLACE VIEW shown AS SELECT * FROM docs");
+    CHECK_STR(end_of(stores_find(engine, NULL, "shown", 1)), "ok");
+    int at;
+    for (at = 1; met && at < MOST; at++) {
+        wait_for_redis(engine);
+        check_others(other);
+        snprintf(text, sizeof text, "UPDATE docs SET value = '{\"n\": %d}' WHERE id = 1", at);
+        sql(text);
+        *fault = at;
+        const char *end = invalidate(engine);
+        met = *fault == 0;
+        *fault = 0;
+        if (!met) CHECK_STR(end, "ok");
+        if (strcmp(end, "ok") != 0) {
+            wait_for_redis(engine);
+            CHECK_STR(invalidate(engine), "ok");
+        }
+        CHECK_STR(seen_by(other), stored());
+    }
+    CHECK(at > 1 && !met);
+    no_op_left(engine);
+    engine_close(engine);
+    engine_close(other);
+}
+
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
 static void test_tls(void) {
@@ -329,6 +366,8 @@ int main(void) {
     test_segment();
     test_owed();
     test_looking();
+    test_behind(&fail_at);
+    test_behind(&fail_result_at);
     for (int cache = 0; cache < 2; cache++) {
         test_calls(cache, &fail_at);
         test_calls(cache, &fail_result_at);
