@@ -47,7 +47,8 @@
 /* What a table's definitions are made of: constraints, defaults, indexes, the keys of partitions;
  * domains of columns, and those that the former make values of, also inside of others, as a range
  * has its bounds; and the functions in all of these that somebody wrote. An exclusion constraint is
- * noted to depend on the class of its index, and not on its operators. */
+ * noted to depend on the class of its index, and not on its operators; what compares arrays, or
+ * rows, takes the classes of the types inside, and is noted to depend on none. */
 #define DEFINITIONS                                                                                \
     "texts AS (SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass AS class,"                   \
     "  k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid IN (SELECT tree.oid FROM tree)"      \
@@ -84,10 +85,12 @@
     "  WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN e.refobjid"                             \
     "  WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN r.oprcode::pg_catalog.oid END"      \
     "  AND p.prolang NOT IN (" THE_SERVERS ")"                                                     \
-    "  UNION SELECT p.oid, p.xmin, p.provolatile FROM o"                                           \
+    "  UNION SELECT p.oid, p.xmin, p.provolatile FROM (SELECT e.refobjid AS oid FROM o"            \
     "  JOIN pg_catalog.pg_depend e ON e.classid = o.class AND e.objid = o.oid"                     \
     "  AND e.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND e.refobjid >= 16384"    \
-    "  JOIN pg_catalog.pg_opclass k ON k.oid = e.refobjid CROSS JOIN LATERAL ("                    \
+    "  UNION ALL SELECT k.oid FROM pg_catalog.pg_opclass k WHERE k.oid >= 16384"                   \
+    "  AND k.opcintype IN (SELECT made.oid FROM made)) c"                                          \
+    "  JOIN pg_catalog.pg_opclass k ON k.oid = c.oid CROSS JOIN LATERAL ("                         \
     "  SELECT m.amproc::pg_catalog.oid AS oid FROM pg_catalog.pg_amproc m"                         \
     "  WHERE m.amprocfamily = k.opcfamily UNION ALL SELECT r.oprcode::pg_catalog.oid"              \
     "  FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator r ON r.oid = m.amopopr"               \

@@ -153,6 +153,30 @@ describe('rows that a table\'s own functions change', function()
       changed(b)
     end)
 
+    it('are fresh: of a type of which a check compares arrays', function()
+      local sql = [[CREATE TYPE k%n AS (k text);
+        CREATE FUNCTION cmp%n(k%n, k%n) RETURNS int IMMUTABLE LANGUAGE plpgsql
+        AS $$ BEGIN RETURN bttextcmp($1.k, $2.k)\; END $$;]]
+      local list = {}
+      for i, op in ipairs({ '<', '<=', '=', '>=', '>' }) do
+        sql = sql .. ([[CREATE FUNCTION o%d_%%n(k%%n, k%%n) RETURNS bool IMMUTABLE LANGUAGE plpgsql
+          AS $$ BEGIN PERFORM %%w\; RETURN $1.k %s $2.k\; END $$;
+          CREATE OPERATOR %s (FUNCTION = o%d_%%n, LEFTARG = k%%n, RIGHTARG = k%%n);]]):format(i, op,
+          op, i)
+        list[i] = ('OPERATOR %d %s'):format(i, op)
+      end
+      local a, b = pair(sql .. 'CREATE OPERATOR CLASS t%n DEFAULT FOR TYPE k%n USING btree AS '
+        .. table.concat(list, ', ') .. ", FUNCTION 1 cmp%n(k%n, k%n); ALTER TABLE %a ADD CHECK"
+        .. " (ARRAY[ROW(value->>'k')::k%n] <> ARRAY[ROW('no')::k%n])")
+      store:query(("UPDATE %s SET value = '{\"n\": 1}'"):format(b))
+      support.eventually(function()
+        other:find(b, '1')
+        return (keys:row('public.' .. b, '1') or ''):sub(1, 1) == 'V'
+      end, 20, 'the row of ' .. b)
+      store:insert(a, { id = '7', k = 'x' })
+      changed(b)
+    end)
+
     it('are fresh: of a range of which a check makes a value', function()
       local a, b = pair([[CREATE FUNCTION cmp%n(text, text) RETURNS int IMMUTABLE LANGUAGE plpgsql
         AS $$ BEGIN PERFORM %w\; RETURN bttextcmp($1, $2)\; END $$;
