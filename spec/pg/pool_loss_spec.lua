@@ -196,16 +196,17 @@ describe('A pool', function()
     behind_proxy({ poolsize = 4 })
     pid_of(store)
     proxy:ignore_cancels()
-    local before, most = pg_proxy.threads(), 0
+    local before, most, rounds = pg_proxy.threads(), 0, 0
     stores.run(function()
-      for _ = 1, 8 do
+      repeat -- a busy machine may end a call before its statement is sent, which needs no cancel
+        rounds = rounds + 1
         stores.map({ 1, 2, 3, 4 }, function()
           local ok, err = store.try:query('SELECT pg_sleep(0.2)', nil, { timeout = 0.05 })
           assert.is_true(not ok and err.code == 'timeout', tostring(err))
         end)
         most = math.max(most, pg_proxy.threads() - before)
         support.eventually(function() return store:stats().pool_checked_out == 0 end, 20)
-      end
+      until rounds >= 8 and store:stats().pg_cancels >= 10 or rounds == 80
     end)
     assert.is_true(store:stats().pg_cancels >= 10)
     assert.is_true(most <= 20, tostring(most))
