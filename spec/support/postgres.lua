@@ -219,6 +219,14 @@ end
 
 local SIGNALS = { smart = 'sigterm', fast = 'sigint', immediate = 'sigquit', kill = 'sigkill' }
 
+-- What a process calls itself: a backend says what it is about.
+local function words_of(pid)
+  local file = io.open(('/proc/%d/cmdline'):format(pid))
+  local words = file and file:read('*a') or ''
+  if file then file:close() end
+  return pid .. ' ' .. words:gsub('%z', ' ')
+end
+
 --- Stops it and waits, without turning the loop, until it and its children are gone.
 ---@param how 'fast'|'immediate'|'kill' kill: all of its processes at once, as a power cut would
 function Postgres:stop(how)
@@ -229,7 +237,7 @@ function Postgres:stop(how)
     local turns = 0
     while not is_gone(pid) do
       turns = turns + 1
-      assert(turns < 1000, 'the server does not stop')
+      assert(turns < 4000, 'the server does not stop: ' .. words_of(pid))
       system.sleep(0.01)
     end
   end
