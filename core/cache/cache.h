@@ -14,6 +14,7 @@
 enum {
     STORES__ENTRY_TEXT = 32, /* 16 random characters, then the xid8 as 16 hex digits */
     STORES__EPOCH_RANDOM = 16, /* characters that an epoch begins with */
+    STORES__OWNER_TEXT = STORES__EPOCH_TEXT - STORES__EPOCH_RANDOM, /* what follows them */
     STORES__TOKEN_TEXT = 16,
     STORES__SCRIPT_ROWS = 200, /* a script over more would hold Redis for too long */
     STORES__VALUE_MAX = 256 * 1024 /* bytes; longer documents are not cached */
@@ -27,10 +28,15 @@ enum {
  * version. */
 #define STORES__KEYS_BEGIN "stores1:"
 
-/* How much of an epoch the keys of its rows have: the 16 random characters alone, which are enough,
- * where a '+' ends it. Without one it is an older version's, whose rows have all of it. */
+/* A '+' ends an epoch of which the keys of its rows have the 16 random characters alone, which are
+ * enough. Without one it is an older version's, whose rows have all of it. */
+static inline bool stores__epoch_is_short(const char *text, size_t len) {
+    return len > STORES__EPOCH_RANDOM && text[len - 1] == '+';
+}
+
+/* How much of an epoch the keys of its rows have. */
 static inline size_t stores__epoch_part(const char *text, size_t len) {
-    return len > STORES__EPOCH_RANDOM && text[len - 1] == '+' ? STORES__EPOCH_RANDOM : len;
+    return stores__epoch_is_short(text, len) ? STORES__EPOCH_RANDOM : len;
 }
 
 enum { STORES__TROUBLES = 4 }; /* kinds of trouble that are remembered */

@@ -6,7 +6,6 @@
  * over; then B becomes V by compare-and-set. Anybody who sees B ends it, so that it ends also when
  * its beginner died.
  */
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "cache/scripts.h"
@@ -19,17 +18,6 @@ enum {
 };
 
 static struct stores__redis_script script_epoch = {.source = STORES__SCRIPT_EPOCH};
-
-/* ---- Epochs as text -------------------------------------------------------------------------- */
-
-bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
-                        char out[STORES__EPOCH_TEXT]) {
-    char random[17];
-    if (!stores__past_known(cache) || !stores__random_text(random, 16)) return false;
-    if (run_id[0] == '\0') run_id = "----------------";
-    snprintf(out, STORES__EPOCH_TEXT, "%s.%.16s.%.28s+", random, run_id, cache->server.past);
-    return true;
-}
 
 /* ---- Compare-and-set ------------------------------------------------------------------------- */
 
@@ -205,25 +193,6 @@ enum verdict {
     IS_BELIEVED /* ours, V, and the one that was believed in */
 };
 
-/* What the epoch with this text, without its state, is: NOBODYS, OF_LATER or, where it is of these
- * servers, IS_NEW. */
-static enum verdict judge_owner(const struct stores__epoch *epoch, const char *text, size_t len) {
-    enum { DATED = 8 + 8 }; /* what tells the order of two pasts: the timeline, and the start */
-    const char *past = epoch->engine->cache->server.past;
-    const char *run_id = stores__epoch_node(epoch)->run_id;
-    size_t run = strlen(run_id);
-    size_t dated = len > 0 && text[len - 1] == '+' ? len - 1 : len;
-    if (run == 0 || dated != 16 + 1 + run + 1 + strlen(past)) return NOBODYS;
-    if (memcmp(text + 17, run_id, run) != 0) return NOBODYS;
-    const char *other = text + 17 + run + 1;
-    if (memcmp(other, past, strlen(past)) == 0) return IS_NEW;
-    return memcmp(other, past, DATED) < 0 ? NOBODYS : OF_LATER;
-}
-
-bool stores__epoch_is_ours(const struct stores__epoch *epoch, const char *text) {
-    return judge_owner(epoch, text, strlen(text)) == IS_NEW;
-}
-
 /* Decides, and changes nothing. */
 static enum verdict judge(const struct stores__epoch *epoch, const struct seen *seen) {
     const struct stores__cache *cache = epoch->engine->cache;
@@ -232,8 +201,11 @@ static enum verdict judge(const struct stores__epoch *epoch, const struct seen *
         return CANNOT_TELL;
     }
     if (seen->len < 2 || (seen->value[0] != 'V' && seen->value[0] != 'B')) return ABSENT;
-    enum verdict owner = judge_owner(epoch, seen->value + 1, seen->len - 1);
-    if (owner != IS_NEW) return owner;
+    switch (stores__owner_of(epoch, seen->value + 1, seen->len - 1)) {
+    case STORES__OWNER_NONE: return NOBODYS;
+    case STORES__OWNER_LATER: return OF_LATER;
+    case STORES__OWNER_US: break;
+    }
     if (seen->value[0] == 'B') return TURNS;
     bool same = strlen(believed) == seen->len - 1 &&
                 memcmp(believed, seen->value + 1, seen->len - 1) == 0;

@@ -7,6 +7,7 @@
  *   belief.c    which epochs there are, and what is believed of each: UNKNOWN, VALID, TURNING
  *   writers.c   who writes to the table of one
  *   past.c      whose they are: where the server is another one, all beliefs are void
+ *   owner.c     whose one is, as its text tells
  *   held*.c     rows of it in the memory of this process (held.h)
  *   epoch.c     what is seen in Redis changes a belief, begins a turn, ends one
  *   turn.c      turns that are begun on purpose; those that are owed while Redis cannot be told
@@ -79,12 +80,31 @@ struct stores__epoch {
     struct stores__pg_req req;
 };
 
-/* 16 random characters, then whose it is: the run of this Redis, or no run where that is "", and
- * the past of the database. False: that is not known, or there is no entropy. */
+/* ---- owner.c --------------------------------------------------------------------------------- */
+
+/* What an epoch's owner is to this process. */
+enum stores__owner {
+    STORES__OWNER_NONE, /* of another Redis than the table is on now, or of a past that is over */
+    STORES__OWNER_LATER, /* of a past that nobody has told us of yet */
+    STORES__OWNER_US
+};
+
+/* What ends the text of an epoch of this run of Redis and of the present past, which is known;
+ * is_short: as stores__epoch_is_short has it. */
+void stores__owner_write(const struct stores__cache *cache, const char *run_id, bool is_short,
+                         char out[STORES__OWNER_TEXT]);
+/* A new epoch: 16 random characters, then whose it is: of this run of Redis, or of no run where
+ * that is "". False: the past is not known, or there is no entropy. */
 bool stores__epoch_make(const struct stores__cache *cache, const char *run_id,
                         char out[STORES__EPOCH_TEXT]);
-/* Whether it is of the Redis that the table is on now, and of the present past. */
+/* Of the text of an epoch without its state. */
+enum stores__owner stores__owner_of(const struct stores__epoch *epoch, const char *text,
+                                    size_t len);
+/* Whether it is STORES__OWNER_US. */
 bool stores__epoch_is_ours(const struct stores__epoch *epoch, const char *text);
+
+/* ---- epoch.c --------------------------------------------------------------------------------- */
+
 /* This process has no part in the turn any more: it is over, or somebody who sees B ends it. */
 void stores__epoch_rest(struct stores__epoch *epoch);
 

@@ -135,7 +135,7 @@ void stores__held_older(struct stores__cache *cache);
 /* The field of this process in the hash of a table; "": it has none. */
 const char *stores__held_own(const struct stores__epoch *epoch);
 /* What follows the random characters of this process' epochs of the table. False: not known. */
-bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]);
+bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__OWNER_TEXT]);
 /* What HOLD and ACK begin with: their keys, the owner, the holder, and what it has heard in which
  * hash. False: nothing was added, for the owner is not known. */
 bool stores__held_says(struct stores__args *args, const struct stores__held *held);

@@ -37,20 +37,18 @@ const char *stores__held_own(const struct stores__epoch *epoch) {
     return epoch->held != NULL && epoch->held->registered ? epoch->held->id : "";
 }
 
-bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__EPOCH_TEXT]) {
+bool stores__held_owner(const struct stores__epoch *epoch, char out[STORES__OWNER_TEXT]) {
     const struct stores__cache *cache = epoch->engine->cache;
     const char *run_id = stores__epoch_node(epoch)->run_id;
     if (!stores__past_known(cache) || run_id[0] == '\0') return false;
     const char *believed = epoch->texts.believed;
     size_t len = strlen(believed);
-    bool older = len > 0 && stores__epoch_part(believed, len) == len;
-    snprintf(out, STORES__EPOCH_TEXT, ".%.16s.%.28s%s", run_id, cache->server.past,
-             older ? "" : "+");
+    stores__owner_write(cache, run_id, len == 0 || stores__epoch_is_short(believed, len), out);
     return true;
 }
 
 bool stores__held_says(struct stores__args *args, const struct stores__held *held) {
-    char owner[STORES__EPOCH_TEXT], seen[24];
+    char owner[STORES__OWNER_TEXT], seen[24];
     if (!stores__held_owner(held->epoch, owner)) return false;
     stores__args_epoch_key(args, held->epoch);
     stores__args_held_key(args, held->epoch);

@@ -163,7 +163,7 @@ static void acked(struct stores__redis_req *req, struct redisReply **reply) {
 static void ask(struct held_wait *wait) {
     struct stores__cache *cache = wait->epoch->engine->cache;
     struct stores__args args = {0};
-    char owner[STORES__EPOCH_TEXT], seq[24];
+    char owner[STORES__OWNER_TEXT], seq[24];
     if (wait->nonce[0] == '\0') {
         sleep_out(wait);
         return;
