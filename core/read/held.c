@@ -101,7 +101,7 @@ bool stores__row_held(struct stores__read_row *row) {
 int stores_held_find(stores_engine *engine, const char *table, int64_t id, stores_held *held) {
     if (stores__closing(engine) || engine->process != stores__process()) return -1;
     struct stores__table *known = stores__table_known(engine, table);
-    if (known == NULL || !known->hold || !known->cacheable) return -1;
+    if (known == NULL || !known->hold) return -1;
     uint64_t now = stores__held_now();
     stores__held_listen(known, now);
     struct stores__held_row *row = find(known, id, now);
