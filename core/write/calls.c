@@ -12,35 +12,20 @@ enum { LOST_TRIES = 1 }; /* runs of what only reads, after the first one */
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
-static void enter(struct stores__own_call *call, enum stores__call_step step) {
-    call->step = step;
-    call->statement = call->named = call->named_last = call->asked = call->marking.index = -1;
-}
-
-/* The request of a step: what it adds is found by where it stands. */
-static void begin(struct stores__own_call *call, enum stores__call_step step) {
-    enter(call, step);
-    stores__pg_begin(call->conn, &call->req);
-}
-
 static void ended(struct stores__pg_req *req, enum stores__pg_end end) {
     (void)end; /* a connection that is not idle is closed by the pool */
     stores__call_close(STORES__CONTAINER(req, struct stores__own_call, req));
 }
 
-static void send_end(struct stores__own_call *call, const char *sql) {
-    call->req.result = NULL;
+static void send_rollback(struct stores__own_call *call) {
     call->req.done = ended;
-    stores__pg_give_up_in(call->conn, STORES__PG_GRACE_MS); /* nobody's deadline ends it any more */
-    begin(call, CALL_ENDING);
-    stores__pg_add(call->conn, &call->req, sql, 0, NULL, true);
-    stores__pg_sync_last(call->conn, &call->req);
+    stores__call_send_rollback(call);
 }
 
 static void end_failed(struct stores__own_call *call, const stores_error *error) {
     stores__call_answer(call, error);
     if (call->conn != NULL && stores__pg_in_transaction(call->conn)) {
-        send_end(call, "ROLLBACK");
+        send_rollback(call);
     } else {
         stores__call_close(call);
     }
@@ -55,8 +40,6 @@ static void committed(void *arg, const stores_error *error) {
 
 /* ---- Turns around a statement that commits itself -------------------------------------------- */
 
-static void send_text(struct stores__own_call *call);
-
 static void turned_first(struct stores__own_call *call) {
     bool refuse = call->engine->config.on_cache_failure == STORES_CACHE_FAILURE_ERROR;
     if (call->turn_failed && refuse) {
@@ -68,7 +51,7 @@ static void turned_first(struct stores__own_call *call) {
     if (call->op == NULL) {
         end_failed(call, NULL);
     } else {
-        send_text(call);
+        stores__call_send_text(call);
     }
 }
 
@@ -186,22 +169,6 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
     return true;
 }
 
-/* The question which tables were written. What the caller says of it is added to the answer, and
- * does not replace it: a cascade or a trigger may reach further than he knows. */
-static void add_question(struct stores__own_call *call) {
-    if (call->invalidates != NULL) call->named_last = stores__call_add_names(call);
-    call->asked = stores__commit_add_question(call->engine, call->conn, &call->req);
-}
-
-static void ask_locks(struct stores__own_call *call) {
-    begin(call, CALL_LOCKS);
-    add_question(call);
-    if (stores__sql_mentions(call->sql, "savepoint")) {
-        stores__commit_add_last(call->conn, &call->req);
-    }
-    stores__pg_sync(call->conn, &call->req);
-}
-
 /* The transaction is open and the statement has run: what it wrote is known, or was not asked. */
 static void end_transaction(struct stores__own_call *call) {
     struct stores__commit *commit = call->commit ? call->commit : stores__commit_new(call->engine);
@@ -213,12 +180,6 @@ static void end_transaction(struct stores__own_call *call) {
     call->commit = NULL;
     call->step = CALL_COMMITTING;
     stores__commit_start(commit, call->conn, committed, call);
-}
-
-static void send_simple(struct stores__own_call *call) {
-    enter(call, CALL_RUNNING);
-    call->statement = 0;
-    stores__pg_simple(call->conn, &call->req, call->sql);
 }
 
 /* A text of the caller ended our transaction, and perhaps began another one. */
@@ -251,7 +212,7 @@ static void ran(struct stores__own_call *call) {
         if (!open || call->ended) {
             was_ended(call);
         } else if (call->commit != NULL) {
-            ask_locks(call);
+            stores__call_ask_locks(call);
         } else {
             end_transaction(call);
         }
@@ -281,62 +242,10 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     }
     switch (call->step) {
     case CALL_NAMES: turn_first(call); break;
-    case CALL_BEGIN: send_simple(call); break;
+    case CALL_BEGIN: stores__call_send_simple(call); break;
     case CALL_RUNNING: ran(call); break;
     case CALL_LOCKS: end_transaction(call); break;
     default: end_failed(call, call->error);
-    }
-}
-
-static const char *begin_text(const struct stores__own_call *call) {
-    return call->options.readonly ? "BEGIN READ ONLY" : "BEGIN";
-}
-
-/* BEGIN is sent by itself, for what comes behind it is no pipeline. */
-static void send_begin(struct stores__own_call *call) {
-    begin(call, CALL_BEGIN);
-    stores__pg_add(call->conn, &call->req, begin_text(call), 0, NULL, false);
-    if (call->invalidates != NULL) call->named = stores__call_add_names(call);
-    stores__pg_sync(call->conn, &call->req);
-}
-
-/* Behind a transaction pooler what a text leaves in a session, a lock of it above all, can be taken
- * back only while the pooler keeps the server for us: where it fails, in its transaction. Whoever
- * asks for none may call what refuses to run in one. */
-static bool is_kept_open(const struct stores__own_call *call) {
-    const struct stores__pg_conn *conn = call->conn;
-    struct stores__pg_pool *pool = &call->engine->pool;
-    return pool->pooler && conn->foreign && !conn->citus && call->way != WAY_ITSELF &&
-           stores__sql_know(&pool->common.texts, call->sql).stands_anywhere;
-}
-
-static void send_statement(struct stores__own_call *call) {
-    struct stores__pg_req *req = &call->req;
-    bool told = call->way == WAY_READS || call->way == WAY_ASKED; /* of tables that it names */
-    bool opened = told || is_kept_open(call);
-    begin(call, CALL_RUNNING);
-    if (opened) stores__pg_add(call->conn, req, begin_text(call), 0, NULL, false);
-    if (told && call->invalidates != NULL) call->named = stores__call_add_names(call);
-    call->statement = req->added;
-    stores__pg_add(call->conn, req, call->sql, call->count, call->values, false);
-    stores__call_add_mark(call);
-    if (call->way == WAY_ASKED) {
-        add_question(call);
-        stores__pg_sync(call->conn, req);
-        return;
-    }
-    if (opened) stores__pg_add(call->conn, req, "COMMIT", 0, NULL, false);
-    stores__pg_sync_last(call->conn, req);
-}
-
-static void send_text(struct stores__own_call *call) {
-    stores__pg_foreign(call->conn, call->sql);
-    if (call->way == WAY_SEVERAL) {
-        send_begin(call);
-    } else if (call->options.simple) {
-        send_simple(call);
-    } else {
-        send_statement(call);
     }
 }
 
@@ -350,14 +259,10 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     call->req.done = over;
     call->req.readonly = call->options.readonly;
     if (call->way == WAY_ITSELF && call->invalidates != NULL && call->commit != NULL) {
-        begin(call, CALL_NAMES);
-        call->named = stores__call_add_names(call);
-        stores__commit_add_past(call->engine, conn, &call->req);
-        stores__call_add_signs(call);
-        stores__pg_sync(conn, &call->req);
-        return;
+        stores__call_ask_names(call);
+    } else {
+        stores__call_send_text(call);
     }
-    send_text(call);
 }
 
 static void refused(struct stores__pg_wait *wait, const stores_error *error) {

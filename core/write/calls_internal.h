@@ -1,8 +1,8 @@
 /*
  * calls_internal.h - a call with a connection of its own as its files see it, each calling those
  * below it: queries.c (what callers may ask, and its arguments), calls.c (how it runs and ends),
- * calls_replica.c (on a replica first), calls_results.c, calls_turn.c (the tables that the caller
- * names), call.c (its memory, its answer).
+ * calls_send.c (what it sends), calls_replica.c (on a replica first), calls_results.c,
+ * calls_turn.c (the tables that the caller names), call.c (its memory, its answer).
  *
  * What stands around the caller's text is its way, which is decided once. The steps of each:
  *
@@ -94,6 +94,18 @@ void stores__call_fail(struct stores__own_call *call, stores_code code, const ch
 void stores__call_answer(struct stores__own_call *call, const stores_error *error);
 /* Nothing is open: gives the connection back, has turns ended, and frees the call. */
 void stores__call_close(struct stores__own_call *call);
+
+/* Each sends the request of a step, and enters the step; who set req.result and req.done before
+ * takes what comes of it (calls_send.c). The caller's text, or the BEGIN in front of several
+ * statements, behind which it goes by itself: */
+void stores__call_send_text(struct stores__own_call *call);
+void stores__call_send_simple(struct stores__own_call *call);
+/* Which tables `invalidates` means, before a statement that commits itself. */
+void stores__call_ask_names(struct stores__own_call *call);
+/* Which tables several statements wrote. */
+void stores__call_ask_locks(struct stores__own_call *call);
+/* Its results are nobody's: of req.done alone something comes. */
+void stores__call_send_rollback(struct stores__own_call *call);
 
 /* The result of each of its requests, by where it stands. */
 void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *result);
