@@ -13,18 +13,6 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end);
 
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
-void stores__txop_free(struct stores__txop *txop) {
-    if (txop == NULL) return;
-    if (txop->result != NULL) stores__pg_result_free(txop->result);
-    stores__statement_free(txop->statement);
-    stores__tx_copy_free(txop->copy);
-    stores__table_let_go(txop->table);
-    free(txop->sql);
-    free(txop->memory);
-    free(txop->values);
-    free(txop);
-}
-
 static void tx_destroy(stores_tx *tx) {
     stores__list_remove(&tx->link);
     stores__starve_forget(tx);
@@ -60,29 +48,6 @@ static void end_tx(stores_tx *tx) {
     stores__commit_free(tx->commit);
     tx->commit = NULL;
     if (tx->freed) tx_destroy(tx);
-}
-
-/* Answers the op under way; what it had is freed. */
-void stores__tx_answer(stores_tx *tx, const stores_error *error) {
-    stores_op *op = tx->op;
-    struct stores__txop *txop = tx->txop;
-    tx->op = NULL;
-    tx->txop = NULL;
-    if (op != NULL) {
-        if (error != NULL) {
-            if (error->code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(tx->engine);
-            stores__op_fail(op, error);
-        } else {
-            if (txop != NULL && txop->result != NULL) {
-                op->result = txop->result;
-                op->affected = stores__pg_affected(op->result);
-                txop->result = NULL;
-            }
-            op->source = 'p';
-            stores__op_finish(op);
-        }
-    }
-    stores__txop_free(txop);
 }
 
 static void rolled_back(struct stores__pg_req *req, enum stores__pg_end end) {

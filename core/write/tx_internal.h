@@ -3,6 +3,7 @@
  *
  *     tx_ops.c      what callers may ask of it, one call (a txop) at a time
  *     tx.c          its life: connection, what comes behind each call, COMMIT or ROLLBACK
+ *     txop.c        such a call: its memory, its answer
  *     tx_send.c     what a call sends, and what its results are of
  *     tx_bulk.c     what the statement of many rows sends, and gave
  *     tx_facts.c, tx_docs.c, starve.c
@@ -135,14 +136,20 @@ struct stores_tx {
     stores_error *error; /* where it failed; else of before, or NULL */
 };
 
+/* A new op on the tx, which is under way with the txop; made NULL: it failed already, or there is no
+ * memory (txop.c). */
+stores_op *stores__txop_new(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
+                            struct stores__txop **made);
+void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
+/* Answers the op under way, and frees what it had; error NULL: it succeeded. */
+void stores__tx_answer(stores_tx *tx, const stores_error *error);
+
 /* The arguments of the op under way are complete: off to the connection. */
 void stores__tx_start(stores_tx *tx);
 /* The engine is forgotten by a child of a fork: transactions that nobody holds end. */
 void stores__txs_stop(stores_engine *engine);
 /* A call that the tx's holder made elsewhere. */
 void stores__tx_insider(stores_tx *tx, stores_op *op);
-/* Answers the op under way, and frees what it had; error NULL: it succeeded. */
-void stores__tx_answer(stores_tx *tx, const stores_error *error);
 /* Sends the op under way; the owner of what comes behind it is set before (tx->req.done). */
 void stores__tx_send(stores_tx *tx);
 /* Whether more is to be sent for the op under way. */
@@ -190,6 +197,5 @@ void stores__tx_bulk_took(stores_tx *tx, const struct pg_result *result);
 /* Gives the rows of a find to the documents of its op. The result is freed, or kept by them. False:
  * no memory (tx_docs.c). */
 bool stores__tx_keep_documents(stores_op *op, struct pg_result *result);
-void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
 
 #endif

@@ -3,78 +3,6 @@
 #include "write/arguments.h"
 #include "write/tx_internal.h"
 
-/* An op left, or failed, before its table was known: the tx is free for the next one. */
-static void dispose_txop(stores_op *op) {
-    stores_tx *tx = op->stage;
-    tx->op = NULL;
-    stores__txop_free(tx->txop);
-    tx->txop = NULL;
-}
-
-/* What makes the tx useless for this kind of op. */
-static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
-    if (tx->wrong != NULL) {
-        stores__op_fail(op, tx->wrong);
-    } else if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
-        stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
-                         (int)tx->options.isolation);
-    } else if (tx->ended_by == STORES_TIMEOUT) {
-        stores__op_failf(op, STORES_TIMEOUT,
-                         "a call of the transaction did not end in time, and all of it was rolled "
-                         "back");
-    } else if (tx->ended_by == STORES_CONNECTION_LOST) {
-        stores__op_failf(op, STORES_TX_ENDED, "the transaction was lost with its connection");
-    } else if (tx->ended_by != STORES_OK) {
-        stores__op_failf(op, STORES_TX_ENDED,
-                         "a call of the transaction was given up, and all of it was rolled back");
-    } else if (tx->state == TX_ENDED || tx->state == TX_ENDING) {
-        stores__op_failf(op, STORES_TX_ENDED, "the transaction is over");
-    } else if (tx->doomed && kind != TXOP_ROLLBACK && kind != TXOP_ROLLBACK_TO &&
-               tx->txop == NULL) {
-        stores__op_failf(op, STORES_TX_ENDED,
-                         "a savepoint could not be rolled back: the transaction can only be rolled "
-                         "back as a whole");
-    } else {
-        return false;
-    }
-    return true;
-}
-
-/* A new op on the tx, which takes txop; NULL: it failed already, or there is no memory. */
-static stores_op *new_op(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
-                         struct stores__txop **made) {
-    stores_op *op = stores__op_new(tx->engine, call);
-    *made = NULL;
-    if (op == NULL || op->state != STORES__OP_PENDING) return op;
-    if (is_over(tx, op, kind)) return op;
-    if (tx->txop != NULL) {
-        stores__op_failf(op, STORES_TX_BUSY, "the transaction waits for another call");
-        return op;
-    }
-    bool ends = kind == TXOP_COMMIT || kind == TXOP_ROLLBACK || kind == TXOP_ROLLBACK_TO;
-    if (!ends && kind != TXOP_QUERY && tx->conn != NULL && stores__pg_has_failed(tx->conn)) {
-        stores_error error; /* what the server would say to any statement */
-        stores__error_from_pg(&error, "25P02", "a statement of this transaction failed before",
-                              NULL, NULL, NULL, NULL);
-        stores__op_fail(op, &error);
-        return op;
-    }
-    struct stores__txop *txop = calloc(1, sizeof *txop);
-    if (txop == NULL) {
-        stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
-        return op;
-    }
-    txop->tx = tx;
-    txop->kind = kind;
-    tx->txop = txop;
-    tx->op = op;
-    op->stage = tx;
-    op->dispose = dispose_txop;
-    op->verb = STORES__VERB_TRANSACTION;
-    *made = txop;
-    return op;
-}
-
 int stores_tx_levels(const stores_tx *tx) {
     bool is_over = tx->state == TX_ENDED || tx->state == TX_ENDING;
     if (is_over || tx->ended_by != STORES_OK) return -1;
@@ -159,7 +87,7 @@ static void find_resolved(stores_op *op, struct stores__table *table) {
 stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const char *table,
                                const int64_t *ids, size_t count) {
     struct stores__txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_FIND, &txop);
     if (txop == NULL) return op;
     if (!stores__op_docs(op, count)) {
         no_memory(op);
@@ -174,7 +102,7 @@ stores_op *stores_tx_find_many(stores_tx *tx, const stores_call *call, const cha
 stores_op *stores_tx_find(stores_tx *tx, const stores_call *call, const char *table, int64_t id,
                           bool lock) {
     struct stores__txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_FIND, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_FIND, &txop);
     if (txop == NULL) return op;
     txop->lock = lock;
     stores__op_docs(op, 1);
@@ -210,7 +138,7 @@ stores_op *stores_tx_write(stores_tx *tx, const stores_call *call, const stores_
                            bool commit) {
     struct stores__known_change known;
     struct stores__txop *txop;
-    stores_op *op = new_op(tx, call, TXOP_WRITE, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_WRITE, &txop);
     if (txop == NULL || !stores__change_fits(op, change, &known)) return op;
     txop->statement = stores__statement_new(&known);
     txop->commit = commit;
@@ -239,7 +167,7 @@ stores_op *stores_tx_bulk(stores_tx *tx, const stores_call *call, const stores_b
     stores_error error;
     stores_bulk own;
     stores_params own_params;
-    stores_op *op = new_op(tx, call, TXOP_BULK, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_BULK, &txop);
     if (txop == NULL) return op;
     const stores_bulk *bulk = stores__bulk_given(given, &own, &error);
     if (bulk == NULL) {
@@ -306,7 +234,7 @@ stores_op *stores_tx_select(stores_tx *tx, const stores_call *call, const char *
                             const char *sql, const stores_params *params) {
     struct stores__txop *txop;
     stores_params own;
-    stores_op *op = new_op(tx, call, TXOP_SELECT, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_SELECT, &txop);
     if (txop == NULL || !stores__params_fit(op, &params, &own)) return op;
     if (!take_text(txop, sql, params)) {
         no_memory(op);
@@ -322,7 +250,7 @@ stores_op *stores_tx_query(stores_tx *tx, const stores_call *call, const char *s
     struct stores__txop *txop;
     stores_params own;
     stores_query_options own_options;
-    stores_op *op = new_op(tx, call, TXOP_QUERY, &txop);
+    stores_op *op = stores__txop_new(tx, call, TXOP_QUERY, &txop);
     if (txop == NULL || !stores__params_fit(op, &params, &own)) return op;
     if (!stores__query_options_fit(op, &options, &own_options)) return op;
     if (!take_text(txop, sql, params)) {
@@ -355,7 +283,7 @@ static stores_op *plain_op(stores_tx *tx, const stores_call *call, enum stores__
     /* until the server has done it: whatever comes between, what was to be undone is not
      * committed */
     if (kind == TXOP_ROLLBACK_TO && tx->depth > 0) tx->doomed = true;
-    stores_op *op = new_op(tx, call, kind, &txop);
+    stores_op *op = stores__txop_new(tx, call, kind, &txop);
     if (txop == NULL) return op;
     if ((kind == TXOP_SAVEPOINT && tx->depth == STORES__SAVEPOINTS_MAX) ||
         ((kind == TXOP_RELEASE || kind == TXOP_ROLLBACK_TO) && tx->depth == 0)) {
