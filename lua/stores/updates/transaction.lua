@@ -11,6 +11,7 @@ local holds = require('stores.updates.holds')
 local ids = require('stores.ids')
 local json = require('stores.json')
 local kept = require('stores.verbs.kept')
+local locked = require('stores.updates.locked')
 local notice = require('stores.sql.notice')
 local query = require('stores.sql.query')
 local random = require('stores.random')
@@ -49,40 +50,9 @@ end
 
 -- ---- The primitives of the verbs ----------------------------------------------------------------
 
--- A row that a call is to lock: in a transaction that runs inside of another one's function, or in
--- that other one, the call may be waiting for its own coroutine.
-local function look_around(tx, name, id)
-  if frames.count > 1 and holds.nested(tx) then holds.check(tx.store, name, id, tx) end
-end
-
--- The call that locks it was started: one that was refused before that holds nothing. Gives what
--- the row can be freed by, too.
-local function locks(tx, name, id, slot)
-  return slot, holds.lock(tx, name, id)
-end
-
--- With these the server has done nothing, or what leaves no lock.
-local LOCKED_NOTHING = { cache_failure = true, duplicate = true, table_not_found = true,
-  tx_busy = true, unsupported = true }
-
-local function settle(tx, key, name, ok, found, ...)
-  if ok then
-    if not found and not core.may_keep(tx.store.engine, name) then holds.free(tx, key) end
-    return found, ...
-  end
-  if errors.is(found) and LOCKED_NOTHING[found.code] then holds.free(tx, key) end
-  errors.throw(found)
-end
-
---- Waits for a call that locks a row; where there is none it does not.
----@param name string
----@param slot integer
----@param key string|false
----@return any ... what the call gives
-function Transaction:wait_for_row(name, slot, key)
-  if not key then return wait.slot(self.hub, slot) end
-  return settle(self, key, name, pcall(wait.slot, self.hub, slot))
-end
+Transaction.wait_for_row = locked.wait_for
+Transaction.hold_rows = locked.hold
+Transaction.free_rows = locked.free
 
 function Transaction:check_usable()
   if self.over then errors.raise('tx_ended', 'the transaction is over') end
@@ -90,9 +60,9 @@ function Transaction:check_usable()
 end
 
 function Transaction:start_find(name, id, timeout, _, raw, etag, unless, lock)
-  if lock then look_around(self, name, id) end
+  if lock then locked.look_around(self, name, id) end
   local slot = self.tx:find(name, id, left(self, timeout), lock, raw, etag, unless)
-  if lock then return locks(self, name, id, slot) end
+  if lock then return locked.note(self, name, id, slot) end
   return slot
 end
 
@@ -102,39 +72,13 @@ end
 
 function Transaction:start_write(kind, name, id, doc, timeout, cache, raw, expr, params, if_match,
     etag)
-  look_around(self, name, id)
-  return locks(self, name, id, self.tx:write(kind, name, id, doc, left(self, timeout), cache, raw,
-    expr, params, false, false, if_match, etag))
+  locked.look_around(self, name, id)
+  return locked.note(self, name, id, self.tx:write(kind, name, id, doc, left(self, timeout), cache,
+    raw, expr, params, false, false, if_match, etag))
 end
 
 function Transaction:start_select(name, sql, params, timeout, raw, rows, most)
   return self.tx:select(name, sql, params, left(self, timeout), raw, rows, most)
-end
-
--- Rows that it is known to hold: more would take memory without end.
-local HELD = 10000
-
--- What calls of its own function would wait for. Gives by id what each row can be freed by.
-function Transaction:hold_rows(name, list)
-  local fresh = {}
-  self.held = (self.held or 0) + #list
-  if self.held > HELD then return fresh end
-  local nested = frames.count > 1 and holds.nested(self)
-  for i = 1, #list do
-    if nested then holds.check(self.store, name, list[i], self) end
-    fresh[list[i]] = holds.lock(self, name, list[i]) or nil
-  end
-  return fresh
-end
-
---- Of rows that were to be locked those that were not met are free.
----@param name string
----@param fresh table<string, string> what hold_rows gave
----@param met string[] ids
-function Transaction:free_rows(name, fresh, met)
-  for i = 1, #met do fresh[met[i]] = nil end
-  if next(fresh) == nil or core.may_keep(self.store.engine, name) then return end
-  for _, key in pairs(fresh) do holds.free(self, key) end
 end
 
 function Transaction:start_bulk(kind, name, sql, params, timeout, data, list)
@@ -206,8 +150,8 @@ end
 -- The row is there, for it is locked: where nothing was stored, a trigger kept it.
 local function store_changed(tx, name, id, row, changed, opts)
   local kind = row == nil and 'insert' or 'update'
-  local slot, key = locks(tx, name, id, tx.tx:write(kind, name, id, changed, left(tx, opts.timeout),
-    opts.cache, arguments.raw_of(tx, opts), nil, nil, false, true))
+  local slot, key = locked.note(tx, name, id, tx.tx:write(kind, name, id, changed,
+    left(tx, opts.timeout), opts.cache, arguments.raw_of(tx, opts), nil, nil, false, true))
   local _, _, stored = tx:wait_for_row(name, slot, key)
   if stored == nil and row ~= nil and opts.must then kept.refuse(tx, name, id) end
   return stored
@@ -317,8 +261,8 @@ end
 ---@param own boolean? the row is that of the call around, which has looked itself
 ---@return table? document
 function Transaction:lock_row(name, id, timeout, own)
-  if not own then look_around(self, name, id) end
-  return self:wait_for_row(name, locks(self, name, id,
+  if not own then locked.look_around(self, name, id) end
+  return self:wait_for_row(name, locked.note(self, name, id,
     self.tx:find(name, id, left(self, timeout), true)))
 end
 
