@@ -316,68 +316,6 @@ describe('A connection', function()
       assert.equal('read committed', setting(store, 'default_transaction_isolation'))
     end)
 
-    it('that on_connect has prepared, on each connection', function()
-      local store = store_of(server:config({ poolsize = 3,
-        on_connect = "SET work_mem = '9MB'; SET app.name = 'the shop'" }))
-      local inside = 0
-      local seen = stores.map({ 1, 2, 3 }, function()
-        return store:transaction(function(tx)
-          local row = tx:query("SELECT pg_backend_pid() AS pid, current_setting('work_mem') AS mem,"
-            .. " current_setting('app.name') AS app")[1]
-          inside = inside + 1
-          support.eventually(function() return inside == 3 end)
-          return row
-        end)
-      end)
-      local pids, count = {}, 0
-      for _, row in ipairs(seen) do
-        assert.same({ '9MB', 'the shop' }, { row.mem, row.app })
-        if not pids[row.pid] then count = count + 1 end
-        pids[row.pid] = true
-      end
-      assert.equal(3, count)
-    end)
-
-    it('not where on_connect fails, and says why', function()
-      local err = failure_of(server:config({ on_connect = 'SELECT no_such_column' }))
-      assert.equal('connect_failed', err.code)
-      assert.equal('42703', err.sqlstate)
-      assert.truthy(err.message:find('on_connect', 1, true), err.message)
-      assert.truthy(err.message:find('no_such_column', 1, true), err.message)
-      err = failure_of(server:config({ on_connect = 'BEGIN' }))
-      assert.equal('connect_failed', err.code)
-      assert.truthy(err.message:find('leaves a transaction open', 1, true), err.message)
-    end)
-
-    it('not where on_connect asks for rows, or gives some, by COPY, and says why', function()
-      for _, sql in ipairs({ 'COPY pg_class TO STDOUT', 'CREATE TEMP TABLE c (n int);'
-          .. ' COPY c FROM STDIN' }) do
-        local err = failure_of(server:config({ on_connect = sql }))
-        assert.equal('connect_failed', err.code)
-        assert.truthy(err.message:find('on_connect failed: COPY is not possible', 1, true),
-          err.message)
-        assert.is_false(err.retryable)
-      end
-    end)
-
-    it('with the settings that the engine relies on, whatever on_connect makes of them', function()
-      local other = store_of(server:config({ on_connect = [[
-        SET client_encoding = 'LATIN1';
-        SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-        SET standard_conforming_strings = off;
-        SET extra_float_digits = -10;
-        SET work_mem = '9MB']] }))
-      for _ = 1, 2 do
-        assert.equal('é', other:query("SELECT 'é' AS text")[1].text)
-        assert.equal('\\', other:query("SELECT '\\' AS text")[1].text)
-        assert.equal(0.1 + 0.2, other:query('SELECT 0.1::float8 + 0.2::float8 AS n')[1].n)
-        assert.equal('read committed', setting(other, 'transaction_isolation'))
-        assert.equal('9MB', setting(other, 'work_mem'))
-        other:query("SET client_encoding = 'LATIN1'; SET extra_float_digits = 0") -- and is reset
-      end
-      assert.equal(1, other:stats().pg_connects)
-    end)
-
     it('that no server ends because it is idle', function()
       server:psql("ALTER ROLE app SET idle_session_timeout = '200ms'")
       local store = store_of(tcp({ database = 'other' }))

@@ -1,36 +1,25 @@
 -- Writes by id of one tick to one table share a statement over arrays, and nobody can tell: each
 -- caller hears what happened to its own row, and where one fails the others are not concerned.
 
+local calls = require('spec.support.calls')
 local stores = require('stores')
 local support = require('spec.support')
 
+local all_ok = calls.all_ok
 local MANY = 40
 
 local SCHEMA = [[
-CREATE TABLE fired (what text, at bigserial);
-CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$
-  BEGIN INSERT INTO fired VALUES (TG_OP || ' ' || TG_LEVEL); RETURN NULL; END $$;
 CREATE TABLE limited (id bigint PRIMARY KEY, value jsonb
   CONSTRAINT small CHECK ((value->>'n')::int < 100));
 CREATE TABLE meets (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE named (id bigint PRIMARY KEY, value jsonb);
 CREATE UNIQUE INDEX named_name ON named ((value->>'name'));
-CREATE TABLE fires (id bigint PRIMARY KEY, value jsonb);
-CREATE TRIGGER fires AFTER INSERT OR UPDATE OR DELETE ON fires
-  FOR EACH STATEMENT EXECUTE FUNCTION fired();
-CREATE TABLE planned (how text);
-CREATE FUNCTION planned() RETURNS trigger LANGUAGE plpgsql AS $$
-  BEGIN INSERT INTO planned VALUES (current_setting('enable_seqscan') || ' '
-    || current_setting('plan_cache_mode')); RETURN NULL; END $$;
-CREATE TABLE plans (id bigint PRIMARY KEY, value jsonb);
-CREATE TRIGGER plans AFTER UPDATE ON plans FOR EACH ROW EXECUTE FUNCTION planned();
-CREATE TABLE fires_later (id bigint PRIMARY KEY, value jsonb);
-CREATE TABLE moves_later (id bigint PRIMARY KEY, value jsonb);
+CREATE TABLE behind (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE grows (id bigint PRIMARY KEY, value jsonb);
 CREATE TABLE parted (id bigint PRIMARY KEY, value jsonb) PARTITION BY RANGE (id);
 CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (20);
 CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (20) TO (1000);
-CREATE VIEW seen AS SELECT id, value FROM fires_later;
+CREATE VIEW seen AS SELECT id, value FROM behind;
 CREATE TABLE made (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value jsonb,
   n int GENERATED ALWAYS AS ((value->>'n')::int) STORED, at timestamptz DEFAULT now());
 ]]
@@ -46,18 +35,8 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
 
     teardown(function() support.close(store, db) end)
 
-    --- What fn(i) gives for each i from 1 on, called in one tick; in place of it, its error.
     local function together(fn, count)
-      local given = {}
-      stores.run(function()
-        for i = 1, count or MANY do
-          stores.spawn(function()
-            local ok, value, more = pcall(fn, i)
-            given[i] = { ok = ok, value = value, more = more }
-          end)
-        end
-      end)
-      return given
+      return calls.together(count or MANY, fn)
     end
 
     --- Those of the statements that fn has sent which change the table.
@@ -88,11 +67,6 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
       store:query(('DELETE FROM %s'):format(name)) -- TRUNCATE makes another table of it
       store:query(([[INSERT INTO %s SELECT i, jsonb_build_object('id', i::text, 'n', 0)
         FROM generate_series(1, %d) i]]):format(name, count or MANY))
-    end
-
-    local function all_ok(given)
-      for i, one in ipairs(given) do assert(one.ok, tostring(one.value) .. ' of ' .. i) end
-      assert.is_true(#given > 0)
     end
 
     it('are one statement, and each caller gets what is its own', function()
@@ -285,64 +259,15 @@ for _, how in ipairs({ 'with Redis', 'without Redis' }) do
         'SELECT count(*) AS n FROM made WHERE n = id AND at IS NOT NULL')[1].n))
     end)
 
-    it('have statements of their own where a trigger could tell', function()
-      fill('fires', MANY)
-      store:query('DELETE FROM fired')
-      all_ok(together(function(i) return store:update('fires', { id = tostring(i), n = i }) end))
-      assert.equal(MANY, tonumber(store:query('SELECT count(*) AS n FROM fired')[1].n))
-    end)
-
-    it('have triggers of other tables plan as they do elsewhere', function()
-      fill('docs')
-      fill('plans')
-      for _ = 1, 3 do -- in one transaction, once both tables are known
-        all_ok(together(function(i)
-          return store:update(i % 10 == 0 and 'plans' or 'docs', { id = tostring(i), n = i })
-        end))
-      end
-      assert.same({ { how = 'on auto' } }, store:query('SELECT DISTINCT how FROM planned'))
-    end)
-
-    it('have statements of their own once there is a trigger that was not there before', function()
-      fill('fires_later')
-      all_ok(together(function(i)
-        return store:update('fires_later', { id = tostring(i), n = 1 })
-      end))
-      support.psql(db, [[DELETE FROM fired;
-        CREATE TRIGGER fires AFTER UPDATE ON fires_later
-        FOR EACH STATEMENT EXECUTE FUNCTION fired()]])
-      all_ok(together(function(i)
-        return store:update('fires_later', { id = tostring(i), n = 2 })
-      end))
-      assert.equal(MANY, tonumber(store:query('SELECT count(*) AS n FROM fired')[1].n))
-      support.psql(db, 'DROP TRIGGER fires ON fires_later')
-
-      fill('moves_later')
-      all_ok(together(function(i)
-        return store:update('moves_later', { id = tostring(i), n = 1 })
-      end))
-      support.psql(db, [[
-        CREATE FUNCTION moves() RETURNS trigger LANGUAGE plpgsql AS $$
-          BEGIN NEW.id := NEW.id + 1000; RETURN NEW; END $$;
-        CREATE TRIGGER moves BEFORE UPDATE ON moves_later FOR EACH ROW EXECUTE FUNCTION moves()]])
-      local moved = together(function(i)
-        local record = { id = tostring(i), n = 2 }
-        store:update('moves_later', record)
-        return record.id
-      end)
-      for i = 1, MANY do assert.equal(tostring(i + 1000), moved[i].value) end
-      support.psql(db, 'DROP TRIGGER moves ON moves_later; DROP FUNCTION moves()')
-    end)
-
     it('reach partitions and what stands behind a view', function()
       all_ok(together(function(i) return store:insert('parted', { id = tostring(i), n = i }) end))
       all_ok(together(function(i) return store:upsert('parted', { id = tostring(i), n = -i }) end))
       assert.equal(MANY - 19, tonumber(store:query('SELECT count(*) AS n FROM parted_high '
         .. "WHERE (value->>'n')::int = -id")[1].n))
       store:query('DELETE FROM parted')
-      fill('fires_later')
+      fill('behind')
       all_ok(together(function(i) return store:update('seen', { id = tostring(i), n = 5 }) end))
-      assert.equal(5, store:find('fires_later', tostring(MANY)).n)
+      assert.equal(5, store:find('behind', tostring(MANY)).n)
     end)
 
     it('do not wait for a row that somebody holds, but the one that is of it', function()
