@@ -8,8 +8,5 @@
 
 /* 0 to count - 1. count is at least 1. */
 int stores__shard_of(int64_t id, int count);
-/* Whether the id is of this shard; else fills e with wrong_shard, which names the right one. A
- * count below 2 takes every id. */
-bool stores__shard_check(int64_t id, int shard, int count, stores_error *e);
 
 #endif

@@ -151,8 +151,6 @@ void stores__trouble_over(struct stores__node *node);
 void stores__trouble_reads(struct stores__cache *cache, const struct redisReply *reply);
 /* Why Redis could not be told of something, in its own words where it has any. */
 const char *stores__trouble_why(const struct stores__cache *cache);
-/* Why rows are not cached, or writes not told, just now; "": they are. */
-const char *stores__trouble_now(const struct stores__cache *cache);
 /* Whether its policy evicts intents; refusal: the words in which it refused to tell it, or "". */
 void stores__trouble_evicts(struct stores__node *node, bool evicts_any, const char *refusal);
 /* Asks for its policy and its history, where they were told long ago. */

@@ -71,7 +71,7 @@ struct stores__held {
     uint64_t sent_at, lease_ends, renew_at, read_at, looked_at, retry_at, learned_at;
     struct stores__redis_req hold_req, ear_req;
     char sent_nonce[17];
-    uint64_t sent_seq, sent_stir;
+    uint64_t sent_seq;
     uint64_t said; /* the last seq that was acked without an answer; 0: none was */
     uint64_t sent_said;
     uint64_t session; /* counts ends of what was learned */
@@ -142,9 +142,6 @@ bool stores__held_says(struct stores__args *args, const struct stores__held *hel
 
 /* ---- held_ear.c ------------------------------------------------------------------------------ */
 
-/* The link of a node on which messages come, made where there is none. NULL: no memory, or the
- * node is not up. */
-struct stores__redis *stores__ear_of(struct stores__node *node);
 /* How often it was connected, where it is now, to the server that the node is; 0: it is not. */
 uint64_t stores__ear_connects(const struct stores__node *node);
 void stores__ear_close(struct stores__node *node);

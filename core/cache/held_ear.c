@@ -74,7 +74,9 @@ static bool strayed(const struct stores__node *node) {
            strncmp(stores__redis_run_id(redis), node->run_id, sizeof node->run_id - 1) != 0;
 }
 
-struct stores__redis *stores__ear_of(struct stores__node *node) {
+/* The link of a node on which messages come, made where there is none. NULL: no memory, or the
+ * node is not up. */
+static struct stores__redis *ear_of(struct stores__node *node) {
     if (node->cache->closed || node->redis == NULL || node->run_id[0] == '\0') return NULL;
     if (node->ear != NULL && strayed(node)) stores__ear_close(node);
     if (node->ear == NULL) node->ear = open_ear(node);
@@ -101,7 +103,7 @@ static bool join(struct stores__redis *redis, struct stores__redis_req *req, con
 }
 
 bool stores__ear_join(struct stores__epoch *epoch, struct stores__redis_req *req) {
-    struct stores__redis *redis = stores__ear_of(stores__epoch_node(epoch));
+    struct stores__redis *redis = ear_of(stores__epoch_node(epoch));
     struct stores__args args = {0};
     if (redis == NULL) return false;
     stores__args_held_key(&args, epoch);
@@ -127,7 +129,7 @@ static void words_come(struct stores__redis_req *req, struct redisReply **reply)
 
 void stores__ear_want_words(struct stores__node *node) {
     char random[17];
-    if (stores__ear_of(node) == NULL) return;
+    if (ear_of(node) == NULL) return;
     struct stores__ear *ear = node->ear;
     uint64_t now = stores__held_now();
     if (ear->wanting || now < ear->words_at || !stores__random_text(random, 16)) return;

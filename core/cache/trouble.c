@@ -69,7 +69,8 @@ void stores__trouble_reads(struct stores__cache *cache, const struct redisReply 
     cache->refuses_reads = refused;
 }
 
-const char *stores__trouble_now(const struct stores__cache *cache) {
+/* Why rows are not cached, or writes not told, just now; "": they are. */
+static const char *trouble_now(const struct stores__cache *cache) {
     const char *why = stores__nodes_why(cache);
     if (cache->nameless) return cache->nameless_why;
     if (why[0] != '\0') return why;
@@ -81,12 +82,12 @@ const char *stores__trouble_now(const struct stores__cache *cache) {
 }
 
 const char *stores__trouble_why(const struct stores__cache *cache) {
-    const char *now = stores__trouble_now(cache);
+    const char *now = trouble_now(cache);
     return now[0] != '\0' ? now : "it did not answer";
 }
 
 const char *stores_redis_trouble(const stores_engine *engine) {
-    return engine->cache != NULL ? stores__trouble_now(engine->cache) : "";
+    return engine->cache != NULL ? trouble_now(engine->cache) : "";
 }
 
 /* ---- Looks at it ----------------------------------------------------------------------------- */

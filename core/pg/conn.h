@@ -130,7 +130,7 @@ struct stores__pg_conn {
 
     /* its age */
     uint64_t serial; /* counts the engine's connections; a higher one was opened later */
-    uint64_t opened_at, idle_since;
+    uint64_t idle_since;
     uint64_t retire_at; /* age limit with jitter: not used again after this */
     bool with_options; /* it was opened with start-up options */
 

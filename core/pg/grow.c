@@ -35,7 +35,6 @@ struct stores__pg_conn *stores__pool_connect(struct stores__pg_pool *pool,
         conn->common = &pool->common;
         conn->serial = ++pool->next_serial;
         conn->place = place;
-        conn->opened_at = now;
         conn->retire_at = now + stores__pool_jitter(pool->age_ms);
         conn->with_options = pool->common.params.settings == NULL;
         if (stores__pg_conn_start(conn, pool->loop, pool->timers, target, pool->connect_timeout_ms,

@@ -112,7 +112,6 @@ void stores__reads_look(struct stores__table *table, bool readable);
  * referenced. */
 void stores__row_found(struct stores__read_row *row, const char *text, size_t len,
                        struct stores__blob *blob, char source);
-void stores__row_failed(struct stores__read_row *row, const stores_error *error);
 /* TAKEN to QUEUED: into the queue of the tick, once more. */
 void stores__row_enqueue(struct stores__read_row *row);
 /* QUEUED or WAITING to TAKEN. */

@@ -50,7 +50,7 @@ static void failed_one(struct stores__read_row *row, const stores_error *error) 
     row_over(row);
 }
 
-void stores__row_failed(struct stores__read_row *row, const stores_error *error) {
+static void row_failed(struct stores__read_row *row, const stores_error *error) {
     assert(row->place == STORES__ROW_TAKEN);
     for (struct stores__read_row *next; row != NULL; row = next) {
         next = row->twin;
@@ -169,7 +169,7 @@ void stores__batch_ids(const struct stores__read_batch *batch, struct stores__bu
 }
 
 void stores__rows_fail(struct stores__read_row **rows, size_t count, const stores_error *error) {
-    for (size_t i = 0; i < count; i++) stores__row_failed(rows[i], error);
+    for (size_t i = 0; i < count; i++) row_failed(rows[i], error);
 }
 
 void stores__batch_met(struct stores__read_batch *batch, const stores_error *error) {

@@ -184,8 +184,6 @@ struct stores__replica *stores__replica_pick(struct stores__replicas *replicas,
 struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas,
                                                const struct stores__need *need,
                                                const struct stores__replica *but);
-uint64_t stores__replica_needs(const struct stores__replica *replica,
-                               const struct stores__need *need);
 /* Whether its connection is to the server that it should be. */
 bool stores__replica_is_it(struct stores__replica *replica, const struct stores__pg_conn *conn);
 /* Its answers are those of the connection's server from now on: several may have its name. */

@@ -64,8 +64,7 @@ void stores__replica_failed(struct stores__replica *replica, enum stores__replic
 
 /* ---- Who is asked ---------------------------------------------------------------------------- */
 
-uint64_t stores__replica_needs(const struct stores__replica *replica,
-                               const struct stores__need *need) {
+static uint64_t needed_of(const struct stores__replica *replica, const struct stores__need *need) {
     uint64_t lsn = stores__mark_needs(&replica->all->mark, replica);
     /* of a token of a timeline that is over the place counts as well: the next one began at it or
      * behind it, or what stood there is lost */
@@ -74,7 +73,7 @@ uint64_t stores__replica_needs(const struct stores__replica *replica,
 
 static bool is_late(const struct stores__replica *replica, const struct stores__need *need) {
     return stores__now(replica->all->engine) < replica->behind_until &&
-           replica->seen < stores__replica_needs(replica, need);
+           replica->seen < needed_of(replica, need);
 }
 
 /* One that was left alone for long enough is tried by one read, and by no other before that. */
@@ -122,7 +121,7 @@ struct stores__replica *stores__replica_as_far(struct stores__replicas *replicas
     if (!is_told(replicas)) return NULL;
     for (struct stores__list *at = replicas->fit.next; at != &replicas->fit; at = at->next) {
         struct stores__replica *replica = STORES__CONTAINER(at, struct stores__replica, link);
-        if (replica == but || replica->seen < stores__replica_needs(replica, need)) continue;
+        if (replica == but || replica->seen < needed_of(replica, need)) continue;
         return replica;
     }
     return NULL;
@@ -162,7 +161,7 @@ enum stores__replica_reason stores__replica_judge(struct stores__replica *replic
     is_fit(replica);
     if (standing->lsn > replica->seen) replica->behind = 0; /* it goes on */
     replica->seen = standing->lsn;
-    if (standing->lsn < stores__replica_needs(replica, need)) {
+    if (standing->lsn < needed_of(replica, need)) {
         is_behind(replica);
         return STORES__REPLICA_BEHIND;
     }

@@ -90,7 +90,8 @@ static const char *blank_end(const char *at) {
     return at;
 }
 
-enum stores__sql_kind stores__sql_token(const char *at, const char **end) {
+/* The token at `at`: its kind, and its end. */
+static enum stores__sql_kind token(const char *at, const char **end) {
     unsigned char c = (unsigned char)*at;
     *end = at + 1;
     if (c == '\0') {
@@ -182,7 +183,7 @@ static bool names_settings(enum stores__sql_kind kind, const char *at, const cha
 
 enum stores__sql_kind stores__sql_next(const char **at, const char **end) {
     enum stores__sql_kind kind;
-    while ((kind = stores__sql_token(*at, end)) == STORES__SQL_BLANK) *at = *end;
+    while ((kind = token(*at, end)) == STORES__SQL_BLANK) *at = *end;
     return kind;
 }
 
@@ -254,7 +255,7 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
     bool settings = false, on = false, on_conflict = false;
     bool dotted = false, of_others = false; /* the name before is in a schema of somebody's */
     for (const char *end;; sql = end) {
-        enum stores__sql_kind kind = stores__sql_token(sql, &end);
+        enum stores__sql_kind kind = token(sql, &end);
         if (kind == STORES__SQL_END) {
             return first || (settings && effect == STORES__SQL_ROWS) ? STORES__SQL_SESSION : effect;
         }
@@ -300,7 +301,7 @@ enum stores__sql_effect stores__sql_effect(const char *sql) {
 bool stores__sql_locks_rows(const char *sql) {
     bool first = true, after_for = false;
     for (const char *end;; sql = end) {
-        enum stores__sql_kind kind = stores__sql_token(sql, &end);
+        enum stores__sql_kind kind = token(sql, &end);
         if (kind == STORES__SQL_END) return false;
         if (kind == STORES__SQL_BLANK || (first && *sql == '(')) continue;
         bool word = kind == STORES__SQL_WORD;
@@ -330,7 +331,7 @@ char *stores__sql_replace(const char *sql, const char *name) {
         if (at >= plain) plain = at + strcspn(at, "'\"$-/%");
         if (*plain == '\0') break;
         if (*plain == '%') at = plain++;
-        enum stores__sql_kind kind = stores__sql_token(at, &end);
+        enum stores__sql_kind kind = token(at, &end);
         if (kind == STORES__SQL_END) break;
         if (*at != '%' || at[1] != 'T' || is_inner((unsigned char)at[2])) continue;
         stores__buf_add(&buf, from, (size_t)(at - from));

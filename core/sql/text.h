@@ -16,10 +16,9 @@ enum stores__sql_kind {
     STORES__SQL_OTHER /* a number, or one character */
 };
 
-/* The token at `at`: its kind, and its end. One that the text ends inside of ends with the text.
- * Strings are read with standard_conforming_strings on. */
-enum stores__sql_kind stores__sql_token(const char *at, const char **end);
-/* The first one from *at on that is no white space and no comment: it begins at *at then. */
+/* The first token from *at on that is no white space and no comment: its kind, and its end. It
+ * begins at *at then. One that the text ends inside of ends with the text. Strings are read with
+ * standard_conforming_strings on. */
 enum stores__sql_kind stores__sql_next(const char **at, const char **end);
 
 /* What a text can do besides giving rows, as far as its own words tell. What a view, an operator or
