@@ -171,7 +171,7 @@ void stores__past_told(struct stores__cache *cache, const struct stores__pg_iden
                        uint64_t serial);
 /* The same by the columns of stores__pg_identity_columns in a result of one row. True: it is a
  * primary, whose past the epochs are of by now. */
-bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result, int column);
+bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result);
 /* The same. True: the primary has another past, or is another one, than was known before. */
 bool stores__past_differs(struct stores__cache *cache, const struct pg_result *result);
 /* Adds the question for those columns to a request. */

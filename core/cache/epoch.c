@@ -100,7 +100,7 @@ static void took_list(struct stores__pg_req *req, int index, struct pg_result *r
     stores_error error;
     bool ok = stores__pg_result_ok(result, &error);
     if (index == 1) {
-        if (!ok || !stores__past_told_by(epoch->engine->cache, result, 0)) {
+        if (!ok || !stores__past_told_by(epoch->engine->cache, result)) {
             epoch->failed = true;
         }
     } else if (!ok || !stores__writers_take(&epoch->writers, result)) {

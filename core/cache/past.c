@@ -92,7 +92,7 @@ static void took_identity(struct stores__pg_req *req, int index, struct pg_resul
     struct stores__cache *cache = STORES__CONTAINER(req, struct stores__cache, ask_req);
     stores_error error;
     (void)index;
-    if (stores__pg_result_ok(result, &error)) stores__past_told_by(cache, result, 0);
+    if (stores__pg_result_ok(result, &error)) stores__past_told_by(cache, result);
     stores__pg_result_free(result);
 }
 
@@ -131,9 +131,9 @@ void stores__past_ask(struct stores__cache *cache) {
     stores__pg_acquire(&cache->engine->pool, &cache->ask_wait, STORES__PG_READING, "lookups");
 }
 
-bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result, int column) {
+bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *result) {
     struct stores__pg_identity identity;
-    if (!stores__pg_identity_take(&identity, result, column)) return false;
+    if (!stores__pg_identity_take(&identity, result)) return false;
     if (identity.timeline[0] == '\0') return false;
     stores__past_told(cache, &identity, UINT64_MAX);
     return stores__past_is(cache, &identity);
@@ -141,7 +141,7 @@ bool stores__past_told_by(struct stores__cache *cache, const struct pg_result *r
 
 bool stores__past_differs(struct stores__cache *cache, const struct pg_result *result) {
     struct stores__pg_identity before = cache->server;
-    return stores__past_told_by(cache, result, 0) && !stores__past_is(cache, &before);
+    return stores__past_told_by(cache, result) && !stores__past_is(cache, &before);
 }
 
 void stores__past_doubt(struct stores__cache *cache) {

@@ -46,8 +46,8 @@ bool stores__facts_are_told(const struct pg_result *result, struct stores__facts
     return true;
 }
 
-static bool says(const struct pg_result *result, int row, int column) {
-    const char *value = stores__pg_value(result, row, column, NULL);
+static bool says(const struct pg_result *result, int column) {
+    const char *value = stores__pg_value(result, 0, column, NULL);
     return value != NULL && value[0] == 't';
 }
 
@@ -64,14 +64,14 @@ static bool take_texts(struct stores__table *table, const char *lacks, const cha
     return keep(&table->lacks, lacks) && keep(&table->print, print);
 }
 
-bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
+bool stores__facts_learn(struct stores__table *table, const struct pg_result *result,
                          const struct stores__facts_asked *asked) {
-    const char *oid = stores__pg_value(result, row, 1, NULL);
-    const char *print = stores__pg_value(result, row, 6, NULL);
+    const char *oid = stores__pg_value(result, 0, 1, NULL);
+    const char *print = stores__pg_value(result, 0, 6, NULL);
     if (asked->serial < table->facts_serial) return true;
     uint32_t now = oid ? (uint32_t)strtoul(oid, NULL, 10) : 0;
-    const char *why = stores__pg_value(result, row, 2, NULL);
-    if (!take_texts(table, stores__pg_value(result, row, 13, NULL), print)) {
+    const char *why = stores__pg_value(result, 0, 2, NULL);
+    if (!take_texts(table, stores__pg_value(result, 0, 13, NULL), print)) {
         table->known = false;
         return false;
     }
@@ -89,22 +89,22 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
     table->facts_at = stores__now(table->engine);
     snprintf(table->uncached, sizeof table->uncached, "%s", why ? why : "unknown");
     table->cacheable = table->uncached[0] == '\0';
-    table->reaches = says(result, row, 3);
-    table->cascades = says(result, row, 4);
-    table->wide = says(result, row, 5);
-    const char *upsert = stores__pg_value(result, row, 8, NULL);
-    table->may_take_rows = says(result, row, 7);
+    table->reaches = says(result, 3);
+    table->cascades = says(result, 4);
+    table->wide = says(result, 5);
+    const char *upsert = stores__pg_value(result, 0, 8, NULL);
+    table->may_take_rows = says(result, 7);
     table->upsert = upsert ? (enum stores__upsert)(upsert[0] - '0') : STORES__UPSERT_XMAX;
-    table->unkeyed = says(result, row, 9);
-    table->calls = says(result, row, 11);
-    table->loose = table->calls || says(result, row, 10);
-    table->runs = says(result, row, 12);
+    table->unkeyed = says(result, 9);
+    table->calls = says(result, 11);
+    table->loose = table->calls || says(result, 10);
+    table->runs = says(result, 12);
     table->depth = asked->depth;
     bool is_told = stores__pg_columns(result) > SPREAD;
-    stores__spread_take(table, is_told ? stores__pg_value(result, row, SPREAD, NULL) : NULL);
+    stores__spread_take(table, is_told ? stores__pg_value(result, 0, SPREAD, NULL) : NULL);
     table->facts_committed = asked->committed;
     if (table->epoch != NULL && asked->depth != STORES__FACTS_BRIEF) {
-        stores__epoch_mark(table->epoch, stores__pg_value(result, row, MARK, NULL));
+        stores__epoch_mark(table->epoch, stores__pg_value(result, 0, MARK, NULL));
     }
     table->known = print != NULL;
     return true;
@@ -113,7 +113,7 @@ bool stores__facts_learn(struct stores__table *table, const struct pg_result *re
 bool stores__facts_take(struct stores__table *table, const struct pg_result *result,
                         struct stores__facts_asked *asked) {
     if (stores__pg_rows(result) == 1 && stores__facts_are_told(result, asked)) {
-        return stores__facts_learn(table, result, 0, asked);
+        return stores__facts_learn(table, result, asked);
     }
     stores__facts_doubt(table);
     return true;

@@ -34,7 +34,7 @@ struct stores__facts_asked stores__facts_ask_to_write(struct stores__table *tabl
  * it is to be asked again. */
 bool stores__facts_are_told(const struct pg_result *result, struct stores__facts_asked *asked);
 /* Takes the answer, where it is enough. False: no memory, and the table is not known. */
-bool stores__facts_learn(struct stores__table *table, const struct pg_result *result, int row,
+bool stores__facts_learn(struct stores__table *table, const struct pg_result *result,
                          const struct stores__facts_asked *asked);
 /* The same, of a question that is asked once: where its answer is not enough, the facts are in
  * doubt. */

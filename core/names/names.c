@@ -57,7 +57,7 @@ static void take_answer(struct question *question, struct pg_result *result) {
         return;
     }
     struct stores__table *table = stores__table_get(question->engine, quoted);
-    if (table != NULL && stores__facts_learn(table, result, 0, &question->asked)) {
+    if (table != NULL && stores__facts_learn(table, result, &question->asked)) {
         set_table(question, table);
     } else {
         stores__table_let_go(table);

@@ -93,9 +93,8 @@ struct stores__pg_identity {
  * (identity.c). */
 enum { STORES__PG_IDENTITIES = 5, STORES__PG_IDENTITY_COLUMNS = 4 };
 const char *stores__pg_identity_columns(int which);
-/* Takes them from a result of one row, from a column on. False: there is no such row. */
-bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
-                              int column);
+/* Takes them from a result that begins with them. False: it has not one row of them. */
+bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result);
 
 enum stores__pg_place {
     STORES__PG_CONNECTING,

@@ -68,7 +68,7 @@ static void greeted(struct stores__pg_req *req, int index, struct pg_result *res
     if (!stores__pg_result_ok(result, &error)) {
         *(last ? &wire->not_told : &wire->refused) = error; /* else it is the settings */
     } else if (last) {
-        stores__pg_identity_take(&wire->conn->identity, result, 0);
+        stores__pg_identity_take(&wire->conn->identity, result);
         const char *named = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS, NULL);
         wire->has_shard = named != NULL && named[0] == 't';
         const char *citus = stores__pg_value(result, 0, STORES__PG_IDENTITY_COLUMNS + 1, NULL);

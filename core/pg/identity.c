@@ -64,16 +64,15 @@ static void name_past(struct stores__pg_identity *identity) {
              (unsigned long long)(hash & 0xffffffffffff));
 }
 
-bool stores__pg_identity_take(struct stores__pg_identity *identity, const struct pg_result *result,
-                              int column) {
+bool stores__pg_identity_take(struct stores__pg_identity *identity,
+                              const struct pg_result *result) {
     memset(identity, 0, sizeof *identity);
-    if (stores__pg_rows(result) != 1 ||
-        stores__pg_columns(result) < column + STORES__PG_IDENTITY_COLUMNS)
+    if (stores__pg_rows(result) != 1 || stores__pg_columns(result) < STORES__PG_IDENTITY_COLUMNS)
         return false;
-    take(identity->system, sizeof identity->system, result, column);
-    take(identity->database, sizeof identity->database, result, column + 1);
-    take(identity->timeline, sizeof identity->timeline, result, column + 2);
-    take(identity->started, sizeof identity->started, result, column + 3);
+    take(identity->system, sizeof identity->system, result, 0);
+    take(identity->database, sizeof identity->database, result, 1);
+    take(identity->timeline, sizeof identity->timeline, result, 2);
+    take(identity->started, sizeof identity->started, result, 3);
     name_past(identity);
     return identity->database[0] != '\0';
 }

@@ -45,8 +45,8 @@ static struct parts split(const char *url) {
     return parts;
 }
 
-static bool has(const char *text, size_t len, char c) {
-    return memchr(text, c, len) != NULL;
+static bool has_at(const char *text, size_t len) {
+    return memchr(text, '@', len) != NULL;
 }
 
 static bool is_escaped(const char *text, size_t len) {
@@ -117,7 +117,7 @@ static void blame(const char *url, stores_error *error) {
         refuse(error, "a '%' in the name of the database is no escape: write %25", "");
     }
     /* with an @ in it, the query may be the rest of a password */
-    if (strchr(parts.query, '@') != NULL && !has(parts.authority, parts.authority_len, '@')) return;
+    if (strchr(parts.query, '@') != NULL && !has_at(parts.authority, parts.authority_len)) return;
     for (const char *at = parts.query; *at != '\0';) {
         size_t len = strcspn(at, "&");
         if (blame_parameter(at, len, error)) return;
@@ -131,9 +131,9 @@ static bool is_torn(const char *url, stores_error *error) {
     struct parts parts = split(url);
     size_t len = parts.authority_len;
     const char *first = memchr(parts.authority, '@', len);
-    if (first != NULL && has(first + 1, len - (size_t)(first + 1 - parts.authority), '@')) {
+    if (first != NULL && has_at(first + 1, len - (size_t)(first + 1 - parts.authority))) {
         refuse(error, "an '@' in user or password is written %40", "");
-    } else if (first == NULL && len > 0 && has(parts.path, parts.path_len, '@')) {
+    } else if (first == NULL && len > 0 && has_at(parts.path, parts.path_len)) {
         refuse(error, "a '/' in user or password is written %2F, an '@' behind the host %40", "");
     } else {
         return false;

@@ -5,10 +5,11 @@
 /* ---- The tick -------------------------------------------------------------------------------- */
 
 /* Rows whose op left before they were sent are not sent. */
-static size_t take_queue(struct stores__list *queue, bool cached, struct stores__read_row **rows,
-                         size_t room) {
+static size_t take_queue(struct stores__list *queue, bool cached,
+                         struct stores__read_row *rows[STORES__MGET_ROWS]) {
     size_t count = 0;
-    for (struct stores__list *at = queue->next, *next; at != queue && count < room; at = next) {
+    for (struct stores__list *at = queue->next, *next; at != queue && count < STORES__MGET_ROWS;
+         at = next) {
         next = at->next;
         struct stores__read_row *row = STORES__CONTAINER(at, struct stores__read_row, link);
         if (row->cached != cached) continue;
@@ -42,8 +43,8 @@ static void flush_reads(struct stores__flush *flush) {
     if (stores__closing(table->engine)) {
         stores_error error;
         stores__error_set(&error, STORES_CLOSED, "the store is closed");
-        while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0 ||
-               (count = take_queue(&queue, false, rows, STORES__MGET_ROWS)) > 0) {
+        while ((count = take_queue(&queue, true, rows)) > 0 ||
+               (count = take_queue(&queue, false, rows)) > 0) {
             stores__rows_fail(rows, count, &error);
         }
         return;
@@ -51,14 +52,14 @@ static void flush_reads(struct stores__flush *flush) {
     bool readable = stores__cache_readable(table);
     if (looks) stores__reads_look(table, readable);
     if (looks && readable && table->hold) stores__rows_hold(table);
-    while ((count = take_queue(&queue, true, rows, STORES__MGET_ROWS)) > 0) {
+    while ((count = take_queue(&queue, true, rows)) > 0) {
         if (readable) {
             stores__rows_get(table, rows, count);
         } else {
             stores__rows_select(table, rows, count);
         }
     }
-    while ((count = take_queue(&queue, false, rows, STORES__MGET_ROWS)) > 0) {
+    while ((count = take_queue(&queue, false, rows)) > 0) {
         stores__rows_try_replica(table, rows, count);
     }
 }

@@ -187,14 +187,14 @@ static void take_facts(struct stores__read_batch *batch, struct pg_result *resul
     stores_error error;
     bool ok = stores__pg_result_ok(result, &error) && stores__pg_rows(result) == 1 &&
               stores__facts_are_told(result, &batch->asked);
-    if (!ok || !stores__facts_learn(table, result, 0, &batch->asked)) table->known = false;
+    if (!ok || !stores__facts_learn(table, result, &batch->asked)) table->known = false;
     stores__pg_result_free(result);
 }
 
 static void take_past(struct stores__read_batch *batch, struct pg_result *result) {
     stores_error error;
     batch->past_told = stores__pg_result_ok(result, &error) &&
-                       stores__past_told_by(batch->table->engine->cache, result, 0);
+                       stores__past_told_by(batch->table->engine->cache, result);
     stores__pg_result_free(result);
 }
 

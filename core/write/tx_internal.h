@@ -74,7 +74,6 @@ struct stores__tx_copy {
 };
 
 struct stores__txop {
-    stores_tx *tx;
     enum stores__txop_kind kind;
     struct stores__table *table; /* held; NULL: none */
     char *sql, *memory;

@@ -73,7 +73,6 @@ stores_op *stores__txop_new(stores_tx *tx, const stores_call *call, enum stores_
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a transaction");
         return op;
     }
-    txop->tx = tx;
     txop->kind = kind;
     tx->txop = txop;
     tx->op = op;
