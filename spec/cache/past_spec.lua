@@ -173,7 +173,7 @@ describe('rows that Redis kept, #slow', function()
     ['of one of its backends'] = function()
       local pid = pg:psql('SELECT pid FROM pg_stat_activity '
         .. "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1")
-      -- until the postmaster has seen it the server answers as before; its next life has another one
+      -- until the postmaster has seen it the server answers as before; its next life has another
       local life = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
       local before = pg:psql(life)
       assert(tonumber(before), before)
