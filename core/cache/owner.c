@@ -1,5 +1,5 @@
-/* Whose an epoch is, which its text tells behind the 16 random characters: the run of the Redis that
- * has it, the past of the database, and a '+' (cache.h). */
+/* Whose an epoch is, which its text tells behind the 16 random characters: the run of the Redis
+ * that has it, the past of the database, and a '+' (cache.h). */
 #include <stdio.h>
 
 #include "base/ids.h"

@@ -135,8 +135,8 @@ struct stores_tx {
     stores_error *error; /* where it failed; else of before, or NULL */
 };
 
-/* A new op on the tx, which is under way with the txop; made NULL: it failed already, or there is no
- * memory (txop.c). */
+/* A new op on the tx, which is under way with the txop; made NULL: it failed already, or there is
+ * no memory (txop.c). */
 stores_op *stores__txop_new(stores_tx *tx, const stores_call *call, enum stores__txop_kind kind,
                             struct stores__txop **made);
 void stores__txop_free(struct stores__txop *txop); /* NULL is allowed */
