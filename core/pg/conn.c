@@ -68,11 +68,11 @@ static bool send_prepared(struct stores__pg_wire *wire, struct stores__pg_req *r
                                parameters->lengths, formats_of(parameters), 0);
 }
 
-static bool add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+static void add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
                       enum stores__pg_entry_kind kind, const char *sql,
                       const struct parameters *parameters, bool prepare) {
     struct stores__pg_wire *wire = conn->wire;
-    if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return false;
+    if (wire == NULL || (wire->phase != WIRE_UP && wire->phase != WIRE_GREETING)) return;
     struct stores__pg_entry entry = {.req = req, .kind = kind};
     if (kind == ENTRY_STATEMENT) entry.index = req->added++;
     bool named = prepare && !wire->pooler && !wire->deallocate && !conn->common->shares_sessions;
@@ -85,20 +85,19 @@ static bool add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
     if (!sent || !stores__pg_ring_push(&wire->ring, &entry)) {
         free(entry.trace);
         stores__pg_break(wire);
-        return false;
+    } else if (kind == ENTRY_STATEMENT) {
+        conn->common->stats.statements++;
     }
-    if (kind == ENTRY_STATEMENT) conn->common->stats.statements++;
-    return true;
 }
 
-bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+void stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
                           enum stores__pg_entry_kind kind, const char *sql, int nparams,
                           const char *const *values, bool prepare) {
     struct parameters parameters = {.count = nparams, .values = values};
-    return add_entry(conn, req, kind, sql, &parameters, prepare);
+    add_entry(conn, req, kind, sql, &parameters, prepare);
 }
 
-bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
+void stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
                            const char *sql, int count, const struct stores__buf *arrays) {
     const char *values[STORES__PG_ARRAYS_MAX];
     int lengths[STORES__PG_ARRAYS_MAX];
@@ -108,12 +107,12 @@ bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *
         lengths[i] = (int)arrays[i].len;
     }
     struct parameters parameters = {.count = count, .values = values, .lengths = lengths};
-    return add_entry(conn, req, ENTRY_STATEMENT, sql, &parameters, true);
+    add_entry(conn, req, ENTRY_STATEMENT, sql, &parameters, true);
 }
 
-bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+void stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
                     int nparams, const char *const *values, bool prepare) {
-    return stores__pg_add_entry(conn, req, ENTRY_STATEMENT, sql, nparams, values, prepare);
+    stores__pg_add_entry(conn, req, ENTRY_STATEMENT, sql, nparams, values, prepare);
 }
 
 void stores__pg_hurry(struct stores__pg_conn *conn) {

@@ -221,12 +221,12 @@ void stores__pg_lose(struct stores__pg_conn *conn);
 /* Begins a request; statements are then added and it is ended by a Sync. */
 void stores__pg_begin(struct stores__pg_conn *conn, struct stores__pg_req *req);
 /* Adds a statement with text parameters (copied). prepare: the text will come again, so that it
- * is worth a prepared statement. False: no memory or the connection broke; done() comes anyway
- * after stores__pg_sync. */
-bool stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
+ * is worth a prepared statement. Where there is no memory, or the connection breaks, done() of the
+ * request tells it. */
+void stores__pg_add(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
                     int nparams, const char *const *values, bool prepare);
 /* The same with arrays (array.h) for parameters. */
-bool stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
+void stores__pg_add_arrays(struct stores__pg_conn *conn, struct stores__pg_req *req,
                            const char *sql, int count, const struct stores__buf *arrays);
 /* Has the server answer the statements so far before it begins the next one, which may take
  * long. */

@@ -39,9 +39,9 @@ static void timed_out(struct stores__timer *timer) {
     end(probe, STORES__PG_SILENT);
 }
 
-bool stores__pg_probe_start(struct stores__pg_pool *pool, struct stores__pg_probe *probe,
+void stores__pg_probe_start(struct stores__pg_pool *pool, struct stores__pg_probe *probe,
                             uint64_t ms) {
-    if (probe->asks) return true;
+    if (probe->asks) return;
     if (probe->aside.ready == NULL) stores__list_init(&probe->aside.link);
     probe->pool = pool;
     probe->aside.ready = greeted;
@@ -50,9 +50,7 @@ bool stores__pg_probe_start(struct stores__pg_pool *pool, struct stores__pg_prob
     probe->timer.fire = timed_out;
     probe->late = false;
     probe->grace_ms = ms / 4 + 1;
-    if (!stores__timer_set(pool->timers, &probe->timer, uv_now(pool->loop) + ms)) return false;
+    if (!stores__timer_set(pool->timers, &probe->timer, uv_now(pool->loop) + ms)) return;
     probe->asks = true;
-    if (stores__pg_aside_open(pool, &probe->aside)) return true;
-    stores__pg_probe_stop(probe);
-    return false;
+    if (!stores__pg_aside_open(pool, &probe->aside)) stores__pg_probe_stop(probe);
 }

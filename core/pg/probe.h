@@ -26,8 +26,8 @@ struct stores__pg_probe {
 };
 
 /* Asks; done() comes from the loop, within that time and a quarter of it. Harmless while it asks.
- * False: no memory; nothing is called. */
-bool stores__pg_probe_start(struct stores__pg_pool *pool, struct stores__pg_probe *probe,
+ * Where there is no memory nothing is called. */
+void stores__pg_probe_start(struct stores__pg_pool *pool, struct stores__pg_probe *probe,
                             uint64_t ms);
 /* done() does not come any more. */
 void stores__pg_probe_stop(struct stores__pg_probe *probe);

@@ -46,21 +46,17 @@ void stores__pg_reset_took(struct stores__pg_wire *wire, PGresult *result) {
     PQclear(result);
 }
 
-static bool add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
-    bool ok = true;
+static void add_all(struct stores__pg_conn *conn, struct stores__pg_req *req) {
     for (size_t i = 0; i < sizeof reset_sql / sizeof *reset_sql; i++) {
-        ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, reset_sql[i], 0, NULL, true);
+        stores__pg_add_entry(conn, req, ENTRY_RESET, reset_sql[i], 0, NULL, true);
     }
     const char *settings = conn->common->params.settings;
-    if (settings != NULL) {
-        ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, settings, 0, NULL, true);
-    }
+    if (settings != NULL) stores__pg_add_entry(conn, req, ENTRY_RESET, settings, 0, NULL, true);
     if (conn->citus && !conn->wire->pooler) {
-        ok = ok && stores__pg_add_entry(conn, req, ENTRY_RESET, "SELECT " STORES__PG_CITUS_SET, 0,
-                                        NULL, true);
+        stores__pg_add_entry(conn, req, ENTRY_RESET, "SELECT " STORES__PG_CITUS_SET, 0, NULL, true);
     }
     const char *last = stores__pg_checks_client(conn->wire) ? left_check_sql : left_sql;
-    return ok && stores__pg_add_entry(conn, req, ENTRY_RESET, last, 0, NULL, true);
+    stores__pg_add_entry(conn, req, ENTRY_RESET, last, 0, NULL, true);
 }
 
 /* ---- Steps ----------------------------------------------------------------------------------- */

@@ -138,7 +138,7 @@ bool stores__pg_copy_takes(struct stores__pg_wire *wire, const PGresult *result)
 void stores__pg_copy_feed(struct stores__pg_wire *wire);
 
 /* conn.c: stores__pg_add for a statement of this kind */
-bool stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
+void stores__pg_add_entry(struct stores__pg_conn *conn, struct stores__pg_req *req,
                           enum stores__pg_entry_kind kind, const char *sql, int nparams,
                           const char *const *values, bool prepare);
 

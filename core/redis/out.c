@@ -138,7 +138,7 @@ static char *put_head(char *at, char kind, size_t n) {
     return at;
 }
 
-static char *put_all(char *at, int argc, const char *const *argv, const size_t *lens) {
+static void put_all(char *at, int argc, const char *const *argv, const size_t *lens) {
     int i;
 
     for (i = 0; i < argc; i++) {
@@ -148,7 +148,6 @@ static char *put_all(char *at, int argc, const char *const *argv, const size_t *
         *at++ = '\r';
         *at++ = '\n';
     }
-    return at;
 }
 
 /* The bytes that put_all writes; more than UNSENT_MAX where one is too long. */

@@ -282,8 +282,8 @@ static void end(struct stores__redis_socket *socket) {
     }
 }
 
-bool stores__redis_socket_read(struct stores__redis_socket *socket) {
-    if (socket->process != stores__process()) return false; /* the parent reads it */
+void stores__redis_socket_read(struct stores__redis_socket *socket) {
+    if (socket->process != stores__process()) return; /* the parent reads it */
     size_t total = 0;
 
     while (!socket->closing && (total < READ_AT_ONCE || socket->broken)) {
@@ -306,7 +306,6 @@ bool stores__redis_socket_read(struct stores__redis_socket *socket) {
         if (!take(socket, (size_t)n)) break;
         if ((size_t)n < sizeof socket->buffer && !socket->broken) break;
     }
-    return total > 0;
 }
 
 /* ---- The poll ------------------------------------------------------------------------------- */

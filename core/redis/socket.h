@@ -54,7 +54,7 @@ void stores__redis_socket_close(struct stores__redis_socket *socket);
 /* Sends from out as much as goes without waiting, the rest by itself when it can: out must live as
  * long as the socket is open. */
 void stores__redis_socket_flush(struct stores__redis_socket *socket, struct stores__redis_out *out);
-/* Reads what is there, without waiting. True where anything came. */
-bool stores__redis_socket_read(struct stores__redis_socket *socket);
+/* Reads what is there, without waiting. */
+void stores__redis_socket_read(struct stores__redis_socket *socket);
 
 #endif
