@@ -74,7 +74,9 @@ static void take_statement(struct stores__pg_wire *wire, struct stores__pg_entry
     if (copy.prepared_here && wire->prepare_error != NULL) result = explained(wire, result);
     stores__pg_trace_answer(wire, &copy, result);
     req->stale = stores__pg_statement_is_stale(wire, &copy, result);
-    if (!req->readonly && refuses_writes(result)) wire->conn->common->hooks->read_only(wire->conn);
+    if (req->kept == STORES__PG_MAY_WRITE && refuses_writes(result)) {
+        wire->conn->common->hooks->read_only(wire->conn);
+    }
     deliver(req, copy.index, result);
     if (more == LAST) free(copy.trace);
 }

@@ -41,6 +41,14 @@ struct stores__pg_topic {
     uint64_t shy_until; /* uv_now: it lost a lane for others, and asks for no other one before */
 };
 
+/* What keeps a request from writing. */
+enum stores__pg_kept {
+    STORES__PG_MAY_WRITE, /* nothing */
+    STORES__PG_KEPT_BY_CALL, /* its caller asked for it */
+    STORES__PG_KEPT_IN_READS, /* what a view, a policy or an operator calls: nobody would be told */
+    STORES__PG_KEPT_IN_COMMIT /* what runs behind the question which tables were written */
+};
+
 struct stores__pg_req {
     struct stores__list link;
     struct stores__pg_topic *topic; /* NULL: of nothing that others are about */
@@ -58,8 +66,8 @@ struct stores__pg_req {
     bool after_reset; /* done() comes once the session is reset behind it */
     bool stale; /* the result that was told last failed for a plan that fits no more */
     bool sent; /* the Sync is out: the server may have done all of it */
-    /* Its transaction was begun so: that a write is refused says nothing of the server. */
-    bool readonly;
+    /* By Stores: that a write is refused says nothing of the server then. */
+    enum stores__pg_kept kept;
 };
 
 /* A time in 16 hex digits: how a session writes times and doubles is a setting. Two functions that
@@ -304,7 +312,7 @@ uint32_t stores__pg_column_type(const struct pg_result *result, int column);
 const char *stores__pg_value(const struct pg_result *result, int row, int column, size_t *len);
 int64_t stores__pg_affected(const struct pg_result *result);
 const char *stores__pg_tag(const struct pg_result *result); /* "COMMIT", "UPDATE 1" */
-/* A write that is refused in what was begun to read only was never meant to succeed later. */
+/* A write that we keep from writing is never taken later; the hint says why that is. */
 void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error);
 /* Whether somebody else had a statement of the request canceled (a cancel may hit a neighbour), and
  * not the session's limit for statements, which had not passed since the request began: what was

@@ -144,9 +144,15 @@ const char *stores__pg_tag(const struct pg_result *result) {
 }
 
 void stores__pg_explain_read_only(const struct stores__pg_req *req, stores_error *error) {
-    if (error->code != STORES_READ_ONLY || !req->readonly) return;
+    static const char *const hints[] = {
+        [STORES__PG_KEPT_BY_CALL] = "the call itself asked for readonly = true",
+        [STORES__PG_KEPT_IN_READS] = "what a view, a policy or an operator calls here would write, "
+                                     "which what only reads is kept from: a query may do it",
+        [STORES__PG_KEPT_IN_COMMIT] = "a trigger defers again and again what it causes, and inside "
+                                      "of COMMIT nothing is written: no cache would be told"};
+    if (error->code != STORES_READ_ONLY || req->kept == STORES__PG_MAY_WRITE) return;
     error->retryable = false;
-    snprintf(error->hint, sizeof error->hint, "the call itself asked for readonly = true");
+    snprintf(error->hint, sizeof error->hint, "%s", hints[req->kept]);
 }
 
 bool stores__pg_has_rows(const struct pg_result *result) {

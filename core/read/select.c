@@ -314,7 +314,7 @@ static bool is_wanted(const struct stores__pg_req *req) {
 static void add_guard(struct stores__read_batch *batch) {
     if (!batch->table->runs || batch->table->engine->cache == NULL) return;
     batch->select = 1;
-    batch->req.readonly = true;
+    batch->req.kept = STORES__PG_KEPT_IN_READS;
     stores__pg_add(batch->conn, &batch->req,
                    "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)", 0, NULL,
                    true);

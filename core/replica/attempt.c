@@ -258,7 +258,7 @@ static void send_read(struct stores__attempt *attempt) {
     req->done = over;
     req->again = !read->own;
     req->wanted = is_wanted;
-    req->readonly = true;
+    req->kept = STORES__PG_KEPT_BY_CALL;
     if (read->own) stores__pg_foreign(conn, read->sql);
     stores__pg_begin(conn, req);
     stores__replica_runs(attempt->replica, conn);

@@ -78,6 +78,7 @@ static void took_locks(struct stores__pg_req *req, int index, struct pg_result *
     struct stores__commit *commit = STORES__CONTAINER(req, struct stores__commit, req);
     stores_error error;
     if (!stores__pg_result_ok(result, &error)) {
+        stores__pg_explain_read_only(req, &error);
         if (error.code != STORES_OK) replace_error(commit, stores__error_dup(&error));
     } else if (index == commit->asked - 1) {
         stores__commit_take_past(commit, result);
@@ -110,6 +111,7 @@ static void ask(struct stores__commit *commit) {
     commit->asked = stores__commit_add_question(commit->engine, commit->conn, &commit->req);
     stores__pg_add(commit->conn, &commit->req, stores__commit_xid_if_any_sql, 0, NULL, true);
     if (commit->saves) stores__commit_add_last(commit->conn, &commit->req);
+    commit->req.kept = STORES__PG_KEPT_IN_COMMIT;
     stores__pg_sync(commit->conn, &commit->req);
 }
 
@@ -175,6 +177,7 @@ static void took_commit(struct stores__pg_req *req, int index, struct pg_result 
     commit->answered = true;
     if (!ok) {
         stores__error_statement(&error, "COMMIT");
+        stores__pg_explain_read_only(req, &error);
         stores__pg_heed(commit->conn, &error);
         /* a coordinator that lost the server that has the rows */
         if (stores__pg_in_doubt(commit->conn, &error)) error.code = STORES_CONNECTION_LOST;
@@ -224,6 +227,7 @@ static void send_commit(struct stores__commit *commit) {
     if (commit->phase != NULL) commit->phase(commit->arg, STORES__PHASE_POSTGRES);
     commit->req.result = took_commit;
     commit->req.done = commit_over;
+    if (commit->locks_known) commit->req.kept = STORES__PG_KEPT_IN_COMMIT;
     begin_end(commit, "COMMIT");
     stores__marking_add(&commit->marking, commit->engine, commit->conn, &commit->req,
                         STORES__COMMITTED);

@@ -278,6 +278,11 @@ static const char *foreign_text(const struct stores__txop *txop) {
     return txop->kind == TXOP_QUERY || txop->kind == TXOP_SELECT ? txop->sql : NULL;
 }
 
+static enum stores__pg_kept kept(const stores_tx *tx, const struct stores__txop *txop) {
+    if (tx->options.readonly || txop->readonly) return STORES__PG_KEPT_BY_CALL;
+    return txop->guarded ? STORES__PG_KEPT_IN_READS : STORES__PG_MAY_WRITE;
+}
+
 void stores__tx_send(stores_tx *tx) {
     struct stores__txop *txop = tx->txop;
     if (tx->op != NULL) stores__op_phase(tx->op, STORES__PHASE_POSTGRES);
@@ -287,7 +292,7 @@ void stores__tx_send(stores_tx *tx) {
     txop->facts_at = txop->path_at = txop->path_behind = -1;
     txop->begun_here = begin;
     tx->req.result = took;
-    tx->req.readonly = tx->options.readonly;
+    tx->req.kept = kept(tx, txop);
     if (foreign_text(txop) != NULL) stores__pg_foreign(tx->conn, foreign_text(txop));
     if (txop->simple && !begin) {
         txop->at = 0;
