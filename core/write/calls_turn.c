@@ -51,7 +51,8 @@ static bool was_missing(struct stores__own_call *call, const char *name) {
 
 static void no_table(struct stores__own_call *call, const char *name) {
     stores_error error;
-    stores__error_set(&error, STORES_TABLE_NOT_FOUND, "a name in invalidates is no table");
+    stores__error_set(&error, STORES_TABLE_NOT_FOUND, "invalidates names %s, which is no table",
+                      name);
     snprintf(error.table, sizeof error.table, "%s", name);
     stores__error_free(call->error);
     call->error = stores__error_dup(&error);

@@ -150,6 +150,7 @@ describe('a query outside of transactions', function()
         'SELECT write_late(0, 99)', nil, { transaction = false, invalidates = { 'docs', name } })
       assert.equal('none', err.outcome)
       assert.matches(name:match('%w+$'), err.table)
+      assert.matches(name:match('%w+$'), err.message)
       assert.not_equal(99, truth())
     end)
 
