@@ -2,7 +2,16 @@
 --- own SQL means by them, and what everybody means by them stays what it was.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
+local stores = require('stores')
 local support = require('spec.support')
+
+-- The database, for a store of one connection.
+local function alone(db)
+  local fields = {}
+  for key, value in pairs(db) do fields[key] = value end
+  fields.poolsize = 1
+  return fields
+end
 
 describe('The name of a table, behind code that runs unseen', function()
   for _, cached in ipairs({ true, false }) do
@@ -95,6 +104,46 @@ describe('The name of a table, behind code that runs unseen', function()
           assert.is_truthy(tx:find('seen', '1'))
           means(tx, 'b')
         end)
+        everybody_sees_public()
+      end)
+
+      it('is what a view made of it that was selected from', function()
+        store:query('CREATE VIEW seen AS SELECT * FROM others WHERE sets()')
+        store:transaction(function(tx)
+          means(tx, 'public')
+          assert.equal(1, #tx:findAll('seen'))
+          means(tx, 'b')
+        end)
+        everybody_sees_public()
+      end)
+
+      it('is what a trigger made of it on a connection that has had temporary tables', function()
+        local small = stores.Store.new(alone(db), cached and support.redis() or nil)
+        small:query(trigger('makes_it'))
+        for _ = 1, 3 do
+          small:transaction(function(tx)
+            means(tx, 'public')
+            tx:update('others', { id = '1', n = 1 })
+            means(tx, 'temporary')
+          end)
+        end
+        support.close(small)
+        everybody_sees_public()
+      end)
+
+      it('is for nobody else what a view made of it for the session', function()
+        local small = stores.Store.new(alone(db), cached and support.redis() or nil)
+        small:query([[CREATE FUNCTION stays() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM set_config('search_path', 'b, public', false); RETURN true; END $$;
+          CREATE VIEW seen AS SELECT * FROM others WHERE stays()]])
+        for _, look in ipairs({ 'find', 'findAll' }) do
+          small:transaction(function(tx)
+            tx[look](tx, 'seen', look == 'find' and '1' or nil)
+            means(tx, 'b')
+          end)
+          assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
+        end
+        support.close(small)
         everybody_sees_public()
       end)
 
