@@ -112,12 +112,15 @@ bool stores__sql_tag_controls(const char *tag) {
     return is_one_of(tag, tag + strlen(tag), tags);
 }
 
+/* All others may: a trigger of an event runs for a GRANT as well, and what a cursor WITH HOLD
+ * selects runs inside of the commit behind its DECLARE. */
 bool stores__sql_tag_writes(const char *tag) {
-    static const char *const tags[] = {"ALTER",   "CALL",     "COMMIT", "COPY",   "CREATE",
-                                       "DELETE",  "DO",       "DROP",   "INSERT", "MERGE",
-                                       "REFRESH", "TRUNCATE", "UPDATE", NULL};
-    const char *space = strchr(tag, ' ');
-    return is_one_of(tag, space ? space : tag + strlen(tag), tags);
+    static const char *const harmless[] = {
+        "",        "ANALYZE", "BEGIN",   "CHECKPOINT", "CLOSE",    "CLUSTER",   "DEALLOCATE",
+        "DISCARD", "EXPLAIN", "FETCH",   "LISTEN",     "LOAD",     "LOCK",      "MOVE",
+        "NOTIFY",  "PREPARE", "RELEASE", "RESET",      "ROLLBACK", "SAVEPOINT", "SELECT",
+        "SET",     "SHOW",    "START",   "UNLISTEN",   "VACUUM",   NULL};
+    return !is_one_of(tag, tag + strcspn(tag, " "), harmless);
 }
 
 /* CREATE [LOCAL | GLOBAL] TEMP: nobody else sees what that makes. */
@@ -147,9 +150,11 @@ bool stores__sql_renames(const char *sql, bool several, const char *tag) {
     return may_make && stores__sql_effect(sql) == STORES__SQL_SESSION;
 }
 
-bool stores__sql_several_write(const char *sql, const char *tag) {
-    return stores__sql_tag_writes(tag) ||
-           (stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql));
+bool stores__sql_may_have_written(const char *sql, bool several, const char *tag) {
+    if (stores__sql_tag_writes(tag)) return true;
+    if (several) return stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql);
+    /* CREATE TABLE .. AS */
+    return is_word(tag, tag + strcspn(tag, " "), "select") && !stores__sql_stands_anywhere(sql);
 }
 
 bool stores__sql_only_reads(const char *sql) {

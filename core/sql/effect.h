@@ -17,10 +17,11 @@ bool stores__sql_tag_controls(const char *tag);
 /* Outside of a transaction it may commit a part of its work, and fail after that: procedures and
  * blocks, what goes table by table, and what is made CONCURRENTLY. */
 bool stores__sql_commits_inside(const char *sql);
-/* The tag of an answer says that rows may have changed, or tables. */
+/* The tag of an answer does not say that no row has changed, and no table. */
 bool stores__sql_tag_writes(const char *tag);
-/* The same of one of several statements: of a SELECT among them nobody knows what it called. */
-bool stores__sql_several_write(const char *sql, const char *tag);
+/* The same of a statement that was not asked what it wrote: what a SELECT called that made a table
+ * no tag tells, nor what one of several statements did. */
+bool stores__sql_may_have_written(const char *sql, bool several, const char *tag);
 /* Names may mean other tables from now on, to everybody, as the tag of an answer tells, and words
  * do; several: the text has more statements than that one. What a function does that a SELECT calls
  * is not seen. */

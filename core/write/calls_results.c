@@ -8,8 +8,9 @@ static bool wrote_unasked(const struct stores__own_call *call, int index, const 
     if (call->way != WAY_ITSELF || !call->options.readonly || call->step != CALL_RUNNING) {
         return false;
     }
-    if (call->options.simple) return stores__sql_several_write(call->sql, tag);
-    return index == call->statement && stores__sql_tag_writes(tag);
+    bool several = call->options.simple;
+    return (several || index == call->statement) &&
+           stores__sql_may_have_written(call->sql, several, tag);
 }
 
 /* Those of its transaction, of which a cache is told. */

@@ -62,8 +62,8 @@ static void take_answer(stores_tx *tx, struct pg_result *result) {
 
 /* What a session wrote is committed, and nobody was told: nor does it say which tables. */
 static bool session_wrote(const struct stores__txop *txop, const char *tag) {
-    if (txop->kind != TXOP_QUERY) return false;
-    return txop->simple ? stores__sql_several_write(txop->sql, tag) : stores__sql_tag_writes(tag);
+    if (txop->statement != NULL) return stores__statement_reaches(txop->statement);
+    return txop->kind == TXOP_QUERY && stores__sql_may_have_written(txop->sql, txop->simple, tag);
 }
 
 bool stores__tx_commits_itself(const stores_tx *tx) {
@@ -79,11 +79,26 @@ static bool is_told(const stores_tx *tx, const struct stores__txop *txop) {
     return !tx->failed || (tx->options.session && !txop->partly);
 }
 
+/* A session's SELECT is a transaction with what stands behind it up to the Sync. What it calls by a
+ * view or an operator its words do not tell. */
+static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
+    bool reads = txop->kind == TXOP_SELECT || (txop->kind == TXOP_FIND && txop->table->runs);
+    return tx->options.session && tx->engine->cache != NULL &&
+           (reads || txop->kind == TXOP_QUERY) && stores__sql_stands_anywhere(txop->sql);
+}
+
+static bool may_commit_untold(const stores_tx *tx, const struct stores__txop *txop) {
+    if (txop->kind == TXOP_QUERY) return stores__tx_commits_itself(tx);
+    if (!tx->options.session) return false;
+    if (txop->statement != NULL) return stores__statement_reaches(txop->statement);
+    return asks_what_was_called(tx, txop);
+}
+
 void stores__tx_text_over(stores_tx *tx, bool answered) {
     const struct stores__txop *txop = tx->txop;
     if (tx->options.session) stores__mark_untold(tx->engine);
-    if (txop == NULL || txop->kind != TXOP_QUERY || (answered && is_told(tx, txop))) return;
-    if (!stores__tx_commits_itself(tx)) return;
+    if (txop == NULL || (answered && is_told(tx, txop))) return;
+    if (!may_commit_untold(tx, txop)) return;
     stores__turn_all(tx->engine);
     stores__table_forget_names(tx->engine);
 }
@@ -93,12 +108,13 @@ static bool is_own(const struct stores__txop *txop, int index) {
     return txop->simple ? txop->at >= 0 : index == txop->at;
 }
 
-/* A text of a session failed, and may have committed a part of its work before that: by itself, or
+/* What a session does failed, and may have committed a part of its work before that: by itself, or
  * as some of several statements; or all of it, where its answer cannot be read. What PostgreSQL
  * points at was refused before anything ran. */
 static bool did_a_part(const struct stores__txop *txop, const stores_error *error) {
-    if (txop->kind != TXOP_QUERY) return false;
+    if (txop->kind != TXOP_QUERY && txop->statement == NULL) return false;
     if (error->sqlstate[0] == '\0' || (txop->simple && txop->result != NULL)) return true;
+    if (txop->kind != TXOP_QUERY) return false;
     return error->position <= 0 && stores__sql_commits_inside(txop->sql);
 }
 
@@ -209,13 +225,11 @@ static void add_savepoint(stores_tx *tx, const char *what, int depth) {
     stores__pg_add(tx->conn, &tx->req, text, 0, NULL, true);
 }
 
-/* A session's SELECT is a transaction with what stands behind it up to the Sync. What it calls by a
- * view or an operator its words do not tell. */
-static bool asks_what_was_called(const stores_tx *tx, const struct stores__txop *txop) {
-    bool reads = txop->kind == TXOP_SELECT || (txop->kind == TXOP_FIND && txop->table->runs);
-    return tx->options.session && tx->engine->cache != NULL &&
-           (reads || txop->kind == TXOP_QUERY) && stores__sql_stands_anywhere(txop->sql);
-}
+/* A cursor WITH HOLD that a function opened runs inside of the commit, behind the question. */
+static const char wrote_sql[] =
+    "SELECT coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, (SELECT 'a cursor'"
+    " FROM pg_catalog.pg_cursors c WHERE c.is_holdable"
+    " AND c.creation_time >= pg_catalog.transaction_timestamp() LIMIT 1))";
 
 bool stores__tx_owes(const stores_tx *tx) {
     const struct stores__txop *txop = tx->txop;
@@ -252,7 +266,7 @@ static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
         }
         if (asks_what_was_called(tx, txop)) {
             txop->behind = BEHIND_WROTE;
-            stores__pg_add(conn, &tx->req, stores__commit_xid_if_any_sql, 0, NULL, true);
+            stores__pg_add(conn, &tx->req, wrote_sql, 0, NULL, true);
         }
     }
 }

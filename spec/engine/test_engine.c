@@ -224,6 +224,30 @@ static void test_sessions(stores_engine *engine) {
     no_op_left(engine);
 }
 
+static bool is_cached(stores_engine *engine, int64_t id, const char *json) {
+    stores_op *op = stores_find(engine, NULL, "docs", id);
+    bool is = strcmp(code_of(op), "ok") == 0 && strcmp(document(op, 0), json) == 0 &&
+              stores_op_source(op) == 'c';
+    stores_op_free(op);
+    return is;
+}
+
+/* What is not cached itself may have rows of what is. */
+static void test_session_writes(stores_engine *engine) {
+    stores_tx_options options = {.size = sizeof options, .session = true};
+    stores_change change = change_of(STORES_UPDATE, 60, "{\"n\": 61}");
+    change.table = "by_view";
+    sql("CREATE VIEW by_view AS SELECT id, value FROM docs");
+    TURN_UNTIL(is_cached(engine, 60, "{\"n\": 60}"), 20000);
+    stores_tx *tx = stores_tx_new(engine, &options);
+    CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, false)), "ok");
+    stores_tx_free(tx);
+    TURN_UNTIL(is_cached(engine, 60, "{\"n\": 61}"), 10000);
+    sql("DROP VIEW by_view");
+    CHECK_STR(end_of(write_it(engine, STORES_UPDATE, 60, "{\"n\": 60}")), "ok");
+    no_op_left(engine);
+}
+
 static int notified, gaps;
 
 static void on_notice(void *arg, const char *channel, const char *payload) {
@@ -330,6 +354,7 @@ int main(void) {
         test_transactions(engine);
         if (cache) test_cache(engine);
         if (cache) test_sessions(engine);
+        if (cache) test_session_writes(engine);
         if (cache) test_listen(engine);
         test_figures(engine);
         test_statements(engine);

@@ -78,6 +78,10 @@ int main(void) {
     CHECK(!stores__sql_tag_writes("SELECT 1"));
     CHECK(!stores__sql_tag_writes("SET"));
     CHECK(!stores__sql_tag_writes("VACUUM"));
+    CHECK(!stores__sql_tag_writes(""));
+    CHECK(stores__sql_tag_writes("DECLARE CURSOR"));
+    CHECK(stores__sql_tag_writes("GRANT"));
+    CHECK(stores__sql_tag_writes("COMMENT"));
 
     CHECK(stores__sql_renames("ALTER SCHEMA a RENAME TO b", false, "ALTER SCHEMA"));
     CHECK(stores__sql_renames("CREATE TABLE a (id int)", false, "CREATE TABLE"));
@@ -100,10 +104,14 @@ int main(void) {
     CHECK(!stores__sql_renames("EXPLAIN SELECT 1", false, "EXPLAIN"));
     CHECK(!stores__sql_renames("", false, ""));
 
-    CHECK(stores__sql_several_write("SELECT 1; SELECT f()", "SELECT 1"));
-    CHECK(stores__sql_several_write("SELECT 1; CALL f()", "CALL"));
-    CHECK(!stores__sql_several_write("SELECT 1", "SELECT 1"));
-    CHECK(!stores__sql_several_write("VACUUM; VACUUM", "VACUUM"));
+    CHECK(stores__sql_may_have_written("SELECT 1; SELECT f()", true, "SELECT 1"));
+    CHECK(stores__sql_may_have_written("SELECT 1; CALL f()", true, "CALL"));
+    CHECK(!stores__sql_may_have_written("SELECT 1", true, "SELECT 1"));
+    CHECK(!stores__sql_may_have_written("VACUUM; VACUUM", true, "VACUUM"));
+    CHECK(stores__sql_may_have_written("CREATE TABLE a AS SELECT f()", false, "SELECT 1"));
+    CHECK(stores__sql_may_have_written("DECLARE a CURSOR WITH HOLD FOR SELECT f()", false,
+                                       "DECLARE CURSOR"));
+    CHECK(!stores__sql_may_have_written("(SELECT f())", false, "SELECT 1")); /* it is asked */
     CHECK(stores__sql_copies("COPY t FROM STDIN"));
     CHECK(stores__sql_copies("select 1; copy t (a, b) from /* x */ stdin with (format csv)"));
     CHECK(stores__sql_copies("COPY (SELECT a FROM stdout) TO StdOut"));
