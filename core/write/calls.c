@@ -229,6 +229,8 @@ static void ran(struct stores__own_call *call) {
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     struct stores__own_call *call = STORES__CONTAINER(req, struct stores__own_call, req);
     stores__pg_insist_over(&call->insist);
+    if (call->wrote) stores__turn_all(call->engine);
+    call->wrote = false;
     if (lost(call, end)) return;
     if (call->error != NULL) {
         failed(call);

@@ -71,6 +71,7 @@ struct stores__own_call {
     bool stray_cancel; /* the error is a cancel that was not meant for it */
     bool ended; /* an answer's tag says that the text ended the transaction */
     bool renames; /* one says that names may mean other tables now */
+    bool wrote; /* one says that nobody knows which; all are turned once the server is idle */
     stores_error *error; /* NULL: none */
     unsigned char tries;
     /* Where each stands in the request of the step; -1: nowhere. */

@@ -56,9 +56,7 @@ void stores__call_took(struct stores__pg_req *req, int index, struct pg_result *
     bool simple = call->step == CALL_RUNNING && call->options.simple;
     const char *tag = stores__pg_tag(result);
     bool own = simple || index == call->statement;
-    if (wrote_unasked(call, index, tag) || (own && swaps_schemas(call, tag))) {
-        stores__turn_all(call->engine);
-    }
+    if (wrote_unasked(call, index, tag) || (own && swaps_schemas(call, tag))) call->wrote = true;
     if (simple && stores__sql_tag_controls(tag)) call->ended = true;
     if (own && !locks_tell(call) && stores__sql_renames(call->sql, call->options.simple, tag)) {
         call->renames = true;

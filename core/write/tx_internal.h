@@ -95,6 +95,9 @@ struct stores__txop {
     /* What its results said. */
     bool ended; /* an answer's tag says that the text ended the transaction */
     bool partly; /* of a session: it failed, and may have committed a part of its work, or all */
+    /* Of a session: rows were changed, or what names mean, which is told once the server is idle.
+     * The answer may come before that: what waits for the commit has locked nothing then. */
+    bool wrote, renames;
     bool unsure; /* an INSERT gave no row: whether its id is taken is asked */
     bool undo; /* it failed, and the transaction cannot go on after that */
     struct pg_result *result;

@@ -97,10 +97,10 @@ static bool may_commit_untold(const stores_tx *tx, const struct stores__txop *tx
 void stores__tx_text_over(stores_tx *tx, bool answered) {
     const struct stores__txop *txop = tx->txop;
     if (tx->options.session) stores__mark_untold(tx->engine);
-    if (txop == NULL || (answered && is_told(tx, txop))) return;
-    if (!may_commit_untold(tx, txop)) return;
-    stores__turn_all(tx->engine);
-    stores__table_forget_names(tx->engine);
+    if (txop == NULL) return;
+    bool untold = (!answered || !is_told(tx, txop)) && may_commit_untold(tx, txop);
+    if (untold || txop->wrote) stores__turn_all(tx->engine);
+    if (untold || txop->renames) stores__table_forget_names(tx->engine);
 }
 
 /* Of the op's own statement, and not of our BEGIN or what stands behind. */
@@ -150,12 +150,12 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
 
 /* What a text does to names, where no locks tell: what a session wrote is committed already. */
 static void note_names(stores_tx *tx, const char *tag) {
-    const struct stores__txop *txop = tx->txop;
+    struct stores__txop *txop = tx->txop;
     bool locks_tell = tx->engine->cache != NULL && !tx->options.session;
     if (txop->kind != TXOP_QUERY || locks_tell) return;
     if (!stores__sql_renames(txop->sql, txop->simple, tag)) return;
     if (tx->options.session) {
-        stores__table_forget_names(tx->engine);
+        txop->renames = true;
     } else {
         tx->renames = true;
     }
@@ -169,7 +169,7 @@ static void take_own(stores_tx *tx, struct pg_result *result) {
     if (strcmp(tag, "SAVEPOINT") == 0) tx->saves = true;
     note_names(tx, tag);
     if (tx->options.session && session_wrote(txop, tag)) {
-        stores__turn_all(tx->engine);
+        txop->wrote = true;
         txop->behind = BEHIND_NOTHING; /* it is known */
     }
     take_answer(tx, result);
@@ -178,8 +178,7 @@ static void take_own(stores_tx *tx, struct pg_result *result) {
 static void take_behind(stores_tx *tx, const struct pg_result *result) {
     if (tx->txop->behind == BEHIND_WROTE) {
         if (stores__pg_value(result, 0, 0, NULL) == NULL) return;
-        stores__turn_all(tx->engine);
-        stores__table_forget_names(tx->engine);
+        tx->txop->wrote = tx->txop->renames = true;
     } else if (tx->txop->behind != BEHIND_NOTHING) {
         stores__commit_take_xid(tx->commit, result);
         tx->xid_known = true;
