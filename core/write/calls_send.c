@@ -78,6 +78,7 @@ static void send_statement(struct stores__own_call *call) {
 
 void stores__call_send_text(struct stores__own_call *call) {
     stores__pg_foreign(call->conn, call->sql);
+    if (call->table != NULL && call->table->runs) stores__pg_foreign(call->conn, NULL);
     if (call->way == WAY_SEVERAL) {
         send_begin(call);
     } else if (call->options.simple) {

@@ -307,6 +307,8 @@ void stores__tx_send(stores_tx *tx) {
     tx->req.result = took;
     tx->req.kept = kept(tx, txop);
     if (foreign_text(txop) != NULL) stores__pg_foreign(tx->conn, foreign_text(txop));
+    /* what a view or a policy runs may leave something in the session, as a trigger may */
+    if (txop->table != NULL && txop->table->runs) stores__pg_foreign(tx->conn, NULL);
     if (txop->simple && !begin) {
         txop->at = 0;
         stores__pg_simple(tx->conn, &tx->req, txop->sql);

@@ -143,6 +143,8 @@ describe('The name of a table, behind code that runs unseen', function()
           end)
           assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
         end
+        small:findAll('seen')
+        assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
         support.close(small)
         everybody_sees_public()
       end)
