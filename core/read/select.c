@@ -331,6 +331,18 @@ static bool may_be_replicas(const struct stores__read_batch *batch) {
     return false;
 }
 
+/* What a view or a policy runs may leave something in the session. Behind a transaction pooler it is
+ * taken back before the Sync, elsewhere behind all that is on the lane (pg/lanes.c). */
+static void send_off(struct stores__read_batch *batch) {
+    struct stores__pg_conn *conn = batch->conn;
+    if (batch->table->runs) stores__pg_foreign(conn, NULL);
+    if (conn->foreign && conn->pool->pooler) {
+        stores__pg_sync_last(conn, &batch->req);
+    } else {
+        stores__pg_sync(conn, &batch->req);
+    }
+}
+
 static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__read_batch *batch = STORES__CONTAINER(wait, struct stores__read_batch, wait);
     struct stores__buf ids = {0};
@@ -360,7 +372,7 @@ static void select_granted(struct stores__pg_wait *wait, struct stores__pg_conn 
     } else {
         batch->error = stores__error_new(STORES_NO_MEMORY, "no memory for a read");
     }
-    stores__pg_sync(conn, &batch->req);
+    send_off(batch);
     stores__buf_free(&ids);
 }
 

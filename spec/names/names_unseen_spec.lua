@@ -143,8 +143,16 @@ describe('The name of a table, behind code that runs unseen', function()
           end)
           assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
         end
-        small:findAll('seen')
-        assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
+        for look, what in pairs({ findAll = {}, find = '1', findAllByIds = { '1' } }) do
+          small[look](small, 'seen', what)
+          assert.equal('"$user", public', small:query('SHOW search_path')[1].search_path)
+        end
+        stores.all({ -- on one lane
+          function() small:find('seen', '1') end, function() small:find('docs', '1') end,
+          function() small:find('b.docs', '1') end, function() small:exists('docs', '1') end,
+        })
+        everybody_sees_public()
+        assert.equal('public', of(small))
         support.close(small)
         everybody_sees_public()
       end)
