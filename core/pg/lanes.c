@@ -45,7 +45,7 @@ static struct stores__pg_conn *best_of(struct stores__pg_pool *pool, enum stores
         if (conn->in_flight >= LANE_DEPTH || uv_now(pool->loop) >= conn->retire_at) continue;
         if (!stores__pg_is_up(conn)) continue; /* its requests hear of the loss, and come here */
         /* what somebody's function left in its session is taken back first, once it has drained */
-        if (conn->foreign) continue;
+        if (place == STORES__PG_READING && conn->foreign) continue;
         /* who has stalled one lane gets no company on the next one */
         if (place == STORES__PG_READING && conn->suspect != (apart ? topic : NULL)) continue;
         if (place == STORES__PG_STALLED && conn->blamed != topic) continue;
