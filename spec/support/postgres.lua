@@ -227,6 +227,17 @@ local function words_of(pid)
   return pid .. ' ' .. words:gsub('%z', ' ')
 end
 
+-- Who connects while a server stops has a process that is to say so. A postmaster waits for it too,
+-- and tells it nothing; it waits for who connected to say who he is: authentication_timeout, a
+-- minute. A pool of this process, whose loop does not turn meanwhile, may be just there. Such a
+-- process has no title yet.
+local function end_greeters(self)
+  for _, pid in ipairs(processes(self)) do
+    local greets = pid ~= self.pid and not words_of(pid):find('^%d+ postgres: ')
+    if greets then uv.kill(pid, 'sigterm') end
+  end
+end
+
 --- Stops it and waits, without turning the loop, until it and its children are gone.
 ---@param how 'fast'|'immediate'|'kill' kill: all of its processes at once, as a power cut would
 function Postgres:stop(how)
@@ -238,6 +249,7 @@ function Postgres:stop(how)
     while not is_gone(pid) do
       turns = turns + 1
       assert(turns < 4000, 'the server does not stop: ' .. words_of(pid))
+      if turns % 100 == 0 then end_greeters(self) end
       system.sleep(0.01)
     end
   end
