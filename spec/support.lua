@@ -63,11 +63,7 @@ local strategy -- the cheaper one, where there is a choice
 -- What a statement about databases says, at the server of this one. Files make hundreds of them.
 local function of_server(fields, sql)
   local own = over_shards.count and fields and { host = fields.host, port = fields.port }
-  local text = psql(support.config(nil, own or nil), sql, true)
-  local refused = text:match('psql: %l.*') or text:match('psql: ERROR.*')
-    or text:match('psql: FATAL.*')
-  if refused then error(sql .. ': ' .. refused) end
-  return text
+  return psql(support.config(nil, own or nil), sql, true)
 end
 
 --- A fresh, empty database.
@@ -213,7 +209,7 @@ function support.refused(code, text, fn, ...)
   return err
 end
 
---- A psql of the servers, for what must not go through Stores.
+--- A psql of the servers, for what must not go through Stores. Raises what the server refuses.
 ---@param db table
 ---@param sql string
 ---@return string
@@ -224,6 +220,16 @@ function support.psql(db, sql)
     return table.concat(text)
   end
   return psql(db, sql)
+end
+
+--- The same where it has to be refused; gives what was said.
+---@param db table
+---@param sql string
+---@return string
+function support.psql_refused(db, sql)
+  local ok, said = pcall(support.psql, db, sql)
+  if ok then error('nothing was refused: ' .. sql, 2) end
+  return said
 end
 
 return support

@@ -194,8 +194,8 @@ describe('the verbs on a Citus cluster', function()
     for i = 1, 60 do list[i] = tostring(i) end
     local function move(to)
       support.eventually(function()
-        local text = cluster:psql(("SELECT citus_update_node(%s, '127.0.0.1', %s)"):format(id, to))
-        return not text:find('ERROR', 1, true)
+        return pcall(cluster.psql, cluster,
+          ("SELECT citus_update_node(%s, '127.0.0.1', %s)"):format(id, to))
       end, 60, 'the worker is known elsewhere')
     end
     move(1)

@@ -12,8 +12,9 @@ local final = {}
 function final.of(run)
   local servers, rows = run.servers, {}
   process.wait(function()
-    return servers:psql('SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL '
-      .. "OR state LIKE 'idle in%'") == '0'
+    local ok, count = pcall(servers.psql, servers, 'SELECT count(*) FROM pg_stat_activity WHERE '
+      .. "backend_xid IS NOT NULL OR state LIKE 'idle in%'")
+    return ok and count == '0' -- while the server recovers nobody can ask
   end, 20, 'the end of the transactions')
   for _, place in ipairs(run.places) do
     local store = run.crew:reader('uncached ' .. place.database, {

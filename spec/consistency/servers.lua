@@ -91,7 +91,7 @@ end
 function Servers:start_redis()
   self.redis = process.start({ 'redis-server', self.home .. '/redis.conf' },
     { user = USER, log = self.home .. '/redis.log' })
-  process.wait(function() return system.answers(self.home .. '/redis.sock') end, 10, 'Redis is up')
+  process.wait(function() return system.answers(self.home .. '/redis.sock') end, 30, 'Redis is up')
 end
 
 -- The lines of redis.conf for a port of 127.0.0.1 that speaks TLS.
@@ -214,11 +214,11 @@ end
 
 --- Kills a backend, a busy one if there is any: the server ends all others, and recovers.
 function Servers:crash_backend()
-  local pid = self:psql('SELECT pid FROM pg_stat_activity '
+  local ok, pid = pcall(self.psql, self, 'SELECT pid FROM pg_stat_activity '
     .. "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() "
     .. "ORDER BY state = 'active' DESC, random() LIMIT 1")
   -- while it recovers nobody can ask
-  if pid:find('^%d+$') then uv.kill(tonumber(pid), 'sigkill') end
+  if ok and pid:find('^%d+$') then uv.kill(tonumber(pid), 'sigkill') end
 end
 
 --- Adds a standby, which every commit waits for.
@@ -235,7 +235,7 @@ function Servers:add_standby()
   self:psql('SELECT pg_reload_conf()')
   process.wait(function()
     return self:psql('SELECT sync_state FROM pg_stat_replication') == 'sync'
-  end, 10, 'the standby follows')
+  end, 30, 'the standby follows')
 end
 
 --- The primary is gone, and the standby takes its place.
@@ -249,7 +249,7 @@ end
 
 function Servers:kill_redis()
   self.redis:kill('sigkill')
-  self.redis:join(5)
+  self.redis:join(30)
   os.remove(self.home .. '/redis.sock')
 end
 

@@ -174,10 +174,10 @@ describe('the environment of libpq', function()
 
   it('does not lead away from a socket that is named', function()
     local odd = server:write('odd', '[odd]\nhostaddr=127.0.0.9\nsslmode=verify-full\n')
+    server:psql([[CREATE DATABASE "it's \ odd"]])
     for _, variables in ipairs({ { PGHOSTADDR = '127.0.0.9' },
                                  { PGSERVICE = 'odd', PGSERVICEFILE = odd } }) do
       for _, name in ipairs({ 'postgres', "it's \\ odd" }) do
-        server:psql(('CREATE DATABASE "%s"'):format(name))
         local seen = session(variables, server:config({ database = name }))
         assert.equal(name, seen.db)
         assert.equal(stores.json.null, seen.port)

@@ -40,7 +40,7 @@ describe('a copy', function()
       return stops > 3
     end })
     assert.matches('does not own its rows yet',
-      cluster:psql("INSERT INTO things VALUES (999, '{}')"))
+      support.psql_refused(cluster.db, "INSERT INTO things VALUES (999, '{}')"))
     local result = stores.copy(old.place, place)
     assert.same({ true, 300 }, { result.finished, result.tables[1].count })
     local store = stores.Store.new(place.db, place.redis)

@@ -39,7 +39,7 @@ describe('a copy', function()
     assert.equal('-8', next_of(new, 'down'))
     assert.equal('101', next_of(new, 'more.others'))
     assert.equal('3', next_of(new, 'things_n_seq'))
-    assert.matches('does not exist', old:psql("SELECT nextval('\"Bills\"')")[1])
+    assert.matches('does not exist', old:refusal("SELECT nextval('\"Bills\"')"))
     assert.equal('20\n', old:psql('SELECT last_value FROM stores_moved_public."Bills"')[1])
   end)
 

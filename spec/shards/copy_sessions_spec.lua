@@ -69,7 +69,7 @@ describe('a copy', function()
     end
     old:psql([[INSERT INTO things VALUES (1, '{}'), (2, '{}');
       ALTER TABLE things ENABLE ROW LEVEL SECURITY; ALTER TABLE things FORCE ROW LEVEL SECURITY;
-      CREATE POLICY some ON things USING (id = 1)]])
+      CREATE POLICY the_first ON things USING (id = 1)]])
     local err = support.refused('unsupported', 'may not make the schema in the old side',
       stores.copy, old.place, new.place)
     assert.matches('GRANT CREATE ON DATABASE', err.hint)

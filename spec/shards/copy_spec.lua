@@ -110,7 +110,7 @@ describe('after a copy', function()
       assert.equal(503, err.http)
       assert.is_false(err.retryable)
     end
-    assert.matches('went to other databases', old:psql('SELECT * FROM things WHERE id = 4711')[1])
+    assert.matches('went to other databases', old:refusal('SELECT * FROM things WHERE id = 4711'))
   end)
 
   it('nobody opens the old side any more, and its rows are still there', function()
@@ -289,7 +289,7 @@ describe('a copy', function()
     local said
     local result = stores.copy(old.place, new.place, { say = function(text)
       if text == 'compares both sides' then
-        said = new:psql("INSERT INTO low VALUES (-2, '{}')")[1]
+        said = new:refusal("INSERT INTO low VALUES (-2, '{}')")
       end
     end })
     assert.matches('does not own its rows yet', said)

@@ -2,6 +2,7 @@
 --- statements need no process for that: specs ask thousands.
 
 local ffi = require('ffi')
+local shell = require('spec.support.shell')
 
 ffi.cdef([[
   typedef struct spec_pg_conn spec_pg_conn;
@@ -75,14 +76,13 @@ local function ask(db, statements, keep)
   local place = keep and table.concat({ db.host, db.port, db.user, db.database }, ' ')
   local before = place and kept[place]
   local conn = before or connect(pq, db)
-  local texts = {}
-  if pq.PQstatus(conn) ~= 0 then
+  local texts, failed = {}, pq.PQstatus(conn) ~= 0
+  if failed then
     texts[1] = 'psql: error: ' .. ffi.string(pq.PQerrorMessage(conn))
   else
     pq.PQsetNoticeProcessor(conn, take_notice, nil)
     for i, sql in ipairs(statements) do
       local result = pq.PQexec(conn, sql)
-      local failed
       texts[i], failed = text_of(pq, result)
       pq.PQclear(result)
       if failed then break end
@@ -94,7 +94,7 @@ local function ask(db, statements, keep)
     if place then kept[place] = nil end
     if before then return ask(db, statements, keep) end -- its server has ended it meanwhile
   end
-  return table.concat(notices) .. table.concat(texts)
+  return table.concat(notices) .. table.concat(texts), failed
 end
 jit.off(ask) -- what it calls calls Lua
 
@@ -134,25 +134,29 @@ end
 
 local function by_program(db, sql)
   local file = os.tmpname()
-  local out = assert(io.open(file, 'w'))
-  out:write(sql)
-  out:close()
+  shell.write(file, sql)
   -- a psql that is preloaded with AddressSanitizer does not end
-  local command = "LD_PRELOAD= psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s 2>&1"
-  local pipe = assert(io.popen(command:format(db.host, tostring(db.port), db.user, db.database,
-    file)))
-  local text = pipe:read('*a')
-  pipe:close()
+  local command = "LD_PRELOAD= psql -XAtq -v ON_ERROR_STOP=1 -h '%s' -p %s -U %s -d %s -f %s"
+  local status, text = shell.run(command:format(db.host, tostring(db.port), db.user, db.database,
+    file))
   os.remove(file)
-  return text
+  return text, status ~= 0
 end
 
+--- Raises what the server refused, or why nobody could be asked: what a spec begins with is there
+--- when it goes on, and who waits for a server to answer waits until nothing is raised.
 ---@param db {host: string, port: integer, user: string, database: string}
 ---@param sql string
 ---@param keep? boolean one statement, over a connection that stays for the next such one
 ---@return string
 return function(db, sql, keep)
   local statements = statements_of(sql)
-  if statements then return ask(db, statements, keep and #statements == 1) end
-  return by_program(db, sql)
+  local text, failed
+  if statements then
+    text, failed = ask(db, statements, keep and #statements == 1)
+  else
+    text, failed = by_program(db, sql)
+  end
+  if failed then error(text, 0) end
+  return text
 end

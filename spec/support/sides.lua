@@ -62,6 +62,11 @@ function Side:psql(sql)
   return texts
 end
 
+--- What its first database refuses to do, in its words.
+---@param sql string
+---@return string
+function Side:refusal(sql) return support.psql_refused(self.databases[1], sql) end
+
 function Side:close()
   for _, one in ipairs(self.others) do support.close(one) end
   for _, db in ipairs(self.databases) do
