@@ -265,11 +265,13 @@ function Postgres:restart(how, settings)
   self:start(settings)
 end
 
---- Starts it as it was where it does not run: a spec that fails between a stop and a start leaves
---- it so.
+--- Starts it as it was where it does not run, and waits until it answers: a spec that fails between
+--- a stop and a start, or while the server recovers from a crash, leaves it so.
 function Postgres:ensure()
   self:thaw()
   if is_gone(self.pid) then self:start(self.last_settings) end
+  support.eventually(function() return pcall(self.psql, self, 'SELECT 1') end, 40,
+    'a server that answers')
 end
 
 --- Freezes it: its sockets stay open, and nothing is answered.

@@ -181,7 +181,7 @@ describe('tools/specs.lua #slow', function()
       for name, when in pairs(all) do
         assert.is_false(lives(name, when) or false, name)
       end
-      assert.is_true(os.time() - began < 10)
+      assert.is_true(os.time() - began < 60) -- it waited for none of them
       runner = nil
     end)
   end
