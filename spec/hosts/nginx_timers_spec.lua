@@ -111,12 +111,15 @@ describe('nginx without room for timers #slow', function()
   it('serves calls in the place of one whose client went away', function()
     server = nginx.over(db, LOCATIONS, { http = 'lua_max_running_timers 1;' .. HTTP })
     server:get('/busy')
-    for _ = 1, 3 do http.leave(server.socket, '/slow', 0.3) end
+    local function asleep()
+      return tonumber((support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE state ="
+        .. " 'active' AND query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()")))
+    end
+    for _ = 1, 3 do http.leave(server.socket, '/slow', function() return asleep() > 0 end) end
     check()
     support.eventually(function()
       server:get('/one') -- the loop turns while somebody waits
-      return support.psql(db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
-        .. "query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"):match('%d+') == '0'
+      return asleep() == 0
     end, 20, 'what it asked for is canceled')
   end)
 

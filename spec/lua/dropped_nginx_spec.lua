@@ -100,6 +100,11 @@ describe('in nginx #slow', function()
     return tonumber(support.psql(db, "SELECT value->>'n' FROM rows WHERE id = " .. id):match('%d+'))
   end
 
+  local function is_locked(id)
+    return not pcall(support.psql, db, ('SELECT FROM rows WHERE id = %s FOR UPDATE NOWAIT')
+      :format(id))
+  end
+
   local next_id = 10
 
   for _, cache in ipairs({ '', 'lua_thread_cache_max_entries 0;' }) do
@@ -112,7 +117,7 @@ describe('in nginx #slow', function()
         next_id = next_id + 1
         local id = tostring(next_id)
         if target == '/nap' or target == '/long' then
-          http.leave(server.socket, target .. '?id=' .. id, 0.5)
+          http.leave(server.socket, target .. '?id=' .. id, function() return is_locked(id) end)
         else
           server:request('GET', target .. '?id=' .. id)
         end

@@ -3,6 +3,7 @@
 
 local cqueues = require('cqueues')
 local socket = require('cqueues.socket')
+local support = require('spec.support')
 
 local http = {}
 
@@ -50,12 +51,16 @@ end
 --- Asks for a page, and goes away before the answer.
 ---@param path string the socket
 ---@param target string
----@param seconds number how long it stays
-function http.leave(path, target, seconds)
+---@param stay number|fun(): boolean how many seconds it stays, or until when
+function http.leave(path, target, stay)
   local conn = socket.connect({ path = path })
   conn:setmode('b', 'bn')
   conn:write(('GET %s HTTP/1.1\r\nHost: spec\r\n\r\n'):format(target))
-  cqueues.sleep(seconds)
+  if type(stay) == 'number' then
+    cqueues.sleep(stay)
+  else
+    support.eventually(stay, 30, target .. ' to be under way')
+  end
   conn:close()
 end
 
