@@ -73,6 +73,10 @@ describe('rows that Redis kept, #slow', function()
 
   before_each(function()
     said = {}
+    pg:ensure()
+    for _, name in ipairs({ 'shop', 'live', 'next', 'before' }) do -- of an example that failed
+      pg:psql(('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(name))
+    end
     drop_all()
     pg:psql(TABLE)
   end)
@@ -176,11 +180,10 @@ describe('rows that Redis kept, #slow', function()
       -- until the postmaster has seen it the server answers as before; its next life has another
       local life = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
       local before = pg:psql(life)
-      assert(tonumber(before), before)
       shell('kill -KILL %s', pid)
       support.eventually(function()
-        local now = tonumber((pg:psql(life)))
-        return now and now ~= tonumber(before)
+        local answers, now = pcall(pg.psql, pg, life)
+        return answers and now ~= before
       end, 40, 'the server to recover')
     end,
   }) do

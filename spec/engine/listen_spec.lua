@@ -91,18 +91,24 @@ describe('a listener', function()
   end)
 
   describe('of many', function()
+    local ears = 0 -- sessions of another example may take their time to end, and are not counted
+
     local function own_store(fields)
-      return stores.Store.new(support.config(db.database, fields), nil, { cache = false })
+      local all = { application_name = 'ears ' .. ears }
+      for key, value in pairs(fields or {}) do all[key] = value end
+      return stores.Store.new(support.config(db.database, all), nil, { cache = false })
     end
 
+    before_each(function() ears = ears + 1 end)
+
     local function sessions(where)
-      local rows = store:query("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1 AND "
-        .. "application_name = 'ears' AND " .. where, { db.database })
+      local rows = store:query('SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1 AND '
+        .. 'application_name = $2 AND ' .. where, { db.database, 'ears ' .. ears })
       return rows[1].n
     end
 
     it('shares one connection, which is none of the pool', function()
-      local small = own_store({ poolsize = 1, application_name = 'ears' })
+      local small = own_store({ poolsize = 1 })
       stores.run(function()
         local heard, list = {}, {}
         for i = 1, 5 do
@@ -132,7 +138,7 @@ describe('a listener', function()
     end)
 
     it('the last one of a channel ends it, and the next one begins it again', function()
-      local small = own_store({ application_name = 'ears' })
+      local small = own_store()
       stores.run(function()
         local kept = small:listen('kept', function() end)
         for round = 1, 3 do
@@ -155,7 +161,7 @@ describe('a listener', function()
     end)
 
     it('all hear of the gap when their connection was lost', function()
-      local small = own_store({ application_name = 'ears' })
+      local small = own_store()
       stores.run(function()
         local gaps, list = 0, {}
         for i = 1, 3 do
@@ -202,7 +208,7 @@ describe('a listener', function()
 
   it('that is refused later on says so once, and listens again when it may', function()
     local said, gap = {}, false
-    support.psql(db, 'CREATE ROLE listens LOGIN')
+    support.psql(db, 'DROP ROLE IF EXISTS listens; CREATE ROLE listens LOGIN')
     local app = stores.Store.new(support.config(db.database, { user = 'listens' }), nil,
       { cache = false, log = function(text) said[#said + 1] = text end })
     stores.run(function()

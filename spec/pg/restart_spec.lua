@@ -20,6 +20,11 @@ describe('When PostgreSQL', function()
 
   before_each(function()
     server:ensure()
+    -- those of the example before may take their time to end, and are counted
+    support.eventually(function()
+      return server:psql("SELECT count(*) FROM pg_stat_activity"
+        .. " WHERE application_name IN ('stores', 'other')") == '0'
+    end, 20, 'the sessions of before to end')
     server:psql('TRUNCATE docs')
     store = stores.Store.new(server:config({ poolsize = 4 }))
     other = stores.Store.new(server:config({ application_name = 'other', poolsize = 2 }))

@@ -35,6 +35,11 @@ teardown(function()
   end
 end)
 
+-- What an example that fails has stopped, or frozen.
+after_each(function()
+  for _, pair in ipairs(pairs_of) do pair.pg:ensure() end
+end)
+
 local now = postgres.now
 
 -- Of a server that hangs a call hears that its time is up, or that of the server is.

@@ -46,6 +46,15 @@ teardown(function()
   end
 end)
 
+-- What an example that fails has stopped, or frozen.
+after_each(function()
+  for _, pair in ipairs(pairs_of) do
+    pair.pg:ensure()
+    pair.redis:start()
+  end
+  bouncer:ensure()
+end)
+
 local function id_of(worker) return tostring(worker + 1000) end
 
 local ALL = {}

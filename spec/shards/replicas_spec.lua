@@ -43,6 +43,10 @@ after_each(function()
     for _, store in ipairs(shards.shards) do support.close(store) end
   end
   opened = {}
+  -- of one that failed; the promoted one has nothing to go on with
+  for _, standby in ipairs(standbys) do
+    pcall(standby.psql, standby, 'SELECT pg_wal_replay_resume()')
+  end
 end)
 teardown(function()
   for _, list in ipairs({ standbys, primaries }) do

@@ -99,6 +99,11 @@ function PgBouncer:start()
   launch(self.host)
 end
 
+--- Starts it again where it was killed.
+function PgBouncer:ensure()
+  if not io.open(self.host .. '/pid') then self:start() end
+end
+
 --- Ends it.
 function PgBouncer:stop()
   os.execute(('kill $(cat %s/pid); rm -rf %s'):format(self.host, self.host))
