@@ -344,6 +344,11 @@ describe('the epoch of a table', function()
       server:kill()
       server:start()
       up()
+      -- who finds no epoch begins a turn, once the loss of the link is known
+      support.eventually(function()
+        assert.equal(1, store:find('docs', id).n)
+        return (keys:epoch('public.docs') or ''):find('^B')
+      end, 20, 'a turn')
       for _ = 1, 20 do
         assert.equal(1, store:find('docs', id).n)
         stores.sleep(0.01)

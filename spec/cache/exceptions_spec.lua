@@ -148,11 +148,11 @@ describe('a read that is older than it should be', function()
     it('behind a text that commits itself', function()
       stores.run(function()
         local writing = stores.spawn(far.query, far, [[
-          UPDATE rows SET value = '{"n": 2}' WHERE id = 5 AND pg_sleep(1) IS NOT NULL]], nil,
+          UPDATE rows SET value = '{"n": 2}' WHERE id = 5 AND pg_sleep(3) IS NOT NULL]], nil,
           { transaction = false, invalidates = { 'rows' }, timeout = 20 })
         support.eventually(function()
           return support.psql(db, [[SELECT count(*) FROM pg_stat_activity
-            WHERE query LIKE '%pg_sleep(1)%' AND wait_event = 'PgSleep']]):match('%d') == '1'
+            WHERE query LIKE '%pg_sleep(3)%' AND wait_event = 'PgSleep']]):match('%d') == '1'
         end)
         assert.equal(1, near:find('rows', '5').n)
         disconnect(link, far)

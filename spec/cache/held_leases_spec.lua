@@ -96,6 +96,23 @@ describe('a lease of a held table', function()
     return seconds_of(function() store:update('routes', { id = id, n = n }) end)
   end
 
+  -- Declares what is about the time that a lease takes: of a few tries one has to be as it should,
+  -- for a process that a busy machine leaves waiting loses its lease, and a write takes longer.
+  local function timed(name, body)
+    it(name, function()
+      local ok, failure
+      for n = 1, 4 do
+        ok, failure = pcall(body)
+        if ok then return end
+        for _, child in ipairs(children) do child:kill() end
+        children = {}
+        store:update('routes', { id = id, n = -n }) -- which waits for the leases of those
+        are_left(0)
+      end
+      error(failure, 0)
+    end)
+  end
+
   -- A write waits as long as the lease of a process that froze, and not twice; a busy machine may
   -- add to that.
   local function lasts(lease, write, ...)
@@ -104,15 +121,15 @@ describe('a lease of a held table', function()
   end
 
   for _, lease in ipairs({ 0.3, 1, 3 }) do
-    it(('of %g s is waited for as long, once, where its process froze'):format(lease), function()
-      local child = holder(lease)
+    timed(('of %g s is waited for as long, once, where its process froze'):format(lease), function()
+      local child, evicted = holder(lease), store:stats().held_evictions
       assert.is_true(update(1) < lease)
       assert.equal('1', child:line())
       child:signal('STOP')
       lasts(lease, update, 2)
       are_left(0)
       update(3)
-      assert.equal(1, store:stats().held_evictions)
+      assert.equal(evicted + 1, store:stats().held_evictions)
       child:signal('CONT')
       assert.equal('3', child:line())
       assert.is_true(update(4) < lease)
@@ -120,7 +137,7 @@ describe('a lease of a held table', function()
     end)
   end
 
-  it('is waited for where it is left, and not where its process has let go', function()
+  timed('is waited for where it is left, and not where its process has let go', function()
     local long, short = holder(3), holder(0.3)
     assert.equal(2, #holders())
     short:signal('STOP')
@@ -233,7 +250,7 @@ describe('a lease of a held table', function()
     support.close(one)
   end)
 
-  it('is waited for where the hash is lost, as long as the mark tells of', function()
+  timed('is waited for where the hash is lost, as long as the mark tells of', function()
     local child = holder(2)
     child:signal('STOP')
     keys.cli('del', keys:epoch_key('public.routes') .. '/held')
@@ -245,7 +262,7 @@ describe('a lease of a held table', function()
     lasts(2, store.invalidate, store, 'routes', id)
   end)
 
-  it('is waited for where nobody has a lock, by what PostgreSQL says after the turn', function()
+  timed('is waited for where nobody has a lock, by what PostgreSQL says after the turn', function()
     local stranger = stores.Store.new(db, support.redis())
     local child = holder(2)
     child:signal('STOP')
@@ -254,7 +271,7 @@ describe('a lease of a held table', function()
     support.close(stranger)
   end)
 
-  it('is waited for by transactions of every isolation', function()
+  timed('is waited for by transactions of every isolation', function()
     for _, isolation in ipairs({ 'read committed', 'repeatable read', 'serializable' }) do
       local child = holder(2)
       child:signal('STOP')
@@ -278,16 +295,24 @@ end)
 
 describe('the first writer of a table that is held for the first time', function()
   it('waits for nobody but those who hold it', function()
-    local store, db = support.store({ 'routes' }, { hold = { 'routes' } })
-    local other = stores.Store.new(db, support.redis())
-    local id = store:insert('routes', { n = 0 }).id
-    cache.hold(store, 'routes', id)
-    local began = store.hub:now()
-    other:update('routes', { id = id, n = 1 })
-    assert.is_true(store.hub:now() - began < 0.8)
-    assert.equal(1, store:find('routes', id).n)
-    assert.equal(0, other:stats().held_evictions)
-    support.close(other)
-    support.close(store, db)
+    local took
+    for _ = 1, 5 do -- a busy machine may take as long for a write as a lease is
+      local store, db = support.store({ 'routes' }, { hold = { 'routes' } })
+      local other = stores.Store.new(db, support.redis())
+      local id = store:insert('routes', { n = 0 }).id
+      cache.hold(store, 'routes', id)
+      local began = store.hub:now()
+      other:update('routes', { id = id, n = 1 })
+      took = store.hub:now() - began
+      assert.equal(1, store:find('routes', id).n)
+      local evicted = other:stats().held_evictions
+      support.close(other)
+      support.close(store, db)
+      if took < 0.8 then
+        assert.equal(0, evicted)
+        return
+      end
+    end
+    error('it waited each time: ' .. took)
   end)
 end)

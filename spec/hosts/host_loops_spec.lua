@@ -146,7 +146,7 @@ describe('a loop of luv', function()
   it('may be stopped while a coroutine waits, and go on later', function()
     assert.equal('nil\n7\n', run('luv', LUV .. [[
       local got
-      stores.spawn(function() got = store:query('SELECT 7 AS n, pg_sleep(0.5)')[1].n end)
+      stores.spawn(function() got = store:query('SELECT 7 AS n, pg_sleep(2)')[1].n end)
       local timer = uv.new_timer()
       timer:start(50, 0, function() uv.stop() timer:close() end)
       uv.run()

@@ -183,7 +183,7 @@ describe('a finalizer', function()
         pcall(finalizers.run, function() error('the finalizer is broken', 0) end, coroutine.yield)
       end
       for _ = 1, 20 do stores.spawn(wait) end
-      timer:start(5000, 0, function()
+      timer:start(30000, 0, function()
         print(went_on)
         os.exit(1)
       end)

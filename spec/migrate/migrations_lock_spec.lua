@@ -29,7 +29,7 @@ describe('migrations', function()
       local list = { { name = 'slow', type = 'lua', migration = function(tx)
         calls = calls + 1
         tx:query('CREATE TABLE once (id int)')
-        stores.sleep(0.3)
+        support.eventually(function() return waited > 0 end, 20, 'the other one to wait')
       end } }
       local function runner(of)
         return function()

@@ -76,7 +76,7 @@ describe('a write outside of Stores, of which invalidate is told', function()
     local one = stores.Store.new(support.config(db.database, { poolsize = 1 }), support.redis())
     one:find('seen', '1')
     written('plain', 'seen')
-    support.psql(db, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+    support.psql(db, 'SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity'
       .. ' WHERE datname = current_database() AND pid <> pg_backend_pid()')
     one:invalidate('seen')
     fresh('plain')

@@ -256,10 +256,15 @@ describe('#slow A pool whose server is down', function()
     listen()
     store_of()
     local began, failed, codes = postgres.now(), 0, {}
+    -- a busy machine may take longer for as many
+    local function is_over()
+      local seconds = postgres.now() - began
+      return seconds > 1.2 and (failed >= 100 and accepted >= 3 or seconds > 20)
+    end
     stores.run(function()
       for _ = 1, 50 do
         stores.spawn(function()
-          while postgres.now() - began < 1.2 do
+          while not is_over() do
             local ok, err = store.try:query('SELECT 1')
             assert.is_false(ok)
             codes[err.code .. ' ' .. err.outcome] = true
@@ -268,7 +273,7 @@ describe('#slow A pool whose server is down', function()
         end)
       end
       -- back-off of 50, 100, 200, 400, 800 ms: six attempts, where each also takes a moment
-      eventually(function() return postgres.now() - began > 1.2 end)
+      eventually(is_over, 30)
       eventually(function() return store:stats().ops == 0 end)
     end)
     assert.same({ ['connect_failed none'] = true }, codes)

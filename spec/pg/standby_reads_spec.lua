@@ -8,7 +8,8 @@ local stores = require('stores')
 local support = require('spec.support')
 
 local function on_standby(own, sql)
-  support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' }, sql)
+  return support.psql({ host = own.home, port = 5433, user = 'postgres', database = 'postgres' },
+    sql)
 end
 
 -- A primary, and a standby that is a minute behind.
@@ -21,6 +22,9 @@ local function behind()
   conf:write("recovery_min_apply_delay = '60s'\n")
   conf:close()
   on_standby(own, 'SELECT pg_reload_conf()')
+  support.eventually(function()
+    return on_standby(own, 'SHOW recovery_min_apply_delay') == '1min\n'
+  end, 20, 'the setting')
   return own
 end
 

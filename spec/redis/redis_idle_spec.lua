@@ -59,8 +59,8 @@ describe('a link to Redis that nobody uses', function()
     stores.run(function() stores.sleep(seconds) end)
   end
 
-  describe('and that the server closes after a second', function()
-    setup(function() server:cli('CONFIG', 'SET', 'timeout', '1') end)
+  describe('and that the server closes after three seconds', function()
+    setup(function() server:cli('CONFIG', 'SET', 'timeout', '3') end)
     teardown(function() server:cli('CONFIG', 'SET', 'timeout', '0') end)
 
     -- So long that the server, which looks now and then, has closed every other one.

@@ -116,11 +116,16 @@ describe('a commit that a replica shows before the primary, #slow', function()
     end
   }
 
+  -- The standby is asked where it is fit: on a busy machine the primary may answer before that.
+  local function has_seen(store, read)
+    support.eventually(function() return (read or ways.find)(store) == 1 end, 20, 'it to be shown')
+  end
+
   for name, read in pairs(ways) do
     example('is seen by who has seen it, or nothing is (' .. name .. ')', function()
       local store = met({ one })
       write()
-      assert.equal(1, read(store))
+      has_seen(store, read)
       one:stop('immediate')
       local ok, failure = pcall(read, store, { timeout = 1.5 })
       assert.is_false(ok, 'the primary said ' .. tostring(failure))
@@ -136,14 +141,14 @@ describe('a commit that a replica shows before the primary, #slow', function()
     local store = met({ one, other })
     other:psql('SELECT pg_wal_replay_pause()')
     write()
-    support.eventually(function() return store:find('docs', '1').n == 1 end, 20, 'it to be shown')
+    has_seen(store)
     for _ = 1, 20 do assert.equal(1, store:find('docs', '1').n) end
   end)
 
   example('is known to who has a token of who has seen it', function()
     local store = met({ one })
     write()
-    assert.equal(1, store:find('docs', '1').n)
+    has_seen(store)
     local token = store:token()
     assert.matches('^%d+%.%x+%.%x+%.%x+%.%x+$', token)
     other:psql('SELECT pg_wal_replay_pause()')
@@ -170,7 +175,7 @@ describe('a commit that a replica shows before the primary, #slow', function()
   example('is waited for where the primary lets it go a moment after it was told to', function()
     local store = met({ one })
     write()
-    assert.equal(1, store:find('docs', '1').n)
+    has_seen(store)
     one:stop('immediate')
     local waiting = stores.spawn(function() return store:find('docs', '1', { timeout = 30 }).n end)
     stores.sleep(1.5) -- longer than those who are about to end are waited for
@@ -192,7 +197,7 @@ describe('a commit that a replica shows before the primary, #slow', function()
   example('is not waited for by more calls than may wait', function()
     local store = met({ one }, nil, { poolsize = 1, max_waiters = 1 })
     write()
-    assert.equal(1, store:find('docs', '1').n)
+    has_seen(store)
     one:stop('immediate')
     assert.is_false((store.try:find('docs', '1', { timeout = 1 })))
     support.eventually(function() -- nobody asks any more for the sake of that find

@@ -20,7 +20,7 @@ local function text_of(path)
 end
 
 local function wait_for(condition, what)
-  for _ = 1, 1000 do
+  for _ = 1, 3000 do
     local value = condition()
     if value then return value end
     system.sleep(0.01)

@@ -84,7 +84,7 @@ function Redis:start(options, wait)
     end
   end
   self.process = process.start(words)
-  for _ = 1, wait == false and 0 or 500 do
+  for _ = 1, wait == false and 0 or 3000 do
     if self:cli('PING') == 'PONG' then return end
     if self.process:is_over() then break end
     system.sleep(0.01)

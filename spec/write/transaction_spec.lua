@@ -288,13 +288,14 @@ describe('a transaction', function()
     -- write skew: each takes from one account while the sum of both allows it
     store:insert('accounts', { id = '1', balance = 50 })
     store:insert('accounts', { id = '2', balance = 50 })
-    local attempts = 0
+    local attempts, seen = 0, 0
     stores.run(function()
       stores.map({ '1', '2' }, function(id)
         store:transaction(function(tx)
           attempts = attempts + 1
           local sum = tx:find('accounts', '1').balance + tx:find('accounts', '2').balance
-          stores.sleep(0.05)
+          seen = seen + 1
+          support.eventually(function() return seen > 1 end) -- both have, before one writes
           if sum >= 100 then tx:patch('accounts', id, { inc = { balance = -100 } }) end
         end, { isolation = 'serializable' })
       end)
