@@ -3,6 +3,7 @@
 
 local ffi = require('ffi')
 local local_servers = require('stores.local')
+local ports = require('spec.support.ports')
 local servers = require('spec.support.servers')
 local stores = require('stores')
 local system = require('stores.local.system')
@@ -125,7 +126,8 @@ describe('private servers #slow', function()
     shell('mkdir -m 755 ' .. quoted(bin) .. ' && chmod 755 ' .. quoted(base))
     local real = shell('command -v redis-server')
     local file = assert(io.open(bin .. '/redis-server', 'w'))
-    file:write('#!/bin/sh\nexec ' .. quoted(real) .. ' --bind 127.0.0.1 --port 36399 --save ""\n')
+    file:write(('#!/bin/sh\nexec %s --bind 127.0.0.1 --port %d --save ""\n'):format(quoted(real),
+      ports.free()))
     file:close()
     shell('chmod 755 ' .. quoted(bin .. '/redis-server'))
     pcall(ffi.cdef, 'int setenv(const char *name, const char *value, int overwrite);')

@@ -101,6 +101,9 @@ local function start_standby(self, settings)
 end
 
 local next_port = 0
+-- None that ports.free() gives, nor a bus of a cluster: a server that is stopped for a while finds
+-- its port free when it comes back.
+local FIRST_PORT, PORTS = 13200, 6800
 
 -- Other programs may have a port already: then the next one.
 local function up(self, settings)
@@ -112,7 +115,7 @@ local function up(self, settings)
   for _ = 1, 20 do
     if not self.port then
       next_port = next_port + 1
-      self.port = 15000 + (system.pid() * 13 + next_port) % 15000
+      self.port = FIRST_PORT + (system.pid() * 13 + next_port) % PORTS
     end
     all.port = self.port
     if self.primary then
