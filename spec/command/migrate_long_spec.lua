@@ -113,13 +113,13 @@ describe('stores migrate', function()
 
   it('leaves nothing behind where it is stopped while it tries', function()
     shell.write(file, [[return {
-      { name = 'a', migration = 'CREATE TABLE a (id int); SELECT pg_sleep(1.5)' },
+      { name = 'a', migration = 'CREATE TABLE a (id int); SELECT pg_sleep(4)' },
       { name = 'b', migration = 'CREATE TABLE b (id int)' } }]])
     local errors = folder .. '/errors'
     local child = command.start({ 'migrate', file, 'test', '--scratch',
       ('postgresql://%s@/postgres?host=%s&port=%d'):format(db.user, db.host, db.port) }, {}, errors)
     support.eventually(function()
-      return support.psql(db, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1.5)%' "
+      return support.psql(db, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(4)%' "
         .. "AND state = 'active' AND pid <> pg_backend_pid()"):find('1')
     end, 20)
     child:signal('INT')

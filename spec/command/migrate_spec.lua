@@ -126,13 +126,13 @@ describe('stores migrate', function()
     shell.write(file, [[return {
       { name = 'one', migration = 'CREATE TABLE one (id int)' },
       { name = 'two', transaction = false,
-        migration = 'SELECT pg_sleep(1.5); CREATE TABLE two (id int)' },
+        migration = 'SELECT pg_sleep(4); CREATE TABLE two (id int)' },
       { name = 'three', migration = 'CREATE TABLE three (id int)' },
     }]])
     local errors = folder .. '/errors'
     local child = command.start({ 'migrate', file }, { db = db }, errors)
     support.eventually(function()
-      return support.psql(db, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1.5)%' "
+      return support.psql(db, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(4)%' "
         .. "AND state = 'active' AND pid <> pg_backend_pid()"):find('1')
     end, 20, 'it is in the second one')
     child:signal('TERM')

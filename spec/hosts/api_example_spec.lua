@@ -138,8 +138,8 @@ describe('the API of the examples #slow', function()
     admin.user = where:match("PGUSER='(.-)'")
     local database = where:match("PGDATABASE='(.-)'")
     support.psql(admin, ('ALTER DATABASE %s ALLOW_CONNECTIONS false; SELECT count('
-      .. "pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%s'"):format(database,
-      database))
+      .. "pg_terminate_backend(pid, 20000)) FROM pg_stat_activity WHERE datname = '%s'")
+      :format(database, database))
     local status, answer, headers = request('POST', '/docs', { a = 1 })
     support.psql(admin, ('ALTER DATABASE %s ALLOW_CONNECTIONS true'):format(database))
     assert.equal(503, status, json.encode(answer))

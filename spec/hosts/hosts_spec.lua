@@ -159,7 +159,7 @@ describe('in cqueues', function()
           ended = ended + 1
         end)
       end
-      one:loop(3)
+      one:loop(30)
       print(ended, store:find('queue', '1').n)
       os.exit(0)]]):format(db.host, db.port, db.user, db.database)):gsub('\t', ' '))
   end)

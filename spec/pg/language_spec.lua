@@ -39,7 +39,7 @@ describe('a server that speaks German', function()
     server:psql([[CREATE TABLE docs (id bigint PRIMARY KEY, value jsonb);
       CREATE TABLE mails (id bigint PRIMARY KEY, value jsonb);
       CREATE UNIQUE INDEX mails_u ON mails ((value->>'mail'))]])
-    store = stores.Store.new(server:config({ statement_timeout = 0.3 }), nil)
+    store = stores.Store.new(server:config({ statement_timeout = 1 }), nil)
   end)
 
   teardown(function()

@@ -56,7 +56,7 @@ describe('The pool', function()
   describe('of one connection', function()
     local store
 
-    before_each(function() store = store_of({ poolsize = 1, acquire_timeout = 2 }) end)
+    before_each(function() store = store_of({ poolsize = 1, acquire_timeout = 20 }) end)
 
     after_each(function() assert.equal(1, store:stats().pg_connects) end)
 

@@ -120,7 +120,7 @@ describe('The pool', function()
     end)
 
     it('does not keep transactions from looking up a table', function()
-      local store = store_of({ poolsize = 3, acquire_timeout = 1 })
+      local store = store_of({ poolsize = 3, acquire_timeout = 20 })
       local begun = 0
       stores.map({ 1, 2, 3 }, function()
         store:transaction(function(tx)

@@ -3,6 +3,7 @@
 -- Plain pass alone: what moves is moved by other programs.
 
 local postgres = require('spec.support.postgres')
+local shell = require('spec.support.shell')
 local stores = require('stores')
 local support = require('spec.support')
 
@@ -40,21 +41,15 @@ describe('buckets', function()
     return Shards.new(list, { breaker = 1 })
   end
 
-  local function psql(server, sql)
-    local text = server:psql(sql)
-    assert.is_nil(text:find('ERROR', 1, true), text)
-  end
-
   local function move(id)
-    psql(first, ('ALTER DATABASE bucket_%d CONNECTION LIMIT 0'):format(id))
-    psql(first, ('SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+    first:psql(('ALTER DATABASE bucket_%d CONNECTION LIMIT 0'):format(id))
+    first:psql(('SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity '
       .. "WHERE datname = 'bucket_%d'"):format(id))
-    local pipe = assert(io.popen((('LD_PRELOAD= pg_dump -h %s -p %d -U postgres -Fc --create '
-      .. 'bucket_%d | LD_PRELOAD= pg_restore -h %s -p %d -U postgres --create -d postgres 2>&1')
-      :format(first.socket, first.port, id, second.socket, second.port))))
-    local text = pipe:read('*a')
-    assert.is_true(pipe:close(), text)
-    psql(second, ('ALTER DATABASE bucket_%d CONNECTION LIMIT -1'):format(id))
+    local status, text = shell.run(('LD_PRELOAD= pg_dump -h %s -p %d -U postgres -Fc --create '
+      .. 'bucket_%d | LD_PRELOAD= pg_restore -h %s -p %d -U postgres --create -d postgres')
+      :format(first.socket, first.port, id, second.socket, second.port))
+    assert.equal(0, status, text)
+    second:psql(('ALTER DATABASE bucket_%d CONNECTION LIMIT -1'):format(id))
   end
 
   it('are shards of one server, of which one is moved while the others are used; '
