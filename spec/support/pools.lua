@@ -28,10 +28,11 @@ function Pools:fill()
       FROM generate_series(1, 20) i;]])
 end
 
---- After each example.
+--- After each example. Sessions may take their time to end, and the next one counts its own.
 function Pools:close()
   for _, store in ipairs(self.open) do support.close(store) end
   self.open = {}
+  support.eventually(function() return self:sessions() == 0 end, 20, 'the sessions to end')
 end
 
 function Pools:drop() support.drop(self.db) end
