@@ -202,14 +202,17 @@ describe('somebody who watches', function()
   end)
 
   it('hears of slow calls alone where it asks for those', function()
-    local events = {}
-    local off = stores.on('slow', function(event) events[#events + 1] = event end,
-      { seconds = 0.05 })
-    store:find('users', '1')
-    store:query('SELECT pg_sleep(0.06)')
-    off()
-    assert.equal(1, #events)
-    assert.equal('query', events[1].verb)
+    support.eventually(function()
+      local events = {}
+      local off = stores.on('slow', function(event) events[#events + 1] = event end,
+        { seconds = 0.05 })
+      store:find('users', '1')
+      store:query('SELECT pg_sleep(0.06)')
+      off()
+      for _, event in ipairs(events) do assert.is_true(event.seconds >= 0.05) end
+      assert.equal('query', events[#events].verb)
+      return #events == 1 -- on a busy machine the find may be slow, too
+    end)
   end)
 
   it('has histograms of every verb in stats()', function()

@@ -69,11 +69,14 @@ describe('somebody who watches statements', function()
   end)
 
   it('finds the time of each: its own, and that of those before it', function()
-    local events = statements(store.query, store, 'SELECT pg_sleep(0.05); SELECT 1')
-    local sleep, one = events[2], events[3]
-    assert.equal(sleep.sql, one.sql)
-    assert.is_true(sleep.postgres > 0.04)
-    assert.is_true(one.queue >= sleep.postgres * 0.9 and one.postgres < one.queue)
+    support.eventually(function()
+      local events = statements(store.query, store, 'SELECT pg_sleep(0.05); SELECT 1')
+      local sleep, one = events[2], events[3]
+      assert.equal(sleep.sql, one.sql)
+      assert.is_true(sleep.postgres > 0.04)
+      assert.is_true(one.queue >= sleep.postgres * 0.9)
+      return one.postgres < one.queue -- unless a busy machine took as long for it
+    end)
   end)
 
   it('hears of one that failed, and not of those behind it, which never ran', function()
