@@ -152,7 +152,7 @@ describe('a holder that acks', function()
       n = n + 1
       write(n)
       return between:count() > links
-    end, 10, 'another connection')
+    end, 30, 'another connection')
     acks_unanswered()
   end)
 

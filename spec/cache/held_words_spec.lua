@@ -26,7 +26,7 @@ describe('a writer of a held table', function()
     other:update('routes', { id = id, n = 1 })
     support.eventually(function()
       return keys.cli('pubsub', 'channels', keys.prefix .. 'writer/*') ~= ''
-    end, 10)
+    end, 30)
     cache.evicts_nobody(other, function()
       for n = 2, 6 do
         hold()
@@ -37,7 +37,7 @@ describe('a writer of a held table', function()
     -- the last one who let go says so, and takes the channel out of the hash
     support.eventually(function()
       return keys.cli('hexists', keys:epoch_key('public.routes') .. '/held', '!') == '0'
-    end, 10)
+    end, 30)
   end)
 
   -- Writes until the writer has its channel, and it is taken out of the hash when all let go.
@@ -52,7 +52,7 @@ describe('a writer of a held table', function()
     until keys.cli('pubsub', 'channels', prefix .. 'writer/*') ~= ''
     hold()
     other:update('routes', { id = id, n = 0 })
-    support.eventually(function() return keys.cli('hexists', hash, '!') == '0' end, 10)
+    support.eventually(function() return keys.cli('hexists', hash, '!') == '0' end, 30)
     return hash
   end
 

@@ -27,7 +27,7 @@ describe('rows that Redis kept, #slow', function()
       store:find('docs', id)
       local now = store:stats()
       return now.hits + now.negative_hits > before.hits + before.negative_hits
-    end, 10, 'row ' .. id .. ' to be cached')
+    end, 30, 'row ' .. id .. ' to be cached')
   end
 
   -- What the server has, and nothing else, from the first read on.
@@ -162,7 +162,7 @@ describe('rows that Redis kept, #slow', function()
     warm(store, '1')
     stores.run(function()
       support.eventually(function() return store:stats().pool_size == 10
-        and store:stats().pool_idle == 0 end, 10, 'the connections to be closed')
+        and store:stats().pool_idle == 0 end, 30, 'the connections to be closed')
     end)
     go_back()
     assert.equal(1, store:find('docs', '1').n)
@@ -278,7 +278,7 @@ describe('rows that Redis kept, #slow', function()
       go_back()
       stores.sleep(1.1)
       -- the first read asks, and the next ones know
-      support.eventually(function() return store:find('docs', '1').n == 1 end, 10)
+      support.eventually(function() return store:find('docs', '1').n == 1 end, 30)
       for _ = 1, 5 do assert.equal(1, store:find('docs', '1').n) end
       assert.equal(1, store:find('docs', '1', { cache = false }).n)
       warm(store, '1')

@@ -30,7 +30,7 @@ describe('A deadline', function()
     support.eventually(function()
       local stats = store:stats()
       return stats.ops + stats.transactions + stats.pool_checked_out + stats.pool_waiters == 0
-    end, 10, 'a store without work')
+    end, 30, 'a store without work')
     support.close(store)
     support.close(other)
   end)
@@ -302,11 +302,11 @@ describe('A deadline', function()
       assert.equal(1, support.eventually(function()
         local ok, doc = store.try:find('docs', '1')
         return ok and doc.n
-      end, 10))
+      end, 30))
       support.eventually(function()
         return tonumber(server:psql("SELECT count(*) FROM pg_stat_activity"
           .. " WHERE application_name = 'stores'")) <= 2
-      end, 10)
+      end, 30)
     end)
 
     it('opening a connection ends by connect_timeout', function()

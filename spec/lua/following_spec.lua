@@ -253,7 +253,7 @@ describe('updateObject, of many coroutines for one row over and over,', function
       run(own, function(doc)
         if doc.id ~= '1' then others = others + 1 end
         doc.n = doc.n + 1
-      end, 10)
+      end, 30)
       assert.equal(0, others)
     end)
   end)

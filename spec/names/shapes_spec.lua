@@ -109,7 +109,7 @@ for _, cached in ipairs({ true, false }) do
             end)
             support.eventually(function()
               return tx:query([[SELECT count(*) AS n FROM pg_locks WHERE NOT granted]])[1].n > 0
-            end, 10)
+            end, 30)
           end)
           task:join()
         end)

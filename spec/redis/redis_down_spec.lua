@@ -89,7 +89,7 @@ describe('when Redis', function()
     support.eventually(function()
       assert.equal(1, store:find('docs', id).n)
       return store:stats().hits > hits
-    end, 10, 'a hit')
+    end, 30, 'a hit')
   end)
 
   it('answers too late, its answer is nobody\'s', function()

@@ -61,7 +61,7 @@ describe('a Redis', function()
   end
 
   local function sees(id, n, seconds)
-    support.eventually(function() return reader:find('docs', id).n == n end, seconds or 1,
+    support.eventually(function() return reader:find('docs', id).n == n end, seconds or 3,
       'the write to be seen')
   end
 
@@ -210,11 +210,11 @@ describe('a Redis', function()
       store:find('docs', tostring(1000000 + math.random(1e9)))
       return store:stats().leases_granted > before
     end
-    support.eventually(function() return not leases() end, 10, 'leases to end')
+    support.eventually(function() return not leases() end, 30, 'leases to end')
     assert.matches('evict', table.concat(said, '\n'))
     assert.matches('evict', store:stats().redis_trouble)
     server:cli('CONFIG', 'SET', 'maxmemory-policy', 'volatile-lru')
-    support.eventually(leases, 10, 'leases to be taken again')
+    support.eventually(leases, 30, 'leases to be taken again')
     assert.is_nil(store:stats().redis_trouble)
     server:cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
     support.close(store)

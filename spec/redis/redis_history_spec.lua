@@ -34,7 +34,7 @@ describe('a Redis that goes on with the rows of another one', function()
     support.eventually(function()
       assert.equal(n, store:find('docs', '1').n)
       return (keys:row('public.docs', '1') or ''):sub(1, 1) == 'V'
-    end, 10, 'the row in Redis')
+    end, 30, 'the row in Redis')
   end
 
   setup(function()
