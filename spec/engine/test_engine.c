@@ -34,7 +34,7 @@ static void test_config(void) {
     config.idle_timeout_ms = config.max_age_ms = config.ping_after_ms = config.hold_lease_ms = 0;
     stores_engine *engine = engine_with(&config);
     CHECK_STR(end_of(stores_find(engine, NULL, "docs", 1)), "ok");
-    TURN_UNTIL(figure(engine, "pool_idle") == 1, 5000);
+    TURN_UNTIL(figure(engine, "pool_idle") == 1, 20000);
     engine_close(engine);
 }
 
@@ -267,9 +267,9 @@ static void test_listen(stores_engine *engine) {
                       "1") == 0,
                5000);
     sql("NOTIFY \"C \"\"1\"\"\", 'hello'");
-    TURN_UNTIL(notified == 1, 5000);
+    TURN_UNTIL(notified == 1, 20000);
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
-    TURN_UNTIL(gaps == 1, 5000);
+    TURN_UNTIL(gaps == 1, 20000);
     stores_unlisten(listener);
     stores_unlisten(stores_listen(engine, "other", on_notice, NULL));
     no_op_left(engine);

@@ -56,14 +56,14 @@ static void test_callbacks(stores_engine *engine) {
     stores_op *op = stores_find(engine, &call, "1", 1);
     inside = false;
     CHECK_INT(failed, 0);
-    TURN_UNTIL(failed == 1, 1000);
+    TURN_UNTIL(failed == 1, 20000);
     stores_op_free(op);
 
     /* the first callback of a turn frees the op whose callback would be next */
     call = (stores_call){.size = sizeof(stores_call), .cb = free_both, .arg = &freed};
     stores_find(engine, &call, "docs", 71);
     victim = stores_find(engine, &call, "docs", 72);
-    TURN_UNTIL(freed == 1, 5000);
+    TURN_UNTIL(freed == 1, 20000);
     no_op_left(engine);
     CHECK_INT(freed, 1);
 }

@@ -142,8 +142,8 @@ static void test_locked_rows(bool cache) {
     beside = modify(engine, NULL, 11);
     turn_for(150);
     behind = modify(engine, NULL, 12);
-    TURN_UNTIL(stores_op_done(beside), 3000);
-    TURN_UNTIL(stores_op_done(behind), 3000);
+    TURN_UNTIL(stores_op_done(beside), 20000);
+    TURN_UNTIL(stores_op_done(behind), 20000);
     for (int i = 0; i < 6; i++) CHECK(!stores_op_done(blocked[i]));
     CHECK_STR(end_of(stores_tx_rollback(tx, NULL)), "ok");
     for (int i = 0; i < 6; i++) {

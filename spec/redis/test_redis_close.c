@@ -27,7 +27,7 @@ static void test_reentrance(void) {
     calls[0].then = send_second;
     for (i = 0; i < 2; i++) CHECK(send_call(&calls[i], "ECHO first"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(second.done, 1000);
+    TURN_UNTIL(second.done, 20000);
     CHECK_STR(second.text, "second");
     CHECK(second.order > calls[1].order);
 
@@ -38,20 +38,20 @@ static void test_reentrance(void) {
     calls[0].then = send_second;
     CHECK(send_call(&calls[0], "ECHO x"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(calls[0].done, 1000);
+    TURN_UNTIL(calls[0].done, 20000);
     CHECK_INT(calls[0].nulls, 1);
     CHECK_INT(second.done, 0);
     uv_run(&loop, UV_RUN_NOWAIT);
     CHECK_INT(second.nulls, 1);
     server_thaw();
-    TURN_UNTIL(link_.ups == 2, 2000);
+    TURN_UNTIL(link_.ups == 2, 20000);
 
     /* A close inside done, with more replies in the same read. */
     memset(calls, 0, sizeof calls);
     calls[0].then = close_inside;
     for (i = 0; i < 3; i++) CHECK(send_call(&calls[i], "ECHO bye"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(link_.closes, 1000);
+    TURN_UNTIL(link_.closes, 20000);
     CHECK_INT(link_.closes, 1);
     CHECK_STR(calls[0].text, "bye");
     CHECK_INT(calls[1].nulls, 1);
@@ -64,7 +64,7 @@ static void test_reentrance(void) {
     calls[1].then = close_inside;
     for (i = 0; i < 3; i++) CHECK(send_call(&calls[i], "ECHO bye"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(link_.closes, 1000);
+    TURN_UNTIL(link_.closes, 20000);
     CHECK_INT(link_.closes, 1);
     for (i = 0; i < 3; i++) CHECK_INT(calls[i].nulls, 1);
     server_thaw();
@@ -73,7 +73,7 @@ static void test_reentrance(void) {
     link_.close_on_up = true;
     memset(calls, 0, sizeof calls);
     CHECK(send_call(&calls[0], "ECHO never"));
-    TURN_UNTIL(link_.closes, 3000);
+    TURN_UNTIL(link_.closes, 20000);
     CHECK_INT(link_.closes, 1);
     CHECK_INT(calls[0].nulls, 1);
 }
@@ -92,7 +92,7 @@ static void test_close(void) {
     for (i = 0; i < 4; i++) CHECK_INT(calls[i].done, 0);
     CHECK(!send_call(&second, "INCR n"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(link_.closes, 1000);
+    TURN_UNTIL(link_.closes, 20000);
     for (i = 0; i < 4; i++) {
         CHECK_INT(calls[i].done, 1);
         CHECK_INT(calls[i].nulls, 1);

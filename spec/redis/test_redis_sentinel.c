@@ -79,7 +79,7 @@ static void test_found(void) {
     open_up();
     CHECK_STR(ask("PING").text, "PONG");
     stores__redis_renew(link_.redis, "for this test");
-    TURN_UNTIL(stores__redis_stats(link_.redis)->connects == 2, 3000);
+    TURN_UNTIL(stores__redis_stats(link_.redis)->connects == 2, 20000);
     CHECK_STR(ask("PING").text, "PONG");
     close_link();
 }
@@ -95,7 +95,7 @@ static void test_order(void) {
 static void test_unknown(void) {
     use("127.0.0.1:1", NULL);
     open_link();
-    TURN_UNTIL(link_.downs, 3000);
+    TURN_UNTIL(link_.downs, 20000);
     CHECK_INT(link_.downs, 1);
     CHECK(strstr(link_.why, "no sentinel tells where Redis is: 127.0.0.1:1: ") != NULL);
     close_link();

@@ -71,7 +71,7 @@ static inline void open_link(void) {
 
 static inline void open_up(void) {
     open_link();
-    TURN_UNTIL(link_.ups, 3000);
+    TURN_UNTIL(link_.ups, 20000);
     CHECK_INT(link_.ups, 1);
     CHECK_INT(stores__redis_state(link_.redis), STORES__REDIS_UP);
     CHECK_STR(stores__redis_why(link_.redis), "");
@@ -80,7 +80,7 @@ static inline void open_up(void) {
 static inline void close_link(void) {
     stores__redis_close(link_.redis, on_closed, &link_);
     CHECK_INT(link_.closes, 0);
-    TURN_UNTIL(link_.closes, 3000);
+    TURN_UNTIL(link_.closes, 20000);
     CHECK_INT(link_.closes, 1);
     CHECK_INT(timers.count, 0);
 }
@@ -146,7 +146,7 @@ static inline struct call ask(const char *command) {
 
     CHECK(send_call(&call, command));
     stores__redis_flush(link_.redis);
-    TURN_UNTIL(call.done, 3000);
+    TURN_UNTIL(call.done, 20000);
     CHECK_INT(call.done, 1);
     return call;
 }

@@ -70,7 +70,7 @@ static void warm(stores_engine *engine, bool cache) {
         CHECK_STR(code_of(op), "ok");
         stores_op_free(op);
     } while (cache && figure(engine, "intents") < 1);
-    TURN_UNTIL(figure(engine, "pool_idle") > 0, 5000);
+    TURN_UNTIL(figure(engine, "pool_idle") > 0, 20000);
 }
 
 int main(void) {
