@@ -215,10 +215,11 @@ function generator.run(at, case)
   if case.where == 'ENV' then
     words[2] = case.name .. '=' .. case.value
   else
-    local said = at.server:psql(('ALTER %s odd SET %s = %s'):format(case.where,
-      '"' .. case.name .. '"', literal(case)))
-    if said ~= '' then
+    local ok, said = pcall(at.server.psql, at.server, ('ALTER %s odd SET %s = %s'):format(
+      case.where, '"' .. case.name .. '"', literal(case)))
+    if not ok or said ~= '' then
       plain:close()
+      at.server:psql(('ALTER %s odd RESET ALL'):format(case.where)) -- what it warned of it did
       return nil
     end
   end
