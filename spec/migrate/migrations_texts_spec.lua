@@ -73,6 +73,36 @@ lines'));
     store:query(('DROP OWNED BY %s; DROP ROLE %s'):format(role, role))
   end)
 
+  it('that takes its row from the ledger is undone, or stops where it is, and says so', function()
+    local first = { name = 'first', migration = 'CREATE TABLE kept (a int)' }
+    run({ first })
+    local function refused(entry, statement)
+      local err = support.refused('migration_failed', 'its row of the ledger, public.migrations',
+        run, { first, entry })
+      assert.equal(statement, err.statement)
+      assert.is_true(store:query("SELECT to_regclass('late') IS NULL AS missing")[1].missing)
+      assert.equal(1, store:query("SELECT count(*) AS n FROM migrations WHERE ran")[1].n)
+    end
+    for _, text in ipairs({ 'TRUNCATE migrations', 'DELETE FROM migrations',
+                            'DO $$ BEGIN DELETE FROM migrations; END $$' }) do
+      refused({ name = 'x', migration = text .. '; CREATE TABLE late (a int)' })
+    end
+    refused({ name = 'y', migration = 'TRUNCATE migrations; CREATE TABLE late (a int)',
+              transaction = false }, 1)
+    store:query('CREATE TABLE emptied (id bigint PRIMARY KEY, value jsonb);'
+      .. " INSERT INTO emptied VALUES (1, '{}')")
+    refused({ name = 'z', type = 'backfill', table = 'emptied', fn = function(_, tx)
+      tx:query('DELETE FROM migrations')
+    end })
+    -- what runs on its own is committed: it says so, and the next statement does not run
+    local err = support.refused('migration_failed', 'its row of the ledger', run, { first,
+      { name = 'w', transaction = false, migration = 'CREATE PROCEDURE empties() LANGUAGE sql AS'
+        .. ' $$ DELETE FROM migrations $$; CALL empties(); CREATE TABLE late (a int)',
+        invalidates = {} } })
+    assert.equal('w', err.migration)
+    assert.is_true(store:query("SELECT to_regclass('late') IS NULL AS missing")[1].missing)
+  end)
+
   it('is another one where a quoted line is', function()
     run({ { name = 'one', migration = TEXT } })
     local edited = TEXT:gsub('two\nlines', 'two \nlines')

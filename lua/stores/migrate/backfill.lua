@@ -98,8 +98,12 @@ local function batch(context, step)
   return context.store:in_transaction(function(tx)
     run.set_local(tx, run.settings(context, step))
     local after, rows = context.ledger:progress(tx, step)
-    if not after then return { is_gone = true }, false end
+    if not after then
+      context.ledger:check(tx, step)
+      return { is_gone = true }, false
+    end
     local last, count = take(tx, step, { after = after, rows = rows }, size, call)
+    context.ledger:check(tx, step)
     if last then
       after, rows = last, rows + count
       context.ledger:advance(tx, step, after, rows)

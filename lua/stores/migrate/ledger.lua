@@ -195,41 +195,62 @@ function Ledger:take(tx, step, ran, seen)
   return #rows == 1
 end
 
---- Whether the table that was written to last is still there, under the name that the next run
---- asks for. The catalog tells that to every role, under any search_path.
+--- Why a step whose row the ledger does not have any more cannot go on.
+---@return string message
+---@return string hint
+function Ledger:bereft()
+  return ('its row of the ledger, %s, was taken away, so that it would run again'):format(
+    self.called), 'leave that table out of what it empties'
+end
+
+--- Raises where the table that was written to last is not there under the name that the next run
+--- asks for, or has no row of the step. The catalog tells the first to every role, under any
+--- search_path; a role that may not read the table cannot have taken a row from it unseen.
 ---@param tx table
----@return boolean
-function Ledger:stands(tx)
-  local rows = tx:query('SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n'
-    .. " ON n.oid = c.relnamespace WHERE c.oid = $1::oid AND n.nspname || '.' || c.relname = $2",
-    { self.oid, self.called })
-  return #rows == 1
+---@param step stores.MigrationStep
+function Ledger:check(tx, step)
+  local found = tx:query("SELECT has_schema_privilege(n.oid, 'USAGE')"
+    .. " AND has_table_privilege(c.oid, 'SELECT') AS readable"
+    .. ' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace'
+    .. " WHERE c.oid = $1::oid AND n.nspname || '.' || c.relname = $2", { self.oid, self.called })
+  if not found[1] then
+    errors.raise('invalid_argument', ('it takes away the ledger, %s, so that all would run'
+      .. ' again'):format(self.called), { hint = 'give it one of another schema' })
+  end
+  if not found[1].readable then return end
+  local rows = tx:query(('SELECT FROM %s WHERE name = $1'):format(self.name), { step.name })
+  if rows[1] then return end
+  local message, hint = self:bereft()
+  errors.raise('invalid_argument', message, { hint = hint })
 end
 
 --- Writes that such a step is done, and forgets its journal. In one transaction.
 ---@param tx table
 ---@param step stores.MigrationStep
+---@return boolean done false: the ledger has no row of it
 function Ledger:finish(tx, step)
-  tx:query(('UPDATE %s SET ran = true, ran_on = now() WHERE name = $1'):format(self.name),
-    { step.name })
+  local rows = tx:query(('UPDATE %s SET ran = true, ran_on = now() WHERE name = $1'
+    .. ' RETURNING name'):format(self.name), { step.name })
   tx:query(('DELETE FROM %s WHERE name = $1'):format(self.journal), { step.name })
+  return rows[1] ~= nil
 end
 
 --- How a statement stands in the journal now, and whether its migration is unfinished still.
 ---@param runs table
 ---@param step stores.MigrationStep
 ---@param index integer
----@return boolean open false: another runner has finished the migration
+---@return boolean? open false: another runner has finished the migration; nil: the ledger has no
+---        row of it
 ---@return {text: string, done: boolean, started_on: string, runner: string?, alive: boolean}? mark
 function Ledger:look(runs, step, index)
   local rows = runs:query(('SELECT j.text, j.done_on IS NOT NULL AS done, j.runner,'
     .. ' j.started_on::text AS started_on, EXISTS (SELECT FROM pg_stat_activity a'
     .. " WHERE a.pid::text = split_part(j.runner, ' ', 1)"
-    .. ' AND (a.backend_start IS NULL OR %s = j.runner)) AS alive FROM %s l'
-    .. ' LEFT JOIN %s j ON j.name = l.name AND j.statement = $2'
-    .. ' WHERE l.name = $1 AND l.ran IS NOT TRUE'):format(RUNNER, self.name, self.journal),
-    { step.name, index })
-  if not rows[1] then return false end
+    .. ' AND (a.backend_start IS NULL OR %s = j.runner)) AS alive, l.ran IS TRUE AS over'
+    .. ' FROM %s l LEFT JOIN %s j ON j.name = l.name AND j.statement = $2'
+    .. ' WHERE l.name = $1'):format(RUNNER, self.name, self.journal), { step.name, index })
+  if not rows[1] then return nil end
+  if rows[1].over then return false end
   local mark = rows[1].text ~= json.null and rows[1] or nil
   if mark and mark.runner == json.null then mark.runner = nil end
   return true, mark

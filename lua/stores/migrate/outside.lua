@@ -178,6 +178,7 @@ local function in_own_transaction(context, step, at, seen)
     run.set_local(tx, run.settings(context, step))
     if not context.ledger:mark(tx, step, at, true, seen) then return false end
     tx:query(step.statements[at].text, nil, run.call(context, step))
+    context.ledger:check(tx, step)
     distribute.created(tx, step, { step.statements[at] })
     context.store:note_written(tx)
     return true
@@ -236,6 +237,7 @@ local function settle(context, step, at)
   for _ = 1, LOOKS do
     context.held:check()
     local open, mark = ledger:look(context.store, step, at)
+    if open == nil then failure.raise(step, nil, ledger:bereft()) end
     if not open then return false end
     if mark then check_mark(step, at, mark) end
     if mark and mark.done then return true end
@@ -270,7 +272,9 @@ function outside.run(context, step)
     if not settle(context, step, at) then return false end
   end
   tell(context, step)
-  store:in_transaction(function(tx) ledger:finish(tx, step) end)
+  if not store:in_transaction(function(tx) return ledger:finish(tx, step) end) then
+    failure.raise(step, nil, ledger:bereft())
+  end
   return true
 end
 

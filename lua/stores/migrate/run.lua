@@ -137,10 +137,7 @@ function run.transactional(context, step)
       elseif not step.passes then
         statements(context, step, tx, at)
       end
-      if not context.ledger:stands(tx) then
-        errors.raise('invalid_argument', ('it takes away the ledger, %s, so that all would run'
-          .. ' again'):format(context.ledger.called), { hint = 'give it one of another schema' })
-      end
+      context.ledger:check(tx, step)
       for _, covered in ipairs(step.covers or {}) do context.ledger:claim(tx, covered, '') end
       distribute.created(tx, step, step.statements)
       context.store:note_written(tx)
