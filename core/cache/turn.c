@@ -17,6 +17,7 @@ struct turn {
     void *arg;
     enum stores__turn_by by;
     bool held; /* sent as one of a table that processes may hold */
+    bool asked_again; /* the connection was lost meanwhile, and the question was put once more */
     struct stores__pg_wait wait; /* to ask for the mark */
     struct stores__pg_req ask;
     uint64_t longest; /* as PostgreSQL said after the turn; 0: there is no mark */
@@ -57,8 +58,15 @@ static void took_mark(struct stores__pg_req *req, int index, struct pg_result *r
     stores__pg_result_free(result);
 }
 
+static void ask_for_mark(struct turn *turn);
+
 static void mark_known(struct stores__pg_req *req, enum stores__pg_end end) {
     struct turn *turn = STORES__CONTAINER(req, struct turn, ask);
+    if (end == STORES__PG_LOST && (!turn->asked_again || req->stalled)) {
+        turn->asked_again = turn->asked_again || !req->stalled;
+        ask_for_mark(turn);
+        return;
+    }
     if (end == STORES__PG_LOST) turn->longest = STORES__LEASE_MOST_MS;
     if (turn->longest > 0) {
         wait_for_leases(turn);
@@ -72,6 +80,7 @@ static void mark_granted(struct stores__pg_wait *wait, struct stores__pg_conn *c
     char oid[12];
     const char *values[] = {oid};
     snprintf(oid, sizeof oid, "%u", turn->epoch->oid);
+    turn->ask.again = true;
     turn->ask.result = took_mark;
     turn->ask.done = mark_known;
     stores__pg_begin(conn, &turn->ask);

@@ -76,14 +76,24 @@ static bool send_again(struct invalidation *invalidation) {
     return true;
 }
 
+static void fail_untold(stores_op *op, const char *what) {
+    const struct stores__cache *cache = op->engine->cache;
+    if (stores__past_known(cache)) {
+        stores__op_failf(op, STORES_CACHE_FAILURE, "%s: %s", what, stores__trouble_why(cache));
+    } else {
+        stores__op_failf(op, STORES_CACHE_FAILURE,
+                         "the cache is the primary's, and only a standby was met, which does not"
+                         " tell whose it is");
+    }
+}
+
 static void answer(struct invalidation *invalidation, bool ok) {
     stores_op *op = invalidation->op;
     if (!ok && send_again(invalidation)) return;
     if (op != NULL && ok) {
         stores__op_finish(op);
     } else if (op != NULL) {
-        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis did not take the invalidation: %s",
-                         stores__trouble_why(op->engine->cache));
+        fail_untold(op, "Redis did not take the invalidation");
     }
     invalidation_free(invalidation);
 }
@@ -286,8 +296,7 @@ static void resolved(stores_op *op, struct stores__table *table) {
     }
     if (!stores__node_up(stores__epoch_node(table->epoch)) || !stores__past_known(cache) ||
         !send_it(invalidation)) {
-        stores__op_failf(op, STORES_CACHE_FAILURE, "Redis is not reachable: %s",
-                         stores__trouble_why(cache));
+        fail_untold(op, "Redis is not reachable");
         return;
     }
     op->leave = leave;

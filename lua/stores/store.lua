@@ -337,7 +337,14 @@ function Store:notify(channel, payload)
   check(self, 'notify')
   local text, params = notice.statement(channel, payload)
   holds.check_connection(self)
-  wait.slot(self.hub, self.engine:query(text, params, { transaction = false, readonly = true }))
+  -- readonly spares what is asked of a statement that may write; the caller did not say it
+  local ok, err = pcall(wait.slot, self.hub,
+    self.engine:query(text, params, { transaction = false, readonly = true }))
+  if ok then return end
+  if errors.is(err, 'read_only') then
+    err.hint, err.retryable = 'a standby takes no NOTIFY: the primary has to be asked', true
+  end
+  errors.throw(err)
 end
 
 function Store:sweep(opts)

@@ -138,6 +138,23 @@ describe('the cache', function()
       assert.equal(2, store:find('docs', b).n)
       keys:turned('public.docs', epoch)
     end)
+
+    -- Longer leases than any would be waited for where it is not known that there are none.
+    for _, row in ipairs({ false, true }) do
+      it('is told at once where the connection was lost on which it asks who holds them' .. (row
+        and ', of a row' or ''), function()
+        local one = stores.Store.new(support.config(db.database, { poolsize = 1 }),
+          support.redis())
+        local id = keys:cached(store, { n = 1 })
+        one:update('docs', { id = id, n = 1 })
+        support.psql(db, "UPDATE docs SET value = '{\"n\": 2}' WHERE id = " .. id
+          .. '; SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+          .. ' WHERE datname = current_database() AND pid <> pg_backend_pid()')
+        one:invalidate('docs', row and id or nil, { timeout = 5 })
+        assert.equal(2, store:find('docs', id).n)
+        support.close(one)
+      end)
+    end
   end)
 
   describe('where the database does more than was asked', function()

@@ -78,6 +78,16 @@ describe('with a standby that is seconds behind, #slow', function()
     store:close()
   end)
 
+  it('says that it is a standby to who notifies, or tells the cache, by it', function()
+    local store = reader('standby')
+    local err = support.refused('read_only', 'NOTIFY', store.notify, store, 'news', 'x')
+    assert.truthy(err.hint:find('standby', 1, true), err.hint)
+    assert.is_true(err.retryable)
+    support.refused('cache_failure', 'only a standby was met', store.invalidate, store, 'tubs', '1')
+    support.refused('cache_failure', 'only a standby was met', store.invalidate, store, 'tubs')
+    support.close(store)
+  end)
+
   for _, attrs in ipairs({ false, 'prefer-standby', 'primary', 'read-write' }) do
     it('reads what was written, where target_session_attrs is ' .. tostring(attrs), function()
       local store = reader(attrs or nil)
