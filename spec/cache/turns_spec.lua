@@ -155,6 +155,20 @@ describe('the cache', function()
         support.close(one)
       end)
     end
+
+    it('is told soon where the backend hangs that it asks who holds them', function()
+      local one = stores.Store.new(support.config(db.database, { poolsize = 4 }), support.redis())
+      local id = keys:cached(store, { n = 1 })
+      one:update('docs', { id = id, n = 1 })
+      support.psql(db, "UPDATE docs SET value = '{\"n\": 2}' WHERE id = " .. id)
+      local pid = one:query('SELECT pg_backend_pid() AS pid')[1].pid
+      assert.equal(0, os.execute('kill -STOP ' .. pid))
+      local told, err = one.try:invalidate('docs', id, { timeout = 12 })
+      assert.equal(0, os.execute('kill -CONT ' .. pid))
+      assert.is_true(told, tostring(err))
+      assert.equal(2, store:find('docs', id).n)
+      support.close(one)
+    end)
   end)
 
   describe('where the database does more than was asked', function()
