@@ -93,6 +93,27 @@ describe('migrations', function()
       assert.is_true(store:query('SELECT ran FROM migrations')[1].ran)
     end)
 
+    it('refuses a table for its ledger that may have a name twice', function()
+      store:query('CREATE TABLE migrations (name text, migration text, ran_on timestamp,'
+        .. ' ran boolean)')
+      local err = raises('invalid_option', 'no unique index is over its name', run, { TABLE })
+      store:query(err.hint)
+      assert.same({ 'table' }, run({ TABLE }).ran)
+    end)
+
+    it('ends where its hook raises, and the next one goes on', function()
+      local list = { TABLE, { name = 'more', migration = 'SELECT 1' } }
+      for _, at in ipairs({ 'start', 'statement', 'done' }) do
+        local ok, err = pcall(run, list, { on = function(event)
+          if event.event == at then error('of the hook', 0) end
+        end })
+        assert.is_false(ok)
+        assert.truthy(tostring(err):find('of the hook', 1, true), tostring(err))
+        assert.equal(at == 'done' and 1 or 0, migrating.count(store, 'migrations'))
+      end
+      assert.same({ 'more' }, run(list).ran)
+    end)
+
     it('does not count white space outside quotes', function()
       run({ TABLE })
       local other = '\n\nCREATE  TABLE IF NOT EXISTS test(id bigint PRIMARY KEY,value jsonb);\r\n'

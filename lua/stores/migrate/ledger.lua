@@ -13,6 +13,7 @@ local json = require('stores.json')
 ---@field journal string its journal, schema-qualified and quoted
 ---@field key string what the runner's lock is named after
 ---@field exists boolean
+---@field keyed boolean it has no name twice
 ---@field journal_exists boolean
 ---@field journal_grows boolean the journal is one of before it named who runs a statement
 local Ledger = {}
@@ -51,6 +52,9 @@ quoted AS (
 SELECT homeless, ledger, called, journal, current_database()::text AS database,
   EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(journal)) AS journal_exists,
   EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(ledger)) AS ledger_exists,
+  EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+    AND a.attnum = i.indkey[0] WHERE i.indrelid = to_regclass(ledger) AND a.attname = 'name'
+    AND i.indisunique AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL) AS keyed,
   (SELECT coalesce(string_agg(wanted, ', '), '')
     FROM unnest(ARRAY['name', 'migration', 'ran_on', 'ran']) AS wanted
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(ledger)
@@ -96,7 +100,7 @@ function Ledger.find(runs, name)
     name = found.ledger, called = found.called, journal = found.journal,
     journal_grows = found.journal_exists and grows,
     key = 'stores/migrations/' .. found.database .. '/' .. found.ledger,
-    exists = found.ledger_exists, journal_exists = found.journal_exists,
+    exists = found.ledger_exists, keyed = found.keyed, journal_exists = found.journal_exists,
   }, Ledger)
 end
 
@@ -106,6 +110,10 @@ local RUNNER = "a.pid || ' since ' || extract(epoch FROM a.backend_start)"
 --- Makes the table if it is not there. Only under the runner's lock.
 ---@param store stores.MigrationTarget
 function Ledger:create(store)
+  if self.exists and not self.keyed then
+    errors.raise('invalid_option', ('%s cannot be the ledger: no unique index is over its name')
+      :format(self.name), { hint = ('ALTER TABLE %s ADD PRIMARY KEY (name)'):format(self.name) })
+  end
   if self.exists then return end
   created.ensure(store, ('CREATE TABLE IF NOT EXISTS %s (name varchar(1024) PRIMARY KEY,'
     .. ' migration text, ran_on timestamp, ran boolean)'):format(self.name))
