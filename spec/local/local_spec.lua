@@ -295,6 +295,13 @@ describe('private servers #slow', function()
     assert.is_true(local_servers.up(folder).close())
   end)
 
+  it('start where the file of the number was left empty, by a power cut or a full disk', function()
+    local_servers.up(folder).close()
+    assert(io.open(folder .. '/pgdata/postmaster.pid', 'w')):close()
+    assert(io.open(folder .. '/redis.pid', 'w')):close()
+    assert.is_true(local_servers.up(folder).close())
+  end)
+
   it('stay with keep until down', function()
     local_servers.up(folder, { keep = true }).close()
     system.sleep(0.3)

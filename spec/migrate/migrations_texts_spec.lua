@@ -76,7 +76,7 @@ lines'));
   it('that takes its row from the ledger is undone, or stops where it is, and says so', function()
     local first = { name = 'first', migration = 'CREATE TABLE kept (a int)' }
     run({ first })
-    local function refused(entry, statement)
+    local function stops(entry, statement)
       local err = support.refused('migration_failed', 'its row of the ledger, public.migrations',
         run, { first, entry })
       assert.equal(statement, err.statement)
@@ -85,13 +85,13 @@ lines'));
     end
     for _, text in ipairs({ 'TRUNCATE migrations', 'DELETE FROM migrations',
                             'DO $$ BEGIN DELETE FROM migrations; END $$' }) do
-      refused({ name = 'x', migration = text .. '; CREATE TABLE late (a int)' })
+      stops({ name = 'x', migration = text .. '; CREATE TABLE late (a int)' })
     end
-    refused({ name = 'y', migration = 'TRUNCATE migrations; CREATE TABLE late (a int)',
-              transaction = false }, 1)
+    stops({ name = 'y', migration = 'TRUNCATE migrations; CREATE TABLE late (a int)',
+            transaction = false }, 1)
     store:query('CREATE TABLE emptied (id bigint PRIMARY KEY, value jsonb);'
       .. " INSERT INTO emptied VALUES (1, '{}')")
-    refused({ name = 'z', type = 'backfill', table = 'emptied', fn = function(_, tx)
+    stops({ name = 'z', type = 'backfill', table = 'emptied', fn = function(_, tx)
       tx:query('DELETE FROM migrations')
     end })
     -- what runs on its own is committed: it says so, and the next statement does not run

@@ -164,9 +164,10 @@ start_postgres() {
     fi
     find_postgres
     [ -n "$made_by" ] || init_postgres
-    if [ -n "$postgres_pid" ]; then
+    if [ -e pgdata/postmaster.pid ]; then
         end_orphans
-        # No server is left, so a process of this number has nothing to do with the folder.
+        # No server is left: a process of its number is another one, and without a number, as a
+        # power cut or a full disk leaves the file, PostgreSQL would not start.
         rm -f pgdata/postmaster.pid
     fi
     remove "$sockets/.s.PGSQL.5432" "$sockets/.s.PGSQL.5432.lock"
