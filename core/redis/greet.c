@@ -91,6 +91,7 @@ static const char *refusal(const struct stores__redis *redis, unsigned step, con
     if (strncmp(text, "BUSY", 4) == 0) return "Redis is not ready";
     if (strncmp(text, "MASTERDOWN", 10) == 0) return "Redis is a replica";
     if (step == AUTH) {
+        if (stores__redis_passwordless(text)) return "Redis has no password, and was sent one";
         return redis->config.username ? "Redis refuses the user name or the password"
                                       : "Redis refuses the password";
     }

@@ -2,6 +2,7 @@
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
+#include <string.h>
 
 const char *stores__redis_text(const struct redisReply *reply, size_t *len) {
     if (reply == NULL) return NULL;
@@ -20,6 +21,10 @@ void stores__redis_words(const char *error, char *out, size_t size) {
     snprintf(out, size, "%s", error);
     if ((quotes = strstr(out, ", with args")) != NULL) *quotes = '\0';
     out[strcspn(out, "\r\n")] = '\0';
+}
+
+bool stores__redis_passwordless(const char *error) {
+    return strstr(error, "without any password configured") != NULL;
 }
 
 int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback) {

@@ -13,6 +13,8 @@ const char *stores__redis_error(const struct redisReply *reply);
 /* The words of an error, on one line, and without the arguments that a server quotes of a command
  * that it does not know: a document or a password may be among them. */
 void stores__redis_words(const char *error, char *out, size_t size);
+/* Whether it is what Redis says to AUTH where the default user has no password. */
+bool stores__redis_passwordless(const char *error);
 /* The integer of an integer reply, or the fallback. */
 int64_t stores__redis_integer(const struct redisReply *reply, int64_t fallback);
 /* The number of elements; 0 for what is no array. */

@@ -76,7 +76,9 @@ static void on_lost(void *arg, const char *why) {
 static void refuse_greeting(struct stores__sentinel *sentinel, const char *error) {
     char text[96];
 
-    snprintf(text, sizeof text, "it refuses the user name or the password: %.*s",
+    snprintf(text, sizeof text, "%s: %.*s",
+             stores__redis_passwordless(error) ? "it has no password, and was sent one"
+                                               : "it refuses the user name or the password",
              (int)strspn(error, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), error);
     sentinel->hooks->lost(sentinel->arg, text);
 }

@@ -206,6 +206,19 @@ describe('the user of docs/redis.md', function()
     support.close(wrong)
   end)
 
+  it('that was given a password which Redis has not, says so and not the password', function()
+    local open, said = redis.start(), {}
+    local store = stores.Store.new(db, open:config({ password = 'swordfish' }),
+      { log = function(text) said[#said + 1] = text end })
+    support.eventually(function()
+      store:find('shared', '1')
+      return (store:stats().redis_trouble or ''):find('has no password, and was sent one', 1, true)
+    end, 20, 'a refusal')
+    assert.is_nil(table.concat(said):find('swordfish', 1, true))
+    support.close(store)
+    open:remove()
+  end)
+
   it('sees no keys but those of the cache', function()
     server:cli('SELECT', '0')
     local store = stores.Store.new(db, { path = server.socket, opts = { username = 'app',
