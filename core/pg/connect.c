@@ -63,8 +63,8 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
          * value of a document, but a setting that was asked for */
         if (error->code != STORES_AUTH_FAILED && error->code != STORES_CONNECT_FAILED) {
             bool retryable = error->code == STORES_CONNECTION_LOST;
-            /* no CONNECT, or a database that was told to take nobody */
-            bool shut = strcmp(sqlstate, "42501") == 0 || strcmp(sqlstate, "55000") == 0;
+            /* no CONNECT; of a database that takes nobody for now the next try may tell otherwise */
+            bool shut = strcmp(sqlstate, "42501") == 0;
             stores__error_set(error, shut ? STORES_AUTH_FAILED : STORES_CONNECT_FAILED, "%s",
                               message);
             strcpy(error->sqlstate, sqlstate);

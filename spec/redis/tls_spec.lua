@@ -352,7 +352,7 @@ sentinel monitor cache 127.0.0.1 %d 1
 
   it('is in neither the figures nor the settings of a store with what is secret', function()
     local store = store_of({ ca = ca.file }, server, { password = 'Zq7topsecret' })
-    local said = trouble(store, 'Redis refuses the password')
+    local said = trouble(store, 'Redis has no password, and was sent one')
     assert.is_nil(said:find('Zq7topsecret', 1, true))
   end)
 end)
