@@ -82,6 +82,11 @@ describe('The pool', function()
 
     it('says after acquire_timeout who has them', function()
       local store = store_of({ poolsize = 3, acquire_timeout = 0.2 })
+      -- a busy machine may take longer than that to open them
+      support.eventually(function()
+        pcall(stores.map, { 1, 2, 3 }, function() store:query('SELECT pg_sleep(0.1)') end)
+        return store:stats().pool_idle == 3
+      end, 30, 'three connections to be open')
       stores.run(function()
         local let_go = hold(store, 2)
         local slow = stores.spawn(function()
