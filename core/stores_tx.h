@@ -23,8 +23,12 @@ typedef struct stores_tx_options {
     bool session; /* a pinned connection without BEGIN, for what outlives transactions (locks); it
                    * is closed afterwards */
     bool close; /* the connection is closed afterwards, for what no reset of a session takes back */
-    uint64_t timeout_ms; /* how long it may take: the server ends one that is idle for longer, whose
-                          * client is gone without a word. 0: as long as a call of the engine */
+    /* How long it may take, from stores_tx_new on: at this deadline it is rolled back, and what is
+     * asked of it from then on is `timeout`. A call that is under way ends by its own deadline, and
+     * a COMMIT goes on; of a session the connection is closed. Where nobody turns the loop the
+     * server ends it, soon after. 0: it has none, and the server ends one that is idle for longer
+     * than a call of the engine may take. */
+    uint64_t timeout_ms;
 } stores_tx_options;
 
 #define STORES_TX_OPTIONS_INIT STORES_SIZED(stores_tx_options)

@@ -12,8 +12,7 @@
 enum { EXTRA_KEYS = 16 };
 
 enum {
-    IDLE_LEAST_MS = 15 *
-                    1000, /* that a transaction may idle; a program that is paused comes back */
+    IDLE_LEAST_MS = 15 * 1000, /* for who said no deadline; a program that is paused comes back */
     IDLE_GRACE_MS = 5 * 1000,
     IDLE_MOST_MS = INT32_MAX
 };
@@ -117,8 +116,7 @@ static void add_setting(struct stores__buf *buf, const char *name, const char *v
 
 uint64_t stores__pg_idle_limit(uint64_t timeout_ms) {
     if (timeout_ms >= IDLE_MOST_MS - IDLE_GRACE_MS) return IDLE_MOST_MS;
-    uint64_t ms = (timeout_ms + 999) / 1000 * 1000 + IDLE_GRACE_MS;
-    return ms < IDLE_LEAST_MS ? IDLE_LEAST_MS : ms;
+    return (timeout_ms + 999) / 1000 * 1000 + IDLE_GRACE_MS;
 }
 
 /* Our defaults, then what the user says, in db, a service or PGOPTIONS, then what the engine relies
@@ -265,6 +263,7 @@ static bool read_sources(struct stores__pg_params *params, const stores_config *
     params->statement_timeout_ms = config->statement_timeout_ms ? config->statement_timeout_ms
                                                                 : STATEMENT_MS;
     params->idle_ms = stores__pg_idle_limit(config->timeout_ms);
+    if (params->idle_ms < IDLE_LEAST_MS) params->idle_ms = IDLE_LEAST_MS;
     bool sockets = hosts != NULL && stores__pg_hosts_are_sockets(hosts) &&
                    stores__pg_source_of(sources, "host") == STORES__PG_CALLER &&
                    stores__pg_source_of(sources, "hostaddr") != STORES__PG_CALLER;

@@ -14,6 +14,7 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end);
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void tx_destroy(stores_tx *tx) {
+    stores__timer_stop(&tx->engine->timers, &tx->deadline);
     stores__list_remove(&tx->link);
     stores__starve_forget(tx);
     stores__list_remove(&tx->flush.link);
@@ -40,6 +41,7 @@ static void end_tx(stores_tx *tx) {
     struct stores__pg_conn *conn = tx->conn;
     move(tx, TX_ENDED);
     tx->conn = NULL;
+    stores__timer_stop(&tx->engine->timers, &tx->deadline);
     stores__pg_insist_over(&tx->insist);
     if (conn != NULL) {
         if (tx->options.session || tx->options.close) stores__pg_discard(conn);
@@ -132,6 +134,18 @@ static void lost(stores_tx *tx) {
     end_tx(tx);
 }
 
+/* The call that was under way at the deadline has ended in time for itself. */
+static void end_late(stores_tx *tx) {
+    if (tx->late && tx->state == TX_OPEN) send_rollback(tx);
+}
+
+static void refuse_commit(stores_tx *tx) {
+    stores_error error;
+    stores__tx_is_late(&error);
+    stores__tx_answer(tx, &error);
+    send_rollback(tx);
+}
+
 /* The text of a query has ended the transaction, so or so. */
 static void was_ended(stores_tx *tx) {
     stores__turn_all(tx->engine);
@@ -190,6 +204,7 @@ enum next {
     NEXT_UNSURE,
     NEXT_FAIL,
     NEXT_FAIL_AND_ROLLBACK, /* the caller asked for the end: this is the other one */
+    NEXT_LATE, /* the caller asked for COMMIT, and the transaction's time is over */
     NEXT_COMMIT,
     NEXT_ANSWER
 };
@@ -205,7 +220,8 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
         return ends ? NEXT_FAIL_AND_ROLLBACK : NEXT_FAIL;
     }
     if (txop->unsure) return NEXT_UNSURE;
-    return txop->kind == TXOP_WRITE && txop->commit ? NEXT_COMMIT : NEXT_ANSWER;
+    if (txop->kind != TXOP_WRITE || !txop->commit) return NEXT_ANSWER;
+    return tx->late ? NEXT_LATE : NEXT_COMMIT;
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {
@@ -221,17 +237,27 @@ static void over(struct stores__pg_req *req, enum stores__pg_end end) {
     case NEXT_TEXT: send_op(tx); break;
     case NEXT_WAS_ENDED: was_ended(tx); break;
     case NEXT_UNSURE: ask_unsure(tx); break;
-    case NEXT_FAIL: stores__tx_answer(tx, tx->error); break;
+    case NEXT_FAIL:
+        stores__tx_answer(tx, tx->error);
+        end_late(tx);
+        break;
     case NEXT_FAIL_AND_ROLLBACK:
         stores__tx_answer(tx, tx->error);
         send_rollback(tx);
         break;
+    case NEXT_LATE: refuse_commit(tx); break;
     case NEXT_COMMIT: start_commit(tx); break;
     case NEXT_ANSWER:
         after_savepoint(tx, tx->txop);
         stores__tx_answer(tx, NULL);
+        end_late(tx);
         break;
     }
+}
+
+static void roll_back_idle(struct stores__flush *flush) {
+    stores_tx *tx = STORES__CONTAINER(flush, stores_tx, flush);
+    if (tx->txop == NULL && tx->state == TX_OPEN) send_rollback(tx);
 }
 
 /* ---- Starting -------------------------------------------------------------------------------- */
@@ -240,6 +266,13 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     stores_tx *tx = STORES__CONTAINER(wait, stores_tx, wait);
     tx->conn = conn;
     move(tx, TX_OPEN);
+    if (!stores__tx_watch_deadline(tx)) {
+        stores_error error;
+        stores__error_set(&error, STORES_NO_MEMORY, "no memory for a transaction");
+        stores__tx_answer(tx, &error);
+        end_tx(tx);
+        return;
+    }
     send_op(tx);
 }
 
@@ -292,11 +325,6 @@ void stores__tx_start(stores_tx *tx) {
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-static void roll_back_abandoned(struct stores__flush *flush) {
-    stores_tx *tx = STORES__CONTAINER(flush, stores_tx, flush);
-    if (tx->txop == NULL && tx->state == TX_OPEN) send_rollback(tx);
-}
-
 static void take_options(stores_tx *tx, const stores_tx_options *given) {
     stores_tx_options own;
     stores_error error;
@@ -305,6 +333,7 @@ static void take_options(stores_tx *tx, const stores_tx_options *given) {
         tx->wrong = stores__error_dup(&error);
     } else {
         tx->options = *options;
+        tx->ends_at = stores__tx_deadline_of(options->timeout_ms);
     }
 }
 
@@ -321,7 +350,7 @@ stores_tx *stores_tx_new(stores_engine *engine, const stores_tx_options *options
     stores__list_init(&tx->wait.link);
     stores__list_init(&tx->insiders);
     stores__list_init(&tx->flush.link);
-    tx->flush.run = roll_back_abandoned;
+    tx->flush.run = roll_back_idle;
     stores__list_append(&engine->txs, &tx->link);
     engine->live_ops++; /* the engine stays as long as somebody holds its tx */
     return tx;

@@ -5,6 +5,7 @@
  *     tx.c          its life: connection, what comes behind each call, COMMIT or ROLLBACK
  *     txop.c        such a call: its memory, its answer
  *     tx_send.c     what a call sends, and what its results are of
+ *     tx_deadline.c when it is late, and what comes of that
  *     tx_bulk.c     what the statement of many rows sends, and gave
  *     tx_facts.c, tx_docs.c, starve.c
  *
@@ -114,6 +115,7 @@ struct stores_tx {
     bool renames; /* a text may have changed what names mean */
     bool saves; /* a text made a savepoint, which may be open still */
     bool keeps; /* it failed, perhaps inside of a savepoint that depth does not count */
+    bool late; /* its deadline is over: it is rolled back, and does nothing else any more */
     bool freed_in_child; /* of a fork, which is to forget it */
     stores_op *op; /* the op under way; NULL: none, or it left */
     struct stores__txop *txop; /* its details, also after the op left */
@@ -121,7 +123,10 @@ struct stores_tx {
     struct stores__pg_conn *conn;
     struct stores__pg_req req;
     struct stores__pg_insist insist; /* after an op left */
-    struct stores__flush flush; /* a tx that was freed open is rolled back at the tick's end */
+    struct stores__flush flush; /* a tx that was freed open, or is late, is rolled back at the
+                                 * tick's end */
+    struct stores__timer deadline; /* while it has a connection */
+    uint64_t ends_at; /* of its options; 0: it may last */
     struct stores__commit *commit;
     struct stores__own_names names;
     uint64_t path; /* the schemas that are looked through, as a hash; 0: not known */
@@ -156,6 +161,14 @@ void stores__tx_insider(stores_tx *tx, stores_op *op);
 void stores__tx_send(stores_tx *tx);
 /* Whether more is to be sent for the op under way. */
 bool stores__tx_owes(const stores_tx *tx);
+/* When one that begins now and may take so long is late; 0: never (tx_deadline.c). */
+uint64_t stores__tx_deadline_of(uint64_t timeout_ms);
+/* It has a connection: before that it keeps nothing from anybody. False: no memory. */
+bool stores__tx_watch_deadline(stores_tx *tx);
+/* No op is under way any more: a tx that is late is rolled back. */
+void stores__tx_idles(stores_tx *tx);
+/* What is said to calls of one that is late. */
+void stores__tx_is_late(stores_error *error);
 /* The one that was kept before goes. */
 void stores__tx_keep_error(stores_tx *tx, stores_error *error);
 /* What is under way commits what it likes: that of a session, and a text that ends its transaction,

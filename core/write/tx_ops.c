@@ -5,7 +5,7 @@
 
 int stores_tx_levels(const stores_tx *tx) {
     bool is_over = tx->state == TX_ENDED || tx->state == TX_ENDING;
-    if (is_over || tx->ended_by != STORES_OK) return -1;
+    if (is_over || tx->late || tx->ended_by != STORES_OK) return -1;
     if (tx->conn == NULL) return 0;
     return tx->depth + (tx->keeps || !stores__pg_has_failed(tx->conn));
 }

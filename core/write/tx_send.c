@@ -271,14 +271,13 @@ static void add_op(stores_tx *tx, struct stores__txop *txop, bool confirms) {
 }
 
 /* The session's limit is right for a transaction that lasts as long as a call; a transaction pooler
- * has no session. */
+ * has no session. Where nobody turns the loop the server ends it, soon after its deadline. */
 static void add_idle_limit(stores_tx *tx) {
     const struct stores__pg_pool *pool = &tx->engine->pool;
     uint64_t asked = tx->options.timeout_ms;
     uint64_t ms = asked ? stores__pg_idle_limit(asked) : pool->common.params.idle_ms;
     char text[80];
-    if (!pool->pooler && ms <= pool->common.params.idle_ms) return;
-    if (ms < pool->common.params.idle_ms) ms = pool->common.params.idle_ms;
+    if (!pool->pooler && ms == pool->common.params.idle_ms) return;
     snprintf(text, sizeof text, "SET LOCAL idle_in_transaction_session_timeout = %llu",
              (unsigned long long)ms);
     stores__pg_add(tx->conn, &tx->req, text, 0, NULL, false);

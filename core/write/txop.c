@@ -19,15 +19,20 @@ static void dispose_txop(stores_op *op) {
     tx->op = NULL;
     stores__txop_free(tx->txop);
     tx->txop = NULL;
+    stores__tx_idles(tx);
 }
 
 /* What makes the tx useless for this kind of op. */
 static bool is_over(const stores_tx *tx, stores_op *op, enum stores__txop_kind kind) {
+    stores_error late;
     if (tx->wrong != NULL) {
         stores__op_fail(op, tx->wrong);
     } else if ((unsigned)tx->options.isolation > STORES_SERIALIZABLE) {
         stores__op_failf(op, STORES_INVALID_OPTION, "there is no isolation level %d",
                          (int)tx->options.isolation);
+    } else if (tx->late && tx->ended_by == STORES_OK) {
+        stores__tx_is_late(&late);
+        stores__op_fail(op, &late);
     } else if (tx->ended_by == STORES_TIMEOUT) {
         stores__op_failf(op, STORES_TIMEOUT,
                          "a call of the transaction did not end in time, and all of it was rolled "

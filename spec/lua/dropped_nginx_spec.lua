@@ -83,6 +83,15 @@ describe('in nginx #slow', function()
         tx:patch('rows', ngx.var.arg_id, { inc = { n = 1 } })
       end)
       ngx.say(ok and 'thought' or tostring(err))]],
+    ['/late'] = [[
+      local id, free = ngx.var.arg_id, nil
+      local ok, err = pcall(S().transaction, S(), function(tx)
+        tx:patch('rows', id, { inc = { n = 1 } })
+        ngx.sleep(1.5)
+        free = S():stats().pool_checked_out == 0
+      end, { timeout = 0.5 })
+      ngx.say(free and 'free' or 'held', ' ', ok and 'committed' or err.code, ' ',
+        ok and '' or err.outcome)]],
     ['/lead'] = "S():updateObject('rows', ngx.var.arg_id, function() ngx.exit(403) end)",
     ['/add'] = [[
       local ok, err = pcall(S().updateObject, S(), 'rows', ngx.var.arg_id,
@@ -154,6 +163,15 @@ describe('in nginx #slow', function()
       server:get('/fill')
       assert.equal('thought', server:get('/thinks?id=' .. next_id))
       assert.equal(2, n_of(next_id))
+    end)
+
+    it('a transaction past its deadline holds nothing, though its thread sleeps' .. how, function()
+      server = nginx.over(db, LOCATIONS, { http = cache })
+      next_id = next_id + 1
+      server:get('/fill')
+      assert.equal('free timeout none', server:get('/late?id=' .. next_id))
+      assert.equal(0, n_of(next_id))
+      assert.equal(0, idle_transactions())
     end)
 
     it('the row of a leader that was ended goes to those who wait' .. how, function()

@@ -243,7 +243,7 @@ describe('A connection', function()
         end, { timeout = timeout })
       end
       local before = store:stats().pg_round_trips
-      assert.equal('35s', inside(1))
+      assert.equal('6s', inside(1))
       local plain = store:stats().pg_round_trips - before
       assert.equal('605s', inside(600))
       assert.equal(2 * plain, store:stats().pg_round_trips - before)
