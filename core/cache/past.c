@@ -110,6 +110,7 @@ void stores__past_question(struct stores__pg_conn *conn, struct stores__pg_req *
 
 static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) {
     struct stores__cache *cache = STORES__CONTAINER(wait, struct stores__cache, ask_wait);
+    cache->ask_req.again = true; /* a lane that hangs is not waited for */
     cache->ask_req.result = took_identity;
     cache->ask_req.done = asked;
     stores__pg_begin(conn, &cache->ask_req);
