@@ -33,6 +33,8 @@ struct stores_op {
     bool replica; /* a replica may answer what it reads */
     char source;
     bool inserted;
+    bool bare; /* its table's name has no schema: search_path says which one is meant */
+    bool asked_anew; /* what its name means, for the table was gone */
     stores_cb cb;
     void *arg;
     struct stores__timer timer;

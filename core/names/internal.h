@@ -23,6 +23,7 @@ struct stores__table_name {
     struct stores__list lru; /* names->used */
     struct stores__table *table; /* held */
     uint64_t hash, asked_at;
+    bool bare; /* it has no schema */
     char text[];
 };
 

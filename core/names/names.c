@@ -251,6 +251,7 @@ void stores__table_resolve(stores_op *op, const char *text) {
     struct stores__table_name *name = stores__names_find(engine, text);
     if (name != NULL) {
         struct stores__table *table = name->table;
+        op->bare = name->bare;
         ask_again(engine, name);
         op->resolved(op, table);
         return;
@@ -275,6 +276,46 @@ void stores__table_resolve(stores_op *op, const char *text) {
     }
     wait_for(question, op);
     ask_on_a_lane(engine, question);
+}
+
+/* ---- A table that is gone -------------------------------------------------------------------- */
+
+/* In the text of the statement, that is: one that a trigger asks for is no other table by a name of
+ * ours. */
+static bool says_it_is_gone(const stores_error *error) {
+    return error->code == STORES_TABLE_NOT_FOUND && error->position > 0;
+}
+
+/* What stands behind the schema; NULL: there is none. */
+static const char *without_schema(const char *name) {
+    bool inside = false;
+    for (; *name != '\0'; name++) {
+        if (*name == '"') inside = !inside;
+        if (*name == '.' && !inside) return name + 1;
+    }
+    return NULL;
+}
+
+bool stores__table_is_gone(const stores_op *op, const stores_error *error) {
+    return op->bare && !op->asked_anew && says_it_is_gone(error) && !stores__closing(op->engine);
+}
+
+void stores__table_resolve_anew(stores_op *op, const struct stores__table *table) {
+    char text[STORES__TABLE_NAME_MAX];
+    const char *bare = without_schema(table->name);
+    snprintf(text, sizeof text, "%s", bare ? bare : table->name);
+    op->asked_anew = true;
+    op->retries++;
+    op->leave = NULL;
+    stores__table_forget_names(op->engine);
+    stores__table_resolve(op, text);
+}
+
+void stores__table_hint_gone(const struct stores__table *table, stores_error *error) {
+    if (table == NULL || !says_it_is_gone(error)) return;
+    error->retryable = true;
+    snprintf(error->hint, sizeof error->hint, "%s",
+             "another table may have its name by now, which the next transaction asks for");
 }
 
 /* ---- Asking on a transaction's own connection ------------------------------------------------ */

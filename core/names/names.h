@@ -30,6 +30,14 @@ void stores__table_resolve(stores_op *op, const char *name);
  * what it said since the last text. keep: its catalog is what everybody else sees. */
 void stores__table_resolve_on(stores_op *op, const char *name, struct stores__pg_conn *conn,
                               struct stores__own_names *own, bool keep);
+/* Whether the server said that the table is gone that a name of the op meant: another schema of
+ * search_path may have one, and nothing was done yet. Then its verb begins anew, once. */
+bool stores__table_is_gone(const stores_op *op, const stores_error *error);
+/* Asks what the name means now, for op->resolved. The op is in no stage, or in one that its dispose
+ * frees. */
+void stores__table_resolve_anew(stores_op *op, const struct stores__table *table);
+/* The same in a transaction, which has failed with it: the next run of it asks. */
+void stores__table_hint_gone(const struct stores__table *table, stores_error *error);
 /* The table that a name is known to mean just now, without a question; NULL: none is known. */
 struct stores__table *stores__table_known(stores_engine *engine, const char *name);
 void stores__own_names_free(struct stores__own_names *own);

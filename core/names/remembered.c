@@ -51,6 +51,7 @@ void stores__names_remember(stores_engine *engine, const char *text, struct stor
         if (name == NULL) return;
         if (engine->names->count >= NAMES_MAX) stores__names_drop(engine, oldest(engine));
         memcpy(name->text, text, len + 1);
+        name->bare = strchr(text, '.') == NULL;
         name->hash = stores__hash(text, len);
         stores__list_append(&engine->names->used, &name->lru);
         name->chain = *bucket_of(engine, name->hash);

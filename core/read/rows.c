@@ -45,7 +45,11 @@ static void failed_one(struct stores__read_row *row, const stores_error *error) 
     stores_op *op = row->call->op;
     if (op != NULL) {
         row->call->op = NULL;
-        stores__op_fail(op, error);
+        if (stores__table_is_gone(op, error)) {
+            stores__table_resolve_anew(op, row->call->table);
+        } else {
+            stores__op_fail(op, error);
+        }
     }
     row_over(row);
 }

@@ -13,6 +13,7 @@ void stores__call_free(struct stores__own_call *call) {
     free(call->invalidates);
     stores__buf_free(&call->missing);
     free(call->sql);
+    free(call->given);
     free(call->memory);
     free(call->values);
     stores__error_free(call->error);
@@ -33,11 +34,41 @@ static void mark_untold(const struct stores__own_call *call) {
     if (reads ? call->marks && call->options.simple : itself) stores__mark_untold(call->engine);
 }
 
+static void dispose_next(stores_op *op) {
+    stores__call_free(op->stage);
+}
+
+/* The table of a select is gone: its name is asked for once more, and another call has what it is
+ * made of. False: no memory. */
+static bool begin_anew(struct stores__own_call *call) {
+    stores_op *op = call->op;
+    struct stores__own_call *next = calloc(1, sizeof *next);
+    if (next == NULL) return false;
+    next->engine = call->engine;
+    next->op = op;
+    next->select = true;
+    next->count = call->count;
+    next->sql = call->given;
+    next->memory = call->memory;
+    next->values = call->values;
+    stores__list_init(&next->wait.link);
+    call->given = call->memory = NULL;
+    call->values = NULL;
+    call->count = 0;
+    call->op = NULL;
+    op->stage = next;
+    op->dispose = dispose_next;
+    stores__table_resolve_anew(op, call->table);
+    return true;
+}
+
 void stores__call_answer(struct stores__own_call *call, const stores_error *error) {
     stores_op *op = call->op;
     mark_untold(call);
     if (call->renames) stores__table_forget_names(call->engine);
     if (op == NULL) return;
+    bool gone = error != NULL && call->given != NULL && stores__table_is_gone(op, error);
+    if (gone && begin_anew(call)) return;
     call->op = NULL;
     if (error != NULL) {
         if (error->code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(call->engine);

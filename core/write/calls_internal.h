@@ -73,6 +73,7 @@ struct stores__own_call {
     bool renames; /* one says that names may mean other tables now */
     bool wrote; /* one says that nobody knows which; all are turned once the server is idle */
     stores_error *error; /* NULL: none */
+    char *given; /* of a select: its text before the table's name stood in it */
     unsigned char tries;
     /* Where each stands in the request of the step; -1: nowhere. */
     int statement; /* the caller's; of several in one text, which make a request, the first */

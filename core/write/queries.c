@@ -72,7 +72,7 @@ static void select_resolved(stores_op *op, struct stores__table *table) {
         stores__op_failf(op, STORES_NO_MEMORY, "no memory for a statement");
         return;
     }
-    free(call->sql);
+    call->given = call->sql;
     call->sql = sql;
     /* what nobody knows to read only, the server keeps from writing */
     call->options.readonly = op->engine->cache != NULL &&

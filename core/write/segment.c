@@ -82,6 +82,8 @@ static void end_undone(struct stores__segment *segment, const stores_error *erro
         if (runs_again(segment, write, again, lost)) {
             if (write->op != NULL) write->op->retries++;
             run(writes, write);
+        } else if (write->op != NULL && stores__table_is_gone(write->op, error)) {
+            stores__write_begin_anew(write);
         } else {
             stores__write_over(write, error);
         }

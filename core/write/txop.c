@@ -91,11 +91,17 @@ stores_op *stores__txop_new(stores_tx *tx, const stores_call *call, enum stores_
 void stores__tx_answer(stores_tx *tx, const stores_error *error) {
     stores_op *op = tx->op;
     struct stores__txop *txop = tx->txop;
+    stores_error gone;
     tx->op = NULL;
     tx->txop = NULL;
     if (op != NULL) {
         if (error != NULL) {
-            if (error->code == STORES_TABLE_NOT_FOUND) stores__table_forget_names(tx->engine);
+            if (error->code == STORES_TABLE_NOT_FOUND) {
+                stores__table_forget_names(tx->engine);
+                gone = *error;
+                stores__table_hint_gone(txop ? txop->table : NULL, &gone);
+                error = &gone;
+            }
             stores__op_fail(op, error);
         } else {
             if (txop != NULL && txop->result != NULL) {

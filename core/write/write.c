@@ -1,4 +1,5 @@
 /* One change of one caller: below those who gather writes, and those who send them. */
+#include "names/names.h"
 #include "write/writes_internal.h"
 
 void stores__write_free(struct stores__write *write) {
@@ -42,4 +43,21 @@ void stores__write_run_alone(struct stores__writes *writes, struct stores__write
 
 void stores__write_run_again(struct stores__writes *writes, struct stores__write *write) {
     run_in(&writes->queue, writes, write);
+}
+
+void stores__write_dispose(stores_op *op) {
+    stores__write_free(op->stage);
+}
+
+void stores__write_begin_anew(struct stores__write *write) {
+    stores_op *op = write->op;
+    struct stores__table *table = stores__table_hold(write->statement->table);
+    stores__list_remove(&write->link);
+    write->segment = NULL;
+    write->unsure = false;
+    stores__error_free(write->error);
+    write->error = NULL;
+    op->dispose = stores__write_dispose;
+    stores__table_resolve_anew(op, table);
+    stores__table_let_go(table);
 }

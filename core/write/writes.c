@@ -11,10 +11,6 @@ static stores_outcome leave_write(stores_op *op) {
     return STORES_OUTCOME_NONE;
 }
 
-static void dispose_write(stores_op *op) {
-    stores__write_free(op->stage);
-}
-
 static void write_resolved(stores_op *op, struct stores__table *table) {
     struct stores__write *write = op->stage;
     struct stores__writes *writes = op->engine->writes;
@@ -63,7 +59,7 @@ stores_op *stores_write(stores_engine *engine, const stores_call *call,
     op->id = known.change->id;
     op->verb = stores__statement_verb(known.change->kind);
     op->resolved = write_resolved;
-    op->dispose = dispose_write;
+    op->dispose = stores__write_dispose;
     stores__table_resolve(op, write->statement->name);
     return op;
 }

@@ -44,6 +44,10 @@ void stores__write_over(struct stores__write *write, const stores_error *error);
 /* Its segment was rolled back: it waits to run alone, or in another one. */
 void stores__write_run_alone(struct stores__writes *writes, struct stores__write *write);
 void stores__write_run_again(struct stores__writes *writes, struct stores__write *write);
+/* Frees the write of an op whose table is not known yet. */
+void stores__write_dispose(stores_op *op);
+/* The table that its name meant is gone, and nothing was done: the name is asked for once more. */
+void stores__write_begin_anew(struct stores__write *write);
 
 /* ---- Writes that are sent together (group.c, shared.c) --------------------------------------- */
 

@@ -1,5 +1,5 @@
--- What DDL through Stores does to names without a lock on the tables that they meant: a schema that
--- takes the name of another one, a table that comes to stand before another in search_path.
+-- What DDL does to names without a lock on the tables that they meant: a schema that takes the name
+-- of another one, a table that comes to stand before another in search_path, or goes from there.
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local stores = require('stores')
@@ -156,3 +156,140 @@ describe('A table that comes to stand before another one of its name is meant at
       end
     end
   end)
+
+local GONE = {
+  { 'is dropped', 'DROP TABLE app.docs' },
+  { 'is renamed', 'ALTER TABLE app.docs RENAME TO aside' },
+  { 'goes elsewhere with its schema', 'ALTER SCHEMA app RENAME TO other' },
+}
+
+local FIRST_CALLS = {
+  find = function(store) return store:find('docs', '1').of end,
+  ['find without the cache'] = function(store)
+    return store:find('docs', '1', { cache = false }).of
+  end,
+  findAllByIds = function(store) return store:findAllByIds('docs', { '1', '2' })[2].of end,
+  findOne = function(store) return store:findOne('docs', { of = 'public' }).of end,
+  count = function(store) return store:count('docs') == 2 and 'public' end,
+  insert = function(store)
+    store:insert('docs', { id = '3', of = 'new' })
+    return store:delete('public.docs', '3') and 'public'
+  end,
+  update = function(store)
+    store:update('docs', { id = '1', of = 'public', n = 1 })
+    return store:find('public.docs', '1').n == 1 and 'public'
+  end,
+  patch = function(store) return store:patch('docs', '1', { inc = { n = 1 } }).of end,
+  updateObject = function(store)
+    return store:updateObject('docs', '1', function(document)
+      document.n = 1
+      return document
+    end).of
+  end,
+  insertMany = function(store)
+    store:insertMany('docs', { { id = '3', of = 'new' } })
+    return store:delete('public.docs', '3') and 'public'
+  end,
+  each = function(store)
+    local of
+    for document in store:each('docs') do of = document.of end
+    return of
+  end,
+  ['a transaction'] = function(store)
+    return store:transaction(function(tx)
+      tx:insert('public.docs', { id = '3', of = 'new' })
+      return tx:patch('docs', '1', { inc = { n = 1 } }).of
+    end)
+  end,
+  upsert = function(store)
+    store:upsert('docs', { id = '1', of = 'public', n = 2 })
+    return store:find('public.docs', '1').n == 2 and 'public'
+  end,
+  delete = function(store)
+    return store:delete('docs', '2') and not store:find('public.docs', '2') and 'public'
+  end,
+  ['many of one tick'] = function(store)
+    local of = {}
+    stores.run(function()
+      stores.map({ '1', '2', '1' }, function(id)
+        local found = store:find('docs', id, { cache = false }).of
+        of[#of + 1] = found
+        store:update('docs', { id = id, of = 'public' })
+      end)
+    end)
+    assert.same({ 'public', 'public', 'public' }, of)
+    return 'public'
+  end,
+}
+
+describe('The first call of a process after somebody else took away the table in front', function()
+  for _, cached in ipairs({ true, false }) do
+    local store, db
+
+    setup(function()
+      store, db = support.store({ 'docs' }, cached and {} or { no_redis = true },
+        { on_connect = 'SET search_path = app, public' })
+    end)
+    teardown(function() support.close(store, db) end)
+    before_each(function()
+      store:query('DROP SCHEMA IF EXISTS app CASCADE; DROP SCHEMA IF EXISTS other CASCADE;'
+        .. 'TRUNCATE public.docs; CREATE SCHEMA app')
+      for i = 1, 2 do store:insert('public.docs', { id = tostring(i), of = 'public' }) end
+      store:query(MAKE)
+      for i = 1, 2 do store:insert('docs', { id = tostring(i), of = 'app' }) end
+      assert.equal(2, store:count('docs'))
+      assert.equal('app', store:find('docs', '1', { cache = false }).of)
+    end)
+
+    for _, how in ipairs(GONE) do
+      for name, call in pairs(FIRST_CALLS) do
+        if name ~= 'find' or not cached then -- Redis has its rows until somebody tells it
+          it(('which %s means the next one, by %s, with%s a cache'):format(how[1], name,
+            cached and '' or 'out'), function()
+            support.psql(db, how[2])
+            assert.equal('public', call(store))
+          end)
+        end
+      end
+    end
+
+    local with = cached and ', with a cache' or ', without a cache'
+
+    it('is retryable in a transaction, of which the next one means the next table' .. with,
+    function()
+      for _, call in ipairs({
+        function(tx) return tx:patch('docs', '1', { inc = { n = 1 } }).of end,
+        function(tx) return tx:find('docs', '1').of end,
+        function(tx) return tx:findOne('docs', { id = '1' }).of end,
+      }) do
+        store:query('DROP TABLE IF EXISTS app.docs;' .. MAKE)
+        store:count('docs')
+        support.psql(db, 'DROP TABLE app.docs')
+        local err = support.refused('table_not_found', nil, store.transaction, store, call,
+          { retries = 0 })
+        assert.is_true(err.retryable)
+        assert.equal('none', err.outcome)
+        assert.equal('public', store:transaction(call))
+      end
+    end)
+
+    it('names the one that is gone where the caller named its schema' .. with, function()
+      assert.equal('app', store:find('app.docs', '1', { cache = false }).of)
+      support.psql(db, 'DROP TABLE app.docs')
+      local err = support.refused('table_not_found', nil, store.find, store, 'app.docs', '1',
+        { cache = false })
+      assert.is_false(err.retryable)
+    end)
+
+    it('raises what its own triggers miss, once' .. with, function()
+      store:query([[CREATE OR REPLACE FUNCTION app.misses() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN PERFORM 1 FROM nowhere_at_all; RETURN NEW; END $$;
+        CREATE TRIGGER misses BEFORE UPDATE ON app.docs
+          FOR EACH ROW EXECUTE FUNCTION app.misses()]])
+      store:count('docs')
+      local err = support.refused('table_not_found', 'nowhere_at_all', store.update, store, 'docs',
+        { id = '1', of = 'x' })
+      assert.is_false(err.retryable)
+    end)
+  end
+end)

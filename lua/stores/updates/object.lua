@@ -24,7 +24,8 @@ local wait = require('stores.wait')
 local updates = {}
 
 -- Another one made the row between our look and our insert: look again.
-local CREATE_RETRIED = { serialization = true, deadlock = true, duplicate = true }
+local CREATE_RETRIED = { serialization = true, deadlock = true, table_not_found = true,
+  duplicate = true }
 
 ---@class stores.Update : stores.Hold one call
 ---@field fn fun(document: table?): table|false|nil

@@ -34,8 +34,9 @@ for name, verb in pairs(shared) do Transaction[name] = verb end
 Transaction.__index = Transaction
 local Traced -- those of stores with traceback = true; made for the first of them
 
--- What another attempt may mend, where nothing was done.
-transaction.RETRIED = { serialization = true, deadlock = true }
+-- What another attempt may mend, where nothing was done. A table that is gone may have left its
+-- name to the one of the next schema; where there is none, that is not retryable.
+transaction.RETRIED = { serialization = true, deadlock = true, table_not_found = true }
 local RETRIES = 5
 local BACKOFF_FIRST, BACKOFF_MOST = 0.01, 0.5
 
@@ -321,6 +322,7 @@ end
 ---@return boolean?
 function transaction.may_retry(err, codes)
   return errors.is(err) and codes[err.code] and err.outcome == 'none'
+    and (err.code ~= 'table_not_found' or err.retryable)
 end
 
 local function back_off(store, try, ends)
