@@ -105,6 +105,22 @@ describe('a transaction past its deadline', function()
     assert.equal(0, store:count('cups'))
   end)
 
+  it('gives back the row of a function of updateObject that waits', function()
+    local id = store:insert('cups', { n = 1 }).id
+    local err
+    stores.run(function()
+      err = select(2, pcall(store.updateObject, store, 'cups', id, function(cup)
+        cup.n = 2
+        stores.sleep(0.6)
+        assert.equal(0, idle_in_transaction())
+        other:update('cups', { id = id, n = 3 }, { timeout = 1 })
+      end, { timeout = 0.3 }))
+    end)
+    assert.equal('timeout', err.code, tostring(err))
+    assert.equal('none', err.outcome)
+    assert.equal(3, store:find('cups', id).n)
+  end)
+
   it('is over where a statement had failed in it before', function()
     late(0.2, function(tx)
       tx:insert('cups', { id = '1', n = 1 })
