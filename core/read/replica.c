@@ -47,7 +47,8 @@ static size_t what_is_asked(const struct stores__read_batch *batch,
 }
 
 static enum stores__asked ask_replicas(struct stores__read_batch *batch) {
-    struct stores__replica_read read = {.ends_at = UINT64_MAX, .waits = waits};
+    struct stores__replica_read read = {
+        .runs = batch->table->runs, .ends_at = UINT64_MAX, .waits = waits};
     struct stores__asking *asking;
     const char **tokens = NULL;
     size_t count = what_is_asked(batch, &read, NULL);

@@ -260,6 +260,7 @@ static void send_read(struct stores__attempt *attempt) {
     req->wanted = is_wanted;
     req->kept = STORES__PG_KEPT_BY_CALL;
     if (read->own) stores__pg_foreign(conn, read->sql);
+    if (read->runs) stores__pg_foreign(conn, NULL);
     stores__pg_begin(conn, req);
     stores__replica_runs(attempt->replica, conn);
     attempt->timeline = attempt->replica->timeline;
@@ -267,7 +268,7 @@ static void send_read(struct stores__attempt *attempt) {
     if (read->own) stores__pg_hurry(conn);
     stores__pg_add(conn, req, read->sql, read->count, read->values, !read->own);
     stores__reached_add(conn, req);
-    if (read->own) {
+    if (read->own || (conn->foreign && conn->pool->pooler)) {
         stores__pg_sync_last(conn, req);
     } else {
         stores__pg_sync(conn, req);

@@ -19,6 +19,7 @@ struct stores__replica_read {
     int count;
     const char *const *values;
     bool own; /* a text of somebody's, which may take long: it has a connection of its own */
+    bool runs; /* of a view, or of a table with policies, whose code may leave something behind */
     /* Of the calls that it is for, ended by NULL; NULL: none has one. They are taken at once. */
     const char *const *tokens;
     uint64_t ends_at, last_ends_at; /* their first deadline, and the last, in ms of the loop */

@@ -63,6 +63,25 @@ describe('with a primary and two replicas, #slow', function()
     assert.equal('invalid_option', err.code)
   end)
 
+  it('what a view made of their sessions is taken back', function()
+    local small = at.one:config()
+    small.poolsize = 1
+    at.primary:psql([[CREATE FUNCTION stays() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM set_config('search_path', 'nowhere', false); RETURN true; END $$;
+      CREATE VIEW staying AS SELECT * FROM docs WHERE stays()]])
+    at:catch_up()
+    local store = met(stores.Store.new(at.primary:config({ replicas = { small } }), nil,
+      { cache = false, read = 'replica', log = function() end }))
+    at.open[#at.open + 1] = store
+    local reads = { find = '1', findAllByIds = { '1', '2' }, findAll = {} }
+    for name, what in pairs(reads) do
+      store[name](store, 'staying', what) -- the first of it learns what it is
+      assert.is_true(by_replica(store, function() store[name](store, 'staying', what) end), name)
+      local shown = store:query('SHOW search_path', nil, { readonly = true, read = 'replica' })
+      assert.equal('"$user", public', shown[1].search_path, name)
+    end
+  end)
+
   it('share what is read', function()
     local store = met(at:reader())
     for _ = 1, 20 do store:find('docs', '1') end
