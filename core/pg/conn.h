@@ -37,6 +37,7 @@ enum stores__pg_end {
 struct stores__pg_topic {
     int stalled; /* lanes that do not answer, behind a statement about it */
     int checked_out; /* connections that selects of it have for themselves */
+    int lanes; /* lanes that finds of it have for themselves */
     uint64_t patience_ms; /* how long the next lane that it stalls is waited for; 0: the shortest */
     uint64_t shy_until; /* uv_now: it lost a lane for others, and asks for no other one before */
 };
@@ -160,7 +161,8 @@ struct stores__pg_conn {
     bool proven; /* STALLED: it had just said that it lives when it was given what it owes */
     struct stores__pg_topic *blamed; /* STALLED: what its first statement is about; NULL: nothing */
     const struct stores__pg_topic *suspect; /* READING: a topic that stalled another lane already */
-    struct stores__pg_topic *topic; /* CHECKED_OUT: what it is used for; NULL: nothing particular */
+    /* CHECKED_OUT: what it is used for; READING: who has it alone. NULL: nothing, nobody */
+    struct stores__pg_topic *topic;
 
     /* what a text left in the session is taken back (reset.c) */
     struct stores__pg_req reset;

@@ -4,7 +4,7 @@
  * its lane hangs with it. A lane that owes an answer and is silent for some looks of the pool is
  * STALLED: what may be asked again goes elsewhere, and its late answers to nobody. Statements about
  * one table may stall so many lanes and no more; who comes after them waits on those, or is parked,
- * and does not stand in the way of others.
+ * and does not stand in the way of others. So it is with finds that share no lane, of a view.
  */
 #include "pg/pool_internal.h"
 
@@ -44,7 +44,7 @@ static struct stores__pg_conn *best_of(struct stores__pg_pool *pool, enum stores
         struct stores__pg_conn *conn = lane_at(at);
         if (conn->in_flight >= LANE_DEPTH || uv_now(pool->loop) >= conn->retire_at) continue;
         if (!stores__pg_is_up(conn)) continue; /* its requests hear of the loss, and come here */
-        /* what somebody's function left in its session is taken back first, once it has drained */
+        /* its session is somebody's (stores__pg_keep_lane) */
         if (place == STORES__PG_READING && conn->foreign) continue;
         /* who has stalled one lane gets no company on the next one */
         if (place == STORES__PG_READING && conn->suspect != (apart ? topic : NULL)) continue;
@@ -54,16 +54,35 @@ static struct stores__pg_conn *best_of(struct stores__pg_pool *pool, enum stores
     return best;
 }
 
+/* Each of its finds would take another lane, as many as there are. One more is opened where so many
+ * wait as would share one, but for one that others find. */
+static bool has_its_lanes(const struct stores__pg_pool *pool,
+                          const struct stores__pg_topic *topic) {
+    int most = lane_share(pool) + pool->parked / LANE_DEPTH;
+    if (most >= pool->limit && pool->limit > 1) most = pool->limit - 1;
+    return topic != NULL && topic->lanes + topic->stalled >= most;
+}
+
 struct stores__pg_conn *stores__pool_lane(struct stores__pg_pool *pool,
                                           const struct stores__pg_topic *topic) {
-    return best_of(pool, is_stuck(pool, topic) ? STORES__PG_STALLED : STORES__PG_READING, topic);
+    if (is_stuck(pool, topic)) return best_of(pool, STORES__PG_STALLED, topic);
+    return has_its_lanes(pool, topic) ? NULL : best_of(pool, STORES__PG_READING, topic);
+}
+
+void stores__pg_keep_lane(struct stores__pg_conn *conn, struct stores__pg_topic *topic) {
+    stores__pg_foreign(conn, NULL);
+    if (conn->pool->pooler || conn->place != STORES__PG_READING || conn->topic != NULL) return;
+    conn->topic = topic;
+    topic->lanes++;
 }
 
 bool stores__pool_must_park(const struct stores__pg_wait *wait) {
     const struct stores__pg_pool *pool = wait->pool;
     const struct stores__pg_topic *topic = wait->topic;
     if (topic == NULL) return false;
-    if (wait->place == STORES__PG_READING) return is_stuck(pool, topic);
+    if (wait->place == STORES__PG_READING) {
+        return is_stuck(pool, topic) || has_its_lanes(pool, topic);
+    }
     return wait->place == STORES__PG_CHECKED_OUT && pool->limit >= SELECT_SHARE_FROM &&
            topic->checked_out + topic->stalled >= pool->limit - 1;
 }
@@ -109,6 +128,7 @@ void stores__pg_forget_topic(struct stores__pg_pool *pool, const struct stores__
         for (struct stores__list *at = list->next; at != list; at = at->next) {
             if (lane_at(at)->blamed == topic) lane_at(at)->blamed = NULL;
             if (lane_at(at)->suspect == topic) lane_at(at)->suspect = NULL;
+            if (lane_at(at)->topic == topic) lane_at(at)->topic = NULL;
         }
     }
 }

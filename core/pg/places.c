@@ -37,7 +37,9 @@ bool stores__pg_has_idle(const struct stores__pg_pool *pool) {
 /* What a topic has of the pool ends with the place that it had it for. */
 static void leave_topics(struct stores__pg_conn *conn) {
     if (conn->blamed != NULL) conn->blamed->stalled--;
-    if (conn->topic != NULL) conn->topic->checked_out--;
+    if (conn->topic != NULL) {
+        --*(conn->place == STORES__PG_READING ? &conn->topic->lanes : &conn->topic->checked_out);
+    }
     if (conn->blamed != NULL || conn->topic != NULL) conn->pool->unpark = true;
     conn->blamed = conn->topic = NULL;
     conn->suspect = NULL;

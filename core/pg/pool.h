@@ -92,6 +92,9 @@ void stores__pg_discard(struct stores__pg_conn *conn);
 /* Closes a connection that will not be idle within that time, for nobody waits any more for what it
  * does; its holder hears of it as of a loss. */
 void stores__pg_give_up_in(struct stores__pg_conn *conn, uint64_t ms);
+/* What somebody's function may leave in the session of this lane is taken back once it has drained:
+ * nobody joins it before that, and its topic has few such lanes at a time. */
+void stores__pg_keep_lane(struct stores__pg_conn *conn, struct stores__pg_topic *topic);
 /* The topic is over: no call waits for it, nor has a connection for it. */
 void stores__pg_forget_topic(struct stores__pg_pool *pool, const struct stores__pg_topic *topic);
 /* Has the connections of a lower serial replaced, so that the next ones tell who the server is

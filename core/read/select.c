@@ -331,11 +331,11 @@ static bool may_be_replicas(const struct stores__read_batch *batch) {
     return false;
 }
 
-/* What a view or a policy runs may leave something in the session. Behind a transaction pooler it is
- * taken back before the Sync, elsewhere behind all that is on the lane (pg/lanes.c). */
+/* What a view or a policy runs may leave something in the session. Behind a transaction pooler it
+ * is taken back before the Sync, elsewhere behind all that is on the lane (pg/lanes.c). */
 static void send_off(struct stores__read_batch *batch) {
     struct stores__pg_conn *conn = batch->conn;
-    if (batch->table->runs) stores__pg_foreign(conn, NULL);
+    if (batch->table->runs) stores__pg_keep_lane(conn, &batch->table->topic);
     if (conn->foreign && conn->pool->pooler) {
         stores__pg_sync_last(conn, &batch->req);
     } else {

@@ -20,7 +20,8 @@ describe('A lane that does not answer', function()
       INSERT INTO free SELECT i, jsonb_build_object('n', i) FROM generate_series(1, 20) i;
       INSERT INTO locked SELECT * FROM free;
       INSERT INTO also_locked SELECT * FROM free;
-      INSERT INTO late SELECT * FROM free]])
+      INSERT INTO late SELECT * FROM free;
+      CREATE VIEW seen AS SELECT * FROM locked]])
   end)
 
   teardown(function() support.drop(db) end)
@@ -102,6 +103,24 @@ describe('A lane that does not answer', function()
       end)
     end)
   end
+
+  -- what a view does in its session is its own: none of its finds joins another one
+  it('behind a view takes few of them, and leaves others to others', function()
+    store_of({ poolsize = 10, acquire_timeout = 20 })
+    for _, name in ipairs({ 'free', 'seen' }) do store:find(name, '1') end
+    stores.run(function()
+      local blocked
+      while_locked('locked', function()
+        blocked = stream('seen', 24, 60)
+        support.eventually(function() return store:stats().pool_stalled > 0 end, 20)
+        assert.is_true(store:stats().pool_stalled <= 3)
+        assert.is_true(sessions("wait_event_type = 'Lock'") <= 4)
+      end)
+      support.eventually(function() return blocked.done > 24 end, 30)
+      blocked.stop()
+      assert.equal(0, blocked.failed, tostring(blocked.why))
+    end)
+  end)
 
   it('behind several locked tables leaves the others alone', function()
     store_of({ poolsize = 4, acquire_timeout = 20 })
