@@ -114,13 +114,17 @@ bool stores__sql_tag_controls(const char *tag) {
 
 /* All others may: a trigger of an event runs for a GRANT as well, and what a cursor WITH HOLD
  * selects runs inside of the commit behind its DECLARE. */
-bool stores__sql_tag_writes(const char *tag) {
+static bool may_write(const char *at, const char *end) {
     static const char *const harmless[] = {
         "",        "ANALYZE", "BEGIN",   "CHECKPOINT", "CLOSE",    "CLUSTER",   "DEALLOCATE",
         "DISCARD", "EXPLAIN", "FETCH",   "LISTEN",     "LOAD",     "LOCK",      "MOVE",
         "NOTIFY",  "PREPARE", "RELEASE", "RESET",      "ROLLBACK", "SAVEPOINT", "SELECT",
         "SET",     "SHOW",    "START",   "UNLISTEN",   "VACUUM",   NULL};
-    return !is_one_of(tag, tag + strcspn(tag, " "), harmless);
+    return !is_one_of(at, end, harmless);
+}
+
+bool stores__sql_tag_writes(const char *tag) {
+    return may_write(tag, tag + strcspn(tag, " "));
 }
 
 /* CREATE [LOCAL | GLOBAL] TEMP: nobody else sees what that makes. */
@@ -155,6 +159,10 @@ bool stores__sql_may_have_written(const char *sql, bool several, const char *tag
     if (several) return stores__sql_stands_anywhere(tag) && !stores__sql_only_reads(sql);
     /* CREATE TABLE .. AS */
     return is_word(tag, tag + strcspn(tag, " "), "select") && !stores__sql_stands_anywhere(sql);
+}
+
+bool stores__sql_may_write(const char *sql, bool several) {
+    return several ? !stores__sql_only_reads(sql) : any_begins(sql, may_write);
 }
 
 bool stores__sql_only_reads(const char *sql) {

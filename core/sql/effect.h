@@ -22,6 +22,8 @@ bool stores__sql_tag_writes(const char *tag);
 /* The same of a statement that was not asked what it wrote: what a SELECT called that made a table
  * no tag tells, nor what one of several statements did. */
 bool stores__sql_may_have_written(const char *sql, bool several, const char *tag);
+/* The same where there was no answer: by its words, of a text that does not stand anywhere. */
+bool stores__sql_may_write(const char *sql, bool several);
 /* Names may mean other tables from now on, to everybody, as the tag of an answer tells, and words
  * do; several: the text has more statements than that one. What a function does that a SELECT calls
  * is not seen. */

@@ -98,6 +98,17 @@ static bool did_a_part(const struct stores__own_call *call) {
            stores__sql_commits_inside(call->sql);
 }
 
+/* It was said to read only, nothing kept it from writing, and no answer tells what it did. */
+static bool may_have_written(const struct stores__own_call *call) {
+    return call->way == WAY_ITSELF && call->options.readonly && call->step == CALL_RUNNING &&
+           call->req.sent && stores__sql_may_write(call->sql, call->options.simple);
+}
+
+static void untold(struct stores__own_call *call) {
+    stores__turn_all(call->engine);
+    call->renames = true;
+}
+
 /* Of several statements some were committed by one of their own before the others failed. Where the
  * connection is lost their words alone may tell that they ended the transaction they ran in. */
 static bool did_some(const struct stores__own_call *call, bool lost) {
@@ -161,8 +172,10 @@ static bool lost(struct stores__own_call *call, enum stores__pg_end end) {
         stores__call_fail(call, STORES_CONNECTION_LOST,
                           "the connection was lost while the statement ran");
     }
+    bool wrote = may_have_written(call);
+    if (wrote) untold(call);
     if (run_again(call)) return true;
-    if (commits_itself(call) && call->req.sent) {
+    if (wrote || (commits_itself(call) && call->req.sent)) {
         stores__error_outcome(&call->error, STORES_OUTCOME_UNKNOWN);
     }
     failed(call);
@@ -314,9 +327,10 @@ stores_outcome stores__call_leave(stores_op *op) {
     case CALL_TURNING: return STORES_OUTCOME_NONE;
     default: break;
     }
-    bool some = did_some(call, true);
+    bool some = did_some(call, true), wrote = may_have_written(call);
+    if (wrote) untold(call);
     if (commits_itself(call)) stores__mark_untold(call->engine);
     turn_untold(call, some); /* so far; the rest when it is over */
     stores__pg_insist(&call->insist, call->conn);
-    return commits_itself(call) || some ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
+    return commits_itself(call) || some || wrote ? STORES_OUTCOME_UNKNOWN : STORES_OUTCOME_NONE;
 }

@@ -112,6 +112,10 @@ int main(void) {
     CHECK(stores__sql_may_have_written("DECLARE a CURSOR WITH HOLD FOR SELECT f()", false,
                                        "DECLARE CURSOR"));
     CHECK(!stores__sql_may_have_written("(SELECT f())", false, "SELECT 1")); /* it is asked */
+    CHECK(stores__sql_may_write("/* x */ DECLARE a CURSOR WITH HOLD FOR SELECT f()", false));
+    CHECK(stores__sql_may_write("NOTIFY a; SELECT f()", true));
+    CHECK(!stores__sql_may_write("notify a, 'CREATE'", false));
+    CHECK(!stores__sql_may_write("VACUUM a", false));
     CHECK(stores__sql_copies("COPY t FROM STDIN"));
     CHECK(stores__sql_copies("select 1; copy t (a, b) from /* x */ stdin with (format csv)"));
     CHECK(stores__sql_copies("COPY (SELECT a FROM stdout) TO StdOut"));

@@ -2,6 +2,7 @@
 -- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
 
 local cache = require('spec.support.cache')
+local pg_proxy = require('spec.support.pg_proxy')
 local process = require('spec.support.process')
 local stores = require('stores')
 local support = require('spec.support')
@@ -164,6 +165,33 @@ describe('a query outside of transactions', function()
       assert.not_equal(99, truth())
     end)
   end
+
+  it('that was to read only, and wrote before its answer was lost, is soon read by all', function()
+    local proxy = pg_proxy.start(pg_proxy.socket_of(db))
+    local far = stores.Store.new({ host = proxy.host, port = proxy.port, database = db.database,
+      user = db.user }, support.redis())
+    store:update('docs', { id = '1', n = 1 })
+    keys:ready(store, 'public.docs')
+    stores.all({
+      function()
+        local err = support.refused('timeout', nil, far.query, far,
+          'DECLARE late CURSOR WITH HOLD FOR SELECT write_late(1, 7)', nil,
+          { transaction = false, readonly = true, timeout = 3 })
+        assert.equal('unknown', err.outcome)
+      end,
+      function()
+        support.eventually(function()
+          return support.psql(db, [[SELECT count(*) FROM pg_stat_activity
+            WHERE query LIKE 'DECLARE late%' AND wait_event = 'PgSleep']]):match('%d+') == '1'
+        end)
+        proxy:swallow()
+      end,
+    })
+    support.eventually(function() return truth() == 7 end)
+    support.eventually(function() return store:find('docs', '1').n == 7 end)
+    support.close(far)
+    proxy:close()
+  end)
 
   it('may name a table that it makes, or drops', function()
     local named = { invalidates = { 'brief' } }
