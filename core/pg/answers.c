@@ -60,6 +60,13 @@ static bool refuses_writes(const PGresult *result) {
     return sqlstate != NULL && strcmp(sqlstate, "25006") == 0;
 }
 
+/* Whether a write that was refused says something of the server. What reads on a standby is not to
+ * write there; what its caller did not keep from that, as a NOTIFY, would find the primary. */
+static bool is_doubted(const struct stores__pg_conn *conn, const struct stores__pg_req *req) {
+    return req->kept == STORES__PG_MAY_WRITE ||
+           (req->kept == STORES__PG_KEPT_BY_CALL && conn->standby);
+}
+
 enum more { LAST, MORE }; /* whether other results may come for the same entry */
 
 static void take_statement(struct stores__pg_wire *wire, struct stores__pg_entry *entry,
@@ -74,7 +81,7 @@ static void take_statement(struct stores__pg_wire *wire, struct stores__pg_entry
     if (copy.prepared_here && wire->prepare_error != NULL) result = explained(wire, result);
     stores__pg_trace_answer(wire, &copy, result);
     req->stale = stores__pg_statement_is_stale(wire, &copy, result);
-    if (req->kept == STORES__PG_MAY_WRITE && refuses_writes(result)) {
+    if (is_doubted(wire->conn, req) && refuses_writes(result)) {
         wire->conn->common->hooks->read_only(wire->conn);
     }
     deliver(req, copy.index, result);

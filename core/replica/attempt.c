@@ -258,7 +258,7 @@ static void send_read(struct stores__attempt *attempt) {
     req->done = over;
     req->again = !read->own;
     req->wanted = is_wanted;
-    req->kept = STORES__PG_KEPT_BY_CALL;
+    req->kept = STORES__PG_KEPT_IN_READS;
     if (read->own) stores__pg_foreign(conn, read->sql);
     if (read->runs) stores__pg_foreign(conn, NULL);
     stores__pg_begin(conn, req);

@@ -184,7 +184,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     req->done = over;
     req->again = true;
     req->wanted = is_wanted;
-    req->kept = STORES__PG_KEPT_BY_CALL;
+    req->kept = STORES__PG_KEPT_IN_READS;
     stores__pg_begin(conn, req);
     stores__pg_add(conn, req, question, 0, NULL, true);
     stores__pg_sync(conn, req);

@@ -272,7 +272,7 @@ static void granted(struct stores__pg_wait *wait, struct stores__pg_conn *conn) 
     call->error = NULL;
     call->req.result = stores__call_took;
     call->req.done = over;
-    if (call->options.readonly) {
+    if (call->options.readonly && call->way != WAY_ITSELF) { /* that one nobody keeps from it */
         call->req.kept = call->select ? STORES__PG_KEPT_IN_READS : STORES__PG_KEPT_BY_CALL;
     }
     if (call->way == WAY_ITSELF && call->invalidates != NULL && call->commit != NULL) {

@@ -2,6 +2,7 @@
 -- Plain pass alone: it waits for a standby, and what is read does not depend on the collector.
 
 -- spec.consistency is for the plain pass.
+local pg_proxy = require('spec.support.pg_proxy')
 local pgbouncer = require('spec.support.pgbouncer')
 local servers = require('spec.consistency.servers')
 local stores = require('stores')
@@ -86,6 +87,17 @@ describe('with a standby that is seconds behind, #slow', function()
     support.refused('cache_failure', 'only a standby was met', store.invalidate, store, 'tubs', '1')
     support.refused('cache_failure', 'only a standby was met', store.invalidate, store, 'tubs')
     support.close(store)
+  end)
+
+  it('finds the primary for who notifies, where its connections lead there by now', function()
+    local proxy = pg_proxy.start(own.home .. '/.s.PGSQL.5433')
+    local store = stores.Store.new({ host = proxy.host, port = proxy.port, user = 'postgres',
+      database = 'postgres' }, nil, { cache = false, log = function() end })
+    assert.is_truthy(store:find('tubs', '50'))
+    proxy:lead_to(own.home .. '/.s.PGSQL.5432')
+    support.eventually(function() return store.try:notify('news', 'x') end, 20)
+    support.close(store)
+    proxy:close()
   end)
 
   for _, attrs in ipairs({ false, 'prefer-standby', 'primary', 'read-write' }) do
