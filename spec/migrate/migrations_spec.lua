@@ -101,6 +101,29 @@ describe('migrations', function()
       assert.same({ 'table' }, run({ TABLE }).ran)
     end)
 
+    it('accepts a view for its ledger', function()
+      store:query('CREATE TABLE behind (name varchar(1024) PRIMARY KEY, migration text,'
+        .. ' ran_on timestamp, ran boolean); CREATE VIEW migrations AS SELECT * FROM behind')
+      assert.same({ 'table' }, run({ TABLE }).ran)
+      assert.same({ 'table' }, run({ TABLE }).skipped)
+    end)
+
+    it('does not take a row that a role may not see for one that was taken away', function()
+      store:query('CREATE TABLE migrations (name varchar(1024) PRIMARY KEY,'
+        .. ' migration text, ran_on timestamp, ran boolean);'
+        .. ' ALTER TABLE migrations ENABLE ROW LEVEL SECURITY;'
+        .. ' GRANT SELECT ON migrations TO pg_monitor')
+      local list = { { name = 'as another', migration = 'SET LOCAL ROLE pg_monitor; SELECT 1' } }
+      assert.same({ 'as another' }, run(list).ran)
+    end)
+
+    it('calls no function of a migration in place of one of the catalog', function()
+      local list = { { name = 'shadows', migration = 'CREATE SCHEMA shadow; CREATE FUNCTION'
+        .. " shadow.has_table_privilege(oid, text) RETURNS bool LANGUAGE sql AS 'SELECT 1 / 0 = 1';"
+        .. ' SET LOCAL search_path = shadow, pg_catalog, public' } }
+      assert.same({ 'shadows' }, run(list).ran)
+    end)
+
     it('ends where its hook raises, and the next one goes on', function()
       local list = { TABLE, { name = 'more', migration = 'SELECT 1' } }
       for _, at in ipairs({ 'start', 'statement', 'done' }) do

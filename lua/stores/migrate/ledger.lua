@@ -13,7 +13,7 @@ local json = require('stores.json')
 ---@field journal string its journal, schema-qualified and quoted
 ---@field key string what the runner's lock is named after
 ---@field exists boolean
----@field keyed boolean it has no name twice
+---@field keyed boolean it has no name twice; of a view the table behind it tells that
 ---@field journal_exists boolean
 ---@field journal_grows boolean the journal is one of before it named who runs a statement
 local Ledger = {}
@@ -54,7 +54,9 @@ SELECT homeless, ledger, called, journal, current_database()::text AS database,
   EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(ledger)) AS ledger_exists,
   EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
     AND a.attnum = i.indkey[0] WHERE i.indrelid = to_regclass(ledger) AND a.attname = 'name'
-    AND i.indisunique AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL) AS keyed,
+    AND i.indisunique AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL)
+    OR EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(ledger) AND c.relkind = 'v')
+    AS keyed,
   (SELECT coalesce(string_agg(wanted, ', '), '')
     FROM unnest(ARRAY['name', 'migration', 'ran_on', 'ran']) AS wanted
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass(ledger)
@@ -213,12 +215,13 @@ end
 
 --- Raises where the table that was written to last is not there under the name that the next run
 --- asks for, or has no row of the step. The catalog tells the first to every role, under any
---- search_path; a role that may not read the table cannot have taken a row from it unseen.
+--- search_path; a role that may not read the table, or not all of it, is not asked for the row.
 ---@param tx table
 ---@param step stores.MigrationStep
 function Ledger:check(tx, step)
-  local found = tx:query("SELECT has_schema_privilege(n.oid, 'USAGE')"
-    .. " AND has_table_privilege(c.oid, 'SELECT') AS readable"
+  local found = tx:query("SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+    .. " AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"
+    .. ' AND NOT pg_catalog.row_security_active(c.oid) AS readable'
     .. ' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace'
     .. " WHERE c.oid = $1::oid AND n.nspname || '.' || c.relname = $2", { self.oid, self.called })
   if not found[1] then
