@@ -63,7 +63,7 @@ static void connect_error(struct stores__pg_wire *wire, stores_error *error) {
          * value of a document, but a setting that was asked for */
         if (error->code != STORES_AUTH_FAILED && error->code != STORES_CONNECT_FAILED) {
             bool retryable = error->code == STORES_CONNECTION_LOST;
-            /* no CONNECT; of a database that takes nobody for now the next try may tell otherwise */
+            /* no CONNECT; who takes nobody for now may take somebody at the next try */
             bool shut = strcmp(sqlstate, "42501") == 0;
             stores__error_set(error, shut ? STORES_AUTH_FAILED : STORES_CONNECT_FAILED, "%s",
                               message);

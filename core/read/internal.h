@@ -5,8 +5,8 @@
  *     held.c     rows in the memory of this process
  *     reads.c    ops, and the tick           cached.c   MGET, LEASE
  *     replica.c  SELECT on a replica
- *     select.c   SELECT, FILL                shards.c   rows of one shard
- *     rows.c     rows and batches of them
+ *     select.c   SELECT                      shards.c   rows of one shard
+ *     fill.c     FILL                        rows.c     rows and batches of them
  *
  * Where a row is, which functions of rows.c alone change:
  *
@@ -153,6 +153,13 @@ size_t stores__rows_merge_twins(struct stores__read_row **rows, size_t count);
 
 /* The SELECT gave its result. */
 void stores__batch_answer(struct stores__read_batch *batch, char source);
+
+/* ---- fill.c ---------------------------------------------------------------------------------- */
+
+/* What the SELECT of a batch said of its rows: found[i] is the line of the i-th, or -1. Rows
+ * without our lease are passed over; all that are left were leased under one epoch, by one token.
+ */
+void stores__rows_fill(struct stores__read_batch *from, const int *found);
 
 /* ---- shards.c -------------------------------------------------------------------------------- */
 

@@ -1,11 +1,10 @@
 --- What Stores does in nginx beside the contract of the hosts: phases, clients that go away,
---- reloads, VMs that are thrown away.
+--- reloads.
 -- Plain pass alone: nginx is a process of its own, which no pass reaches.
 
 local http = require('spec.support.http')
-local nginx = require('spec.support.nginx')
+local openresty = require('spec.support.openresty')
 local process = require('spec.support.process')
-local shell = require('spec.support.shell')
 local support = require('spec.support')
 
 local RELOADS = tonumber(os.getenv('STORES_TEST_RELOADS')) or 30
@@ -13,65 +12,26 @@ local RELOADS = tonumber(os.getenv('STORES_TEST_RELOADS')) or 30
 local root = os.getenv('STORES_ROOT') or '.'
 
 describe('in nginx #slow', function()
-  local db, server
+  local own, db, server
 
-  lazy_setup(function() db = support.db() end)
-  lazy_teardown(function() support.drop(db) end)
-
-  local function backends()
-    return tonumber(support.psql(db, 'SELECT count(*) FROM pg_stat_activity WHERE datname = '
-      .. 'current_database() AND pid <> pg_backend_pid()'):match('%d+'))
-  end
-
-  local function redis_clients()
-    return tonumber(shell.output(("redis-cli -s '%s' CLIENT LIST | grep -c ."):format(
-      support.redis().path)))
-  end
-
-  after_each(function()
-    if server then server:stop() end
-    server = nil
+  lazy_setup(function()
+    own = openresty.new()
+    db = own.db
   end)
+  lazy_teardown(function() support.drop(db) end)
+  after_each(function() own:stop() end)
 
-  --- Starts nginx; open() in its Lua makes a store.
-  local function start(text, opts)
-    opts = opts or {}
-    local init = ([[
-      init_by_lua_block {
-        stores = require('stores')
-        function open(more)
-          local db = { host = '%s', port = %s, user = '%s', database = '%s' }
-          for key, value in pairs(more or {}) do db[key] = value end
-          return stores.Store.new(db, { path = '%s', opts = { timeout = 2 } })
-        end
-        local made
-        function S(more) made = made or open(more) return made end
-        %s
-      }]]):format(db.host, db.port, db.user, db.database, support.redis().path, opts.init or '')
-    server = nginx.start((opts.main or '') .. init .. 'server { listen @SOCKET@; ' .. text .. '}',
-      opts.workers, opts.outside)
-    return server
-  end
-
-  --- A location that runs Lua.
-  local function at(name, lua)
-    return ('location = /%s { content_by_lua_block { %s } }'):format(name, lua)
-  end
-
-  local function get(target)
-    local status, text = server:request('GET', target)
-    assert.equal(200, status, text .. '\n' .. server:log())
-    return (text:gsub('%s+$', ''))
-  end
+  local function start(...) server = own:start(...) end
+  local function get(target) return own:get(target) end
 
   it('refuses a store that is made before the workers are forked', function()
-    start(at('t', 'ngx.say(tostring(refused))'), {
+    start(openresty.at('t', 'ngx.say(tostring(refused))'), {
       init = 'local ok, err = pcall(open) refused = ok or err.code .. ": " .. err.message' })
     assert.matches('^forked: init_by_lua', get('/t'))
   end)
 
   it('shares poolsize_total among the workers', function()
-    start(at('t', [[
+    start(openresty.at('t', [[
       local config = require('stores.config.tables')
       local function size(total)
         return config.resolve({ host = '/tmp', database = 'x', poolsize_total = total }).poolsize
@@ -81,7 +41,7 @@ describe('in nginx #slow', function()
   end)
 
   it('names the phase that cannot wait, and sends nothing', function()
-    start(at('t', 'ngx.say("body")') .. [[
+    start(openresty.at('t', 'ngx.say("body")') .. [[
       header_filter_by_lua_block {
         local store = S()
         local ok, err = pcall(store.find, store, 'docs', '1')
@@ -124,7 +84,7 @@ describe('in nginx #slow', function()
   end)
 
   it('sends what one turn of the loop asked for in one round trip', function()
-    start(at('t', [[
+    start(openresty.at('t', [[
       local store = S()
       store:query('CREATE TABLE IF NOT EXISTS flushed (id bigint PRIMARY KEY, value jsonb)')
       local before = store:stats()
@@ -138,7 +98,7 @@ describe('in nginx #slow', function()
   end)
 
   it('waits, and gives nginx its turns, where no unix socket can be made', function()
-    start(at('t', [[
+    start(openresty.at('t', [[
       local store = S()
       local ticks, over = 0, false
       ngx.thread.spawn(function()
@@ -168,19 +128,19 @@ describe('in nginx #slow', function()
   end)
 
   it('gives up the calls of a client that went away, and what they held', function()
-    start('lua_check_client_abort on;' .. at('hold', [[
+    start('lua_check_client_abort on;' .. openresty.at('hold', [[
       local store = S()
       store:query('CREATE TABLE IF NOT EXISTS held (id bigint PRIMARY KEY, value jsonb)')
       store:upsert('held', { id = '1', n = 0 })
       store:transaction(function(tx)
         tx:updateProperty('held', '1', 'n', 1)
         tx:query('SELECT pg_sleep(30)')
-      end)]]) .. at('sleep', [[
+      end)]]) .. openresty.at('sleep', [[
       local store = S()
       store:transaction(function(tx)
         tx:updateProperty('held', '1', 'n', 2)
         ngx.sleep(30)
-      end)]]) .. at('stats', [[
+      end)]]) .. openresty.at('stats', [[
       local stats = S():stats()
       local hub = require('stores.wait').host.hub()
       -- one is pending while the service of the host runs
@@ -198,7 +158,7 @@ describe('in nginx #slow', function()
   end)
 
   it('answers those whom the call of a client that went away was serving', function()
-    start('lua_check_client_abort on;' .. at('lead', [[
+    start('lua_check_client_abort on;' .. openresty.at('lead', [[
       local store = S()
       store:query('DROP TABLE IF EXISTS led')
       store:query('CREATE TABLE led (id bigint PRIMARY KEY, value jsonb)')
@@ -225,7 +185,7 @@ describe('in nginx #slow', function()
         end)
       end
       ngx.timer.at(0.2, function() go:post(1) end)
-      store:updateObject('led', '1', add)]]) .. at('told', [[
+      store:updateObject('led', '1', add)]]) .. openresty.at('told', [[
       ngx.say(tostring(told and told[1]), ', ', tostring(told and told[2]))
     ]]), { init = 'ngx.semaphore = require("ngx.semaphore")' })
     http.leave(server.socket, '/lead', function() -- until it commits
@@ -242,24 +202,23 @@ describe('in nginx #slow', function()
   end)
 
   it('ends the worker gracefully though it listens and was asked lately', function()
-    start(at('t', 'ngx.say(S():query("SELECT 1 AS one")[1].one)'), {
+    start(openresty.at('t', 'ngx.say(S():query("SELECT 1 AS one")[1].one)'), {
       main = [[init_worker_by_lua_block {
         stores.spawn(function() S():listen('news', function() end) end)
       }]] })
     assert.equal('1', get('/t'))
-    local log = server:quit()
-    server = nil
+    local log = own:quit()
     assert.matches('exited with code 0', log)
     assert.is_nil(log:match('[^\n]*%[error%][^\n]*'))
     assert.is_nil(log:find('%[alert%]'))
   end)
 
   it('answers every request while it is reloaded under load, and keeps nothing', function()
-    local before = redis_clients()
-    start(at('t', [[
+    local before = openresty.redis_clients()
+    start(openresty.at('t', [[
       local store = S({ poolsize_total = 4 })
       store:upsert('reloads', { id = tostring(math.random(20)), n = 1 })
-      ngx.say(store:exists('reloads', '1'))]]) .. at('slow', [[
+      ngx.say(store:exists('reloads', '1'))]]) .. openresty.at('slow', [[
       S():transaction(function(tx)
         tx:updateProperty('reloads', tostring(math.random(21, 40)), 'n', 1)
         tx:query('SELECT pg_sleep(0.05)')
@@ -316,103 +275,16 @@ describe('in nginx #slow', function()
     assert.equal('0', failed, said .. server:log())
     assert.is_true(tonumber(answered) > RELOADS, said)
     -- two workers with a pool of two, and the connection that listens, each
-    support.eventually(function() return backends() <= 6 and redis_clients() <= before + 2 end, 30,
-      'the connections of the old workers go')
-    local log = server:quit()
-    server = nil
+    support.eventually(function()
+      return own:backends() <= 6 and openresty.redis_clients() <= before + 2
+    end, 30, 'the connections of the old workers go')
+    local log = own:quit()
     assert.equal(RELOADS, select(2, log:gsub('signal 1 %(SIGHUP%) received', '')))
     for _, word in ipairs({ 'exited on signal', '%[error%]', '%[alert%]', '%[crit%]' }) do
       assert.is_nil(log:match('[^\n]*' .. word .. '[^\n]*'))
     end
-    support.eventually(function() return backends() == 0 and redis_clients() <= before end, 30,
-      'no connection is left')
-  end)
-
-  it('collects every VM, with all that it had, where lua_code_cache is off', function()
-    local before = redis_clients()
-    local count = function(command) return tonumber(shell.output(command)) end
-    -- each VM leaves a byte in one file when it is made, and one in another when it is closed
-    start('lua_code_cache off; lua_check_client_abort on;' .. at('open', [[
-      mark() local store = open()
-      ngx.say(store:query('SELECT 1 AS one')[1].one)]]) .. at('cached', [[
-      mark() local store = open()
-      ngx.say(store:exists('vms', '1') and 0 or 1)]]) .. at('closed', [[
-      mark() local store = open()
-      store:query('SELECT 1')
-      store:close()
-      ngx.say(1)]]) .. at('raises', [[
-      mark() local store = open()
-      pcall(store.transaction, store, function(tx)
-        tx:insert('vms', { n = 1 })
-        error('no')
-      end)
-      ngx.say(1)]]) .. at('spawns', [[
-      mark() local store = open()
-      ngx.timer.at(0, function() store:query('SELECT 1') end)
-      ngx.say(1)]]) .. at('listens', [[
-      mark() local store = open()
-      local listener = store:listen('news', function() end)
-      store:query('SELECT 1')
-      listener:stop()
-      ngx.say(1)]]) .. at('leaves', [[
-      mark() local store = open()
-      store:transaction(function(tx)
-        tx:insert('vms', { n = 1 })
-        tx:query('SELECT pg_sleep(30)')
-      end)]]), { init = [[
-      local function leave_byte(name)
-        local file = io.open(ngx.config.prefix() .. name, 'a')
-        file:write('x')
-        file:close()
-      end
-      function mark()
-        leave_byte('made')
-        local guard = newproxy(true)
-        getmetatable(guard).__gc = function() leave_byte('gone') end
-        package.loaded.guard = guard
-      end]] })
-    support.psql(db, 'CREATE TABLE vms (id bigint PRIMARY KEY, value jsonb)')
-    local worker = server:workers()[1]
-    local function made(name)
-      return count(("cat '%s/%s' 2>&- | wc -c"):format(server.folder, name))
-    end
-    local function round(times)
-      for _ = 1, times do
-        for _, name in ipairs({ 'open', 'cached', 'closed', 'raises', 'spawns', 'listens' }) do
-          assert.equal('1', get('/' .. name))
-        end
-      end
-      local before_it = made('made')
-      http.leave(server.socket, '/leaves', function() return made('made') > before_it end)
-      support.eventually(function() return made('gone') == made('made') end, 20, 'the VMs go')
-    end
-    local function used()
-      return count(('ls /proc/%s/task | wc -l'):format(worker)),
-        count(('ls /proc/%s/fd | wc -l'):format(worker)),
-        count(("awk '/VmRSS/ { print $2 }' /proc/%s/status"):format(worker))
-    end
-    round(2)
-    local descriptors, memory
-    support.eventually(function() -- a thread that cancels ends when it is heard
-      local threads
-      threads, descriptors, memory = used()
-      return threads == 1
-    end, 20, 'no thread is left')
-    round(12)
-    assert.equal(86, made('gone'))
-    local memory_after
     support.eventually(function()
-      local threads, now
-      threads, now, memory_after = used()
-      return threads == 1 and now == descriptors
-    end, 20, 'no thread and no descriptor is left')
-    -- 73 VMs of half a megabyte and more
-    assert.is_true(memory_after - memory < 8192, memory .. ' kB, then ' .. memory_after)
-    support.eventually(function() return backends() == 0 and redis_clients() <= before end, 30,
-      'no connection is left')
-    assert.equal('', shell.output('ls -d ${TMPDIR:-/tmp}/stores-*/bell 2>/dev/null'))
-    local log = server:quit()
-    server = nil
-    assert.is_nil(log:find('exited on signal'))
+      return own:backends() == 0 and openresty.redis_clients() <= before
+    end, 30, 'no connection is left')
   end)
 end)
