@@ -221,7 +221,8 @@ static enum next decide(const stores_tx *tx, enum stores__pg_end end) {
     }
     if (txop->unsure) return NEXT_UNSURE;
     if (txop->kind != TXOP_WRITE || !txop->commit) return NEXT_ANSWER;
-    return tx->late ? NEXT_LATE : NEXT_COMMIT;
+    /* what a session wrote is committed already */
+    return tx->late && !tx->options.session ? NEXT_LATE : NEXT_COMMIT;
 }
 
 static void over(struct stores__pg_req *req, enum stores__pg_end end) {

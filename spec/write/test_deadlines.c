@@ -105,6 +105,22 @@ static void test_session(stores_engine *engine) {
     no_op_left(engine);
 }
 
+/* What a session wrote is committed by itself: that its time is over takes nothing back. */
+static void test_late_write_of_a_session(stores_engine *engine) {
+    stores_tx *tx = tx_for(engine, SHORT_MS, true);
+    stores_tx *holder = tx_for(engine, 2 * SHORT_MS, false);
+    stores_change change = change_of(STORES_UPDATE, 2, "{\"n\": 4}");
+    CHECK_STR(end_of(stores_tx_find(holder, NULL, "docs", 2, true)), "ok");
+    CHECK_STR(end_of(stores_tx_write(tx, NULL, &change, true)), "ok");
+    is_over(engine, holder);
+    CHECK_INT(stores_tx_levels(tx), -1);
+    stores_tx_free(tx);
+    stores_op *op = stores_find(engine, NULL, "docs", 2);
+    CHECK_STR(code_of(op), "ok");
+    CHECK_STR(document(op, 0), "{\"n\": 4}");
+    stores_op_free(op);
+}
+
 static void test_none(stores_engine *engine) {
     static const uint64_t times[] = {0, UINT64_MAX, UINT64_MAX - 1};
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
@@ -136,6 +152,7 @@ int main(void) {
         test_late_commit(engine);
         test_session(engine);
         test_none(engine);
+        if (!cache) test_late_write_of_a_session(engine);
         engine_close(engine);
     }
     test_closing();
