@@ -1,6 +1,7 @@
 /* err.c - the lists of stores.h as functions, and errors from PostgreSQL's: see err.h. */
 #include "base/err.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -361,4 +362,18 @@ void stores__error_statement(stores_error *e, const char *sql) {
         for (i = 0; i < from; i++) e->position -= begins_character(sql[i]);
     }
     copy(e->statement, sizeof e->statement, sql + from);
+}
+
+static bool goes_on_in_name(char byte) {
+    unsigned char c = (unsigned char)byte;
+
+    return c >= 0x80 || isalnum(c) || (c != '\0' && strchr("_$.\"", c) != NULL);
+}
+
+bool stores__error_points_at(const stores_error *e, const char *text) {
+    size_t len = strlen(text);
+
+    if (e->position <= 0) return false;
+    const char *at = e->statement + offset_of(e->statement, e->position);
+    return strncmp(at, text, len) == 0 && !goes_on_in_name(at[len]);
 }

@@ -43,5 +43,8 @@ void stores__error_reword(stores_error *e, const char *format, ...)
 /* Takes in the statement that the server refused; its position in it, where the server named one,
  * is set before, and is one in what is kept of it afterwards. */
 void stores__error_statement(stores_error *e, const char *sql);
+/* Whether its position in the statement that it took in is that of this name, and of no longer
+ * one. */
+bool stores__error_points_at(const stores_error *e, const char *text);
 
 #endif

@@ -312,7 +312,9 @@ void stores__table_resolve_anew(stores_op *op, const struct stores__table *table
 }
 
 void stores__table_hint_gone(const struct stores__table *table, stores_error *error) {
-    if (table == NULL || !says_it_is_gone(error)) return;
+    if (table == NULL || !says_it_is_gone(error) || error->outcome != STORES_OUTCOME_NONE) return;
+    /* the caller's text may miss another one, or say a name that no FROM has */
+    if (!stores__error_points_at(error, table->name)) return;
     error->retryable = true;
     snprintf(error->hint, sizeof error->hint, "%s",
              "another table may have its name by now, which the next transaction asks for");
