@@ -259,6 +259,8 @@ void stores__pg_simple(struct stores__pg_conn *conn, struct stores__pg_req *req,
 /* COPY .. FROM STDIN, which reads data: as stores__pg_simple. The data stay until done(). */
 void stores__pg_copy(struct stores__pg_conn *conn, struct stores__pg_req *req, const char *sql,
                      const char *data, size_t len);
+/* Whether the server asked for the data of the last one. */
+bool stores__pg_copy_was_taken(const struct stores__pg_conn *conn);
 /* The process that the server, or a pooler before it, said is to be canceled; 0: not connected. */
 int stores__pg_process(const struct stores__pg_conn *conn);
 /* How long a cancel may take to end a statement before its connection is given up (insist.h). */

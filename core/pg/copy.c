@@ -40,6 +40,10 @@ void stores__pg_copy_feed(struct stores__pg_wire *wire) {
     }
 }
 
+bool stores__pg_copy_was_taken(const struct stores__pg_conn *conn) {
+    return conn->wire != NULL && conn->wire->copy.at > 0;
+}
+
 bool stores__pg_copy_takes(struct stores__pg_wire *wire, const PGresult *result) {
     if (PQresultStatus(result) != PGRES_COPY_IN || wire->copy.data == NULL) return false;
     if (stores__pg_ring_at(&wire->ring, 0)->kind != ENTRY_SIMPLE) return false;

@@ -85,6 +85,18 @@ static void send_question(stores_tx *tx) {
     stores__pg_sync(tx->conn, &tx->req);
 }
 
+/* Of what it names the server says no place, and before it has begun no trigger ran that could miss
+ * a table: it is its own that is gone, or the schema of that. */
+void stores__tx_copy_refused(const stores_tx *tx, stores_error *error) {
+    static const char copy[] = "COPY ";
+    bool no_schema = strcmp(error->sqlstate, "3F000") == 0;
+    if (!no_schema && error->code != STORES_TABLE_NOT_FOUND) return;
+    if (error->position > 0 || stores__pg_copy_was_taken(tx->conn)) return;
+    if (strncmp(tx->txop->statement->sql, copy, sizeof copy - 1) != 0) return;
+    error->code = STORES_TABLE_NOT_FOUND;
+    error->position = sizeof copy; /* which is counted from 1 */
+}
+
 bool stores__tx_copy_send(stores_tx *tx, bool begin) {
     struct stores__tx_copy *copy = tx->txop->copy;
     if (copy->sent == COPY_ITSELF) {

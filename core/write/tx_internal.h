@@ -206,6 +206,8 @@ void stores__tx_copy_free(struct stores__tx_copy *copy); /* NULL is allowed */
 /* Sends the next part of a COPY. False: that is its opening, which is the caller's. */
 bool stores__tx_copy_send(stores_tx *tx, bool begin);
 bool stores__tx_copy_owes(const stores_tx *tx);
+/* Says of an error of the COPY itself where its table stands, where it is that which is gone. */
+void stores__tx_copy_refused(const stores_tx *tx, stores_error *error);
 /* The rows that it changed, which the result names, or the COPY had. */
 void stores__tx_bulk_took(stores_tx *tx, const struct pg_result *result);
 

@@ -133,6 +133,7 @@ static void failed(stores_tx *tx, int index, stores_error *error) {
         error->outcome = STORES_OUTCOME_UNKNOWN;
         error->retryable = false;
     }
+    if (own && txop->copy != NULL) stores__tx_copy_refused(tx, error);
     if (own && txop->kind == TXOP_WRITE) {
         stores__statement_explain(txop->statement, error);
     } else if (own && txop->sql != NULL) {

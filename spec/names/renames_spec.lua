@@ -4,6 +4,7 @@
 
 local stores = require('stores')
 local support = require('spec.support')
+local wait = require('stores.wait')
 
 local AWAY, IN = 'ALTER SCHEMA live RENAME TO old', 'ALTER SCHEMA fresh RENAME TO live'
 local BOTH = AWAY .. '; ' .. IN
@@ -190,6 +191,37 @@ local FIRST_CALLS = {
     store:insertMany('docs', { { id = '3', of = 'new' } })
     return store:delete('public.docs', '3') and 'public'
   end,
+  ['insertMany of so many that they are copied'] = function(store)
+    local documents = {}
+    for i = 3, 3000 do documents[#documents + 1] = { id = tostring(i), of = 'new' } end
+    store:insertMany('docs', documents)
+    return store:count('public.docs') == 3000 and 'public'
+  end,
+  upsertMany = function(store)
+    store:upsertMany('docs', { { id = '1', of = 'public', n = 3 } })
+    return store:find('public.docs', '1').n == 3 and 'public'
+  end,
+  patchWhere = function(store)
+    store:patchWhere('docs', { of = 'public' }, { inc = { n = 1 } })
+    return store:find('public.docs', '1').n == 1 and 'public'
+  end,
+  deleteWhere = function(store)
+    store:deleteWhere('docs', { of = 'public' })
+    return store:count('public.docs') == 0 and 'public'
+  end,
+  ['updateObject that creates'] = function(store)
+    store:updateObject('docs', '9', function() return { of = 'new' } end, { create = true })
+    return store:find('public.docs', '9') and 'public'
+  end,
+  ['updateObject of many rows'] = function(store)
+    stores.run(function()
+      stores.map({ '1', '2', '3', '4', '5', '6' }, function(id)
+        store:updateObject('docs', id, function() return { n = 5, of = 'new' } end,
+          { create = true })
+      end)
+    end)
+    return store:count('public.docs') == 6 and 'public'
+  end,
   each = function(store)
     local of
     for document in store:each('docs') do of = document.of end
@@ -270,6 +302,23 @@ describe('The first call of a process after somebody else took away the table in
         assert.is_true(err.retryable)
         assert.equal('none', err.outcome)
         assert.equal('public', store:transaction(call))
+      end
+    end)
+
+    it('is not what a text misses that names something else, which no other attempt finds' .. with,
+    function()
+      for _, text in ipairs({
+        'SELECT d.id, d.value FROM %T d JOIN nowhere_at_all n ON n.id = d.id',
+        'SELECT d.id, d.value FROM %T d WHERE other.id = 1',
+        "SELECT id, value, 'ä' FROM %T WHERE id IN (SELECT id FROM app.docs_of_old)",
+      }) do
+        local runs = 0
+        local err = support.refused('table_not_found', nil, store.transaction, store, function(tx)
+          runs = runs + 1
+          wait.slot(store.hub, tx.tx:select('docs', text, {}, 5, false))
+        end)
+        assert.is_false(err.retryable)
+        assert.equal(1, runs)
       end
     end)
 
