@@ -240,6 +240,26 @@ local FIRST_CALLS = {
   delete = function(store)
     return store:delete('docs', '2') and not store:find('public.docs', '2') and 'public'
   end,
+  ['writes of one tick, of which others are of other tables'] = function(store)
+    stores.run(function()
+      stores.map({ '1', '2', '3', '4', '5', '6' }, function(id)
+        if id > '2' then return store:upsert('others', { id = id, of = 'others' }) end
+        store:patch('docs', id, { inc = { n = 1 } })
+      end)
+    end)
+    assert.equal(4, store:count('others'))
+    for id = 1, 2 do assert.equal(1, store:find('public.docs', tostring(id)).n) end
+    return 'public'
+  end,
+  ['a transaction in one'] = function(store)
+    local runs = 0
+    return store:transaction(function(tx)
+      runs = runs + 1
+      assert.is_true(runs < 3)
+      tx:insert('public.docs', { id = '3', of = 'new' })
+      return tx:transaction(function() return tx:patch('docs', '1', { inc = { n = 1 } }).of end)
+    end)
+  end,
   ['many of one tick'] = function(store)
     local of = {}
     stores.run(function()
@@ -259,13 +279,13 @@ describe('The first call of a process after somebody else took away the table in
     local store, db
 
     setup(function()
-      store, db = support.store({ 'docs' }, cached and {} or { no_redis = true },
+      store, db = support.store({ 'docs', 'others' }, cached and {} or { no_redis = true },
         { on_connect = 'SET search_path = app, public' })
     end)
     teardown(function() support.close(store, db) end)
     before_each(function()
       store:query('DROP SCHEMA IF EXISTS app CASCADE; DROP SCHEMA IF EXISTS other CASCADE;'
-        .. 'TRUNCATE public.docs; CREATE SCHEMA app')
+        .. 'TRUNCATE public.docs, public.others; CREATE SCHEMA app')
       for i = 1, 2 do store:insert('public.docs', { id = tostring(i), of = 'public' }) end
       store:query(MAKE)
       for i = 1, 2 do store:insert('docs', { id = tostring(i), of = 'app' }) end

@@ -121,6 +121,31 @@ describe('a transaction past its deadline', function()
     assert.equal(3, store:find('cups', id).n)
   end)
 
+  for who = 1, 3 do
+    it('ends no other call of updateObject that shares the row, of which it is number ' .. who,
+    function()
+      local id = store:insert('cups', { n = 0 }).id
+      local ends = {}
+      stores.run(function()
+        stores.map({ 1, 2, 3 }, function(i)
+          local ok, err = pcall(store.updateObject, store, 'cups', id, function(cup)
+            cup.n = cup.n + 1
+            if i == who then stores.sleep(0.6) end
+          end, { timeout = i == who and 0.3 or 10 })
+          ends[i] = ok and 'done' or err.code .. ' ' .. err.outcome
+        end)
+      end)
+      -- the first one's transaction it was; a later one's change was with those before by then
+      local expected = { 'done', 'done', 'done' }
+      expected[who] = who == 1 and 'timeout none' or 'timeout unknown'
+      assert.same(expected, ends)
+      local n = store:find('cups', id, { cache = false }).n
+      assert.is_true(n == 2 or n == 3 and who > 1)
+      assert.equal(n, other:find('cups', id).n)
+      support.eventually(function() return store:stats().pool_checked_out == 0 end, 2)
+    end)
+  end
+
   it('is over where a statement had failed in it before', function()
     late(0.2, function(tx)
       tx:insert('cups', { id = '1', n = 1 })
