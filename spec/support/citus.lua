@@ -276,6 +276,22 @@ function Citus:ids_together(name)
   error('no two ids of one shard')
 end
 
+-- A daemon of Citus comes back to a database while that is there, and may stand in the way.
+local function drop(db)
+  local main = with(db, { database = 'postgres' })
+  local refused
+  for _ = 1, 100 do
+    support.psql(main, ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+      .. " WHERE datname = '%s'"):format(db.database))
+    local ok, err = pcall(support.psql, main,
+      ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(db.database))
+    if ok then return end
+    refused = err
+    system.sleep(0.1)
+  end
+  error(refused, 0)
+end
+
 --- Drops the database on all three, whoever is still connected to it.
 function Citus:close()
   if self.proxy then self.proxy:drop() end
@@ -284,8 +300,7 @@ function Citus:close()
       .. (" FROM pg_stat_activity WHERE datname = '%s'"):format(self.db.database))
     support.psql(db, "SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts"
       .. ' WHERE database = current_database() \\gexec')
-    support.psql(with(db, { database = 'postgres' }),
-      ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(self.db.database))
+    drop(db)
   end
   if not self.proxy then return end
   self.proxy.process:kill()
