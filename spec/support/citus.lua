@@ -198,6 +198,18 @@ function citus.is_there() return (os.getenv('STORES_CITUS_URL') or '') ~= '' end
 
 local count = 0
 
+-- It writes roles, which all databases of a cluster share: another file may do so just then.
+local function add_node(self, port)
+  local refused
+  for _ = 1, 50 do
+    local ok, err = pcall(self.psql, self, ("SELECT citus_add_node('127.0.0.1', %d)"):format(port))
+    if ok then return end
+    refused = err
+    system.sleep(0.1)
+  end
+  error(refused, 0)
+end
+
 --- A fresh database on all three, whose tables have 8 shards.
 ---@param opts? { proxies?: boolean }
 ---@return spec.Citus
@@ -226,8 +238,7 @@ function citus.start(opts)
   end
   self:psql(("SELECT citus_set_coordinator_host('%s', %d)"):format(main.host, main.port))
   for i, port in ipairs(ports) do
-    self:psql(("SELECT citus_add_node('127.0.0.1', %d)"):format(self.proxy and self.proxy.ports[i]
-      or port))
+    add_node(self, self.proxy and self.proxy.ports[i] or port)
   end
   self:psql('ALTER DATABASE ' .. name .. ' SET citus.shard_count = 8')
   return self

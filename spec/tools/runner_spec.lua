@@ -178,8 +178,10 @@ describe('tools/specs.lua #slow', function()
       local began = os.time()
       runner:signal(signal)
       assert.matches('specs: interrupted\n$', runner:wait())
+      -- one that was killed takes its time to go on a busy machine
       for name, when in pairs(all) do
-        assert.is_false(lives(name, when) or false, name)
+        local gone = within(30, function() return not lives(name, when) end)
+        assert.is_true(gone, name .. ' ' .. (read('/proc/' .. name .. '/cmdline') or ''))
       end
       assert.is_true(os.time() - began < 60) -- it waited for none of them
       runner = nil
