@@ -214,13 +214,19 @@ static void ask(struct question *question) {
     stores__pg_acquire(&question->engine->pool, &question->wait, STORES__PG_READING, "lookups");
 }
 
+/* What was put to the server before something of the engine may have changed what names mean. */
+static bool is_of_before(const struct question *question) {
+    return question->conn != NULL && question->forgotten != question->engine->names->forgotten;
+}
+
 /* One that somebody waits for already; NULL: none. */
 static struct question *asked_already(stores_engine *engine, const char *text) {
     uint64_t hash = stores__hash(text, strlen(text));
     struct stores__list *asked = &engine->names->asked[hash % STORES__NAME_BUCKETS];
     for (struct stores__list *at = asked->next; at != asked; at = at->next) {
         struct question *question = STORES__CONTAINER(at, struct question, link);
-        if (question->hash == hash && strcmp(question->text, text) == 0) return question;
+        if (question->hash != hash || is_of_before(question)) continue;
+        if (strcmp(question->text, text) == 0) return question;
     }
     return NULL;
 }
