@@ -91,9 +91,12 @@ describe('somebody who watches statements', function()
     assert.equal('40001', events[2].sqlstate)
     events = statements(store.transaction, store, function(tx)
       tx:patch('users', '1', { set = { n = 1 } })
-      tx:query('SELECT pg_terminate_backend(pg_backend_pid())')
+      tx:query('SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)')
     end)
-    assert.equal('connection_lost', events[#events].code)
+    -- behind it another connection may have been opened, which asks for what it has to know
+    local last
+    for _, event in ipairs(events) do last = event.code or last end
+    assert.equal('connection_lost', last)
   end)
 
   it('is never told a value', function()

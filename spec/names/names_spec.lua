@@ -298,8 +298,8 @@ ffi.cdef([[
 ]])
 
 describe('The names of tables that come and go #slow', function()
-  -- FILL: rounds that reach what is remembered, also on each connection
-  local EACH, FILL, ROUNDS = 180, 16, 2
+  -- FILL: rounds that reach what is remembered, also on each of two connections
+  local EACH, FILL, ROUNDS = 180, 8, 2
 
   -- Bytes that malloc has given out: the engine's. What the system has given moves by more.
   local function given()
@@ -316,7 +316,9 @@ describe('The names of tables that come and go #slow', function()
   }) do
     it('leave no memory behind: ' .. case[1], function()
       local db = support.db()
-      local store = stores.Store.new(db, case.cache and support.redis() or nil)
+      local config = { poolsize = 2, acquire_timeout = 20 }
+      for key, value in pairs(db) do config[key] = value end
+      local store = stores.Store.new(config, case.cache and support.redis() or nil)
       local function ddl(text)
         if case.outside then support.psql(db, text) else store:query(text) end
       end

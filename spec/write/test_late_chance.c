@@ -4,7 +4,7 @@
  */
 #include "engine_harness.h"
 
-enum { RUNS = 250, CALLS = 7 };
+enum { RUNS = 160, CALLS = 7 };
 
 static unsigned chance = 12345;
 
@@ -94,15 +94,15 @@ static void one(stores_engine *engine, int run, bool closes) {
     }
 }
 
-/* Of those that were begun before now none is left; what the engine does by itself goes on. */
-static void none_idles(void) {
-    char idle[250];
-    snprintf(idle, sizeof idle,
+/* Transactions that were begun before now end, in whatever state they are: a server that runs a
+ * statement of a connection that was closed idles for a moment behind it. */
+static void all_end(void) {
+    char begun[200];
+    snprintf(begun, sizeof begun,
              "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-             " AND state LIKE 'idle in transaction%%' AND xact_start < '%s'",
+             " AND pid <> pg_backend_pid() AND xact_start < '%s'",
              sql("SELECT clock_timestamp()"));
-    /* a connection that was closed is let go of by its server a while later */
-    TURN_UNTIL(strcmp(sql(idle), "0") == 0, 20000);
+    TURN_UNTIL(strcmp(sql(begun), "0") == 0, 20000);
 }
 
 int main(void) {
@@ -113,7 +113,7 @@ int main(void) {
         stores_engine *engine = engine_new(cache);
         for (int run = 0; run < RUNS; run++) {
             one(engine, run, false);
-            none_idles();
+            all_end();
             stores_op *op = stores_find(engine, NULL, "docs", 1 + run % 50);
             CHECK_STR(code_of(op), "ok");
             char want[64];
