@@ -105,8 +105,8 @@ describe('a program that waits for a statement', function()
         end
         print(store:stats().transactions)
         store:close()]]
-      -- where one of them runs just then it has the error alone: on a busy machine one program in
-      -- some thousand is met so, whose others go on
+      -- one program in some thousand ends by another error, 20 s later: why is not known. A signal
+      -- that meets a coroutine which runs is that one's error alone
       local ok, text
       for _ = 1, 3 do
         ok, text = pcall(interrupted, host, program, 2)

@@ -198,11 +198,11 @@ function citus.is_there() return (os.getenv('STORES_CITUS_URL') or '') ~= '' end
 
 local count = 0
 
--- It writes roles, which all databases of a cluster share: another file may do so just then.
-local function add_node(self, port)
+-- Calls it until it raises nothing, for ten seconds.
+local function insist(fn, ...)
   local refused
-  for _ = 1, 50 do
-    local ok, err = pcall(self.psql, self, ("SELECT citus_add_node('127.0.0.1', %d)"):format(port))
+  for _ = 1, 100 do
+    local ok, err = pcall(fn, ...)
     if ok then return end
     refused = err
     system.sleep(0.1)
@@ -238,7 +238,9 @@ function citus.start(opts)
   end
   self:psql(("SELECT citus_set_coordinator_host('%s', %d)"):format(main.host, main.port))
   for i, port in ipairs(ports) do
-    add_node(self, self.proxy and self.proxy.ports[i] or port)
+    -- it writes roles, which all databases of a cluster share: another file may do so just then
+    insist(self.psql, self, ("SELECT citus_add_node('127.0.0.1', %d)"):format(self.proxy
+      and self.proxy.ports[i] or port))
   end
   self:psql('ALTER DATABASE ' .. name .. ' SET citus.shard_count = 8')
   return self
@@ -287,20 +289,11 @@ function Citus:ids_together(name)
   error('no two ids of one shard')
 end
 
--- A daemon of Citus comes back to a database while that is there, and may stand in the way.
 local function drop(db)
   local main = with(db, { database = 'postgres' })
-  local refused
-  for _ = 1, 100 do
-    support.psql(main, ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-      .. " WHERE datname = '%s'"):format(db.database))
-    local ok, err = pcall(support.psql, main,
-      ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(db.database))
-    if ok then return end
-    refused = err
-    system.sleep(0.1)
-  end
-  error(refused, 0)
+  support.psql(main, ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    .. " WHERE datname = '%s'"):format(db.database))
+  support.psql(main, ('DROP DATABASE IF EXISTS %s WITH (FORCE)'):format(db.database))
 end
 
 --- Drops the database on all three, whoever is still connected to it.
@@ -311,7 +304,7 @@ function Citus:close()
       .. (" FROM pg_stat_activity WHERE datname = '%s'"):format(self.db.database))
     support.psql(db, "SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts"
       .. ' WHERE database = current_database() \\gexec')
-    drop(db)
+    insist(drop, db) -- a daemon of Citus comes back to a database while that is there
   end
   if not self.proxy then return end
   self.proxy.process:kill()
