@@ -24,14 +24,30 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     if (hub->tick_due) stores__tick_deliver(L, hub);
 }
 
+/* Turns the loop without a wait, for a moment at most, until that call or any is done.
+ * slot: NULL for any. */
+static void spin(lua_State *L, struct stores__hub *hub, const struct stores__slot *slot,
+                 uint64_t until) {
+    stores__engines_flush(hub);
+    do turn(L, hub, UV_RUN_NOWAIT);
+    while ((slot ? slot->state == SLOT_PENDING : stores__list_empty(&hub->ready)) &&
+           uv_hrtime() < until);
+}
+
 /* hub:turn(block) -> the number of calls that are still pending */
 static int hub_turn(lua_State *L) {
     struct stores__hub *hub = stores__hub_check(L, 1);
     if (lua_toboolean(L, 2) && stores__list_empty(&hub->ready)) {
         lua_Hook before = lua_gethook(L);
-        stores__pulse(hub, true);
-        turn(L, hub, UV_RUN_ONCE);
-        stores__pulse(hub, false);
+        bool is_alone = hub->may_spin && hub->pending == 1;
+        uint64_t until = is_alone ? stores__spin_begin(&hub->turns, uv_hrtime()) : 0;
+        if (until != 0) spin(L, hub, NULL, until);
+        if (stores__list_empty(&hub->ready)) {
+            stores__pulse(hub, true);
+            turn(L, hub, UV_RUN_ONCE);
+            stores__pulse(hub, false);
+        }
+        if (is_alone) stores__spin_ended(&hub->turns, uv_hrtime());
         if (!stores__heed_signals(L, before)) return lua_error(L);
     } else {
         /* libuv applies changes of its poll set on the next turn only */
@@ -72,6 +88,10 @@ void stores__hub_wait(lua_State *L, struct stores__slot *slot) {
         turn(L, hub, UV_RUN_ONCE);
     }
     lua_Hook before = lua_gethook(L);
+    struct stores__spin *kind = slot->kind <= SLOT_DOCUMENTS ? &hub->finds : &hub->others;
+    bool may_spin = hub->may_spin && slot->state == SLOT_PENDING && slot->kind != SLOT_SLEEP;
+    uint64_t until = may_spin ? stores__spin_begin(kind, uv_hrtime()) : 0;
+    if (until != 0) spin(L, hub, slot, until);
     if (slot->state == SLOT_PENDING) stores__pulse(hub, true);
     while (slot->state == SLOT_PENDING) {
         turn(L, hub, UV_RUN_ONCE);
@@ -82,6 +102,7 @@ void stores__hub_wait(lua_State *L, struct stores__slot *slot) {
         }
     }
     stores__pulse(hub, false);
+    if (may_spin) stores__spin_ended(kind, uv_hrtime());
     stores__slot_told(slot);
     /* nobody may turn the loop after this: a FILL or a SETTLE leaves now */
     stores__engines_flush(hub);
@@ -169,6 +190,7 @@ static int hub_new(lua_State *L) {
     if (loop == NULL) uv_unref((uv_handle_t *)&hub->stirred);
     hub->owns_loop = loop == NULL;
     hub->loop = loop ? loop : &hub->own;
+    hub->may_spin = hub->owns_loop && uv_available_parallelism() > 1;
     stores__tick_open(hub);
     hub->closed = false;
     return 1;

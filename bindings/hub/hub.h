@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "lua_api.h"
+#include "spin.h"
 #include "values/error.h"
 #include "values/userdata.h"
 
@@ -46,6 +47,8 @@ struct stores__hub {
     lua_Hook tick_hook; /* the program's, when the tick was asked for */
     uv_timer_t pulse; /* tick.c: ends a wait that is long, for a look at the program's signals */
     bool pulses; /* a wait wants that */
+    bool may_spin; /* the servers have another processor */
+    struct stores__spin finds, others, turns; /* waits for them; for the one call that is pending */
     stores_times times; /* of the call whose result was taken last */
     double decode; /* its time in result.c */
     char source; /* '\0': it was none of an engine */

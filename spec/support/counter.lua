@@ -36,8 +36,8 @@ function counter.new()
   return self
 end
 
---- Runs a Lua program with the counter in it, and without the compiler, whose work depends on
---- chance; gives what it printed.
+--- Runs a Lua program with the counter in it, without the compiler, whose work depends on chance,
+--- and on one processor, where no wait spins; gives what it printed.
 ---@param program string a file, from the clone's top folder
 ---@param arguments string[]
 ---@param before? string what runs luajit
@@ -46,8 +46,10 @@ end
 function Counter:run(program, arguments, before, library)
   local words = {}
   for i, word in ipairs(arguments) do words[i] = shell.quoted(word) end
-  return run(("LD_PRELOAD=%s/%s.so %s luajit -joff '%s/%s' %s"):format(self.folder,
-    library or 'counter', before or '', root(), program, table.concat(words, ' ')))
+  local processor = run('taskset -cp $$'):match(': (%d+)')
+  return run(("taskset -c %s env LD_PRELOAD=%s/%s.so %s luajit -joff '%s/%s' %s"):format(
+    processor, self.folder, library or 'counter', before or '', root(), program,
+    table.concat(words, ' ')))
 end
 
 --- Whether instructions can be counted here.
