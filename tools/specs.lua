@@ -17,6 +17,8 @@
 -- with a line `-- Plain pass alone: why` is about Lua alone, or about other processes, or repeats
 -- calls whose C other files of these passes run; one with `-- Not in the gc pass: why` is about the
 -- core; and a C unit with `Asan pass alone: why` has no plain pass where the asan pass is run, too.
+-- A file that is in both, asan and gc, is run once where both are asked for: by asan, with the
+-- collector running all the time.
 --
 -- Whatever a file started is a descendant of this process, also what made a daemon of itself: where
 -- this one is interrupted all of them are ended.
@@ -72,6 +74,7 @@ end
 local function environment(job, item)
   local all, list = uv.os_environ(), {}
   all.STORES_TEST_PASS, all.STORES_TEST_DIR = item.pass, job.folder
+  all.STORES_TEST_COLLECTS = item.collects and 'yes' or nil
   all.STORES_TEST_PGHOST, all.STORES_TEST_REDIS_SOCKET = job.host, job.redis
   all.STORES_TEST_POOLER, all.STORES_TEST_ROOM = nil, opts.data
   all.PATH, all.LUA_PATH = path, lua_path

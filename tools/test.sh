@@ -10,13 +10,15 @@
 #   sh tools/test.sh --jobs 1               one spec file at a time
 #   taskset -c 0 sh tools/test.sh           on one core
 # Passes: plain; asan, the same under AddressSanitizer and UndefinedBehaviorSanitizer; gc, the specs
-# with the collector running all the time. Specs tagged #slow run in the plain pass alone.
+# with the collector running all the time, in the asan pass where that is run, too. Specs tagged
+# #slow run in the plain pass alone.
 # valgrind, the C units under it, is too slow to be one of those that run by themselves.
 #
 # Spec files and C units run side by side (tools/specs.lua), each beside a private PostgreSQL and
-# Redis that one file has at a time. Ctrl-C ends all of them at once. Specs find them by STORES_TEST_DIR (for stores.open), STORES_TEST_PGHOST and
-# STORES_TEST_REDIS_SOCKET. STORES_TEST_PASS names the pass. The output of each is in
-# build/test-logs.
+# Redis that one file has at a time. Ctrl-C ends all of them at once. Specs find them by
+# STORES_TEST_DIR (for stores.open), STORES_TEST_PGHOST and STORES_TEST_REDIS_SOCKET.
+# STORES_TEST_PASS names the pass, and STORES_TEST_COLLECTS is set where the collector runs all the
+# time. The output of each is in build/test-logs.
 # The last line is `N passed, N failed`; the status is 0 only where something passed and nothing
 # failed.
 set -u

@@ -23,7 +23,7 @@ local contract = {}
 local PASS = os.getenv('STORES_TEST_PASS')
 -- Coroutines at once. With a collector that runs all the time a coroutine costs milliseconds, and
 -- what it finds it finds in each of them.
-local MANY = PASS == 'gc' and 200 or 1000
+local MANY = os.getenv('STORES_TEST_COLLECTS') and 200 or 1000
 
 local function case(name, fn)
   contract[#contract + 1] = { name = name, run = fn }

@@ -166,7 +166,7 @@ describe('a document', function()
 
   local pass = os.getenv('STORES_TEST_PASS')
   local ROUNDS = tonumber(os.getenv('STORES_ROUNDS'))
-    or ((pass == 'gc' or pass == 'asan') and 300 or 10000)
+    or (pass and pass ~= 'plain' and 300 or 10000)
   local seed = tonumber(os.getenv('STORES_SEED')) or 20240521
 
   local function generator(state)

@@ -10,7 +10,7 @@ local null = json.null
 describe('random documents', function()
   local seed = tonumber(os.getenv('STORES_SEED')) or 20240521
   local rounds = tonumber(os.getenv('STORES_ROUNDS'))
-    or os.getenv('STORES_TEST_PASS') == 'gc' and 500 or 2000
+    or os.getenv('STORES_TEST_COLLECTS') and 500 or 2000
 
   -- A generator of its own, so that the seed alone decides.
   local function generator(state)

@@ -23,7 +23,9 @@ describe('a program that waits for a statement', function()
       local store = stores.Store.new({ host = '%s', port = %s, user = '%s', database = '%s' }, nil,
         { cache = false, timeout = 60 })
       local function long() return store:query('SELECT pg_sleep(50)') end
-      local function said(ok, err) print(ok, tostring(err):match('interrupted!') or tostring(err)) end
+      local function said(ok, err)
+        print(ok, tostring(err):match('interrupted!') or tostring(err))
+      end
       %s]]):format(host, db.host, db.port, db.user, db.database, program))
   end
 

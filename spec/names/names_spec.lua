@@ -1,6 +1,6 @@
 -- What the name of a table means. It depends on the session that asks: a transaction's search_path
 -- and its temporary tables are its own, and never decide what a name means to anybody else.
--- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
+-- Plain pass alone: names_unseen_spec and the units of this room run the same code of the core.
 
 local ffi = require('ffi')
 local stores = require('stores')

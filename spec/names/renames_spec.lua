@@ -1,6 +1,6 @@
 -- What DDL does to names without a lock on the tables that they meant: a schema that takes the name
 -- of another one, a table that comes to stand before another in search_path, or goes from there.
--- Not in the gc pass: it is the core that does this; what hangs on values of Lua is in spec/lua/.
+-- Plain pass alone: names_unseen_spec and the units of this room run the same code of the core.
 
 local stores = require('stores')
 local support = require('spec.support')

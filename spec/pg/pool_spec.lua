@@ -181,7 +181,7 @@ describe('The pool', function()
   it('of 10 serves 10,000 coroutines that read and write, and nothing is left', function()
     -- a collector that walks over all of them all the time keeps locks for longer than the server
     -- lets a transaction idle
-    local CALLS = os.getenv('STORES_TEST_PASS') == 'gc' and 1000 or 10000
+    local CALLS = os.getenv('STORES_TEST_COLLECTS') and 1000 or 10000
     local store = store_of({ poolsize = 10, acquire_timeout = 60 }, support.redis())
     local done = {}
     local function count(kind) done[kind] = (done[kind] or 0) + 1 end

@@ -2,7 +2,7 @@
 ---   luajit spec/support/hosts_run.lua standalone|luv|cqueues HOST PORT USER DATABASE REDIS
 --- In nginx a location calls what this file returns.
 
-if os.getenv('STORES_TEST_PASS') == 'gc' and not rawget(_G, 'ngx') then
+if os.getenv('STORES_TEST_COLLECTS') and not rawget(_G, 'ngx') then
   require('spec.support.gc_helper')
 end
 

@@ -36,6 +36,7 @@ daemon off;
 worker_processes %d;
 pid %s/nginx.pid;
 env STORES_TEST_PASS;
+env STORES_TEST_COLLECTS;
 %s
 error_log %s/error.log notice;
 events { worker_connections %d; }

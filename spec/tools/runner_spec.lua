@@ -98,6 +98,17 @@ describe('tools/specs.lua #slow', function()
     assert.is_nil(text:find('gc d_spec', 1, true))
   end)
 
+  it('runs a file of both, asan and gc, once and under both', function()
+    local says = "it('says so', function() assert.equal(%s, os.getenv('STORES_TEST_COLLECTS')) end)"
+    local files = { ['a_spec.lua'] = says:format("'yes'"),
+      ['b_spec.lua'] = '-- Not in the gc pass: it says so.\n' .. says:format('nil') }
+    local text = said(files, '--pass=asan', '--pass=gc')
+    assert.matches('\nspecs: 2 passed, 0 failed, 0 pending\n$', text)
+    assert.matches('asan a_spec', text, 1, true)
+    files['a_spec.lua'] = says:format('nil')
+    assert.matches('\nspecs: 2 passed, 0 failed, 0 pending\n$', said(files, '--pass=asan'))
+  end)
+
   it('leaves a unit about memory to the asan pass, where that is run', function()
     -- nobody has built these units, so that each fails where it is run
     local files = { ['test_none.c'] = '/* Units.\n * Asan pass alone: it says so.\n */\n',
