@@ -163,10 +163,14 @@ describe('the to-do service of the examples #slow', function()
   end)
 
   it('has metrics, and says that it is well', function()
-    local status, text = http.request(path, 'GET', '/metrics')
-    assert.equal(200, status)
+    local text
+    support.eventually(function() -- a worker's first call is its listener's, after its start
+      local status
+      status, text = http.request(path, 'GET', '/metrics')
+      assert.equal(200, status)
+      return text:find('stores_workers 2', 1, true)
+    end, 20, 'both workers to tell')
     assert.matches('stores_calls_total{store="todo"}', text, 1, true)
-    assert.matches('stores_workers 2', text, 1, true)
     assert.same({ postgres = true, redis = true }, select(2, ask('GET', '/health')))
   end)
 
