@@ -24,10 +24,12 @@ static void turn(lua_State *L, struct stores__hub *hub, uv_run_mode mode) {
     if (hub->tick_due) stores__tick_deliver(L, hub);
 }
 
-/* Turns the loop without a wait, for a moment at most, until that call or any is done.
- * slot: NULL for any. */
-static void spin(lua_State *L, struct stores__hub *hub, const struct stores__slot *slot,
-                 uint64_t until) {
+/* Begins a wait for that call, or for any (slot: NULL): where to spin is wanted, the loop turns
+ * without a sleep, for a moment at most, until it is done. */
+static void spin(lua_State *L, struct stores__hub *hub, struct stores__spin *kind,
+                 const struct stores__slot *slot) {
+    uint64_t until = stores__spin_begin(kind, uv_hrtime());
+    if (until == 0) return;
     stores__engines_flush(hub);
     do turn(L, hub, UV_RUN_NOWAIT);
     while ((slot ? slot->state == SLOT_PENDING : stores__list_empty(&hub->ready)) &&
@@ -40,8 +42,7 @@ static int hub_turn(lua_State *L) {
     if (lua_toboolean(L, 2) && stores__list_empty(&hub->ready)) {
         lua_Hook before = lua_gethook(L);
         bool is_alone = hub->may_spin && hub->pending == 1;
-        uint64_t until = is_alone ? stores__spin_begin(&hub->turns, uv_hrtime()) : 0;
-        if (until != 0) spin(L, hub, NULL, until);
+        if (is_alone) spin(L, hub, &hub->turns, NULL);
         if (stores__list_empty(&hub->ready)) {
             stores__pulse(hub, true);
             turn(L, hub, UV_RUN_ONCE);
@@ -90,8 +91,7 @@ void stores__hub_wait(lua_State *L, struct stores__slot *slot) {
     lua_Hook before = lua_gethook(L);
     struct stores__spin *kind = slot->kind <= SLOT_DOCUMENTS ? &hub->finds : &hub->others;
     bool may_spin = hub->may_spin && slot->state == SLOT_PENDING && slot->kind != SLOT_SLEEP;
-    uint64_t until = may_spin ? stores__spin_begin(kind, uv_hrtime()) : 0;
-    if (until != 0) spin(L, hub, slot, until);
+    if (may_spin) spin(L, hub, kind, slot);
     if (slot->state == SLOT_PENDING) stores__pulse(hub, true);
     while (slot->state == SLOT_PENDING) {
         turn(L, hub, UV_RUN_ONCE);
