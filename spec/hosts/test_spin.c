@@ -1,16 +1,8 @@
 /*
  * test_spin.c - a wait spins where that was the faster way lately, and sleeps where it was not.
  */
-#include <stdio.h>
-
+#include "check.h"
 #include "hub/spin.h"
-
-static int failures;
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition) && ++failures) printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-    } while (0)
 
 /* How many of 1,000 waits spin that take so long (ns) by either way, after as many to find out. */
 static int spun(struct stores__spin *spin, uint64_t slept_ns, uint64_t spun_ns) {
@@ -36,9 +28,8 @@ int main(void) {
     CHECK(spun(&spin, 80000, 30000) > 980);
     /* one long wait among short ones changes nothing */
     uint64_t until = stores__spin_begin(&spin, 7000);
-    CHECK(until == 107000);
+    CHECK_INT(until, 107000);
     stores__spin_ended(&spin, UINT64_C(5000000000));
     CHECK(stores__spin_begin(&spin, 7000) != 0);
-    printf(failures ? "%d failed\n" : "ok\n", failures);
-    return failures != 0;
+    return check_report();
 }
