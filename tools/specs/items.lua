@@ -68,10 +68,17 @@ local function wanted(file, pass, passes)
     return pass ~= 'gc' and not (pass == 'plain' and passes.asan
       and text:find('\n ?%*? ?Asan pass alone: '))
   end
-  if pass == 'valgrind' then return false end
+  if pass == 'valgrind' or pass == 'gc' and passes.asan then return false end
   if pass == 'plain' then return true end
   return not (text:find('\n%-%- Plain pass alone: ')
     or pass == 'gc' and text:find('\n%-%- Not in the gc pass: '))
+end
+
+-- Whether the collector runs all the time. What is in the gc pass is in the asan pass, too: where
+-- both are asked for it runs there, and who reads what it has freed is seen at once.
+local function collects(file, pass, passes)
+  return pass == 'gc' or pass == 'asan' and passes.gc and not items.is_unit(file)
+    and not ('\n' .. items.read(file)):find('\n%-%- Not in the gc pass: ')
 end
 
 -- Two rooms may have a file of the same name.
@@ -81,8 +88,7 @@ local function name_of(file)
 end
 
 --- All that there is, in the order in which it is taken: what took longest the last time first, or
---- by chance. What is in the gc pass is in the asan pass, too: where both are asked for the
---- collector runs there, and who reads what it has freed is seen at once.
+--- by chance.
 ---@param opts {passes: string[], files: string[], logs: string, seed: integer?}
 ---@return Item[]
 function items.list(opts)
@@ -91,11 +97,10 @@ function items.list(opts)
   for _, pass in ipairs(opts.passes) do
     os.execute(("mkdir -p '%s/%s'"):format(opts.logs, pass))
     for _, file in ipairs(opts.files) do
-      local both = passes.asan and passes.gc and wanted(file, 'gc', passes)
-      if wanted(file, pass, passes) and not (both and pass == 'gc') then
+      if wanted(file, pass, passes) then
         local short = name_of(file)
         local item = { pass = pass, file = file, name = pass .. ' ' .. short,
-          collects = pass == 'gc' or both and pass == 'asan',
+          collects = collects(file, pass, passes),
           log = ('%s/%s/%s.log'):format(opts.logs, pass, (short:gsub('/', '.'))) }
         item.guess = guess_of(item, times)
         list[#list + 1] = item
